@@ -1,0 +1,35 @@
+# One command each; every target builds .venv when it is missing or older than pyproject.toml.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+BIN := .venv/bin
+
+.PHONY: demo test check format bench bench-quick clean
+
+.venv/ready: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "cdpsync needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+	@touch $@
+
+demo: .venv/ready  ## a real Postgres and a folder of files into a lake, asked with SQL
+	@$(BIN)/python examples/demo/demo.py
+
+test: .venv/ready  ## the whole suite, against real servers that it starts itself
+	$(BIN)/python -m pytest
+
+check: .venv/ready  ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/ready  ## speed and memory, side by side with psql; some minutes
+	$(BIN)/python bench/bench.py
+
+clean:
+	rm -rf .venv demo bench/.work

@@ -1,0 +1,5 @@
+"""`python -m cdpsync`."""
+
+from cdpsync.cli.main import main
+
+main()

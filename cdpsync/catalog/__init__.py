@@ -1,0 +1,17 @@
+"""The lake: its DuckLake catalog, the commits into it, its cursors and its history."""
+
+from cdpsync.catalog.file import CatalogFile, private_folder, sweep
+from cdpsync.catalog.lake import Commit, Lake, refuse_shrink, sql_name
+from cdpsync.catalog.query import Answer, ask
+
+__all__ = [
+    "Answer",
+    "CatalogFile",
+    "Commit",
+    "Lake",
+    "ask",
+    "private_folder",
+    "refuse_shrink",
+    "sql_name",
+    "sweep",
+]

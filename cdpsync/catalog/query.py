@@ -1,0 +1,131 @@
+"""Questions to a lake in SQL: only such as change nothing, answered row by row."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+from cdpsync.engine import first_line, quote_name, quote_text
+from cdpsync.errors import QueryError
+from cdpsync.model import Column
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import duckdb
+
+_BATCH = 1000
+_ASKING = {"SELECT", "EXPLAIN"}
+_SETTING = {"SET", "VARIABLE_SET"}
+_MOMENTS = {"DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"}
+_ONLY_TEXT = {"INTERVAL", "TIMESTAMP_NS"}  # Python's own types have no exact place for them
+
+
+class Answer:
+    """The result of one question. Its rows are fetched as they are asked for, once."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, sql: str) -> None:
+        self._con = con
+        self._sql = sql
+        described = con.execute(f"describe select * from ({sql})").fetchall()
+        self.columns = tuple(Column(name, type_) for name, type_, *_ in described)
+
+    def rows(self) -> Iterator[tuple[object, ...]]:
+        """Return the rows as Python values.
+
+        What Python cannot hold comes as DuckDB's text: intervals, nanoseconds, dates and
+        timestamps before year 1, after 9999 and `infinity`.
+        """
+        texts = {i for i, column in enumerate(self.columns) if column.type in _MOMENTS | _ONLY_TEXT}
+        with translated():
+            self._con.execute(self._as_fetched(texts))
+            while batch := self._con.fetchmany(_BATCH):
+                if not texts:
+                    yield from batch
+                    continue
+                for row in batch:
+                    yield tuple(
+                        _moment(value, self.columns[i].type) if i in texts else value
+                        for i, value in enumerate(row)
+                    )
+
+    def _as_fetched(self, texts: set[int]) -> str:
+        """Return the question with its moments as text: fetched as such, infinity is year 9999."""
+        if not texts:
+            return self._sql
+        names = [f"c{i}" for i in range(len(self.columns))]
+        select = ", ".join(
+            f"cast({name} as varchar)" if i in texts else name for i, name in enumerate(names)
+        )
+        return f"select {select} from ({self._sql}) as answer({', '.join(names)})"
+
+    def write_parquet(self, file: Path) -> int:
+        """Write the rows to a Parquet file; return how many."""
+        with translated():
+            row = self._con.execute(
+                f"copy ({self._sql}) to {quote_text(str(file))} (format parquet, compression zstd)"
+            ).fetchone()
+        return int(row[0]) if row else 0
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Name what DuckDB says of a person's SQL as a QueryError."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.InterruptException as error:
+        raise KeyboardInterrupt from error
+    except duckdb.Error as error:
+        raise QueryError(first_line(error)) from error
+
+
+def ask(con: duckdb.DuckDBPyConnection, sql: str) -> Answer:
+    """Ask a question of the lake attached to `con`, where `shop.orders` is a name.
+
+    Settings may come before it. Raises QueryError for anything that is not a question.
+    """
+    with translated():
+        con.execute("use lake")
+        statements = con.extract_statements(sql)
+        if not statements:
+            raise QueryError("there is no SQL to run.")
+        for statement in statements:
+            _refuse_changes(statement.type.name, statement is statements[-1])
+        for statement in statements[:-1]:
+            con.execute(statement)
+        last = statements[-1].query.strip().rstrip(";")
+        if statements[-1].type.name == "EXPLAIN":
+            last = _explained(con, last)
+        return Answer(con, last)
+
+
+def _refuse_changes(kind: str, is_last: bool) -> None:
+    if kind in _ASKING or (kind in _SETTING and not is_last):
+        return
+    if kind in _SETTING:
+        raise QueryError("a SET alone has no answer: let a SELECT follow it.")
+    word = kind.replace("_", " ")
+    raise QueryError(
+        f"{word} is refused: `query` is read-only. The lake changes only by `cdpsync run`, "
+        "`reset` and `delete`; to keep an answer, use --to FILE."
+    )
+
+
+def _explained(con: duckdb.DuckDBPyConnection, sql: str) -> str:
+    """Run an EXPLAIN and return a question whose answer is its text."""
+    rows = con.execute(sql).fetchall()
+    values = ", ".join(f"({quote_text(str(key))}, {quote_text(str(text))})" for key, text in rows)
+    return f"select * from (values {values}) as plan({quote_name('part')}, {quote_name('plan')})"
+
+
+def _moment(text: object, type_: str) -> object:
+    if not isinstance(text, str) or type_ in _ONLY_TEXT:
+        return text
+    try:
+        return date.fromisoformat(text) if type_ == "DATE" else datetime.fromisoformat(text)
+    except ValueError:
+        return text

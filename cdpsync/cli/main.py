@@ -1,0 +1,102 @@
+"""The command line: which commands there are, and how the process ends."""
+
+import os
+import signal
+import sys
+from io import TextIOWrapper
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from cdpsync.cli import init, query, runs, sources, state, status
+from cdpsync.cli.session import INTERRUPTED, Terminated, root_options
+
+# Tracebacks are ours to write: typer's would show local variables, and so secrets.
+app = typer.Typer(
+    name="cdpsync",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+states = typer.Typer(no_args_is_help=True)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"cdpsync {version('cdpsync')}")
+        raise typer.Exit
+
+
+@app.callback()
+@root_options
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_tell_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Sync databases, APIs and files into a Parquet lake you own, and ask it with SQL."""
+
+
+@states.callback()
+@root_options
+def state_group() -> None:
+    """Show and change the cursors."""
+
+
+app.command("init")(init.init)
+app.command("check")(sources.check)
+app.command("discover")(sources.discover)
+app.command("plan")(runs.plan)
+app.command("run")(runs.run)
+app.command("query")(query.query)
+app.command("status")(status.status)
+app.add_typer(states, name="state")
+app.command("reset")(state.reset)
+app.command("delete")(state.delete)
+states.command("show")(state.state_show)
+states.command("get")(state.state_get)
+# A cursor may be a negative number, which is no option.
+states.command("set", context_settings={"ignore_unknown_options": True})(state.state_set)
+states.command("reset")(state.reset)
+
+
+def main() -> NoReturn:
+    """Run the command line; the process ends here."""
+    signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        # Data is UTF-8 wherever it goes; a terminal shows what it can.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(
+                encoding=None if stream.isatty() else "utf-8", errors="backslashreplace"
+            )
+    try:
+        app()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        _leave_now()
+    sys.exit(code)
+
+
+def _leave_now() -> NoReturn:
+    """End at once: threads may be waiting inside a driver, and an orderly exit would join them.
+
+    What they were reading was not committed, and a commit is one transaction.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            continue
+    os._exit(INTERRUPTED)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated

@@ -1,0 +1,116 @@
+"""`plan` and `run`: what would be read and written, and the sync itself."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cdpsync.cli.output import show
+from cdpsync.cli.session import ReportFormat, Session, command
+
+if TYPE_CHECKING:
+    from cdpsync.model import Planned
+
+PARTIAL = 3
+_EXIT = {"ok": 0, "partial": PARTIAL, "failed": 1}
+
+Select = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="SELECT", help="source, source.stream or a glob; default: all."),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option("-s", "--select", metavar="GLOB", help="Only these tables. Repeatable."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("-e", "--exclude", metavar="GLOB", help="Not these tables. Repeatable."),
+]
+Due = Annotated[bool, typer.Option("--due", help="Only tables whose `every` has passed.")]
+FullRefresh = Annotated[
+    bool, typer.Option("--full-refresh", help="Read every row and replace the tables.")
+]
+AllowShrink = Annotated[
+    bool, typer.Option("--allow-shrink", help="Let a full table lose more than half its rows.")
+]
+
+
+@command(ReportFormat)
+def plan(
+    session: Session,
+    select: Select = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    due: Due = False,
+    full_refresh: FullRefresh = False,
+    allow_shrink: AllowShrink = False,
+) -> int:
+    """Show what a run would read and write, without doing it."""
+    from cdpsync import sync
+
+    planned = sync.plan(
+        session.config(),
+        tuple(select or ()),
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        due=due,
+        full_refresh=full_refresh,
+        allow_shrink=allow_shrink,
+    )
+    return _show_plan(session, planned)
+
+
+@command(ReportFormat)
+def run(
+    session: Session,
+    select: Select = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    due: Due = False,
+    full_refresh: FullRefresh = False,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Chunks read at once.")
+    ] = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Start no further table after a failure.")
+    ] = False,
+    allow_shrink: AllowShrink = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the plan, as `cdpsync plan`.")
+    ] = False,
+) -> int:
+    """Sync: read what is new and commit it, table by table."""
+    from cdpsync import sync
+    from cdpsync.cli import outcome, progress, reports
+
+    config, chosen = session.config(), tuple(select or ())
+    choice: dict[str, Any] = {  # Any: keywords that `plan` and `run` share
+        "include": tuple(include or ()),
+        "exclude": tuple(exclude or ()),
+        "due": due,
+        "full_refresh": full_refresh,
+        "allow_shrink": allow_shrink,
+    }
+    if dry_run:
+        return _show_plan(session, sync.plan(config, chosen, **choice))
+    with progress.shown(session) as listener:
+        result = sync.run(
+            config,
+            chosen,
+            **choice,
+            threads=threads,
+            fail_fast=fail_fast,
+            on_progress=listener,
+        )
+    show(reports.run_report(result), session.format)
+    outcome.tell_end(result)
+    return _EXIT[result.status]
+
+
+def _show_plan(session: Session, planned: "Planned") -> int:
+    from cdpsync.cli import outcome, reports
+
+    tried = len(planned.plans) + len(planned.failed)
+    show(reports.plan_report(planned), session.format)
+    outcome.tell_skipped(len(planned.skipped), of=tried)
+    outcome.tell_failures(planned.failed, of=tried)
+    return 0 if not planned.failed else PARTIAL if planned.plans else 1

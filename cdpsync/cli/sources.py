@@ -1,0 +1,53 @@
+"""`check` and `discover`: what can be reached, and what is there."""
+
+from typing import Annotated
+
+import typer
+
+from cdpsync.cli import log
+from cdpsync.cli.output import show, stdout
+from cdpsync.cli.session import ReportFormat, Session, command
+from cdpsync.errors import ConfigError
+
+
+@command(ReportFormat)
+def check(
+    session: Session,
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="SOURCE", help="Sources; default: all.")
+    ] = None,
+) -> int:
+    """Connect to the sources and the warehouse; read and write a probe object."""
+    from cdpsync import project
+    from cdpsync.cli import reports
+
+    results = project.check(session.config(), tuple(sources or ()))
+    show(reports.check_report(results), session.format)
+    for result in results:
+        if result.error:
+            log.complain(f"{result.name}: {result.error.message}", event="check", name=result.name)
+    failed = sum(not result.ok for result in results)
+    return 0 if not failed else 1 if failed == len(results) else 3
+
+
+@command(ReportFormat)
+def discover(
+    session: Session,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A source of the project.")],
+    yaml: Annotated[
+        bool, typer.Option("--yaml", help="Write a tables: section to paste, with modes.")
+    ] = False,
+) -> None:
+    """Show a source's streams, columns, keys and possible cursor fields."""
+    from cdpsync import project
+    from cdpsync.cli import reports
+    from cdpsync.cli.proposal import proposal
+
+    if yaml and session.output:
+        raise ConfigError("--yaml and --output say two formats. Give one of them.")
+    streams = project.discover(session.config(), source)
+    if yaml:
+        with stdout() as out:
+            out.write(proposal(source, streams))
+    else:
+        show(reports.discover_report(streams), session.format)

@@ -1,0 +1,68 @@
+"""The files that `init` writes: a project to edit, with its comments."""
+
+from __future__ import annotations
+
+PROJECT = """\
+# A cdpsync project: where the lake lies, and what flows into it.
+# Secrets stay outside: ${VAR} is taken from the environment, ${file:/path} from a file.
+
+warehouse:
+  path: ./warehouse            # a folder, or s3://bucket/prefix, r2://…, gs://…
+
+sources:
+"""
+
+POSTGRES = """\
+  shop:                        # your name for it: the tables become shop.orders, …
+    type: postgres
+    url: ${SHOP_DATABASE_URL}
+    every: 1h                  # for `cdpsync run --due`, from cron
+    # Without tables: every table is read, each run, every row (mode: full_table).
+    # `cdpsync discover shop --yaml` proposes a mode for each. By hand:
+    # tables:
+    #   public.orders: {mode: incremental, cursor_field: updated_at, lookback: 10m}
+    #   public.events: {mode: append_only, cursor_field: id}
+    #   "audit.*": {enabled: false}
+"""
+
+FILES = """\
+  inbox:                       # your name for it: the tables become inbox.orders, …
+    type: files
+    path: ./data               # a folder of CSV, JSON Lines or Parquet files
+    every: 1h                  # for `cdpsync run --due`, from cron
+    # `cdpsync discover inbox` shows what is there.
+"""
+
+OTHER = """\
+  {name}:                      # your name for it: it begins the names of its tables
+    type: {type}
+    every: 1h                  # for `cdpsync run --due`, from cron
+    # The options of this type come here; `cdpsync check` names what is missing.
+"""
+
+IGNORED = (".cdpsync/", "warehouse/", ".env")
+
+GITIGNORE = "# The lake and its catalog are made anew by a run; .env holds secrets.\n"
+
+ENVIRONMENT = """\
+# Copy to .env, fill in, and load it before cdpsync:  set -a; . ./.env; set +a
+"""
+
+POSTGRES_ENVIRONMENT = "SHOP_DATABASE_URL=postgresql://user:password@localhost:5432/shop\n"
+
+
+def starter(source_type: str) -> dict[str, str]:
+    """Return the starter's files: name to content."""
+    section = {"postgres": POSTGRES, "files": FILES}.get(source_type)
+    if section is None:
+        section = OTHER.format(name=_name(source_type), type=source_type)
+    environment = ENVIRONMENT + (POSTGRES_ENVIRONMENT if source_type == "postgres" else "")
+    return {
+        "cdpsync.yml": PROJECT + section,
+        ".gitignore": GITIGNORE + "".join(f"{line}\n" for line in IGNORED),
+        ".env.example": environment,
+    }
+
+
+def _name(source_type: str) -> str:
+    return "".join(char if char.isalnum() else "_" for char in source_type)

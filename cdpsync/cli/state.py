@@ -1,0 +1,129 @@
+"""`state`, `reset` and `delete`: the cursors, and what undoes a table."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cdpsync.cli import log
+from cdpsync.cli.output import show, stdout
+from cdpsync.cli.runs import Select
+from cdpsync.cli.session import Format, ReportFormat, Session, command
+from cdpsync.cli.text import plural, printable
+from cdpsync.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cdpsync.model import TableName
+
+Chosen = Annotated[
+    list[str],
+    typer.Argument(metavar="SELECT", help="source, source.stream or a glob."),
+]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do it without asking.")]
+Table = Annotated[str, typer.Argument(metavar="TABLE", help="source.stream, one table.")]
+
+
+@command(ReportFormat)
+def state_show(session: Session, select: Select = None) -> None:
+    """Show the cursors: how far each table has been read."""
+    from cdpsync import project
+    from cdpsync.cli import reports
+
+    show(
+        reports.cursor_report(project.cursors(session.config(), tuple(select or ()))),
+        session.format,
+    )
+
+
+@command(ReportFormat)
+def state_get(session: Session, table: Table) -> None:
+    """Write one table's cursor, and nothing else."""
+    from cdpsync import project
+    from cdpsync.cli import reports
+    from cdpsync.cursors import cursor_json
+
+    entries = project.cursors(session.config(), (table,))
+    if len(entries) != 1:
+        names = ", ".join(str(entry.table) for entry in entries[:5])
+        raise ConfigError(
+            f'"{table}" names {plural(len(entries), "table")}: {names}. Name one.'
+            if entries
+            else f'"{table}" has no cursor yet. `cdpsync run {table}` makes one.'
+        )
+    if session.format is Format.TABLE:
+        value = cursor_json(entries[0].cursor)
+        with stdout() as out:
+            out.write("" if value is None else f"{value}\n")
+    else:
+        show(reports.cursor_report(entries), session.format)
+
+
+@command(ReportFormat)
+def state_set(
+    session: Session,
+    table: Table,
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="A number, date or timestamp.")],
+) -> None:
+    """Set one table's cursor: the next run reads from there."""
+    from cdpsync import project
+    from cdpsync.cli import reports
+
+    entry = project.set_cursor(session.config(), table, value)
+    show(reports.cursor_report([entry]), session.format)
+    log.say(f"{entry.table}: the next run reads from there", event="state", table=str(entry.table))
+
+
+@command(ReportFormat)
+def reset(session: Session, select: Chosen, yes: Yes = False) -> int | None:
+    """Load tables from the start at the next run. They stay readable until then."""
+    from cdpsync import project
+    from cdpsync.cli import reports
+
+    config, chosen = session.config(), tuple(select)
+    touched = project.reset_preview(config, chosen)
+    if not _agreed("The next run reloads from the start", touched, yes=yes):
+        return 1
+    show(reports.cursor_report(project.reset(config, chosen)), session.format)
+    log.say(f"{plural(len(touched), 'table')} reset: `cdpsync run` reloads", event="reset")
+    return None
+
+
+@command(ReportFormat)
+def delete(session: Session, select: Chosen, yes: Yes = False) -> int | None:
+    """Drop tables from the lake and their cursors from the state."""
+    from cdpsync import project
+    from cdpsync.cli import reports
+
+    config, chosen = session.config(), tuple(select)
+    touched = project.delete_preview(config, chosen)
+    if not _agreed("This drops from the lake and the state", touched, yes=yes):
+        return 1
+    dropped = project.delete(config, chosen)
+    show(reports.deleted_report(dropped), session.format)
+    log.say(f"{plural(len(dropped), 'table')} dropped", event="delete")
+    return None
+
+
+def _agreed(what: str, tables: "Sequence[TableName]", *, yes: bool) -> bool:
+    """Ask on a terminal; elsewhere only `-y` is an answer."""
+    if yes:
+        return True
+    if not _can_ask():
+        raise ConfigError(
+            f"{what}: {plural(len(tables), 'table')}. This needs a yes, and there is no terminal "
+            "to ask on. Add -y."
+        )
+    names = "".join(f"  {name}\n" for name in tables)
+    # Not through the log: a question has to be seen under -q too.
+    sys.stderr.write(printable(f"{what}:\n{names}Go on? [y/N] ", keep="\n"))
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() in ("y", "yes"):
+        return True
+    log.say("nothing was changed", event="declined")
+    return False
+
+
+def _can_ask() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()

@@ -1,0 +1,121 @@
+"""The warehouse and the sources of a project, built into the values of `cdpsync.model`."""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from cdpsync.config.paths import absolute, warehouse_path
+from cdpsync.config.problems import Problems, quoted
+from cdpsync.config.sections import KEY_ALIASES, SourceSection, TableSection, WarehouseSection
+from cdpsync.config.tables import read_defaults, read_tables
+from cdpsync.config.tree import Entry, Scalar, Section, filled
+from cdpsync.config.validate import hidden_if_filled_in, validate
+from cdpsync.errors import ConfigError
+from cdpsync.model import Source, Warehouse
+
+OptionsFor = Callable[[str], type[BaseModel]]
+
+_SOURCE_KEYS = ("type", "every", "defaults", "tables")
+_TABLE_KEYS = {*TableSection.model_fields, *KEY_ALIASES}
+_SOURCE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_RESERVED = frozenset({"cdpsync", "lake", "information_schema", "pg_catalog", "system", "temp"})
+
+
+def build_warehouse(entry: Entry, folder: Path, problems: Problems) -> Warehouse | None:
+    """Return the warehouse that a `warehouse:` key describes, or note what is wrong with it."""
+    section = validate(filled(entry), WarehouseSection, "warehouse", problems)
+    return _warehouse(section, folder, str(entry.place)) if section else None
+
+
+def default_warehouse(folder: Path, location: str) -> Warehouse:
+    """Return the warehouse of a project that describes none: beside its files."""
+    return _warehouse(WarehouseSection(path="./warehouse"), folder, location)
+
+
+def _warehouse(section: WarehouseSection, folder: Path, location: str) -> Warehouse:
+    return Warehouse(
+        path=warehouse_path(section.path, folder),
+        catalog=absolute(section.catalog, folder),
+        state=absolute(section.state, folder),
+        storage=section.storage,
+        location=location,
+    )
+
+
+def check_source_names(sources: Mapping[str, Entry], problems: Problems) -> None:
+    """Note each name that cannot be a schema of the lake, and those that differ only in case."""
+    seen: dict[str, str] = {}
+    for name, entry in sources.items():
+        subject = f"source {quoted(name)}"
+        if not _SOURCE_NAME.fullmatch(name):
+            problems.add(
+                entry.place,
+                f"{subject}: a name is made of letters, digits, _ and -, and begins with a letter "
+                "or _. Rename it",
+            )
+        elif name.casefold() in _RESERVED:
+            problems.add(entry.place, f"{subject}: this name is cdpsync's own. Rename it")
+        first = seen.setdefault(name.casefold(), name)
+        if first != name:
+            problems.add(
+                entry.place,
+                f"{subject}: differs only in case from {quoted(first)} at {sources[first].place}, "
+                "and the lake does not tell them apart. Rename one",
+            )
+
+
+def build_source(
+    name: str, entry: Entry, folder: Path, options_for: OptionsFor, problems: Problems
+) -> Source | None:
+    """Return the source that a key under `sources:` describes, or note what is wrong with it."""
+    subject, entry = f"source {quoted(name)}", filled(entry)
+    section = entry.node
+    if not isinstance(section, Section):
+        problems.add(
+            entry.place, f"{subject} must be a mapping. Write {{type: …}}, or its keys indented"
+        )
+        return None
+    common = Entry(section.only("type", "every"), entry.place)
+    said = validate(common, SourceSection, subject, problems)
+    options = _connector_options(entry, section, subject, folder, options_for, problems)
+    defaults = read_defaults(section, subject, problems)
+    tables = read_tables(section, defaults, subject, problems)
+    if said is None or options is None or defaults is None:
+        return None
+    return Source(name, said.type, options, str(entry.place), said.every, defaults, tables)
+
+
+def _connector_options(
+    entry: Entry,
+    section: Section,
+    subject: str,
+    folder: Path,
+    options_for: OptionsFor,
+    problems: Problems,
+) -> BaseModel | None:
+    """Return the connector's own options, or None where its type or they are wrong."""
+    given = section.entries.get("type")
+    type_node = given.node if given else None
+    if given is None or not isinstance(type_node, Scalar) or not isinstance(type_node.value, str):
+        return None
+    if not type_node.value:
+        return None
+    try:
+        model = options_for(type_node.value)
+    except ConfigError as error:
+        text = hidden_if_filled_in(error.message, type_node)
+        problems.add(given.place, f"{subject}: {text}")
+        return None
+    own = section.without(*_SOURCE_KEYS)
+    misplaced = own.only(*_TABLE_KEYS - set(model.model_fields))
+    for key, stray in misplaced.entries.items():
+        problems.add(
+            stray.place,
+            f'{subject}: {quoted(key)} belongs to a table. Move it under "defaults" or "tables"',
+        )
+    own = own.without(*misplaced.entries)
+    return validate(
+        Entry(own, entry.place), model, subject, problems, folder=folder, more_keys=_SOURCE_KEYS
+    )

@@ -1,0 +1,211 @@
+"""One YAML file as a tree of located values, with its `${…}` filled in."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cdpsync.config.interpolate import interpolate
+from cdpsync.config.problems import Place, Problems, quoted
+from cdpsync.config.syntax import DEEPEST, compose
+from cdpsync.config.tree import Entry, Items, Node, Plain, Scalar, Section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import yaml
+
+_TAG = "tag:yaml.org,2002:"
+_MOST_REPEATED = 250_000  # values that aliases may repeat in one file
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,30})")
+
+
+def read_document(path: Path, environ: Mapping[str, str], problems: Problems) -> Section | None:
+    """Return the mapping that a file holds, or note what is wrong with it and return None."""
+    text = _text(path, problems)
+    root = None if text is None else compose(text, str(path), problems)
+    if root is None:
+        return None
+    reader = _Reader(str(path), path.absolute().parent, environ, problems)
+    try:
+        node = reader.read(root)
+    except _RefusedError as refused:
+        problems.add(refused.place, refused.text)
+        return None
+    if isinstance(node, Section):
+        return node
+    problems.add(
+        node.place, 'a project file must be a mapping. Give it the keys "warehouse" and "sources"'
+    )
+    return None
+
+
+def _text(path: Path, problems: Problems) -> str | None:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        problems.add(
+            Place(str(path)),
+            f"cannot be read ({error.strerror}). Check the file and its permissions",
+        )
+        return None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        problems.add(Place(str(path), line), "not UTF-8 text. Save the file as UTF-8")
+        return None
+
+
+class _RefusedError(Exception):
+    """The aliases of a file cannot be followed."""
+
+    def __init__(self, place: Place, text: str) -> None:
+        super().__init__(text)
+        self.place, self.text = place, text
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A node that was read before: how many values it stands for, and how deep they go."""
+
+    node: Node
+    size: int
+    height: int
+
+
+class _Reader:
+    """Turns the composed nodes of one file into the tree, each node once however often it is named.
+
+    What aliases repeat is counted, since a few lines of them can stand for billions of values.
+    """
+
+    def __init__(
+        self, file: str, folder: Path, environ: Mapping[str, str], problems: Problems
+    ) -> None:
+        self._file, self._folder = file, folder
+        self._environ, self._problems = environ, problems
+        self._known: dict[yaml.Node, _Known] = {}
+        self._open: set[yaml.Node] = set()
+        self._size = self._height = self._repeated = 0
+
+    def read(self, node: yaml.Node) -> Node:
+        """Return a node of the tree with all that is under it."""
+        if node in self._open:
+            raise _RefusedError(
+                self._place(node), "an anchor stands for itself. Take the *name out of its &name"
+            )
+        known = self._known.get(node)
+        if known:
+            self._repeated += known.size
+        else:
+            known = self._known[node] = self._first_read(node)
+        self._size += known.size
+        self._height = max(self._height, known.height)
+        if self._repeated > _MOST_REPEATED or self._height > DEEPEST:
+            raise _RefusedError(
+                self._place(node), "aliases repeat too much. Write it with fewer *name"
+            )
+        return known.node
+
+    def _first_read(self, node: yaml.Node) -> _Known:
+        outside = self._size, self._height
+        self._size = self._height = 0
+        self._open.add(node)
+        made = self._make(node)
+        self._open.remove(node)
+        known = _Known(made, self._size + 1, self._height + 1)
+        self._size, self._height = outside
+        return known
+
+    def _make(self, node: yaml.Node) -> Node:
+        import yaml
+
+        if not node.tag.startswith(_TAG):
+            self._problems.add(
+                self._place(node),
+                "tags are not used here. Put a value that begins with ! in quotes",
+            )
+            return Scalar(None, self._place(node), broken=True)
+        if isinstance(node, yaml.MappingNode):
+            return self._section(node)
+        if isinstance(node, yaml.SequenceNode):
+            return Items(tuple(self.read(item) for item in node.value), self._place(node))
+        return self._scalar(node)
+
+    def _scalar(self, node: yaml.Node) -> Scalar:
+        place, value = self._place(node), _value(node.tag.removeprefix(_TAG), node.value)
+        if not isinstance(value, str):
+            return Scalar(value, place)
+        filled, wrong = interpolate(value, self._environ, self._folder)
+        for text in wrong:
+            self._problems.add(place, text)
+        return Scalar(filled, place, interpolated=filled != value, broken=bool(wrong))
+
+    def _section(self, node: yaml.MappingNode) -> Section:
+        entries: dict[str, Entry] = {}
+        merged: set[str] = set()  # keys that came by << give way to those written out
+        written: dict[str, Place] = {}
+        for key_node, value_node in node.value:
+            key, place = self._key(key_node), self._place(key_node)
+            if key is None:
+                continue
+            if key in written:
+                self._problems.add(
+                    place, f"the key {quoted(key)} is already on line {written[key].line}. Keep one"
+                )
+                continue
+            written[key] = place
+            if key_node.tag == f"{_TAG}merge":
+                for name, entry in self._merged(value_node):
+                    if name not in entries:
+                        entries[name] = entry
+                        merged.add(name)
+            elif key not in entries or key in merged:
+                entries[key] = Entry(self.read(value_node), place)
+        return Section(entries, self._place(node))
+
+    def _key(self, node: yaml.Node) -> str | None:
+        import yaml
+
+        if isinstance(node, yaml.ScalarNode):
+            return str(node.value)
+        self._problems.add(
+            self._place(node), "a key must be text. Put a key that begins with [ or { in quotes"
+        )
+        return None
+
+    def _merged(self, node: yaml.Node) -> Iterator[tuple[str, Entry]]:
+        """Go through the entries that `<<` brings in, the first of a name winning."""
+        value = self.read(node)
+        for section in value.items if isinstance(value, Items) else (value,):
+            if isinstance(section, Section):
+                yield from section.entries.items()
+            else:
+                self._problems.add(
+                    self._place(node), "<< takes a mapping, or a list of mappings. Write <<: *name"
+                )
+
+    def _place(self, node: yaml.Node) -> Place:
+        return Place(self._file, int(node.start_mark.line) + 1)
+
+
+def _value(kind: str, text: str) -> Plain:
+    """Return what a scalar means.
+
+    Only what cannot be read in two ways is a number: 010, 0x1F, 1:30 and dates stay text.
+    """
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return text.lower() in {"yes", "true", "on"}
+    if kind == "int" and _INTEGER.fullmatch(text):
+        return int(text.replace("_", ""))
+    if kind == "float":
+        try:
+            return float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
+        except ValueError:
+            return text
+    return text

@@ -1,0 +1,135 @@
+"""The files of a project, read and merged into one `Config`."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from cdpsync.config.build import (
+    OptionsFor,
+    build_source,
+    build_warehouse,
+    check_source_names,
+    default_warehouse,
+)
+from cdpsync.config.document import read_document
+from cdpsync.config.hide import hide_secrets
+from cdpsync.config.problems import Problems, quoted, unknown_key
+from cdpsync.config.tree import Entry, Section, filled
+from cdpsync.errors import ConfigError
+from cdpsync.model import Config
+
+_DEFAULT_FILES = ("cdpsync.yml", "cdpsync.yaml")
+
+_ROOT_KEYS = ("warehouse", "sources")
+
+
+def load_config(
+    path: Path | str | None = None,
+    *,
+    options_for: OptionsFor,
+    environ: Mapping[str, str] | None = None,
+) -> Config:
+    """Return the project of a file, of a folder of files, or of the current folder.
+
+    `options_for` gives the options model of a source type and raises ConfigError for an unknown
+    one. `environ` is the process's own if not given. Raises one ConfigError with a line for each
+    problem of the project; the secrets in it are known to `redact` by then.
+    """
+    files = _project_files(path)
+    problems = Problems()
+    project = _Project(problems)
+    for file in files:
+        root = read_document(file, os.environ if environ is None else environ, problems)
+        if root is not None:
+            hide_secrets(root)
+            project.add(root, file.absolute().parent)
+    check_source_names({name: entry for name, (entry, _) in project.sources.items()}, problems)
+    sources = [
+        build_source(name, entry, folder, options_for, problems)
+        for name, (entry, folder) in project.sources.items()
+    ]
+    described = build_warehouse(*project.warehouse, problems) if project.warehouse else None
+    problems.raise_if_any()
+    return Config(
+        warehouse=described or default_warehouse(files[0].absolute().parent, str(path or files[0])),
+        sources={source.name: source for source in sources if source},
+        files=tuple(file.absolute() for file in files),
+    )
+
+
+class _Project:
+    """The sections of every file, each with the folder its relative paths start from."""
+
+    def __init__(self, problems: Problems) -> None:
+        self.warehouse: tuple[Entry, Path] | None = None
+        self.sources: dict[str, tuple[Entry, Path]] = {}
+        self._problems = problems
+
+    def add(self, root: Section, folder: Path) -> None:
+        """Take in one file; note what another has said before."""
+        for key, entry in root.entries.items():
+            if key == "warehouse":
+                self._add_warehouse(entry, folder)
+            elif key == "sources":
+                self._add_sources(filled(entry), folder)
+            else:
+                self._problems.add(entry.place, unknown_key(key, _ROOT_KEYS))
+
+    def _add_warehouse(self, entry: Entry, folder: Path) -> None:
+        if self.warehouse is None:
+            self.warehouse = entry, folder
+        else:
+            self._note_second("warehouse", entry, self.warehouse[0])
+
+    def _add_sources(self, entry: Entry, folder: Path) -> None:
+        if not isinstance(entry.node, Section):
+            self._problems.add(
+                entry.place,
+                '"sources" must be a mapping of names. Write sources: {shop: {type: …}}',
+            )
+            return
+        for name, source in entry.node.entries.items():
+            if name in self.sources:
+                self._note_second(f"source {quoted(name)}", source, self.sources[name][0])
+            else:
+                self.sources[name] = source, folder
+
+    def _note_second(self, subject: str, second: Entry, first: Entry) -> None:
+        self._problems.add(
+            second.place, f"{subject} is already described at {first.place}. Keep one of them"
+        )
+
+
+def _project_files(path: Path | str | None) -> list[Path]:
+    """Return the files of a project, as they are to be named in messages."""
+    if path is None:
+        found = [Path(name) for name in _DEFAULT_FILES if Path(name).is_file()]
+        if not found:
+            raise ConfigError(
+                f"no {_DEFAULT_FILES[0]} in {Path.cwd()}; run `cdpsync init`, or name one with -c"
+            )
+        return found[:1]
+    given = Path(path)
+    try:
+        return _in_folder(given) if given.is_dir() else _alone(given)
+    except OSError as error:
+        raise ConfigError(
+            f"{given}: cannot be read ({error.strerror}); check its permissions, or correct -c"
+        ) from None
+
+
+def _alone(file: Path) -> list[Path]:
+    if not file.exists():
+        raise ConfigError(f"{file}: no such file or folder; correct -c, or run `cdpsync init`")
+    return [file]
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    files = [
+        file
+        for file in sorted(folder.iterdir())
+        if file.suffix in {".yml", ".yaml"} and not file.name.startswith(".") and file.is_file()
+    ]
+    if not files:
+        raise ConfigError(f"{folder}: no *.yml in this folder; run `cdpsync init`, or correct -c")
+    return files

@@ -1,0 +1,189 @@
+"""The sections of the project file, as pydantic checks them."""
+
+from datetime import timedelta
+from typing import Annotated, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+from cdpsync.config.durations import parse_every, parse_lookback
+from cdpsync.config.paths import is_bucket, is_file_url, is_url
+from cdpsync.config.problems import nearest
+from cdpsync.model import Lookback, SyncMode, TableOptions
+
+KEY_ALIASES = {
+    "replication_key": "cursor_field",
+    "update_key": "cursor_field",
+    "incremental_key": "cursor_field",
+    "cursor": "cursor_field",
+}
+_MODE_ALIASES = {
+    "append": "append_only",
+    "append-only": "append_only",
+    "full": "full_table",
+    "full-table": "full_table",
+    "full_refresh": "full_table",
+    "merge": "incremental",
+}
+
+
+def _parse_mode(given: object) -> SyncMode:
+    text = str(given)
+    try:
+        return SyncMode(_MODE_ALIASES.get(text, text))
+    except ValueError:
+        names = [mode.value for mode in SyncMode]
+        near = nearest(text, [*names, *_MODE_ALIASES])
+        hint = f". Did you mean {_MODE_ALIASES.get(near, near)}?" if near else ""
+        raise ValueError(f"must be {', '.join(names[:-1])} or {names[-1]}{hint}") from None
+
+
+def _as_list(given: object) -> object:
+    return [given] if isinstance(given, str) else given
+
+
+def _absent_if_empty(given: object) -> object:
+    return None if given == "" else given
+
+
+Text = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Text, ...], Field(min_length=1)]
+Every = Annotated[timedelta, PlainValidator(parse_every)]
+MaybeText = Annotated[str | None, BeforeValidator(_absent_if_empty)]
+MaybeSecret = Annotated[SecretStr | None, BeforeValidator(_absent_if_empty)]
+
+
+class _Section(BaseModel):
+    """A section takes the keys it names and no others, and shows no value in an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class ColumnsSection(_Section):
+    """`columns:` of a table: which of them, and with what types."""
+
+    include: Names | None = None
+    exclude: Names | None = None
+    types: dict[str, Text] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.include is not None and self.exclude is not None:
+            raise ValueError("include and exclude cannot both be given. Keep one of them")
+        return self
+
+
+class DefaultsSection(_Section):
+    """`defaults:` of a source: what its tables do unless they say otherwise."""
+
+    enabled: bool | None = None
+    mode: Annotated[SyncMode, PlainValidator(_parse_mode)] | None = None
+    cursor_field: Text | None = None
+    primary_key: Annotated[Names, BeforeValidator(_as_list)] | None = None
+    lookback: Annotated[Lookback, PlainValidator(parse_lookback)] | None = None
+    every: Every | None = None
+    where: Text | None = None
+    columns: ColumnsSection | None = None
+    allow_shrink: bool | None = None
+
+    def options(self) -> TableOptions:
+        """Return what this section says, as the rest of cdpsync speaks of it."""
+        columns = self.columns or ColumnsSection()
+        return TableOptions(
+            enabled=self.enabled,
+            mode=self.mode,
+            cursor_field=self.cursor_field,
+            primary_key=self.primary_key,
+            lookback=self.lookback,
+            every=self.every,
+            where=self.where,
+            include=columns.include,
+            exclude=columns.exclude,
+            types=columns.types,
+            allow_shrink=self.allow_shrink,
+        )
+
+
+class TableSection(DefaultsSection):
+    """One table's options: those of `defaults:`, and the table's name in the lake."""
+
+    name: Text | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _without_dots(cls, name: str | None) -> str | None:
+        if name is not None and "." in name:
+            raise ValueError(
+                "must not contain a dot. Give the table's name alone: its schema is the source"
+            )
+        return name
+
+    def options(self) -> TableOptions:
+        """Return what this section says, with the name."""
+        return TableOptions(name=self.name).over(super().options())
+
+
+class SourceSection(_Section):
+    """What every source has, whatever its type."""
+
+    type: Text
+    every: Every | None = None
+
+
+class StorageOptions(_Section):
+    """`warehouse.storage`: how a bucket is reached. None: the usual credential chain says.
+
+    An empty text counts as absent, so that `${S3_ENDPOINT:-}` can stand for "as usual".
+    """
+
+    endpoint: MaybeText = None
+    region: MaybeText = None
+    access_key_id: MaybeText = None
+    secret_access_key: MaybeSecret = None
+    session_token: MaybeSecret = None
+    profile: MaybeText = None
+    account_id: MaybeText = None
+    credentials: MaybeSecret = None
+
+    @field_validator("endpoint")
+    @classmethod
+    def _without_password(cls, endpoint: str | None) -> str | None:
+        if endpoint and "@" in endpoint:
+            raise ValueError(
+                "must not hold a user or password. Use access_key_id and secret_access_key"
+            )
+        return endpoint
+
+
+class WarehouseSection(_Section):
+    """`warehouse:` as it is written; paths are still relative."""
+
+    path: Text
+    catalog: Text = ".cdpsync/catalog.ducklake"
+    state: Text = ".cdpsync/state.json"
+    storage: StorageOptions | None = None
+
+    @field_validator("path")
+    @classmethod
+    def _folder_or_bucket(cls, path: str) -> str:
+        if is_url(path) and not (is_bucket(path) or is_file_url(path)):
+            raise ValueError(
+                "must be a folder, or a bucket as s3://bucket/prefix, r2://bucket/prefix or "
+                "gs://bucket/prefix, with its keys under storage"
+            )
+        return path
+
+    @field_validator("catalog", "state")
+    @classmethod
+    def _local(cls, path: str) -> str:
+        if is_url(path):
+            raise ValueError("must be a file on this machine. Write a path")
+        return path

@@ -1,0 +1,105 @@
+"""The values of a project file, each with the place it stands at."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from cdpsync.config.problems import Place
+
+Plain = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One value. `broken` says that its `${…}` could not be filled in, which is reported."""
+
+    value: Plain
+    place: Place
+    interpolated: bool = False
+    broken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list."""
+
+    items: tuple["Node", ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a key holds, and where the key stands."""
+
+    node: "Node"
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A mapping, in the order of the file."""
+
+    entries: Mapping[str, Entry]
+    place: Place
+
+    def only(self, *keys: str) -> "Section":
+        """Return this section with these keys alone."""
+        kept = {key: entry for key, entry in self.entries.items() if key in keys}
+        return Section(kept, self.place)
+
+    def without(self, *keys: str) -> "Section":
+        """Return this section less these keys."""
+        kept = {key: entry for key, entry in self.entries.items() if key not in keys}
+        return Section(kept, self.place)
+
+
+Node = Scalar | Items | Section
+
+
+def filled(entry: Entry) -> Entry:
+    """Return a key that holds nothing as one that holds an empty mapping."""
+    if isinstance(entry.node, Scalar) and entry.node.value is None and not entry.node.broken:
+        return Entry(Section({}, entry.place), entry.place)
+    return entry
+
+
+def plain(node: Node) -> object:
+    """Return the bare value: dicts, lists and scalars."""
+    if isinstance(node, Section):
+        return {key: plain(entry.node) for key, entry in node.entries.items()}
+    if isinstance(node, Items):
+        return [plain(item) for item in node.items]
+    return node.value
+
+
+def scalars(node: Node) -> Iterator[Scalar]:
+    """Go through every scalar at or under a node."""
+    if isinstance(node, Scalar):
+        yield node
+    elif isinstance(node, Items):
+        for item in node.items:
+            yield from scalars(item)
+    else:
+        for entry in node.entries.values():
+            yield from scalars(entry.node)
+
+
+def is_broken(node: Node) -> bool:
+    """Tell whether a `${…}` at or under a node could not be filled in."""
+    return any(scalar.broken for scalar in scalars(node))
+
+
+def follow(root: Entry, steps: Sequence[str | int]) -> tuple[Entry, tuple[str, ...]]:
+    """Return what stands at the end of a path, and the keys that led there.
+
+    Steps that the tree does not have (a missing key, a mark that pydantic puts in) are passed
+    over, so the answer is the innermost thing that exists.
+    """
+    at, keys = root, []
+    for step in steps:
+        node = at.node
+        if isinstance(node, Section) and str(step) in node.entries:
+            at = node.entries[str(step)]
+            keys.append(str(step))
+        elif isinstance(node, Items) and isinstance(step, int) and step < len(node.items):
+            at = Entry(node.items[step], node.items[step].place)
+    return at, tuple(keys)

@@ -1,0 +1,145 @@
+"""A section and its model to a value, or to problems in plain words."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from cdpsync.config.hide import hide_fields, hide_values, model_in
+from cdpsync.config.problems import Problems, quoted, unknown_key
+from cdpsync.config.tree import (
+    Entry,
+    Items,
+    Node,
+    Scalar,
+    Section,
+    follow,
+    is_broken,
+    plain,
+    scalars,
+)
+from cdpsync.redact import HIDDEN
+
+M = TypeVar("M", bound=BaseModel)
+
+_SHORTEST_INSIDE = 4  # of a whole section, shorter values are parts of ordinary words
+_WHOLE = "must be a whole number"
+_NUMBER = "must be a number"
+_BOOL = "must be true or false"
+_LIST = "must be a list. Write [a, b]"
+_MAPPING = "must be a mapping. Write {key: value}, or indented lines of key: value"
+_SAID = {
+    "int_type": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_from_float": _WHOLE,
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
+    "bool_type": _BOOL,
+    "bool_parsing": _BOOL,
+    "list_type": _LIST,
+    "tuple_type": _LIST,
+    "dict_type": _MAPPING,
+    "model_type": _MAPPING,
+    "model_attributes_type": _MAPPING,
+    "string_too_short": "must not be empty. Give it a value, or remove the key",
+    "too_short": "must not be empty. Name at least one, or remove the key",
+}
+
+
+def validate(
+    entry: Entry,
+    model: type[M],
+    subject: str,
+    problems: Problems,
+    *,
+    folder: Path | None = None,
+    more_keys: Iterable[str] = (),
+) -> M | None:
+    """Return the validated model, or note every problem and return None.
+
+    `subject` begins each message: `source "shop"`. `more_keys` are valid beside the model's own.
+    A validator finds `folder`, which relative paths start from, in its `info.context`.
+    """
+    section = entry.node
+    if not isinstance(section, Section):
+        problems.add(entry.place, f"{subject} {_MAPPING}")
+        return None
+    hide_fields(section, model)
+    try:
+        value = model.model_validate(plain(section), context={"folder": folder})
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+        _note(details, entry, model, subject, problems, tuple(more_keys))
+        return None
+    hide_values(value)
+    return None if is_broken(section) else value
+
+
+def hidden_if_filled_in(text: str, node: Node) -> str:
+    """Return a text without the values at or under a node that came out of a `${…}`."""
+    shortest = 1 if isinstance(node, Scalar) else _SHORTEST_INSIDE
+    for scalar in scalars(node):
+        if scalar.interpolated and isinstance(scalar.value, str) and len(scalar.value) >= shortest:
+            text = text.replace(scalar.value, HIDDEN)
+    return text
+
+
+def _note(
+    details: Iterable[ErrorDetails],
+    root: Entry,
+    model: type[BaseModel],
+    subject: str,
+    problems: Problems,
+    more_keys: tuple[str, ...],
+) -> None:
+    """Note each of pydantic's errors, save those that only follow from a broken `${…}`."""
+    for detail in details:
+        at, keys = follow(root, detail["loc"])
+        if detail["type"] == "extra_forbidden":
+            valid = [*(() if keys[1:] else more_keys), *_keys_of(model, keys[:-1])]
+            inside = f"{quoted('.'.join(keys[:-1]))}: " if keys[1:] else ""
+            text = f"{subject}: {inside}{unknown_key(keys[-1], valid)}"
+        elif detail["type"] == "missing":
+            wanted = quoted(".".join([*keys, str(detail["loc"][-1])]))
+            text = f"{subject}: {wanted} is missing. Add it"
+        elif is_broken(at.node):
+            continue
+        else:
+            text = _joined(subject, keys, hidden_if_filled_in(_said(detail, at.node), at.node))
+        problems.add(at.place, text)
+
+
+def _joined(subject: str, keys: tuple[str, ...], said: str) -> str:
+    """Return subject, key and what is said of it as one sentence.
+
+    The key is quoted, so that a colon after it does not look like a secret's to `redact`.
+    """
+    key = f": {quoted('.'.join(keys))}" if keys else ""
+    return f"{subject}{key}{' ' if said.startswith(('must ', 'has ')) else ': '}{said}"
+
+
+def _said(detail: ErrorDetails, node: Node) -> str:
+    """Return what one error of pydantic's means, without the value."""
+    kind = detail["type"]
+    if isinstance(node, Scalar) and node.value is None and kind.endswith("_type"):
+        return "has no value. Give it one (in quotes if it has a comma), or remove the key"
+    if kind == "string_type":
+        if isinstance(node, Items | Section):
+            return f"must be text, not a {'list' if isinstance(node, Items) else 'mapping'}"
+        return "must be text. Put it in quotes"
+    if kind in _SAID:
+        return _SAID[kind]
+    if kind in {"value_error", "assertion_error"}:
+        return str(detail.get("ctx", {}).get("error", "is not valid"))
+    return detail["msg"].replace("Input should ", "must ")
+
+
+def _keys_of(model: type[BaseModel], keys: Iterable[str]) -> list[str]:
+    """Return the keys that a model takes, or the model inside it that these keys lead to."""
+    at: type[BaseModel] | None = model
+    for key in keys:
+        field = at.model_fields.get(key) if at else None
+        at = model_in(field.annotation) if field else None
+    return [field.alias or name for name, field in at.model_fields.items()] if at else []

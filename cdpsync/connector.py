@@ -1,0 +1,96 @@
+"""The contract a connector fulfils: say what there is, hand over chunks, name what went wrong.
+
+A connector is a class with these members, published under the entry-point group
+`cdpsync.connectors`. It imports its driver inside its methods, so that naming a connector in
+`--help` or in an error costs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
+
+    from cdpsync.errors import ConnectorError
+    from cdpsync.model import Column, Stream, Window
+
+
+class ConnectorOptions(BaseModel):
+    """Base of every connector's `Options`: an unknown key is an error, values do not change.
+
+    Declare secrets as `pydantic.SecretStr`, and URLs that may hold a password too: whatever
+    stands in such a field is hidden in every message, log line and repr.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """What one run wants of one stream.
+
+    `columns` are those to read, in order. `types` are DuckDB types the user asked for by name;
+    `landed` are those the lake's table has already: both bind a column whose type the source
+    leaves open. `window` is None for a read of every row. `workers` is how many chunks will be
+    read at once.
+    """
+
+    stream: Stream
+    columns: tuple[Column, ...]
+    types: Mapping[str, str] = field(default_factory=dict)
+    landed: Mapping[str, str] = field(default_factory=dict)
+    where: str | None = None
+    window: Window | None = None
+    workers: int = 1
+
+
+class Chunk(Protocol):
+    """A part of a stream: the unit of parallelism, retry and progress."""
+
+    @property
+    def label(self) -> str:
+        """What this chunk is, for a message: `pages 0 to 8191`."""
+
+    def relation(self, con: DuckDBPyConnection) -> DuckDBPyRelation:
+        """Return this chunk's rows, with exactly the requested columns, typed as in the lake.
+
+        The connection has a transaction open; it is rolled back after the rows are read. It is
+        the worker's own and comes back for other chunks of the same source, so what is attached
+        to it can be kept. May be called again after a failure, on another connection.
+        """
+
+
+class Connector(Protocol):
+    """A source system. Made once per run from its validated `Options`, used from many threads."""
+
+    Options: ClassVar[type[BaseModel]]
+    extensions: ClassVar[tuple[str, ...]]
+    """DuckDB extensions that `Chunk.relation` needs loaded in its connection."""
+
+    def __init__(self, options: BaseModel) -> None: ...
+
+    def check(self) -> None:
+        """Return when the source can be reached and read; else raise, saying what to fix."""
+
+    def discover(self) -> Sequence[Stream]:
+        """Return every stream the credentials can see, with its columns and key."""
+
+    def read(self, request: ReadRequest) -> AbstractContextManager[Iterable[Chunk]]:
+        """Hold one consistent view of the stream open, and hand over its chunks.
+
+        There is at least one chunk, so that a table without rows still has its columns; every
+        row of the view is in exactly one chunk.
+        """
+
+    def translate(self, error: Exception) -> ConnectorError | None:
+        """Name a driver's error that came out of reading a chunk; None when it is not known."""
+
+    def close(self) -> None:
+        """Let go of every connection. May be called twice."""

@@ -1,0 +1,112 @@
+"""Cursors as values: how one is parsed, written as JSON and as SQL, moved back by a lookback."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from math import floor
+
+from cdpsync.model import Cursor, CursorType, Lookback
+
+_OF_DUCKDB = {
+    "DATE": CursorType.DATE,
+    "TIMESTAMP": CursorType.TIMESTAMP,
+    "TIMESTAMP_NS": CursorType.TIMESTAMP,
+    "TIMESTAMP WITH TIME ZONE": CursorType.TIMESTAMPTZ,
+}
+_INTEGERS = {
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "UTINYINT",
+    "USMALLINT",
+    "UINTEGER",
+    "UBIGINT",
+}
+_SQL_TYPE = {
+    CursorType.INTEGER: "BIGINT",
+    CursorType.DATE: "DATE",
+    CursorType.TIMESTAMP: "TIMESTAMP",
+    CursorType.TIMESTAMPTZ: "TIMESTAMPTZ",
+}
+
+
+def cursor_type_of(column_type: str) -> CursorType | None:
+    """Return the cursor type of a DuckDB column type, or None when it cannot be a cursor."""
+    if column_type in _INTEGERS:
+        return CursorType.INTEGER
+    if column_type.startswith("DECIMAL("):
+        return CursorType.DECIMAL
+    return _OF_DUCKDB.get(column_type)
+
+
+def parse_cursor(type_: CursorType, raw: object) -> Cursor:
+    """Read a cursor as a state file or a person writes it. Raises ValueError."""
+    text = str(raw).strip()
+    if type_ is CursorType.INTEGER:
+        return Cursor(type_, int(text))
+    if type_ is CursorType.DECIMAL:
+        try:
+            return Cursor(type_, Decimal(text))
+        except InvalidOperation as error:
+            raise ValueError(f"not a number: {text}") from error
+    if type_ is CursorType.DATE:
+        return Cursor(type_, date.fromisoformat(text))
+    moment = datetime.fromisoformat(text)
+    if type_ is CursorType.TIMESTAMP:
+        if moment.tzinfo is not None:
+            raise ValueError(f"a timestamp without time zone is wanted: {text}")
+        return Cursor(type_, moment)
+    return Cursor(type_, moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC))
+
+
+def cursor_json(cursor: Cursor | None) -> int | str | None:
+    """Return a cursor's value for JSON: a number for integers, else ISO 8601 or decimal text."""
+    if cursor is None:
+        return None
+    value = cursor.value
+    if isinstance(value, date):  # a datetime too
+        return value.isoformat()
+    return str(value) if isinstance(value, Decimal) else value
+
+
+def cursor_sql(cursor: Cursor) -> str:
+    """Return a cursor as a typed literal of DuckDB's SQL, which is Postgres' too."""
+    if cursor.type is CursorType.DECIMAL:
+        return f"{cursor.value:f}"
+    return f"'{cursor_json(cursor)}'::{_SQL_TYPE[cursor.type]}"
+
+
+def lower_bound(cursor: Cursor, lookback: Lookback | None) -> Cursor:
+    """Return where a read must start: the cursor, moved back by the lookback.
+
+    Raises ValueError when the lookback is not of the cursor's kind.
+    """
+    if lookback is None:
+        return cursor
+    value = cursor.value
+    if isinstance(value, (int, Decimal)):
+        if isinstance(lookback, timedelta):
+            raise ValueError(f"a lookback of time does not fit a cursor of type {cursor.type}")
+        moved = value - lookback
+        moved = value - lookback
+        return Cursor(cursor.type, floor(moved) if cursor.type is CursorType.INTEGER else moved)
+    if not isinstance(lookback, timedelta):
+        raise ValueError(f"a lookback that is a plain number does not fit a {cursor.type} cursor")
+    try:
+        if isinstance(value, datetime):
+            return Cursor(cursor.type, value - lookback)
+        whole_days = timedelta(days=-(-lookback // timedelta(days=1)))
+        return Cursor(cursor.type, value - whole_days)
+    except OverflowError:
+        if isinstance(value, datetime):
+            return Cursor(cursor.type, datetime(1, 1, 1, tzinfo=value.tzinfo))
+        return Cursor(cursor.type, date.min)
+
+
+def later(old: Cursor | None, new: Cursor | None) -> Cursor | None:
+    """Return the further of two cursors: one never moves backwards by itself."""
+    if old is None or new is None or old.type is not new.type:
+        return old if new is None else new
+    return new if new.value > old.value else old  # type: ignore[operator]  # same type, checked above

@@ -1,0 +1,106 @@
+"""DuckDB: the only place that opens it, loads its extensions and writes SQL names and literals."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cdpsync.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import duckdb
+
+log = logging.getLogger("cdpsync.engine")
+
+_SETTINGS = """
+    set timezone = 'UTC';
+    set autoinstall_known_extensions = false;
+    set autoload_known_extensions = false;
+    set enable_progress_bar = false;
+"""
+
+
+def connect(
+    *,
+    threads: int | None = None,
+    memory_limit: str | None = None,
+    temp: Path | None = None,
+    extensions: Iterable[str] = (),
+) -> duckdb.DuckDBPyConnection:
+    """Open an in-memory DuckDB with these extensions loaded; nothing is downloaded for it.
+
+    `temp` is where it may spill; without it nothing is written outside memory.
+    """
+    import duckdb
+
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "temp_directory": str(temp) if temp else ""
+    }
+    if threads is not None:
+        config["threads"] = threads
+    if memory_limit is not None:
+        config["memory_limit"] = memory_limit
+    con = duckdb.connect(config=config)
+    con.execute(_SETTINGS)
+    for name in extensions:
+        load_extension(con, name)
+    return con
+
+
+def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Load an extension from its wheel; where no wheel is installed, as DuckDB itself would.
+
+    Raises ConfigError, naming the package to install.
+    """
+    import duckdb
+
+    wheel = _wheel_file(name, duckdb.__version__)
+    try:
+        if wheel:
+            con.load_extension(str(wheel))
+            return
+        log.warning("no wheel of the DuckDB extension %s is installed: asking DuckDB for it", name)
+        con.install_extension(name)
+        con.load_extension(name)
+    except duckdb.Error as error:
+        package = f"duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}"
+        raise ConfigError(
+            f"the DuckDB extension {name} cannot be loaded ({first_line(error)}). "
+            f"Install its wheel: pip install '{package}'."
+        ) from error
+
+
+def _wheel_file(name: str, version: str) -> Path | None:
+    spec = None
+    with suppress(ModuleNotFoundError, ValueError):
+        spec = importlib.util.find_spec(f"duckdb_extension_{name}")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(spec.submodule_search_locations[0]) / "extensions" / f"v{version}"
+    file = folder / f"{name}.duckdb_extension"
+    return file if file.exists() else None
+
+
+def quote_name(name: str) -> str:
+    """Return an identifier as SQL: every name of a user goes through here."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_text(value: str) -> str:
+    """Return a string literal, for the few statements that take no parameters."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def quote_names(names: Iterable[str]) -> str:
+    """Return identifiers as SQL, separated by commas."""
+    return ", ".join(quote_name(name) for name in names)
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error of DuckDB says, on one line and without its repeated preamble."""
+    return " ".join(str(error).split("\nLINE ")[0].split())

@@ -1,0 +1,330 @@
+"""A planned table to Parquet files in the spool: chunks on workers, retried, told as they go."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cdpsync import engine
+from cdpsync.connector import Chunk, Connector, ReadRequest
+from cdpsync.errors import CdpsyncError, ContractError, LandingError, ReadError
+from cdpsync.model import Column, TableName, TablePlan
+from cdpsync.types import lake_type, widens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import duckdb
+
+log = logging.getLogger("cdpsync.extract")
+
+_TRIES = 4
+_FIRST_PAUSE = 0.5  # seconds; doubled before each further try
+_MEMORY = "1GB"  # of one worker, before DuckDB spills or refuses
+
+# Level 1 of zstd lands as fast as the source talks; higher levels make the worker the bottleneck.
+_LAND = """
+    copy ({select}) to {file}
+    (format parquet, compression zstd, compression_level 1, return_stats)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolFile:
+    """A Parquet file in the spool, complete."""
+
+    path: Path
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """What one table's read gave: files without empty ones, and the columns as they landed."""
+
+    files: tuple[SpoolFile, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many rows were read."""
+        return sum(file.rows for file in self.files)
+
+
+class Workers:
+    """The threads that read chunks, and the DuckDB connections they keep from chunk to chunk."""
+
+    def __init__(self, count: int, spill: Path) -> None:
+        self.count = count
+        self.stopping = threading.Event()
+        self._spill = spill
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="cdpsync-chunk")
+        self._idle: dict[int, queue.LifoQueue[duckdb.DuckDBPyConnection]] = {}
+        self._busy: set[duckdb.DuckDBPyConnection] = set()
+        self._guard = threading.Lock()
+
+    def submit(self, task: Callable[[], SpoolFile]) -> Future[SpoolFile]:
+        """Run a task on the next free worker."""
+        return self._pool.submit(task)
+
+    @contextmanager
+    def connection(self, connector: Connector) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend a connection that only this connector's chunks use, with a transaction open.
+
+        One that failed is closed, not lent again.
+        """
+        import duckdb
+
+        with self._guard:
+            idle = self._idle.setdefault(id(connector), queue.LifoQueue())
+        try:
+            con = idle.get_nowait()
+        except queue.Empty:
+            con = engine.connect(
+                threads=1, memory_limit=_MEMORY, temp=self._spill, extensions=connector.extensions
+            )
+        with self._guard:
+            self._busy.add(con)
+        try:
+            con.begin()
+            yield con
+            con.rollback()
+        except BaseException:
+            self._release(con)
+            # First, and whatever it says: to destroy a connection whose transaction is open on a
+            # server that is gone ends the whole process (postgres_scanner 1.5.5).
+            with suppress(duckdb.Error):
+                con.rollback()
+            con.close()
+            raise
+        self._release(con)
+        idle.put(con)
+
+    def _release(self, con: duckdb.DuckDBPyConnection) -> None:
+        with self._guard:
+            self._busy.discard(con)
+
+    def stop(self) -> None:
+        """Ask everything under way to end; what waits is not begun."""
+        self.stopping.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._guard:
+            for con in self._busy:
+                con.interrupt()
+
+    def close(self) -> None:
+        """Wait for the threads and let go of the connections."""
+        self._pool.shutdown(wait=not self.stopping.is_set(), cancel_futures=True)
+        for idle in self._idle.values():
+            while not idle.empty():
+                idle.get_nowait().close()
+
+
+def extract(
+    plan: TablePlan,
+    connector: Connector,
+    workers: Workers,
+    folder: Path,
+    on_chunk: Callable[[int, int, int], None],
+) -> Extracted:
+    """Read everything the plan asks for into Parquet files under `folder`.
+
+    `on_chunk(rows, chunks_done, chunks)` is called as chunks arrive. The first chunk that fails
+    for good ends the table with its error; the files stay for whoever owns the folder to remove.
+    """
+    landing = _Landing(plan, connector, workers, folder)
+    with connector.read(_request(plan, workers.count)) as chunks:
+        listed = list(chunks)
+        futures = [
+            workers.submit(partial(landing.land, number, chunk))
+            for number, chunk in enumerate(listed)
+        ]
+        files: list[SpoolFile] = []
+        try:
+            for done, future in enumerate(futures, start=1):
+                files.append(future.result())
+                on_chunk(sum(file.rows for file in files), done, len(listed))
+        except BaseException:
+            landing.stopping.set()
+            for future in futures:
+                future.cancel()
+            wait(futures)
+            raise
+    return Extracted(tuple(file for file in files if file.rows), landing.columns())
+
+
+class _Landing:
+    """The landing of one table: every chunk through one statement, all with the same columns."""
+
+    def __init__(
+        self, plan: TablePlan, connector: Connector, workers: Workers, folder: Path
+    ) -> None:
+        self.stopping = threading.Event()
+        self._plan = plan
+        self._connector = connector
+        self._workers = workers
+        self._folder = folder
+        self._columns: tuple[Column, ...] | None = None
+        self._guard = threading.Lock()
+
+    def columns(self) -> tuple[Column, ...]:
+        """Return the columns as they landed."""
+        if self._columns is None:
+            raise ReadError(f"{self._plan.table}: the connector handed over no chunk at all.")
+        return self._columns
+
+    def land(self, number: int, chunk: Chunk) -> SpoolFile:
+        """Write one chunk down, again where the source says it may help."""
+        for attempt in range(1, _TRIES + 1):
+            try:
+                return self._attempt(number, chunk)
+            except CdpsyncError as error:
+                if not error.retryable or attempt == _TRIES or self._is_stopping():
+                    raise
+                pause = _FIRST_PAUSE * 2 ** (attempt - 1)
+                log.warning(
+                    "%s, %s: %s Trying again in %.1f s.",
+                    self._plan.table,
+                    chunk.label,
+                    error.message,
+                    pause,
+                )
+                self._wait(pause)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _attempt(self, number: int, chunk: Chunk) -> SpoolFile:
+        import duckdb
+
+        if self._is_stopping():
+            raise ReadError(f"{self._plan.table}: stopped.")
+        file = self._folder / f"{number:05d}.parquet"
+        file.unlink(missing_ok=True)
+        try:
+            with self._workers.connection(self._connector) as con:
+                relation = chunk.relation(con)
+                select = self._select(relation)
+                sql = _LAND.format(
+                    select=f"select {select} from {_from(relation)}",
+                    file=engine.quote_text(str(file)),
+                )
+                _, rows, size, *_ = con.execute(sql).fetchall()[0]
+                return SpoolFile(file, rows, size)
+        except CdpsyncError:
+            raise
+        except duckdb.InterruptException as error:
+            raise ReadError(f"{self._plan.table}: stopped.") from error
+        except Exception as error:
+            raise self._translate(error, file) from error
+
+    def _select(self, relation: duckdb.DuckDBPyRelation) -> str:
+        arrived = [
+            Column(name, str(type_))
+            for name, type_ in zip(relation.columns, relation.types, strict=True)
+        ]
+        columns = landed_columns(self._plan, arrived)
+        with self._guard:
+            if self._columns is None:
+                self._columns = columns
+            elif self._columns != columns:
+                raise ContractError(
+                    f"{self._plan.table}: the columns changed between two chunks of one read. "
+                    "Run it again."
+                )
+        return ", ".join(
+            engine.quote_name(column.name)
+            if source.type == column.type
+            else f"cast({engine.quote_name(source.name)} as {column.type}) "
+            f"as {engine.quote_name(column.name)}"
+            for source, column in zip(arrived, columns, strict=True)
+        )
+
+    def _translate(self, error: Exception, file: Path) -> CdpsyncError:
+        known = self._connector.translate(error)
+        if known is not None:
+            return known
+        text = engine.first_line(error)
+        if "No space left on device" in text or "disk is full" in text.lower():
+            return LandingError(
+                f"{file.parent}: the disk is full. Make room there; nothing was committed."
+            )
+        return ReadError(f"{self._plan.table}: {text}. Nothing was committed.")
+
+    def _is_stopping(self) -> bool:
+        return self.stopping.is_set() or self._workers.stopping.is_set()
+
+    def _wait(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not self._is_stopping():
+            time.sleep(0.05)
+
+
+def _from(relation: duckdb.DuckDBPyRelation) -> str:
+    """Return a relation as something to select from.
+
+    Its SQL is executed anew, since DuckDB 1.5.5 holds Python's lock while it binds a view or a
+    projection over a relation: a source that is slow to answer would stop every other thread.
+    """
+    if relation.type == "QUERY_RELATION":
+        return f"({relation.sql_query()})"
+    relation.create_view("chunk", replace=True)
+    return "chunk"
+
+
+def landed_columns(plan: TablePlan, arrived: list[Column]) -> tuple[Column, ...]:
+    """Return the columns under which arriving rows are written down.
+
+    A type the lake cannot hold becomes the one that holds it exactly. A table that is added to
+    keeps its types: narrower values are widened into them, and where they grew, the table
+    will. Raises ContractError where neither is exact.
+    """
+    held = {column.name.lower(): column for column in plan.landed.columns} if plan.landed else {}
+    keys = set(plan.primary_key)
+    columns = []
+    for column in arrived:
+        type_ = lake_type(column.type)
+        if type_ is None:
+            raise ContractError(
+                f'{plan.table}: column "{column.name}" has type {column.type}, which the lake '
+                f"cannot hold exactly. Set columns: {{types: {{{column.name}: varchar}}}}, or "
+                "exclude it."
+            )
+        old = held.get(column.name.lower())
+        if old is not None and not plan.replace:
+            type_ = _joined(plan.table, column.name, old.type, type_)
+        planned = next((one for one in plan.columns if one.name == column.name), None)
+        required = column.name in keys and planned is not None and not planned.nullable
+        columns.append(Column(column.name, type_, nullable=not required))
+    return tuple(columns)
+
+
+def _joined(table: TableName, name: str, held: str, arriving: str) -> str:
+    if widens(arriving, held):
+        return held
+    if widens(held, arriving):
+        return arriving
+    raise ContractError(
+        f'{table}: column "{name}" is {held} in the lake and arrives as {arriving}; neither holds '
+        f"the other exactly. Reload the table: cdpsync run {table} --full-refresh; or fix the "
+        f"type: columns: {{types: {{{name}: {held.lower()}}}}}."
+    )
+
+
+def _request(plan: TablePlan, workers: int) -> ReadRequest:
+    landed = {column.name: column.type for column in plan.landed.columns} if plan.landed else {}
+    return ReadRequest(
+        stream=plan.stream,
+        columns=plan.columns,
+        types=plan.types,
+        landed={} if plan.full_refresh else landed,
+        where=plan.where,
+        window=plan.window,
+        workers=workers,
+    )

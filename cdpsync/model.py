@@ -1,0 +1,352 @@
+"""The vocabulary: what every other module speaks of, as frozen values without behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+class SyncMode(StrEnum):
+    """How a table is kept: upsert by key, append what is new, or replace."""
+
+    INCREMENTAL = "incremental"
+    APPEND_ONLY = "append_only"
+    FULL_TABLE = "full_table"
+
+
+class CursorType(StrEnum):
+    """The types whose order a cursor may follow."""
+
+    INTEGER = "integer"
+    DECIMAL = "decimal"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+    TIMESTAMPTZ = "timestamptz"
+
+
+CursorValue = int | Decimal | date | datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column as it arrives in the lake.
+
+    `type` is the DuckDB type in DuckDB's own spelling (`DECIMAL(10,2)`, `TIMESTAMP WITH TIME
+    ZONE`, `INTEGER[]`). A type that only the rows can tell stands as `DECIMAL(38,?)`.
+    """
+
+    name: str
+    type: str
+    nullable: bool = True
+    source_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Something at a source that can become a table.
+
+    `table` is its name in the lake without the source: `orders`, or `audit_log` for a stream
+    outside the source's default schema.
+    """
+
+    name: str
+    table: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...] = ()
+    cursor_fields: tuple[str, ...] = ()
+    estimated_rows: int | None = None
+    kind: str = "table"
+
+    def column(self, name: str) -> Column | None:
+        """Return the column of this name, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a table has been read: the highest value seen of its cursor field."""
+
+    type: CursorType
+    value: CursorValue
+
+
+Lookback = timedelta | Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which rows a read asks for: cursor >= `low`, and those whose cursor is NULL."""
+
+    cursor_field: str
+    low: Cursor
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TableName:
+    """A table of the lake: `shop.orders`."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """What the YAML may say of a table. None means: not said here."""
+
+    enabled: bool | None = None
+    mode: SyncMode | None = None
+    cursor_field: str | None = None
+    primary_key: tuple[str, ...] | None = None
+    lookback: Lookback | None = None
+    every: timedelta | None = None
+    name: str | None = None
+    where: str | None = None
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+    types: Mapping[str, str] | None = None
+    allow_shrink: bool | None = None
+
+    def over(self, other: TableOptions) -> TableOptions:
+        """Return these options, with what they do not say taken from `other`."""
+        said = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(other, **{name: value for name, value in said.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class TableRule:
+    """One key under `tables:`, an exact stream name or a glob, and where it stands."""
+
+    pattern: str
+    options: TableOptions
+    location: str
+
+    @property
+    def is_glob(self) -> bool:
+        """Whether the key may match more than one stream."""
+        return any(sign in self.pattern for sign in "*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One source of the project file.
+
+    `options` is the connector's own, validated `Options`; it shows no secret when printed.
+    """
+
+    name: str
+    type: str
+    options: object
+    location: str
+    every: timedelta | None = None
+    defaults: TableOptions = field(default_factory=TableOptions)
+    tables: tuple[TableRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Warehouse:
+    """Where the lake lives. `path` is an absolute folder, or a bucket URL."""
+
+    path: str
+    catalog: Path
+    state: Path
+    storage: object = None
+    location: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole project: the warehouse, its sources by name, and the files they stand in."""
+
+    warehouse: Warehouse
+    sources: Mapping[str, Source]
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LakeTable:
+    """A table that exists in the lake: its columns with the types it has there."""
+
+    name: TableName
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CursorEntry:
+    """What is remembered of a table between runs, in the catalog and in the state file.
+
+    `reset` asks that the next run loads from the start.
+    """
+
+    source: str
+    stream: str
+    table: TableName
+    mode: SyncMode | None
+    cursor_field: str | None
+    cursor: Cursor | None
+    run_id: str | None
+    committed_at: datetime | None
+    reset: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlan:
+    """What one run will do with one table."""
+
+    source: str
+    stream: Stream
+    table: TableName
+    mode: SyncMode
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...] = ()
+    cursor_field: str | None = None
+    cursor_type: CursorType | None = None
+    cursor_before: Cursor | None = None
+    window: Window | None = None
+    lookback: Lookback | None = None
+    where: str | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
+    landed: LakeTable | None = None
+    replace: bool = True
+    full_refresh: bool = False
+    allow_shrink: bool = False
+    every: timedelta | None = None
+    location: str = ""
+
+
+class TableStatus(StrEnum):
+    """How a table came out of a run."""
+
+    OK = "ok"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class RunStatus(StrEnum):
+    """How a run came out: every table, some of them, or none."""
+
+    OK = "ok"
+    PARTIAL = "partial"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as it is recorded: its type's name and its message, without secrets."""
+
+    type: str
+    message: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self:
+        """Describe an error."""
+        message = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+        return cls(type(error).__name__, message)
+
+
+@dataclass(frozen=True, slots=True)
+class TableResult:
+    """One table in one run. Read, inserted, updated and deleted are different numbers."""
+
+    source: str
+    stream: str
+    table: str
+    mode: SyncMode | None
+    status: TableStatus
+    rows_read: int = 0
+    rows_inserted: int = 0
+    rows_updated: int = 0
+    rows_deleted: int = 0
+    rows_in_table: int | None = None
+    bytes_written: int = 0
+    cursor_before: Cursor | None = None
+    cursor_after: Cursor | None = None
+    seconds: float = 0.0
+    error: Failure | None = None
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """One run, start to end."""
+
+    run_id: str
+    status: RunStatus
+    started_at: datetime
+    finished_at: datetime
+    tables: tuple[TableResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One table in one past run, as the history tells it."""
+
+    run_id: str
+    started_at: datetime
+    finished_at: datetime
+    result: TableResult
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one table is, told to whoever listens while a run goes on."""
+
+    table: TableName
+    step: str  # "reading", "landing", "committing", "done", "failed", "skipped"
+    rows: int = 0
+    estimated_rows: int | None = None
+    chunks_done: int = 0
+    chunks: int | None = None
+    result: TableResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a run would do: plans, tables that cannot be planned, and tables that are not due."""
+
+    plans: tuple[TablePlan, ...]
+    failed: tuple[TableResult, ...] = ()
+    skipped: tuple[TableResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """One table as `status` tells it, at one moment.
+
+    `status` is "ok", "failed", "running", "never" or "disabled".
+    """
+
+    source: str
+    stream: str
+    table: str
+    mode: SyncMode | None
+    enabled: bool
+    every: timedelta | None
+    status: str
+    last_run_at: datetime | None = None
+    last_success_at: datetime | None = None
+    next_due_at: datetime | None = None
+    rows: int | None = None
+    cursor_field: str | None = None
+    cursor: Cursor | None = None
+    error: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One thing that `check` tried: a source, or the warehouse."""
+
+    name: str
+    kind: str
+    ok: bool
+    seconds: float
+    error: Failure | None = None

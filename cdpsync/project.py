@@ -1,0 +1,391 @@
+"""A project as its commands see it: what is configured, known, remembered and asked."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cdpsync import config as config_module
+from cdpsync import locks, registry
+from cdpsync.catalog import Answer, CatalogFile, Lake, ask
+from cdpsync.cursors import parse_cursor
+from cdpsync.errors import CdpsyncError, ConfigError
+from cdpsync.model import (
+    CheckResult,
+    Config,
+    CursorEntry,
+    Failure,
+    LakeTable,
+    RunRecord,
+    Source,
+    Stream,
+    SyncMode,
+    TableName,
+    TableState,
+    TableStatus,
+)
+from cdpsync.plan import matches_name, table_options
+from cdpsync.state import State, StateEntry, read_state, reconcile, update_state
+from cdpsync.storage import open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from cdpsync.connector import Connector
+
+
+CATALOG_PATIENCE = 60.0
+"""Seconds to wait for another process that has the catalog open."""
+
+
+def load(path: Path | str | None = None) -> Config:
+    """Read a project file or folder. Raises ConfigError that names each line to mend."""
+    return config_module.load_config(path, options_for=registry.options_for)
+
+
+def catalog_of(config: Config) -> CatalogFile:
+    """Return the catalog file of a project."""
+    root = open_storage(config.warehouse).root
+    return CatalogFile(config.warehouse.catalog, root, CATALOG_PATIENCE)
+
+
+def locks_folder(config: Config) -> Path:
+    """Return where the lock files of a project are."""
+    return config.warehouse.catalog.parent / "locks"
+
+
+@contextmanager
+def open_connector(source: Source) -> Iterator[Connector]:
+    """Make a source's connector, and let go of its connections at the end."""
+    connector = registry.create(source)
+    try:
+        yield connector
+    finally:
+        connector.close()
+
+
+def source_of(config: Config, name: str) -> Source:
+    """Return a source by name. Raises ConfigError that lists the valid ones."""
+    if name not in config.sources:
+        known = ", ".join(config.sources) or "none"
+        raise ConfigError(f'unknown source "{name}". This project has: {known}.')
+    return config.sources[name]
+
+
+def discover(config: Config, source: str) -> tuple[Stream, ...]:
+    """Return the streams of a source."""
+    with open_connector(source_of(config, source)) as connector:
+        return tuple(connector.discover())
+
+
+def check(config: Config, sources: Sequence[str] = ()) -> tuple[CheckResult, ...]:
+    """Try the warehouse and these sources (all, when none is named); nothing is raised for them."""
+    chosen = [source_of(config, name) for name in sources] or list(config.sources.values())
+    results = [_tried("warehouse", config.warehouse.path, lambda: _check_warehouse(config))]
+    results += [
+        _tried(source.name, source.type, partial(_check_source, source)) for source in chosen
+    ]
+    return tuple(results)
+
+
+def _check_source(source: Source) -> None:
+    with open_connector(source) as connector:
+        connector.check()
+
+
+def _check_warehouse(config: Config) -> None:
+    open_storage(config.warehouse).check()
+    catalog = catalog_of(config)
+    if catalog.exists():
+        with catalog.reader() as con:
+            Lake(con)
+    read_state(config.warehouse.state)
+
+
+def _tried(name: str, kind: str, attempt: Callable[[], None]) -> CheckResult:
+    start = time.monotonic()
+    try:
+        attempt()
+    except CdpsyncError as error:
+        return CheckResult(
+            name, kind, ok=False, seconds=time.monotonic() - start, error=Failure.of(error)
+        )
+    return CheckResult(name, kind, ok=True, seconds=time.monotonic() - start)
+
+
+# ---- what is known of the tables, without asking any source
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A table that the project file names or the lake remembers."""
+
+    source: str
+    stream: str
+    table: TableName
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """All that is remembered between runs, at one moment."""
+
+    state: State
+    cursors: tuple[CursorEntry, ...]
+    history: tuple[RunRecord, ...]
+    tables: Mapping[TableName, LakeTable]
+    notices: tuple[str, ...] = ()
+
+
+def remember(config: Config) -> Memory:
+    """Read catalog and state file, and bring them together."""
+    catalog = catalog_of(config)
+    cursors: tuple[CursorEntry, ...] = ()
+    history: tuple[RunRecord, ...] = ()
+    tables: dict[TableName, LakeTable] = {}
+    if catalog.exists():
+        with catalog.reader() as con:
+            lake = Lake(con)
+            cursors, history, tables = lake.cursors(), lake.history(), lake.tables()
+    state, notices = reconcile(read_state(config.warehouse.state), cursors)
+    return Memory(state, cursors, history, tables, notices)
+
+
+def known_tables(config: Config, memory: Memory, select: Sequence[str] = ()) -> tuple[Known, ...]:
+    """Return the known tables that SELECT means. Raises ConfigError when one means none."""
+    found: dict[tuple[str, str], Known] = {}
+    for entry in memory.cursors:
+        found[entry.source, entry.stream] = _known(config, entry.source, entry.stream, entry.table)
+    for record in memory.history:
+        result = record.result
+        if (result.source, result.stream) not in found and result.stream != "*":
+            table = TableName(*result.table.split(".", 1))
+            found[result.source, result.stream] = _known(
+                config, result.source, result.stream, table
+            )
+    for source in config.sources.values():
+        for rule in source.tables:
+            if not rule.is_glob and (source.name, rule.pattern) not in found:
+                name = rule.options.name or _guess_table(source, rule.pattern)
+                found[source.name, rule.pattern] = _known(
+                    config, source.name, rule.pattern, TableName(source.name, name)
+                )
+    for pattern in select:
+        if not any(matches_name(k.source, k.stream, str(k.table), pattern) for k in found.values()):
+            names = ", ".join(str(one.table) for one in found.values()) or "none yet"
+            raise ConfigError(f'"{pattern}" matches no table. Known tables: {names}.')
+    return tuple(
+        one
+        for _, one in sorted(found.items())
+        if not select
+        or any(matches_name(one.source, one.stream, str(one.table), pattern) for pattern in select)
+    )
+
+
+def _guess_table(source: Source, stream: str) -> str:
+    """Return the table's name as discovery would, for a stream that was never read."""
+    default = getattr(source.options, "default_schema", None)
+    schema, _, name = stream.rpartition(".")
+    return name if schema in {"", default} else stream.replace(".", "_")
+
+
+def _known(config: Config, source: str, stream: str, table: TableName) -> Known:
+    return Known(source, stream, table, _is_enabled(config, source, stream))
+
+
+def _is_enabled(config: Config, source: str, stream: str) -> bool:
+    return source in config.sources and table_options(config.sources[source], stream) is not None
+
+
+def status(config: Config, select: Sequence[str] = ()) -> tuple[TableState, ...]:
+    """Return a line per table, from the lake and the locks alone; no source is asked."""
+    memory = remember(config)
+    return tuple(_state_of(config, memory, one) for one in known_tables(config, memory, select))
+
+
+def _state_of(config: Config, memory: Memory, one: Known) -> TableState:
+    records = [
+        r for r in memory.history if (r.result.source, r.result.stream) == (one.source, one.stream)
+    ]
+    last = records[0] if records else None
+    success = next((r for r in records if r.result.status is TableStatus.OK), None)
+    source = config.sources.get(one.source)
+    options = table_options(source, one.stream) if source else None
+    every = options.every if options else None
+    said = memory.state.get((one.source, one.stream))
+    mode = last.result.mode if last else None
+    if options:
+        mode = options.mode or SyncMode.FULL_TABLE
+    return TableState(
+        source=one.source,
+        stream=one.stream,
+        table=str(one.table),
+        mode=mode,
+        enabled=one.enabled,
+        every=every,
+        status=_status_word(config, one, last),
+        last_run_at=last.started_at if last else None,
+        last_success_at=success.started_at if success else None,
+        next_due_at=success.started_at + every if success and every and one.enabled else None,
+        rows=success.result.rows_in_table if success else None,
+        cursor_field=said.cursor_field if said else None,
+        cursor=said.cursor if said else None,
+        error=last.result.error if last else None,
+    )
+
+
+def _status_word(config: Config, one: Known, last: RunRecord | None) -> str:
+    if not one.enabled:
+        return "disabled"
+    if locks.holder(locks_folder(config), str(one.table)) is not None:
+        return "running"
+    return "never" if last is None else last.result.status.value
+
+
+def history(
+    config: Config, select: Sequence[str] = (), limit: int | None = None
+) -> tuple[RunRecord, ...]:
+    """Return a line per table and run, newest first."""
+    memory = remember(config)
+    chosen = {(one.source, one.stream) for one in known_tables(config, memory, select)}
+    records = [
+        record
+        for record in memory.history
+        if not select or (record.result.source, record.result.stream) in chosen
+    ]
+    return tuple(records[:limit])
+
+
+@contextmanager
+def open_query(config: Config, sql: str, *, at: str | None = None) -> Iterator[Answer]:
+    """Ask the lake, as it is now or was at a snapshot's number or a time. Changes nothing.
+
+    Raises QueryError for SQL that fails or would change something.
+    """
+    with catalog_of(config).reader(at, keep=False) as con:
+        Lake(con)  # refuses a lake that a newer cdpsync keeps
+        yield ask(con, sql)
+
+
+# ---- cursors
+
+
+def cursors(config: Config, select: Sequence[str] = ()) -> tuple[CursorEntry, ...]:
+    """Return where each table's cursor stands, as the next run will take it."""
+    memory = remember(config)
+    by_key = {(entry.source, entry.stream): entry for entry in memory.cursors}
+    found = []
+    for one in known_tables(config, memory, select):
+        said = memory.state.get((one.source, one.stream))
+        if said is not None:
+            entry = by_key.get((one.source, one.stream))
+            found.append(_joined(one, said, entry))
+    return tuple(found)
+
+
+def _joined(one: Known, said: StateEntry, entry: CursorEntry | None) -> CursorEntry:
+    return CursorEntry(
+        source=one.source,
+        stream=one.stream,
+        table=one.table,
+        mode=entry.mode if entry else None,
+        cursor_field=said.cursor_field,
+        cursor=said.cursor,
+        run_id=said.run_id,
+        committed_at=said.committed_at,
+        reset=said.reset,
+    )
+
+
+def set_cursor(config: Config, table: str, value: str) -> CursorEntry:
+    """Let the next run of one table go on from this value. Raises ConfigError when it cannot."""
+    memory = remember(config)
+    chosen = known_tables(config, memory, [table])
+    if len(chosen) != 1:
+        raise ConfigError(f'"{table}" means {len(chosen)} tables; set one cursor at a time.')
+    one = chosen[0]
+    said = memory.state.get((one.source, one.stream))
+    if said is None or said.cursor is None:
+        raise ConfigError(
+            f"{one.table} has no cursor yet, so its type is not known. Run it once: "
+            f"cdpsync run {one.table}; then set the cursor."
+        )
+    try:
+        cursor = parse_cursor(said.cursor.type, value)
+    except ValueError as error:
+        raise ConfigError(f'{one.table}: "{value}" is no {said.cursor.type} ({error}).') from error
+    with _held(config, [one.table]):
+        changed = replace(said, cursor=cursor, reset=False)
+        _write_state(config, memory, {(one.source, one.stream): changed})
+    return replace(_joined(one, changed, None))
+
+
+def reset_preview(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
+    """Return the tables that `reset` would touch."""
+    memory = remember(config)
+    return tuple(one.table for one in known_tables(config, memory, select))
+
+
+delete_preview = reset_preview
+
+
+def reset(config: Config, select: Sequence[str]) -> tuple[CursorEntry, ...]:
+    """Let the next run load these tables from the start; until then they stay as they are."""
+    memory = remember(config)
+    chosen = known_tables(config, memory, select)
+    with _held(config, [one.table for one in chosen]):
+        changed: State = {}
+        for one in chosen:
+            said = memory.state.get((one.source, one.stream))
+            if said is not None:
+                changed[one.source, one.stream] = replace(said, cursor=None, reset=True)
+        _write_state(config, memory, changed)
+    return tuple(
+        _joined(one, changed[one.source, one.stream], None)
+        for one in chosen
+        if (one.source, one.stream) in changed
+    )
+
+
+def delete(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
+    """Drop these tables from the lake and the state. Their files go with a later maintenance."""
+    memory = remember(config)
+    chosen = known_tables(config, memory, select)
+    tables = tuple(one.table for one in chosen)
+    catalog = catalog_of(config)
+    with _held(config, tables):
+        if catalog.exists():
+            with catalog.writer() as con:
+                lake = Lake(con)
+                lake.prepare()
+                lake.drop(tables)
+        gone = {(one.source, one.stream) for one in chosen}
+
+        def forget(state: State) -> None:
+            for key in gone:
+                state.pop(key, None)
+
+        update_state(config.warehouse.state, forget)
+    return tables
+
+
+def _write_state(config: Config, memory: Memory, changed: State) -> None:
+    def apply(state: State) -> None:
+        for key, entry in memory.state.items():
+            state.setdefault(key, entry)
+        state.update(changed)
+
+    update_state(config.warehouse.state, apply)
+
+
+@contextmanager
+def _held(config: Config, tables: Sequence[TableName]) -> Iterator[None]:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    names = [str(table) for table in tables]
+    with locks.hold(locks_folder(config), names, "by hand", now):
+        yield

@@ -1,0 +1,182 @@
+"""The state file: the persisted cursors, for people and scripts to read and to rewind."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from cdpsync.cursors import cursor_json, parse_cursor
+from cdpsync.errors import CatalogError
+from cdpsync.model import Cursor, CursorEntry, CursorType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+VERSION = 1
+
+Key = tuple[str, str]
+"""A table in the state file: its source and its stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateEntry:
+    """One table in the state file. `run_id` is None where only a person has set it."""
+
+    cursor_field: str | None
+    cursor: Cursor | None
+    run_id: str | None
+    committed_at: datetime | None
+    reset: bool = False
+
+
+State = dict[Key, StateEntry]
+
+
+def read_state(path: Path) -> State | None:
+    """Return the state file's entries, or None when there is no file.
+
+    Raises CatalogError, naming the path and the way out, when it is not a state file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, str(error)) from error
+    try:
+        said = json.loads(text)
+        version = said["version"]
+        if version == VERSION:
+            return {
+                (source, stream): _entry(entry)
+                for source, streams in said["tables"].items()
+                for stream, entry in streams.items()
+            }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(path, f"{type(error).__name__}: {error}") from error
+    raise CatalogError(
+        f"{path}: state of version {version!r}; this cdpsync knows version {VERSION}. "
+        "Upgrade cdpsync."
+    )
+
+
+def update_state(path: Path, change: Callable[[State], None]) -> None:
+    """Read the state, change it and write it back, while no other process does the same.
+
+    The new file is complete on the disk before it takes the old one's name.
+    """
+    with _alone(path):
+        state = read_state(path) or {}
+        change(state)
+        _write(path, state)
+
+
+def state_json(state: Mapping[Key, StateEntry]) -> dict[str, Any]:  # Any: JSON of mixed depth
+    """Return the state as the JSON that its file holds."""
+    tables: dict[str, dict[str, Any]] = {}
+    for (source, stream), entry in sorted(state.items()):
+        cursor = entry.cursor
+        tables.setdefault(source, {})[stream] = {
+            "cursor_field": entry.cursor_field,
+            "cursor": cursor and {"type": cursor.type.value, "value": cursor_json(cursor)},
+            "run_id": entry.run_id,
+            "committed_at": entry.committed_at and entry.committed_at.isoformat(),
+        } | ({"reset": True} if entry.reset else {})
+    return {"version": VERSION, "tables": tables}
+
+
+def of_catalog(entry: CursorEntry) -> StateEntry:
+    """Return what the state file should say where the catalog says this."""
+    return StateEntry(entry.cursor_field, entry.cursor, entry.run_id, entry.committed_at)
+
+
+def reconcile(state: State | None, catalog: Iterable[CursorEntry]) -> tuple[State, tuple[str, ...]]:
+    """Bring state file and catalog together after whatever happened between two runs.
+
+    The transaction that committed the rows holds their cursor too, so where the two speak of
+    different runs the catalog is right. Where they speak of the same run, the state file is: a
+    person may have edited it. What only the state file knows is kept when a person set it there
+    and dropped when a run did: the lake it spoke of is gone. Returns the state and notices.
+    """
+    if state is None:
+        rebuilt = {(entry.source, entry.stream): of_catalog(entry) for entry in catalog}
+        notices = ("the state file is missing: rebuilt from the catalog",) if rebuilt else ()
+        return rebuilt, notices
+    merged: State = {}
+    notices_found: list[str] = []
+    known = {(entry.source, entry.stream): entry for entry in catalog}
+    for key, entry in known.items():
+        said = state.get(key)
+        if said is not None and said.run_id == entry.run_id:
+            merged[key] = said
+        else:
+            merged[key] = of_catalog(entry)
+            notices_found.append(
+                f"{key[0]}.{key[1]}: the state file is not of the catalog's last run: "
+                "the catalog's cursor is used"
+            )
+    for key, said in state.items():
+        if key not in known and said.run_id is None:
+            merged[key] = said
+    return merged, tuple(notices_found)
+
+
+def _entry(said: dict[str, Any]) -> StateEntry:  # Any: whatever stands in the file
+    cursor = said["cursor"]
+    committed_at = said.get("committed_at")
+    return StateEntry(
+        cursor_field=said["cursor_field"],
+        cursor=parse_cursor(CursorType(cursor["type"]), cursor["value"]) if cursor else None,
+        run_id=said.get("run_id"),
+        committed_at=datetime.fromisoformat(committed_at) if committed_at else None,
+        reset=bool(said.get("reset", False)),
+    )
+
+
+def _unreadable(path: Path, why: str) -> CatalogError:
+    return CatalogError(
+        f"{path}: this is not a readable state file ({why}). Nothing was changed. Mend it, or "
+        "remove it: it is rebuilt from the catalog at the next run."
+    )
+
+
+def _write(path: Path, state: State) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(state_json(state), file, indent=2, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CatalogError(
+            f"{path}: the state file cannot be written: {error.strerror}. The lake has the rows "
+            "and their cursors; the file is mended at the next run."
+        ) from error
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = lock.open("a")
+    except OSError as error:
+        raise CatalogError(f"{lock}: cannot be written: {error.strerror}.") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,114 @@
+"""Where landed files live: a small Protocol, and the folder that fulfils it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from cdpsync.errors import ConfigError, LandingError
+
+if TYPE_CHECKING:
+    from cdpsync.model import Warehouse
+
+
+class Storage(Protocol):
+    """A place for files that, once put, never change."""
+
+    @property
+    def root(self) -> str:
+        """The place as DuckDB names it, with a final slash."""
+
+    def put(self, file: Path, name: str) -> str:
+        """Store a local file under a new name, durably; return where it is. Never overwrites."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file that was put; one that is not there is not missed."""
+
+    def check(self) -> None:
+        """Write, read and remove a probe. Raises LandingError that says what is not allowed."""
+
+
+class FolderStorage:
+    """A folder of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def root(self) -> str:
+        """The folder, with a final slash."""
+        return f"{self._folder}/"
+
+    def put(self, file: Path, name: str) -> str:
+        """Link the file in (copy it from another file system) and wait until the disk has it."""
+        target = self._folder / name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _sync_file(file)
+            try:
+                target.hardlink_to(file)
+            except FileExistsError:
+                raise
+            except OSError:  # another file system, or one without links
+                _copy(file, target)
+            _sync_file(target.parent)
+        except OSError as error:
+            raise _landing_error(target, error) from error
+        return str(target)
+
+    def remove(self, name: str) -> None:
+        """Remove a file that was put."""
+        path = self._folder / name
+        try:
+            path.unlink(missing_ok=True)
+        except NotADirectoryError:
+            return
+        except OSError as error:
+            raise LandingError(f"{path}: cannot be removed: {error.strerror}.") from error
+
+    def check(self) -> None:
+        """Write, read and remove a probe file."""
+        probe = self._folder / f".cdpsync-probe-{uuid.uuid4().hex}"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"probe")
+            if probe.read_bytes() != b"probe":
+                raise LandingError(f"{self._folder}: what was written does not read back the same.")
+            probe.unlink()
+        except OSError as error:
+            raise _landing_error(probe, error) from error
+
+
+def open_storage(warehouse: Warehouse) -> Storage:
+    """Return the storage of a warehouse. Raises ConfigError for a kind that is not built."""
+    if "://" in warehouse.path:
+        kind = warehouse.path.split("://")[0]
+        raise ConfigError(
+            f'{warehouse.location}: warehouse.path: "{kind}://" is not supported by this version. '
+            "Use a folder."
+        )
+    return FolderStorage(Path(warehouse.path))
+
+
+def _copy(file: Path, target: Path) -> None:
+    with file.open("rb") as source, target.open("xb") as copy:
+        shutil.copyfileobj(source, copy, 1 << 20)
+    _sync_file(target)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _landing_error(path: Path, error: OSError) -> LandingError:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return LandingError(f"{path}: the disk is full. Make room there; nothing was committed.")
+    return LandingError(f"{path}: cannot be written: {error.strerror}. Nothing was committed.")

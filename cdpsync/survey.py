@@ -1,0 +1,204 @@
+"""What a run is about: the tables chosen, what the sources have of them, what is remembered."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Self
+
+from cdpsync import locks, project
+from cdpsync.errors import CdpsyncError, ConfigError
+from cdpsync.model import (
+    Config,
+    Failure,
+    Planned,
+    Source,
+    TableResult,
+    TableStatus,
+)
+from cdpsync.plan import (
+    Remembered,
+    Wanted,
+    concerns_source,
+    is_due,
+    matches_name,
+    matches_select,
+    table_plan,
+    wanted_tables,
+)
+from cdpsync.storage import Storage, open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from cdpsync.connector import Connector
+
+log = logging.getLogger("cdpsync.survey")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which tables a run is about, and how it treats them."""
+
+    select: Sequence[str] = ()
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    due: bool = False
+    full_refresh: bool = False
+    allow_shrink: bool = False
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """What names tables: the SELECTs and -s."""
+        return (*self.select, *self.include)
+
+
+class Survey:
+    """What the sources have, what the project asks of it, and what is remembered."""
+
+    def __init__(self, config: Config, choice: Choice) -> None:
+        self.config = config
+        self.choice = choice
+        self.storage: Storage = open_storage(config.warehouse)
+        self.catalog = project.catalog_of(config)
+        self.connectors: dict[str, Connector] = {}
+        self.unreachable: list[TableResult] = []
+        self.wanted: tuple[Wanted, ...] = ()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            self.wanted = self._choose(self._discover())
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _discover(self) -> tuple[Wanted, ...]:
+        patterns = self.choice.patterns
+        sources = [
+            source
+            for source in self.config.sources.values()
+            if concerns_source(source.name, patterns)
+        ]
+        for source in sources:
+            self.connectors[source.name] = self._stack.enter_context(project.open_connector(source))
+        with ThreadPoolExecutor(max(1, min(8, len(sources)))) as pool:
+            found = list(pool.map(self._wanted_of, sources))
+        return tuple(one for tables in found for one in tables)
+
+    def _wanted_of(self, source: Source) -> tuple[Wanted, ...]:
+        try:
+            streams = self.connectors[source.name].discover()
+        except ConfigError:
+            raise
+        except CdpsyncError as error:
+            self.unreachable += self._all_failed(source, error)
+            return ()
+        return wanted_tables(source, streams)
+
+    def _all_failed(self, source: Source, error: CdpsyncError) -> list[TableResult]:
+        """Return a failure for each table that is known of a source that cannot be asked."""
+        memory = project.remember(self.config)
+        known = [
+            one
+            for one in project.known_tables(self.config, memory)
+            if one.source == source.name and one.enabled
+        ]
+        names = [(one.stream, str(one.table)) for one in known] or [("*", f"{source.name}.*")]
+        return [
+            TableResult(
+                source.name, stream, table, None, TableStatus.FAILED, error=Failure.of(error)
+            )
+            for stream, table in names
+        ]
+
+    def _choose(self, wanted: tuple[Wanted, ...]) -> tuple[Wanted, ...]:
+        down = {result.source for result in self.unreachable}
+        for pattern in (*self.choice.patterns, *self.choice.exclude):
+            hit = any(matches_select(one, pattern) for one in wanted)
+            if not hit and not any(concerns_source(source, [pattern]) for source in down):
+                raise _no_match(pattern, self.config, wanted)
+        self.unreachable = [
+            result
+            for result in self.unreachable
+            if self._is_chosen(partial(matches_name, result.source, result.stream, result.table))
+        ]
+        return tuple(one for one in wanted if self._is_chosen(partial(matches_select, one)))
+
+    def _is_chosen(self, matches: Callable[[str], bool]) -> bool:
+        patterns = self.choice.patterns
+        return (not patterns or any(map(matches, patterns))) and not any(
+            map(matches, self.choice.exclude)
+        )
+
+    @contextmanager
+    def locked(self, run_id: str, started_at: datetime) -> Iterator[None]:
+        """Keep every other run off the chosen tables."""
+        since = started_at.isoformat(timespec="seconds")
+        names = [str(one.table) for one in self.wanted]
+        with locks.hold(project.locks_folder(self.config), names, run_id, since):
+            yield
+
+    def plan(self) -> Planned:
+        """Return what is to be done with each chosen table, from what is remembered now."""
+        memory = project.remember(self.config)
+        for notice in memory.notices:
+            log.warning("%s", notice)
+        successes = {
+            (record.result.source, record.result.stream): record.started_at
+            for record in reversed(memory.history)
+            if record.result.status is TableStatus.OK
+        }
+        now = datetime.now(UTC)
+        plans, failed, skipped = [], list(self.unreachable), []
+        for one in self.wanted:
+            success = successes.get((one.source, one.name))
+            if self.choice.due and not is_due(one.options.every, success, now):
+                skipped.append(_result(one, TableStatus.SKIPPED))
+                continue
+            remembered = _remembered(one, memory)
+            try:
+                plans.append(
+                    table_plan(
+                        one,
+                        remembered,
+                        full_refresh=self.choice.full_refresh,
+                        allow_shrink=self.choice.allow_shrink,
+                    )
+                )
+            except CdpsyncError as error:
+                failed.append(_result(one, TableStatus.FAILED, Failure.of(error)))
+        return Planned(tuple(plans), tuple(failed), tuple(skipped))
+
+
+def _result(one: Wanted, status: TableStatus, failure: Failure | None = None) -> TableResult:
+    return TableResult(one.source, one.name, str(one.table), one.mode, status, error=failure)
+
+
+def _no_match(pattern: str, config: Config, wanted: Sequence[Wanted]) -> ConfigError:
+    head = pattern.split(".", 1)[0]
+    if not concerns_source(head, config.sources) and not any(sign in head for sign in "*?["):
+        known = ", ".join(config.sources) or "none"
+        return ConfigError(f'"{pattern}": there is no source "{head}". This project has: {known}.')
+    names = ", ".join(f"{one.source}.{one.name}" for one in wanted[:10]) or "none"
+    return ConfigError(
+        f'"{pattern}" matches no enabled table. Tables: {names}{", …" if len(wanted) > 10 else ""}.'
+    )
+
+
+def _remembered(one: Wanted, memory: project.Memory) -> Remembered:
+    key = (one.source, one.name)
+    said = memory.state.get(key)
+    entry = next((e for e in memory.cursors if (e.source, e.stream) == key), None)
+    table = memory.tables.get(one.table)
+    if said is None or (entry is not None and entry.table != one.table):
+        return Remembered(landed=table)
+    return Remembered(said.cursor_field, said.cursor, said.reset, table)

@@ -1,0 +1,392 @@
+"""One run, start to end: discover, lock, plan, extract, land, commit, remember."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from cdpsync import engine, project
+from cdpsync.catalog import Commit, Lake, private_folder, sql_name, sweep
+from cdpsync.errors import CatalogError, CdpsyncError
+from cdpsync.extract import Workers, extract
+from cdpsync.model import (
+    Column,
+    Config,
+    CursorEntry,
+    Failure,
+    Planned,
+    Progress,
+    RunRecord,
+    RunResult,
+    RunStatus,
+    SyncMode,
+    TableName,
+    TablePlan,
+    TableResult,
+    TableStatus,
+)
+from cdpsync.stage import Staged, stage
+from cdpsync.state import State, of_catalog, update_state
+from cdpsync.survey import Choice, Survey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+
+log = logging.getLogger("cdpsync.sync")
+
+_STAGE_MEMORY = "2GB"
+
+
+def plan(
+    config: Config | str | Path | None,
+    select: Sequence[str] = (),
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    due: bool = False,
+    full_refresh: bool = False,
+    allow_shrink: bool = False,
+) -> Planned:
+    """Return what `run` with the same arguments would do. Reads from sources and lake only."""
+    choice = Choice(select, include, exclude, due, full_refresh, allow_shrink)
+    with Survey(_loaded(config), choice) as survey:
+        return survey.plan()
+
+
+def run(
+    config: Config | str | Path | None,
+    select: Sequence[str] = (),
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    due: bool = False,
+    full_refresh: bool = False,
+    threads: int | None = None,
+    fail_fast: bool = False,
+    allow_shrink: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> RunResult:
+    """Sync the chosen tables of a project into its lake, and return what happened to each.
+
+    A table that fails keeps its old rows and cursor, and does not stop the others. Raises
+    ConfigError when the project or the choice is wrong, LockHeldError when another run is at
+    work on one of the tables, CatalogError when catalog or state file cannot be used; nothing
+    was changed then. `on_progress` is called from several threads.
+    """
+    choice = Choice(select, include, exclude, due, full_refresh, allow_shrink)
+    started_at = datetime.now(UTC)
+    run_id = f"{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    with Survey(_loaded(config), choice) as survey, survey.locked(run_id, started_at):
+        planned = survey.plan()
+        execution = _Execution(
+            survey,
+            run_id,
+            started_at,
+            planned,
+            fail_fast=fail_fast,
+            on_progress=on_progress or (lambda _: None),
+        )
+        results = execution.work(threads or _default_threads())
+    finished_at = datetime.now(UTC)
+    results = tuple(sorted(results, key=lambda result: (result.source, result.table)))
+    return RunResult(run_id, _overall(results), started_at, finished_at, results)
+
+
+def _loaded(config: Config | str | Path | None) -> Config:
+    return config if isinstance(config, Config) else project.load(config)
+
+
+def _default_threads() -> int:
+    """Return how many workers: one more than cores, since they wait for the source in turns."""
+    return min(4, (os.cpu_count() or 1) + 1)
+
+
+def _overall(results: Sequence[TableResult]) -> RunStatus:
+    failed = sum(result.status is TableStatus.FAILED for result in results)
+    if not failed:
+        return RunStatus.OK
+    done = any(result.status is TableStatus.OK for result in results)
+    return RunStatus.PARTIAL if done else RunStatus.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class _Landed:
+    """A table whose files are in the storage and wait for their commit."""
+
+    plan: TablePlan
+    columns: tuple[Column, ...]
+    staged: Staged
+    files: tuple[str, ...]
+    rows_read: int
+    started_at: datetime
+    clock: float
+
+
+@dataclass(slots=True)
+class _Execution:
+    """The work of one run: tables extracted side by side, committed one by one."""
+
+    survey: Survey
+    run_id: str
+    started_at: datetime
+    planned: Planned
+    fail_fast: bool
+    on_progress: Callable[[Progress], None]
+    results: list[TableResult] = field(default_factory=list)
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    def work(self, threads: int) -> tuple[TableResult, ...]:
+        """Do all that is planned; return a result per table, also of those that were not tried."""
+        sweep(self.survey.catalog.scratch)
+        self.results += self.planned.skipped
+        for failed in self.planned.failed:
+            self._finish(failed)
+        if self.planned.failed:
+            self._record_failures(self.planned.failed)
+            if self.fail_fast:
+                self._stopped.set()
+        if not self.planned.plans:
+            return tuple(self.results)
+        with private_folder(self.survey.catalog.scratch, "spool-") as spool:
+            workers = Workers(threads, spool / "spill")
+            tables = ThreadPoolExecutor(threads, thread_name_prefix="cdpsync-table")
+            try:
+                waiting = {
+                    tables.submit(self._land, number, plan, workers, spool): plan
+                    for number, plan in enumerate(self.planned.plans)
+                }
+                self._commit_as_they_come(waiting)
+            except BaseException:
+                self._stopped.set()
+                workers.stop()
+                tables.shutdown(wait=False, cancel_futures=True)
+                raise
+            tables.shutdown()
+            workers.close()
+        return tuple(self.results)
+
+    def _commit_as_they_come(self, waiting: dict[Future[_Landed | None], TablePlan]) -> None:
+        """Commit tables as they are landed: all that are ready, through one opened catalog."""
+        while waiting:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED, timeout=0.5)
+            ready: list[_Landed] = []
+            failures: list[TableResult] = []
+            for future in done:
+                plan = waiting.pop(future)
+                try:
+                    landed = future.result()
+                except CdpsyncError as error:
+                    failures.append(self._failed(plan, error))
+                else:
+                    if landed is None:
+                        self._finish(_of(plan, TableStatus.SKIPPED))
+                    else:
+                        ready.append(landed)
+            if ready or failures:
+                self._commit(ready, failures)
+
+    # ---- on a table's thread
+
+    def _land(self, number: int, plan: TablePlan, workers: Workers, spool: Path) -> _Landed | None:
+        """Read a table into the storage; None when the run was stopped before it began."""
+        if self._stopped.is_set():
+            return None
+        started_at, clock = datetime.now(UTC), time.monotonic()
+        folder = spool / f"{number:05d}"
+        folder.mkdir()
+        self._tell(plan, "reading")
+        extracted = extract(
+            plan,
+            self.survey.connectors[plan.source],
+            workers,
+            folder,
+            lambda rows, done, chunks: self._tell(
+                plan, "reading", rows=rows, chunks_done=done, chunks=chunks
+            ),
+        )
+        self._tell(plan, "landing", rows=extracted.rows)
+        staged = self._stage(
+            plan, [file.path for file in extracted.files], extracted.columns, folder
+        )
+        files = self._put(plan, staged)
+        return _Landed(plan, extracted.columns, staged, files, extracted.rows, started_at, clock)
+
+    def _stage(
+        self, plan: TablePlan, files: list[Path], columns: tuple[Column, ...], folder: Path
+    ) -> Staged:
+        if plan.replace:
+            con = engine.connect(threads=1, memory_limit=_STAGE_MEMORY, temp=folder / "spill")
+            try:
+                return stage(con, plan, files, columns, "", folder)
+            finally:
+                con.close()
+        with self.survey.catalog.reader() as con:
+            return stage(con, plan, files, columns, sql_name(plan.table), folder)
+
+    def _put(self, plan: TablePlan, staged: Staged) -> tuple[str, ...]:
+        """Store the files under names of this run; all of them, or none."""
+        names = [
+            f"{plan.table.schema}/{plan.table.name}/{self.run_id}-{number:05d}.parquet"
+            for number in range(len(staged.files))
+        ]
+        try:
+            return tuple(
+                self.survey.storage.put(file, name)
+                for file, name in zip(staged.files, names, strict=True)
+            )
+        except CdpsyncError:
+            for name in names:
+                self.survey.storage.remove(name)
+            raise
+
+    # ---- on the main thread
+
+    def _commit(self, ready: list[_Landed], failures: list[TableResult]) -> None:
+        committed: list[CursorEntry] = []
+        try:
+            with self.survey.catalog.writer() as con:
+                lake = Lake(con)
+                lake.prepare()
+                for landed in ready:
+                    self._tell(landed.plan, "committing", rows=landed.rows_read)
+                    try:
+                        news = self._news(landed)
+                        result = lake.commit(news)
+                    except CdpsyncError as error:
+                        failures.append(self._failed(landed.plan, error, landed))
+                    else:
+                        committed.append(news.cursor)
+                        self._finish(result)
+                lake.record(self._record_of(failure) for failure in failures)
+        except CdpsyncError as error:
+            done = {(entry.source, entry.stream) for entry in committed}
+            failures += [
+                self._failed(landed.plan, error, landed)
+                for landed in ready
+                if (landed.plan.source, landed.plan.stream.name) not in done
+                and not any(
+                    (f.source, f.stream) == (landed.plan.source, landed.plan.stream.name)
+                    for f in failures
+                )
+            ]
+        self._remember(committed)
+        for failure in failures:
+            self._finish(failure)
+        if failures and self.fail_fast:
+            self._stopped.set()
+
+    def _news(self, landed: _Landed) -> Commit:
+        plan, staged = landed.plan, landed.staged
+        finished_at = datetime.now(UTC)
+        result = replace(
+            _of(plan, TableStatus.OK),
+            rows_read=landed.rows_read,
+            bytes_written=staged.bytes,
+            cursor_before=plan.cursor_before,
+            cursor_after=staged.cursor,
+            seconds=round(time.monotonic() - landed.clock, 3),
+            notices=_notices(plan, staged),
+        )
+        entry = CursorEntry(
+            source=plan.source,
+            stream=plan.stream.name,
+            table=plan.table,
+            mode=plan.mode,
+            cursor_field=plan.cursor_field,
+            cursor=staged.cursor,
+            run_id=self.run_id,
+            committed_at=finished_at,
+        )
+        return Commit(
+            table=plan.table,
+            columns=landed.columns,
+            replace=plan.replace,
+            files=landed.files,
+            rows=staged.rows,
+            cursor=entry,
+            record=RunRecord(self.run_id, landed.started_at, finished_at, result),
+            key=plan.primary_key,
+            upserted=staged.upserted,
+            allow_shrink=plan.allow_shrink,
+        )
+
+    def _remember(self, committed: Sequence[CursorEntry]) -> None:
+        """Bring the state file up to date; if that fails, the next run mends it."""
+        if not committed:
+            return
+
+        def apply(state: State) -> None:
+            for entry in committed:
+                state[entry.source, entry.stream] = of_catalog(entry)
+
+        try:
+            update_state(self.survey.config.warehouse.state, apply)
+        except CatalogError as error:
+            log.warning("%s", error.message)  # the lake has the cursors: nothing is lost
+
+    def _record_failures(self, failures: Sequence[TableResult]) -> None:
+        """Write failures into the history where there is a lake to hold one."""
+        try:
+            with self.survey.catalog.writer() as con:
+                lake = Lake(con)
+                lake.prepare()
+                lake.record(self._record_of(failure) for failure in failures)
+        except CatalogError as error:
+            log.warning("the failures could not be written into the history: %s", error.message)
+
+    def _record_of(self, result: TableResult) -> RunRecord:
+        return RunRecord(self.run_id, self.started_at, datetime.now(UTC), result)
+
+    def _failed(
+        self, plan: TablePlan, error: CdpsyncError, landed: _Landed | None = None
+    ) -> TableResult:
+        return replace(
+            _of(plan, TableStatus.FAILED),
+            rows_read=landed.rows_read if landed else 0,
+            cursor_before=plan.cursor_before,
+            cursor_after=plan.cursor_before,
+            seconds=round(time.monotonic() - landed.clock, 3) if landed else 0.0,
+            error=Failure.of(error),
+        )
+
+    def _finish(self, result: TableResult) -> None:
+        self.results.append(result)
+        table = TableName(*result.table.split(".", 1))
+        self.on_progress(Progress(table, result.status.value, rows=result.rows_read, result=result))
+
+    def _tell(
+        self,
+        plan: TablePlan,
+        step: str,
+        *,
+        rows: int = 0,
+        chunks_done: int = 0,
+        chunks: int | None = None,
+    ) -> None:
+        estimated = plan.stream.estimated_rows if plan.replace else None
+        self.on_progress(Progress(plan.table, step, rows, estimated, chunks_done, chunks))
+
+
+def _of(plan: TablePlan, status: TableStatus) -> TableResult:
+    return TableResult(plan.source, plan.stream.name, str(plan.table), plan.mode, status)
+
+
+def _notices(plan: TablePlan, staged: Staged) -> tuple[str, ...]:
+    notices = []
+    if staged.repeated:
+        notices.append(
+            f"{staged.repeated} rows shared their key ({', '.join(plan.primary_key)}) with a newer "
+            "one, which was kept"
+        )
+    if plan.mode is not SyncMode.FULL_TABLE and plan.replace and plan.landed is not None:
+        notices.append("loaded from the start, replacing the table")
+    return tuple(notices)

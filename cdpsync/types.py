@@ -1,0 +1,128 @@
+"""What the lake can hold exactly, and which type may become which without losing anything.
+
+Types are DuckDB's, in its own spelling. What Parquet and DuckLake keep was measured with DuckDB
+1.5.5: HUGEINT turns into DOUBLE, TIMETZ loses its offset, an INTERVAL is cut to milliseconds and
+refused when negative, VARIANT has no place; the rest of the scalars, lists, structs and maps
+come back as they went in.
+"""
+
+from __future__ import annotations
+
+import re
+
+_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")
+_UNSIGNED = ("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+_DIGITS = {"TINYINT": 3, "SMALLINT": 5, "INTEGER": 10, "BIGINT": 19}
+_DIGITS |= {"UTINYINT": 3, "USMALLINT": 5, "UINTEGER": 10, "UBIGINT": 20}
+_SIGNED_FOR = {"UTINYINT": "SMALLINT", "USMALLINT": "INTEGER", "UINTEGER": "BIGINT"}
+_TIMES = ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
+_DECIMAL = re.compile(r"^DECIMAL\((\d+),\s*(\d+)\)$")
+
+AS_TEXT = ("TIME WITH TIME ZONE", "BIT", "INTERVAL", "TIME_NS")
+"""Types that have no exact place in Parquet but an exact text: they are kept as VARCHAR."""
+
+_REFUSED = re.compile(r"\b(HUGEINT|UHUGEINT|VARIANT|UNION|BIGNUM|VARINT)\b")
+_NESTED_TEXT = re.compile(r"\b(TIME WITH TIME ZONE|BIT|INTERVAL|TIME_NS)\b")
+
+
+def decimal_of(type_: str) -> tuple[int, int] | None:
+    """Return (precision, scale) of a DECIMAL, or None for any other type."""
+    found = _DECIMAL.match(type_)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def lake_type(type_: str) -> str | None:
+    """Return the type under which the lake keeps a value of `type_` exactly, or None."""
+    if type_ in AS_TEXT or type_.startswith("ENUM("):
+        return "VARCHAR"
+    if type_ in {"TIMESTAMP_S", "TIMESTAMP_MS"}:
+        return "TIMESTAMP"
+    if type_ in {'"NULL"', "NULL"}:
+        return "VARCHAR"
+    if _REFUSED.search(type_):
+        return None
+    if _NESTED_TEXT.search(type_) or "ENUM(" in type_:
+        return "JSON"
+    return type_
+
+
+def widens(old: str, new: str) -> bool:
+    """Whether every value of `old` is kept when the lake's column becomes `new` in place."""
+    if old == new:
+        return True
+    if old in _INTEGERS and new in _INTEGERS:
+        return _INTEGERS.index(old) < _INTEGERS.index(new)
+    if old in _UNSIGNED and new in _UNSIGNED:
+        return _UNSIGNED.index(old) < _UNSIGNED.index(new)
+    if old in _SIGNED_FOR and new in _INTEGERS:
+        return _INTEGERS.index(_SIGNED_FOR[old]) <= _INTEGERS.index(new)
+    wide = decimal_of(new)
+    if wide:
+        narrow = decimal_of(old) or (_DIGITS.get(old, 99), 0)
+        return wide[1] >= narrow[1] and wide[0] - wide[1] >= narrow[0] - narrow[1]
+    if old in _TIMES and new in _TIMES:
+        return _TIMES.index(old) < _TIMES.index(new)
+    return (old, new) in {("FLOAT", "DOUBLE"), ("VARCHAR", "JSON")}
+
+
+_ALIASES = {
+    "TEXT": "VARCHAR",
+    "STRING": "VARCHAR",
+    "CHAR": "VARCHAR",
+    "INT": "INTEGER",
+    "INT2": "SMALLINT",
+    "INT4": "INTEGER",
+    "INT8": "BIGINT",
+    "LONG": "BIGINT",
+    "SHORT": "SMALLINT",
+    "BOOL": "BOOLEAN",
+    "FLOAT4": "FLOAT",
+    "REAL": "FLOAT",
+    "FLOAT8": "DOUBLE",
+    "DOUBLE PRECISION": "DOUBLE",
+    "BYTEA": "BLOB",
+    "BINARY": "BLOB",
+    "JSONB": "JSON",
+    "DATETIME": "TIMESTAMP",
+    "TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE",
+    "TIMESTAMP WITHOUT TIME ZONE": "TIMESTAMP",
+}
+_PLAIN = {
+    *_INTEGERS,
+    *_UNSIGNED,
+    *_TIMES,
+    "BLOB",
+    "BOOLEAN",
+    "DOUBLE",
+    "FLOAT",
+    "JSON",
+    "TIME",
+    "TIMESTAMP_NS",
+    "UUID",
+    "VARCHAR",
+}
+
+
+def parse_type(text: str) -> str:
+    """Return a type as a person writes it (`decimal(20,4)`, `text[]`) in DuckDB's spelling.
+
+    Raises ValueError for a type that the lake has no exact place for.
+    """
+    name = " ".join(text.upper().split())
+    lists = ""
+    while name.endswith("[]"):
+        name, lists = name[:-2].strip(), lists + "[]"
+    found = re.match(r"^(?:DECIMAL|NUMERIC)\s*\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)$", name)
+    if found:
+        precision, scale = int(found[1]), int(found[2] or 0)
+        if not 1 <= precision <= 38 or scale > precision:
+            raise ValueError(f"{text}: a decimal has 1 to 38 digits, and no more behind the point")
+        return f"DECIMAL({precision},{scale}){lists}"
+    name = re.sub(r"^(?:VARCHAR|CHAR|CHARACTER VARYING)\s*\(\s*\d+\s*\)$", "VARCHAR", name)
+    name = _ALIASES.get(name, name)
+    if name not in _PLAIN:
+        known = ", ".join(sorted(type_.lower() for type_ in _PLAIN))
+        raise ValueError(
+            f"{text}: not a type of the lake. Known: decimal(p,s), {known}, and lists []"
+        )
+    return name + lists

@@ -1,0 +1,149 @@
+"""How a table is cut into parts that are read at once: ranges of its pages, or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cdpsync_connectors._postgres_sql import Leaf, quote_literal, quote_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
+
+    from cdpsync_connectors._postgres_session import Sessions
+    from cdpsync_connectors._postgres_sql import Relation
+
+FEWEST_PAGES, MOST_PAGES = 4_096, 131_072  # of one chunk: 32 MB to 1 GB with pages of 8 KB
+_MOST_LEAVES = 64  # small partitions read by one statement
+FEW_ROWS = 1_000_000  # below this a filtered read is not worth cutting
+
+
+@dataclass(frozen=True, slots=True)
+class PageRange:
+    """Pages `low` to `high`, not included, of one table; None is the open end."""
+
+    leaf: Leaf
+    low: int
+    high: int | None
+
+    @property
+    def condition(self) -> str | None:
+        """The range as SQL, or None for the whole table."""
+        ends = [f"ctid >= '({self.low},0)'"] if self.low else []
+        ends += [f"ctid < '({self.high},0)'"] if self.high is not None else []
+        return " and ".join(ends) or None
+
+    @property
+    def label(self) -> str:
+        """The range in words."""
+        if self.condition is None:
+            return "all rows"
+        return f"pages {self.low} to {'the end' if self.high is None else self.high - 1}"
+
+
+def page_ranges(leaves: Sequence[Leaf], workers: int) -> list[list[PageRange]]:
+    """Cut tables into groups of ranges; every page, present or yet to come, is in exactly one.
+
+    Out-of-line values count for the size of a group, though they lie in pages of their own.
+    """
+    total = sum(leaf.pages + leaf.toast_pages for leaf in leaves)
+    step = max(FEWEST_PAGES, min(MOST_PAGES, total // (max(workers, 1) * 4)))
+    groups: list[list[PageRange]] = []
+    filled = 0.0
+    for leaf in leaves:
+        size = leaf.pages + leaf.toast_pages
+        count = min(max(1, round(size / step)), max(1, leaf.pages))
+        starts = [number * leaf.pages // count for number in range(count)]
+        weight = size / count
+        for low, high in zip(starts, [*starts[1:], None], strict=True):
+            if not groups or filled + weight > step or len(groups[-1]) >= _MOST_LEAVES:
+                groups.append([])
+                filled = 0.0
+            groups[-1].append(PageRange(leaf, low, high))
+            filled += weight
+    return groups
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """What is read of a relation: expressions for Postgres and for DuckDB, and which rows."""
+
+    relation: Relation
+    inner: str
+    outer: str
+    conditions: tuple[str, ...]
+
+    def whole(self) -> str:
+        """Return the statement for every row."""
+        return self._statement(self.relation.sql, ())
+
+    def part(self, ranges: Iterable[PageRange]) -> str:
+        """Return the statement for some pages; partitions go by their parent's name."""
+        return "\nunion all\n".join(
+            self._statement(
+                f"{quote_name(r.leaf.schema)}.{quote_name(r.leaf.name)}"
+                f" as {quote_name(self.relation.name)}",
+                (r.condition,) if r.condition else (),
+            )
+            for r in ranges
+        )
+
+    def _statement(self, table: str, more: tuple[str, ...]) -> str:
+        conditions = " and ".join((*self.conditions, *more))
+        return f"select {self.inner}\nfrom {table}" + (
+            f"\nwhere {conditions}" if conditions else ""
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresChunk:
+    """One statement, run in the view of the data that the whole read shares."""
+
+    label: str
+    sessions: Sessions
+    sql: str
+    outer: str
+    snapshot: str | None
+
+    def relation(self, con: DuckDBPyConnection) -> DuckDBPyRelation:
+        """Return the rows of the statement; see `cdpsync.connector.Chunk`."""
+        alias = quote_literal(self.sessions.attach(con))
+        start = quote_literal(self.sessions.relation_settings(self.snapshot))
+        con.execute(f"call postgres_execute({alias}, {start})")
+        rows = f"postgres_query({alias}, {quote_literal(self.sql)})"
+        return con.sql(f"select {self.outer} from {rows}")
+
+
+def cut(
+    select: Select,
+    leaves: Sequence[Leaf],
+    workers: int,
+    chunk: Callable[[str, str], PostgresChunk],
+) -> list[PostgresChunk]:
+    """Return the chunks of a read: by pages where every leaf allows it, else a single one."""
+    if not leaves or not all(leaf.addressable for leaf in leaves):
+        return [chunk("all rows", select.whole())]
+    groups = page_ranges(leaves, workers)
+    if len(groups) == 1:
+        return [chunk("all rows", select.whole())]
+    return [chunk(_label(group, len(leaves) > 1), select.part(group)) for group in groups]
+
+
+def _label(group: list[PageRange], partitioned: bool) -> str:
+    first = group[0]
+    if not partitioned:
+        return first.label
+    if len(group) == 1:
+        return f"{first.leaf.name}, {first.label}"
+    return f"{first.leaf.name} to {group[-1].leaf.name}"
+
+
+def scans_much(plan: dict[str, Any]) -> bool:
+    """Whether a plan, as EXPLAIN writes it, walks through whole tables for many rows."""
+    return plan["Plan Rows"] >= FEW_ROWS and _scans(plan)
+
+
+def _scans(node: dict[str, Any]) -> bool:
+    return node["Node Type"] == "Seq Scan" or any(_scans(part) for part in node.get("Plans", ()))

@@ -1,0 +1,86 @@
+"""What the YAML may say of a Postgres source."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+
+from cdpsync.connector import ConnectorOptions
+
+_UNITS = {"ms": 1, "": 1000, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000}
+
+
+def _milliseconds(value: object) -> object:
+    """Read `30`, `30s`, `5m`, `250ms` as milliseconds."""
+    if value is None or isinstance(value, bool):
+        return value
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value).strip())
+    if not found or found[2] not in _UNITS:
+        raise ValueError("write seconds, or a duration such as 30s, 5m or 250ms")
+    return round(float(found[1]) * _UNITS[found[2]])
+
+
+def _nothing_is_null(value: object) -> object:
+    return "null" if value is None else value
+
+
+class PostgresOptions(ConnectorOptions):
+    """What the YAML says of a Postgres source."""
+
+    url: SecretStr | None = None
+    host: str | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    user: str | None = None
+    password: SecretStr | None = None
+    database: str | None = None
+    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = (
+        None
+    )
+    sslrootcert: str | None = None
+    schemas: tuple[str, ...] | None = None
+    default_schema: str = "public"
+    on_nan: Annotated[Literal["null", "error"], BeforeValidator(_nothing_is_null)] = "null"
+    connect_timeout: Annotated[int, Field(ge=1)] = 10
+    statement_timeout: Annotated[int | None, BeforeValidator(_milliseconds)] = None
+    application_name: str = "cdpsync"
+
+    @field_validator("schemas", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("url")
+    @classmethod
+    def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
+        text = url.get_secret_value().strip() if url else None
+        if text is None or re.match(r"postgres(ql)?://", text) or re.match(r"\w+\s*=", text):
+            return url
+        raise ValueError("write postgresql://user:password@host:5432/database")
+
+    @model_validator(mode="after")
+    def _url_or_parts(self) -> PostgresOptions:
+        parts = {"host", "port", "user", "password", "database"}
+        given = sorted(part for part in parts if getattr(self, part) is not None)
+        if self.url is not None and given:
+            raise ValueError(f"give the url or its parts, not both: {', '.join(given)}")
+        if self.url is None and not {"host", "database"} & set(given):
+            raise ValueError("give a url, or host, user, password and database")
+        return self
+
+    def parameters(self) -> dict[str, str]:
+        """Return libpq's parameters; those of a URL still stand in it, under `url`."""
+        said = {
+            "url": self.url.get_secret_value().strip() if self.url else None,
+            "host": self.host,
+            "port": str(self.port) if self.port else None,
+            "user": self.user,
+            "password": self.password.get_secret_value() if self.password else None,
+            "dbname": self.database,
+            "sslmode": self.sslmode,
+            "sslrootcert": self.sslrootcert,
+            "connect_timeout": str(self.connect_timeout),
+            "application_name": self.application_name,
+        }
+        return {name: value for name, value in said.items() if value is not None}

@@ -1,0 +1,194 @@
+"""Postgres: its catalogs as streams, its rows through DuckDB's scanner, exactly.
+
+A read holds one REPEATABLE READ transaction and hands its snapshot to every chunk, so that the
+chunks, read at once by many connections, are parts of one moment.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from cdpsync.errors import ConnectorError, ReadError
+from cdpsync.model import Column, Stream
+from cdpsync_connectors._postgres_chunks import PostgresChunk, cut, scans_much
+from cdpsync_connectors._postgres_errors import translate_connecting, translate_reading
+from cdpsync_connectors._postgres_options import PostgresOptions
+from cdpsync_connectors._postgres_select import explain, find_relation, select_rows
+from cdpsync_connectors._postgres_session import Sessions
+from cdpsync_connectors._postgres_sql import (
+    Relation,
+    fetch_leaves,
+    fetch_relations,
+    quote_literal,
+    quote_name,
+    split_stream,
+)
+from cdpsync_connectors._postgres_types import natural_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import psycopg
+    from pydantic import BaseModel
+
+    from cdpsync.connector import ReadRequest
+
+
+class PostgresConnector:
+    """A Postgres database, 10 or newer, as a source."""
+
+    Options: ClassVar[type[BaseModel]] = PostgresOptions
+    extensions: ClassVar[tuple[str, ...]] = ("postgres_scanner",)
+
+    def __init__(self, options: BaseModel) -> None:
+        if not isinstance(options, PostgresOptions):
+            raise TypeError(
+                f"PostgresConnector takes PostgresOptions, not {type(options).__name__}"
+            )
+        self._options = options
+        self._sessions = Sessions(options.parameters(), options.statement_timeout)
+        self._snapshots_travel: bool | None = None
+
+    def check(self) -> None:
+        """Return when the database lets us in and answers; else raise ConnectError."""
+        with self._sessions.lend() as con, self._translated(connecting=True):
+            con.execute("select 1 from pg_catalog.pg_class limit 1").fetchone()
+
+    def discover(self) -> Sequence[Stream]:
+        """Return every table, view, materialised view, foreign table and partitioned parent."""
+        with self._sessions.lend() as con, self._translated():
+            relations = fetch_relations(con)
+        globs = self._options.schemas
+        return [
+            self._stream(relation)
+            for relation in relations
+            if globs is None or any(fnmatchcase(relation.schema, glob) for glob in globs)
+        ]
+
+    @contextmanager
+    def read(self, request: ReadRequest) -> Iterator[Iterable[PostgresChunk]]:
+        """Hold one view of the stream open, and hand over its chunks; see `Connector.read`."""
+        with ExitStack() as held:
+            con = held.enter_context(self._sessions.lend())
+            table = ".".join(quote_name(part) for part in split_stream(request.stream.name))
+            with self._translated(table):
+                held.enter_context(self._sessions.view(con))
+                chunks = self._chunks(con, request, self._export(con))
+            yield chunks
+
+    def translate(self, error: Exception) -> ConnectorError | None:
+        """Name an error that came out of reading a chunk; None when it is not Postgres'."""
+        if isinstance(error, ConnectorError):
+            return error
+        return translate_reading(error, self._sessions.place, quote_name(self._sessions.user))
+
+    def close(self) -> None:
+        """Let go of every connection. May be called twice."""
+        self._sessions.close()
+
+    @contextmanager
+    def _translated(self, table: str | None = None, *, connecting: bool = False) -> Iterator[None]:
+        import psycopg
+
+        try:
+            yield
+        except psycopg.Error as error:
+            place, user = self._sessions.place, quote_name(self._sessions.user)
+            if connecting:
+                raise translate_connecting(error, place) from error
+            raise translate_reading(error, place, user, table) or ReadError(str(error)) from error
+
+    def _stream(self, relation: Relation) -> Stream:
+        keeps_name = relation.schema == self._options.default_schema
+        key = relation.primary_key
+        return Stream(
+            name=relation.stream,
+            table=relation.name if keeps_name else f"{relation.schema}_{relation.name}",
+            columns=tuple(
+                Column(c.name, natural_type(c), not (c.required or c.name in key), c.display)
+                for c in relation.columns
+            ),
+            primary_key=key,
+            cursor_fields=cursor_fields(relation),
+            estimated_rows=relation.estimated_rows,
+            kind=relation.kind,
+        )
+
+    def _export(self, con: psycopg.Connection[Any]) -> str | None:
+        """Return a snapshot that other connections can take up, or None where none can.
+
+        Poolers and balancers may hand a second connection to another server, so it is tried once.
+        """
+        import psycopg
+
+        if self._snapshots_travel is False:
+            return None
+        try:
+            row = con.execute("select pg_export_snapshot()").fetchone()
+            snapshot = str(row[0]) if row else None
+        except psycopg.DatabaseError:
+            self._snapshots_travel = False
+            con.execute("rollback")
+            con.execute("begin isolation level repeatable read, read only")
+            return None
+        if self._snapshots_travel is None:
+            self._snapshots_travel = snapshot is not None and self._can_import(snapshot)
+        return snapshot if self._snapshots_travel else None
+
+    def _can_import(self, snapshot: str) -> bool:
+        import psycopg
+
+        with self._sessions.lend() as other, self._sessions.view(other):
+            try:
+                other.execute(f"set transaction snapshot {quote_literal(snapshot)}".encode())
+            except psycopg.DatabaseError:
+                return False
+        return True
+
+    def _chunks(
+        self, con: psycopg.Connection[Any], request: ReadRequest, snapshot: str | None
+    ) -> list[PostgresChunk]:
+        relation = find_relation(con, request)
+        select = select_rows(con, request, relation, nan_is_null=self._options.on_nan == "null")
+        plan = explain(con, select, request)
+        filtered = bool(select.conditions)
+        cuttable = (
+            snapshot is not None
+            and con.info.server_version >= 140000  # before, a range of pages reads every page
+            and relation.kind in {"table", "materialized view"}
+            and (not filtered or scans_much(plan))
+        )
+        leaves = fetch_leaves(con, relation) if cuttable else ()
+
+        def chunk(label: str, sql: str) -> PostgresChunk:
+            return PostgresChunk(label, self._sessions, sql, select.outer, snapshot)
+
+        return cut(select, leaves, request.workers, chunk)
+
+
+_ORDERED = {"int2", "int4", "int8", "date", "timestamp", "timestamptz"}
+_CHANGED = ("updated", "modified", "last_modified", "last_updated", "changed")
+_CREATED = ("created", "inserted", "creation", "added")
+
+
+def cursor_fields(relation: Relation) -> tuple[str, ...]:
+    """Return the columns that a cursor may follow, the likeliest first.
+
+    Times of a change come before times of creation, then a key of a single integer.
+    """
+    able = [c for c in relation.columns if c.kind in _ORDERED and not c.dimensions]
+
+    def rank(place: int) -> tuple[int, int]:
+        column = able[place]
+        name, is_time = column.name.lower(), not column.kind.startswith("int")
+        if is_time and name.startswith(_CHANGED):
+            return 0, place
+        if is_time and name.startswith(_CREATED):
+            return 1, place
+        if relation.primary_key == (column.name,):
+            return 2, place
+        return 3, place
+
+    return tuple(able[place].name for place in sorted(range(len(able)), key=rank))

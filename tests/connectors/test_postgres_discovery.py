@@ -1,0 +1,228 @@
+"""What there is at a Postgres, and what is said when there is no way in."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cdpsync.errors import ConfigError, ConnectError
+from cdpsync.model import Column, Stream
+from cdpsync_connectors.postgres import PostgresConnector
+from faults import FaultProxy
+from postgres_reading import connected
+from pydantic import ValidationError
+from servers import free_port
+
+if TYPE_CHECKING:
+    from servers import Database
+
+
+def streams(pg: Database, **options: Any) -> dict[str, Stream]:
+    with connected(pg.url, **options) as connector:
+        return {stream.name: stream for stream in connector.discover()}
+
+
+def test_every_kind_of_relation_is_one_stream(pg: Database) -> None:
+    """Partitions are their parent's; what the system owns is not listed."""
+    pg.execute("""
+        create table orders (id int primary key, note text);
+        create view open_orders as select * from orders;
+        create materialized view totals as select count(*) as n from orders;
+        create table events (at date, id int) partition by range (at);
+        create table events_2020 partition of events
+            for values from ('2020-01-01') to ('2021-01-01') partition by range (id);
+        create table events_2020_low partition of events_2020 for values from (0) to (100);
+        create schema audit;
+        create table audit.log (id int);
+        create temp table gone (id int);
+    """)
+    found = streams(pg)
+    assert {name: (s.kind, s.table) for name, s in found.items()} == {
+        "public.orders": ("table", "orders"),
+        "public.open_orders": ("view", "open_orders"),
+        "public.totals": ("materialized view", "totals"),
+        "public.events": ("table", "events"),
+        "audit.log": ("table", "audit_log"),
+    }
+    assert set(streams(pg, schemas=["aud*"])) == {"audit.log"}
+    assert streams(pg, default_schema="audit")["audit.log"].table == "log"
+
+
+def test_columns_come_in_order_with_their_real_types(pg: Database) -> None:
+    """Domains are resolved, dropped columns are gone, generated ones are there."""
+    pg.execute("""
+        create domain cents as numeric(12,2);
+        create table t (
+            dropped int, id bigint generated always as identity, price cents not null,
+            "Tags" text[][], amount numeric, twice int generated always as (2) stored, at timestamptz,
+            primary key (at, id)
+        );
+        alter table t drop column dropped;
+    """)
+    found = streams(pg)["public.t"]
+    assert found.columns == (
+        Column("id", "BIGINT", nullable=False, source_type="bigint"),
+        Column("price", "DECIMAL(12,2)", nullable=False, source_type="cents"),
+        Column("Tags", "VARCHAR[][]", source_type="text[]"),
+        Column("amount", "DECIMAL(38,?)", source_type="numeric"),
+        Column("twice", "INTEGER", source_type="integer"),
+        Column("at", "TIMESTAMP WITH TIME ZONE", False, "timestamp with time zone"),
+    )
+    assert found.primary_key == ("at", "id")
+
+
+def test_likely_cursors_come_first(pg: Database) -> None:
+    """A time of change, a time of creation, the key, then whatever else has an order."""
+    pg.execute("""
+        create table t (n int, at date, created_at timestamp, id bigint primary key,
+            updated_at timestamptz, updated_by text, modified_count int, x numeric)
+    """)
+    expected = ("updated_at", "created_at", "id", "n", "at", "modified_count")
+    assert streams(pg)["public.t"].cursor_fields == expected
+
+
+def test_row_estimates_are_the_catalog_s_or_none(pg: Database) -> None:
+    """Never a guess: unknown before the first ANALYZE, the sum of the leaves for a parent."""
+    pg.execute("""
+        create table t (i int);
+        create table p (i int) partition by range (i);
+        create table p1 partition of p for values from (0) to (100);
+        create table p2 partition of p for values from (100) to (1000);
+        insert into p select generate_series(1, 500);
+        create view v as select * from t;
+    """)
+    before = streams(pg)
+    assert [before[f"public.{n}"].estimated_rows for n in "tpv"] == [None, None, None]
+    pg.execute("insert into t select generate_series(1, 10); analyze")
+    after = streams(pg)
+    assert [after[f"public.{n}"].estimated_rows for n in "tpv"] == [10, 500, None]
+
+
+def test_tables_without_the_right_to_read_are_still_listed(pg: Database) -> None:
+    """That they cannot be read is said when they are read."""
+    pg.execute("create table t (i int); create role watcher login password 'watcher-pw'")
+    try:
+        url = pg.url.replace("postgres:" + pg.password, "watcher:watcher-pw")
+        with connected(url) as connector:
+            assert [stream.name for stream in connector.discover()] == ["public.t"]
+    finally:
+        pg.execute("drop owned by watcher; drop role watcher")
+
+
+def test_hostile_names_are_listed_as_they_are(pg: Database) -> None:
+    """A part with a dot or a quote is quoted, so that two tables never share a name."""
+    pg.execute("""
+        create schema "a.b"; create table "a.b".c (i int);
+        create schema a; create table a."b.c" (i int);
+        create table "He said ""%s {}"" é" (i int);
+    """)
+    assert set(streams(pg)) == {'"a.b".c', 'a."b.c"', 'public."He said ""%s {}"" é"'}
+
+
+def test_a_thousand_tables_take_less_than_a_second(pg: Database) -> None:
+    """One round trip, whatever the number."""
+    columns = ", ".join(f"c{n} numeric(10,2)" for n in range(20))
+    pg.execute(f"""
+        do $$ begin for n in 1..1000 loop
+            execute format('create table t%s (id int primary key, {columns})', n);
+            if n % 200 = 0 then commit; end if;
+        end loop; end $$;
+    """)
+    with connected(pg.url) as connector:
+        connector.check()
+        start = time.perf_counter()
+        assert len(connector.discover()) == 1000
+        assert time.perf_counter() - start < 1
+
+
+def refusal(url: str, **options: Any) -> str:
+    with connected(url, **options) as connector, pytest.raises(ConnectError) as caught:
+        connector.check()
+    assert "\n" not in caught.value.message
+    return caught.value.message
+
+
+def test_check_says_what_to_fix(pg: Database) -> None:
+    """Where, what and the next step, for each way of not getting in; never the password."""
+    pg_url, closed = pg.url, free_port()
+    wrong = refusal(pg_url.replace(pg.password, "not-the-password"))
+    assert "password was refused" in wrong
+    assert f"127.0.0.1:{pg.port}/{pg.name} as postgres" in wrong
+    assert "not-the-password" not in wrong
+    assert "nothing listens" in refusal(pg_url.replace(str(pg.port), str(closed)))
+    assert "no such database" in refusal(pg_url.replace(pg.name, "nowhere"))
+    assert "host name is not known" in refusal(pg_url.replace("127.0.0.1", "nowhere.invalid"))
+    assert "sslmode: prefer" in refusal(pg_url, sslmode="require")
+    assert "asks for a password" in refusal(pg_url.replace(f":{pg.password}", ""))
+
+
+def test_check_says_when_the_server_is_full(pg: Database) -> None:
+    """Worth another try, unlike a wrong password."""
+    pg.execute("create role crowd login connection limit 0 password 'crowd-pw'")
+    try:
+        url = pg.url.replace("postgres:" + pg.password, "crowd:crowd-pw")
+        with connected(url) as connector, pytest.raises(ConnectError) as caught:
+            connector.check()
+        assert "no connection left" in caught.value.message
+        assert caught.value.retryable
+    finally:
+        pg.execute("drop role crowd")
+
+
+def test_check_gives_up_on_a_server_that_does_not_answer(pg: Database) -> None:
+    """`connect_timeout` bounds it."""
+    with FaultProxy(pg.port) as proxy:
+        proxy.delay = 30
+        message = refusal(pg.url.replace(str(pg.port), str(proxy.port)), connect_timeout=2)
+    assert "no answer in time" in message
+
+
+def test_check_passes_by_url_parts_and_keywords(pg: Database) -> None:
+    """The three ways to say where."""
+    parts = {"host": "127.0.0.1", "port": pg.port, "user": "postgres", "database": pg.name}
+    for given in ({"url": pg.url}, {"url": pg.dsn}, {**parts, "password": pg.password}):
+        options = PostgresConnector.Options.model_validate(given)
+        assert pg.password not in repr(options)
+        connector = PostgresConnector(options)
+        connector.check()
+        connector.close()
+        connector.close()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"url": "mysql://u:hunter22@h/d"},
+        {"url": "postgresql://u:hunter22@h/d", "host": "h"},
+        {"host": "h", "password": "hunter22", "colour": "blue"},
+        {"url": "postgresql://u:hunter22@h/d", "port": 0},
+        {"url": "postgresql://u:hunter22@h/d", "on_nan": "ignore"},
+        {"url": "postgresql://u:hunter22@h/d", "statement_timeout": "soon"},
+    ],
+)
+def test_wrong_options_are_refused_without_showing_secrets(given: dict[str, Any]) -> None:
+    """What pydantic says can be shown as it is."""
+    with pytest.raises(ValidationError) as caught:
+        PostgresConnector.Options.model_validate(given)
+    assert "hunter22" not in str(caught.value)
+
+
+def test_an_address_that_cannot_be_parsed_is_a_config_error() -> None:
+    """A bare `%` in a password breaks a URL; its pieces do not reach the message."""
+    with connected("postgresql://u:%zhunter22@h/d") as connector, pytest.raises(ConfigError) as e:
+        connector.check()
+    assert "percent-encoded" in e.value.message
+    assert "hunter" not in e.value.message
+
+
+def test_importing_the_connector_imports_no_driver() -> None:
+    """`--help` must not pay for it."""
+    script = (
+        "import sys, cdpsync_connectors.postgres;"
+        "sys.exit(any(name in sys.modules for name in ('psycopg', 'duckdb', 'pyarrow')))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

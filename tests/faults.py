@@ -1,0 +1,124 @@
+"""A TCP proxy that fails on demand: cut after so many bytes, refuse, delay, kill all.
+
+It is a process of its own: DuckDB holds Python's lock while it waits for a server's answer, so
+that a proxy in a thread of the same process would wait for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class FaultProxy:
+    """Listens on 127.0.0.1:`port` and passes bytes to the target until told otherwise.
+
+    `cut_after`: bytes from the server, over all connections, after which everything is cut.
+    `refuse`: new connections are closed at once. `delay`: seconds before each piece is passed on.
+    """
+
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, host, str(port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.port = int(self._answer()["port"])
+
+    cut_after = property(fset=lambda self, value: self._tell(cut_after=value))
+    refuse = property(fset=lambda self, value: self._tell(refuse=value))
+    delay = property(fset=lambda self, value: self._tell(delay=value))
+
+    @property
+    def passed(self) -> int:
+        """How many bytes the server has sent so far."""
+        return int(self._tell()["passed"])
+
+    def kill_all(self) -> None:
+        """Cut every connection there is; new ones are welcome."""
+        self._tell(kill=True)
+
+    def _tell(self, **what: Any) -> dict[str, Any]:
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(what) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+class _Proxy:
+    def __init__(self, host: str, port: int) -> None:
+        self.target = host, port
+        self.settings: dict[str, Any] = {"cut_after": None, "refuse": False, "delay": 0}
+        self.open: set[asyncio.StreamWriter] = set()
+        self.passed = 0
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.settings["refuse"]:
+            writer.close()
+            return
+        server, to_server = await asyncio.open_connection(*self.target)
+        self.open |= {writer, to_server}
+        await asyncio.gather(
+            self.pump(reader, to_server, counted=False), self.pump(server, writer, counted=True)
+        )
+
+    async def pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, counted: bool
+    ) -> None:
+        try:
+            while piece := await source.read(65536):
+                await asyncio.sleep(self.settings["delay"])
+                self.passed += len(piece) if counted else 0
+                limit = self.settings["cut_after"]
+                if counted and limit is not None and self.passed > limit:
+                    self.kill()
+                    return
+                sink.write(piece)
+                await sink.drain()
+        except OSError:
+            pass
+        finally:
+            sink.close()
+
+    def kill(self) -> None:
+        for end in self.open:
+            end.transport.abort()
+        self.open.clear()
+
+    async def serve(self) -> None:
+        server = await asyncio.start_server(self.accept, "127.0.0.1", 0)
+        print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            told = json.loads(line)
+            if told.pop("kill", False):
+                self.kill()
+            self.settings |= told
+            print(json.dumps({"passed": self.passed}), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(_Proxy(sys.argv[1], int(sys.argv[2])).serve())

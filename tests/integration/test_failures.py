@@ -1,0 +1,380 @@
+"""What goes wrong outside: named in one line, nothing half committed, the other tables go on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import pytest
+from faults import FaultProxy
+from servers import free_port
+
+from cdpsync import project
+from cdpsync.errors import CatalogError, ConfigError, LockHeldError
+from cdpsync.model import RunStatus
+
+if TYPE_CHECKING:
+    from conftest import Shop
+
+TWO_TABLES = """
+    create table good as select i as id from generate_series(1, 50) i;
+    create table bad as select i as id, 1 as n from generate_series(1, 50) i;
+"""
+
+
+def cdpsync(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the real command in the project's folder."""
+    command = [str(Path(sys.executable).with_name("cdpsync")), *arguments]
+    return subprocess.run(command, cwd=shop.folder, capture_output=True, text=True, check=False)
+
+
+def fails(shop: Shop, table: str = "shop.bad") -> str:
+    """Run; return the message of the one table that fails while `shop.good` is landed."""
+    result = shop.run()
+    assert result.status is RunStatus.PARTIAL
+    by_table = {one.table: one for one in result.tables}
+    assert by_table["shop.good"].error is None
+    assert shop.ask("select count(*) from shop.good") == [(50,)]
+    message = by_table[table].error.message
+    assert "\n" not in message
+    return message
+
+
+def test_permission_denied_fails_one_table(shop: Shop) -> None:
+    """The table is named, and the GRANT that it takes."""
+    shop.pg.execute(TWO_TABLES)
+    shop.pg.execute("drop role if exists reader; create role reader login password 'readerpw'")
+    shop.pg.execute("grant select on good to reader")
+    url = shop.pg.url.replace(f"postgres:{shop.pg.password}", "reader:readerpw")
+    try:
+        shop.configure(None, url=url)
+        message = fails(shop)
+        assert "bad" in message
+        assert "GRANT SELECT" in message
+    finally:
+        shop.pg.execute("drop owned by reader; drop role reader")
+
+
+def test_missing_table_fails_alone(shop: Shop) -> None:
+    """A stream that is not there is named with its line."""
+    shop.pg.execute(TWO_TABLES)
+    shop.configure({"public.good": {}, "public.gone": {}})
+    assert "cdpsync discover shop" in fails(shop, "shop.gone")
+
+
+def test_missing_column_fails_alone(shop: Shop) -> None:
+    """So is a cursor field that the stream lacks."""
+    shop.pg.execute(TWO_TABLES)
+    shop.configure({"public.good": {}, "public.bad": {"mode": "append_only", "cursor_field": "x"}})
+    assert 'has no column "x"' in fails(shop)
+
+
+def test_view_without_key_fails_alone(shop: Shop) -> None:
+    """An incremental view says what to add."""
+    shop.pg.execute(TWO_TABLES + "drop table bad; create view bad as select * from good;")
+    options = {"mode": "incremental", "cursor_field": "id"}
+    shop.configure({"public.good": {}, "public.bad": options})
+    assert "primary_key" in fails(shop)
+
+
+def test_statement_timeout_is_named(shop: Shop) -> None:
+    """A view that takes too long fails alone, and says which setting ends it."""
+    shop.pg.execute(TWO_TABLES + "drop table bad; create view bad as select pg_sleep(5) is null b;")
+    shop.configure(None, statement_timeout="300ms")
+    assert "statement_timeout" in fails(shop)
+
+
+def test_value_that_cannot_be_read_leaves_the_old_table(shop: Shop) -> None:
+    """A failing load changes nothing: rows and cursor stay, and the next run goes on from there."""
+    shop.pg.execute("create table good as select 1 as id from generate_series(1, 50)")
+    shop.pg.execute("create table bad (id int primary key, at timestamp, n numeric)")
+    shop.pg.execute("insert into bad values (1, '2024-01-01', 1.5)")
+    options = {"mode": "incremental", "cursor_field": "at"}
+    shop.configure({"public.good": {}, "public.bad": options})
+    shop.run()
+    state = shop.state()["public.bad"]
+    shop.pg.execute("insert into bad values (2, '2024-01-02', 1.25)")
+    message = fails(shop)
+    assert '"n"' in message
+    assert "1.25" in message
+    assert shop.ask("select id from shop.bad") == [(1,)]
+    assert shop.state()["public.bad"] == state
+    shop.pg.execute("update bad set n = 2.5 where id = 2")
+    assert shop.run().status is RunStatus.OK
+    assert shop.ask("select id, n from shop.bad order by id")[1][0] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda url, _: url.replace("postgres:", "postgres:wrong"), "password"),
+        (lambda url, port: url.replace(f":{port}", f":{free_port()}"), "nothing listens"),
+        (lambda url, _: url.replace("127.0.0.1", "no-such-host.invalid"), "no-such-host.invalid"),
+        (lambda url, _: url.rsplit("/", 1)[0] + "/no_such_db", "no_such_db"),
+    ],
+    ids=["password", "port", "host", "database"],
+)
+def test_source_that_cannot_be_reached_fails_alone(shop: Shop, change, says: str) -> None:
+    """One source down, the other is synced; the message names the host, never the password."""
+    shop.pg.execute("create table good as select 1 as id from generate_series(1, 50)")
+    shop.configure(None)
+    said = json.loads(shop.file.read_text())
+    url = change(shop.pg.url, shop.pg.port)
+    said["sources"]["down"] = {"type": "postgres", "url": url, "tables": {"public.t": {}}}
+    shop.file.write_text(json.dumps(said))
+    message = fails(shop, "down.t")
+    assert says in message
+    assert shop.pg.password not in message
+    only = cdpsync(shop, "run", "down", "-o", "json")
+    assert only.returncode == 1
+    assert json.loads(only.stdout)["status"] == "failed"
+    assert cdpsync(shop, "run").returncode == 3
+    assert shop.pg.password not in only.stdout + only.stderr
+
+
+def test_cut_connection_is_tried_again(shop: Shop) -> None:
+    """A connection lost in the middle fails the table, or is mended; nothing is half committed."""
+    shop.pg.execute("create table orders as select i as id, repeat('x', 200) as t "
+                    "from generate_series(1, 100000) i")  # fmt: skip
+    with FaultProxy(shop.pg.port) as proxy:
+        proxy.cut_after = 3_000_000
+        shop.configure(None, url=shop.pg.url.replace(str(shop.pg.port), str(proxy.port)))
+        result = shop.run()
+    if result.status is RunStatus.OK:
+        shop.same("id")
+    else:
+        assert "\n" not in result.tables[0].error.message
+        assert shop.status()["shop.orders"] == "failed"
+    shop.configure(None)
+    assert shop.run().status is RunStatus.OK
+    shop.same("id")
+
+
+def test_crash_between_commit_and_state_is_mended(shop: Shop, monkeypatch) -> None:
+    """The commit holds the cursor too: so a run that dies before the state file is whole."""
+    shop.pg.execute("create table orders (id int primary key, v text)")
+    shop.pg.execute("insert into orders select i, 'a' from generate_series(1, 10) i")
+    shop.configure({"public.orders": {"mode": "append_only", "cursor_field": "id"}})
+    shop.run()
+    before = shop.state_file.read_text()
+    shop.pg.execute("insert into orders select i, 'b' from generate_series(11, 20) i")
+    shop.run()
+    shop.state_file.write_text(before)  # as if the second run had died just before
+    assert shop.one().rows_inserted == 0
+    assert shop.state()["public.orders"]["cursor"]["value"] == 20
+    shop.state_file.unlink()
+    assert shop.one().rows_inserted == 0
+    shop.same()
+
+
+def test_person_may_rewind_the_state_file(shop: Shop) -> None:
+    """An edited cursor of the same run is followed: the rows are read again, and not doubled."""
+    shop.pg.execute("create table orders (id int primary key, v text)")
+    shop.pg.execute("insert into orders select i, 'a' from generate_series(1, 10) i")
+    shop.configure({"public.orders": {"mode": "append_only", "cursor_field": "id"}})
+    shop.run()
+    said = json.loads(shop.state_file.read_text())
+    said["tables"]["shop"]["public.orders"]["cursor"]["value"] = 4
+    shop.state_file.write_text(json.dumps(said))
+    result = shop.one()
+    assert (result.cursor_before.value, result.rows_read, result.rows_inserted) == (4, 7, 0)
+    assert result.cursor_after.value == 10
+    shop.same()
+
+
+@pytest.mark.parametrize("garbage", [b"", b"garbage" * 1000, b"{"])
+def test_corrupt_catalog_is_refused_and_left_alone(shop: Shop, garbage: bytes) -> None:
+    """The path and the way out are named, and the file is not touched."""
+    shop.pg.execute("create table orders (id int)")
+    shop.configure(None)
+    shop.run()
+    catalog = shop.folder / ".cdpsync/catalog.ducklake"
+    catalog.write_bytes(garbage)
+    for command in (["run"], ["status"], ["query", "select 1"]):
+        done = cdpsync(shop, *command)
+        assert done.returncode == 1
+        assert "catalog.ducklake: this is not a readable catalog" in done.stderr
+        assert "move it away" in done.stderr
+        assert catalog.read_bytes() == garbage
+
+
+def test_corrupt_state_is_refused_and_left_alone(shop: Shop) -> None:
+    """So is the state file's."""
+    shop.pg.execute("create table orders (id int)")
+    shop.configure(None)
+    shop.run()
+    shop.state_file.write_text("{")
+    with pytest.raises(CatalogError, match=r"state\.json: .*rebuilt from the catalog"):
+        shop.run()
+    assert shop.state_file.read_text() == "{"
+
+
+def test_catalog_of_a_newer_version_is_refused(shop: Shop) -> None:
+    """What a newer cdpsync wrote is not touched by an older one."""
+    shop.pg.execute("create table orders (id int)")
+    shop.configure(None)
+    shop.run()
+    with project.catalog_of(project.load(shop.file)).writer() as con:
+        con.execute("update lake.cdpsync.meta set format_version = 99")
+    with pytest.raises(CatalogError, match="newer cdpsync"):
+        shop.run()
+    for command in (["status"], ["query", "select 1"]):
+        assert cdpsync(shop, *command).returncode == 1
+
+
+def test_second_run_is_told_who_is_at_work(shop: Shop) -> None:
+    """Exit 4 names the process that holds the lock; a run of other tables goes on beside it."""
+    shop.pg.execute("create table orders (id int); insert into orders values (1)")
+    shop.pg.execute("create table free (id int); insert into free values (1)")
+    shop.pg.execute("create view slow as select 1 as id, pg_sleep(30) is null as n")
+    shop.configure({"public.orders": {}, "public.free": {}, "public.slow": {}})
+    command = [str(Path(sys.executable).with_name("cdpsync")), "run", "shop.slow", "shop.orders"]
+    with subprocess.Popen(command, cwd=shop.folder, stderr=subprocess.PIPE) as first:
+        try:
+            _until(lambda: shop.status().get("shop.slow") == "running")
+            second = cdpsync(shop, "run", "shop.orders")
+            assert second.returncode == 4
+            assert f"process {first.pid}" in second.stderr
+            with pytest.raises(LockHeldError):
+                shop.run()
+            assert shop.one("shop.free").rows_inserted == 1
+            _until(lambda: shop.status().get("shop.orders") == "running")
+            assert shop.ask("select * from shop.free") == [(1,)]
+        finally:
+            first.send_signal(signal.SIGINT)
+            said = first.stderr.read().decode()
+    assert first.returncode == 130, said
+    assert "Traceback" not in said
+    assert shop.run("shop.orders", "shop.free").status is RunStatus.OK
+
+
+def test_interrupted_load_changes_nothing(shop: Shop) -> None:
+    """Ctrl-C ends at once with 130: the old table stays, the rest of the spool is gone."""
+    shop.pg.execute("create table orders as select i as id from generate_series(1, 10) i")
+    shop.configure({"public.orders": {}})
+    shop.run()
+    shop.pg.execute("drop table orders; create view orders as "
+                    "select i as id, pg_sleep(0.05) is null as n "
+                    "from generate_series(1, 1000) i")  # fmt: skip
+    command = [str(Path(sys.executable).with_name("cdpsync")), "run", "--allow-shrink"]
+    with subprocess.Popen(command, cwd=shop.folder, stderr=subprocess.PIPE) as process:
+        _until(lambda: shop.status()["shop.orders"] == "running")
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+        said = process.stderr.read().decode()
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert shop.ask("select count(*) from shop.orders") == [(10,)]
+    assert shop.status()["shop.orders"] == "ok"
+    assert not list((shop.folder / ".cdpsync/tmp").glob("spool-*"))
+
+
+def test_query_works_while_a_commit_is_held_open(shop: Shop) -> None:
+    """A reader waits for the moment of a commit, and no longer; it sees the table whole."""
+    shop.pg.execute("create table orders as select i as id from generate_series(1, 10) i")
+    shop.configure(None)
+    shop.run()
+    stop = threading.Event()
+    counts = set()
+
+    def ask() -> None:
+        while not stop.is_set():
+            counts.add(shop.ask("select count(*) from shop.orders")[0][0])
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        for _ in range(5):
+            shop.pg.execute("insert into orders select 1 from generate_series(1, 10)")
+            shop.one()
+    finally:
+        stop.set()
+        asking.join()
+    assert counts <= {10, 20, 30, 40, 50, 60}
+
+
+def test_catalog_open_elsewhere_is_waited_for_and_named(shop: Shop, monkeypatch) -> None:
+    """A DuckDB that holds the catalog open for writing is named after a bounded wait."""
+    shop.pg.execute("create table orders (id int)")
+    shop.configure(None)
+    shop.run()
+    catalog = shop.folder / ".cdpsync/catalog.ducklake"
+    code = (
+        f"import duckdb, sys; con = duckdb.connect({str(catalog)!r}); "
+        "print(1, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        other.stdout.readline()
+        monkeypatch.setattr(project, "CATALOG_PATIENCE", 0.3)
+        with pytest.raises(LockHeldError, match=r"catalog\.ducklake"):
+            shop.run()
+        other.stdin.close()
+    assert shop.run().status is RunStatus.OK
+
+
+def test_moved_project_is_found_whole(shop: Shop, tmp_path_factory) -> None:
+    """The folder can be moved, with tables whose names are no plain folder names too."""
+    shop.pg.execute("create table orders (id int); insert into orders values (1)")
+    shop.pg.execute('create table "Ünusual name" (id int); insert into "Ünusual name" values (2)')
+    shop.configure(None)
+    shop.run()
+    target = tmp_path_factory.mktemp("moved") / "project"
+    shop.folder.rename(target)
+    shop.folder = target
+    question = 'select id from shop.orders union all from shop."Ünusual name" order by 1'
+    assert shop.ask(question) == [(1,), (2,)]
+    assert shop.run().status is RunStatus.OK
+    assert shop.ask(question) == [(1,), (2,)]
+
+
+def test_lake_opens_without_cdpsync(shop: Shop) -> None:
+    """What the README says: two lines of DuckDB, and the tables are there."""
+    shop.pg.execute("create table orders as select i as id from generate_series(1, 10) i")
+    shop.configure(None)
+    shop.run()
+    from cdpsync import engine
+
+    con = duckdb.connect()
+    engine.load_extension(con, "ducklake")
+    con.execute(f"attach 'ducklake:{shop.folder}/.cdpsync/catalog.ducklake' as lake (read_only)")
+    assert con.execute("select count(*) from lake.shop.orders").fetchall() == [(10,)]
+    con.close()
+
+
+def test_unwritable_warehouse_is_named(shop: Shop) -> None:
+    """A warehouse that is a file, or lies below one, cannot be written: the path is named."""
+    shop.pg.execute("create table orders as select 1 as id")
+    shop.configure(None)
+    (shop.folder / "warehouse").write_text("a file")
+    (result,) = shop.run().tables
+    assert result.error.type == "LandingError"
+    assert str(shop.folder / "warehouse") in result.error.message
+
+
+def test_select_that_matches_nothing_is_an_error(shop: Shop) -> None:
+    """A typo on the command line runs nothing and exits 2."""
+    shop.pg.execute("create table orders (id int)")
+    shop.configure(None)
+    for arguments in (["run", "shopp"], ["run", "shop.ordres"], ["run", "-e", "shop.x"]):
+        done = cdpsync(shop, *arguments)
+        assert done.returncode == 2, done.stderr
+        assert arguments[-1] in done.stderr
+    with pytest.raises(ConfigError):
+        shop.run("nothing.*")
+
+
+def _until(condition, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.05)

@@ -1,0 +1,249 @@
+"""The three modes against a real Postgres, run after run, compared with the source row for row."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Shop
+
+ORDERS = """
+    create table orders (
+        id bigint primary key, customer text, amount numeric(10,2), {cursor} {type}
+    );
+"""
+
+# Three rounds of cursor values for each type: a boundary value that comes again, and later ones.
+CURSORS = {
+    "integer": ("rev", "bigint", ["1", "2", "2"], ["2", "3"], ["3", "7"]),
+    "date": ("day", "date", ["'2024-01-01'", "'2024-01-02'", "'2024-01-02'"],
+             ["'2024-01-02'", "'2024-01-03'"], ["'2024-01-03'", "'2024-02-01'"]),
+    "timestamp": ("at", "timestamp",
+                  ["'2024-01-01 10:00:00.000001'", "'2024-01-01 10:00:00.000002'"] * 2,
+                  ["'2024-01-01 10:00:00.000002'", "'2024-01-01 10:00:00.000003'"],
+                  ["'2024-01-01 10:00:00.000003'", "'2025-01-01'"]),
+    "timestamptz": ("updated_at", "timestamptz",
+                    ["'2024-03-31 01:59:59.999999+01'", "'2024-03-31 03:00:00+02'"] * 2,
+                    ["'2024-03-31 03:00:00+02'", "'2024-03-31 03:00:00.5+02'"],
+                    ["'2024-03-31 03:00:00.5+02'", "'2024-10-27 02:30:00+01'"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CURSORS)
+def test_incremental_follows_the_source_through_three_runs(shop: Shop, kind: str) -> None:
+    """Inserts, updates, ties at the boundary and NULL cursors all arrive, each exactly once."""
+    cursor, type_, first, second, third = CURSORS[kind]
+    shop.pg.execute(ORDERS.format(cursor=cursor, type=type_))
+    for number, value in enumerate(first):
+        shop.pg.execute(f"insert into orders values ({number}, 'first', {number}.10, {value})")
+    shop.pg.execute("insert into orders values (90, 'no cursor', 1, null)")
+    shop.configure({"public.orders": {"mode": "incremental", "cursor_field": cursor}})
+
+    result = shop.one()
+    assert (result.rows_read, result.rows_inserted) == (len(first) + 1, len(first) + 1)
+    assert result.cursor_before is None
+    shop.same()
+
+    shop.pg.execute(f"insert into orders values (100, 'tie', 5, {second[0]})")
+    shop.pg.execute(f"update orders set customer = 'changed', {cursor} = {second[1]} where id = 1")
+    shop.pg.execute("insert into orders values (91, 'no cursor either', 1, null)")
+    shop.pg.execute("update orders set customer = 'changed too' where id = 90")
+    result = shop.one()
+    assert (result.rows_inserted, result.rows_updated) == (2, 2)
+    assert result.rows_in_table == len(first) + 3
+    shop.same()
+
+    shop.pg.execute(f"insert into orders values (101, 'tie', 5, {third[0]})")
+    shop.pg.execute(f"insert into orders values (102, 'late', 5, {third[1]})")
+    shop.pg.execute(f"update orders set {cursor} = {third[1]} where id = 90")
+    result = shop.one()
+    assert (result.rows_inserted, result.rows_updated) == (2, 1)
+    shop.same()
+
+    again = shop.one()
+    assert (again.rows_inserted, again.rows_updated, again.rows_deleted) == (0, 0, 0)
+    assert again.bytes_written == 0
+    assert again.cursor_after == result.cursor_after
+    shop.same()
+
+
+@pytest.mark.parametrize("kind", CURSORS)
+def test_append_only_takes_every_row_once(shop: Shop, kind: str) -> None:
+    """Rows that share the boundary, even equal in all columns, and rows without a cursor arrive."""
+    cursor, type_, first, second, third = CURSORS[kind]
+    shop.pg.execute(f"create table orders (what text, {cursor} {type_})")
+    for value in [*first, first[-1]]:
+        shop.pg.execute(f"insert into orders values ('same', {value})")
+    shop.pg.execute("insert into orders values ('none', null)")
+    shop.configure({"public.orders": {"mode": "append_only", "cursor_field": cursor}})
+    shop.one()
+    shop.same()
+
+    for value in [second[0], second[0], second[1]]:
+        shop.pg.execute(f"insert into orders values ('same', {value})")
+    shop.pg.execute("insert into orders values ('none', null)")
+    result = shop.one()
+    assert (result.rows_inserted, result.rows_updated) == (4, 0)
+    shop.same()
+
+    for value in third:
+        shop.pg.execute(f"insert into orders values ('third', {value})")
+    assert shop.one().rows_inserted == 2
+    assert shop.one().rows_inserted == 0
+    shop.same()
+
+
+def test_full_table_replaces_the_table(shop: Shop) -> None:
+    """Rows changed and deleted at the source are changed and gone in the lake."""
+    shop.pg.execute("create table orders (id int primary key, what text)")
+    shop.pg.execute("insert into orders select i, 'a' from generate_series(1, 100) i")
+    shop.configure(None)
+    result = shop.one()
+    assert (result.mode, result.rows_inserted, result.rows_in_table) == ("full_table", 100, 100)
+    shop.same()
+    shop.pg.execute("update orders set what = 'b' where id < 10; delete from orders where id > 90")
+    result = shop.one()
+    assert result.rows_in_table == 90
+    assert result.rows_inserted - result.rows_deleted == -10
+    shop.same()
+
+
+def test_lookback_reaches_rows_that_came_late(shop: Shop) -> None:
+    """A row committed with an older cursor is found within the lookback."""
+    shop.pg.execute("create table orders (id int primary key, updated_at timestamptz)")
+    shop.pg.execute("insert into orders values (1, '2024-01-01 12:00Z'), (2, '2024-01-01 12:30Z')")
+    shop.configure({"public.orders": {
+        "mode": "incremental", "cursor_field": "updated_at", "lookback": "10m"}})  # fmt: skip
+    shop.one()
+    shop.pg.execute("insert into orders values (3, '2024-01-01 12:21Z')")
+    shop.one()
+    shop.same()
+    assert shop.state()["public.orders"]["cursor"]["value"] == "2024-01-01T12:30:00+00:00"
+
+
+def test_infinite_cursor_values_do_not_end_the_sync(shop: Shop) -> None:
+    """`infinity` is landed, but the cursor rests on the last finite value."""
+    shop.pg.execute("create table orders (id int primary key, at timestamp)")
+    shop.pg.execute(
+        "insert into orders values (1, '2024-01-01'), (2, 'infinity'), (3, '-infinity')"
+    )
+    shop.configure({"public.orders": {"mode": "incremental", "cursor_field": "at"}})
+    assert shop.one().rows_inserted == 3
+    shop.pg.execute("insert into orders values (4, '2024-01-02')")
+    assert shop.one().rows_inserted == 1
+    assert shop.ask('select "at"::varchar from shop.orders order by id') == [
+        ("2024-01-01 00:00:00",), ("infinity",), ("-infinity",), ("2024-01-02 00:00:00",),
+    ]  # fmt: skip
+
+
+def test_primary_key_stays_not_null(shop: Shop) -> None:
+    """The lake's table keeps NOT NULL on the key's columns, and on no other."""
+    shop.pg.execute("create table orders (a int, b int not null, c text, primary key (a, c))")
+    shop.configure({"public.orders": {"mode": "incremental", "cursor_field": "a"}})
+    shop.one()
+    assert shop.ask(
+        "select column_name, is_nullable from duckdb_columns() "
+        "where table_name = 'orders' order by column_index"
+    ) == [("a", False), ("b", True), ("c", False)]
+
+
+def test_key_that_is_no_key_keeps_the_newest_row(shop: Shop) -> None:
+    """Where a person names a key that repeats, the row with the highest cursor wins."""
+    shop.pg.execute("create table orders (k int, v text, rev int)")
+    shop.pg.execute("insert into orders values (1, 'old', 1), (1, 'new', 2), (2, 'only', 1)")
+    shop.configure({"public.orders": {
+        "mode": "incremental", "cursor_field": "rev", "primary_key": "k"}})  # fmt: skip
+    result = shop.one()
+    assert sorted(shop.ask("select k, v from shop.orders")) == [(1, "new"), (2, "only")]
+    assert "1 rows shared their key" in result.notices[0]
+
+
+def test_null_keys_are_keys(shop: Shop) -> None:
+    """A key column that may be NULL matches NULL with NULL: the row is updated, not doubled."""
+    shop.pg.execute("create table orders (a int, b int, v text, rev int, unique (a, b))")
+    shop.pg.execute("insert into orders values (1, null, 'x', 1)")
+    shop.configure({"public.orders": {
+        "mode": "incremental", "cursor_field": "rev", "primary_key": ["a", "b"]}})  # fmt: skip
+    shop.one()
+    shop.pg.execute("update orders set v = 'y', rev = 2")
+    assert shop.one().rows_updated == 1
+    shop.same()
+
+
+@pytest.mark.parametrize("rows_left", [0, 40])
+def test_shrinking_table_is_not_replaced(shop: Shop, rows_left: int) -> None:
+    """A full load of less than half the rows fails and leaves the old ones, until it is allowed."""
+    shop.pg.execute("create table orders as select i as id from generate_series(1, 100) i")
+    shop.configure(None)
+    shop.one()
+    shop.pg.execute(f"delete from orders where id > {rows_left}")
+    (failed,) = shop.run().tables
+    assert failed.status == "failed"
+    assert "--allow-shrink" in failed.error.message
+    assert shop.ask("select count(*) from shop.orders") == [(100,)]
+    assert shop.one(allow_shrink=True).rows_in_table == rows_left
+    shop.same()
+
+
+def test_columns_where_and_name_shape_the_table(shop: Shop) -> None:
+    """Excluded columns never arrive, `where` filters at the source, `name` names the table."""
+    shop.pg.execute("create table users (id int primary key, secret text, gone timestamptz)")
+    shop.pg.execute("insert into users values (1, 'x', null), (2, 'y', now())")
+    options = {"columns": {"exclude": ["secret"]}, "where": "gone is null", "name": "people"}
+    shop.configure({"public.users": options})
+    shop.one()
+    assert shop.ask("select * from shop.people") == [(1, None)]
+
+
+def test_added_and_widened_columns_keep_the_history(shop: Shop) -> None:
+    """A new column is NULL in old rows; a wider type takes the old values with it."""
+    shop.pg.execute("create table orders (id int primary key, n int, rev int)")
+    shop.pg.execute("insert into orders values (1, 10, 1)")
+    shop.configure({"public.orders": {"mode": "incremental", "cursor_field": "rev"}})
+    shop.one()
+    shop.pg.execute("alter table orders alter n type bigint, add extra text")
+    shop.pg.execute("insert into orders values (2, 5000000000, 2, 'new')")
+    shop.one()
+    shop.same("id, n, extra")
+    shop.pg.execute("alter table orders drop extra")
+    shop.pg.execute("insert into orders values (3, 1, 3)")
+    shop.one()
+    assert shop.ask("select id, extra from shop.orders order by id") == [
+        (1, None), (2, "new"), (3, None),
+    ]  # fmt: skip
+
+
+def test_type_that_does_not_fit_stops_the_table(shop: Shop) -> None:
+    """A column that became another thing is named with both types and the way out."""
+    shop.pg.execute("create table orders (id int primary key, n int, rev int)")
+    shop.pg.execute("insert into orders values (1, 10, 1)")
+    shop.configure({"public.orders": {"mode": "incremental", "cursor_field": "rev"}})
+    shop.one()
+    shop.pg.execute("alter table orders alter n type text")
+    (failed,) = shop.run().tables
+    assert failed.error.type == "ContractError"
+    for part in ('"n"', "INTEGER", "VARCHAR", "--full-refresh"):
+        assert part in failed.error.message
+    shop.one(full_refresh=True)
+    shop.same()
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "typed"),
+    [
+        ("bigint", 2**53 + 1, 2**53 + 1),
+        ("date", "2024-02-29", date(2024, 2, 29)),
+        ("timestamptz", "2024-02-29T01:02:03.000004+00:00",
+         datetime(2024, 2, 29, 1, 2, 3, 4, tzinfo=UTC)),
+    ],
+)  # fmt: skip
+def test_cursor_is_kept_exactly(shop: Shop, type_: str, value: Any, typed: Any) -> None:
+    """The state file holds the highest value as it is, and the result carries it typed."""
+    shop.pg.execute(f"create table orders (id int primary key, c {type_})")
+    shop.pg.execute(f"insert into orders values (1, '{value}')")
+    shop.configure({"public.orders": {"mode": "incremental", "cursor_field": "c"}})
+    assert shop.one().cursor_after.value == typed
+    assert shop.state()["public.orders"]["cursor"]["value"] == value

@@ -1,0 +1,149 @@
+"""The command line as a process: what it imports, how signals and closed pipes end it."""
+
+import os
+import signal
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+HEAVY = ("duckdb", "pyarrow", "psycopg", "cdpsync.project", "cdpsync.sync")
+
+
+def python(code, **options):
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "heavy"),
+    [
+        (["--help"], (*HEAVY, "pydantic")),
+        (["--version"], (*HEAVY, "pydantic")),
+        (["run", "--help"], HEAVY),  # here typer itself imports pydantic, to parse options
+    ],
+)
+def test_help_imports_nothing_heavy(argv, heavy):
+    """What is typed often has to come at once."""
+    process = python(f"""
+import sys
+from cdpsync.cli.main import main
+sys.argv = ["cdpsync", *{argv!r}]
+try:
+    main()
+finally:
+    print("heavy:", *(name for name in {heavy!r} if name in sys.modules))
+""")
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert out.splitlines()[-1] == "heavy:"
+
+
+def test_the_package_is_a_program_too():
+    told = subprocess.run(
+        [sys.executable, "-m", "cdpsync", "--version"], capture_output=True, text=True, check=True
+    )
+    assert told.stdout == f"cdpsync {version('cdpsync')}\n"
+
+
+STUCK = """
+import signal, sys, threading
+from cdpsync import project, sync
+from cdpsync.cli.main import main
+
+def run(*_, **__):
+    # A worker inside a driver's C code cannot be interrupted, and an exit would join it.
+    threading.Thread(target=threading.Event().wait).start()
+    print("ready", flush=True)
+    threading.Event().wait()
+
+# Whoever starts the tests in the background has it ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+project.load, sync.run = (lambda path: None), run
+sys.argv = ["cdpsync", "run"]
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_though_its_workers_are_stuck(number):
+    process = python(STUCK)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert "nothing is half committed" in err
+    assert "Traceback" not in err
+
+
+ENDLESS = """
+import sys
+from contextlib import contextmanager
+from itertools import repeat
+from cdpsync import project
+from cdpsync.cli.main import main
+from cdpsync.model import Column
+
+class Answer:
+    columns = (Column("a", "VARCHAR"),)
+    def rows(self):
+        return repeat(("x" * 100,))
+
+@contextmanager
+def open_query(*_, **__):
+    yield Answer()
+
+project.load, project.open_query = (lambda path: None), open_query
+sys.argv = ["cdpsync", "query", "-q", "select 1", "-o", FORM]
+main()
+"""
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json", "jsonl", "markdown"])
+def test_a_closed_pipe_ends_a_query_in_silence(form):
+    """`cdpsync query … | head` is no error."""
+    process = python(ENDLESS.replace("FORM", repr(form)))
+    assert process.stdout.readline()
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(), err) == (0, "")
+
+
+def test_a_terminal_gets_a_prompt(tmp_path):
+    """On a terminal, with nothing given, statements are typed; Ctrl-D ends."""
+    import pty
+
+    code = ENDLESS.replace('repeat(("x" * 100,))', 'iter([("answer",)])')
+    code = code.replace('"-q", "select 1", "-o", FORM', "")
+    code = code.replace("lambda path: None", f"lambda path: a_config({str(tmp_path)!r})")
+    code = f"""
+from pathlib import Path
+from cdpsync.model import Config, Warehouse
+def a_config(folder):
+    return Config(Warehouse("", Path(folder, "catalog"), Path(folder, "state")), {{}}, ())
+{code}"""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while data := os.read(ours, 65536):
+            shown += data
+            if shown.endswith(b"cdpsync> "):
+                os.write(ours, b"\x04" if b"1 row" in shown else b"select\n1;\n")
+    except OSError:  # Linux says EIO when the other end is closed
+        pass
+    finally:
+        os.close(ours)
+    assert process.wait() == 0
+    assert b"answer" in shown
+    assert (tmp_path / "query_history").exists()
