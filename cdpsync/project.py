@@ -50,8 +50,8 @@ def load(path: Path | str | None = None) -> Config:
 
 def catalog_of(config: Config) -> CatalogFile:
     """Return the catalog file of a project."""
-    root = open_storage(config.warehouse).root
-    return CatalogFile(config.warehouse.catalog, root, CATALOG_PATIENCE)
+    storage = open_storage(config.warehouse)
+    return CatalogFile(config.warehouse.catalog, storage.root, CATALOG_PATIENCE, storage.prepare)
 
 
 def locks_folder(config: Config) -> Path:
@@ -102,7 +102,7 @@ def _check_warehouse(config: Config) -> None:
     open_storage(config.warehouse).check()
     catalog = catalog_of(config)
     if catalog.exists():
-        with catalog.reader() as con:
+        with catalog.reader(data=False) as con:
             Lake(con)
     read_state(config.warehouse.state)
 
@@ -149,7 +149,7 @@ def remember(config: Config) -> Memory:
     history: tuple[RunRecord, ...] = ()
     tables: dict[TableName, LakeTable] = {}
     if catalog.exists():
-        with catalog.reader() as con:
+        with catalog.reader(data=False) as con:
             lake = Lake(con)
             cursors, history, tables = lake.cursors(), lake.history(), lake.tables()
     state, notices = reconcile(read_state(config.warehouse.state), cursors)

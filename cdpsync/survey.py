@@ -69,6 +69,7 @@ class Survey:
         self.unreachable: list[TableResult] = []
         self.wanted: tuple[Wanted, ...] = ()
         self._stack = ExitStack()
+        self._stack.callback(self.storage.close)
 
     def __enter__(self) -> Self:
         try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import re
 import secrets
 import threading
 import time
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("cdpsync.sync")
 
 _STAGE_MEMORY = "2GB"
+_UPLOADS = 4  # files of one table that are put at once
 
 
 def plan(
@@ -233,20 +236,37 @@ class _Execution:
             return stage(con, plan, files, columns, sql_name(plan.table), folder)
 
     def _put(self, plan: TablePlan, staged: Staged) -> tuple[str, ...]:
-        """Store the files under names of this run; all of them, or none."""
+        """Store the files under names of this run, some at once; all of them, or none."""
+        folder = f"{_folder_name(plan.table.schema)}/{_folder_name(plan.table.name)}"
         names = [
-            f"{plan.table.schema}/{plan.table.name}/{self.run_id}-{number:05d}.parquet"
-            for number in range(len(staged.files))
+            f"{folder}/{self.run_id}-{number:05d}.parquet" for number in range(len(staged.files))
         ]
-        try:
-            return tuple(
-                self.survey.storage.put(file, name)
+        storage = self.survey.storage
+        with ThreadPoolExecutor(_UPLOADS, thread_name_prefix="cdpsync-put") as pool:
+            putting = [
+                pool.submit(storage.put, file, name)
                 for file, name in zip(staged.files, names, strict=True)
-            )
-        except CdpsyncError:
+            ]
+            try:
+                return tuple(one.result() for one in putting)
+            except CdpsyncError:
+                pool.shutdown(cancel_futures=True)
+                self._take_back(
+                    [
+                        name
+                        for name, one in zip(names, putting, strict=True)
+                        if not one.cancelled() and one.exception() is None
+                    ]
+                )
+                raise
+
+    def _take_back(self, names: Sequence[str]) -> None:
+        """Remove files that no commit will name; what cannot be removed does no harm."""
+        try:
             for name in names:
                 self.survey.storage.remove(name)
-            raise
+        except CdpsyncError as error:
+            log.warning("files of a table that failed stay behind: %s", error.message)
 
     # ---- on the main thread
 
@@ -378,6 +398,17 @@ class _Execution:
 
 def _of(plan: TablePlan, status: TableStatus) -> TableResult:
     return TableResult(plan.source, plan.stream.name, str(plan.table), plan.mode, status)
+
+
+def _folder_name(name: str) -> str:
+    """Return a table's name as a folder's or an object's: plain, and no other table's.
+
+    DuckLake itself takes names of letters, digits, - and _ as they are.
+    """
+    if re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)}.{digest}"
 
 
 def _notices(plan: TablePlan, staged: Staged) -> tuple[str, ...]:
