@@ -1,1 +1,1 @@
-"""The command line: commands parse, call and render; they know no SQL."""
+"""What a person types and sees: commands parse, call and render."""

@@ -70,8 +70,8 @@ _CONNECTING: tuple[tuple[str, str, str, bool], ...] = (
     ),
     (
         (
-            r"the database system is (?:starting up|shutting down|in recovery mode|not yet accepting)"
-            r"|not accepting connections"
+            r"the database system is (?:starting up|shutting down|in recovery mode)"
+            r"|not (?:yet )?accepting connections"
         ),
         "the server is starting up or shutting down",
         "Try again in a moment.",
@@ -107,8 +107,8 @@ _READING: tuple[tuple[str, str, bool], ...] = (
     (
         r"statement timeout",
         (
-            "the server ended a statement that took too long. Raise statement_timeout, or read less "
-            "with where or an incremental mode."
+            "the server ended a statement that took too long. Raise statement_timeout, or read "
+            "less with where or an incremental mode."
         ),
         False,
     ),

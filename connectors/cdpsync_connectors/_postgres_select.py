@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -27,7 +28,7 @@ from cdpsync_connectors._postgres_types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import psycopg
 
@@ -91,7 +92,8 @@ def select_rows(
     draft = Select(relation, "", "", _conditions(request, by_name, manner))
     unbound = [c for c in columns if is_open(c) and asked[c.name] is None]
     if unbound:
-        asked |= _probe(con, draft, unbound)
+        with _blaming_where(request):
+            asked |= _probe(con, draft, unbound)
     inner, outer = [], []
     for number, column in enumerate(columns):
         # A key cannot be NULL, so there a NaN is an error.
@@ -104,19 +106,26 @@ def select_rows(
 
 def explain(con: psycopg.Connection[Any], select: Select, request: ReadRequest) -> dict[str, Any]:
     """Return Postgres' plan; raise what it would raise: no right to read, a wrong `where`."""
+    with _blaming_where(request):
+        row = con.execute(f"explain (format json) {select.whole()}".encode()).fetchone()
+    plan: dict[str, Any] = row[0][0]["Plan"] if row else {}
+    return plan
+
+
+@contextmanager
+def _blaming_where(request: ReadRequest) -> Iterator[None]:
+    """Say of a statement that Postgres does not understand that the user's `where` is in it."""
     import psycopg
 
     try:
-        row = con.execute(f"explain (format json) {select.whole()}".encode()).fetchone()
-    except (psycopg.errors.SyntaxErrorOrAccessRuleViolation, psycopg.DataError) as error:
+        yield
+    except (psycopg.ProgrammingError, psycopg.DataError) as error:
         if not request.where or isinstance(error, psycopg.errors.InsufficientPrivilege):
             raise
         raise ReadError(
-            f'table "{request.stream.name}": where: {request.where}: '
+            f'table "{request.stream.name}": where: {" ".join(request.where.split())}: '
             f"{error.diag.message_primary or error}."
         ) from error
-    plan: dict[str, Any] = row[0][0]["Plan"] if row else {}
-    return plan
 
 
 def cursor_literal(cursor: Cursor) -> str:

@@ -241,6 +241,8 @@ def fetch_relations(
     known = "true" if con.info.server_version >= 140000 else "r.relpages > 0"
     which = "and n.nspname = %s and c.relname = %s" if only else ""
     sql = _RELATIONS.replace("{filter}", which).replace("{empty_is_known}", known)
+    if con.info.server_version < 120000:  # there every WITH is materialized, and the word unknown
+        sql = sql.replace(" as materialized (", " as (")
     return [_relation(row) for row in con.execute(sql.encode(), only)]
 
 

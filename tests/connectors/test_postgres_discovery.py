@@ -8,13 +8,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cdpsync.errors import ConfigError, ConnectError
-from cdpsync.model import Column, Stream
-from cdpsync_connectors.postgres import PostgresConnector
 from faults import FaultProxy
 from postgres_reading import connected
 from pydantic import ValidationError
 from servers import free_port
+
+from cdpsync.errors import ConfigError, ConnectError
+from cdpsync.model import Column, Stream
+from cdpsync_connectors.postgres import PostgresConnector
 
 if TYPE_CHECKING:
     from servers import Database
@@ -57,7 +58,8 @@ def test_columns_come_in_order_with_their_real_types(pg: Database) -> None:
         create domain cents as numeric(12,2);
         create table t (
             dropped int, id bigint generated always as identity, price cents not null,
-            "Tags" text[][], amount numeric, twice int generated always as (2) stored, at timestamptz,
+            "Tags" text[][], amount numeric, twice int generated always as (2) stored,
+            at timestamptz,
             primary key (at, id)
         );
         alter table t drop column dropped;

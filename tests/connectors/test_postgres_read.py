@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import psycopg
 import pytest
+from faults import FaultProxy
+from postgres_reading import connected, land, land_chunks, request_for
+
 from cdpsync import engine
 from cdpsync.connector import ReadRequest
 from cdpsync.errors import ConnectError, ConnectorError, ReadError
 from cdpsync.model import Column, Cursor, CursorType, Stream, Window
 from cdpsync_connectors import _postgres_chunks, _postgres_select
-from faults import FaultProxy
-from postgres_reading import connected, land, land_chunks, request_for
 
 if TYPE_CHECKING:
     from servers import Database
@@ -38,9 +39,11 @@ def chunk_labels(url: str, stream: str, **wanted: Any) -> list[str]:
 
 def test_chunks_hold_every_row_once(pg: Database) -> None:
     """Ranges of pages meet without a gap, the last one is open."""
-    pg.execute("create table t (i int, pad text);"
-               "insert into t select i, repeat('x', 200) from generate_series(1, 5000) i;"
-               "delete from t where i % 7 = 0; analyze t")
+    pg.execute(
+        "create table t (i int, pad text);"
+        "insert into t select i, repeat('x', 200) from generate_series(1, 5000) i;"
+        "delete from t where i % 7 = 0; analyze t"
+    )
     labels = chunk_labels(pg.url, "public.t", workers=2)
     assert len(labels) > 4
     assert labels[0].startswith("pages 0 to ")
@@ -51,8 +54,10 @@ def test_chunks_hold_every_row_once(pg: Database) -> None:
 
 def test_all_chunks_are_of_one_moment(pg: Database) -> None:
     """Rows written, changed and deleted between two chunks are not seen by the second."""
-    pg.execute("create table t (i int, v int, pad text);"
-               "insert into t select i, 0, repeat('x', 200) from generate_series(1, 3000) i")
+    pg.execute(
+        "create table t (i int, v int, pad text);"
+        "insert into t select i, 0, repeat('x', 200) from generate_series(1, 3000) i"
+    )
     with connected(pg.url) as connector:
         request = request_for(connector, "public.t", workers=4)
         with connector.read(request) as chunks:
@@ -62,8 +67,10 @@ def test_all_chunks_are_of_one_moment(pg: Database) -> None:
             def changing() -> Any:
                 for chunk in listed:
                     yield chunk
-                    pg.execute("update t set v = v + 1; delete from t where i % 10 = 0;"
-                               "insert into t select i, 9 from generate_series(4000, 5000) i")
+                    pg.execute(
+                        "update t set v = v + 1; delete from t where i % 10 = 0;"
+                        "insert into t select i, 9 from generate_series(4000, 5000) i"
+                    )
 
             landed = land_chunks(connector, changing())
     assert numbers(landed.column("i")) == list(range(1, 3001))
@@ -93,9 +100,11 @@ def test_partitioned_tables_are_read_by_their_leaves(pg: Database) -> None:
 
 def test_views_and_empty_tables_are_one_chunk_with_columns(pg: Database) -> None:
     """A table without rows still has its columns."""
-    pg.execute("create table t (i int, c char(3)); create view v as select i, 'x' as c from t;"
-               "create materialized view m as select generate_series(1, 20) as i;"
-               "create table p (i int) partition by range (i)")
+    pg.execute(
+        "create table t (i int, c char(3)); create view v as select i, 'x' as c from t;"
+        "create materialized view m as select generate_series(1, 20) as i;"
+        "create table p (i int) partition by range (i)"
+    )
     for name in ("t", "v", "p"):
         assert chunk_labels(pg.url, f"public.{name}") == ["all rows"]
         assert land(pg.url, f"public.{name}").rows == []
@@ -144,18 +153,22 @@ def test_window_has_its_boundary_and_the_nulls(
     pg: Database, type_: str, value: str, low: Cursor
 ) -> None:
     """Rows at the cursor and after it, to the microsecond, and those that have none."""
-    pg.execute(f'create table t (g int, "Cur" {type_});'
-               f"insert into t select g, {value} from generate_series(1, 100) g;"
-               "insert into t values (0, null)")
+    pg.execute(
+        f'create table t (g int, "Cur" {type_});'
+        f"insert into t select g, {value} from generate_series(1, 100) g;"
+        "insert into t values (0, null)"
+    )
     landed = land(pg.url, "public.t", window=Window("Cur", low))
     assert numbers(landed.column("g")) == [0, *range(50, 101)]
 
 
 def test_large_windows_are_cut_too_and_indexed_ones_are_not(pg: Database) -> None:
     """Postgres' own plan decides."""
-    pg.execute("create table t (i int, u int, pad text);"
-               "insert into t select i, i, repeat('x', 200) from generate_series(1, 5000) i;"
-               "create index on t (u); analyze t")
+    pg.execute(
+        "create table t (i int, u int, pad text);"
+        "insert into t select i, i, repeat('x', 200) from generate_series(1, 5000) i;"
+        "create index on t (u); analyze t"
+    )
     window = Window("i", Cursor(CursorType.INTEGER, 10))
     assert len(chunk_labels(pg.url, "public.t", window=window, workers=2)) > 2
     assert len(land(pg.url, "public.t", window=window, workers=2).rows) == 4991
@@ -177,18 +190,22 @@ def test_where_is_one_condition_whatever_is_in_it(pg: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["UPPER", "with space", "dot.ted", 'quo"te', "it's", "%s {} {c} $1", "é😀", "select", "c0"]
+    "name",
+    ["UPPER", "with space", "dot.ted", 'quo"te', "it's", "%s {} {c} $1", "é😀", "select", "c0"],
 )
 def test_hostile_names_are_read(pg: Database, name: str) -> None:
     """Schema, table and column of that name; also as a cursor, in chunks."""
     quoted = engine.quote_name(name)
-    pg.execute(f"create schema {quoted}; create table {quoted}.{quoted} ({quoted} int, x numeric);"
-               f"insert into {quoted}.{quoted} select generate_series(1, 3000), 1.5;"
-               "analyze")
+    pg.execute(
+        f"create schema {quoted}; create table {quoted}.{quoted} ({quoted} int, x numeric);"
+        f"insert into {quoted}.{quoted} select generate_series(1, 3000), 1.5;"
+        "analyze"
+    )
     with connected(pg.url) as connector:
         stream = next(iter(connector.discover()))
-        request = ReadRequest(stream, stream.columns, workers=2,
-                              window=Window(name, Cursor(CursorType.INTEGER, 2)))
+        request = ReadRequest(
+            stream, stream.columns, workers=2, window=Window(name, Cursor(CursorType.INTEGER, 2))
+        )
         with connector.read(request) as chunks:
             landed = land_chunks(connector, chunks)
     assert landed.columns == [name, "x"]
@@ -205,8 +222,10 @@ def test_columns_that_differ_in_case_only_are_refused(pg: Database) -> None:
 
 def test_requested_columns_come_in_the_requested_order(pg: Database) -> None:
     """Exactly those, also without the right to read the others."""
-    pg.execute("create table t (a int, b text, secret text); insert into t values (1, 'x', 's');"
-               "create role part login password 'part-pw'; grant select (a, b) on t to part")
+    pg.execute(
+        "create table t (a int, b text, secret text); insert into t values (1, 'x', 's');"
+        "create role part login password 'part-pw'; grant select (a, b) on t to part"
+    )
     try:
         url = pg.url.replace("postgres:" + pg.password, "part:part-pw")
         columns = (Column("b", "VARCHAR"), Column("a", "INTEGER"))
@@ -217,8 +236,9 @@ def test_requested_columns_come_in_the_requested_order(pg: Database) -> None:
 
 def test_other_encodings_arrive_as_the_same_text(postgres_server: Any) -> None:
     """The server converts, whatever the database's encoding."""
-    postgres_server.psql("create database latin encoding 'LATIN1' lc_collate 'C' lc_ctype 'C'"
-                         " template template0")
+    postgres_server.psql(
+        "create database latin encoding 'LATIN1' lc_collate 'C' lc_ctype 'C' template template0"
+    )
     try:
         url = postgres_server.url.replace("/postgres", "/latin").replace("//latin", "//postgres")
         with psycopg.connect(url, autocommit=True, client_encoding="utf8") as con:
@@ -281,9 +301,9 @@ def test_what_was_dropped_meanwhile_is_named(pg: Database) -> None:
         request = request_for(connector, "public.t", columns=columns)
         with pytest.raises(ReadError, match='no column "j"'), connector.read(request):
             pass
-        with pytest.raises(ReadError, match='"public.gone" does not exist'):
-            with connector.read(ReadRequest(gone, columns)):
-                pass
+        request = ReadRequest(gone, columns)
+        with pytest.raises(ReadError, match="does not exist"), connector.read(request):
+            pass
         request = request_for(connector, "public.t")
         with connector.read(request) as chunks:
             listed = list(chunks)
@@ -295,10 +315,13 @@ def test_what_was_dropped_meanwhile_is_named(pg: Database) -> None:
 
 def test_a_cut_connection_is_worth_another_try(pg: Database) -> None:
     """Cut in the middle of a chunk; the same chunk can be read again on another connection."""
-    pg.execute("create table t (i int, pad text);"
-               "insert into t select i, md5(i::text) from generate_series(1, 100000) i")
+    pg.execute(
+        "create table t (i int, pad text);"
+        "insert into t select i, md5(i::text) from generate_series(1, 100000) i"
+    )
     with FaultProxy(pg.port) as proxy:
-        with connected(pg.url.replace(str(pg.port), str(proxy.port))) as connector:
+        url = pg.url.replace(str(pg.port), str(proxy.port))
+        with connected(url) as connector:
             with connector.read(request_for(connector, "public.t", workers=1)) as chunks:
                 listed = list(chunks)
                 first = land_chunks(connector, listed[:1])
@@ -326,10 +349,13 @@ def test_a_lost_view_is_worth_another_run(pg: Database) -> None:
     """The transaction that holds the snapshot may be ended by the server's administrator."""
     pg.execute("create table t (i int)")
     with connected(pg.url) as connector:
-        with connector.read(request_for(connector, "public.t")) as chunks:
+        request = request_for(connector, "public.t")
+        with connector.read(request) as chunks:
             listed = list(chunks)
-            pg.psql("select pg_terminate_backend(pid) from pg_stat_activity"
-                    " where pid <> pg_backend_pid() and datname = current_database()")
+            pg.psql(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where pid <> pg_backend_pid() and datname = current_database()"
+            )
             with pytest.raises(ConnectorError) as caught:
                 land_chunks(connector, listed)
             assert caught.value.retryable
@@ -339,10 +365,12 @@ def test_without_shared_snapshots_a_table_is_one_statement(
     pg: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind a balancer a second connection may not know the first one's snapshot."""
-    pg.execute("create table t (i int, n numeric, pad text);"
-               "insert into t select i, 0.5, repeat('x', 200) from generate_series(1, 3000) i")
+    pg.execute(
+        "create table t (i int, n numeric, pad text);"
+        "insert into t select i, 0.5, repeat('x', 200) from generate_series(1, 3000) i"
+    )
     with connected(pg.url) as connector:
-        monkeypatch.setattr(connector, "_can_import", lambda snapshot: False)
+        monkeypatch.setattr(connector, "_can_import", lambda _: False)
         with connector.read(request_for(connector, "public.t", workers=4)) as chunks:
             listed = list(chunks)
             assert [(chunk.label, chunk.snapshot) for chunk in listed] == [("all rows", None)]
@@ -363,8 +391,10 @@ def test_the_password_is_nowhere_to_be_seen(pg: Database) -> None:
             seen += con.execute("from duckdb_secrets()").fetchall()
             assert pg.password not in str(seen)
             with pytest.raises(duckdb.Error) as caught:
-                con.execute("call postgres_execute((select database_name from duckdb_databases()"
-                            " where type = 'postgres'), 'select 1/0')")
+                con.execute(
+                    "call postgres_execute((select database_name from duckdb_databases()"
+                    " where type = 'postgres'), 'select 1/0')"
+                )
             assert pg.password not in str(caught.value)
         con.close()
 
