@@ -30,7 +30,7 @@ from cdpsync.model import (
 )
 from cdpsync.plan import matches_name, table_options
 from cdpsync.state import State, StateEntry, read_state, reconcile, update_state
-from cdpsync.storage import open_storage
+from cdpsync.storage import Storage, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,9 +48,9 @@ def load(path: Path | str | None = None) -> Config:
     return config_module.load_config(path, options_for=registry.options_for)
 
 
-def catalog_of(config: Config) -> CatalogFile:
-    """Return the catalog file of a project."""
-    storage = open_storage(config.warehouse)
+def catalog_of(config: Config, storage: Storage | None = None) -> CatalogFile:
+    """Return the catalog file of a project, over this storage where it is open already."""
+    storage = storage or open_storage(config.warehouse)
     return CatalogFile(config.warehouse.catalog, storage.root, CATALOG_PATIENCE, storage.prepare)
 
 

@@ -64,7 +64,7 @@ class Survey:
         self.config = config
         self.choice = choice
         self.storage: Storage = open_storage(config.warehouse)
-        self.catalog = project.catalog_of(config)
+        self.catalog = project.catalog_of(config, self.storage)
         self.connectors: dict[str, Connector] = {}
         self.unreachable: list[TableResult] = []
         self.wanted: tuple[Wanted, ...] = ()

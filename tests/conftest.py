@@ -13,6 +13,8 @@ from servers import Buckets, Database, Server, fake_gcs, postgres, seaweedfs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+READER = ("readerkey", "readersecret")  # the keys of a user of S3 who may not write
+
 _numbers = itertools.count(1)
 
 
@@ -32,8 +34,10 @@ def pg(postgres_server: Server) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[Buckets]:
-    """A running S3 service with a bucket `lake`."""
-    with seaweedfs() as buckets:
+    """A running S3 service with a bucket `lake`, and READER, who may only read."""
+    reader = {"accessKey": READER[0], "secretKey": READER[1]}
+    may_read = {"name": "reader", "credentials": [reader], "actions": ["Read", "List"]}
+    with seaweedfs(may_read) as buckets:
         buckets.client().create_bucket(Bucket="lake")
         yield buckets
 

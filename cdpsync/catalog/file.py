@@ -127,7 +127,7 @@ class CatalogFile:
         try:
             con = idle.get_nowait()
         except queue.Empty:
-            needed = ("httpfs",) if "://" in self.data_path else ()  # DuckLake attaches none without
+            needed = ("httpfs",) if "://" in self.data_path else ()  # or DuckLake does not attach
             con = engine.connect(extensions=("ducklake", *needed))
         try:
             con.execute(f"set temp_directory = {engine.quote_text(str(spill))}")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Google = Any  # gcsfs and google-auth have no types
 
 _TAG = "cdpsync-upload"  # metadata that tells this upload's object from any other of its name
+_PART = 5 << 20  # bytes; gcsfs sends what is larger in parts
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _RIGHTS = {
     "write": "storage.objects.create",
@@ -53,6 +54,8 @@ class GcsStorage:
         """Upload a file under a new name; gcsfs compares its MD5 and retries what is worth it."""
         tag = uuid.uuid4().hex
         with self._asking("write", name):
+            if file.stat().st_size > _PART and self._fs.exists(self._path(name)):
+                raise taken(self._place, name)  # sent in parts, it would be refused only at its end
             try:
                 self._fs.put_file(
                     str(file),
@@ -214,16 +217,18 @@ class GcsStorage:
 
 def _credentials(access: Access, said: str) -> Google:
     """Return credentials from a JSON text, or from the file of this name."""
-    from google.auth import load_credentials_from_dict
     from google.auth.exceptions import GoogleAuthError
+    from google.oauth2 import credentials, service_account
 
+    user: Google = credentials.Credentials.from_authorized_user_info
+    account: Google = service_account.Credentials.from_service_account_info
     try:
         text = said if said.lstrip().startswith("{") else Path(said).expanduser().read_text()
-        load: Google = load_credentials_from_dict
-        found, _ = load(json.loads(text), scopes=[_SCOPE])
-    except (OSError, ValueError, GoogleAuthError):
+        info = json.loads(text)
+        make = {"service_account": account, "authorized_user": user}[info["type"]]
+        return make(info, scopes=[_SCOPE])
+    except (OSError, ValueError, KeyError, TypeError, GoogleAuthError):
         raise access.error(
             "credentials must be the JSON of a Google service account, or the path of such a file. "
-            "Write ${file:/path/to/key.json}"
+            "Write ${file:/path/to/key.json}; other kinds come from GOOGLE_APPLICATION_CREDENTIALS"
         ) from None  # their text may hold the key
-    return found

@@ -82,6 +82,8 @@ class S3Storage:
         self._guard = threading.RLock()
         self._made: tuple[Boto, Boto] | None = None
         self._manager: Boto = None
+        self._uploads: set[Boto] = set()
+        self._closed = False
 
     @property
     def root(self) -> str:
@@ -113,8 +115,14 @@ class S3Storage:
     def _upload(self, file: Path, key: str, tag: str) -> None:
         arguments = {"Metadata": {_TAG: tag}, "ContentType": "application/vnd.apache.parquet"}
         with self._guard:
+            if self._closed:
+                raise self._broken_off(key)
             upload = self._transfers().upload(str(file), self._place.bucket, key, arguments)
-        upload.result()
+            self._uploads.add(upload)
+        try:
+            upload.result()
+        finally:
+            self._uploads.discard(upload)
 
     def _arrived_nevertheless(self, error: Exception, key: str, tag: str) -> bool:
         """Whether an upload that was refused is one whose first answer was lost on its way."""
@@ -254,9 +262,12 @@ class S3Storage:
     def close(self) -> None:
         """Break off what is being uploaded, and take back its parts."""
         with self._guard:
-            if self._manager is not None:
-                self._manager.shutdown(cancel=True)
-                self._manager = None
+            self._closed = True
+            uploads, manager = list(self._uploads), self._manager
+        for upload in uploads:  # the manager's own way to cancel them all fails (s3transfer 0.19)
+            upload.cancel()
+        if manager is not None:
+            manager.shutdown()
 
     # ---- what goes wrong
 
@@ -273,9 +284,12 @@ class S3Storage:
         except ClientError as error:
             self._refused(action, name, error)
         except CancelledError as error:
-            raise LandingError(f"{self._place}/{name}: the upload was broken off.") from error
+            raise self._broken_off(name) from error
         except BotoCoreError as error:
             raise self._unreachable(error) from error
+
+    def _broken_off(self, name: str) -> LandingError:
+        return LandingError(f"{self._place}: the upload of {name} was broken off.")
 
     def _refused(self, action: str, name: str, error: Exception) -> NoReturn:
         code = _code(error)
@@ -334,30 +348,29 @@ _MEANINGS = {
 
 
 def _client(session: Boto, service: Service, region: str) -> Boto:
-    from botocore.config import Config
-
-    def config(style: str) -> Boto:
-        return Config(
-            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-            connect_timeout=10,
-            read_timeout=60,
-            max_pool_connections=2 * _STREAMS,
-            s3={"addressing_style": style},
-            request_checksum_calculation="when_supported" if service.checksums else "when_required",
-            response_checksum_validation="when_required",
-        )
-
-    made = session.client(
-        "s3", region_name=region, endpoint_url=service.endpoint, config=config("auto")
-    )
-    if not _is_amazon(made):  # the environment may have named an endpoint too
-        made = session.client(
-            "s3", region_name=region, endpoint_url=service.endpoint, config=config("path")
-        )
+    style = "path" if service.endpoint else "auto"
+    made = _client_of_style(session, service, region, style)
+    if style == "auto" and not _is_amazon(made):  # the environment may name an endpoint too
+        made = _client_of_style(session, service, region, "path")
     if service.conditional:
         for operation in ("PutObject", "CompleteMultipartUpload"):
             made.meta.events.register(f"provide-client-params.s3.{operation}", _only_if_new)
     return made
+
+
+def _client_of_style(session: Boto, service: Service, region: str, style: str) -> Boto:
+    from botocore.config import Config
+
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        connect_timeout=10,
+        read_timeout=60,
+        max_pool_connections=2 * _STREAMS,
+        s3={"addressing_style": style},
+        request_checksum_calculation="when_supported" if service.checksums else "when_required",
+        response_checksum_validation="when_required",
+    )
+    return session.client("s3", region_name=region, endpoint_url=service.endpoint, config=config)
 
 
 def _only_if_new(params: Answer, **_: Boto) -> Answer:
