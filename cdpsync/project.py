@@ -360,7 +360,7 @@ def delete(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
     catalog = catalog_of(config)
     with _held(config, tables):
         if catalog.exists():
-            with catalog.writer() as con:
+            with catalog.writer(data=False) as con:
                 lake = Lake(con)
                 lake.prepare()
                 lake.drop(tables)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync import engine, project
 from cdpsync.catalog import Commit, Lake, private_folder, sql_name, sweep
-from cdpsync.errors import CatalogError, CdpsyncError
+from cdpsync.errors import CatalogError, CdpsyncError, ContractError
 from cdpsync.extract import Workers, extract
 from cdpsync.model import (
     Column,
@@ -157,7 +157,7 @@ class _Execution:
             self._record_failures(self.planned.failed)
             if self.fail_fast:
                 self._stopped.set()
-        if not self.planned.plans:
+        if not self.planned.plans or not self._reached():
             return tuple(self.results)
         with private_folder(self.survey.catalog.scratch, "spool-") as spool:
             workers = Workers(threads, spool / "spill")
@@ -176,6 +176,18 @@ class _Execution:
             tables.shutdown()
             workers.close()
         return tuple(self.results)
+
+    def _reached(self) -> bool:
+        """Whether the storage is there; without it nothing is read, and every table fails."""
+        try:
+            self.survey.storage.reach()
+        except CdpsyncError as error:
+            failures = [self._failed(plan, error) for plan in self.planned.plans]
+            self._record_failures(failures)
+            for failure in failures:
+                self._finish(failure)
+            return False
+        return True
 
     def _commit_as_they_come(self, waiting: dict[Future[_Landed | None], TablePlan]) -> None:
         """Commit tables as they are landed: all that are ready, through one opened catalog."""
@@ -283,6 +295,9 @@ class _Execution:
                         result = lake.commit(news)
                     except CdpsyncError as error:
                         failures.append(self._failed(landed.plan, error, landed))
+                        if isinstance(error, ContractError):  # decided before anything was written
+                            root = self.survey.storage.root
+                            self._take_back([file.removeprefix(root) for file in landed.files])
                     else:
                         committed.append(news.cursor)
                         self._finish(result)
@@ -356,7 +371,7 @@ class _Execution:
     def _record_failures(self, failures: Sequence[TableResult]) -> None:
         """Write failures into the history where there is a lake to hold one."""
         try:
-            with self.survey.catalog.writer() as con:
+            with self.survey.catalog.writer(data=False) as con:
                 lake = Lake(con)
                 lake.prepare()
                 lake.record(self._record_of(failure) for failure in failures)

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
 
 import pytest
-from servers import Buckets, Database, Server, fake_gcs, postgres, seaweedfs
+from servers import READER, Buckets, Database, Server, fake_gcs, postgres, seaweedfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-READER = ("readerkey", "readersecret")  # the keys of a user of S3 who may not write
 
 _numbers = itertools.count(1)
 

@@ -39,6 +39,7 @@ wait $server
 rm -rf "$root"
 """
 
+READER = ("readerkey", "readersecret")  # the keys of a user of S3 who may not write
 _SEAWEED_PARTS = ("master", "volume", "filer", "s3", "admin")
 
 _SETTINGS = {

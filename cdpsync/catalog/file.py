@@ -85,15 +85,19 @@ class CatalogFile:
                 self._attach(con, copy, ["read_only", *_moment(at)])
                 try:
                     yield con
-                except (duckdb.HTTPException, duckdb.IOException) as error:
+                except duckdb.InterruptException:
+                    raise
+                except duckdb.Error as error:
                     raise CatalogError(
-                        f"{self.data_path}: the lake's files could not be read "
+                        f"{self.data_path}: the lake could not be read "
                         f"({engine.first_line(error)}). Nothing was changed; run this again."
                     ) from error
 
     @contextmanager
-    def writer(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def writer(self, *, data: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open the catalog itself as `lake`, alone; wait a bounded time for whoever has it.
+
+        Without `data` only the books and the tables' definitions can be written.
 
         Raises LockHeldError naming the process that still has it then, CatalogError when the
         file is no catalog.
@@ -103,7 +107,7 @@ class CatalogFile:
         with (
             _guards[self.path],
             private_folder(self.scratch, "write-") as folder,
-            self._connection(folder / "spill") as con,
+            self._connection(folder / "spill", data=data) as con,
         ):
             if self.exists():
                 self._relocate(con, self.path)

@@ -24,6 +24,12 @@ class Storage(Protocol):
     def root(self) -> str:
         """The place as DuckDB names it, with a final slash."""
 
+    def reach(self) -> None:
+        """Ask for the place, before a run reads anything for it. Raises LandingError.
+
+        Passes wherever a run may go well: what is not let shows when it is tried.
+        """
+
     def put(self, file: Path, name: str) -> str:
         """Store a local file under a new name, durably; return its address for DuckDB.
 

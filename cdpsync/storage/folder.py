@@ -33,6 +33,9 @@ class FolderStorage:
     def close(self) -> None:
         """Do nothing: no connection is held."""
 
+    def reach(self) -> None:
+        """Do nothing: what is wrong with a folder shows at once."""
+
     def put(self, file: Path, name: str) -> str:
         """Link the file in (copy it from another file system) and wait until the disk has it."""
         target = self._folder / name

@@ -50,6 +50,15 @@ class GcsStorage:
 
     # ---- files
 
+    def reach(self) -> None:
+        """List one object; a refusal to list is none to write."""
+        try:
+            with self._asking("list", ""):
+                self._fs.call("GET", "b/{}/o", self._place.bucket, maxResults=1)
+        except LandingError as error:
+            if not error.forbidden:
+                raise
+
     def put(self, file: Path, name: str) -> str:
         """Upload a file under a new name; gcsfs compares its MD5 and retries what is worth it."""
         tag = uuid.uuid4().hex

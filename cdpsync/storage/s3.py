@@ -6,6 +6,8 @@ serves every endpoint (R2's own kind knows no jurisdictions), and any DuckDB rea
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import threading
 import uuid
 from contextlib import contextmanager, suppress
@@ -45,7 +47,7 @@ class Service:
     """In what a service differs from Amazon's own.
 
     `scheme` and `secret` are DuckDB's words for it. `conditional`: it knows If-None-Match on
-    writes. `checksums`: it takes the newer checksums; else the client sends Content-MD5.
+    writes. `checksums`: it takes the newer checksums (CRC32); else each request has its MD5.
     """
 
     scheme: str = "s3"
@@ -91,6 +93,14 @@ class S3Storage:
         return f"{self._service.scheme}://{self._place.bucket}/{self._place.prefix}"
 
     # ---- files
+
+    def reach(self) -> None:
+        """List one object; a refusal to list is none to write."""
+        try:
+            self.list("")
+        except LandingError as error:
+            if not error.forbidden:
+                raise
 
     def put(self, file: Path, name: str) -> str:
         """Upload a file under a new name and make sure that it arrived whole."""
@@ -355,6 +365,9 @@ def _client(session: Boto, service: Service, region: str) -> Boto:
     if service.conditional:
         for operation in ("PutObject", "CompleteMultipartUpload"):
             made.meta.events.register(f"provide-client-params.s3.{operation}", _only_if_new)
+    if not service.checksums:
+        for operation in ("PutObject", "UploadPart"):
+            made.meta.events.register(f"before-call.s3.{operation}", _with_md5)
     return made
 
 
@@ -367,7 +380,7 @@ def _client_of_style(session: Boto, service: Service, region: str, style: str) -
         read_timeout=60,
         max_pool_connections=2 * _STREAMS,
         s3={"addressing_style": style},
-        request_checksum_calculation="when_supported" if service.checksums else "when_required",
+        request_checksum_calculation=None if service.checksums else "when_required",
         response_checksum_validation="when_required",
     )
     return session.client("s3", region_name=region, endpoint_url=service.endpoint, config=config)
@@ -376,6 +389,19 @@ def _client_of_style(session: Boto, service: Service, region: str, style: str) -
 def _only_if_new(params: Answer, **_: Boto) -> Answer:
     """Let no write replace an object; the client's own uploads have no such option."""
     return {**params, "IfNoneMatch": "*"}
+
+
+def _with_md5(params: Answer, **_: Boto) -> None:
+    """Let the service check a body by its MD5."""
+    body, digest = params["body"], hashlib.md5(usedforsecurity=False)
+    if isinstance(body, bytes):
+        digest.update(body)
+    else:
+        start = body.tell()
+        while piece := body.read(1 << 20):
+            digest.update(piece)
+        body.seek(start)
+    params["headers"]["Content-MD5"] = base64.b64encode(digest.digest()).decode()
 
 
 def _is_amazon(client: Boto) -> bool:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import READER
 from faults import FaultProxy
-from servers import free_port
+from servers import READER, free_port
 
 from cdpsync import engine
 from cdpsync.config.sections import StorageOptions
