@@ -59,7 +59,7 @@ def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
     """
     import duckdb
 
-    wheel = _wheel_file(name, duckdb.__version__)
+    wheel = wheel_file(name, duckdb.__version__)
     try:
         if wheel:
             con.load_extension(str(wheel))
@@ -75,7 +75,8 @@ def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
         ) from error
 
 
-def _wheel_file(name: str, version: str) -> Path | None:
+def wheel_file(name: str, version: str) -> Path | None:
+    """Return where an extension's wheel has its file for this DuckDB, or None."""
     spec = None
     with suppress(ModuleNotFoundError, ValueError):
         spec = importlib.util.find_spec(f"duckdb_extension_{name}")

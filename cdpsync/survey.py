@@ -201,4 +201,5 @@ def _remembered(one: Wanted, memory: project.Memory) -> Remembered:
     table = memory.tables.get(one.table)
     if said is None or (entry is not None and entry.table != one.table):
         return Remembered(landed=table)
-    return Remembered(said.cursor_field, said.cursor, said.reset, table)
+    mode = entry.mode if entry else None
+    return Remembered(said.cursor_field, said.cursor, mode, said.reset, table)
