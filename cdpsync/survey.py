@@ -154,7 +154,7 @@ class Survey:
             log.warning("%s", notice)
         successes = {
             (record.result.source, record.result.stream): record.started_at
-            for record in reversed(memory.history)
+            for record in reversed(memory.latest)
             if record.result.status is TableStatus.OK
         }
         now = datetime.now(UTC)
