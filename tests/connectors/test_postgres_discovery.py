@@ -127,7 +127,7 @@ def test_hostile_names_are_listed_as_they_are(pg: Database) -> None:
 def test_a_thousand_tables_are_discovered_at_once(
     pg: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One statement, whatever the number."""
+    """In two statements at most, whatever the number."""
     original, asked = psycopg.Connection.execute, []
 
     def counted(con: psycopg.Connection[Any], *arguments: Any, **options: Any) -> Any:
@@ -145,7 +145,7 @@ def test_a_thousand_tables_are_discovered_at_once(
         connector.check()
         monkeypatch.setattr(psycopg.Connection, "execute", counted)
         assert len(connector.discover()) == 1000
-    assert len(asked) == 1
+    assert len(asked) <= 2  # whether the kept connection still lives, and the question
 
 
 def refusal(url: str, **options: Any) -> str:
