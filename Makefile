@@ -16,7 +16,7 @@ demo: .venv/ready  ## a real Postgres and a folder of files into a lake, asked w
 	@$(BIN)/python examples/demo/demo.py
 
 test: .venv/ready  ## the whole suite, against real servers that it starts itself
-	$(BIN)/python -m pytest
+	$(BIN)/pytest
 
 check: .venv/ready  ## format, lint, types, layers
 	$(BIN)/ruff format --check .

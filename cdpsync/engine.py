@@ -77,7 +77,7 @@ def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
     """
     import duckdb
 
-    wheel = _wheel_file(name, duckdb.__version__)
+    wheel = wheel_file(name, duckdb.__version__)
     try:
         if wheel:
             con.load_extension(str(wheel))
@@ -129,7 +129,8 @@ def use_filesystem(con: duckdb.DuckDBPyConnection, filesystem: AbstractFileSyste
     con.register_filesystem(filesystem)
 
 
-def _wheel_file(name: str, version: str) -> Path | None:
+def wheel_file(name: str, version: str) -> Path | None:
+    """Return where an extension's wheel has its file for this DuckDB, or None."""
     spec = None
     with suppress(ModuleNotFoundError, ValueError):
         spec = importlib.util.find_spec(f"duckdb_extension_{name}")

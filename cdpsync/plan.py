@@ -56,6 +56,7 @@ class Remembered:
 
     cursor_field: str | None = None
     cursor: Cursor | None = None
+    mode: SyncMode | None = None
     reset: bool = False
     landed: LakeTable | None = None
 
@@ -167,7 +168,7 @@ def table_plan(
     incremental = one.mode is SyncMode.INCREMENTAL
     cursor_type = None if one.mode is SyncMode.FULL_TABLE else _cursor_type(one, columns)
     cursor_field = None if cursor_type is None else one.options.cursor_field
-    before = _usable(remembered, cursor_field, cursor_type, full_refresh=full_refresh)
+    before = None if full_refresh else _usable(one, remembered, cursor_field, cursor_type)
     return TablePlan(
         source=one.source,
         stream=stream,
@@ -302,17 +303,22 @@ def _known_key(one: Wanted, stream: Stream, columns: tuple[Column, ...]) -> tupl
 
 
 def _usable(
+    one: Wanted,
     remembered: Remembered,
     cursor_field: str | None,
     cursor_type: CursorType | None,
-    *,
-    full_refresh: bool,
 ) -> Cursor | None:
-    """Return the cursor to go on from, or None to load from the start."""
+    """Return the cursor to go on from, or None to load from the start.
+
+    A table that was appended to holds old versions of its rows: to become a table with one row
+    per key, it is loaded anew.
+    """
     cursor = remembered.cursor
-    if full_refresh or cursor is None or cursor_field is None:
+    if cursor is None or cursor_field is None:
         return None
     if remembered.cursor_field not in {None, cursor_field} or cursor.type is not cursor_type:
+        return None
+    if one.mode is SyncMode.INCREMENTAL and remembered.mode is SyncMode.APPEND_ONLY:
         return None
     return cursor
 

@@ -133,11 +133,14 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """All that is remembered between runs, at one moment."""
+    """All that is remembered between runs, at one moment.
+
+    `latest` has each table's last record and its last successful one, newest first.
+    """
 
     state: State
     cursors: tuple[CursorEntry, ...]
-    history: tuple[RunRecord, ...]
+    latest: tuple[RunRecord, ...]
     tables: Mapping[TableName, LakeTable]
     notices: tuple[str, ...] = ()
 
@@ -146,14 +149,14 @@ def remember(config: Config) -> Memory:
     """Read catalog and state file, and bring them together."""
     catalog = catalog_of(config)
     cursors: tuple[CursorEntry, ...] = ()
-    history: tuple[RunRecord, ...] = ()
+    latest: tuple[RunRecord, ...] = ()
     tables: dict[TableName, LakeTable] = {}
     if catalog.exists():
         with catalog.reader(data=False) as con:
             lake = Lake(con)
-            cursors, history, tables = lake.cursors(), lake.history(), lake.tables()
+            cursors, latest, tables = lake.cursors(), lake.latest(), lake.tables()
     state, notices = reconcile(read_state(config.warehouse.state), cursors)
-    return Memory(state, cursors, history, tables, notices)
+    return Memory(state, cursors, latest, tables, notices)
 
 
 def known_tables(config: Config, memory: Memory, select: Sequence[str] = ()) -> tuple[Known, ...]:
@@ -161,7 +164,7 @@ def known_tables(config: Config, memory: Memory, select: Sequence[str] = ()) -> 
     found: dict[tuple[str, str], Known] = {}
     for entry in memory.cursors:
         found[entry.source, entry.stream] = _known(config, entry.source, entry.stream, entry.table)
-    for record in memory.history:
+    for record in memory.latest:
         result = record.result
         if (result.source, result.stream) not in found and result.stream != "*":
             table = TableName(*result.table.split(".", 1))
@@ -210,7 +213,7 @@ def status(config: Config, select: Sequence[str] = ()) -> tuple[TableState, ...]
 
 def _state_of(config: Config, memory: Memory, one: Known) -> TableState:
     records = [
-        r for r in memory.history if (r.result.source, r.result.stream) == (one.source, one.stream)
+        r for r in memory.latest if (r.result.source, r.result.stream) == (one.source, one.stream)
     ]
     last = records[0] if records else None
     success = next((r for r in records if r.result.status is TableStatus.OK), None)
@@ -253,9 +256,13 @@ def history(
     """Return a line per table and run, newest first."""
     memory = remember(config)
     chosen = {(one.source, one.stream) for one in known_tables(config, memory, select)}
+    if not catalog_of(config).exists():
+        return ()
+    with catalog_of(config).reader() as con:
+        history = Lake(con).history()
     records = [
         record
-        for record in memory.history
+        for record in history
         if not select or (record.result.source, record.result.stream) in chosen
     ]
     return tuple(records[:limit])

@@ -155,7 +155,7 @@ class Survey:
             log.warning("%s", notice)
         successes = {
             (record.result.source, record.result.stream): record.started_at
-            for record in reversed(memory.history)
+            for record in reversed(memory.latest)
             if record.result.status is TableStatus.OK
         }
         now = datetime.now(UTC)
@@ -202,4 +202,5 @@ def _remembered(one: Wanted, memory: project.Memory) -> Remembered:
     table = memory.tables.get(one.table)
     if said is None or (entry is not None and entry.table != one.table):
         return Remembered(landed=table)
-    return Remembered(said.cursor_field, said.cursor, said.reset, table)
+    mode = entry.mode if entry else None
+    return Remembered(said.cursor_field, said.cursor, mode, said.reset, table)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from cdpsync import engine, project
 from cdpsync.catalog import Commit, Lake, private_folder, sql_name, sweep
 from cdpsync.errors import CatalogError, CdpsyncError, ContractError
-from cdpsync.extract import Workers, extract
+from cdpsync.extract import Extracted, Workers, extract
 from cdpsync.model import (
     Column,
     Config,
@@ -47,6 +47,7 @@ log = logging.getLogger("cdpsync.sync")
 
 _STAGE_MEMORY = "2GB"
 _UPLOADS = 4  # files of one table that are put at once
+_TABLE_TRIES = 2
 
 
 def plan(
@@ -219,21 +220,29 @@ class _Execution:
         folder = spool / f"{number:05d}"
         folder.mkdir()
         self._tell(plan, "reading")
-        extracted = extract(
-            plan,
-            self.survey.connectors[plan.source],
-            workers,
-            folder,
-            lambda rows, done, chunks: self._tell(
-                plan, "reading", rows=rows, chunks_done=done, chunks=chunks
-            ),
-        )
+        extracted = self._extract(plan, workers, folder)
         self._tell(plan, "landing", rows=extracted.rows)
         staged = self._stage(
             plan, [file.path for file in extracted.files], extracted.columns, folder
         )
         files = self._put(plan, staged)
         return _Landed(plan, extracted.columns, staged, files, extracted.rows, started_at, clock)
+
+    def _extract(self, plan: TablePlan, workers: Workers, folder: Path) -> Extracted:
+        """Read a table, once more from its start where its view of the source was lost."""
+        connector = self.survey.connectors[plan.source]
+
+        def tell(rows: int, done: int, chunks: int) -> None:
+            self._tell(plan, "reading", rows=rows, chunks_done=done, chunks=chunks)
+
+        for tries_left in reversed(range(_TABLE_TRIES)):
+            try:
+                return extract(plan, connector, workers, folder, tell)
+            except CdpsyncError as error:
+                if not error.retryable or not tries_left or self._stopped.is_set():
+                    raise
+                log.warning("%s: %s Reading it again from its start.", plan.table, error.message)
+        raise AssertionError("unreachable: the last try returns or raises")
 
     def _stage(
         self, plan: TablePlan, files: list[Path], columns: tuple[Column, ...], folder: Path

@@ -67,6 +67,14 @@ _HISTORY = """
     order by finished_at desc, table_name
 """
 
+_LATEST = """
+    select * from lake.cdpsync.runs
+    qualify row_number() over (partition by source, stream order by finished_at desc) = 1
+        or (status = 'ok' and row_number() over (
+            partition by source, stream, status order by finished_at desc) = 1)
+    order by finished_at desc, table_name
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Commit:
@@ -138,9 +146,16 @@ class Lake:
 
     def history(self) -> tuple[RunRecord, ...]:
         """Return the record of every table in every run, newest first."""
+        return self._records(_HISTORY)
+
+    def latest(self) -> tuple[RunRecord, ...]:
+        """Return each table's last record and its last successful one, newest first."""
+        return self._records(_LATEST)
+
+    def _records(self, sql: str) -> tuple[RunRecord, ...]:
         if not self._has_books:
             return ()
-        result = self.con.execute(_HISTORY)
+        result = self.con.execute(sql)
         names = [column[0] for column in result.description or ()]
         return tuple(_record(dict(zip(names, row, strict=True))) for row in result.fetchall())
 

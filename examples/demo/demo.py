@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from servers import Server, postgres  # noqa: E402 - from tests/, put on the path above
 
-DEMO = ROOT / "demo"
+DEMO = Path(os.environ.get("CDPSYNC_DEMO", ROOT / "demo"))
 CDPSYNC = Path(sys.executable).with_name("cdpsync")
 
 PROJECT = """\
@@ -134,7 +134,7 @@ def main() -> None:
     show("query", QUESTION)
     tell(
         "Go on asking:\n"
-        f"  cd {DEMO.relative_to(ROOT)}\n"
+        f"  cd {os.path.relpath(DEMO)}\n"
         f"  {os.path.relpath(CDPSYNC, DEMO)} query 'from nyc.flights limit 5'\n"
         f"  {os.path.relpath(CDPSYNC, DEMO)} status --history"
     )

@@ -7,7 +7,9 @@ import gzip
 import io
 import json
 import os
+import tempfile
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -23,7 +25,6 @@ from cdpsync_connectors.files import FilesConnector, FilesOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -628,12 +629,21 @@ def test_wrong_options_are_refused(wrong):
         FilesOptions.model_validate({"path": "x", **wrong})
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_unreadable_file(tmp_path):
-    """A file that may not be read is named."""
-    write(tmp_path / "a.csv", "x\n1\n").chmod(0)
-    with pytest.raises(ConnectError, match="cannot be read"):
-        connector(tmp_path).check()
+def test_unreadable_file():
+    """A file that may not be read is named (root, who may read everything, steps down for it)."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        write(folder / "a.csv", "x\n1\n").chmod(0)
+        is_root = os.geteuid() == 0
+        try:
+            if is_root:
+                os.seteuid(65534)
+            with pytest.raises(ConnectError, match="cannot be read"):
+                connector(folder).check()
+        finally:
+            if is_root:
+                os.seteuid(0)
 
 
 plain = settings(

@@ -236,7 +236,7 @@ def test_second_run_is_told_who_is_at_work(shop: Shop) -> None:
     shop.pg.execute("create view slow as select 1 as id, pg_sleep(30) is null as n")
     shop.configure({"public.orders": {}, "public.free": {}, "public.slow": {}})
     command = [str(Path(sys.executable).with_name("cdpsync")), "run", "shop.slow", "shop.orders"]
-    with subprocess.Popen(command, cwd=shop.folder, stderr=subprocess.PIPE) as first:
+    with _in_the_foreground(command, shop) as first:
         try:
             _until(lambda: shop.status().get("shop.slow") == "running")
             second = cdpsync(shop, "run", "shop.orders")
@@ -264,7 +264,7 @@ def test_interrupted_load_changes_nothing(shop: Shop) -> None:
                     "select i as id, pg_sleep(0.05) is null as n "
                     "from generate_series(1, 1000) i")  # fmt: skip
     command = [str(Path(sys.executable).with_name("cdpsync")), "run", "--allow-shrink"]
-    with subprocess.Popen(command, cwd=shop.folder, stderr=subprocess.PIPE) as process:
+    with _in_the_foreground(command, shop) as process:
         _until(lambda: shop.status()["shop.orders"] == "running")
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
@@ -371,6 +371,16 @@ def test_select_that_matches_nothing_is_an_error(shop: Shop) -> None:
         assert arguments[-1] in done.stderr
     with pytest.raises(ConfigError):
         shop.run("nothing.*")
+
+
+def _in_the_foreground(command: list[str], shop: Shop) -> subprocess.Popen[bytes]:
+    """Start a process that Ctrl-C ends, though the tests may run where it is ignored."""
+    return subprocess.Popen(
+        command,
+        cwd=shop.folder,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def _until(condition, seconds: float = 20) -> None:

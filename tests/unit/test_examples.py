@@ -1,4 +1,4 @@
-"""Every example of a project file is one: it loads, once its variables have values."""
+"""Every example is a project that loads."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from pathlib import Path
 import pytest
 
 from cdpsync import project
-from cdpsync.storage import open_storage
 
-CONFIGS = sorted((Path(__file__).parents[2] / "examples/configs").iterdir())
+FOLDER = Path(__file__).resolve().parents[2] / "examples/configs"
+EXAMPLES = sorted(path for path in FOLDER.iterdir() if path.is_dir() or path.suffix == ".yml")
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_example_loads(path: Path, monkeypatch) -> None:
-    """Its sources are understood, and its warehouse names a storage there is."""
-    files = [path] if path.is_file() else sorted(path.glob("*.yml"))
+def test_there_are_examples() -> None:
+    """A check over nothing would prove nothing."""
+    assert len(EXAMPLES) >= 3
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_example_loads(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With its variables set, every example is valid, and has a source."""
+    files = [path] if path.is_file() else list(path.glob("*.yml"))
+    key = tmp_path / "key"
+    key.write_text("secret")
     for file in files:
         for name in re.findall(r"\$\{([A-Z0-9_]+)\}", file.read_text()):
-            monkeypatch.setenv(name, "postgresql://reader@localhost/shop" if "URL" in name else "x")
-    config = project.load(path)
-    assert config.sources
-    assert open_storage(config.warehouse).root.endswith("/")
+            monkeypatch.setenv(name, "postgresql://reader@localhost/db")
+    assert project.load(path).sources
