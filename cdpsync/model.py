@@ -161,6 +161,7 @@ class Warehouse:
     state: Path
     storage: object = None
     location: str = ""
+    spool_max: int = 4 << 30  # bytes that may wait for their upload
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import re
 import secrets
 import threading
 import time
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync import engine, project
 from cdpsync.catalog import Commit, Lake, private_folder, sql_name, sweep
+from cdpsync.deliver import Arrivals, Courier, Spool
 from cdpsync.errors import CatalogError, CdpsyncError, ContractError
 from cdpsync.extract import Extracted, Workers, extract
 from cdpsync.model import (
@@ -34,7 +33,7 @@ from cdpsync.model import (
     TableResult,
     TableStatus,
 )
-from cdpsync.stage import Staged, stage
+from cdpsync.stage import Staged, lands_as_it_arrives, stage
 from cdpsync.state import State, of_catalog, update_state
 from cdpsync.survey import Choice, Survey
 
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("cdpsync.sync")
 
 _STAGE_MEMORY = "2GB"
-_UPLOADS = 4  # files of one table that are put at once
 _TABLE_TRIES = 2
 
 
@@ -147,6 +145,11 @@ class _Execution:
     on_progress: Callable[[Progress], None]
     results: list[TableResult] = field(default_factory=list)
     _stopped: threading.Event = field(default_factory=threading.Event)
+    _courier: Courier = field(init=False)
+
+    def __post_init__(self) -> None:
+        spool = Spool(self.survey.config.warehouse.spool_max)
+        self._courier = Courier(self.survey.storage, self.run_id, spool)
 
     def work(self, threads: int) -> tuple[TableResult, ...]:
         """Do all that is planned; return a result per table, also of those that were not tried."""
@@ -172,9 +175,11 @@ class _Execution:
             except BaseException:
                 self._stopped.set()
                 workers.stop()
+                self._courier.close(wait=False)
                 tables.shutdown(wait=False, cancel_futures=True)
                 raise
             tables.shutdown()
+            self._courier.close()
             workers.close()
         return tuple(self.results)
 
@@ -220,28 +225,49 @@ class _Execution:
         folder = spool / f"{number:05d}"
         folder.mkdir()
         self._tell(plan, "reading")
-        extracted = self._extract(plan, workers, folder)
+        extracted, arrivals = self._extract(plan, workers, folder)
         self._tell(plan, "landing", rows=extracted.rows)
-        staged = self._stage(
-            plan, [file.path for file in extracted.files], extracted.columns, folder
-        )
-        files = self._put(plan, staged)
+        paths = [file.path for file in extracted.files]
+        if arrivals.at_once:
+            size = sum(file.bytes for file in extracted.files)
+            staged = Staged(tuple(paths), extracted.rows, size, arrivals.cursor)
+        else:
+            staged = self._stage(plan, paths, extracted.columns, folder)
+            for file in staged.files:
+                arrivals.delivery.send(file, file.stat().st_size, keep=file == staged.upserted)
+        files = arrivals.delivery.wait()
         return _Landed(plan, extracted.columns, staged, files, extracted.rows, started_at, clock)
 
-    def _extract(self, plan: TablePlan, workers: Workers, folder: Path) -> Extracted:
+    def _extract(
+        self, plan: TablePlan, workers: Workers, folder: Path
+    ) -> tuple[Extracted, Arrivals]:
         """Read a table, once more from its start where its view of the source was lost."""
         connector = self.survey.connectors[plan.source]
 
         def tell(rows: int, done: int, chunks: int) -> None:
             self._tell(plan, "reading", rows=rows, chunks_done=done, chunks=chunks)
 
-        for tries_left in reversed(range(_TABLE_TRIES)):
+        for attempt in range(_TABLE_TRIES):
+            delivery = self._courier.delivery(plan.table, attempt)
+            arrivals = Arrivals(plan, delivery, plan.cursor_before, lands_as_it_arrives(plan))
             try:
-                return extract(plan, connector, workers, folder, tell)
+                extracted = extract(
+                    plan,
+                    connector,
+                    workers,
+                    folder,
+                    tell,
+                    on_file=arrivals.take,
+                    wait_for_room=self._courier.spool.wait,
+                )
             except CdpsyncError as error:
-                if not error.retryable or not tries_left or self._stopped.is_set():
+                delivery.take_back()
+                is_last = attempt + 1 == _TABLE_TRIES
+                if not error.retryable or is_last or self._stopped.is_set():
                     raise
                 log.warning("%s: %s Reading it again from its start.", plan.table, error.message)
+            else:
+                return extracted, arrivals
         raise AssertionError("unreachable: the last try returns or raises")
 
     def _stage(
@@ -255,39 +281,6 @@ class _Execution:
                 con.close()
         with self.survey.catalog.reader() as con:
             return stage(con, plan, files, columns, sql_name(plan.table), folder)
-
-    def _put(self, plan: TablePlan, staged: Staged) -> tuple[str, ...]:
-        """Store the files under names of this run, some at once; all of them, or none."""
-        folder = f"{_folder_name(plan.table.schema)}/{_folder_name(plan.table.name)}"
-        names = [
-            f"{folder}/{self.run_id}-{number:05d}.parquet" for number in range(len(staged.files))
-        ]
-        storage = self.survey.storage
-        with ThreadPoolExecutor(_UPLOADS, thread_name_prefix="cdpsync-put") as pool:
-            putting = [
-                pool.submit(storage.put, file, name)
-                for file, name in zip(staged.files, names, strict=True)
-            ]
-            try:
-                return tuple(one.result() for one in putting)
-            except CdpsyncError:
-                pool.shutdown(cancel_futures=True)
-                self._take_back(
-                    [
-                        name
-                        for name, one in zip(names, putting, strict=True)
-                        if not one.cancelled() and one.exception() is None
-                    ]
-                )
-                raise
-
-    def _take_back(self, names: Sequence[str]) -> None:
-        """Remove files that no commit will name; what cannot be removed does no harm."""
-        try:
-            for name in names:
-                self.survey.storage.remove(name)
-        except CdpsyncError as error:
-            log.warning("files of a table that failed stay behind: %s", error.message)
 
     # ---- on the main thread
 
@@ -305,8 +298,7 @@ class _Execution:
                     except CdpsyncError as error:
                         failures.append(self._failed(landed.plan, error, landed))
                         if isinstance(error, ContractError):  # decided before anything was written
-                            root = self.survey.storage.root
-                            self._take_back([file.removeprefix(root) for file in landed.files])
+                            self._courier.take_back(landed.files)
                     else:
                         committed.append(news.cursor)
                         self._finish(result)
@@ -422,17 +414,6 @@ class _Execution:
 
 def _of(plan: TablePlan, status: TableStatus) -> TableResult:
     return TableResult(plan.source, plan.stream.name, str(plan.table), plan.mode, status)
-
-
-def _folder_name(name: str) -> str:
-    """Return a table's name as a folder's or an object's: plain, and no other table's.
-
-    DuckLake itself takes names of letters, digits, - and _ as they are.
-    """
-    if re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)}.{digest}"
 
 
 def _notices(plan: TablePlan, staged: Staged) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import pytest
 from faults import FaultProxy
 from servers import READER, free_port
 
+from cdpsync.deliver import Spool
 from cdpsync.model import RunStatus
 
 if TYPE_CHECKING:
@@ -217,3 +218,23 @@ def test_two_lakes_share_a_bucket(loaded: Shop, s3: Buckets) -> None:
     assert objects(loaded, s3) == []
     loaded.warehouse = {**loaded.warehouse, "path": path}
     assert objects(loaded, s3) == first
+
+
+def test_small_spool_holds_a_large_table(shop: Shop, monkeypatch) -> None:
+    """Files are uploaded while others are read: the spool never holds the whole table."""
+    shop.pg.execute("create table orders as select i as id, repeat(md5(i::text), 20) as t "
+                    "from generate_series(1, 200000) i; analyze orders")  # fmt: skip
+    shop.warehouse = {**shop.warehouse, "spool": {"max": "10kB"}}
+    shop.configure(None)
+    waiting: list[int] = []
+    add = Spool.add
+
+    def counted(self: Spool, size: int) -> None:
+        add(self, size)
+        waiting.append(self._held)
+
+    monkeypatch.setattr(Spool, "add", counted)
+    assert shop.one(threads=1).rows_inserted == 200_000
+    assert len(waiting) > 1
+    assert max(waiting) < 2 * min(waiting)  # one file at a time
+    shop.same("count(*), sum(id), min(t)")
