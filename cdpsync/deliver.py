@@ -7,6 +7,7 @@ import logging
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -117,7 +118,8 @@ class Delivery:
                 raise self._failed
             address = self.courier.storage.put(file, name)
             if not keep:
-                file.unlink()
+                with suppress(OSError):  # the spool's folder goes at the end of the run anyway
+                    file.unlink()
         except CdpsyncError as error:
             self._failed = error
             raise

@@ -162,6 +162,7 @@ class Warehouse:
     storage: object = None
     location: str = ""
     spool_max: int = 4 << 30  # bytes that may wait for their upload
+    publish: bool = False  # a copy of the catalog beside the data, after each run
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from cdpsync.model import (
     TableResult,
     TableStatus,
 )
+from cdpsync.publish import publish
 from cdpsync.stage import Staged, lands_as_it_arrives, stage
 from cdpsync.state import State, of_catalog, update_state
 from cdpsync.survey import Choice, Survey
@@ -181,7 +182,19 @@ class _Execution:
             tables.shutdown()
             self._courier.close()
             workers.close()
+        self._publish()
         return tuple(self.results)
+
+    def _publish(self) -> None:
+        """Show the lake to those who have only the bucket; if that fails, the next run does it."""
+        survey = self.survey
+        if not survey.config.warehouse.publish or not survey.catalog.exists():
+            return
+        try:
+            folder = project.locks_folder(survey.config)
+            publish(survey.catalog, survey.storage, folder, self.run_id)
+        except CdpsyncError as error:
+            log.warning("the catalog was not published: %s", error.message)
 
     def _reached(self) -> bool:
         """Whether the storage is there; without it nothing is read, and every table fails."""

@@ -147,6 +147,18 @@ class CatalogFile:
         else:
             con.close()
 
+    def export(self, target: Path) -> None:
+        """Write a copy of the catalog, as it is now, as one file."""
+        self._copy_to(target)
+        if target.with_name(target.name + ".wal").exists():
+            con = engine.connect()
+            try:
+                con.execute(f"attach {engine.quote_text(str(target))} as meta")
+                con.execute("checkpoint meta")
+                con.execute("detach meta")
+            finally:
+                con.close()
+
     def _create(self, con: duckdb.DuckDBPyConnection) -> None:
         """Make a catalog of small blocks.
 

@@ -178,6 +178,7 @@ class WarehouseSection(_Section):
     state: Text = ".cdpsync/state.json"
     storage: StorageOptions | None = None
     spool: SpoolSection | None = None
+    publish: bool = False
 
     @field_validator("path")
     @classmethod

@@ -37,6 +37,12 @@ class Storage(Protocol):
         threads. Raises LandingError.
         """
 
+    def replace(self, file: Path, name: str) -> None:
+        """Store a file under a name of ours, at once and in place of an older one."""
+
+    def read(self, name: str) -> bytes:
+        """Return what is stored under a name. Raises LandingError where nothing is."""
+
     def remove(self, name: str) -> None:
         """Remove a file that was put; one that is not there is not missed."""
 

@@ -53,6 +53,27 @@ class FolderStorage:
             raise _landing_error(target, error) from error
         return str(target)
 
+    def replace(self, file: Path, name: str) -> None:
+        """Write a copy beside the older one and rename it."""
+        target = self._folder / name
+        draft = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _copy(file, draft)
+            draft.replace(target)
+            _sync_file(target.parent)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise _landing_error(target, error) from error
+
+    def read(self, name: str) -> bytes:
+        """Read a file."""
+        path = self._folder / name
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise LandingError(f"{path}: cannot be read: {error.strerror}.") from error
+
     def remove(self, name: str) -> None:
         """Remove a file that was put."""
         path = self._folder / name

@@ -79,6 +79,11 @@ class GcsStorage:
                     raise
         return self.root + name
 
+    def replace(self, file: Path, name: str) -> None:
+        """Upload a file in place of an older one; readers see the one or the other."""
+        with self._asking("write", name):
+            self._fs.put_file(str(file), self._path(name), consistency="md5")
+
     def _is_ours(self, name: str, tag: str) -> bool:
         """Whether an upload that was refused is one whose first answer was lost on its way."""
         with suppress(Exception):
@@ -109,6 +114,7 @@ class GcsStorage:
     def read(self, name: str) -> bytes:
         """Return what an object holds."""
         with self._asking("read", name):
+            self._fs.invalidate_cache()
             return bytes(self._fs.cat_file(self._path(name)))
 
     def list(self, name: str) -> bool:
@@ -184,6 +190,8 @@ class GcsStorage:
         except FileExistsError as error:
             raise taken(self._place, name) from error
         except FileNotFoundError as error:
+            if action == "read":
+                raise LandingError(f"{self._place}: there is no {name} there.") from error
             raise LandingError(
                 f"{self._place}: there is no such bucket. Create it, or mend warehouse.path. "
                 "Nothing was committed."

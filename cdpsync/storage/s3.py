@@ -11,7 +11,7 @@ import hashlib
 import threading
 import uuid
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -34,6 +34,7 @@ _TAG = "cdpsync-upload"  # metadata that tells this upload's object from any oth
 _PART = 16 << 20  # bytes; a file of more parts than one is sent in parts, several at once
 _STREAMS = 8
 _ATTEMPTS = 9  # of each request, the waits between them growing
+_FAREWELL = 10.0  # seconds for taking back parts; a service that hangs is left alone then
 _RIGHTS = {
     "write": "s3:PutObject",
     "read": "s3:GetObject",
@@ -133,6 +134,16 @@ class S3Storage:
             upload.result()
         finally:
             self._uploads.discard(upload)
+
+    def replace(self, file: Path, name: str) -> None:
+        """Upload a file in place of an older one; readers see the one or the other."""
+        key = self._place.key(name)
+        with self._asking("write", name):
+            session, client = self._session_and_client()
+            service = replace(self._service, conditional=False)
+            free = _client(session, service, client.meta.region_name)
+            with file.open("rb") as body:
+                free.put_object(Bucket=self._place.bucket, Key=key, Body=body)
 
     def _arrived_nevertheless(self, error: Exception, key: str, tag: str) -> bool:
         """Whether an upload that was refused is one whose first answer was lost on its way."""
@@ -277,7 +288,9 @@ class S3Storage:
         for upload in uploads:  # the manager's own way to cancel them all fails (s3transfer 0.19)
             upload.cancel()
         if manager is not None:
-            manager.shutdown()
+            leaving = threading.Thread(target=manager.shutdown, daemon=True)
+            leaving.start()
+            leaving.join(_FAREWELL)
 
     # ---- what goes wrong
 
@@ -297,6 +310,10 @@ class S3Storage:
             raise self._broken_off(name) from error
         except BotoCoreError as error:
             raise self._unreachable(error) from error
+        except OSError as error:
+            raise LandingError(
+                f"{self._place}: {name} could not be sent: {error}. Nothing was committed."
+            ) from error
 
     def _broken_off(self, name: str) -> LandingError:
         return LandingError(f"{self._place}: the upload of {name} was broken off.")
@@ -312,6 +329,8 @@ class S3Storage:
                 "Nothing was committed.",
                 forbidden=True,
             ) from error
+        if code == "NoSuchKey":
+            raise LandingError(f"{self._place}: there is no {name} there.") from error
         said = _MEANINGS.get(code)
         if said is None:
             raise LandingError(
