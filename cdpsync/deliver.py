@@ -59,12 +59,16 @@ class Spool:
 
 
 class Courier:
-    """Who carries the files of one run to the storage."""
+    """Who carries the files of one run to the storage.
+
+    `left_behind` tells that files may be there which no commit names.
+    """
 
     def __init__(self, storage: Storage, run_id: str, spool: Spool) -> None:
         self.storage = storage
         self.spool = spool
         self._run_id = run_id
+        self.left_behind = False
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="cdpsync-put")
 
     def delivery(self, table: TableName, attempt: int = 0) -> Delivery:
@@ -87,6 +91,7 @@ class Courier:
             for address in addresses:
                 self.storage.remove(address.removeprefix(self.storage.root))
         except CdpsyncError as error:
+            self.left_behind = True
             log.warning("files of a table that failed stay behind: %s", error.message)
 
 

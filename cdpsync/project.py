@@ -59,6 +59,11 @@ def locks_folder(config: Config) -> Path:
     return config.warehouse.catalog.parent / "locks"
 
 
+def journal_folder(config: Config) -> Path:
+    """Return where each run that has begun and not ended well has an empty file of its name."""
+    return config.warehouse.catalog.parent / "runs"
+
+
 @contextmanager
 def open_connector(source: Source) -> Iterator[Connector]:
     """Make a source's connector, and let go of its connections at the end."""

@@ -164,6 +164,9 @@ class _Execution:
                 self._stopped.set()
         if not self.planned.plans or not self._reached():
             return tuple(self.results)
+        journal = project.journal_folder(self.survey.config) / self.run_id
+        journal.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        journal.touch()
         with private_folder(self.survey.catalog.scratch, "spool-") as spool:
             workers = Workers(threads, spool / "spill")
             tables = ThreadPoolExecutor(threads, thread_name_prefix="cdpsync-table")
@@ -182,6 +185,8 @@ class _Execution:
             tables.shutdown()
             self._courier.close()
             workers.close()
+        if not self._courier.left_behind:
+            journal.unlink(missing_ok=True)
         self._publish()
         return tuple(self.results)
 
@@ -312,11 +317,14 @@ class _Execution:
                         failures.append(self._failed(landed.plan, error, landed))
                         if isinstance(error, ContractError):  # decided before anything was written
                             self._courier.take_back(landed.files)
+                        elif landed.files:
+                            self._courier.left_behind = True
                     else:
                         committed.append(news.cursor)
                         self._finish(result)
                 lake.record(self._record_of(failure) for failure in failures)
         except CdpsyncError as error:
+            self._courier.left_behind = True
             done = {(entry.source, entry.stream) for entry in committed}
             failures += [
                 self._failed(landed.plan, error, landed)

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from cdpsync.config.durations import parse_every, parse_lookback
+from cdpsync.config.durations import parse_duration, parse_every, parse_lookback
 from cdpsync.config.paths import is_bucket, is_file_url, is_url
 from cdpsync.config.problems import nearest
 from cdpsync.config.sizes import parse_size
@@ -179,6 +179,7 @@ class WarehouseSection(_Section):
     storage: StorageOptions | None = None
     spool: SpoolSection | None = None
     publish: bool = False
+    keep: Annotated[timedelta, PlainValidator(parse_duration)] = timedelta(days=7)
 
     @field_validator("path")
     @classmethod

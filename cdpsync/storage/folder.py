@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from cdpsync.errors import LandingError
 
 if TYPE_CHECKING:
+    import re
+    from datetime import datetime
     from pathlib import Path
 
     import duckdb
@@ -26,6 +28,10 @@ class FolderStorage:
     def root(self) -> str:
         """The folder, with a final slash."""
         return f"{self._folder}/"
+
+    def abort_uploads(self, older: datetime, names: re.Pattern[str], *, dry_run: bool) -> int:  # noqa: ARG002
+        """Do nothing: a folder has no half files under their final names."""
+        return 0
 
     def prepare(self, con: duckdb.DuckDBPyConnection) -> None:
         """Do nothing: DuckDB reads folders by itself."""

@@ -17,7 +17,9 @@ from cdpsync.storage.access import Access, Place, missing_driver, taken
 from cdpsync.storage.probe import probe
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterator
+    from datetime import datetime
 
     import duckdb
 
@@ -124,6 +126,10 @@ class GcsStorage:
             return bool(self._fs.find(self._path("")[:-1], prefix=name))
 
     # ---- DuckDB
+
+    def abort_uploads(self, older: datetime, names: re.Pattern[str], *, dry_run: bool) -> int:  # noqa: ARG002
+        """Do nothing: they expire by themselves after a week."""
+        return 0
 
     def prepare(self, con: duckdb.DuckDBPyConnection) -> None:
         """Let DuckDB reach `gs://` through gcsfs, which renews its credentials by itself."""

@@ -22,7 +22,9 @@ from cdpsync.storage.access import Access, Place, missing_driver, taken
 from cdpsync.storage.probe import probe
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterator
+    from datetime import datetime
     from pathlib import Path
 
     import duckdb
@@ -169,6 +171,26 @@ class S3Storage:
         """Delete an object; S3 does not miss one that is not there."""
         with self._asking("delete", name):
             self._client.delete_object(Bucket=self._place.bucket, Key=self._place.key(name))
+
+    def abort_uploads(self, older: datetime, names: re.Pattern[str], *, dry_run: bool) -> int:
+        """Abort uploads in parts that nobody goes on with."""
+        where = {"Bucket": self._place.bucket}
+        found = 0
+        with self._asking("list", "uploads"):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                **where, Prefix=self._place.prefix
+            )
+            for page in pages:
+                for one in page.get("Uploads", ()):
+                    name = one["Key"].rsplit("/", 1)[-1]
+                    if one["Initiated"] > older or not names.fullmatch(name):
+                        continue
+                    found += 1
+                    if not dry_run:
+                        self._client.abort_multipart_upload(
+                            **where, Key=one["Key"], UploadId=one["UploadId"]
+                        )
+        return found
 
     # ---- the probe's steps
 
