@@ -1,0 +1,159 @@
+"""A planned table into the storage, ready for its commit: read, dropped what is there, put."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import re
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from cdpsync import engine
+from cdpsync.catalog import sql_name
+from cdpsync.errors import CdpsyncError, LandingError
+from cdpsync.extract import Extracted, Workers, extract
+from cdpsync.stage import Staged, stage
+
+if TYPE_CHECKING:
+    import threading
+    from pathlib import Path
+
+    from cdpsync.model import Column, TableName, TablePlan
+    from cdpsync.survey import Survey
+
+log = logging.getLogger("cdpsync.land")
+
+_STAGE_MEMORY = "2GB"
+_TABLE_TRIES = 2
+_LONGEST_FOLDER = 100
+
+
+class Tell(Protocol):
+    """Whoever listens to how far a table is."""
+
+    def __call__(
+        self,
+        plan: TablePlan,
+        step: str,
+        *,
+        rows: int = 0,
+        chunks_done: int = 0,
+        chunks: int | None = None,
+    ) -> None:
+        """Hear of one step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """A table whose files are in the storage and wait for their commit."""
+
+    plan: TablePlan
+    columns: tuple[Column, ...]
+    staged: Staged
+    files: tuple[str, ...]
+    rows_read: int
+    started_at: datetime
+    clock: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lander:
+    """The way of one run's tables into the storage. Used from a thread per table."""
+
+    survey: Survey
+    run_id: str
+    workers: Workers
+    spool: Path
+    stopped: threading.Event
+    tell: Tell
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    def land(self, plan: TablePlan) -> Landed | None:
+        """Read a table into the storage; None when the run was stopped before it began."""
+        import duckdb
+
+        if self.stopped.is_set():
+            return None
+        started_at, clock = datetime.now(UTC), time.monotonic()
+        folder = self.spool / f"{next(self._numbers):05d}"
+        folder.mkdir()
+        self.tell(plan, "reading")
+        extracted = self._extract(plan, folder)
+        self.tell(plan, "landing", rows=extracted.rows)
+        try:
+            staged = self._stage(plan, extracted, folder)
+        except duckdb.Error as error:
+            raise LandingError(
+                f"{plan.table}: what is new could not be told from what is there "
+                f"({engine.first_line(error)}). Nothing was committed."
+            ) from error
+        files = self._put(plan, staged)
+        if staged.upserted is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        return Landed(plan, extracted.columns, staged, files, extracted.rows, started_at, clock)
+
+    def _extract(self, plan: TablePlan, folder: Path) -> Extracted:
+        """Read a table, once more from its start where its view of the source was lost."""
+        connector = self.survey.connectors[plan.source]
+
+        def tell(rows: int, done: int, chunks: int) -> None:
+            self.tell(plan, "reading", rows=rows, chunks_done=done, chunks=chunks)
+
+        for tries_left in reversed(range(_TABLE_TRIES)):
+            try:
+                return extract(plan, connector, self.workers, folder, tell)
+            except CdpsyncError as error:
+                if not error.retryable or not tries_left or self.stopped.is_set():
+                    raise
+                log.warning("%s: %s Reading it again from its start.", plan.table, error.message)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _stage(self, plan: TablePlan, extracted: Extracted, folder: Path) -> Staged:
+        files = [file.path for file in extracted.files]
+        if plan.replace:
+            con = engine.connect(threads=1, memory_limit=_STAGE_MEMORY, temp=folder / "spill")
+            try:
+                return stage(con, plan, files, extracted.columns, "", folder)
+            finally:
+                con.close()
+        with self.survey.catalog.reader() as con:
+            return stage(con, plan, files, extracted.columns, sql_name(plan.table), folder)
+
+    def _put(self, plan: TablePlan, staged: Staged) -> tuple[str, ...]:
+        """Store the files under names of this run; all of them, or none."""
+        storage = self.survey.storage
+        names = [
+            f"{folder_of(plan.table)}/{self.run_id}-{number:05d}.parquet"
+            for number in range(len(staged.files))
+        ]
+        put: list[str] = []
+        try:
+            for file, name in zip(staged.files, names, strict=True):
+                put.append(storage.put(file, name))
+        except CdpsyncError:
+            for name in names[: len(put)]:
+                with suppress(CdpsyncError):
+                    storage.remove(name)
+            raise
+        return tuple(put)
+
+
+def folder_of(table: TableName) -> str:
+    """Return the folder of a table below the data path: its name, where that is a plain one.
+
+    DuckLake keeps a table's files under the same name, and their paths relative, where the name
+    has only letters, digits, `_` and `-`.
+    """
+    return f"{_plain(table.schema)}/{_plain(table.name)}"
+
+
+def _plain(name: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9_-]", lambda found: f"~{ord(found[0]):x}", name)
+    if len(plain) <= _LONGEST_FOLDER:
+        return plain
+    return f"{plain[:60]}~{hashlib.sha256(name.encode()).hexdigest()[:20]}"
