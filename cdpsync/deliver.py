@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cdpsync.extract import SpoolFile
-    from cdpsync.model import Column, Cursor, TableName, TablePlan
+    from cdpsync.model import Column, Cursor, TablePlan
     from cdpsync.storage import Storage
 
 log = logging.getLogger("cdpsync.deliver")
@@ -71,9 +69,8 @@ class Courier:
         self.left_behind = False
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="cdpsync-put")
 
-    def delivery(self, table: TableName, attempt: int = 0) -> Delivery:
+    def delivery(self, folder: str, attempt: int = 0) -> Delivery:
         """Begin with the files of a table; each attempt at it has names of its own."""
-        folder = f"{_folder_name(table.schema)}/{_folder_name(table.name)}"
         again = f"-{attempt}" if attempt else ""
         return Delivery(self, f"{folder}/{self._run_id}{again}")
 
@@ -102,7 +99,7 @@ class Delivery:
     courier: Courier
     stem: str
     _sent: list[Future[str]] = field(default_factory=list)
-    _failed: CdpsyncError | None = None
+    _failed: Exception | None = None
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def send(self, file: Path, size: int, *, keep: bool = False) -> None:
@@ -125,7 +122,7 @@ class Delivery:
             if not keep:
                 with suppress(OSError):  # the spool's folder goes at the end of the run anyway
                     file.unlink()
-        except CdpsyncError as error:
+        except Exception as error:
             self._failed = error
             raise
         finally:
@@ -133,12 +130,8 @@ class Delivery:
         return address
 
     def wait(self) -> tuple[str, ...]:
-        """Return where the files are when all have arrived; else take back those that have."""
-        try:
-            return tuple(one.result() for one in self._sent)
-        except CdpsyncError:
-            self.take_back()
-            raise
+        """Return where the files are when all have arrived. Raises the error of one that has not."""
+        return tuple(one.result() for one in self._sent)
 
     def take_back(self) -> None:
         """Let no file go on, and remove those that arrived."""
@@ -164,14 +157,3 @@ class Arrivals:
         with self._guard:
             self.cursor = later(self.cursor, reached)
         self.delivery.send(file.path, file.bytes)
-
-
-def _folder_name(name: str) -> str:
-    """Return a table's name as a folder's or an object's: plain, and no other table's.
-
-    DuckLake itself takes names of letters, digits, - and _ as they are.
-    """
-    if re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)}.{digest}"

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from cdpsync import engine, project
-from cdpsync.catalog import Commit, Lake, private_folder, sql_name, sweep
-from cdpsync.deliver import Arrivals, Courier, Spool
+from cdpsync import project
+from cdpsync.catalog import Commit, Lake, private_folder, sweep
+from cdpsync.deliver import Courier, Spool
 from cdpsync.errors import CatalogError, CdpsyncError, ContractError
-from cdpsync.extract import Extracted, Workers, extract
+from cdpsync.extract import Workers
+from cdpsync.land import Landed, Lander
 from cdpsync.model import (
-    Column,
     Config,
     CursorEntry,
     Failure,
@@ -34,7 +34,6 @@ from cdpsync.model import (
     TableStatus,
 )
 from cdpsync.publish import publish
-from cdpsync.stage import Staged, lands_as_it_arrives, stage
 from cdpsync.state import State, of_catalog, update_state
 from cdpsync.survey import Choice, Survey
 
@@ -42,11 +41,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from cdpsync.stage import Staged
+
 
 log = logging.getLogger("cdpsync.sync")
-
-_STAGE_MEMORY = "2GB"
-_TABLE_TRIES = 2
 
 
 def plan(
@@ -121,19 +119,6 @@ def _overall(results: Sequence[TableResult]) -> RunStatus:
     return RunStatus.PARTIAL if done else RunStatus.FAILED
 
 
-@dataclass(frozen=True, slots=True)
-class _Landed:
-    """A table whose files are in the storage and wait for their commit."""
-
-    plan: TablePlan
-    columns: tuple[Column, ...]
-    staged: Staged
-    files: tuple[str, ...]
-    rows_read: int
-    started_at: datetime
-    clock: float
-
-
 @dataclass(slots=True)
 class _Execution:
     """The work of one run: tables extracted side by side, committed one by one."""
@@ -145,12 +130,12 @@ class _Execution:
     fail_fast: bool
     on_progress: Callable[[Progress], None]
     results: list[TableResult] = field(default_factory=list)
-    _stopped: threading.Event = field(default_factory=threading.Event)
-    _courier: Courier = field(init=False)
+    stopped: threading.Event = field(default_factory=threading.Event)
+    courier: Courier = field(init=False)
 
     def __post_init__(self) -> None:
         spool = Spool(self.survey.config.warehouse.spool_max)
-        self._courier = Courier(self.survey.storage, self.run_id, spool)
+        self.courier = Courier(self.survey.storage, self.run_id, spool)
 
     def work(self, threads: int) -> tuple[TableResult, ...]:
         """Do all that is planned; return a result per table, also of those that were not tried."""
@@ -161,7 +146,7 @@ class _Execution:
         if self.planned.failed:
             self._record_failures(self.planned.failed)
             if self.fail_fast:
-                self._stopped.set()
+                self.stopped.set()
         if not self.planned.plans or not self._reached():
             return tuple(self.results)
         journal = project.journal_folder(self.survey.config) / self.run_id
@@ -169,23 +154,22 @@ class _Execution:
         journal.touch()
         with private_folder(self.survey.catalog.scratch, "spool-") as spool:
             workers = Workers(threads, spool / "spill")
+            lander = Lander(self.survey, self.courier, workers, spool, self.stopped, self._tell)
             tables = ThreadPoolExecutor(threads, thread_name_prefix="cdpsync-table")
             try:
-                waiting = {
-                    tables.submit(self._land, number, plan, workers, spool): plan
-                    for number, plan in enumerate(self.planned.plans)
-                }
-                self._commit_as_they_come(waiting)
+                self._commit_as_they_come(
+                    {tables.submit(lander.land, plan): plan for plan in self.planned.plans}
+                )
             except BaseException:
-                self._stopped.set()
+                self.stopped.set()
                 workers.stop()
-                self._courier.close(wait=False)
+                self.courier.close(wait=False)
                 tables.shutdown(wait=False, cancel_futures=True)
                 raise
             tables.shutdown()
-            self._courier.close()
+            self.courier.close()
             workers.close()
-        if not self._courier.left_behind:
+        if not self.courier.left_behind:
             journal.unlink(missing_ok=True)
         self._publish()
         return tuple(self.results)
@@ -213,17 +197,17 @@ class _Execution:
             return False
         return True
 
-    def _commit_as_they_come(self, waiting: dict[Future[_Landed | None], TablePlan]) -> None:
+    def _commit_as_they_come(self, waiting: dict[Future[Landed | None], TablePlan]) -> None:
         """Commit tables as they are landed: all that are ready, through one opened catalog."""
         while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED, timeout=0.5)
-            ready: list[_Landed] = []
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            ready: list[Landed] = []
             failures: list[TableResult] = []
             for future in done:
                 plan = waiting.pop(future)
                 try:
                     landed = future.result()
-                except CdpsyncError as error:
+                except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
                     failures.append(self._failed(plan, error))
                 else:
                     if landed is None:
@@ -233,76 +217,9 @@ class _Execution:
             if ready or failures:
                 self._commit(ready, failures)
 
-    # ---- on a table's thread
-
-    def _land(self, number: int, plan: TablePlan, workers: Workers, spool: Path) -> _Landed | None:
-        """Read a table into the storage; None when the run was stopped before it began."""
-        if self._stopped.is_set():
-            return None
-        started_at, clock = datetime.now(UTC), time.monotonic()
-        folder = spool / f"{number:05d}"
-        folder.mkdir()
-        self._tell(plan, "reading")
-        extracted, arrivals = self._extract(plan, workers, folder)
-        self._tell(plan, "landing", rows=extracted.rows)
-        paths = [file.path for file in extracted.files]
-        if arrivals.at_once:
-            size = sum(file.bytes for file in extracted.files)
-            staged = Staged(tuple(paths), extracted.rows, size, arrivals.cursor)
-        else:
-            staged = self._stage(plan, paths, extracted.columns, folder)
-            for file in staged.files:
-                arrivals.delivery.send(file, file.stat().st_size, keep=file == staged.upserted)
-        files = arrivals.delivery.wait()
-        return _Landed(plan, extracted.columns, staged, files, extracted.rows, started_at, clock)
-
-    def _extract(
-        self, plan: TablePlan, workers: Workers, folder: Path
-    ) -> tuple[Extracted, Arrivals]:
-        """Read a table, once more from its start where its view of the source was lost."""
-        connector = self.survey.connectors[plan.source]
-
-        def tell(rows: int, done: int, chunks: int) -> None:
-            self._tell(plan, "reading", rows=rows, chunks_done=done, chunks=chunks)
-
-        for attempt in range(_TABLE_TRIES):
-            delivery = self._courier.delivery(plan.table, attempt)
-            arrivals = Arrivals(plan, delivery, plan.cursor_before, lands_as_it_arrives(plan))
-            try:
-                extracted = extract(
-                    plan,
-                    connector,
-                    workers,
-                    folder,
-                    tell,
-                    on_file=arrivals.take,
-                    wait_for_room=self._courier.spool.wait,
-                )
-            except CdpsyncError as error:
-                delivery.take_back()
-                is_last = attempt + 1 == _TABLE_TRIES
-                if not error.retryable or is_last or self._stopped.is_set():
-                    raise
-                log.warning("%s: %s Reading it again from its start.", plan.table, error.message)
-            else:
-                return extracted, arrivals
-        raise AssertionError("unreachable: the last try returns or raises")
-
-    def _stage(
-        self, plan: TablePlan, files: list[Path], columns: tuple[Column, ...], folder: Path
-    ) -> Staged:
-        if plan.replace:
-            con = engine.connect(threads=1, memory_limit=_STAGE_MEMORY, temp=folder / "spill")
-            try:
-                return stage(con, plan, files, columns, "", folder)
-            finally:
-                con.close()
-        with self.survey.catalog.reader() as con:
-            return stage(con, plan, files, columns, sql_name(plan.table), folder)
-
-    # ---- on the main thread
-
-    def _commit(self, ready: list[_Landed], failures: list[TableResult]) -> None:
+    def _commit(self, ready: list[Landed], failures: list[TableResult]) -> None:
+        """Commit what is ready, each table in its own transaction, and record what failed."""
+        left = {landed.plan.table: landed for landed in ready}
         committed: list[CursorEntry] = []
         try:
             with self.survey.catalog.writer() as con:
@@ -310,38 +227,32 @@ class _Execution:
                 lake.prepare()
                 for landed in ready:
                     self._tell(landed.plan, "committing", rows=landed.rows_read)
+                    news = self._news(landed)
                     try:
-                        news = self._news(landed)
                         result = lake.commit(news)
                     except CdpsyncError as error:
                         failures.append(self._failed(landed.plan, error, landed))
                         if isinstance(error, ContractError):  # decided before anything was written
-                            self._courier.take_back(landed.files)
+                            self.courier.take_back(landed.files)
                         elif landed.files:
-                            self._courier.left_behind = True
+                            self.courier.left_behind = True
                     else:
                         committed.append(news.cursor)
                         self._finish(result)
+                    del left[landed.plan.table]
                 lake.record(self._record_of(failure) for failure in failures)
         except CdpsyncError as error:
-            self._courier.left_behind = True
-            done = {(entry.source, entry.stream) for entry in committed}
-            failures += [
-                self._failed(landed.plan, error, landed)
-                for landed in ready
-                if (landed.plan.source, landed.plan.stream.name) not in done
-                and not any(
-                    (f.source, f.stream) == (landed.plan.source, landed.plan.stream.name)
-                    for f in failures
-                )
-            ]
+            self.courier.left_behind = True
+            if not left:
+                log.warning("the failures are not in the history: %s", error.message)
+            failures += [self._failed(one.plan, error, one) for one in left.values()]
         self._remember(committed)
         for failure in failures:
             self._finish(failure)
         if failures and self.fail_fast:
-            self._stopped.set()
+            self.stopped.set()
 
-    def _news(self, landed: _Landed) -> Commit:
+    def _news(self, landed: Landed) -> Commit:
         plan, staged = landed.plan, landed.staged
         finished_at = datetime.now(UTC)
         result = replace(
@@ -404,8 +315,10 @@ class _Execution:
         return RunRecord(self.run_id, self.started_at, datetime.now(UTC), result)
 
     def _failed(
-        self, plan: TablePlan, error: CdpsyncError, landed: _Landed | None = None
+        self, plan: TablePlan, error: Exception, landed: Landed | None = None
     ) -> TableResult:
+        if not isinstance(error, CdpsyncError):
+            log.error("%s: this is a defect of cdpsync", plan.table, exc_info=error)
         return replace(
             _of(plan, TableStatus.FAILED),
             rows_read=landed.rows_read if landed else 0,

@@ -388,3 +388,38 @@ def _until(condition, seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
         time.sleep(0.05)
+
+
+def test_names_that_are_no_file_names_stay_inside_the_warehouse(shop: Shop) -> None:
+    """A table may be called anything; its files lie below the warehouse all the same."""
+    names = ["../../out", "a/b", "q\"uo'te; drop table x", "ü" * 31, "..", "lake", "new\nline"]
+    for number, name in enumerate(names):
+        quoted = '"' + name.replace('"', '""') + '"'
+        shop.pg.execute(f"create table {quoted} as select {number} as n")
+    shop.configure(None)
+    result = shop.run()
+    assert [(one.table, one.error) for one in result.tables if one.error] == []
+    for number, name in enumerate(names):
+        quoted = '"' + name.replace('"', '""') + '"'
+        assert shop.ask(f"select n from shop.{quoted}") == [(number,)]
+    outside = [path for path in shop.folder.rglob("*.parquet")
+               if not path.is_relative_to(shop.folder / "warehouse/shop")]  # fmt: skip
+    assert outside == []
+
+
+def test_defect_in_one_table_does_not_stop_the_others(shop: Shop, monkeypatch) -> None:
+    """Whatever goes wrong with a table, it is that table's failure, and it is recorded."""
+    from cdpsync import land
+
+    shop.pg.execute(TWO_TABLES)
+    shop.configure(None)
+    original = land.stage
+
+    def broken(con, plan, *arguments):
+        if plan.table.name == "bad":
+            raise RuntimeError("a defect")
+        return original(con, plan, *arguments)
+
+    monkeypatch.setattr(land, "stage", broken)
+    assert fails(shop) == "a defect"
+    assert shop.status()["shop.bad"] == "failed"
