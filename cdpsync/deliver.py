@@ -94,7 +94,7 @@ class Courier:
 
 @dataclass(slots=True)
 class Delivery:
-    """The files of one table on their way. Either all arrive, or none stays."""
+    """The files of one table on their way; who gives up on one takes them all back."""
 
     courier: Courier
     stem: str
@@ -116,21 +116,24 @@ class Delivery:
 
     def _put(self, file: Path, name: str, size: int, *, keep: bool) -> str:
         try:
-            if self._failed is not None:
-                raise self._failed
-            address = self.courier.storage.put(file, name)
-            if not keep:
-                with suppress(OSError):  # the spool's folder goes at the end of the run anyway
-                    file.unlink()
+            return self._carry(file, name, keep=keep)
         except Exception as error:
             self._failed = error
             raise
         finally:
             self.courier.spool.free(size)
+
+    def _carry(self, file: Path, name: str, *, keep: bool) -> str:
+        if self._failed is not None:
+            raise self._failed
+        address = self.courier.storage.put(file, name)
+        if not keep:
+            with suppress(OSError):  # the spool's folder goes at the end of the run anyway
+                file.unlink()
         return address
 
     def wait(self) -> tuple[str, ...]:
-        """Return where the files are when all have arrived. Raises the error of one that has not."""
+        """Return where the files are, once all have arrived. Raises what kept one from it."""
         return tuple(one.result() for one in self._sent)
 
     def take_back(self) -> None:
