@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import duckdb
+    from fsspec import AbstractFileSystem
 
 log = logging.getLogger("cdpsync.engine")
 
@@ -22,7 +24,23 @@ _SETTINGS = """
     set autoinstall_known_extensions = false;
     set autoload_known_extensions = false;
     set enable_progress_bar = false;
+    set allow_persistent_secrets = false;
 """
+
+
+@dataclass(frozen=True, slots=True)
+class StorageKeys:
+    """Who DuckDB is to a bucket. `type` is DuckDB's word for the service: s3, gcs."""
+
+    type: str
+    scope: str
+    key_id: str
+    secret: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    region: str | None = None
+    endpoint: str | None = None
+    path_style: bool = False
+    use_ssl: bool = True
 
 
 def connect(
@@ -73,6 +91,42 @@ def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
             f"the DuckDB extension {name} cannot be loaded ({first_line(error)}). "
             f"Install its wheel: pip install '{package}'."
         ) from error
+
+
+def storage_secret(con: duckdb.DuckDBPyConnection, keys: StorageKeys) -> None:
+    """Give a connection the keys of a bucket, in place of those it had; they stay in memory.
+
+    They hold for addresses that begin with their scope, and for no others.
+    """
+    import duckdb
+
+    load_extension(con, "httpfs")
+    said = {
+        "scope": keys.scope,
+        "key_id": keys.key_id,
+        "secret": keys.secret,
+        "session_token": keys.session_token,
+        "region": keys.region,
+        "endpoint": keys.endpoint,
+        "url_style": "path" if keys.path_style else "vhost",
+    }
+    options = [f"type {keys.type}", f"use_ssl {str(keys.use_ssl).lower()}"]
+    options += [f"{name} {quote_text(value)}" for name, value in said.items() if value is not None]
+    try:
+        con.execute(f"create or replace temporary secret cdpsync ({', '.join(options)})")
+    except duckdb.Error as error:
+        raise ConfigError(
+            f"{keys.scope}: DuckDB does not take these keys ({first_line(error)})."
+        ) from None  # its text holds the statement
+
+
+def use_filesystem(con: duckdb.DuckDBPyConnection, filesystem: AbstractFileSystem) -> None:
+    """Let an fsspec filesystem serve its addresses in a connection, in place of an older one."""
+    protocol = filesystem.protocol
+    for name in (protocol,) if isinstance(protocol, str) else protocol:
+        if con.filesystem_is_registered(name):
+            con.unregister_filesystem(name)
+    con.register_filesystem(filesystem)
 
 
 def wheel_file(name: str, version: str) -> Path | None:

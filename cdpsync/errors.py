@@ -66,7 +66,14 @@ class RateLimitError(ConnectorError):
 
 
 class LandingError(CdpsyncError):
-    """Rows could not be written down exactly, or at all."""
+    """Rows could not be written down exactly, or at all.
+
+    `forbidden` tells that the storage knows who asks and does not let them.
+    """
+
+    def __init__(self, message: str, *, forbidden: bool = False) -> None:
+        super().__init__(message)
+        self.forbidden = forbidden
 
 
 class CatalogError(CdpsyncError):

@@ -134,18 +134,29 @@ def extract(
     workers: Workers,
     folder: Path,
     on_chunk: Callable[[int, int, int], None],
+    *,
+    on_file: Callable[[SpoolFile, tuple[Column, ...]], None] = lambda *_: None,
+    wait_for_room: Callable[[Callable[[], bool]], None] = lambda _: None,
 ) -> Extracted:
     """Read everything the plan asks for into Parquet files under `folder`.
 
-    `on_chunk(rows, chunks_done, chunks)` is called as chunks arrive. The first chunk that fails
-    for good ends the table with its error; the files stay for whoever owns the folder to remove.
+    `on_chunk(rows, chunks_done, chunks)` is called as chunks arrive. `on_file` gets each file
+    that is complete, on the thread that wrote it. `wait_for_room`, given a function that tells
+    when to give up, is called before a chunk is read and may take its time. The first chunk that
+    fails for good ends the table with its error; the files stay for whoever owns the folder.
     """
-    landing = _Landing(plan, connector, workers, folder)
+    landing = _Landing(plan, connector, workers, folder, wait_for_room)
+
+    def land(number: int, chunk: Chunk) -> SpoolFile:
+        file = landing.land(number, chunk)
+        if file.rows:
+            on_file(file, landing.columns())
+        return file
+
     with connector.read(_request(plan, workers.count)) as chunks:
         listed = list(chunks)
         futures = [
-            workers.submit(partial(landing.land, number, chunk))
-            for number, chunk in enumerate(listed)
+            workers.submit(partial(land, number, chunk)) for number, chunk in enumerate(listed)
         ]
         files: list[SpoolFile] = []
         try:
@@ -165,13 +176,19 @@ class _Landing:
     """The landing of one table: every chunk through one statement, all with the same columns."""
 
     def __init__(
-        self, plan: TablePlan, connector: Connector, workers: Workers, folder: Path
+        self,
+        plan: TablePlan,
+        connector: Connector,
+        workers: Workers,
+        folder: Path,
+        wait_for_room: Callable[[Callable[[], bool]], None],
     ) -> None:
         self.stopping = threading.Event()
         self._plan = plan
         self._connector = connector
         self._workers = workers
         self._folder = folder
+        self._wait_for_room = wait_for_room
         self._columns: tuple[Column, ...] | None = None
         self._guard = threading.Lock()
 
@@ -183,6 +200,7 @@ class _Landing:
 
     def land(self, number: int, chunk: Chunk) -> SpoolFile:
         """Write one chunk down, again where the source says it may help."""
+        self._wait_for_room(self._is_stopping)
         for attempt in range(1, _TRIES + 1):
             try:
                 return self._attempt(number, chunk)

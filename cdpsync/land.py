@@ -8,21 +8,22 @@ import logging
 import re
 import shutil
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from cdpsync import engine
 from cdpsync.catalog import sql_name
+from cdpsync.deliver import Arrivals
 from cdpsync.errors import CdpsyncError, LandingError
 from cdpsync.extract import Extracted, Workers, extract
-from cdpsync.stage import Staged, stage
+from cdpsync.stage import Staged, lands_as_it_arrives, stage
 
 if TYPE_CHECKING:
     import threading
     from pathlib import Path
 
+    from cdpsync.deliver import Courier
     from cdpsync.model import Column, TableName, TablePlan
     from cdpsync.survey import Survey
 
@@ -66,7 +67,7 @@ class Lander:
     """The way of one run's tables into the storage. Used from a thread per table."""
 
     survey: Survey
-    run_id: str
+    courier: Courier
     workers: Workers
     spool: Path
     stopped: threading.Event
@@ -83,64 +84,74 @@ class Lander:
         folder = self.spool / f"{next(self._numbers):05d}"
         folder.mkdir()
         self.tell(plan, "reading")
-        extracted = self._extract(plan, folder)
+        extracted, arrivals = self._extract(plan, folder)
         self.tell(plan, "landing", rows=extracted.rows)
         try:
-            staged = self._stage(plan, extracted, folder)
+            staged = self._stage(plan, extracted, arrivals, folder)
+            files = arrivals.delivery.wait()
         except duckdb.Error as error:
             raise LandingError(
                 f"{plan.table}: what is new could not be told from what is there "
                 f"({engine.first_line(error)}). Nothing was committed."
             ) from error
-        files = self._put(plan, staged)
+        except BaseException:
+            arrivals.delivery.take_back()
+            raise
         if staged.upserted is None:
             shutil.rmtree(folder, ignore_errors=True)
         return Landed(plan, extracted.columns, staged, files, extracted.rows, started_at, clock)
 
-    def _extract(self, plan: TablePlan, folder: Path) -> Extracted:
+    def _extract(self, plan: TablePlan, folder: Path) -> tuple[Extracted, Arrivals]:
         """Read a table, once more from its start where its view of the source was lost."""
         connector = self.survey.connectors[plan.source]
 
         def tell(rows: int, done: int, chunks: int) -> None:
             self.tell(plan, "reading", rows=rows, chunks_done=done, chunks=chunks)
 
-        for tries_left in reversed(range(_TABLE_TRIES)):
+        for attempt in range(_TABLE_TRIES):
+            delivery = self.courier.delivery(folder_of(plan.table), attempt)
+            arrivals = Arrivals(plan, delivery, plan.cursor_before, lands_as_it_arrives(plan))
             try:
-                return extract(plan, connector, self.workers, folder, tell)
-            except CdpsyncError as error:
-                if not error.retryable or not tries_left or self.stopped.is_set():
+                extracted = extract(
+                    plan,
+                    connector,
+                    self.workers,
+                    folder,
+                    tell,
+                    on_file=arrivals.take,
+                    wait_for_room=self.courier.spool.wait,
+                )
+            except BaseException as error:
+                delivery.take_back()
+                is_last = attempt + 1 == _TABLE_TRIES or self.stopped.is_set()
+                if not isinstance(error, CdpsyncError) or not error.retryable or is_last:
                     raise
                 log.warning("%s: %s Reading it again from its start.", plan.table, error.message)
+            else:
+                return extracted, arrivals
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _stage(self, plan: TablePlan, extracted: Extracted, folder: Path) -> Staged:
+    def _stage(
+        self, plan: TablePlan, extracted: Extracted, arrivals: Arrivals, folder: Path
+    ) -> Staged:
+        """Say what lands, and send off what is not yet on its way."""
         files = [file.path for file in extracted.files]
+        if arrivals.at_once:
+            size = sum(file.bytes for file in extracted.files)
+            return Staged(tuple(files), extracted.rows, size, arrivals.cursor)
         if plan.replace:
             con = engine.connect(threads=1, memory_limit=_STAGE_MEMORY, temp=folder / "spill")
             try:
-                return stage(con, plan, files, extracted.columns, "", folder)
+                staged = stage(con, plan, files, extracted.columns, "", folder)
             finally:
                 con.close()
-        with self.survey.catalog.reader() as con:
-            return stage(con, plan, files, extracted.columns, sql_name(plan.table), folder)
-
-    def _put(self, plan: TablePlan, staged: Staged) -> tuple[str, ...]:
-        """Store the files under names of this run; all of them, or none."""
-        storage = self.survey.storage
-        names = [
-            f"{folder_of(plan.table)}/{self.run_id}-{number:05d}.parquet"
-            for number in range(len(staged.files))
-        ]
-        put: list[str] = []
-        try:
-            for file, name in zip(staged.files, names, strict=True):
-                put.append(storage.put(file, name))
-        except CdpsyncError:
-            for name in names[: len(put)]:
-                with suppress(CdpsyncError):
-                    storage.remove(name)
-            raise
-        return tuple(put)
+        else:
+            with self.survey.catalog.reader() as con:
+                name = sql_name(plan.table)
+                staged = stage(con, plan, files, extracted.columns, name, folder)
+        for file in staged.files:
+            arrivals.delivery.send(file, file.stat().st_size, keep=file == staged.upserted)
+        return staged
 
 
 def folder_of(table: TableName) -> str:

@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from cdpsync.errors import CatalogError, LockHeldError
 
@@ -59,6 +59,12 @@ def holder(folder: Path, name: str) -> Holder | None:
         return None
     with path.open("a+") as file:
         return None if _try(file, fcntl.LOCK_SH) else _read_holder(file)
+
+
+def live_runs(folder: Path) -> set[str]:
+    """Return the runs that hold a lock at this moment."""
+    names = [unquote(path.name.removesuffix(".lock")) for path in folder.glob("*.lock")]
+    return {held.run_id for name in names if (held := holder(folder, name)) is not None}
 
 
 def _acquire(folder: Path, name: str, description: str) -> IO[str]:

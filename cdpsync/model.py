@@ -161,6 +161,9 @@ class Warehouse:
     state: Path
     storage: object = None
     location: str = ""
+    spool_max: int = 4 << 30  # bytes that may wait for their upload
+    keep: timedelta = timedelta(days=7)  # how long old snapshots can be asked
+    publish: bool = False  # a copy of the catalog beside the data, after each run
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,3 +353,16 @@ class CheckResult:
     ok: bool
     seconds: float
     error: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """One thing that maintenance did, or would do.
+
+    `step` is "expire" (snapshots), "compact", "rewrite", "merge", "remove", "orphans" (files),
+    "abort" (unfinished uploads), or "in use" for a table that was left alone.
+    """
+
+    step: str
+    table: str | None
+    count: int

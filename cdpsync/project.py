@@ -30,7 +30,7 @@ from cdpsync.model import (
 )
 from cdpsync.plan import matches_name, table_options
 from cdpsync.state import State, StateEntry, read_state, reconcile, update_state
-from cdpsync.storage import open_storage
+from cdpsync.storage import Storage, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,15 +48,20 @@ def load(path: Path | str | None = None) -> Config:
     return config_module.load_config(path, options_for=registry.options_for)
 
 
-def catalog_of(config: Config) -> CatalogFile:
-    """Return the catalog file of a project."""
-    root = open_storage(config.warehouse).root
-    return CatalogFile(config.warehouse.catalog, root, CATALOG_PATIENCE)
+def catalog_of(config: Config, storage: Storage | None = None) -> CatalogFile:
+    """Return the catalog file of a project, over this storage where it is open already."""
+    storage = storage or open_storage(config.warehouse)
+    return CatalogFile(config.warehouse.catalog, storage.root, CATALOG_PATIENCE, storage.prepare)
 
 
 def locks_folder(config: Config) -> Path:
     """Return where the lock files of a project are."""
     return config.warehouse.catalog.parent / "locks"
+
+
+def journal_folder(config: Config) -> Path:
+    """Return where each run that has begun and not ended well has an empty file of its name."""
+    return config.warehouse.catalog.parent / "runs"
 
 
 @contextmanager
@@ -102,7 +107,7 @@ def _check_warehouse(config: Config) -> None:
     open_storage(config.warehouse).check()
     catalog = catalog_of(config)
     if catalog.exists():
-        with catalog.reader() as con:
+        with catalog.reader(data=False) as con:
             Lake(con)
     read_state(config.warehouse.state)
 
@@ -152,7 +157,7 @@ def remember(config: Config) -> Memory:
     latest: tuple[RunRecord, ...] = ()
     tables: dict[TableName, LakeTable] = {}
     if catalog.exists():
-        with catalog.reader() as con:
+        with catalog.reader(data=False) as con:
             lake = Lake(con)
             cursors, latest, tables = lake.cursors(), lake.latest(), lake.tables()
     state, notices = reconcile(read_state(config.warehouse.state), cursors)
@@ -367,7 +372,7 @@ def delete(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
     catalog = catalog_of(config)
     with _held(config, tables):
         if catalog.exists():
-            with catalog.writer() as con:
+            with catalog.writer(data=False) as con:
                 lake = Lake(con)
                 lake.prepare()
                 lake.drop(tables)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync.cursors import cursor_sql, cursor_type_of, later
-from cdpsync.engine import quote_name, quote_names, quote_text
+from cdpsync.engine import connect, quote_name, quote_names, quote_text
 from cdpsync.errors import ContractError
 from cdpsync.model import Column, Cursor, CursorType, SyncMode, TablePlan
 
@@ -96,6 +96,22 @@ def stage(
         size = sum(file.stat().st_size for file in files)
         return Staged(tuple(files), read, size, cursor)
     return _written(con, plan, select, folder / "staged.parquet", cursor, repeated)
+
+
+def lands_as_it_arrives(plan: TablePlan) -> bool:
+    """Whether each spooled file must land, whatever the others and the lake hold."""
+    return plan.replace and (plan.mode is not SyncMode.INCREMENTAL or _unique_at_source(plan))
+
+
+def highest(plan: TablePlan, columns: tuple[Column, ...], file: Path) -> Cursor | None:
+    """Return how far one spooled file reads, None for a table without a cursor."""
+    if plan.cursor_field is None or plan.mode is SyncMode.FULL_TABLE:
+        return None
+    con = connect(threads=1)
+    try:
+        return _highest(con, plan, columns, _read([file], columns))
+    finally:
+        con.close()
 
 
 def _written(

@@ -64,11 +64,12 @@ class Survey:
         self.config = config
         self.choice = choice
         self.storage: Storage = open_storage(config.warehouse)
-        self.catalog = project.catalog_of(config)
+        self.catalog = project.catalog_of(config, self.storage)
         self.connectors: dict[str, Connector] = {}
         self.unreachable: list[TableResult] = []
         self.wanted: tuple[Wanted, ...] = ()
         self._stack = ExitStack()
+        self._stack.callback(self.storage.close)
 
     def __enter__(self) -> Self:
         try:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from cdpsync import project
 from cdpsync.catalog import Commit, Lake, private_folder, sweep
-from cdpsync.errors import CatalogError, CdpsyncError
+from cdpsync.deliver import Courier, Spool
+from cdpsync.errors import CatalogError, CdpsyncError, ContractError
 from cdpsync.extract import Workers
 from cdpsync.land import Landed, Lander
 from cdpsync.model import (
@@ -32,6 +33,7 @@ from cdpsync.model import (
     TableResult,
     TableStatus,
 )
+from cdpsync.publish import publish
 from cdpsync.state import State, of_catalog, update_state
 from cdpsync.survey import Choice, Survey
 
@@ -129,6 +131,11 @@ class _Execution:
     on_progress: Callable[[Progress], None]
     results: list[TableResult] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
+    courier: Courier = field(init=False)
+
+    def __post_init__(self) -> None:
+        spool = Spool(self.survey.config.warehouse.spool_max)
+        self.courier = Courier(self.survey.storage, self.run_id, spool)
 
     def work(self, threads: int) -> tuple[TableResult, ...]:
         """Do all that is planned; return a result per table, also of those that were not tried."""
@@ -140,11 +147,14 @@ class _Execution:
             self._record_failures(self.planned.failed)
             if self.fail_fast:
                 self.stopped.set()
-        if not self.planned.plans:
+        if not self.planned.plans or not self._reached():
             return tuple(self.results)
+        journal = project.journal_folder(self.survey.config) / self.run_id
+        journal.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        journal.touch()
         with private_folder(self.survey.catalog.scratch, "spool-") as spool:
             workers = Workers(threads, spool / "spill")
-            lander = Lander(self.survey, self.run_id, workers, spool, self.stopped, self._tell)
+            lander = Lander(self.survey, self.courier, workers, spool, self.stopped, self._tell)
             tables = ThreadPoolExecutor(threads, thread_name_prefix="cdpsync-table")
             try:
                 self._commit_as_they_come(
@@ -153,11 +163,39 @@ class _Execution:
             except BaseException:
                 self.stopped.set()
                 workers.stop()
+                self.courier.close(wait=False)
                 tables.shutdown(wait=False, cancel_futures=True)
                 raise
             tables.shutdown()
+            self.courier.close()
             workers.close()
+        if not self.courier.left_behind:
+            journal.unlink(missing_ok=True)
+        self._publish()
         return tuple(self.results)
+
+    def _publish(self) -> None:
+        """Show the lake to those who have only the bucket; if that fails, the next run does it."""
+        survey = self.survey
+        if not survey.config.warehouse.publish or not survey.catalog.exists():
+            return
+        try:
+            folder = project.locks_folder(survey.config)
+            publish(survey.catalog, survey.storage, folder, self.run_id)
+        except CdpsyncError as error:
+            log.warning("the catalog was not published: %s", error.message)
+
+    def _reached(self) -> bool:
+        """Whether the storage is there; without it nothing is read, and every table fails."""
+        try:
+            self.survey.storage.reach()
+        except CdpsyncError as error:
+            failures = [self._failed(plan, error) for plan in self.planned.plans]
+            self._record_failures(failures)
+            for failure in failures:
+                self._finish(failure)
+            return False
+        return True
 
     def _commit_as_they_come(self, waiting: dict[Future[Landed | None], TablePlan]) -> None:
         """Commit tables as they are landed: all that are ready, through one opened catalog."""
@@ -194,12 +232,17 @@ class _Execution:
                         result = lake.commit(news)
                     except CdpsyncError as error:
                         failures.append(self._failed(landed.plan, error, landed))
+                        if isinstance(error, ContractError):  # decided before anything was written
+                            self.courier.take_back(landed.files)
+                        elif landed.files:
+                            self.courier.left_behind = True
                     else:
                         committed.append(news.cursor)
                         self._finish(result)
                     del left[landed.plan.table]
                 lake.record(self._record_of(failure) for failure in failures)
         except CdpsyncError as error:
+            self.courier.left_behind = True
             if not left:
                 log.warning("the failures are not in the history: %s", error.message)
             failures += [self._failed(one.plan, error, one) for one in left.values()]
@@ -261,7 +304,7 @@ class _Execution:
     def _record_failures(self, failures: Sequence[TableResult]) -> None:
         """Write failures into the history where there is a lake to hold one."""
         try:
-            with self.survey.catalog.writer() as con:
+            with self.survey.catalog.writer(data=False) as con:
                 lake = Lake(con)
                 lake.prepare()
                 lake.record(self._record_of(failure) for failure in failures)

@@ -1,12 +1,14 @@
-"""What every test can ask for: a real Postgres, and a fresh database in it."""
+"""What every test can ask for: a real Postgres with a fresh database in it, S3, and a GCS."""
 
 from __future__ import annotations
 
 import itertools
+import json
 from typing import TYPE_CHECKING
+from urllib.request import Request, urlopen
 
 import pytest
-from servers import Database, Server, postgres
+from servers import READER, Buckets, Database, Server, fake_gcs, postgres, seaweedfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,3 +28,24 @@ def pg(postgres_server: Server) -> Iterator[Database]:
     """A database of one's own, dropped after the test."""
     with postgres_server.database(f"test_{next(_numbers)}") as database:
         yield database
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Buckets]:
+    """A running S3 service with a bucket `lake`, and READER, who may only read."""
+    reader = {"accessKey": READER[0], "secretKey": READER[1]}
+    may_read = {"name": "reader", "credentials": [reader], "actions": ["Read", "List"]}
+    with seaweedfs(may_read) as buckets:
+        buckets.client().create_bucket(Bucket="lake")
+        yield buckets
+
+
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[str]:
+    """The address of a running GCS with a bucket `lake`."""
+    with fake_gcs() as address:
+        said = json.dumps({"name": "lake"}).encode()
+        asked = Request(f"{address}/storage/v1/b?project=test", said, method="POST")  # noqa: S310
+        asked.add_header("content-type", "application/json")
+        with urlopen(asked):  # noqa: S310 - our own http address
+            yield address

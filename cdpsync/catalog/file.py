@@ -26,14 +26,15 @@ from cdpsync import engine
 from cdpsync.errors import CatalogError, ConfigError, LockHeldError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import duckdb
 
 _guards: dict[Path, threading.RLock] = defaultdict(threading.RLock)
 
-# Connections with the extension loaded, kept for the next opening: loading it takes 80 ms.
-_idle: queue.LifoQueue[duckdb.DuckDBPyConnection] = queue.LifoQueue()
+# Connections with the extension loaded, kept for the next opening: loading it takes 80 ms. A pool
+# per place of data, since a connection keeps the keys of the place it was prepared for.
+_idle: dict[str, queue.LifoQueue[duckdb.DuckDBPyConnection]] = defaultdict(queue.LifoQueue)
 
 _RELOCATE = """
     update meta.ducklake_data_file set path = {new} || substr(path, length({old}) + 1)
@@ -46,11 +47,15 @@ _RELOCATE = """
 
 @dataclass(frozen=True, slots=True)
 class CatalogFile:
-    """The DuckLake catalog at `path`, over the data under `data_path` (with a final slash)."""
+    """The DuckLake catalog at `path`, over the data under `data_path` (with a final slash).
+
+    `prepare` lets a connection reach the data; it is called each time one is lent.
+    """
 
     path: Path
     data_path: str
     patience: float = 60.0  # seconds to wait for a lock
+    prepare: Callable[[duckdb.DuckDBPyConnection], None] | None = None
 
     def exists(self) -> bool:
         """Whether there is a catalog yet."""
@@ -63,23 +68,26 @@ class CatalogFile:
 
     @contextmanager
     def reader(
-        self, at: str | None = None, *, keep: bool = True
+        self, at: str | None = None, *, keep: bool = True, data: bool = True
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open a private copy, read-only, as `lake`, as it is now or was at a snapshot.
 
-        With `keep` the connection is used again later, so nothing may be set in it.
+        With `keep` the connection is used again later, so nothing may be set in it. Without
+        `data` only the catalog can be read, not the tables: no storage is asked for anything.
         """
         with private_folder(self.scratch, "read-") as folder:
             copy = folder / "catalog.ducklake"
             self._copy_to(copy)
-            with _connection(folder / "spill", keep=keep) as con:
+            with self._connection(folder / "spill", keep=keep, data=data) as con:
                 self._relocate(con, copy)
                 self._attach(con, copy, ["read_only", *_moment(at)])
                 yield con
 
     @contextmanager
-    def writer(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def writer(self, *, data: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open the catalog itself as `lake`, alone; wait a bounded time for whoever has it.
+
+        Without `data` only the books and the tables' definitions can be written.
 
         Raises LockHeldError naming the process that still has it then, CatalogError when the
         file is no catalog.
@@ -89,7 +97,7 @@ class CatalogFile:
         with (
             _guards[self.path],
             private_folder(self.scratch, "write-") as folder,
-            _connection(folder / "spill") as con,
+            self._connection(folder / "spill", data=data) as con,
         ):
             if self.exists():
                 self._relocate(con, self.path)
@@ -103,6 +111,43 @@ class CatalogFile:
                     f"{self.path}: the catalog could not be written ({engine.first_line(error)}). "
                     "Nothing of this step was committed."
                 ) from error
+
+    @contextmanager
+    def _connection(
+        self, spill: Path, *, keep: bool = True, data: bool = True
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend a connection with nothing attached; one that failed is not lent again."""
+        idle = _idle[self.data_path]
+        try:
+            con = idle.get_nowait()
+        except queue.Empty:
+            needed = ("httpfs",) if "://" in self.data_path else ()  # or DuckLake does not attach
+            con = engine.connect(extensions=("ducklake", *needed))
+        try:
+            con.execute(f"set temp_directory = {engine.quote_text(str(spill))}")
+            if data and self.prepare is not None:
+                self.prepare(con)
+            yield con
+            con.execute("use memory; detach lake")
+        except BaseException:
+            con.close()
+            raise
+        if keep:
+            idle.put(con)
+        else:
+            con.close()
+
+    def export(self, target: Path) -> None:
+        """Write a copy of the catalog, as it is now, as one file."""
+        self._copy_to(target)
+        if target.with_name(target.name + ".wal").exists():
+            con = engine.connect()
+            try:
+                con.execute(f"attach {engine.quote_text(str(target))} as meta")
+                con.execute("checkpoint meta")
+                con.execute("detach meta")
+            finally:
+                con.close()
 
     def _create(self, con: duckdb.DuckDBPyConnection) -> None:
         """Make a catalog of small blocks.
@@ -187,26 +232,6 @@ class CatalogFile:
             f"{self.path}: this is not a readable catalog ({text}). Nothing was changed. Put back "
             "a copy of it; or move it away and run again: every table is then loaded anew."
         )
-
-
-@contextmanager
-def _connection(spill: Path, *, keep: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Lend a connection with nothing attached; one that failed is not lent again."""
-    try:
-        con = _idle.get_nowait()
-    except queue.Empty:
-        con = engine.connect(extensions=("ducklake",))
-    try:
-        con.execute(f"set temp_directory = {engine.quote_text(str(spill))}")
-        yield con
-        con.execute("use memory; detach lake")
-    except BaseException:
-        con.close()
-        raise
-    if keep:
-        _idle.put(con)
-    else:
-        con.close()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,8 @@ from cdpsync.cli.text import plural, seconds
 from cdpsync.errors import ConfigError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from cdpsync.model import Config
 
 _SUFFIXES = {
@@ -38,6 +41,10 @@ def query(
         str | None,
         typer.Option("--at", metavar="WHEN", help="The lake as of a snapshot or a timestamp."),
     ] = None,
+    lake: Annotated[
+        str | None,
+        typer.Option("--lake", metavar="PATH", help="A published lake, in place of a project's."),
+    ] = None,
     to: Annotated[
         Path | None, typer.Option("--to", metavar="FILE", help="Write here, all or nothing.")
     ] = None,
@@ -51,12 +58,24 @@ def query(
             raise ConfigError("no SQL was given. Give it as an argument, with -f, or on stdin.")
         from cdpsync.cli.prompt import converse
 
-        config = session.config()
-        history = config.warehouse.catalog.parent / "query_history"
-        converse(lambda statement: _ask(config, statement, at, form, None), history)
+        with _lake(session, lake) as config:
+            history = config.warehouse.catalog.parent / "query_history"
+            converse(lambda statement: _ask(config, statement, at, form, None), history)
     else:
         text = _sql(sql, file)
-        _ask(session.config(), text, at, form, to)
+        with _lake(session, lake) as config:
+            _ask(config, text, at, form, to)
+
+
+def _lake(session: Session, lake: str | None) -> "AbstractContextManager[Config]":
+    """Return the project, or a published lake as one that can only be asked."""
+    if lake is None:
+        return nullcontext(session.config())
+    if session.config_path is not None:
+        raise ConfigError("--lake and --config were given. Give one of them.")
+    from cdpsync.publish import published
+
+    return published(lake)
 
 
 def _sql(sql: str | None, file: Path | None) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from cdpsync.model import (
         CheckResult,
+        Chore,
         CursorEntry,
         Failure,
         Planned,
@@ -44,6 +45,16 @@ def check_report(results: Sequence[CheckResult]) -> Report:
         for result in results
     ]
     return Report(told, keys, flat, headings, rows)
+
+
+def maintain_report(chores: Sequence[Chore]) -> Report:
+    """Report what maintenance did, or would do."""
+    told: list[records.Record] = [
+        {"step": chore.step, "table": chore.table, "count": chore.count} for chore in chores
+    ]
+    headings = [Heading("step"), Heading("table"), Heading("count", number=True)]
+    rows = [(chore.step, chore.table, count(chore.count)) for chore in chores]
+    return Report(told, ("step", "table", "count"), told, headings, rows)
 
 
 def discover_report(streams: Sequence[Stream]) -> Report:

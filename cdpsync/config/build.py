@@ -8,7 +8,13 @@ from pydantic import BaseModel
 
 from cdpsync.config.paths import absolute, warehouse_path
 from cdpsync.config.problems import Problems, quoted
-from cdpsync.config.sections import KEY_ALIASES, SourceSection, TableSection, WarehouseSection
+from cdpsync.config.sections import (
+    KEY_ALIASES,
+    SourceSection,
+    SpoolSection,
+    TableSection,
+    WarehouseSection,
+)
 from cdpsync.config.tables import read_defaults, read_tables
 from cdpsync.config.tree import Entry, Scalar, Section, filled
 from cdpsync.config.validate import hidden_if_filled_in, validate
@@ -41,6 +47,9 @@ def _warehouse(section: WarehouseSection, folder: Path, location: str) -> Wareho
         state=absolute(section.state, folder),
         storage=section.storage,
         location=location,
+        spool_max=(section.spool or SpoolSection()).max,
+        keep=section.keep,
+        publish=section.publish,
     )
 
 

@@ -14,9 +14,10 @@ from pydantic import (
     model_validator,
 )
 
-from cdpsync.config.durations import parse_every, parse_lookback
+from cdpsync.config.durations import parse_duration, parse_every, parse_lookback
 from cdpsync.config.paths import is_bucket, is_file_url, is_url
 from cdpsync.config.problems import nearest
+from cdpsync.config.sizes import parse_size
 from cdpsync.model import Lookback, SyncMode, TableOptions
 
 KEY_ALIASES = {
@@ -163,6 +164,12 @@ class StorageOptions(_Section):
         return endpoint
 
 
+class SpoolSection(_Section):
+    """`warehouse.spool`: the files on their way from a source to the warehouse."""
+
+    max: Annotated[int, PlainValidator(parse_size)] = 4 << 30
+
+
 class WarehouseSection(_Section):
     """`warehouse:` as it is written; paths are still relative."""
 
@@ -170,6 +177,9 @@ class WarehouseSection(_Section):
     catalog: Text = ".cdpsync/catalog.ducklake"
     state: Text = ".cdpsync/state.json"
     storage: StorageOptions | None = None
+    spool: SpoolSection | None = None
+    publish: bool = False
+    keep: Annotated[timedelta, PlainValidator(parse_duration)] = timedelta(days=7)
 
     @field_validator("path")
     @classmethod

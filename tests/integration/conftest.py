@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -14,9 +15,11 @@ from cdpsync import project, query, sync
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from servers import Database
+    from servers import Buckets, Database
 
     from cdpsync.model import RunResult, TableResult
+
+KEYS = ("endpoint", "region", "access_key_id", "secret_access_key")
 
 
 @dataclass
@@ -25,6 +28,7 @@ class Shop:
 
     folder: Path
     pg: Database
+    warehouse: dict[str, Any] = field(default_factory=lambda: {"path": "./warehouse"})
 
     @property
     def file(self) -> Path:
@@ -39,7 +43,7 @@ class Shop:
         shop = {"type": "postgres", "url": self.pg.url, **source}
         if tables is not None:
             shop["tables"] = tables
-        said = {"warehouse": {"path": "./warehouse"}, "sources": {"shop": shop}}
+        said = {"warehouse": self.warehouse, "sources": {"shop": shop}}
         self.file.write_text(json.dumps(said, indent=1))
 
     def run(self, *select: str, **choices: Any) -> RunResult:
@@ -76,7 +80,20 @@ def _plain(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return [tuple(v.timestamp() if getattr(v, "tzinfo", None) else v for v in row) for row in rows]
 
 
+def _warehouse(request: pytest.FixtureRequest, store: str) -> dict[str, Any]:
+    """Return the `warehouse:` of a lake of one's own in this kind of store."""
+    prefix = f"lake/{uuid.uuid4().hex[:8]}"
+    if store == "s3":
+        buckets: Buckets = request.getfixturevalue("s3")
+        keys = {name: getattr(buckets, name) for name in KEYS}
+        return {"path": f"s3://{prefix}", "storage": keys}
+    if store == "gcs":
+        address = request.getfixturevalue("gcs")
+        return {"path": f"gs://{prefix}", "storage": {"endpoint": address}}
+    return {"path": "./warehouse"}
+
+
 @pytest.fixture
-def shop(tmp_path: Path, pg: Database) -> Shop:
-    """An empty project over an empty database."""
-    return Shop(tmp_path, pg)
+def shop(request: pytest.FixtureRequest, tmp_path: Path, pg: Database) -> Shop:
+    """An empty project over an empty database: in a folder, or where its parameter says."""
+    return Shop(tmp_path, pg, _warehouse(request, getattr(request, "param", "folder")))

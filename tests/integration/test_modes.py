@@ -1,4 +1,4 @@
-"""The three modes against a real Postgres, run after run, compared with the source row for row."""
+"""The three modes against a real Postgres, in every kind of store, compared row for row."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 
 if TYPE_CHECKING:
     from conftest import Shop
+
+pytestmark = pytest.mark.parametrize("shop", ["folder", "s3", "gcs"], indirect=True)
 
 ORDERS = """
     create table orders (

@@ -1,4 +1,4 @@
-"""Where landed files live: a small Protocol, and the folder that fulfils it."""
+"""A folder of this machine as a lake's storage."""
 
 from __future__ import annotations
 
@@ -6,30 +6,16 @@ import errno
 import os
 import shutil
 import uuid
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from cdpsync.errors import ConfigError, LandingError
+from cdpsync.errors import LandingError
 
 if TYPE_CHECKING:
-    from cdpsync.model import Warehouse
+    import re
+    from datetime import datetime
+    from pathlib import Path
 
-
-class Storage(Protocol):
-    """A place for files that, once put, never change."""
-
-    @property
-    def root(self) -> str:
-        """The place as DuckDB names it, with a final slash."""
-
-    def put(self, file: Path, name: str) -> str:
-        """Store a local file under a new name, durably; return where it is. Never overwrites."""
-
-    def remove(self, name: str) -> None:
-        """Remove a file that was put; one that is not there is not missed."""
-
-    def check(self) -> None:
-        """Write, read and remove a probe. Raises LandingError that says what is not allowed."""
+    import duckdb
 
 
 class FolderStorage:
@@ -42,6 +28,19 @@ class FolderStorage:
     def root(self) -> str:
         """The folder, with a final slash."""
         return f"{self._folder}/"
+
+    def abort_uploads(self, older: datetime, names: re.Pattern[str], *, dry_run: bool) -> int:  # noqa: ARG002
+        """Do nothing: a folder has no half files under their final names."""
+        return 0
+
+    def prepare(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Do nothing: DuckDB reads folders by itself."""
+
+    def close(self) -> None:
+        """Do nothing: no connection is held."""
+
+    def reach(self) -> None:
+        """Do nothing: what is wrong with a folder shows at once."""
 
     def put(self, file: Path, name: str) -> str:
         """Link the file in (copy it from another file system) and wait until the disk has it."""
@@ -59,6 +58,27 @@ class FolderStorage:
         except OSError as error:
             raise _landing_error(target, error) from error
         return str(target)
+
+    def replace(self, file: Path, name: str) -> None:
+        """Write a copy beside the older one and rename it."""
+        target = self._folder / name
+        draft = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _copy(file, draft)
+            draft.replace(target)
+            _sync_file(target.parent)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise _landing_error(target, error) from error
+
+    def read(self, name: str) -> bytes:
+        """Read a file."""
+        path = self._folder / name
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise LandingError(f"{path}: cannot be read: {error.strerror}.") from error
 
     def remove(self, name: str) -> None:
         """Remove a file that was put."""
@@ -81,17 +101,6 @@ class FolderStorage:
             probe.unlink()
         except OSError as error:
             raise _landing_error(probe, error) from error
-
-
-def open_storage(warehouse: Warehouse) -> Storage:
-    """Return the storage of a warehouse. Raises ConfigError for a kind that is not built."""
-    if "://" in warehouse.path:
-        kind = warehouse.path.split("://")[0]
-        raise ConfigError(
-            f'{warehouse.location}: warehouse.path: "{kind}://" is not supported by this version. '
-            "Use a folder."
-        )
-    return FolderStorage(Path(warehouse.path))
 
 
 def _copy(file: Path, target: Path) -> None:

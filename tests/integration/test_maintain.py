@@ -1,0 +1,137 @@
+"""Maintenance: what is old goes, what is small is merged; no row and no other's file with it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdpsync import engine, locks, maintain, project
+from cdpsync.storage import open_storage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Shop
+    from servers import Buckets
+
+    from cdpsync.model import Chore
+
+STORES = pytest.mark.parametrize("shop", ["folder", "s3", "gcs"], indirect=True)
+CRASHED, LIVE, ENDED = (f"20200101T00000{i}Z-abcdef" for i in range(3))
+
+
+def upkeep(shop: Shop, **options: bool) -> dict[str, Chore]:
+    return {chore.step: chore for chore in maintain.maintain(project.load(shop.file), **options)}
+
+
+def stored(shop: Shop) -> set[str]:
+    """Return the names of the lake's files, as DuckDB lists them."""
+    storage = open_storage(project.load(shop.file).warehouse)
+    con = engine.connect(extensions=("httpfs",))
+    storage.prepare(con)
+    rows = con.execute("from glob(?)", [f"{storage.root}**"]).fetchall()
+    con.close()
+    storage.close()
+    return {row[0].rsplit("/", 1)[-1] for row in rows}
+
+
+@pytest.fixture
+def worn(shop: Shop, monkeypatch, tmp_path: Path) -> Shop:
+    """A lake of several small files, beside files of crashed, living and unknown runs."""
+    monkeypatch.setattr(maintain, "GRACE", timedelta(0))
+    shop.warehouse = {**shop.warehouse, "keep": "0s"}
+    shop.pg.execute("create table orders (id int primary key, v int)")
+    shop.configure({"public.orders": {"mode": "incremental", "cursor_field": "v"}})
+    for number in range(4):
+        shop.pg.execute(f"insert into orders select i, {number} from generate_series"
+                        f"({number * 50 + 1}, {number * 50 + 50}) i")  # fmt: skip
+        shop.pg.execute(f"update orders set v = {number} where id < 40")
+        shop.one()
+    config = project.load(shop.file)
+    journal = project.journal_folder(config)
+    assert list(journal.iterdir()) == []
+    storage = open_storage(config.warehouse)
+    piece = tmp_path / "piece.parquet"
+    engine.connect().execute(f"copy (select 1 as id, 1 as v) to '{piece}'")
+    for run_id in (CRASHED, LIVE, ENDED):
+        storage.put(piece, f"shop/orders/{run_id}-00000.parquet")
+    storage.put(piece, f"shop/gone/{CRASHED}-1-00001.parquet")
+    storage.put(piece, "shop/orders/somebody's.parquet")
+    storage.close()
+    for run_id in (CRASHED, LIVE):
+        (journal / run_id).touch()
+    return shop
+
+
+@STORES
+def test_upkeep_keeps_every_row_and_others_files(worn: Shop) -> None:
+    """Small files are merged; of strange files only those of this project's dead runs go."""
+    before = stored(worn)
+    folder = project.locks_folder(project.load(worn.file))
+    with locks.hold(folder, ["shop.other"], LIVE, "now"):
+        assert set(upkeep(worn, dry_run=True)) == {"expire", "compact", "orphans"}
+        assert stored(worn) == before
+        done = upkeep(worn)
+    assert done["orphans"].count == 2
+    assert done["expire"].count > 4
+    assert done["merge"].table == "shop.orders"
+    worn.same()
+    left = stored(worn)
+    assert {name for name in left if "abcdef" in name or "somebody" in name} == {
+        f"{LIVE}-00000.parquet", f"{ENDED}-00000.parquet", "somebody's.parquet",
+    }  # fmt: skip
+    again = upkeep(worn)
+    assert again["orphans"].count == 1  # the run that was alive is dead by now
+    assert again["remove"].count  # what was merged is named by no snapshot any more
+    assert len(stored(worn)) < len(before) - 2
+    worn.pg.execute("insert into orders values (1000, 9)")
+    assert worn.one().rows_inserted == 1
+    worn.same()
+
+
+def test_table_in_use_is_left_alone(worn: Shop) -> None:
+    """A run at work keeps its table to itself."""
+    folder = project.locks_folder(project.load(worn.file))
+    with locks.hold(folder, ["shop.orders"], LIVE, "now"):
+        done = upkeep(worn)
+    assert done["in use"].table == "shop.orders"
+    assert "merge" not in done
+    worn.same()
+
+
+@pytest.mark.parametrize("shop", ["s3"], indirect=True)
+def test_uploads_of_killed_processes_are_aborted(worn: Shop, s3: Buckets) -> None:
+    """Parts under our own names go; another's upload is not ours to abort."""
+    prefix = worn.warehouse["path"].removeprefix("s3://lake/")
+    names = [f"{prefix}/shop/orders/{CRASHED}-00007.parquet", f"{prefix}/other.bin"]
+    for name in names:
+        s3.client().create_multipart_upload(Bucket="lake", Key=name)
+    assert upkeep(worn, dry_run=True)["abort"].count == 1
+    assert upkeep(worn)["abort"].count == 1
+    found = s3.client().list_multipart_uploads(Bucket="lake").get("Uploads", [])
+    assert [one["Key"] for one in found if one["Key"] in names] == names[1:]
+
+
+def test_run_that_fails_to_commit_is_remembered(shop: Shop, monkeypatch) -> None:
+    """Its files are found by the next maintenance; a run that ends well leaves no trace."""
+    shop.pg.execute("create table orders as select i as id from generate_series(1, 10) i")
+    shop.configure(None)
+    shop.one()
+    journal = project.journal_folder(project.load(shop.file))
+    assert list(journal.iterdir()) == []
+    from cdpsync.catalog import Lake
+    from cdpsync.errors import CatalogError
+
+    def refused(*_: object) -> None:
+        raise CatalogError("the catalog refused the commit")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "_apply", refused)
+        (failed,) = shop.run().tables
+    assert failed.error.type == "CatalogError"
+    assert len(list(journal.iterdir())) == 1
+    assert upkeep(shop)["orphans"].count == 1
+    assert list(journal.iterdir()) == []
+    shop.same("*", "public.orders")
