@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,6 +150,11 @@ def quote_name(name: str) -> str:
 def quote_text(value: str) -> str:
     """Return a string literal, for the few statements that take no parameters."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def glob_escaped(path: str) -> str:
+    """Return a path as DuckDB's readers take it: a glob that means this file alone."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", path)
 
 
 def quote_names(names: Iterable[str]) -> str:

@@ -9,8 +9,9 @@ import socket
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import IO, TYPE_CHECKING
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from cdpsync.errors import CatalogError, LockHeldError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PATIENCE = 0.5  # seconds: `status` holds a lock for an instant when it looks
+_LONGEST = 150  # bytes of a file's name: file systems take 255 with the suffix, some a little less
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +56,20 @@ def hold(folder: Path, names: Iterable[str], run_id: str, since: str) -> Iterato
 
 def holder(folder: Path, name: str) -> Holder | None:
     """Return who holds the lock of this table, or None."""
-    path = _file(folder, name)
-    if not path.exists():
-        return None
-    with path.open("a+") as file:
-        return None if _try(file, fcntl.LOCK_SH) else _read_holder(file)
+    return _holder_of(_file(folder, name))
 
 
 def live_runs(folder: Path) -> set[str]:
     """Return the runs that hold a lock at this moment."""
-    names = [unquote(path.name.removesuffix(".lock")) for path in folder.glob("*.lock")]
-    return {held.run_id for name in names if (held := holder(folder, name)) is not None}
+    held = map(_holder_of, folder.glob("*.lock"))
+    return {one.run_id for one in held if one is not None}
+
+
+def _holder_of(path: Path) -> Holder | None:
+    if not path.exists():
+        return None
+    with path.open("a+") as file:
+        return None if _try(file, fcntl.LOCK_SH) else _read_holder(file)
 
 
 def _acquire(folder: Path, name: str, description: str) -> IO[str]:
@@ -109,4 +114,9 @@ def _read_holder(file: IO[str]) -> Holder | None:
 
 
 def _file(folder: Path, name: str) -> Path:
-    return folder / f"{quote(name, safe='.')}.lock"
+    """Return the lock file of a table: its name, of a long one the beginning and a digest."""
+    encoded = quote(name, safe=".")
+    if len(encoded) > _LONGEST:
+        digest = sha256(name.encode()).hexdigest()
+        encoded = f"{encoded[: _LONGEST - len(digest) - 1]}-{digest}"
+    return folder / f"{encoded}.lock"

@@ -187,7 +187,8 @@ class LakeTable:
 class CursorEntry:
     """What is remembered of a table between runs, in the catalog and in the state file.
 
-    `reset` asks that the next run loads from the start.
+    `reset` asks that the next run loads from the start. `settings` is what the project file said
+    of the table that its rows depend on, as JSON.
     """
 
     source: str
@@ -199,6 +200,7 @@ class CursorEntry:
     run_id: str | None
     committed_at: datetime | None
     reset: bool = False
+    settings: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +226,8 @@ class TablePlan:
     allow_shrink: bool = False
     every: timedelta | None = None
     location: str = ""
+    settings: str = ""
+    notices: tuple[str, ...] = ()
 
 
 class TableStatus(StrEnum):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 from dataclasses import dataclass
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -27,7 +29,7 @@ from cdpsync.types import parse_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Remembered:
     cursor_field: str | None = None
     cursor: Cursor | None = None
     mode: SyncMode | None = None
+    settings: str | None = None
     reset: bool = False
     landed: LakeTable | None = None
 
@@ -168,14 +171,20 @@ def table_plan(
     incremental = one.mode is SyncMode.INCREMENTAL
     cursor_type = None if one.mode is SyncMode.FULL_TABLE else _cursor_type(one, columns)
     cursor_field = None if cursor_type is None else one.options.cursor_field
+    key = _key(one, stream, columns) if incremental else _known_key(one, stream, columns)
+    settings = json.dumps({"primary_key": key, "where": one.options.where})
+    _refuse_wrong_lookback(one, cursor_type)
     before = None if full_refresh else _usable(one, remembered, cursor_field, cursor_type)
+    changed = remembered.settings not in {None, settings}
+    if incremental and changed:
+        before = None
     return TablePlan(
         source=one.source,
         stream=stream,
         table=one.table,
         mode=one.mode,
         columns=columns,
-        primary_key=_key(one, stream, columns) if incremental else _known_key(one, stream, columns),
+        primary_key=key,
         cursor_field=cursor_field,
         cursor_type=cursor_type,
         cursor_before=before,
@@ -189,7 +198,46 @@ def table_plan(
         allow_shrink=allow_shrink or bool(one.options.allow_shrink),
         every=one.options.every,
         location=one.location,
+        settings=settings,
+        notices=_notices(one, remembered, columns, before, changed=changed),
     )
+
+
+def _notices(
+    one: Wanted,
+    remembered: Remembered,
+    columns: tuple[Column, ...],
+    before: Cursor | None,
+    *,
+    changed: bool,
+) -> tuple[str, ...]:
+    """Return what a person should know of a table whose making has changed."""
+    if remembered.landed is None or one.mode is SyncMode.FULL_TABLE:
+        return ()
+    refresh = f"cdpsync run {one.table} --full-refresh"
+    if before is None:
+        why = "its primary key or where has changed" if changed else "its cursor does not apply"
+        return () if remembered.cursor is None else (f"loaded from the start: {why}",)
+    held = {column.name.lower() for column in remembered.landed.columns}
+    notices = [
+        f'column "{column.name}" is new, and NULL in rows that do not come again, until {refresh}'
+        for column in columns
+        if column.name.lower() not in held
+    ]
+    if changed:
+        notices.append(f"where has changed: older rows that it now lets in need {refresh}")
+    return tuple(notices)
+
+
+def _refuse_wrong_lookback(one: Wanted, cursor_type: CursorType | None) -> None:
+    lookback = one.options.lookback
+    if cursor_type is None or lookback is None:
+        return
+    if isinstance(lookback, timedelta) is (cursor_type is CursorType.INTEGER):
+        raise ContractError(
+            f'{one.location}: table "{one.name}": the lookback does not fit a cursor of type '
+            f"{cursor_type}. Use a duration (10m) for time cursors and a plain number for integers."
+        )
 
 
 def _existing(one: Wanted) -> Stream:
@@ -326,13 +374,7 @@ def _usable(
 def _window(one: Wanted, cursor_field: str | None, before: Cursor | None) -> Window | None:
     if cursor_field is None or before is None:
         return None
-    try:
-        return Window(cursor_field, lower_bound(before, one.options.lookback))
-    except ValueError as error:
-        raise ContractError(
-            f'{one.location}: table "{one.name}": lookback: {error}. Use a duration (10m) for '
-            "time cursors and a plain number for integers."
-        ) from error
+    return Window(cursor_field, lower_bound(before, one.options.lookback))
 
 
 def _types(one: Wanted, columns: tuple[Column, ...]) -> dict[str, str]:

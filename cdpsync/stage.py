@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync.cursors import cursor_sql, cursor_type_of, later
-from cdpsync.engine import connect, quote_name, quote_names, quote_text
+from cdpsync.engine import connect, glob_escaped, quote_name, quote_names, quote_text
 from cdpsync.errors import ContractError
 from cdpsync.model import Column, Cursor, CursorType, SyncMode, TablePlan
 
@@ -30,25 +30,38 @@ _LATEST_PER_KEY = """
     qualify row_number() over (partition by {key} order by {cursor} desc nulls last) = 1
 """
 
+# Where several rows share a key, one without a cursor, or with an older one, may come again: it
+# does not take the place of the newer one that landed.
+_NOT_OLDER = """
+    select arrived.* from ({arrived}) as arrived
+    where not exists (
+        select 1 from {table} as held
+        where {same_key} and (held.{cursor} > arrived.{cursor}
+            or (arrived.{cursor} is null and held.{cursor} is not null))
+    )
+"""
+
 _WRITE = """
     copy ({select}) to {file}
     (format parquet, compression zstd, compression_level 1, return_stats)
 """
 
-# Values that no cursor may rest on: nothing would ever come after them.
+# Where a cursor may rest: not on infinity, and not in the future, or one mistyped year would hide
+# every row that comes after it. Rows beyond are read again each time, and land once.
 _HIGHEST = {
     CursorType.INTEGER: "max({cursor})",
     CursorType.DECIMAL: "max({cursor})",
     CursorType.DATE: (
-        "max({cursor}) filter (where {cursor} between date '0001-01-01' and date '9999-12-31')"
+        "max({cursor}) filter (where {cursor} between date '0001-01-01' "
+        "and cast(now() + interval 1 day as date))"
     ),
     CursorType.TIMESTAMP: (
         "max({cursor}) filter (where {cursor} between timestamp '0001-01-01' "
-        "and timestamp '9999-12-31 23:59:59.999999')"
+        "and cast(now() as timestamp) + interval 1 day)"
     ),
     CursorType.TIMESTAMPTZ: (
         "max({cursor}) filter (where {cursor} between timestamptz '0001-01-01 00:00:00+00' "
-        "and timestamptz '9999-12-31 23:59:59.999999+00')"
+        "and now() + interval 1 day)"
     ),
 }
 
@@ -90,6 +103,8 @@ def stage(
     select, repeated = arrived, 0
     if plan.mode is SyncMode.INCREMENTAL and not _unique_at_source(plan):
         select, repeated = _latest_per_key(con, plan, columns, arrived, read)
+        if not plan.replace:
+            select = _not_older(plan, select, table)
     if not plan.replace:
         select = _changed(plan, columns, select, table)
     if select is arrived:
@@ -131,8 +146,10 @@ def _written(
 
 
 def _read(files: Sequence[Path], columns: tuple[Column, ...]) -> str:
-    listed = ", ".join(quote_text(str(file)) for file in files)
-    return f"select {quote_names(column.name for column in columns)} from read_parquet([{listed}])"
+    listed = ", ".join(quote_text(glob_escaped(str(file))) for file in files)
+    names = quote_names(column.name for column in columns)
+    # A folder called region=eu, anywhere above, is no column of the table.
+    return f"select {names} from read_parquet([{listed}], hive_partitioning = false)"
 
 
 def _changed(plan: TablePlan, columns: tuple[Column, ...], arrived: str, table: str) -> str:
@@ -179,6 +196,15 @@ def _latest_per_key(
         cursor=quote_name(plan.cursor_field or plan.primary_key[0]),
     )
     return latest, repeated
+
+
+def _not_older(plan: TablePlan, arrived: str, table: str) -> str:
+    same_key = " and ".join(
+        f"held.{quote_name(name)} is not distinct from arrived.{quote_name(name)}"
+        for name in plan.primary_key
+    )
+    cursor = quote_name(plan.cursor_field or plan.primary_key[0])
+    return _NOT_OLDER.format(arrived=arrived, table=table, same_key=same_key, cursor=cursor)
 
 
 def _highest(

@@ -203,4 +203,5 @@ def _remembered(one: Wanted, memory: project.Memory) -> Remembered:
     if said is None or (entry is not None and entry.table != one.table):
         return Remembered(landed=table)
     mode = entry.mode if entry else None
-    return Remembered(said.cursor_field, said.cursor, mode, said.reset, table)
+    settings = entry.settings if entry else None
+    return Remembered(said.cursor_field, said.cursor, mode, settings, said.reset, table)

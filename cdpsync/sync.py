@@ -27,7 +27,6 @@ from cdpsync.model import (
     RunRecord,
     RunResult,
     RunStatus,
-    SyncMode,
     TableName,
     TablePlan,
     TableResult,
@@ -75,13 +74,15 @@ def run(
     fail_fast: bool = False,
     allow_shrink: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
+    is_stopped: Callable[[], bool] | None = None,
 ) -> RunResult:
     """Sync the chosen tables of a project into its lake, and return what happened to each.
 
     A table that fails keeps its old rows and cursor, and does not stop the others. Raises
     ConfigError when the project or the choice is wrong, LockHeldError when another run is at
     work on one of the tables, CatalogError when catalog or state file cannot be used; nothing
-    was changed then. `on_progress` is called from several threads.
+    was changed then. `on_progress` is called from several threads. When `is_stopped` turns true,
+    the run ends as with Ctrl-C: KeyboardInterrupt, nothing half committed.
     """
     choice = Choice(select, include, exclude, due, full_refresh, allow_shrink)
     started_at = datetime.now(UTC)
@@ -95,6 +96,7 @@ def run(
             planned,
             fail_fast=fail_fast,
             on_progress=on_progress or (lambda _: None),
+            is_stopped=is_stopped or (lambda: False),
         )
         results = execution.work(threads or _default_threads())
     finished_at = datetime.now(UTC)
@@ -129,6 +131,7 @@ class _Execution:
     planned: Planned
     fail_fast: bool
     on_progress: Callable[[Progress], None]
+    is_stopped: Callable[[], bool]
     results: list[TableResult] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
     courier: Courier = field(init=False)
@@ -200,7 +203,9 @@ class _Execution:
     def _commit_as_they_come(self, waiting: dict[Future[Landed | None], TablePlan]) -> None:
         """Commit tables as they are landed: all that are ready, through one opened catalog."""
         while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED, timeout=0.5)
+            if self.is_stopped():
+                raise KeyboardInterrupt
             ready: list[Landed] = []
             failures: list[TableResult] = []
             for future in done:
@@ -273,6 +278,7 @@ class _Execution:
             cursor=staged.cursor,
             run_id=self.run_id,
             committed_at=finished_at,
+            settings=plan.settings,
         )
         return Commit(
             table=plan.table,
@@ -351,12 +357,10 @@ def _of(plan: TablePlan, status: TableStatus) -> TableResult:
 
 
 def _notices(plan: TablePlan, staged: Staged) -> tuple[str, ...]:
-    notices = []
+    notices = list(plan.notices)
     if staged.repeated:
         notices.append(
             f"{staged.repeated} rows shared their key ({', '.join(plan.primary_key)}) with a newer "
             "one, which was kept"
         )
-    if plan.mode is not SyncMode.FULL_TABLE and plan.replace and plan.landed is not None:
-        notices.append("loaded from the start, replacing the table")
     return tuple(notices)

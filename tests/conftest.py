@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
 
 import pytest
+from hypothesis import settings
 from servers import READER, Buckets, Database, Server, fake_gcs, postgres, seaweedfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+# A shared machine is slow at times; no test here is about time.
+settings.register_profile("cdpsync", deadline=None)
+settings.load_profile("cdpsync")
 
 _numbers = itertools.count(1)
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     import duckdb
 
+_LOCK = "in-use"
+
 _guards: dict[Path, threading.RLock] = defaultdict(threading.RLock)
 
 # Connections with the extension loaded, kept for the next opening: loading it takes 80 ms. A pool
@@ -243,10 +245,12 @@ def private_folder(parent: Path, prefix: str) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=parent))
     except OSError as error:
         raise CatalogError(f"{parent}: cannot be written: {error.strerror}.") from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with (folder / _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make_folder(folder: Path) -> None:
@@ -256,21 +260,14 @@ def _make_folder(folder: Path) -> None:
 
 
 def sweep(parent: Path) -> None:
-    """Remove the private folders of processes that are no more."""
+    """Remove the private folders whose owners are no more: the kernel let go of their locks."""
     for folder in parent.glob("*-*-*"):
-        pid = folder.name.split("-")[1]
-        if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        try:
+            with (folder / _LOCK).open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            continue  # at work, or just being made
 
 
 def _moment(at: str | None) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.cursors import cursor_json, parse_cursor
-from cdpsync.engine import first_line, quote_name, quote_names, quote_text
+from cdpsync.engine import first_line, glob_escaped, quote_name, quote_names, quote_text
 from cdpsync.errors import CatalogError, ContractError
 from cdpsync.model import (
     Column,
@@ -38,7 +38,7 @@ _BOOKS = """
     create table if not exists lake.cdpsync.cursors (
         source varchar, stream varchar, table_schema varchar, table_name varchar, mode varchar,
         cursor_field varchar, cursor_type varchar, cursor_value varchar,
-        run_id varchar, committed_at timestamptz
+        run_id varchar, committed_at timestamptz, settings varchar
     );
     create table if not exists lake.cdpsync.runs (
         run_id varchar, started_at timestamptz, finished_at timestamptz,
@@ -212,10 +212,12 @@ class Lake:
                 self._evolve(existing, news.columns)
             if news.upserted:
                 updated = self._delete_upserted(news)
+                _refuse_several_per_key(news, updated)
         if news.files:
             self.con.execute(
-                "call ducklake_add_data_files('lake', ?, ?, schema => ?, allow_missing => true)",
-                [news.table.name, list(news.files), news.table.schema],
+                "call ducklake_add_data_files('lake', ?, ?, schema => ?, allow_missing => true, "
+                "hive_partitioning => false)",
+                [news.table.name, [glob_escaped(file) for file in news.files], news.table.schema],
             )
         result = _counted(news, updated, deleted, self.rows(news.table))
         self._remember(news.cursor)
@@ -242,7 +244,10 @@ class Lake:
                 self.con.execute(f"alter table {table} add column {name} {column.type}")
             elif old.type != column.type:
                 self.con.execute(f"alter table {table} alter column {name} type {column.type}")
-            if old is not None and not old.nullable and column.nullable:
+        arriving = {column.name.lower() for column in wanted if not column.nullable}
+        for column in existing.columns:
+            if not column.nullable and column.name.lower() not in arriving:
+                name = quote_name(column.name)
                 self.con.execute(f"alter table {table} alter column {name} drop not null")
 
     def _delete_upserted(self, news: Commit) -> int:
@@ -253,7 +258,8 @@ class Lake:
         row = self.con.execute(
             f"delete from {sql_name(news.table)} as held "
             f"using (select {quote_names(news.key)} "
-            f"from read_parquet({quote_text(str(news.upserted))})) as arrived where {matches}"
+            f"from read_parquet({quote_text(glob_escaped(str(news.upserted)))}, "
+            f"hive_partitioning = false)) as arrived where {matches}"
         ).fetchone()
         return int(row[0]) if row else 0
 
@@ -265,7 +271,7 @@ class Lake:
         )
         cursor = entry.cursor
         self.con.execute(
-            "insert into lake.cdpsync.cursors values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "insert into lake.cdpsync.cursors values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 entry.source,
                 entry.stream,
@@ -277,6 +283,7 @@ class Lake:
                 None if cursor is None else str(cursor_json(cursor)),
                 entry.run_id,
                 entry.committed_at,
+                entry.settings,
             ],
         )
 
@@ -342,6 +349,16 @@ def refuse_shrink(table: TableName, before: int, after: int) -> None:
         )
 
 
+def _refuse_several_per_key(news: Commit, replaced: int) -> None:
+    """Raise ContractError when more rows would leave than come: keys that are no keys."""
+    if replaced > news.rows:
+        raise ContractError(
+            f"{news.table}: {news.rows:,} rows would replace {replaced:,}: the primary key "
+            f"({', '.join(news.key)}) has several rows in the lake. Nothing was changed. Name the "
+            f"right primary_key, and load it anew: cdpsync run {news.table} --full-refresh."
+        )
+
+
 def _counted(news: Commit, updated: int, deleted: int, rows_in_table: int) -> TableResult:
     from dataclasses import replace
 
@@ -364,7 +381,7 @@ def _cursor(type_: str | None, value: str | None) -> Cursor | None:
 
 
 def _cursor_entry(row: tuple[Any, ...]) -> CursorEntry:  # Any: a row of the database
-    source, stream, schema, name, mode, field, type_, value, run_id, committed_at = row
+    source, stream, schema, name, mode, field, type_, value, run_id, committed_at, settings = row
     return CursorEntry(
         source=source,
         stream=stream,
@@ -374,6 +391,7 @@ def _cursor_entry(row: tuple[Any, ...]) -> CursorEntry:  # Any: a row of the dat
         cursor=_cursor(type_, value),
         run_id=run_id,
         committed_at=committed_at,
+        settings=settings,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from datetime import date, datetime
 from typing import TYPE_CHECKING
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
 _BATCH = 1000
 _ASKING = {"SELECT", "EXPLAIN"}
+_EXPLAINING = {"explain", "analyze", "analyse", "verbose"}
 _SETTING = {"SET", "VARIABLE_SET"}
 _MOMENTS = {"DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"}
+_SHORTEST = "cast(cast({name} as varchar) as double)"
 _ONLY_TEXT = {"INTERVAL", "TIMESTAMP_NS"}  # Python's own types have no exact place for them
 
 
@@ -29,7 +32,7 @@ class Answer:
     def __init__(self, con: duckdb.DuckDBPyConnection, sql: str) -> None:
         self._con = con
         self._sql = sql
-        described = con.execute(f"describe select * from ({sql})").fetchall()
+        described = con.execute(f"describe select * from ({sql}\n)").fetchall()
         self.columns = tuple(Column(name, type_) for name, type_, *_ in described)
 
     def rows(self) -> Iterator[tuple[object, ...]]:
@@ -52,20 +55,25 @@ class Answer:
                     )
 
     def _as_fetched(self, texts: set[int]) -> str:
-        """Return the question with its moments as text: fetched as such, infinity is year 9999."""
-        if not texts:
+        """Return the question with its moments as text: fetched as such, infinity is year 9999.
+
+        A FLOAT becomes the DOUBLE that is written as it is: Python's own of it has more digits.
+        """
+        casts = dict.fromkeys(texts, "cast({name} as varchar)")
+        casts |= {i: _SHORTEST for i, column in enumerate(self.columns) if column.type == "FLOAT"}
+        if not casts:
             return self._sql
         names = [f"c{i}" for i in range(len(self.columns))]
         select = ", ".join(
-            f"cast({name} as varchar)" if i in texts else name for i, name in enumerate(names)
+            casts.get(i, "{name}").replace("{name}", name) for i, name in enumerate(names)
         )
-        return f"select {select} from ({self._sql}) as answer({', '.join(names)})"
+        return f"select {select} from ({self._sql}\n) as answer({', '.join(names)})"
 
     def write_parquet(self, file: Path) -> int:
         """Write the rows to a Parquet file; return how many."""
         with translated():
             row = self._con.execute(
-                f"copy ({self._sql}) to {quote_text(str(file))} (format parquet, compression zstd)"
+                f"copy ({self._sql}\n) to {quote_text(str(file))} (format parquet, compression zstd)"
             ).fetchone()
         return int(row[0]) if row else 0
 
@@ -83,24 +91,44 @@ def translated() -> Iterator[None]:
         raise QueryError(first_line(error)) from error
 
 
+_TABLES = """
+    select schema_name as "schema", table_name as name
+    from (
+        select database_name, schema_name, table_name, internal from duckdb_tables()
+        union all
+        select database_name, schema_name, view_name, internal from duckdb_views()
+    )
+    where database_name = 'lake' and schema_name <> 'cdpsync' and not internal
+    order by all
+"""
+
+
 def ask(con: duckdb.DuckDBPyConnection, sql: str) -> Answer:
     """Ask a question of the lake attached to `con`, where `shop.orders` is a name.
 
-    Settings may come before it. Raises QueryError for anything that is not a question.
+    Settings may come before it. `show tables` names the tables of every schema. Raises
+    QueryError for anything that is not a question.
     """
     with translated():
         con.execute("use lake")
         statements = con.extract_statements(sql)
         if not statements:
             raise QueryError("there is no SQL to run.")
+        if any(not statement.query for statement in statements):
+            raise QueryError(
+                "PIVOT is refused here unless its values are named, since DuckDB would first "
+                "create a type for them. Write, for example: "
+                "pivot shop.orders on status in ('open', 'paid') using count(*)."
+            )
         for statement in statements:
             _refuse_changes(statement.type.name, statement is statements[-1])
         for statement in statements[:-1]:
             con.execute(statement)
-        last = statements[-1].query.strip().rstrip(";")
+        last, words = _without_end(statements[-1].query)
         if statements[-1].type.name == "EXPLAIN":
+            _refuse_to_explain(con, last)
             last = _explained(con, last)
-        return Answer(con, last)
+        return Answer(con, _TABLES if words == ["show", "tables"] else last)
 
 
 def _refuse_changes(kind: str, is_last: bool) -> None:
@@ -113,6 +141,61 @@ def _refuse_changes(kind: str, is_last: bool) -> None:
         f"{word} is refused: `query` is read-only. The lake changes only by `cdpsync run`, "
         "`reset` and `delete`; to keep an answer, use --to FILE."
     )
+
+
+def _refuse_to_explain(con: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Raise for an EXPLAIN of what would not be let through alone: ANALYZE runs it."""
+    inner = _inner(con, sql)
+    if inner is None:
+        raise QueryError("EXPLAIN takes one SELECT here.")
+    if inner != "SELECT":
+        _refuse_changes(inner, is_last=True)
+
+
+def _inner(con: duckdb.DuckDBPyConnection, sql: str) -> str | None:
+    """Return the kind of the statement that an EXPLAIN explains; None if there is not just one."""
+    import duckdb
+
+    tokens = _tokens(sql)
+    start = 0
+    while start < len(tokens) and tokens[start][1].lower() in _EXPLAINING:
+        start += 1
+    while start < len(tokens):
+        rest = sql.encode()[tokens[start][0] :].decode()
+        try:
+            found = con.extract_statements(rest)
+        except duckdb.Error:
+            if tokens[start][1] != "(":
+                return None
+        else:
+            return found[0].type.name if len(found) == 1 and found[0].query else None
+        while start < len(tokens) and tokens[start][1] != ")":  # its options have none inside
+            start += 1
+        start += 1
+    return None
+
+
+def _without_end(sql: str) -> tuple[str, list[str]]:
+    """Return one statement without the semicolons and comments behind it, and its words."""
+    tokens = _tokens(sql)
+    end = None
+    while tokens and tokens[-1][1] == ";":
+        end, _ = tokens.pop()
+    return sql.encode()[:end].decode(), [word.lower() for _, word in tokens]
+
+
+def _tokens(sql: str) -> list[tuple[int, str]]:
+    """Return where each token starts, in bytes, and its first word or sign; comments have none."""
+    import duckdb
+
+    text = sql.encode()
+    starts = [start for start, _ in duckdb.tokenize(sql)]
+    found = (re.match(rb"\w+|.", text[start:], re.DOTALL) for start in starts)
+    return [
+        (start, word[0].decode(errors="replace"))
+        for start, word in zip(starts, found, strict=True)
+        if word
+    ]
 
 
 def _explained(con: duckdb.DuckDBPyConnection, sql: str) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cdpsync.cli import init, maintain, query, runs, sources, state, status
-from cdpsync.cli.session import INTERRUPTED, Terminated, root_options
+from cdpsync.cli.session import INTERRUPTED, Terminated, root_options, stopping
 
 # Tracebacks are ours to write: typer's would show local variables, and so secrets.
 app = typer.Typer(
@@ -68,6 +68,8 @@ states.command("reset")(state.reset)
 def main() -> NoReturn:
     """Run the command line; the process ends here."""
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
+        signal.signal(signal.SIGINT, _interrupt)
     # DuckDB imports pandas, where there is one, at the first parameter it is given: half a second
     # for a library that no command uses. None in its place reads as "not installed".
     sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]
@@ -102,5 +104,11 @@ def _leave_now() -> NoReturn:
     os._exit(INTERRUPTED)
 
 
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    stopping.set()
+    raise KeyboardInterrupt
+
+
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    stopping.set()
     raise Terminated

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cdpsync.cli.output import show
-from cdpsync.cli.session import ReportFormat, Session, command
+from cdpsync.cli.session import ReportFormat, Session, command, stopping
 
 if TYPE_CHECKING:
     from cdpsync.model import Planned
@@ -100,6 +100,7 @@ def run(
             threads=threads,
             fail_fast=fail_fast,
             on_progress=listener,
+            is_stopped=stopping.is_set,
         )
     show(reports.run_report(result), session.format)
     outcome.tell_end(result)

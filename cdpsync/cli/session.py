@@ -6,6 +6,7 @@ before and after the command's name.
 
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ _KEPT = "cdpsync"  # where the context keeps the options that stood before the c
 _PANEL = "Global options"
 
 P = ParamSpec("P")
+
+
+stopping = threading.Event()
+"""Set when the process is asked to end. The exception alone is not enough: DuckDB clears whatever
+is raised while it looks for optional modules."""
 
 
 class Terminated(KeyboardInterrupt):

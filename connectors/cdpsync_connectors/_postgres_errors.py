@@ -122,7 +122,10 @@ _READING: tuple[tuple[str, str, bool], ...] = (
     ),
     (
         r"row-level security policy|row_security",
-        "row-level security keeps rows from this user. Let it BYPASSRLS, or narrow the read.",
+        (
+            "row-level security keeps rows from this user. Let it BYPASSRLS, or read, in place of "
+            "the table, a view of the rows it may have, owned by the table's owner."
+        ),
         False,
     ),
 )

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from cdpsync.connector import ConnectorOptions
+from cdpsync_connectors._postgres_url import refuse_bare_characters
 
 _UNITS = {"ms": 1, "": 1000, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000}
 
@@ -56,6 +57,7 @@ class PostgresOptions(ConnectorOptions):
     def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
         text = url.get_secret_value().strip() if url else None
         if text is None or re.match(r"postgres(ql)?://", text) or re.match(r"\w+\s*=", text):
+            refuse_bare_characters(text or "")
             return url
         raise ValueError("write postgresql://user:password@host:5432/database")
 

@@ -12,6 +12,7 @@ from cdpsync.errors import ConfigError, ConnectorError
 from cdpsync.redact import remember
 from cdpsync_connectors._postgres_errors import translate_connecting
 from cdpsync_connectors._postgres_sql import quote_literal, quote_name
+from cdpsync_connectors._postgres_url import shown_database, shown_host, shown_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,6 +34,7 @@ _SETTINGS = {
     "extra_float_digits": "3",
     "standard_conforming_strings": "on",
     "idle_in_transaction_session_timeout": "0",
+    "row_security": "off",  # a policy that would keep rows back is an error, not a shorter table
 }
 _SETTINGS_SINCE = {
     110000: {"jit": "off"},
@@ -69,7 +71,8 @@ class Sessions:
         known = self._parameters()
         host = known.get("host") or known.get("hostaddr") or os.environ.get("PGHOST", "localhost")
         port = known.get("port") or os.environ.get("PGPORT", "5432")
-        return f"{host}:{port}/{known.get('dbname') or os.environ.get('PGDATABASE') or self.user}"
+        name = known.get("dbname") or os.environ.get("PGDATABASE") or self.user
+        return f"{shown_host(host)}:{shown_port(port)}/{shown_database(name)}"
 
     @property
     def user(self) -> str:
@@ -216,6 +219,7 @@ class Sessions:
         parsed = {key: str(value) for key, value in told.items() if value is not None}
         parsed = {**_CONNECTION, **parsed, **rest}
         remember(parsed.get("password"))
+        remember(parsed.get("sslpassword"))
         return parsed
 
 

@@ -185,6 +185,10 @@ _RELATIONS = """
             cross join lateral unnest(p.conkey) with ordinality as k(attnum, position)
             join pg_catalog.pg_attribute a on a.attrelid = p.conrelid and a.attnum = k.attnum
             where p.conrelid = r.oid and p.contype = 'p'
+              -- a key of a parent in plain inheritance says nothing of its children's rows
+              and (r.relkind = 'p' or not exists (
+                  select from pg_catalog.pg_inherits i where i.inhparent = r.oid
+              ))
         ) as primary_key,
         case
             when r.relkind = 'v' then null

@@ -15,6 +15,8 @@ from servers import free_port
 
 from cdpsync.errors import ConfigError, ConnectError
 from cdpsync.model import Column, Stream
+from cdpsync.redact import redact
+from cdpsync_connectors._postgres_session import Sessions
 from cdpsync_connectors.postgres import PostgresConnector
 
 if TYPE_CHECKING:
@@ -74,6 +76,22 @@ def test_columns_come_in_order_with_their_real_types(pg: Database) -> None:
         Column("at", "TIMESTAMP WITH TIME ZONE", False, "timestamp with time zone"),
     )
     assert found.primary_key == ("at", "id")
+
+
+def test_a_parent_s_key_is_no_key_of_what_its_children_hold(pg: Database) -> None:
+    """Two of a parent's rows may have one key in plain inheritance; never in partitions."""
+    pg.execute("""
+        create table parent (id int primary key, name text not null);
+        create table child (more text) inherits (parent);
+        create table alone (id int primary key);
+        create table parted (id int primary key) partition by range (id);
+        create table parted_low partition of parted for values from (0) to (100);
+    """)
+    found = streams(pg)
+    assert found["public.parent"].primary_key == ()
+    assert [column.nullable for column in found["public.parent"].columns] == [False, False]
+    assert found["public.alone"].primary_key == ("id",)
+    assert found["public.parted"].primary_key == ("id",)
 
 
 def test_likely_cursors_come_first(pg: Database) -> None:
@@ -219,6 +237,73 @@ def test_wrong_options_are_refused_without_showing_secrets(given: dict[str, Any]
     with pytest.raises(ValidationError) as caught:
         PostgresConnector.Options.model_validate(given)
     assert "hunter22" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "u:S3cret/w0rdy@127.0.0.1:1/x",
+        "u:S3cret/w0rdy@127.0.0.1",
+        "u:1234/w0rdy@127.0.0.1:1/x",
+        "u:p@ssW0rd@host/x",
+        "u:p@ssW0rd@host/x?options=a@b",
+        "u:p@S3cret/w0rdy@host/x",
+        "u:p@S3cret?w0rdy@host/x",
+        "u:S3cret?w0rdy@host/x",
+        "u:S3cret#w0rdy@host/x",
+        "u:S3cret/1?w0rdy@host/x",
+        "us/er:S3cret@host/x",
+        "u:S3cret/w0rdy",
+    ],
+)
+def test_a_password_that_is_not_encoded_is_refused(rest: str) -> None:
+    """Else libpq takes a piece of it for the host or the database, and messages show it."""
+    with pytest.raises(ValidationError) as caught:
+        PostgresConnector.Options.model_validate({"url": f"postgresql://{rest}"})
+    (problem,) = caught.value.errors()
+    said = str(problem["ctx"]["error"])
+    assert problem["type"] == "value_error"
+    assert "percent-encoded (@ as %40, / as %2F" in said or "write postgresql://" in said
+    for part in ("S3cret", "w0rdy", "W0rd", "1234", "127.0.0.1"):
+        assert part not in said
+    assert "S3cret" not in redact("S3cret")
+    assert "ssW0rd" not in rest or "ssW0rd" not in redact("to ssW0rd:5432")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://h/x?options=a@b",
+        "postgresql://h:5432/x?options=a@b",
+        "postgresql://[::1]:5432/x?options=a@b",
+        "postgresql://h1:1,h2:2/x?options=a@b",
+        "postgresql://u:p%40ss%2Fword@h:5432/x?options=a@b",
+        "postgresql://u:p@h?options=a@b",
+        "postgresql://u:p:q@h/x",
+        "postgresql://u@h/x",
+        "postgresql:///x?host=/tmp&password=p@ss/w0rdy",
+        "postgresql://",
+        "host=h password=p@ss/w0rdy",
+    ],
+)
+def test_an_at_elsewhere_in_an_address_is_fine(url: str) -> None:
+    """In the values of a query and in keywords it means itself."""
+    PostgresConnector.Options.model_validate({"url": url})
+
+
+def test_a_place_never_shows_what_is_no_host() -> None:
+    """Whatever libpq takes for one: names, addresses and sockets are shown, and nothing else."""
+    shown = {
+        "h": "h:5432/d",
+        "::1": "::1:5432/d",
+        "/var/run": "/var/run:5432/d",
+        "ssW0rd@host": "***:5432/d",
+        "u:ssW0rd": "***:5432/d",
+    }
+    for host, place in shown.items():
+        assert Sessions({"host": host, "port": "5432", "dbname": "d"}, None).place == place
+    odd = Sessions({"host": "h", "port": "Secret", "dbname": "word@host/x"}, None)
+    assert odd.place == "h:***/***"
 
 
 def test_an_address_that_cannot_be_parsed_is_a_config_error() -> None:

@@ -249,3 +249,96 @@ def test_cursor_is_kept_exactly(shop: Shop, type_: str, value: Any, typed: Any) 
     shop.configure({"public.orders": {"mode": "incremental", "cursor_field": "c"}})
     assert shop.one().cursor_after.value == typed
     assert shop.state()["public.orders"]["cursor"]["value"] == value
+
+
+def test_future_date_does_not_hide_what_comes_after_it(shop: Shop) -> None:
+    """A row of the year 9999 lands, and the rows of today land after it."""
+    shop.pg.execute("create table orders (id int primary key, v text, at timestamptz)")
+    shop.pg.execute("insert into orders values (1, 'a', '2024-01-01Z'), (2, 'b', '9999-12-31Z')")
+    shop.configure({"public.orders": {"mode": "incremental", "cursor_field": "at"}})
+    shop.one()
+    shop.pg.execute("update orders set v = 'c', at = now() where id = 1")
+    shop.pg.execute("insert into orders values (3, 'd', now())")
+    result = shop.one()
+    assert (result.rows_inserted, result.rows_updated) == (1, 1)
+    assert shop.one().rows_inserted == 0
+    shop.same()
+
+
+def test_folder_called_like_a_column_changes_no_value(shop: Shop) -> None:
+    """`region=eu` in the path of a project is no column of its tables."""
+    shop.folder = shop.folder / "region=eu" / "a*b"
+    shop.folder.mkdir(parents=True)
+    shop.pg.execute("create table orders (id int primary key, region text, rev int)")
+    shop.pg.execute("insert into orders values (1, 'us', 1), (2, 'fr', 2), (3, null, 3)")
+    shop.configure({"public.orders": {"mode": "incremental", "cursor_field": "rev"}})
+    shop.one()
+    shop.same()
+    shop.pg.execute("update orders set rev = 10 where id = 1")
+    assert shop.one().rows_updated == 1
+    shop.same()
+
+
+def test_names_that_look_like_patterns_are_names(shop: Shop) -> None:
+    """A table called `ab*` gets its own files, not those of `abc`."""
+    for number, name in enumerate(["ab*", "abc", "abd", "q[ab]?", "qa1", "k=v"]):
+        shop.pg.execute(f'create table "{name}" as select {number} as k')
+    shop.configure(None)
+    shop.run()
+    for number, name in enumerate(["ab*", "abc", "abd", "q[ab]?", "qa1", "k=v"]):
+        assert shop.ask(f'select k from shop."{name}"') == [(number,)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"primary_key": ["a"]}, {"primary_key": ["a", "b"]}),
+        ({"primary_key": ["a", "b"], "where": "b = 1"}, {"primary_key": ["a", "b"]}),
+    ],
+)
+def test_other_key_or_where_loads_the_table_anew(shop: Shop, before: dict, after: dict) -> None:
+    """What the old setting left out arrives, and the run says that it started over."""
+    shop.pg.execute("create table orders (a int, b int, rev int)")
+    shop.pg.execute("insert into orders values (1, 1, 1), (1, 2, 2), (2, 1, 3)")
+    base = {"mode": "incremental", "cursor_field": "rev"}
+    shop.configure({"public.orders": base | before})
+    shop.one()
+    shop.configure({"public.orders": base | after})
+    assert "loaded from the start" in shop.one().notices[0]
+    shop.same()
+
+
+def test_key_that_changes_at_the_source_loads_the_table_anew(shop: Shop) -> None:
+    """Rows are not doubled under their new key."""
+    shop.pg.execute("create table orders (id int primary key, v text, rev int)")
+    shop.pg.execute("insert into orders values (1, 'a', 1), (2, 'b', 2)")
+    shop.configure({"public.orders": {"mode": "incremental", "cursor_field": "rev"}})
+    shop.one()
+    shop.pg.execute("alter table orders add nid uuid default gen_random_uuid()")
+    shop.pg.execute("alter table orders drop id, add primary key (nid)")
+    shop.pg.execute("insert into orders (v, rev) values ('c', 3)")
+    shop.one()
+    shop.same("v, rev, nid")
+
+
+def test_new_column_is_told_of(shop: Shop) -> None:
+    """Rows that do not come again have NULL in it, and the run says how to fill them."""
+    shop.pg.execute("create table orders (id int primary key, rev int)")
+    shop.pg.execute("insert into orders values (1, 1), (2, 2)")
+    shop.configure({"public.orders": {"mode": "incremental", "cursor_field": "rev"}})
+    shop.one()
+    shop.pg.execute("alter table orders add d int not null default 7")
+    assert "--full-refresh" in shop.one().notices[0]
+    shop.one(full_refresh=True)
+    shop.same()
+
+
+def test_row_without_cursor_does_not_replace_a_newer_one(shop: Shop) -> None:
+    """Where a key has several rows, the newest stays, run after run."""
+    shop.pg.execute("create table orders (id int, rev int, v text)")
+    shop.pg.execute("insert into orders values (1, null, 'none'), (1, 10, 'new'), (2, 50, 'later')")
+    options = {"mode": "incremental", "cursor_field": "rev", "primary_key": "id"}
+    shop.configure({"public.orders": options})
+    for _ in range(2):
+        shop.one()
+        assert sorted(shop.ask("select id, v from shop.orders")) == [(1, "new"), (2, "later")]

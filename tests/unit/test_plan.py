@@ -186,7 +186,7 @@ def test_lookback_of_the_wrong_kind_is_refused(lookback: Decimal | timedelta) ->
     cursor = NOON if field == "updated_at" else Cursor(CursorType.INTEGER, 5)
     landed = LakeTable(TableName("shop", "orders"), ORDERS.columns)
     options = replace(INCREMENTAL, cursor_field=field, lookback=lookback)
-    with pytest.raises(ContractError, match=r"lookback: .* does not fit"):
+    with pytest.raises(ContractError, match=r"lookback does not fit"):
         plan_of(options, Remembered(field, cursor, landed=landed))
 
 
