@@ -72,9 +72,8 @@ class Answer:
     def write_parquet(self, file: Path) -> int:
         """Write the rows to a Parquet file; return how many."""
         with translated():
-            row = self._con.execute(
-                f"copy ({self._sql}\n) to {quote_text(str(file))} (format parquet, compression zstd)"
-            ).fetchone()
+            target = f"{quote_text(str(file))} (format parquet, compression zstd)"
+            row = self._con.execute(f"copy ({self._sql}\n) to {target}").fetchone()
         return int(row[0]) if row else 0
 
 
