@@ -11,6 +11,8 @@ import pytest
 from hypothesis import settings
 from servers import READER, Buckets, Database, Server, fake_gcs, postgres, seaweedfs
 
+from cdpsync import redact
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -20,6 +22,13 @@ settings.register_profile("cdpsync", deadline=None)
 settings.load_profile("cdpsync")
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test plants as a secret is no secret in the next."""
+    monkeypatch.setattr(redact, "_known", set())
+    monkeypatch.setattr(redact, "_pattern", None)
 
 
 @pytest.fixture(scope="session")

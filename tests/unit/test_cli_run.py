@@ -66,7 +66,9 @@ def test_run_hands_on_every_option(fake):
         *("run", "shop", "crm.*", "-s", "a*", "-s", "b", "-e", "c", "--due", "--full-refresh"),
         *("--threads", "2", "--fail-fast", "--allow-shrink", "-q"),
     )
-    assert fake.calls[-1] == (
+    name, select, options = fake.calls[-1]
+    assert not options.pop("is_stopped")()
+    assert (name, select, options) == (
         "sync.run",
         ("shop", "crm.*"),
         {
