@@ -22,6 +22,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import duckdb
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
@@ -93,7 +95,10 @@ def load_tpch(server: Server, scale: float, *tables: str) -> None:
 
 
 def _generate(dsn: str, scale: float, tables: tuple[str, ...]) -> None:
-    con = engine.connect(extensions=("tpch", "postgres_scanner"))
+    con = duckdb.connect()
+    con.execute("set enable_progress_bar = false")
+    for name in ("tpch", "postgres_scanner"):
+        engine.load_extension(con, name)
     con.execute(f"call dbgen(sf = {scale})")
     con.execute(f"attach {engine.quote_text(dsn)} as pg (type postgres)")
     for table in tables:
