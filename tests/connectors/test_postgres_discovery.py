@@ -266,8 +266,10 @@ def test_a_password_that_is_not_encoded_is_refused(rest: str) -> None:
     assert "percent-encoded (@ as %40, / as %2F" in said or "write postgresql://" in said
     for part in ("S3cret", "w0rdy", "W0rd", "1234", "127.0.0.1"):
         assert part not in said
-    assert "S3cret" not in redact("S3cret")
-    assert "ssW0rd" not in rest or "ssW0rd" not in redact("to ssW0rd:5432")
+    planted = [part for part in ("S3cret", "w0rdy", "ssW0rd") if part in rest]
+    assert planted
+    for part in planted:
+        assert part not in redact(f"to {part}:5432")
 
 
 @pytest.mark.parametrize(
