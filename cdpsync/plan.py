@@ -199,7 +199,7 @@ def table_plan(
         every=one.options.every,
         location=one.location,
         settings=settings,
-        notices=_notices(one, remembered, columns, before, changed=changed),
+        notices=() if full_refresh else _notices(one, remembered, columns, before, changed=changed),
     )
 
 

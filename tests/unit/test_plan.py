@@ -147,6 +147,14 @@ def test_cursor_of_another_making_is_not_followed(remembered: Remembered, how: d
     assert (plan.window, plan.replace) == (None, True)
 
 
+def test_load_that_was_asked_for_is_not_explained() -> None:
+    """A notice says why a table starts over by itself; --full-refresh needs none."""
+    landed = LakeTable(TableName("shop", "orders"), ORDERS.columns)
+    moved = Remembered("created_at", NOON, landed=landed)
+    assert plan_of(INCREMENTAL, moved, full_refresh=True).notices == ()
+    assert "loaded from the start" in plan_of(INCREMENTAL, moved).notices[0]
+
+
 def test_cursor_without_its_table_is_not_followed() -> None:
     """A table that is no longer in the lake is loaded whole, whatever the state file says."""
     plan = plan_of(INCREMENTAL, Remembered("updated_at", NOON))
