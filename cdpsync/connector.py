@@ -8,18 +8,19 @@ A connector is a class with these members, published under the entry-point group
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
     from cdpsync.errors import ConnectorError
-    from cdpsync.model import Column, Stream, Window
+    from cdpsync.model import Column, Cursor, Stream, Window
 
 
 class ConnectorOptions(BaseModel):
@@ -32,6 +33,14 @@ class ConnectorOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+def _ignore(_: object) -> None:
+    """Hear, and do nothing."""
+
+
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
     """What one run wants of one stream.
@@ -40,6 +49,16 @@ class ReadRequest:
     `landed` are those the lake's table has already: both bind a column whose type the source
     leaves open. `window` is None for a read of every row. `workers` is how many chunks will be
     read at once.
+
+    `cursor_field` is set for every read of a table that has one. `deletions` asks a stream whose
+    `changes` tell of them for rows that are gone, too, with the column `_deleted_at` (TIMESTAMP
+    WITH TIME ZONE, NULL in rows that are there). `include` and `exclude` are the file's own words
+    for the columns: an open stream drops what they keep out.
+
+    For connectors whose `read` fetches the rows itself, before it hands over chunks: `folder` is
+    a private place on disk that lasts as long as the read, `tell` takes how many rows are
+    fetched so far, `is_stopped` says when to give up, and `notify` puts a sentence into the
+    run's record.
     """
 
     stream: Stream
@@ -49,6 +68,14 @@ class ReadRequest:
     where: str | None = None
     window: Window | None = None
     workers: int = 1
+    cursor_field: str | None = None
+    deletions: bool = False
+    include: frozenset[str] | None = None
+    exclude: frozenset[str] = frozenset()
+    folder: Path | None = None
+    tell: Callable[[int], None] = _ignore
+    notify: Callable[[str], None] = _ignore
+    is_stopped: Callable[[], bool] = _never
 
 
 class Chunk(Protocol):
@@ -64,6 +91,22 @@ class Chunk(Protocol):
         The connection has a transaction open; it is rolled back after the rows are read. It is
         the worker's own and comes back for other chunks of the same source, so what is attached
         to it can be kept. May be called again after a failure, on another connection.
+        """
+
+
+@runtime_checkable
+class Settled(Protocol):
+    """What `read` may hand over in place of a plain list: chunks that know how far they reach."""
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """Return the chunks."""
+
+    def cursor(self, highest: Cursor | None) -> Cursor | None:
+        """Return where the next read may start, given the highest cursor among the rows.
+
+        Lower where rows with a lower cursor may still appear; higher where the source was asked
+        for all changes up to a moment after the last of them. Called after every chunk was read,
+        while the view is still open.
         """
 
 
@@ -86,7 +129,7 @@ class Connector(Protocol):
         """Hold one consistent view of the stream open, and hand over its chunks.
 
         There is at least one chunk, so that a table without rows still has its columns; every
-        row of the view is in exactly one chunk.
+        row of the view is in exactly one chunk. What is handed over may be `Settled`.
         """
 
     def translate(self, error: Exception) -> ConnectorError | None:

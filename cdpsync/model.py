@@ -49,11 +49,26 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Changes:
+    """How a source tells what changed since a moment, where it keeps a log of that.
+
+    `cursor` is the column that a read of changes adds to its rows: when the row last changed.
+    `kept` is how long the source remembers; a cursor that is older cannot be followed.
+    `deletions`: rows that are gone come too, with `_deleted_at` set.
+    """
+
+    cursor: Column
+    kept: timedelta | None = None
+    deletions: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Stream:
     """Something at a source that can become a table.
 
     `table` is its name in the lake without the source: `orders`, or `audit_log` for a stream
-    outside the source's default schema.
+    outside the source's default schema. An `open` stream may have more columns than are listed:
+    only its rows tell. `changes` stands where `incremental` follows a log instead of a column.
     """
 
     name: str
@@ -63,6 +78,8 @@ class Stream:
     cursor_fields: tuple[str, ...] = ()
     estimated_rows: int | None = None
     kind: str = "table"
+    open: bool = False
+    changes: Changes | None = None
 
     def column(self, name: str) -> Column | None:
         """Return the column of this name, or None."""
