@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from cdpsync.errors import ReadError
+from cdpsync_connectors._exact_sql import INEXACT
 from cdpsync_connectors._files_jsonl import first_bad_line
-from cdpsync_connectors._files_sql import INEXACT
 
 _NOT_OURS = ("No space left", "disk is full", "Out of Memory", "could not allocate")
 

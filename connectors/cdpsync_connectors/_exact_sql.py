@@ -1,4 +1,4 @@
-"""SQL text for files: quoting, what a value looks like, and casts that lose nothing or refuse.
+"""SQL text for values that come as text: quoting, what one looks like, casts that lose nothing.
 
 Every function takes and gives SQL expressions. Measured with DuckDB 1.5.5: a cast from text
 rounds decimals ('1.005' to 1.01), drops what is behind a date or a microsecond, and reads a
