@@ -207,3 +207,9 @@ def exact_recast(value: str, old: str, new: str, column: str, where: str) -> str
         f"case when {value} is null then null when try_cast({cast} as {old}) = {value} then {cast} "
         f"else error({said} || left(cast({value} as varchar), 80) || {then}) end"
     )
+
+
+def inexact(error: Exception) -> ReadError | None:
+    """Name the error of a refused value; None for any other."""
+    text = str(error)
+    return ReadError(text.split(INEXACT, 1)[1]) if INEXACT in text else None
