@@ -13,7 +13,13 @@ from urllib.parse import urlencode
 import stripe
 
 from cdpsync.errors import ReadError
-from cdpsync_connectors._stripe_errors import Missing, Refusal, error_of, unreachable
+from cdpsync_connectors._stripe_errors import (
+    MissingError,
+    Refusal,
+    StoppedError,
+    error_of,
+    unreachable,
+)
 from cdpsync_connectors._stripe_options import ENDPOINT_RATE
 from cdpsync_connectors._stripe_pace import Pace
 
@@ -72,7 +78,7 @@ class Client:
         is_stopped: Callable[[], bool],
         lane: str | None = None,
     ) -> Answer:
-        """Return a good answer. Raises ConnectorError, or Missing for an object that is gone.
+        """Return a good answer. Raises ConnectorError, or MissingError for an object that is gone.
 
         `lane` is the endpoint that limits are counted for, where it is not the path.
         """
@@ -95,7 +101,7 @@ class Client:
                 return Answer(body, _date(headers))
             refusal = Refusal.of(status, body, headers)
             if refusal.is_missing:
-                raise Missing(refusal)
+                raise MissingError(refusal)
             self._wait_or_raise(refusal, headers, attempt, lane, where, is_stopped)
 
     def _wait_or_raise(
@@ -124,11 +130,12 @@ class Client:
 
     def close(self) -> None:
         """Let go of this thread's connections; those of threads that ended are gone already."""
-        self._http.close()
+        self._http.close()  # type: ignore[no-untyped-call]  # the library's own
 
 
 def _pause(attempt: int) -> float:
-    return min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE) * random.uniform(0.75, 1.0)  # noqa: S311 - spreads retries
+    longest = min(_FIRST_PAUSE * 2.0 ** (attempt - 1), _LONGEST_PAUSE)
+    return longest * random.uniform(0.75, 1.0)  # noqa: S311 - spreads the tries of many threads
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
@@ -150,5 +157,5 @@ def _sleep(seconds: float, is_stopped: Callable[[], bool]) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         if is_stopped():
-            raise ReadError("stopped.")
+            raise StoppedError
         time.sleep(min(left, 0.1))

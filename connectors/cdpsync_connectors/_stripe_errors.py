@@ -58,12 +58,19 @@ class Refusal:
         return self.status in {408, 409, 425, 429} or self.status >= 500
 
 
-class Missing(Exception):
+class MissingError(Exception):
     """An object that was named does not exist: `param` tells which parameter named it."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
         self.param = refusal.param
+
+
+class StoppedError(ReadError):
+    """A read was told to stop, or another thread of it failed."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped.")
 
 
 def error_of(refusal: Refusal, where: str, address: str) -> ConnectorError:

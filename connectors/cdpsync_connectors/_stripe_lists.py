@@ -15,7 +15,7 @@ import msgspec
 
 from cdpsync.errors import ReadError
 from cdpsync_connectors._records import Fields, parse_list
-from cdpsync_connectors._stripe_errors import Missing
+from cdpsync_connectors._stripe_errors import MissingError, StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -96,7 +96,7 @@ class Lists:
         for place in reversed(last):
             try:
                 records, more = self._page(path, {**params, "starting_after": place}, lane)
-            except Missing as missing:
+            except MissingError as missing:
                 if missing.param not in {"starting_after", ""}:
                     raise self._refused(path, missing) from missing
                 continue
@@ -115,7 +115,7 @@ class Lists:
             )
         try:
             return self._page(path, params, lane)
-        except Missing as missing:
+        except MissingError as missing:
             raise self._refused(path, missing) from missing
 
     def _page(
@@ -134,7 +134,7 @@ class Lists:
             raise ReadError(f"{where}: an empty page promises more. Run again.", retryable=True)
         return records, more
 
-    def _refused(self, path: str, missing: Missing) -> ReadError:
+    def _refused(self, path: str, missing: MissingError) -> ReadError:
         return ReadError(f"{self.where(path)}: not found: {missing}.")
 
 
@@ -199,7 +199,8 @@ class Windows:
                 self._read(span)
         except BaseException as error:  # noqa: BLE001 - raised again by `read`
             with self._changed:
-                self._failed = self._failed or error
+                if self._failed is None or isinstance(self._failed, StoppedError):
+                    self._failed = error
                 self._lists.failed.set()
                 self._changed.notify_all()
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cdpsync.errors import ReadError
+from cdpsync_connectors._stripe_errors import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +62,7 @@ class Pace:
 
     @contextmanager
     def turn(self, lane: str, is_stopped: Callable[[], bool]) -> Iterator[None]:
-        """Hold a place for one request to this endpoint; raise ReadError when told to stop."""
+        """Hold a place for one request to this endpoint; raise StoppedError when told to stop."""
         own = self._begin(lane, is_stopped)
         try:
             yield
@@ -88,7 +88,7 @@ class Pace:
             own = self._lane(name)
             while True:
                 if is_stopped():
-                    raise ReadError("stopped.")
+                    raise StoppedError
                 now = time.monotonic()
                 wait = max(self._all.wait(now), own.wait(now))
                 if self._all.under_way >= self._concurrency:

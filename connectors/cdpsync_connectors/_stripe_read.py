@@ -17,7 +17,7 @@ import msgspec
 from cdpsync.errors import ReadError
 from cdpsync.model import Cursor, CursorType
 from cdpsync_connectors._records import Fields, parse_record
-from cdpsync_connectors._stripe_errors import Missing
+from cdpsync_connectors._stripe_errors import MissingError
 from cdpsync_connectors._stripe_lists import Lists, Windows, second_of, text_of
 from cdpsync_connectors._stripe_nested import completed
 from cdpsync_connectors._stripe_streams import TABLES
@@ -137,7 +137,7 @@ class Reading:
         table = TABLES[self._table.parent or ""]
         try:
             fields = self._one(f"{table.place}/{parent}", f"{table.place}/:id")
-        except Missing:
+        except MissingError:
             return False
         return not _is_deleted(fields)
 
@@ -230,7 +230,7 @@ class Reading:
             at = {UPDATED: str(change.at).encode()}
             try:
                 fields = self._one(f"{place}/{id_}", f"{place}/:id")
-            except Missing:
+            except MissingError:
                 fields = None
             if fields is None or _is_deleted(fields) or self._is_elsewhere(fields):
                 self._keep_gone(id_, change.content, at)
@@ -317,7 +317,7 @@ class Reading:
             return True
 
     def _one(self, path: str, lane: str) -> Fields:
-        """Return one object; raises Missing when there is none."""
+        """Return one object; raises MissingError when there is none."""
         where = self._lists.where(path)
         answer = self._client.get(
             path, {}, where=where, is_stopped=self._lists.is_stopped, lane=lane

@@ -6,8 +6,11 @@ is: https://docs.stripe.com/api/events/types.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _DISCOUNT = ("customer.discount.created", "customer.discount.deleted", "customer.discount.updated")
 _REFUND = ("charge.refund.updated",)

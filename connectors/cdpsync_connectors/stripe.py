@@ -74,11 +74,11 @@ class StripeConnector:
     def check(self) -> None:
         """Return when Stripe takes the key; a restricted key need not see the account."""
         client = self._line()
-        from cdpsync_connectors._stripe_errors import Missing
+        from cdpsync_connectors._stripe_errors import MissingError
 
         try:
             client.get("/v1/account", {}, where="account", is_stopped=lambda: False)
-        except Missing as missing:
+        except MissingError as missing:
             raise ConnectError(
                 f"{client.address}: no Stripe answers there: {missing}. Check api_base."
             ) from missing
