@@ -128,6 +128,10 @@ class Client:
                 self._pace.slow(lane, ENDPOINT_RATE)
         _sleep(pause, is_stopped)
 
+    def has_room(self) -> bool:
+        """Whether more threads would get more answers."""
+        return self._pace.has_room()
+
     def close(self) -> None:
         """Let go of this thread's connections; those of threads that ended are gone already."""
         self._http.close()  # type: ignore[no-untyped-call]  # the library's own

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PAGE = 100
 _FIRST_OBJECT = 1_262_304_000  # 2010-01-01, before Stripe's first: where halving begins
 _FEWEST_SECONDS = 2  # of a window worth cutting
+_FEWEST_PAGES = 4  # of a part, were it as dense as the page that was just read
 
 _id = msgspec.json.Decoder(str)
 _second = msgspec.json.Decoder(int)
@@ -234,11 +235,15 @@ class Windows:
     def _share(self, low: int | None, oldest: int, width: int) -> int | None:
         """Cut off what idle threads may take, and return the new lower end of the own part.
 
-        No part is narrower than the page that was just read, so that it is worth a request.
+        Each part costs a request that may find nothing, and ends with a page that is not full;
+        so none is made that seems to have only a few pages.
         """
+        if not self._lists.client.has_room():
+            return low
         start = low if low is not None else min(_FIRST_OBJECT, oldest)
         with self._changed:
-            parts = min(self._idle - len(self._waiting) + 1, (oldest - start) // max(width, 1))
+            room = (oldest - start) // max(width * _FEWEST_PAGES, 1)
+            parts = min(self._idle - len(self._waiting) + 1, room)
             if parts < 2 or oldest - start < _FEWEST_SECONDS:
                 return low
             cuts = [start + (oldest - start) * part // parts for part in range(1, parts)]

@@ -48,9 +48,10 @@ class _Lane:
 class Pace:
     """One pace for all requests of a source, whichever thread makes them.
 
-    A request's place is free again a second after its answer came, not after it was sent: the
-    server sees it somewhere in between, and so it never sees more than `rate` in a second,
-    however this machine or the network delays them.
+    A request's place is free again a second after the server must have seen it: not when it was
+    sent, since it may be held up, but when its answer came, less half of the fastest answer's
+    time, which is what an answer's way back takes at least. So the server never sees more than
+    `rate` in a second, however this machine or the network delays them.
     """
 
     def __init__(self, rate: float, concurrency: int) -> None:
@@ -58,16 +59,24 @@ class Pace:
         self._all = _Lane()
         self._all.limit(rate)
         self._lanes: dict[str, _Lane] = {}
+        self._fastest = float("inf")
         self._changed = threading.Condition()
 
     @contextmanager
     def turn(self, lane: str, is_stopped: Callable[[], bool]) -> Iterator[None]:
         """Hold a place for one request to this endpoint; raise StoppedError when told to stop."""
         own = self._begin(lane, is_stopped)
+        began = time.monotonic()
         try:
             yield
         finally:
-            self._end(own)
+            self._end(own, began)
+
+    def has_room(self) -> bool:
+        """Whether a request could begin at once."""
+        with self._changed:
+            free = self._all.under_way < self._concurrency
+            return free and self._all.wait(time.monotonic()) <= 0
 
     def rest(self, seconds: float, lane: str | None = None) -> None:
         """Let no request begin for a while: to this endpoint, or to any."""
@@ -100,10 +109,11 @@ class Pace:
             self._all.under_way += 1
             return own
 
-    def _end(self, own: _Lane) -> None:
+    def _end(self, own: _Lane, began: float) -> None:
         with self._changed:
             now = time.monotonic()
+            self._fastest = min(self._fastest, now - began)
             for lane in (own, self._all):
                 lane.under_way -= 1
-                lane.ended.append(now)
+                lane.ended.append(now - self._fastest / 2)
             self._changed.notify_all()
