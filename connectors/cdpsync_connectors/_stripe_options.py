@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -22,6 +22,8 @@ ENDPOINT_RATE = 18.0
 
 class StripeOptions(ConnectorOptions):
     """What the YAML says of a Stripe source."""
+
+    follows_changes: ClassVar[bool] = True
 
     api_key: SecretStr
     api_version: Annotated[str, Field(min_length=1, pattern=r"^[0-9A-Za-z.\-_;= ]+$")] = API_VERSION
