@@ -66,6 +66,7 @@ class Reply:
     body: bytes | dict[str, Any] = b""
     headers: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    is_cut: bool = False  # the line breaks before the end
 
 
 def refusal(status: int, message: str, code: str = "", param: str = "", **headers: str) -> Reply:
@@ -102,7 +103,7 @@ class FakeStripe:
 
     # What tests do to the account.
 
-    def add(self, name: str, *, event: str | None = None, **fields: Any) -> dict[str, Any]:
+    def add(self, name: str, /, *, event: str | None = None, **fields: Any) -> dict[str, Any]:
         """Create an object; its time is now unless said."""
         with self.guard:
             self._numbers[name] += 1
@@ -117,7 +118,7 @@ class FakeStripe:
                 self.event(event, one)
             return one
 
-    def change(self, name: str, id_: str, event: str | None = None, **fields: Any) -> None:
+    def change(self, name: str, id_: str, event: str | None = None, /, **fields: Any) -> None:
         with self.guard:
             one = self.objects[name][id_] = {**self.objects[name][id_], **fields}
             self._sorted.pop(name, None)
@@ -330,7 +331,8 @@ def _handler(stripe: FakeStripe) -> type[BaseHTTPRequestHandler]:
                     self.send_header("Date", formatdate(stripe.now, usegmt=True))
                 for name, said in reply.headers.items():
                     self.send_header(name, said)
-                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Length", str(len(body) + reply.is_cut))
+                self.close_connection = self.close_connection or reply.is_cut
                 self.end_headers()
                 self.wfile.write(body)
 

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+import requests
 import stripe
 
 from cdpsync.errors import ReadError
@@ -93,7 +94,7 @@ class Client:
                 with self._pace.turn(lane, is_stopped):
                     body, status, headers = self._http.request("get", url, self._headers)
             except stripe.APIConnectionError as error:
-                if attempt >= _TRIES or not error.should_retry:
+                if attempt >= _TRIES or not _may_pass(error):
                     raise unreachable(error, self.address) from error
                 _sleep(_pause(attempt), is_stopped)
                 continue
@@ -135,6 +136,12 @@ class Client:
     def close(self) -> None:
         """Let go of this thread's connections; those of threads that ended are gone already."""
         self._http.close()  # type: ignore[no-untyped-call]  # the library's own
+
+
+def _may_pass(error: stripe.APIConnectionError) -> bool:
+    """Whether the line may hold next time: an answer that broke off is none, for a GET."""
+    broken = (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError)
+    return bool(error.should_retry) or isinstance(error.__cause__, broken)
 
 
 def _pause(attempt: int) -> float:
