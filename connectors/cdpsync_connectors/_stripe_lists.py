@@ -34,12 +34,15 @@ _second = msgspec.json.Decoder(int)
 def text_of(fields: Mapping[str, Any], name: str, where: str) -> str:  # Any: bytes or Raw
     """Return a field that must be there and be a text; raises ReadError."""
     try:
-        return _id.decode(fields[name])
-    except (KeyError, msgspec.MsgspecError) as error:
+        text = _id.decode(fields[name])
+    except (KeyError, msgspec.MsgspecError):
+        text = ""
+    if not text:
         raise ReadError(
             f"{where}: an object came without its {name}, so it cannot be told from others. "
             "Nothing was kept; run again, or ask Stripe's support."
-        ) from error
+        )
+    return text
 
 
 def second_of(fields: Mapping[str, Any], name: str, where: str) -> int:  # Any: bytes or Raw
@@ -189,8 +192,12 @@ class Windows:
         ]
         for one in crew:
             one.start()
-        for one in crew:
-            one.join()
+        try:
+            for one in crew:
+                one.join()
+        except BaseException:  # an interrupt: the others end with it
+            self._fail(StoppedError())
+            raise
         if self._failed is not None:
             raise self._failed
 
@@ -199,11 +206,14 @@ class Windows:
             while (span := self._next()) is not None:
                 self._read(span)
         except BaseException as error:  # noqa: BLE001 - raised again by `read`
-            with self._changed:
-                if self._failed is None or isinstance(self._failed, StoppedError):
-                    self._failed = error
-                self._lists.failed.set()
-                self._changed.notify_all()
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            if self._failed is None or isinstance(self._failed, StoppedError):
+                self._failed = error
+            self._lists.failed.set()
+            self._changed.notify_all()
 
     def _next(self) -> _Span | None:
         with self._changed:
@@ -221,6 +231,7 @@ class Windows:
     def _read(self, span: _Span) -> None:
         last: list[str] = []
         low, where = span.low, self._lists.where(self._path)
+        oldest: int | None = None  # of all pages: nothing that came already may be cut off
         while self._failed is None:
             params = {**self._params, **_Span(low, span.high).params()}
             records, more = self._lists.page_after(self._path, params, last)
@@ -228,9 +239,9 @@ class Windows:
             if not more:
                 return
             last = [text_of(record, "id", where) for record in records]
-            newest = second_of(records[0], self._created, where)
-            oldest = second_of(records[-1], self._created, where)
-            low = self._share(low, oldest, newest - oldest)
+            times = [second_of(record, self._created, where) for record in records]
+            oldest = min(times) if oldest is None else min(oldest, *times)
+            low = self._share(low, oldest, max(times) - min(times))
 
     def _share(self, low: int | None, oldest: int, width: int) -> int | None:
         """Cut off what idle threads may take, and return the new lower end of the own part.

@@ -72,25 +72,33 @@ class Reading:
     """One read under way: its records go to `records`, from as many threads as are allowed."""
 
     def __init__(
-        self, client: Client, table: Table, request: ReadRequest, records: Records, threads: int
+        self,
+        client: Client,
+        table: Table,
+        request: ReadRequest,
+        records: Records,
+        *,
+        threads: int,
+        since: int | None,
     ) -> None:
         self._client = client
         self._table = table
         self._request = request
         self._records = records
         self._threads = threads
+        self._since = since
         self._lists = Lists(client, table.name, request.is_stopped)
         self._once: set[str] = set()  # of lists per parent: an object may move between two
         self._guard = threading.Lock()
 
-    def everything(self, since: int | None) -> None:
+    def everything(self) -> None:
         """Read all objects there are; of a list with `created`, those from `since` on."""
-        self._everything(since, {})
+        self._everything(self._since, {})
 
-    def everything_and_mark(self, since: int | None) -> datetime:
+    def everything_and_mark(self) -> datetime:
         """Read all objects; return the moment from which on changes must be read."""
         start = self._ask_events() - MARGIN
-        self._everything(since, {UPDATED: _seconds(start)})
+        self._everything(self._since, {UPDATED: _seconds(start)})
         return start
 
     def _everything(self, since: int | None, more: Mapping[str, bytes]) -> None:
@@ -153,7 +161,7 @@ class Reading:
                 f"stream {self._table.name}: Stripe's list of it cannot be filtered by time. "
                 "Use mode: full_table."
             )
-        self._everything(low, {})
+        self._everything(max(low, self._since or low), {})
 
     def changed_since(self, low: int) -> datetime:
         """Read what was created, changed and deleted from `low` on; return how far that reaches.
@@ -172,7 +180,7 @@ class Reading:
             return now - MARGIN
         changes = self._changes(low)
         if self._table.created is not None:
-            self._newest(low, self._table.created, changes)
+            self._newest(max(low, self._since or low), self._table.created, changes)
         self._fetch(changes)
         return now - MARGIN
 
@@ -234,7 +242,7 @@ class Reading:
                 fields = None
             if fields is None or _is_deleted(fields) or self._is_elsewhere(fields):
                 self._keep_gone(id_, change.content, at)
-            else:
+            elif not self._is_before(fields):
                 self._keep([fields], at)
 
         with ThreadPoolExecutor(self._threads, thread_name_prefix="stripe-fetch") as crew:
@@ -257,6 +265,13 @@ class Reading:
             self._table.name == "payment_methods"
             and bytes(fields.get("customer", b"null")) == b"null"
         )
+
+    def _is_before(self, fields: Fields) -> bool:
+        """Whether an object was created before the start date, and so is left out."""
+        created = self._table.created
+        if self._since is None or created is None:
+            return False
+        return second_of(fields, created, self._lists.where(self._table.place)) < self._since
 
     def _keep_gone(self, id_: str, content: bytes | None, at: Mapping[str, bytes]) -> None:
         if not self._request.deletions:

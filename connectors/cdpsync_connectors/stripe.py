@@ -141,7 +141,14 @@ class StripeConnector:
         """Read into `records`; return how far changes are known, where they are followed."""
         from cdpsync_connectors._stripe_read import UPDATED, Reading, cursor_at
 
-        reading = Reading(self._line(), table, request, records, self._options.concurrency)
+        reading = Reading(
+            self._line(),
+            table,
+            request,
+            records,
+            threads=self._options.concurrency,
+            since=self._options.since,
+        )
         low = _second_before(request)
         if request.cursor_field == UPDATED:
             if not _is_followed(table):
@@ -150,7 +157,7 @@ class StripeConnector:
                     f"{_NOT_FOLLOWED[table.name]}. {_instead(table)}"
                 )
             if low is None:
-                return cursor_at(reading.everything_and_mark(self._options.since))
+                return cursor_at(reading.everything_and_mark())
             return cursor_at(reading.changed_since(low))
         if request.cursor_field not in {None, table.created}:
             raise ReadError(
@@ -158,7 +165,7 @@ class StripeConnector:
                 f"{_instead(table)}"
             )
         if low is None:
-            reading.everything(self._options.since)
+            reading.everything()
         else:
             reading.created_since(low)
         return None

@@ -58,7 +58,7 @@ def test_files(tmp_path: Path) -> None:
 
 
 def test_stripe() -> None:
-    """Over every list of an account: full ones, empty ones, lists of lists, objects of a kind."""
+    """Over lists of each kind: with `created` and without, of each customer, empty, one object."""
     with fake_stripe() as stripe:
         stripe.now = int(time.time()) - 3600
         for number in range(230):
@@ -74,7 +74,16 @@ def test_stripe() -> None:
             {"api_base": "http://127.0.0.1:1"},
             {"api_version": "1999-01-01"},
         ]
-        conforms(StripeConnector, options, broken=broken)
+        streams = (
+            "account",
+            "charges",
+            "customers",
+            "invoice_items",
+            "payment_methods",
+            "quotes",
+            "tax_rates",
+        )
+        conforms(StripeConnector, options, broken=broken, streams=streams)
 
 
 class BrokenOptions(ConnectorOptions):

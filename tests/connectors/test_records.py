@@ -15,6 +15,7 @@ from cdpsync import engine
 from cdpsync.connector import ReadRequest
 from cdpsync.errors import ReadError
 from cdpsync.model import Column, Stream
+from cdpsync.types import widens
 from cdpsync_connectors import _records
 from cdpsync_connectors._records import TIME, Records, parse_list, parse_record
 
@@ -335,6 +336,25 @@ def test_any_records_come_back_as_they_were(con, tmp_path_factory, given_records
         for (name, type_), value in zip(got.types.items(), row, strict=True):
             assert same(record.get(name, "null"), type_, value), (name, type_, value)
         assert all(value == "null" for name, value in record.items() if name not in got.types)
+
+
+kinds = st.sampled_from([numbers, texts, st.sampled_from(["true", "null"]), values])
+column = kinds.flatmap(lambda kind: st.lists(kind, min_size=1, max_size=4))
+
+
+@settings(max_examples=150)
+@given(column, column)
+def test_column_only_grows_from_run_to_run(con, tmp_path_factory, before, after):
+    """Whatever comes next, the lake's column can become it in place; or it becomes JSON."""
+    columns = (Column("id", "BIGINT"),)
+    first, then = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("then")
+    held = Read(con, first, [f'{{"a": {v}}}' for v in before], columns=columns).types.get("a")
+    landed = {"a": held} if held else {}
+    got = Read(con, then, [f'{{"a": {v}}}' for v in after], columns=columns, landed=landed)
+    type_ = got.types.get("a")
+    assert held is None or type_ in {None, held, "JSON"} or widens(held, type_)
+    if type_ is not None:
+        assert all(same(raw, type_, v) for raw, v in zip(after, got.column(), strict=True))
 
 
 def same(raw: str, type_: str, value: str | None) -> bool:

@@ -74,6 +74,26 @@ def test_start_date_leaves_out_what_is_older(stripe):
     }
 
 
+def test_start_date_holds_for_changes(stripe):
+    """An object that was left out stays out when it changes."""
+    stripe.add("customers", created=NOW - 90 * 86400)
+    stripe.add("customers", created=NOW - 86400)
+    stripe.now += 600
+    for id_ in ("cus_00000001", "cus_00000002"):
+        stripe.change("customers", id_, "customer.updated")
+    got = changes(stripe, "customers", NOW + 600, options={"start_date": "2026-09-01"})
+    assert [row["id"] for row in got.rows] == ["cus_00000002"]
+
+
+def test_list_in_another_order_comes_once_too(stripe):
+    """Windows lean on the filters, not on the order within a page."""
+    fill(stripe, "charges", 2000)
+    usual = sorted(stripe.rows("charges").values(), key=lambda one: -one["created"])
+    shuffled = sorted(usual, key=lambda one: (one["created"] // (50 * HOUR), one["id"]))[::-1]
+    stripe._sorted["charges"] = shuffled
+    assert all_there(stripe, "charges", read(stripe, "charges").by_id)
+
+
 def test_objects_created_meanwhile_wait_for_the_next_run(stripe):
     """What is newer than the first page shifts nothing, and is not half read."""
     fill(stripe, "charges", 1000)
