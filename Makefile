@@ -30,6 +30,7 @@ format: .venv/ready
 
 bench: .venv/ready  ## speed and memory, side by side with psql; some minutes
 	$(BIN)/python bench/bench.py
+	$(BIN)/python bench/bench_stripe.py
 
 clean:
 	rm -rf .venv demo bench/.work

@@ -12,12 +12,15 @@ import bisect
 import http.client
 import json
 import multiprocessing
+import os
+import platform
 import random
 import resource
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,21 @@ _OFTEN_NULL = """
     application application_fee application_fee_amount description failure_code failure_message
     on_behalf_of receipt_email receipt_number review shipping source_transfer statement_descriptor
     statement_descriptor_suffix transfer_data transfer_group
+"""
+
+
+_TOLD = """# Measured: Stripe
+
+{day}, {cores} cores, Python {python}. {count:,} charges, {after} ms an answer, `max_rate` at its
+live default of 75; the server and the reader in a process each. Written by `make bench`.
+
+| what | seconds | requests | in any second | at once | peak RSS MB | limit |
+| --- | --- | --- | --- | --- | --- | --- |
+| cdpsync, to Parquet | {done:.1f} | {requests} | {rate} | {at_once} | {peak} | 75/s, 300 MB |
+| of it, fetching | {fetched:.1f} | | | | | |
+| one page after the other | {seconds:.1f} | | | 1 | | |
+
+{ratio:.1f} x as fast; wanted: 8 x.
 """
 
 
@@ -158,7 +176,7 @@ def _page_through(url: str) -> tuple[int, float]:
 
 
 def main() -> None:
-    """Print one line per reader, and the ratio."""
+    """Print what was measured, and write it down."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--objects", type=int, default=100_000)
     count = parser.parse_args().objects
@@ -179,14 +197,24 @@ def main() -> None:
     reader.join()
     ours.send("tell")
     requests, rate, at_once = ours.recv()
-    print(
-        f"cdpsync      {done:6.1f} s ({fetched:.1f} s fetching), {rows[0]:,} rows, "
-        f"{rows[1]:,} ids, {requests} requests, {peak} MB"
-    )
-    print(f"             at most {rate} requests in any second, {at_once} at once")
     paged, seconds = _page_through(url)
-    print(f"one by one   {seconds:6.1f} s, {paged:,} rows")
-    print(f"             {seconds / done:.1f} x as fast")
+    told = _TOLD.format(
+        day=datetime.now(UTC).date(),
+        cores=os.cpu_count(),
+        python=platform.python_version(),
+        count=count,
+        after=int(ANSWER_AFTER * 1000),
+        done=done,
+        fetched=fetched,
+        requests=requests,
+        rate=rate,
+        at_once=at_once,
+        peak=peak,
+        seconds=seconds,
+        ratio=seconds / done,
+    )
+    print(told)
+    (ROOT / "bench/RESULTS_STRIPE.md").write_text(told)
     ours.send("stop")
     server.join()
     if rows[:2] != (count, count) or paged != count:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cdpsync_connectors._stripe_options import StripeOptions
 
 _TRIES = 6  # a failing server is given 15 seconds
+_TRIES_FIRST = 3  # of a server that never answered yet: the address may be wrong
 _TRIES_LIMITED = 12  # a rate limit passes
 _FIRST_PAUSE = 0.5  # seconds; doubled before each further try
 _LONGEST_PAUSE = 8.0
@@ -62,6 +63,7 @@ class Client:
         self._pace = Pace(options.rate, options.concurrency)
         timeout = (min(_CONNECT_TIMEOUT, options.timeout), options.timeout)
         self._http = stripe.RequestsClient(timeout=timeout)
+        self._has_answered = False
         self._headers = {
             "Authorization": f"Bearer {options.api_key.get_secret_value()}",
             "Stripe-Version": options.api_version,
@@ -94,10 +96,12 @@ class Client:
                 with self._pace.turn(lane, is_stopped):
                     body, status, headers = self._http.request("get", url, self._headers)
             except stripe.APIConnectionError as error:
-                if attempt >= _TRIES or not _may_pass(error):
+                most = _TRIES if self._has_answered else _TRIES_FIRST
+                if attempt >= most or not _may_pass(error):
                     raise unreachable(error, self.address) from error
                 _sleep(_pause(attempt), is_stopped)
                 continue
+            self._has_answered = True
             if 200 <= status < 300:
                 return Answer(body, _date(headers))
             refusal = Refusal.of(status, body, headers)

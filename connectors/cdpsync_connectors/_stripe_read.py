@@ -18,6 +18,7 @@ from cdpsync.errors import ReadError
 from cdpsync.model import Cursor, CursorType
 from cdpsync_connectors._records import Fields, parse_record
 from cdpsync_connectors._stripe_errors import MissingError
+from cdpsync_connectors._stripe_events import Event, items_before, parse_event, pointed
 from cdpsync_connectors._stripe_lists import Lists, Windows, second_of, text_of
 from cdpsync_connectors._stripe_nested import completed
 from cdpsync_connectors._stripe_streams import TABLES
@@ -37,27 +38,6 @@ MARGIN = timedelta(minutes=5)
 
 _MOST_TYPES = 20  # of one request: https://docs.stripe.com/api/events/list
 _GONE = (".deleted", ".detached")
-
-
-class _Data(msgspec.Struct):
-    object: msgspec.Raw
-    previous_attributes: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Items(msgspec.Struct):
-    data: list[msgspec.Raw]
-
-
-class _Previous(msgspec.Struct):
-    items: _Items
-
-
-class _Event(msgspec.Struct):
-    """What is looked at of an event."""
-
-    type: str
-    created: int
-    data: _Data
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +73,29 @@ class Reading:
 
     def everything(self) -> None:
         """Read all objects there are; of a list with `created`, those from `since` on."""
-        self._everything(self._since, {})
+        self._everything(self._since, None)
 
     def everything_and_mark(self) -> datetime:
-        """Read all objects; return the moment from which on changes must be read."""
+        """Read all objects; return the moment from which on changes must be read.
+
+        Objects that are newer will be listed again by the next read, and have the time that
+        they will have then, so that they are known to be the same.
+        """
         start = self._ask_events() - MARGIN
-        self._everything(self._since, {UPDATED: _seconds(start)})
+        second, created = int(start.timestamp()), self._table.created
+        where = self._lists.where(self._table.path)
+
+        def mark(fields: Fields) -> int:
+            return second if created is None else max(second, second_of(fields, created, where))
+
+        self._everything(self._since, mark)
         return start
 
-    def _everything(self, since: int | None, more: Mapping[str, bytes]) -> None:
+    def _everything(self, since: int | None, mark: Callable[[Fields], int] | None) -> None:
         table = self._table
 
         def keep(page: list[Fields]) -> None:
-            self._keep(page, more)
+            self._keep(page, mark)
 
         if table.is_single:
             keep([self._one(table.path, table.path)])
@@ -161,7 +151,7 @@ class Reading:
                 f"stream {self._table.name}: Stripe's list of it cannot be filtered by time. "
                 "Use mode: full_table."
             )
-        self._everything(max(low, self._since or low), {})
+        self._everything(max(low, self._since or low), None)
 
     def changed_since(self, low: int) -> datetime:
         """Read what was created, changed and deleted from `low` on; return how far that reaches.
@@ -187,12 +177,13 @@ class Reading:
     def _newest(self, low: int, created: str, changes: dict[str, _Change]) -> None:
         where = self._lists.where(self._table.path)
 
+        def mark(fields: Fields) -> int:
+            with self._guard:
+                change = changes.pop(text_of(fields, "id", where), None)
+            return max(second_of(fields, created, where), change.at if change else 0)
+
         def keep(page: list[Fields]) -> None:
-            for record in page:
-                with self._guard:
-                    change = changes.pop(text_of(record, "id", where), None)
-                at = max(second_of(record, created, where), change.at if change else 0)
-                self._keep([record], {UPDATED: str(at).encode()})
+            self._keep(page, mark)
 
         table = self._table
         Windows(self._lists, table.path, table.params, created, keep).read(low, self._threads)
@@ -201,8 +192,8 @@ class Reading:
         """Return what events told of each object: the latest, by id."""
         changes: dict[str, _Change] = {}
 
-        def note(event: _Event) -> None:
-            id_ = _pointed(event.data.object, self._table.pointer(event.type))
+        def note(event: Event) -> None:
+            id_ = pointed(event.data.object, self._table.pointer(event.type))
             if id_ is None:
                 return
             old = changes.get(id_)
@@ -214,7 +205,7 @@ class Reading:
         self._events(low, note)
         return changes
 
-    def _events(self, low: int, note: Callable[[_Event], None]) -> None:
+    def _events(self, low: int, note: Callable[[Event], None]) -> None:
         types = self._table.events
         for start in range(0, len(types), _MOST_TYPES):
             params = {
@@ -223,7 +214,7 @@ class Reading:
             }
 
             def keep(page: list[Fields]) -> None:
-                found = [_event(fields, self._lists.where("/v1/events")) for fields in page]
+                found = [parse_event(fields, self._lists.where("/v1/events")) for fields in page]
                 with self._guard:
                     for event in found:
                         note(event)
@@ -235,15 +226,14 @@ class Reading:
 
         def fetch(one: tuple[str, _Change]) -> None:
             id_, change = one
-            at = {UPDATED: str(change.at).encode()}
             try:
                 fields = self._one(f"{place}/{id_}", f"{place}/:id")
             except MissingError:
                 fields = None
             if fields is None or _is_deleted(fields) or self._is_elsewhere(fields):
-                self._keep_gone(id_, change.content, at)
+                self._keep_gone(id_, change.content, change.at)
             elif not self._is_before(fields):
-                self._keep([fields], at)
+                self._keep([fields], lambda _: change.at)
 
         with ThreadPoolExecutor(self._threads, thread_name_prefix="stripe-fetch") as crew:
             self._all(crew, fetch, changes.items())
@@ -273,12 +263,13 @@ class Reading:
             return False
         return second_of(fields, created, self._lists.where(self._table.place)) < self._since
 
-    def _keep_gone(self, id_: str, content: bytes | None, at: Mapping[str, bytes]) -> None:
+    def _keep_gone(self, id_: str, content: bytes | None, at: int) -> None:
         if not self._request.deletions:
             return
         where = self._lists.where(self._table.place)
         fields = parse_record(content, where) if content else {}
-        gone = {**fields, "id": msgspec.json.encode(id_), **at, DELETED: at[UPDATED]}
+        moment = str(at).encode()
+        gone = {**fields, "id": msgspec.json.encode(id_), UPDATED: moment, DELETED: moment}
         self._records.add([gone])
 
     def _changed_items(self, low: int) -> None:
@@ -286,11 +277,11 @@ class Reading:
         changed: dict[str, int] = {}
         before: dict[str, tuple[int, str, bytes]] = {}
 
-        def note(event: _Event) -> None:
-            id_ = _pointed(event.data.object, None)
+        def note(event: Event) -> None:
+            id_ = pointed(event.data.object, None)
             if id_ is not None:
                 changed[id_] = max(event.created, changed.get(id_, 0))
-                for item, content in _items(event.data.previous_attributes).items():
+                for item, content in items_before(event.data.previous_attributes).items():
                     if item not in before or before[item][0] < event.created:
                         before[item] = (event.created, id_, content)
 
@@ -298,11 +289,9 @@ class Reading:
         there: set[str] = set()
 
         def fetch(one: tuple[str, int]) -> None:
-            at = {UPDATED: str(one[1]).encode()}
-
             def keep(page: list[Fields]) -> None:
                 there.update(text_of(fields, "id", self._table.path) for fields in page)
-                self._keep(page, at)
+                self._keep(page, lambda _: one[1])
 
             self._of_parent(one[0], keep)
 
@@ -310,18 +299,17 @@ class Reading:
             self._all(crew, fetch, changed.items())
         for item, (_, subscription, content) in before.items():
             if item not in there:
-                at = {UPDATED: str(changed[subscription]).encode()}
-                self._keep_gone(item, content, at)
+                self._keep_gone(item, content, changed[subscription])
 
-    def _keep(self, page: list[Fields], more: Mapping[str, bytes]) -> None:
+    def _keep(self, page: list[Fields], mark: Callable[[Fields], int] | None) -> None:
+        """Add objects to the records, where changes are followed each with its second."""
         where = self._lists.where(self._table.path)
         kept = []
         for fields in page:
-            if not self._table.is_single or "id" not in fields:
-                id_ = text_of(fields, "id", where)
-                if self._table.parent is not None and not self._is_first(id_):
-                    continue
-            kept.append({**completed(fields, self._lists), **more})
+            id_ = text_of(fields, "id", where)
+            if self._table.parent is None or self._is_first(id_):
+                more = {} if mark is None else {UPDATED: str(mark(fields)).encode()}
+                kept.append({**completed(fields, self._lists), **more})
         self._records.add(kept)
 
     def _is_first(self, id_: str) -> bool:
@@ -348,47 +336,9 @@ class Reading:
         return answer.moment(self._client.address)
 
 
-def _seconds(moment: datetime) -> bytes:
-    return str(int(moment.timestamp())).encode()
-
-
 def cursor_at(moment: datetime) -> Cursor:
     """Return a moment as the cursor of a table that follows changes."""
     return Cursor(CursorType.TIMESTAMPTZ, moment.replace(microsecond=0))
-
-
-def _event(fields: Fields, where: str) -> _Event:
-    try:
-        return _Event(
-            msgspec.json.decode(fields["type"], type=str),
-            second_of(fields, "created", where),
-            msgspec.json.decode(fields["data"], type=_Data),
-        )
-    except (KeyError, msgspec.MsgspecError) as error:
-        raise ReadError(f"{where}: an event is not as documented: {error}. Run again.") from error
-
-
-def _pointed(content: msgspec.Raw, pointer: str | None) -> str | None:
-    """Return the id in an event's object, or where the pointer says; None when it has none."""
-    value: Any = msgspec.json.decode(content)  # Any: JSON
-    for name in (pointer or "id").split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    if isinstance(value, dict):  # expanded
-        value = value.get("id")
-    return value if isinstance(value, str) and value else None
-
-
-def _items(previous: msgspec.Raw) -> dict[str, bytes]:
-    """Return the items that a subscription had before, by id."""
-    found: Any = msgspec.json.decode(previous)  # Any: JSON
-    items = found.get("items") if isinstance(found, dict) else None
-    data = items.get("data") if isinstance(items, dict) else None
-    if not isinstance(data, list):
-        return {}
-
-    raws = msgspec.json.decode(previous, type=_Previous).items.data
-    pairs = ((_pointed(raw, None), bytes(raw)) for raw in raws)
-    return {id_: raw for id_, raw in pairs if id_ is not None}
 
 
 def _is_deleted(fields: Fields) -> bool:

@@ -198,11 +198,12 @@ def changes(stripe: FakeStripe, stream: str, since: int, **wanted):
 
 
 def test_first_read_says_from_when_changes_must_be_read(stripe):
-    """Every row, and the cursor, bear the moment before the read, with time for late events."""
-    fill(stripe, "customers", 3)
+    """Rows, and the cursor, bear the moment before the read, with time for late events; a row
+    that is newer than that, its own."""
+    fill(stripe, "customers", 4, step=200)
     got = read(stripe, "customers", cursor_field="_updated_at")
     assert int(got.cursor.value.timestamp()) == NOW - 300
-    assert {seconds(row["_updated_at"]) for row in got.rows} == {NOW - 300}
+    assert [NOW - seconds(row["_updated_at"]) for row in got.rows] == [0, 200, 300, 300]
 
 
 def test_changes_are_fetched_anew_by_id(stripe):

@@ -115,6 +115,16 @@ def test_incremental_follows_what_changed(billing):
     billing.same("customers", "balance")
 
 
+def test_second_run_over_a_quiet_account_changes_nothing(billing):
+    """Objects that are so new that they are listed again are known to be the same."""
+    billing.configure(customers={"mode": "incremental"})
+    for age in range(10):
+        billing.stripe.add("customers", created=billing.stripe.now - age * 100)
+    assert billing.one().rows_inserted == 10
+    result = billing.one()
+    assert (result.rows_inserted, result.rows_updated) == (0, 0)
+
+
 def test_deleted_objects_are_kept_marked(billing):
     """With deletes: soft a row stays as it was, and says since when it is gone."""
     billing.configure(customers={"mode": "incremental", "deletes": "soft"})
