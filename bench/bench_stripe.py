@@ -135,9 +135,8 @@ def _land(folder: str, chunk: Any) -> None:
 
     with engine.connect(threads=1) as con:
         target = f"{folder}/{chunk.label.split()[-1]}.parquet"
-        con.execute(
-            f"copy ({chunk.sql}) to '{target}' (format parquet, compression zstd, compression_level 1)"
-        )
+        written = "format parquet, compression zstd, compression_level 1"
+        con.execute(f"copy ({chunk.sql}) to '{target}' ({written})")
 
 
 def _read(url: str, pipe: Any) -> None:
