@@ -17,6 +17,7 @@ from cdpsync.model import (
     CursorType,
     Deletes,
     LakeTable,
+    Lookback,
     Stream,
     SyncMode,
     TablePlan,
@@ -27,6 +28,10 @@ from cdpsync.wanted import Wanted, is_due
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+DEFAULT_LOOKBACK = timedelta(minutes=5)
+"""How long a transaction is taken to last, where the source does not tell what is still open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,7 @@ def table_plan(
     key = _key(one, stream, columns) if incremental else _known_key(one, stream, columns)
     _refuse_wrong_lookback(one, cursor_type)
     _refuse_wrong_deletes(one, stream)
+    lookback = _lookback(one, stream, cursor_type)
     settings = _settings(one, stream, key)
     before, why = _start(one, remembered, cursor_field, cursor_type, settings, now)
     if full_refresh:
@@ -82,8 +88,8 @@ def table_plan(
         cursor_field=cursor_field,
         cursor_type=cursor_type,
         cursor_before=before,
-        window=_window(one, cursor_field, before),
-        lookback=one.options.lookback if cursor_field else None,
+        window=_window(before, cursor_field, lookback),
+        lookback=lookback,
         where=one.options.where,
         types=_types(one, columns),
         landed=remembered.landed,
@@ -343,10 +349,20 @@ def _known_key(one: Wanted, stream: Stream, columns: tuple[Column, ...]) -> tupl
     return tuple(name for name in one.options.primary_key or stream.primary_key if name in names)
 
 
-def _window(one: Wanted, cursor_field: str | None, before: Cursor | None) -> Window | None:
+def _lookback(one: Wanted, stream: Stream, cursor_type: CursorType | None) -> Lookback | None:
+    """Return how far behind its cursor a read begins: for rows that were committed late."""
+    if cursor_type is None or one.options.lookback is not None:
+        return one.options.lookback if cursor_type else None
+    is_time = cursor_type in {CursorType.TIMESTAMP, CursorType.TIMESTAMPTZ}
+    return DEFAULT_LOOKBACK if is_time and not (stream.settles or stream.changes) else None
+
+
+def _window(
+    before: Cursor | None, cursor_field: str | None, lookback: Lookback | None
+) -> Window | None:
     if cursor_field is None or before is None:
         return None
-    return Window(cursor_field, lower_bound(before, one.options.lookback))
+    return Window(cursor_field, lower_bound(before, lookback))
 
 
 def _types(one: Wanted, columns: tuple[Column, ...]) -> dict[str, str]:

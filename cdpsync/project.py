@@ -244,6 +244,7 @@ def _state_of(config: Config, memory: Memory, one: Known) -> TableState:
         cursor_field=said.cursor_field if said else None,
         cursor=said.cursor if said else None,
         error=last.result.error if last else None,
+        notices=last.result.notices if last else (),
     )
 
 
