@@ -74,6 +74,7 @@ def open_storage(warehouse: Warehouse) -> Storage:
         from cdpsync.storage.gcs import GcsStorage
 
         return GcsStorage(place, access)
-    from cdpsync.storage.s3 import S3Storage, service_of
+    from cdpsync.storage.s3 import S3Storage
+    from cdpsync.storage.s3_client import service_of
 
     return S3Storage(place, access, service_of(place, access))
