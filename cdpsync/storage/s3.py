@@ -19,6 +19,7 @@ from cdpsync.redact import remember
 from cdpsync.storage.access import Access, Place, taken
 from cdpsync.storage.probe import probe
 from cdpsync.storage.s3_client import (
+    FIRST_ATTEMPTS,
     STREAMS,
     Answer,
     Boto,
@@ -30,7 +31,7 @@ from cdpsync.storage.s3_client import (
 from cdpsync.storage.s3_errors import RIGHTS, TAKEN, Refusals, code
 
 if TYPE_CHECKING:
-    import re
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
@@ -65,7 +66,10 @@ class S3Storage:
     def reach(self) -> None:
         """List one object; a refusal to list is none to write."""
         try:
-            self.list("")
+            with self._refusals.explained("list", ""):
+                session, client = self._session_and_client()
+                region = client.meta.region_name
+                self._listed(client_of(session, self._service, region, FIRST_ATTEMPTS), "")
         except LandingError as error:
             if not error.forbidden:
                 raise
@@ -137,7 +141,7 @@ class S3Storage:
         with self._refusals.explained("delete", name):
             self._client.delete_object(Bucket=self._place.bucket, Key=self._place.key(name))
 
-    def abort_uploads(self, older: datetime, names: re.Pattern[str], *, dry_run: bool) -> int:
+    def abort_uploads(self, is_over: Callable[[str, datetime], bool], *, dry_run: bool) -> int:
         """Abort uploads in parts that nobody goes on with."""
         where = {"Bucket": self._place.bucket}
         found = 0
@@ -148,7 +152,7 @@ class S3Storage:
             for page in pages:
                 for one in page.get("Uploads", ()):
                     name = one["Key"].rsplit("/", 1)[-1]
-                    if one["Initiated"] > older or not names.fullmatch(name):
+                    if not is_over(name, one["Initiated"]):
                         continue
                     found += 1
                     if not dry_run:
@@ -161,6 +165,7 @@ class S3Storage:
 
     def check(self) -> None:
         """Do with a probe what a run does with its files."""
+        self.reach()
         where = f"{self._place.bucket}/{self._place.prefix}*"
         rights = {
             right: f"{action} on {self._place.bucket if right == 'list' else where}"
@@ -192,9 +197,12 @@ class S3Storage:
     def list(self, name: str) -> bool:
         """Tell whether an object is listed."""
         with self._refusals.explained("list", name):
-            answer = self._client.list_objects_v2(
-                Bucket=self._place.bucket, Prefix=self._place.key(name), MaxKeys=1
-            )
+            return self._listed(self._client, name)
+
+    def _listed(self, client: Boto, name: str) -> bool:
+        answer = client.list_objects_v2(
+            Bucket=self._place.bucket, Prefix=self._place.key(name), MaxKeys=1
+        )
         return bool(answer.get("KeyCount", len(answer.get("Contents", ()))))
 
     # ---- DuckDB

@@ -14,7 +14,8 @@ Boto = Any  # boto3 makes its classes as it runs, and has no types
 Answer = dict[str, Any]  # an answer of S3, as boto3 hands it out
 
 STREAMS = 8
-_ATTEMPTS = 9  # of each request, the waits between them growing
+ATTEMPTS = 9  # of each request, the waits between them growing
+FIRST_ATTEMPTS = 4  # of the first one, before anything is read that would be lost: some seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,15 @@ def session_and_client(access: Access, service: Service, bucket: str) -> tuple[B
     return session, client
 
 
-def client_of(session: Boto, service: Service, region: str) -> Boto:
-    """Return a client whose writes replace nothing, where the service knows such a condition."""
+def client_of(session: Boto, service: Service, region: str, attempts: int | None = None) -> Boto:
+    """Return a client whose writes replace nothing, where the service knows such a condition.
+
+    It makes so many attempts at each request; as many as an upload is worth, if none is said.
+    """
     style = "path" if service.endpoint else "auto"
-    made = _client_of_style(session, service, region, style)
+    made = _client_of_style(session, service, region, style, attempts or ATTEMPTS)
     if style == "auto" and not is_amazon(made):  # the environment may name an endpoint too
-        made = _client_of_style(session, service, region, "path")
+        made = _client_of_style(session, service, region, "path", attempts or ATTEMPTS)
     if service.conditional:
         for operation in ("PutObject", "CompleteMultipartUpload"):
             made.meta.events.register(f"provide-client-params.s3.{operation}", _only_if_new)
@@ -88,11 +92,13 @@ def client_of(session: Boto, service: Service, region: str) -> Boto:
     return made
 
 
-def _client_of_style(session: Boto, service: Service, region: str, style: str) -> Boto:
+def _client_of_style(
+    session: Boto, service: Service, region: str, style: str, attempts: int
+) -> Boto:
     from botocore.config import Config
 
     config = Config(
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        retries={"mode": "standard", "total_max_attempts": attempts},
         connect_timeout=10,
         read_timeout=60,
         max_pool_connections=2 * STREAMS,

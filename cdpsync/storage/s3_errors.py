@@ -20,8 +20,16 @@ RIGHTS = {
     "delete": "s3:DeleteObject",
 }
 TAKEN = {"PreconditionFailed", "412"}
+_FULL = {
+    "InsufficientStorage",
+    "QuotaExceeded",
+    "XMinioAdminBucketQuotaExceeded",
+    "XMinioStorageFull",
+    "507",
+}
 _FORBIDDEN = {"AccessDenied", "403", "AllAccessDisabled"}
 
+_IS_FULL = "the bucket is full, or its quota used up. Make room, then run this again"
 _MEANINGS = {
     "NoSuchBucket": "there is no such bucket. Create it, or mend warehouse.path",
     "InvalidAccessKeyId": "the service does not know this access_key_id. Check the key, and that "
@@ -67,6 +75,8 @@ class Refusals:
             raise self.broken_off(name) from error
         except BotoCoreError as error:
             raise self._unreachable(error) from error
+        except RecursionError as error:  # botocore, sent from one region to the next
+            raise self._meaning(action, "PermanentRedirect") from error
         except OSError as error:
             raise LandingError(
                 f"{self.place}: {name} could not be sent: {error}. Nothing was committed."
@@ -97,13 +107,18 @@ class Refusals:
             )
         if word == "NoSuchKey":
             return LandingError(f"{self.place}: there is no {name} there.")
-        said = _MEANINGS.get(word)
-        if said is None:
-            return LandingError(
-                f"{self.place}: the service refused to {action} {name} "
-                f"({engine.first_line(error)}). Nothing was committed."
-            )
-        return LandingError(f"{self.place}: {said}. Nothing was committed.")
+        if word in _FULL | _MEANINGS.keys():
+            return self._meaning(action, word)
+        return LandingError(
+            f"{self.place}: the service refused to {action} {name} "
+            f"({engine.first_line(error)}). Nothing was committed."
+        )
+
+    def _meaning(self, action: str, word: str) -> LandingError:
+        said = _IS_FULL if word in _FULL else _MEANINGS[word]
+        return LandingError(
+            f"{self.place}: {said}. This was to {action} objects; nothing was committed."
+        )
 
     def _unreachable(self, error: Exception) -> LandingError:
         from botocore import exceptions
