@@ -108,10 +108,16 @@ def test_removed_file_is_gone_and_not_missed(storage: Storage, tmp_path: Path) -
 
 def test_check_passes_and_leaves_nothing(storage: Storage, s3: Buckets) -> None:
     """The probe is removed; a second check finds the same."""
+    before = probes(s3)
     storage.check()
     storage.check()
-    left = s3.client().list_objects_v2(Bucket="lake").get("Contents", [])
-    assert not [one["Key"] for one in left if "probe" in one["Key"]]
+    assert probes(s3) == before
+
+
+def probes(s3: Buckets) -> set[str]:
+    pages = s3.client().get_paginator("list_objects_v2").paginate(Bucket="lake")
+    found = (one["Key"] for page in pages for one in page.get("Contents", ()))
+    return {key for key in found if "probe" in key}
 
 
 def test_many_files_are_put_at_once(storage: Storage, tmp_path: Path) -> None:
