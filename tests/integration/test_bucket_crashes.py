@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import random
 import signal
 import subprocess
@@ -19,7 +18,7 @@ import pytest
 from conftest import KEYS, Shop
 from faults import FaultProxy
 
-from cdpsync import project
+from cdpsync import maintain, project
 from cdpsync.model import RunStatus
 
 if TYPE_CHECKING:
@@ -209,11 +208,9 @@ def test_process_killed_while_it_uploads_and_a_rerun_are_one_clean_run(
     assert_whole(shop)
     again = {one.table: one for one in shop.run(*SMALL).tables}
     assert all(one.rows_inserted + one.rows_updated == 0 for one in again.values())
-    command = [str(Path(sys.executable).with_name("cdpsync")), "maintain", "-o", "json"]
     left = in_bucket(shop, s3) - in_catalog(shop)
     half = uploads(shop, s3)
-    done = subprocess.run(command, cwd=shop.folder, capture_output=True, text=True, check=True)
-    counts = {one["step"]: one["count"] for one in json.loads(done.stdout)}
+    counts = {one.step: one.count for one in maintain.maintain(project.load(shop.file))}
     assert counts.get("orphans", 0) == len(left)
     assert counts.get("abort", 0) == len(half)
     assert in_bucket(shop, s3) == in_catalog(shop)
