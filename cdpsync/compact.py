@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("cdpsync.compact")
 
 _SMALL = 32_000_000  # bytes
-_MANY = 16  # small files
+_MANY = 8  # small files
 _DELETED = 0.2  # of a larger file's rows
 _AT_ONCE = 512_000_000  # bytes of one table in one run; what is left is the next run's
 _ATTEMPT = 90  # in the file's name: no attempt at a load comes that far
@@ -73,13 +73,14 @@ def worn(files: Sequence[DataFile]) -> tuple[DataFile, ...]:
     Small ones once they are many, each but a few times in its life; larger ones when many of
     their rows are deleted, the worst first and no more than one run should carry.
     """
-    small = [file for file in files if file.bytes < _SMALL]
-    chosen = small if len(small) >= _MANY else []
-    left = _AT_ONCE - sum(file.bytes for file in chosen)
+    small = sorted((file for file in files if file.bytes < _SMALL), key=lambda file: file.bytes)
     large = [file for file in files if file.bytes >= _SMALL and file.deleted > _DELETED * file.rows]
-    for file in sorted(large, key=lambda file: file.deleted / file.rows, reverse=True):
+    large.sort(key=lambda file: file.deleted / file.rows, reverse=True)
+    chosen: set[DataFile] = set()
+    left = _AT_ONCE
+    for file in [*(small if len(small) >= _MANY else ()), *large]:
         if file.bytes <= left:
-            chosen = [*chosen, file]
+            chosen.add(file)
             left -= file.bytes
     return tuple(file for file in files if file in chosen)
 
@@ -110,12 +111,13 @@ class Compactor:
                 if not old:
                     return
                 rows, size = _gather(con, table, old, target)
+                if not rows:  # all deleted: DuckLake lets such files go by itself
+                    return
         except duckdb.Error as error:
             raise CatalogError(f"they could not be read ({first_line(error)}).") from error
         delivery = self.courier.delivery(folder_of(table), _ATTEMPT)
         try:
-            if rows:
-                delivery.send(target, size)
+            delivery.send(target, size)
             new = delivery.wait()
         except BaseException:
             delivery.take_back()
@@ -166,11 +168,10 @@ def _replace(
     ).fetchone()
     if deleted is None or deleted[0] != rows:
         raise CatalogError("they are not what they were. Nothing was changed.")
-    if new:
-        con.execute(
-            "call ducklake_add_data_files('lake', ?, ?, schema => ?, hive_partitioning => false)",
-            [table.name, [glob_escaped(file) for file in new], table.schema],
-        )
+    con.execute(
+        "call ducklake_add_data_files('lake', ?, ?, schema => ?, hive_partitioning => false)",
+        [table.name, [glob_escaped(file) for file in new], table.schema],
+    )
 
 
 def _gather(

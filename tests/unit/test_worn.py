@@ -12,9 +12,9 @@ def small(count: int) -> list[DataFile]:
 
 
 def test_few_small_files_are_left_alone() -> None:
-    """Fifteen are not worth a rewrite, sixteen are, all of them."""
-    assert worn(small(15)) == ()
-    assert worn(small(16)) == tuple(small(16))
+    """Seven are not worth a rewrite, eight are, all of them."""
+    assert worn(small(7)) == ()
+    assert worn(small(8)) == tuple(small(8))
 
 
 def test_a_large_file_is_rewritten_when_a_fifth_of_it_is_deleted() -> None:
@@ -36,6 +36,14 @@ def test_a_file_beyond_what_a_run_carries_is_left_to_maintenance() -> None:
     assert worn([DataFile("huge", 1000, 600 * MB, 900)]) == ()
 
 
+def test_a_lake_of_many_small_files_is_mended_run_by_run() -> None:
+    """The smallest first: no run carries more than it should."""
+    files = [DataFile(str(i), 1000, (i % 30 + 1) * MB, 0) for i in range(200)]
+    chosen = worn(files)
+    assert 400 * MB < sum(file.bytes for file in chosen) <= 512 * MB
+    assert max(file.bytes for file in chosen) < 20 * MB
+
+
 def test_rewriting_ends() -> None:
     """However many commits there are, each row is rewritten a few times only."""
     files: list[DataFile] = []
@@ -47,5 +55,5 @@ def test_rewriting_ends() -> None:
             rewritten += size
             files = [file for file in files if file not in chosen]
             files.append(DataFile(f"{number}, compacted", 1000, size, 0))
-    assert len(files) < 16 + 1000 // 30
-    assert rewritten < 3 * 1000 * MB
+    assert len(files) < 8 + 1000 // 30
+    assert rewritten < 4 * 1000 * MB
