@@ -13,7 +13,7 @@ from cdpsync.storage.access import Access, Place, missing_driver
 Boto = Any  # boto3 makes its classes as it runs, and has no types
 Answer = dict[str, Any]  # an answer of S3, as boto3 hands it out
 
-STREAMS = 8
+STREAMS = 10  # as many as boto3 uploads one file with
 ATTEMPTS = 9  # of each request, the waits between them growing
 FIRST_ATTEMPTS = 4  # of the first one, before anything is read that would be lost: some seconds
 
