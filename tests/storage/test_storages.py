@@ -19,6 +19,7 @@ from cdpsync.config.sections import StorageOptions
 from cdpsync.errors import CdpsyncError, ConfigError, LandingError
 from cdpsync.model import Warehouse
 from cdpsync.storage import Storage, open_storage
+from cdpsync.storage import gcs as gcs_module
 from cdpsync.storage.s3 import S3Storage
 
 if TYPE_CHECKING:
@@ -267,6 +268,17 @@ def test_missing_bucket_is_named(gcs: str, s3: Buckets, tmp_path: Path) -> None:
     for attempt in (storage.check, lambda: storage.put(file, "a.parquet")):
         with pytest.raises(LandingError, match=r"gs://no-such-bucket/x: .*no such bucket"):
             attempt()
+
+
+def test_gcs_that_is_down_is_noticed_before_gcsfs_gives_up(monkeypatch) -> None:
+    """Whoever asks first hears it soon, whichever way they come."""
+    monkeypatch.setattr(gcs_module, "_KNOCK", 1.0)
+    storage = opened("gs://lake/x", endpoint=f"http://127.0.0.1:{free_port()}")
+    con = engine.connect()
+    for attempt in (storage.reach, storage.check, lambda: storage.prepare(con)):
+        with pytest.raises(LandingError, match=r"cannot be reached \(no answer within 1 s\)"):
+            attempt()
+    con.close()
 
 
 @pytest.mark.parametrize(
