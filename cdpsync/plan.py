@@ -229,14 +229,17 @@ def _notices(
     return tuple(notices)
 
 
+_NUMBERS = {CursorType.INTEGER, CursorType.DECIMAL}
+
+
 def _refuse_wrong_lookback(one: Wanted, cursor_type: CursorType | None) -> None:
     lookback = one.options.lookback
     if cursor_type is None or lookback is None:
         return
-    if isinstance(lookback, timedelta) is (cursor_type is CursorType.INTEGER):
+    if isinstance(lookback, timedelta) is (cursor_type in _NUMBERS):
         raise ContractError(
             f'{one.location}: table "{one.name}": the lookback does not fit a cursor of type '
-            f"{cursor_type}. Use a duration (10m) for time cursors and a plain number for integers."
+            f"{cursor_type}. Use a duration (10m) for time cursors and a plain number for numbers."
         )
 
 
@@ -310,7 +313,8 @@ def _cursor_type(one: Wanted, columns: tuple[Column, ...]) -> CursorType:
     type_ = cursor_type_of(
         one.options.types.get(field, column.type) if one.options.types else column.type
     )
-    if type_ is None or type_ is CursorType.DECIMAL:
+    offered = type_ is not CursorType.DECIMAL or field in stream.cursor_fields
+    if type_ is None or not offered:
         raise ContractError(
             f'{one.location}: table "{one.name}": cursor_field "{field}" is '
             f"{column.source_type or column.type}; a cursor is an integer, a date or a timestamp. "

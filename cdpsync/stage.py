@@ -56,8 +56,9 @@ _HIGHEST = {
         "and cast(now() + interval 1 day as date))"
     ),
     CursorType.TIMESTAMP: (
-        "max({cursor}) filter (where {cursor} between timestamp '0001-01-01' "
-        "and cast(now() as timestamp) + interval 1 day)"
+        # The cast is for TIMESTAMP_NS, whose range is too small for the bounds.
+        "max(cast({cursor} as timestamp)) filter (where cast({cursor} as timestamp) "
+        "between timestamp '0001-01-01' and cast(now() as timestamp) + interval 1 day)"
     ),
     CursorType.TIMESTAMPTZ: (
         "max({cursor}) filter (where {cursor} between timestamptz '0001-01-01 00:00:00+00' "
@@ -173,7 +174,8 @@ def _changed(plan: TablePlan, columns: tuple[Column, ...], arrived: str, table: 
 
 
 def _unique_at_source(plan: TablePlan) -> bool:
-    return bool(plan.stream.primary_key) and set(plan.stream.primary_key) <= set(plan.primary_key)
+    key = plan.stream.primary_key if plan.stream.key_enforced else ()
+    return bool(key) and set(key) <= set(plan.primary_key)
 
 
 def _latest_per_key(

@@ -198,6 +198,43 @@ def test_lookback_of_the_wrong_kind_is_refused(lookback: Decimal | timedelta) ->
         plan_of(options, Remembered(field, cursor, landed=landed))
 
 
+AMOUNTS = replace(
+    ORDERS,
+    columns=(*ORDERS.columns, Column("rev", "DECIMAL(38,2)"), Column("tax", "DECIMAL(38,2)")),
+    cursor_fields=("rev",),
+)
+
+
+def plan_of_amounts(field: str, lookback: Decimal | timedelta | None = None):
+    """Plan a table whose decimal column `rev` its connector offers as a cursor."""
+    options = replace(INCREMENTAL, cursor_field=field, lookback=lookback)
+    (one,) = wanted_tables(source(public__orders=options), [AMOUNTS])
+    cursor = Cursor(CursorType.DECIMAL, Decimal("10.25"))
+    landed = LakeTable(TableName("shop", "orders"), AMOUNTS.columns)
+    before = Remembered(field, cursor, landed=landed)
+    return table_plan(one, before, full_refresh=False, allow_shrink=False)
+
+
+def test_decimal_is_a_cursor_where_the_connector_offers_it() -> None:
+    """An exact numeric is followed at a source that says so, and moved back by a plain number."""
+    plan = plan_of_amounts("rev", Decimal("0.125"))
+    assert plan.cursor_type is CursorType.DECIMAL
+    assert plan.window is not None
+    assert plan.window.low.value == Decimal("10.12")
+
+
+def test_decimal_that_is_not_offered_is_refused() -> None:
+    """Elsewhere a numeric may be NaN, or rounded on its way: it is no cursor."""
+    with pytest.raises(ContractError, match=r"could be: rev"):
+        plan_of_amounts("tax")
+
+
+def test_duration_does_not_fit_a_decimal_cursor() -> None:
+    """Minutes before a number mean nothing."""
+    with pytest.raises(ContractError, match=r"plain number for numbers"):
+        plan_of_amounts("rev", timedelta(minutes=5))
+
+
 def test_view_without_key_says_what_to_add() -> None:
     """An incremental table needs a key from somewhere."""
     view = replace(ORDERS, primary_key=(), kind="view")
