@@ -17,7 +17,8 @@ from cdpsync.model import (
     TableName,
     TablePlan,
 )
-from cdpsync.stage import highest, lands_as_it_arrives, stage
+from cdpsync.spooled import highest, spooled_rows
+from cdpsync.stage import lands_as_it_arrives, stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +58,8 @@ def spooled(tmp_path: Path) -> Path:
 
 def test_cursor_of_nanoseconds_rests_on_the_microsecond_before(spooled: Path) -> None:
     """A cursor has microseconds; one that was cut off is below the row it came from."""
-    found = highest(plan_of(enforced=True), COLUMNS, spooled)
+    rows = spooled_rows([spooled], COLUMNS)
+    found = highest(duckdb.connect(), plan_of(enforced=True), COLUMNS, rows)
     assert found == Cursor(CursorType.TIMESTAMP, datetime(2024, 1, 1, 0, 0, 0, 123456))  # noqa: DTZ001
 
 
