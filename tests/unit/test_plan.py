@@ -211,7 +211,7 @@ def plan_of_amounts(field: str, lookback: Decimal | timedelta | None = None):
     cursor = Cursor(CursorType.DECIMAL, Decimal("10.25"))
     landed = LakeTable(TableName("shop", "orders"), AMOUNTS.columns)
     before = Remembered(field, cursor, landed=landed)
-    return table_plan(one, before, full_refresh=False, allow_shrink=False)
+    return table_plan(one, before, full_refresh=False, allow_shrink=False, now=NOON.value)
 
 
 def test_decimal_is_a_cursor_where_the_connector_offers_it() -> None:
