@@ -2,7 +2,7 @@
 
 fakesnow wants another DuckDB than cdpsync does. Its environment is made once, beside the one that
 runs the tests, by whichever test process comes first. What it cannot say is told by stand-ins:
-it collapses types, knows no roles and no warehouses, and answers in a single batch.
+it collapses types, lists no views, knows no roles and no warehouses, and answers in a single batch.
 """
 
 from __future__ import annotations

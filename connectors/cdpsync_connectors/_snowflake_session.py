@@ -60,10 +60,8 @@ class Session:
 
     def ask(self, sql: str) -> list[dict[str, Any]]:
         """Return the rows of a question to the catalogs. Raises what `translated` says."""
-        from snowflake.connector import DictCursor
-
         connection = self._connected()
-        with self.translated(), connection.cursor(DictCursor) as cursor:
+        with self.translated(), connection.cursor(_driver().DictCursor) as cursor:
             cursor.execute(sql)
             return [dict(row) for row in cursor.fetchall()]
 
