@@ -23,6 +23,19 @@ GROUP = "cdpsync.connectors"
 _MEMBERS = ("Options", "extensions", "check", "discover", "read", "translate", "close")
 
 
+_registered: dict[str, type[Connector]] = {}
+
+
+def register(name: str, connector: type[Connector]) -> None:
+    """Let this process know a connector that no entry point names."""
+    _registered[name] = connector
+
+
+def unregister(name: str) -> None:
+    """Forget a connector that was registered."""
+    _registered.pop(name, None)
+
+
 def names() -> tuple[str, ...]:
     """Return the source types that are installed, in alphabetical order."""
     return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
@@ -39,6 +52,8 @@ def create(source: Source) -> Connector:
 
 
 def _connector_class(source_type: str) -> type[Connector]:
+    if source_type in _registered:
+        return _registered[source_type]
     if is_file(source_type):
         return _class_in(Path(source_type))
     entry = _entry(source_type)
