@@ -3,7 +3,7 @@
 A local Snowflake answers in a single part, so the connection is a stand-in; the parts are the
 driver's own batches, downloaded over HTTP from a process that takes its time with each.
 
-    python bench/snowflake_parts.py [--parts 64] [--rows 200000] [--delay 1.0] [--threads 4]
+    python bench/snowflake_parts.py [--parts 64] [--rows 50000] [--delay 1.0] [--threads 4]
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def main() -> None:
     """Print one line of figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", type=int, default=64)
-    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--delay", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=4)
     said = parser.parse_args()

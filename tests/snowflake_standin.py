@@ -13,6 +13,7 @@ import re
 import threading
 from base64 import b64encode
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,11 @@ def _batch(rows: int, remote: Any) -> Any:
     )
 
 
+@lru_cache(maxsize=4)
+def _packed(content: bytes) -> bytes:
+    return gzip.compress(content, 1)
+
+
 @dataclass
 class Storage:
     """An HTTP server that holds parts of an answer, as Snowflake's stages do: gzipped.
@@ -119,7 +125,7 @@ class Storage:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                body = gzip.compress(storage.content(int(self.path.strip("/"))), 1)
+                body = _packed(storage.content(int(self.path.strip("/"))))
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
