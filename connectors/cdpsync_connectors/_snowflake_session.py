@@ -1,4 +1,4 @@
-"""One login to Snowflake, shared by every thread: questions to its catalogs, and reads."""
+"""Sessions at Snowflake, one for each thread that asks: questions to its catalogs, and reads."""
 
 from __future__ import annotations
 
@@ -43,11 +43,16 @@ _PARAMETERS: dict[str, str | int | bool] = {
 
 
 class Session:
-    """A connection that is made when first needed, and made anew when Snowflake ended it."""
+    """Connections to one account: lent, taken back, forgotten when Snowflake ended them.
+
+    Safe from many threads. A person who logs in with a browser is asked once: there all threads
+    share one connection.
+    """
 
     def __init__(self, options: SnowflakeOptions) -> None:
         self._options = options
-        self._connection: SnowflakeConnection | None = None
+        self._shared = options.authenticator is not None
+        self._idle: list[SnowflakeConnection] = []
         self._guard = threading.Lock()
 
     @property
@@ -59,49 +64,65 @@ class Session:
         return f"{at.host}:{at.port}" if at.port else at.host
 
     def ask(self, sql: str) -> list[dict[str, Any]]:
-        """Return the rows of a question to the catalogs. Raises what `translated` says."""
-        connection = self._connected()
-        with self.translated(), connection.cursor(_driver().DictCursor) as cursor:
+        """Return the rows of a question to the catalogs. Raises ConnectorError."""
+        with (
+            self._translated(),
+            self._lend() as connection,
+            connection.cursor(_driver().DictCursor) as cursor,
+        ):
             cursor.execute(sql)
             return [dict(row) for row in cursor.fetchall()]
 
     def query(self, sql: str, where: str | None = None) -> list[Batch]:
-        """Run a statement, once, and return the parts of its answer; none is fetched yet."""
-        connection = self._connected()
-        with self.translated(where), connection.cursor() as cursor:
+        """Run a statement, once, and return the parts of its answer; none is fetched yet.
+
+        Raises ConnectorError; `where` is the user's own condition in the statement.
+        """
+        with self._translated(where), self._lend() as connection, connection.cursor() as cursor:
             cursor.execute(sql)
             return cast("list[Batch]", cursor.get_result_batches() or [])
 
+    def close(self) -> None:
+        """Log out. May be called twice."""
+        with self._guard:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            with suppress(_driver().Error):
+                connection.close(retry=False)
+
     @contextmanager
-    def translated(self, where: str | None = None) -> Iterator[None]:
-        """Name the driver's errors; forget a session that has ended."""
+    def _translated(self, where: str | None = None) -> Iterator[None]:
         try:
             yield
         except _driver().Error as error:
-            if is_session_gone(error):
-                self._forget()
             known = translate_reading(error, self.place, where)
             if known is None:
                 raise
             raise known from error
 
-    def close(self) -> None:
-        """Log out. May be called twice."""
-        with self._guard:
-            connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(_driver().Error):
-                connection.close(retry=False)
+    @contextmanager
+    def _lend(self) -> Iterator[SnowflakeConnection]:
+        connection = self._take()
+        try:
+            yield connection
+        except _driver().Error as error:
+            self._take_back(connection, gone=is_session_gone(error))
+            raise
+        self._take_back(connection)
 
-    def _connected(self) -> SnowflakeConnection:
+    def _take(self) -> SnowflakeConnection:
         with self._guard:
-            if self._connection is None:
-                self._connection = self._connect()
-            return self._connection
+            if self._idle:
+                return self._idle[-1] if self._shared else self._idle.pop()
+            if self._shared:
+                self._idle.append(self._connect())
+                return self._idle[-1]
+        return self._connect()
 
-    def _forget(self) -> None:
+    def _take_back(self, connection: SnowflakeConnection, *, gone: bool = False) -> None:
         with self._guard:
-            self._connection = None
+            kept = [one for one in self._idle if one is not connection]
+            self._idle = kept if gone else [*kept, connection]
 
     def _connect(self) -> SnowflakeConnection:
         driver = _driver()
