@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +22,7 @@ from cdpsync.model import (
     Window,
 )
 from cdpsync.types import parse_type
-from cdpsync.wanted import Wanted, is_due
+from cdpsync.wanted import Wanted, is_due, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -202,9 +201,10 @@ def _refuse_wrong_lookback(one: Wanted, cursor_type: CursorType | None) -> None:
 
 def _existing(one: Wanted) -> Stream:
     if one.stream is None:
+        hint = f'Did you mean "{one.near}"? ' if one.near else ""
         raise ReadError(
             f'{one.location}: stream "{one.name}" does not exist at source "{one.source}", or may '
-            f"not be seen. See what there is: cdpsync discover {one.source}."
+            f"not be seen. {hint}See what there is: cdpsync discover {one.source}."
         )
     return one.stream
 
@@ -263,8 +263,8 @@ def _column(one: Wanted, stream: Stream, name: str, where: str) -> Column:
     if found is not None:
         return found
     names = [column.name for column in stream.columns]
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f'Did you mean "{near[0]}"? ' if near else ""
+    near = nearest(name, names)
+    hint = f'Did you mean "{near}"? ' if near else ""
     raise ContractError(
         f'{one.location}: {where}: stream "{one.name}" has no column "{name}". {hint}'
         f"It has: {', '.join(names)}."

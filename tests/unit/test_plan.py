@@ -197,6 +197,17 @@ def test_lookback_of_the_wrong_kind_is_refused(lookback: Decimal | timedelta) ->
         plan_of(options, Remembered(field, cursor, landed=landed))
 
 
+def test_name_in_other_case_is_told() -> None:
+    """Where a source shows upper case, who types lower case is shown the name to type."""
+    loud = replace(ORDERS, name="PUBLIC.ORDERS", columns=(Column("ID", "BIGINT"),), primary_key=())
+    (one,) = wanted_tables(source(public__orders=INCREMENTAL), [loud])
+    with pytest.raises(ReadError, match=r'Did you mean "PUBLIC\.ORDERS"\?'):
+        table_plan(one, Remembered(), full_refresh=False, allow_shrink=False, now=NOON.value)
+    (one,) = wanted_tables(source(PUBLIC__ORDERS=TableOptions(include=("id",))), [loud])
+    with pytest.raises(ContractError, match=r'Did you mean "ID"\?'):
+        table_plan(one, Remembered(), full_refresh=False, allow_shrink=False, now=NOON.value)
+
+
 AMOUNTS = replace(
     ORDERS,
     columns=(*ORDERS.columns, Column("rev", "DECIMAL(38,2)"), Column("tax", "DECIMAL(38,2)")),
