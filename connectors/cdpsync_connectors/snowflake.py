@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, ClassVar
 
+from cdpsync.errors import ReadError
 from cdpsync.model import Column, Stream
 from cdpsync_connectors._snowflake_errors import translate_reading
 from cdpsync_connectors._snowflake_options import SnowflakeOptions
@@ -97,11 +98,18 @@ class SnowflakeConnector:
         globs = self._options.databases
         if globs is None:
             return [self._options.database] if self._options.database else []
-        return [
+        seen = fetch_databases(self._session.ask)
+        found = [
             name
-            for name in fetch_databases(self._session.ask)
+            for name in seen
             if _matches(name, globs) and (name not in _SYSTEM or name in globs)
         ]
+        if not found:
+            raise ReadError(
+                f"{self._session.place}: databases: {', '.join(globs)} matches none that the role "
+                f"may see: {', '.join(seen) or 'none at all'}."
+            )
+        return found
 
     def _wants(self, schema: str) -> bool:
         globs = self._options.schemas

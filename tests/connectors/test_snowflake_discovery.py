@@ -89,6 +89,14 @@ def test_other_databases_are_found_by_globs(snow: Account) -> None:
     }
 
 
+def test_globs_that_match_no_database_are_told(snow: Account) -> None:
+    """Rather an error than a source without streams."""
+    connector = connector_of(snow, databases=["NOSUCH_*"])
+    with pytest.raises(ReadError, match=rf"NOSUCH_\* matches none .*{snow.database}"):
+        connector.check()
+    connector.close()
+
+
 def test_other_database_is_read(snow: Account) -> None:
     """A name of three parts leads to its own table."""
     other = f"{snow.database}_C"
