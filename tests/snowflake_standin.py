@@ -159,6 +159,7 @@ class StandIn:
     key: list[str] = field(default_factory=list)
     errors: dict[str, Exception] = field(default_factory=dict)
     statements: list[str] = field(default_factory=list)
+    timeouts: list[int | None] = field(default_factory=list)
     login: dict[str, Any] = field(default_factory=dict)
     logins: int = 0
 
@@ -215,8 +216,9 @@ class _Cursor:
     stand_in: StandIn
     sql: str = ""
 
-    def execute(self, sql: str) -> None:
+    def execute(self, sql: str, timeout: int | None = None) -> None:
         self.stand_in.statements.append(sql)
+        self.stand_in.timeouts.append(timeout)
         self.stand_in.fail(sql)
         self.sql = sql
 

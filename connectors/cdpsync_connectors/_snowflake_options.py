@@ -43,7 +43,7 @@ def _identifier(value: object) -> object:
 
 
 Globs = Annotated[tuple[str, ...] | None, BeforeValidator(_one_is_a_list)]
-Seconds = Annotated[int | None, BeforeValidator(_seconds), Field(ge=1)]
+Seconds = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_seconds)]
 
 
 class ConnectOptions(BaseModel):

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from cdpsync_connectors._snowflake_options import SnowflakeOptions
 
 _NO_ANSWER = 300  # seconds after which an unanswered request is not tried again
+# The driver cancels a statement of its own accord after network_timeout, so a read says for itself
+# how long it may run: as long as the addresses of its answer would hold.
+_LONGEST = 6 * 3600
 
 # So that what arrives does not depend on what the account or the user prefers: above all, a limit
 # on rows would shorten every table in silence. Chunks bound the memory of a worker.
@@ -79,7 +82,7 @@ class Session:
         Raises ConnectorError; `where` is the user's own condition in the statement.
         """
         with self._translated(where), self._lend() as connection, connection.cursor() as cursor:
-            cursor.execute(sql)
+            cursor.execute(sql, timeout=self._options.statement_timeout or _LONGEST)
             return cast("list[Batch]", cursor.get_result_batches() or [])
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from faults import FaultProxy
 from pydantic import ValidationError
 from snowflake_standin import OPTIONS, StandIn
 
@@ -152,6 +153,25 @@ def test_table_that_is_gone_is_named(snow: Account) -> None:
     with pytest.raises(ReadError, match=r'"PUBLIC\.ORDERS" does not exist'):
         connector.read(request).__enter__()
     connector.close()
+
+
+# Beside the error, a thread of the driver fails that would cancel the statement over there.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_connection_that_is_lost_is_told_and_mended(snow: Account) -> None:
+    """The driver gives up after network_timeout, not never; the same connector goes on later."""
+    snow.execute("create table orders (id int)")
+    with FaultProxy(snow.port) as proxy:
+        where = {"host": "127.0.0.1", "port": proxy.port, "protocol": "http", "network_timeout": 1}
+        connector = connector_of(snow, connect_options=where)
+        connector.discover()
+        proxy.refuse = True
+        proxy.kill_all()
+        with pytest.raises(ConnectError, match="the connection was lost") as lost:
+            connector.discover()
+        assert lost.value.retryable
+        proxy.refuse = False
+        assert len(connector.discover()) == 1
+        connector.close()
 
 
 def test_nothing_listening_is_told_with_its_address() -> None:

@@ -137,6 +137,18 @@ def test_wrong_where_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
+@pytest.mark.parametrize(("given", "seconds"), [(None, 6 * 3600), ("10h", 36000)])
+def test_long_read_is_not_cancelled_by_the_driver(
+    given: str | None, seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """network_timeout is for requests; a statement may run as long as statement_timeout says."""
+    stand_in = stood_in(monkeypatch)
+    connector = connector_of(statement_timeout=given)
+    (stream,) = connector.discover()
+    with connector.read(ReadRequest(stream, stream.columns)):
+        assert stand_in.timeouts[-1] == seconds
+
+
 def test_session_that_ended_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """A token that expired between two tables costs one of them a retry, not the run."""
     stand_in = stood_in(monkeypatch)
