@@ -79,7 +79,8 @@ class Stream:
     """Something at a source that can become a table.
 
     `table` is its name in the lake without the source: `orders`, or `audit_log` for a stream
-    outside the source's default schema. An `open` stream may have more columns than are listed:
+    outside the source's default schema. `key_enforced` is False where the source only notes a
+    primary key and lets rows repeat it. An `open` stream may have more columns than are listed:
     only its rows tell. `changes` stands where `incremental` follows a log instead of a column.
     A stream `settles` when its reads say how far no late row can appear; of others, those with a
     cursor of time are read again for some minutes.
@@ -92,6 +93,7 @@ class Stream:
     cursor_fields: tuple[str, ...] = ()
     estimated_rows: int | None = None
     kind: str = "table"
+    key_enforced: bool = True
     open: bool = False
     changes: Changes | None = None
     settles: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,7 +23,7 @@ from cdpsync.model import (
     Window,
 )
 from cdpsync.types import parse_type
-from cdpsync.wanted import Wanted, is_due
+from cdpsync.wanted import Wanted, is_due, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -192,22 +191,26 @@ def _refuse_wrong_deletes(one: Wanted, stream: Stream) -> None:
     )
 
 
+_NUMBERS = {CursorType.INTEGER, CursorType.DECIMAL}
+
+
 def _refuse_wrong_lookback(one: Wanted, cursor_type: CursorType | None) -> None:
     lookback = one.options.lookback
     if cursor_type is None or lookback is None:
         return
-    if isinstance(lookback, timedelta) is (cursor_type is CursorType.INTEGER):
+    if isinstance(lookback, timedelta) is (cursor_type in _NUMBERS):
         raise ContractError(
             f'{one.location}: table "{one.name}": the lookback does not fit a cursor of type '
-            f"{cursor_type}. Use a duration (10m) for time cursors and a plain number for integers."
+            f"{cursor_type}. Use a duration (10m) for time cursors and a plain number for numbers."
         )
 
 
 def _existing(one: Wanted) -> Stream:
     if one.stream is None:
+        hint = f'Did you mean "{one.near}"? ' if one.near else ""
         raise ReadError(
             f'{one.location}: stream "{one.name}" does not exist at source "{one.source}", or may '
-            f"not be seen. See what there is: cdpsync discover {one.source}."
+            f"not be seen. {hint}See what there is: cdpsync discover {one.source}."
         )
     return one.stream
 
@@ -266,8 +269,8 @@ def _column(one: Wanted, stream: Stream, name: str, where: str) -> Column:
     if found is not None:
         return found
     names = [column.name for column in stream.columns]
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f'Did you mean "{near[0]}"? ' if near else ""
+    near = nearest(name, names)
+    hint = f'Did you mean "{near}"? ' if near else ""
     raise ContractError(
         f'{one.location}: {where}: stream "{one.name}" has no column "{name}". {hint}'
         f"It has: {', '.join(names)}."
@@ -309,7 +312,8 @@ def _cursor_type(one: Wanted, field: str, columns: tuple[Column, ...]) -> Cursor
     type_ = cursor_type_of(
         one.options.types.get(field, column.type) if one.options.types else column.type
     )
-    if type_ is None or type_ is CursorType.DECIMAL:
+    offered = type_ is not CursorType.DECIMAL or field in stream.cursor_fields
+    if type_ is None or not offered:
         raise ContractError(
             f'{one.location}: table "{one.name}": cursor_field "{field}" is '
             f"{column.source_type or column.type}; a cursor is an integer, a date or a timestamp. "

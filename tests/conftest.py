@@ -10,6 +10,7 @@ from urllib.request import Request, urlopen
 import pytest
 from hypothesis import settings
 from servers import READER, Buckets, Database, Server, fake_gcs, postgres, seaweedfs
+from snowflake_server import Account, fakesnow
 
 from cdpsync import redact
 
@@ -64,3 +65,18 @@ def gcs() -> Iterator[str]:
         asked.add_header("content-type", "application/json")
         with urlopen(asked):  # noqa: S310 - our own http address
             yield address
+
+
+@pytest.fixture(scope="session")
+def snowflake_server() -> Iterator[int]:
+    """The port of a running local Snowflake for this test process."""
+    with fakesnow() as port:
+        yield port
+
+
+@pytest.fixture
+def snow(snowflake_server: int) -> Account:
+    """A database of one's own, with an empty schema PUBLIC."""
+    name = f"TEST_{next(_numbers)}"
+    Account(snowflake_server, "").execute(f"create database {name}", f"create schema {name}.public")
+    return Account(snowflake_server, name)
