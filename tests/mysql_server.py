@@ -74,7 +74,7 @@ class MariaDatabase:
         """Return a connection of PyMySQL, in autocommit."""
         import pymysql
 
-        said = {"host": "127.0.0.1", "port": self.port, "user": self.user, "db": self.name}
+        said = {"host": "127.0.0.1", "port": self.port, "user": self.user, "database": self.name}
         return pymysql.connect(**{**said, "password": self.password, "autocommit": True, **options})
 
     def execute(self, sql: str, *values: Sequence[Any]) -> None:
@@ -88,10 +88,10 @@ class MariaDatabase:
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query as PyMySQL reads them, the session in UTC."""
-        with contextlib.closing(self.connect(init_command="set time_zone = '+00:00'")) as con:
-            with con.cursor() as cursor:
-                cursor.execute(sql)
-                return list(cursor.fetchall())
+        con = self.connect(init_command="set time_zone = '+00:00'")
+        with contextlib.closing(con), con.cursor() as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall())
 
     def client(self, *arguments: str) -> list[str | Path]:
         """Return the command line of the real client; the password goes by MYSQL_PWD."""

@@ -74,12 +74,45 @@ class OddValueError(Exception):
         self.column, self.value, self.problem = column, value, problem
 
 
+class OddTypeError(Exception):
+    """A column that arrives as another type than the one that was asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What a column of the result becomes: an Arrow type, and whether a zero date is NULL."""
 
     arrow: pa.DataType
     zero_is_null: bool = False
+
+
+_KINDS: dict[str, set[int]] = {
+    "integer": {TINY, SHORT, YEAR, LONG, INT24, LONGLONG},
+    "real": {FLOAT, DOUBLE},
+    "date": {DATE, NEWDATE},
+    "datetime": {DATETIME, TIMESTAMP},
+    "timestamptz": {DATETIME, TIMESTAMP},
+    "time": {TIME},
+}
+_NUMBERED = set(_FIXED) | set().union(*_KINDS.values())
+
+
+def arrow_type(kind: str, field: Field) -> pa.DataType:
+    """Return what a column of this kind becomes. Raises OddTypeError when it is of another."""
+    text = kind in {"text", "bytes"}
+    if (text and field.type in _NUMBERED) or (not text and field.type not in _KINDS[kind]):
+        raise OddTypeError(f"a column that was to be {kind} arrives as type {field.type}")
+    if kind in {"integer", "real"}:
+        signed, unsigned, _ = _FIXED[field.type]
+        return pa.from_numpy_dtype(np.dtype(unsigned if field.unsigned else signed))
+    types = {
+        "date": pa.date32(),
+        "datetime": pa.timestamp("us"),
+        "timestamptz": pa.timestamp("us", tz="UTC"),
+        "time": pa.time64("us"),
+        "bytes": pa.binary_view(),
+    }
+    return types.get(kind, pa.string_view())
 
 
 def record_batch(block: Block, fields: Sequence[Field], shapes: Sequence[Shape]) -> pa.RecordBatch:

@@ -9,7 +9,9 @@ no call for it, so its own parts are used here, and nowhere else.
 
 from __future__ import annotations
 
+import socket
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from pymysql.connections import Connection
 
 PAD = 16  # bytes past a block's end that may be read, and mean nothing
 _SIZE = 1 << 20  # of a block; a longer row gets a longer one
@@ -25,6 +28,7 @@ _HEADER = struct.Struct("<I").unpack_from  # three bytes of length, one that cou
 _LENGTH = 0xFFFFFF  # also the length that says: this packet goes on in the next
 _ERROR = 0xFF
 _PREPARE, _EXECUTE = 0x16, 0x17
+_UNSIGNED = 0x20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +55,26 @@ class ForeignPacketError(Exception):
     """The server sent something that is not a row, nor the end of the rows."""
 
 
-def run(con: Any, sql: str) -> tuple[Field, ...]:  # PyMySQL's parts have no types
+def run(con: Connection[Any], sql: str) -> tuple[Field, ...]:
     """Start a statement; return its columns. The rows wait on the wire for `blocks`."""
     from pymysql.protocol import FieldDescriptorPacket
 
-    con._execute_command(_PREPARE, sql)
-    number, columns, parameters = struct.unpack_from("<xIHH", con._read_packet().get_all_data())
-    for described in (parameters, columns):
-        for _ in range(described + 1 if described else 0):  # an end-of-list packet follows
-            con._read_packet()
+    own = _parts(con)
+    own._execute_command(_PREPARE, sql)
+    number, columns, parameters = struct.unpack_from("<xIHH", own._read_packet().get_all_data())
+    for listed in (parameters, columns):
+        for _ in range(listed + 1 if listed else 0):  # an end-of-list packet follows
+            own._read_packet()
     if parameters:
-        raise ForeignPacketError('a "?" outside of quotes')
-    con._execute_command(_EXECUTE, struct.pack("<IBI", number, 0, 1))
-    count = con._read_packet().read_length_encoded_integer()
-    described = [con._read_packet(FieldDescriptorPacket) for _ in range(count)]
-    con._read_packet()
-    return tuple(Field(one.type_code, bool(one.flags & 0x20)) for one in described)
+        raise ForeignPacketError('a "?" outside of quotes stands for nothing here')
+    own._execute_command(_EXECUTE, struct.pack("<IBI", number, 0, 1))
+    count = own._read_packet().read_length_encoded_integer()
+    described = [own._read_packet(FieldDescriptorPacket) for _ in range(count)]
+    own._read_packet()
+    return tuple(Field(one.type_code, bool(one.flags & _UNSIGNED)) for one in described)
 
 
-def blocks(con: Any) -> Iterator[Block]:
+def blocks(con: Connection[Any]) -> Iterator[Block]:
     """Return the rows of the statement that was started; at least one block, may be without rows.
 
     Raises PyMySQL's error when the server ends the statement, LostError when it hangs up.
@@ -77,11 +82,36 @@ def blocks(con: Any) -> Iterator[Block]:
     return _Blocks(con).read()
 
 
+def keep_alive(con: Connection[Any]) -> None:
+    """Let the system find out when the peer is gone, however long the wait for it."""
+    with suppress(OSError, AttributeError):
+        _parts(con)._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def hang_up(con: Connection[Any]) -> None:
+    """Cut a connection at once, whatever it is in the middle of; another thread may read from it.
+
+    A goodbye would wait for rows that are on their way.
+    """
+    with suppress(OSError, AttributeError):
+        _parts(con)._sock.shutdown(socket.SHUT_RDWR)
+    _parts(con)._force_close()
+
+
+def server_version(con: Connection[Any]) -> str:
+    """Return what the server calls itself: `10.11.6-MariaDB`, `8.4.0`."""
+    return str(_parts(con).server_version)
+
+
+def _parts(con: Connection[Any]) -> Any:  # noqa: ANN401 - PyMySQL's types leave them out
+    return con
+
+
 class _Blocks:
     """The buffer: filled from the socket, cut between rows, never written to once handed out."""
 
-    def __init__(self, con: Any) -> None:
-        self._con = con
+    def __init__(self, con: Connection[Any]) -> None:
+        self._own = _parts(con)
         self._buffer = bytearray(_SIZE + PAD)
         self._filled = 0
 
@@ -127,7 +157,7 @@ class _Blocks:
             self._buffer += bytes(size)
             size *= 2
         with memoryview(self._buffer) as view:
-            got = self._con._rfile.readinto1(view[self._filled : size])
+            got = self._own._rfile.readinto1(view[self._filled : size])
         if not got:
             raise LostError
         self._filled += got
