@@ -114,6 +114,7 @@ class _Blocks:
         self._own = _parts(con)
         self._buffer = bytearray(_SIZE + PAD)
         self._filled = 0
+        self._is_fresh = True
 
     def read(self) -> Iterator[Block]:
         ended = False
@@ -156,8 +157,14 @@ class _Blocks:
         if self._filled == size:
             self._buffer += bytes(size)
             size *= 2
-        with memoryview(self._buffer) as view:
-            got = self._own._rfile.readinto1(view[self._filled : size])
+        if self._is_fresh:  # PyMySQL's reader may hold a part; `readinto1` would wait for more
+            self._is_fresh = False
+            piece = self._own._rfile.read1(size - self._filled)
+            got = len(piece)
+            self._buffer[self._filled : self._filled + got] = piece
+        else:
+            with memoryview(self._buffer) as view:
+                got = self._own._rfile.raw.readinto(view[self._filled : size])
         if not got:
             raise LostError
         self._filled += got
