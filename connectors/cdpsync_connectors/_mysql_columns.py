@@ -126,8 +126,12 @@ def record_batch(block: Block, fields: Sequence[Field], shapes: Sequence[Shape])
         if null is not None and not null.any():
             null = None
         arrays.append(_column(walk, number, field, shape, null))
-    schema = pa.schema([(f"c{n}", shape.arrow) for n, shape in enumerate(shapes)])
-    return pa.record_batch(arrays, schema=schema)
+    return pa.record_batch(arrays, schema=schema_of(shapes))
+
+
+def schema_of(shapes: Sequence[Shape]) -> pa.Schema:
+    """Return the names and types under which the rows arrive."""
+    return pa.schema([(f"c{n}", shape.arrow) for n, shape in enumerate(shapes)])
 
 
 class _Walk:

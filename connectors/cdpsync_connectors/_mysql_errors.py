@@ -10,6 +10,8 @@ from cdpsync.errors import ConnectError, ConnectorError, ReadError
 if TYPE_CHECKING:
     from cdpsync_connectors._mysql_options import Address
 
+_NO_TLS = 2026  # of PyMySQL itself
+
 # By the server's code: what happened, what to do next, whether trying again may help.
 _CONNECTING: dict[int, tuple[str, str, bool]] = {
     1045: (
@@ -59,7 +61,7 @@ _CONNECTING: dict[int, tuple[str, str, bool]] = {
     1820: ("the password must be changed", "Log in with mysql and change it.", False),
     1862: ("the password has expired", "Log in with mysql and change it.", False),
     1053: ("the server is shutting down", "Try again in a moment.", True),
-    2026: ("TLS could not be agreed on", "Check ssl_mode and the server's certificate.", False),
+    _NO_TLS: ("TLS could not be agreed on", "Check ssl_mode and the server's certificate.", False),
 }
 
 # By what stands in the text, where the code says too little.
@@ -71,7 +73,7 @@ _TEXTS: tuple[tuple[str, str, str, bool], ...] = (
         False,
     ),
     (
-        r"does not support SSL|SSL connection (?:is )?required",
+        r"(?:does not|doesn't) support (?:it|SSL)|SSL is required|SSL connection (?:is )?required",
         "the server speaks no TLS, which ssl_mode asks for",
         "Set ssl_mode: preferred, or turn TLS on at the server.",
         False,
@@ -148,6 +150,7 @@ _TOOK_TOO_LONG = (
     "the server ended a statement that took too long. Raise statement_timeout, or read less with "
     "where or an incremental mode."
 )
+_FAULTS_OF_WHERE = {1064, 1054, 1305, 1267, 1582, None}
 _DENIED = {1142, 1143, 1044, 1227, 1370}
 _GONE = {1146, 1051, 1049, 1054}
 
@@ -157,7 +160,7 @@ def translate_connecting(error: Exception, address: Address) -> ConnectError:
     code, said = _said(error)
     where = f"{address.place} as {address.user}" if address.user else address.place
     for pattern, what, advice, retryable in _TEXTS:
-        if code not in _CONNECTING and re.search(pattern, said, re.IGNORECASE):
+        if (code not in _CONNECTING or code == _NO_TLS) and re.search(pattern, said, re.I):
             return ConnectError(f"{where}: {what}. {advice}", retryable=retryable)
     if code in _CONNECTING:
         what, advice, retryable = _CONNECTING[code]
@@ -191,7 +194,7 @@ def translate_reading(
         return ReadError(
             f"{place}: {said}. Run there, as its administrator: GRANT SELECT ON {grant} TO {user}."
         )
-    if where and (code in {1064, 1054, 1305, 1267, 1582} or code is None):
+    if where and code in _FAULTS_OF_WHERE:
         return ReadError(f'table "{table}": where: {" ".join(where.split())}: {said}.')
     if code in _GONE:
         return ReadError(f"{place}: {said}. See what there is with: cdpsync discover.")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from cdpsync.errors import ConnectorError, ReadError
 from cdpsync_connectors import _mysql_wire as wire
 from cdpsync_connectors._mysql_errors import translate_reading
-from cdpsync_connectors._mysql_wire import hang_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,7 +70,7 @@ class MysqlChunk:
 
     def relation(self, con: DuckDBPyConnection) -> DuckDBPyRelation:
         """Return the rows of the statement; see `cdpsync.connector.Chunk`."""
-        stream = self._start()
+        stream = RowStream(self, self.sessions.connect())
         self.under_way.append(stream)
         con.register(_ROWS, stream.reader())
         return con.sql(f"select {self.select.outer} from {_ROWS}")
@@ -81,22 +80,10 @@ class MysqlChunk:
         while self.under_way:
             self.under_way.pop().close()
 
-    def _start(self) -> RowStream:
-        from pymysql import Error
-
-        mysql = self.sessions.connect()
-        try:
-            fields = wire.run(mysql, self.select.sql)
-            return RowStream(self, mysql, fields)
-        except (Error, OSError, wire.ForeignPacketError) as error:
-            hang_up(mysql)
-            raise self.name_error(error) from error
-        except BaseException:
-            hang_up(mysql)
-            raise
-
     def name_error(self, error: Exception) -> ConnectorError:
         """Name what ended the statement."""
+        if isinstance(error, ConnectorError):
+            return error
         from cdpsync_connectors._mysql_columns import OddValueError
 
         if isinstance(error, OddValueError):
@@ -120,49 +107,53 @@ class MysqlChunk:
 class RowStream:
     """One statement's rows on their way; owns the connection they come over."""
 
-    def __init__(
-        self, chunk: MysqlChunk, mysql: Connection[Any], fields: tuple[wire.Field, ...]
-    ) -> None:
-        from cdpsync_connectors._mysql_columns import Shape, arrow_type
-
+    def __init__(self, chunk: MysqlChunk, mysql: Connection[Any]) -> None:
         self._chunk = chunk
         self._mysql = mysql
-        self._fields = fields
-        self._shapes = [
-            Shape(arrow_type(found.wire, one), chunk.zero_is_null)
-            for found, one in zip(chunk.select.readings, fields, strict=True)
-        ]
-        self._waiting: queue.Queue[pa.RecordBatch | Exception | None] = queue.Queue(_WAITING)
+        self._waiting: queue.Queue[pa.Schema | pa.RecordBatch | Exception | None]
+        self._waiting = queue.Queue(_WAITING)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="cdpsync-mysql", daemon=True)
 
     def reader(self) -> pa.RecordBatchReader:
-        """Start reading; return the rows as they come."""
+        """Start the statement, and when the server begins to answer, return the rows as they come.
+
+        Raises the error that ends it before the first row.
+        """
         import pyarrow as pa
 
-        schema = pa.schema([(f"c{n}", shape.arrow) for n, shape in enumerate(self._shapes)])
         self._thread.start()
-        return pa.RecordBatchReader.from_batches(schema, self._batches())
+        first = self._get()
+        if isinstance(first, Exception):
+            self.close()
+            raise self._chunk.name_error(first) from first
+        return pa.RecordBatchReader.from_batches(first, self._batches())
 
     def close(self) -> None:
         """Hang up. May be called twice, and from any thread."""
         self._stopping.set()
-        hang_up(self._mysql)
+        wire.hang_up(self._mysql)
 
     def _work(self) -> None:
-        from cdpsync_connectors._mysql_columns import record_batch
+        from cdpsync_connectors._mysql_columns import Shape, arrow_type, record_batch, schema_of
 
-        last: Exception | None = None
+        chunk, last = self._chunk, None
         try:
+            fields = wire.run(self._mysql, chunk.select.sql)
+            shapes = [
+                Shape(arrow_type(found.wire, one), chunk.zero_is_null)
+                for found, one in zip(chunk.select.readings, fields, strict=True)
+            ]
+            self._put(schema_of(shapes))
             for block in wire.blocks(self._mysql):
-                self._put(record_batch(block, self._fields, self._shapes))
+                self._put(record_batch(block, fields, shapes))
                 if self._stopping.is_set():
                     return
         except Exception as error:  # noqa: BLE001 - raised again in the thread that reads
             last = error
         self._put(last)
 
-    def _put(self, item: pa.RecordBatch | Exception | None) -> None:
+    def _put(self, item: pa.Schema | pa.RecordBatch | Exception | None) -> None:
         while not self._stopping.is_set():
             try:
                 self._waiting.put(item, timeout=_PATIENCE)
@@ -180,7 +171,7 @@ class RowStream:
         finally:
             self.close()
 
-    def _get(self) -> pa.RecordBatch | Exception | None:
+    def _get(self) -> Any:  # noqa: ANN401 - the schema first, then batches, None or an error last
         while True:
             try:
                 return self._waiting.get(timeout=_PATIENCE)

@@ -50,6 +50,12 @@ def find_relation(con: Connection[Any], request: ReadRequest) -> Relation:
             f"See what there is with: cdpsync discover."
         )
     relation = found[0]
+    if not relation.columns:
+        user = con.user.decode() if isinstance(con.user, bytes) else con.user
+        raise ReadError(
+            f'table "{name}": no column of it may be read. Run there, as its administrator: '
+            f"GRANT SELECT ON {relation.sql} TO {user}."
+        )
     known = {column.name for column in relation.columns}
     missing = [column.name for column in request.columns if column.name not in known]
     if request.window and request.window.cursor_field not in known:
@@ -57,8 +63,8 @@ def find_relation(con: Connection[Any], request: ReadRequest) -> Relation:
     if missing:
         names = ", ".join(f'"{name}"' for name in dict.fromkeys(missing))
         raise ReadError(
-            f'table "{relation.stream}" has no column {names}, or not any more. '
-            f"It has: {', '.join(sorted(known))}."
+            f'table "{relation.stream}" has no column {names}, or not any more, or this user '
+            f"may not see it. It has: {', '.join(sorted(known))}."
         )
     if not request.columns:
         raise ReadError(f'table "{relation.stream}" has no columns to read.')

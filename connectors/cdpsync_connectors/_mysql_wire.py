@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PAD = 16  # bytes past a block's end that may be read, and mean nothing
 _SIZE = 1 << 20  # of a block; a longer row gets a longer one
+_READ_AHEAD = 1 << 16  # more than PyMySQL's reader keeps
 _HEADER = struct.Struct("<I").unpack_from  # three bytes of length, one that counts packets
 _LENGTH = 0xFFFFFF  # also the length that says: this packet goes on in the next
 _ERROR = 0xFF
@@ -159,9 +160,10 @@ class _Blocks:
             size *= 2
         if self._is_fresh:  # PyMySQL's reader may hold a part; `readinto1` would wait for more
             self._is_fresh = False
-            piece = self._own._rfile.read1(size - self._filled)
+            piece = self._own._rfile.read1(_READ_AHEAD)
             got = len(piece)
             self._buffer[self._filled : self._filled + got] = piece
+            self._buffer += bytes(got)
         else:
             with memoryview(self._buffer) as view:
                 got = self._own._rfile.raw.readinto(view[self._filled : size])
