@@ -32,8 +32,11 @@ class ConnectorOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
+    follows_changes: ClassVar[bool] = False
+    """Whether streams have `changes`, so that `incremental` needs no cursor_field."""
 
-def _ignore(_: object) -> None:
+
+def ignore(_: object) -> None:
     """Hear, and do nothing."""
 
 
@@ -45,10 +48,10 @@ def _never() -> bool:
 class ReadRequest:
     """What one run wants of one stream.
 
-    `columns` are those to read, in order. `types` are DuckDB types the user asked for by name;
-    `landed` are those the lake's table has already: both bind a column whose type the source
-    leaves open. `window` is None for a read of every row. `workers` is how many chunks will be
-    read at once.
+    `columns` are those to read, in order; with `changes`, its cursor stands among them. `types`
+    are DuckDB types the user asked for by name; `landed` are those the lake's table has already:
+    both bind a column whose type the source leaves open. `window` is None for a read of every
+    row. `workers` is how many chunks will be read at once.
 
     `cursor_field` is set for every read of a table that has one. `deletions` asks a stream whose
     `changes` tell of them for rows that are gone, too, with the column `_deleted_at` (TIMESTAMP
@@ -73,8 +76,8 @@ class ReadRequest:
     include: frozenset[str] | None = None
     exclude: frozenset[str] = frozenset()
     folder: Path | None = None
-    tell: Callable[[int], None] = _ignore
-    notify: Callable[[str], None] = _ignore
+    tell: Callable[[int], None] = ignore
+    notify: Callable[[str], None] = ignore
     is_stopped: Callable[[], bool] = _never
 
 

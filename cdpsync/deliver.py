@@ -9,17 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cdpsync.cursors import later
 from cdpsync.errors import CdpsyncError
-from cdpsync.stage import highest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
-    from cdpsync.extract import SpoolFile
-    from cdpsync.model import Column, Cursor, TablePlan
     from cdpsync.storage import Storage
 
 log = logging.getLogger("cdpsync.deliver")
@@ -140,23 +136,3 @@ class Delivery:
         """Let no file go on, and remove those that arrived."""
         under_way = [one for one in self._sent if not one.cancel()]
         self.courier.take_back([one.result() for one in under_way if one.exception() is None])
-
-
-@dataclass(slots=True)
-class Arrivals:
-    """A table's files as they come from the source; sent on `at_once` where none can be spared."""
-
-    plan: TablePlan
-    delivery: Delivery
-    cursor: Cursor | None
-    at_once: bool
-    _guard: threading.Lock = field(default_factory=threading.Lock)
-
-    def take(self, file: SpoolFile, columns: tuple[Column, ...]) -> None:
-        """Note how far a file reads and send it off; or leave it to be staged."""
-        if not self.at_once:
-            return
-        reached = highest(self.plan, columns, file.path)
-        with self._guard:
-            self.cursor = later(self.cursor, reached)
-        self.delivery.send(file.path, file.bytes)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import logging
 import queue
+import shutil
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from cdpsync import engine
-from cdpsync.connector import Chunk, Connector, ReadRequest
+from cdpsync.connector import Chunk, Connector, ReadRequest, Settled, ignore
+from cdpsync.cursors import later
 from cdpsync.errors import CdpsyncError, ContractError, LandingError, ReadError
-from cdpsync.model import Column, TableName, TablePlan
+from cdpsync.model import DELETED_AT, Column, Cursor, Deletes, TableName, TablePlan
+from cdpsync.spooled import highest, spooled_rows
 from cdpsync.types import lake_type, widens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     import duckdb
@@ -39,19 +42,25 @@ _LAND = """
 
 @dataclass(frozen=True, slots=True)
 class SpoolFile:
-    """A Parquet file in the spool, complete."""
+    """A Parquet file in the spool, complete; `cursor` is the highest in it."""
 
     path: Path
     rows: int
     bytes: int
+    cursor: Cursor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """What one table's read gave: files without empty ones, and the columns as they landed."""
+    """What one table's read gave: files without empty ones, and the columns as they landed.
+
+    `cursor` is where the next read may start. `notices` are what the connector had to say.
+    """
 
     files: tuple[SpoolFile, ...]
     columns: tuple[Column, ...]
+    cursor: Cursor | None = None
+    notices: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -135,8 +144,8 @@ def extract(
     folder: Path,
     on_chunk: Callable[[int, int, int], None],
     *,
-    on_file: Callable[[SpoolFile, tuple[Column, ...]], None] = lambda *_: None,
-    wait_for_room: Callable[[Callable[[], bool]], None] = lambda _: None,
+    on_file: Callable[[SpoolFile], None] = ignore,
+    wait_for_room: Callable[[Callable[[], bool]], None] = ignore,
 ) -> Extracted:
     """Read everything the plan asks for into Parquet files under `folder`.
 
@@ -150,10 +159,21 @@ def extract(
     def land(number: int, chunk: Chunk) -> SpoolFile:
         file = landing.land(number, chunk)
         if file.rows:
-            on_file(file, landing.columns())
+            on_file(file)
         return file
 
-    with connector.read(_request(plan, workers.count)) as chunks:
+    notices: list[str] = []
+    fetched = folder / "fetched"
+    shutil.rmtree(fetched, ignore_errors=True)
+    fetched.mkdir()
+    request = replace(
+        _request(plan, workers.count),
+        folder=fetched,
+        tell=lambda rows: on_chunk(rows, 0, 0),
+        notify=notices.append,
+        is_stopped=landing.is_stopping,
+    )
+    with connector.read(request) as chunks:
         listed = list(chunks)
         futures = [
             workers.submit(partial(land, number, chunk)) for number, chunk in enumerate(listed)
@@ -169,7 +189,22 @@ def extract(
                 future.cancel()
             wait(futures)
             raise
-    return Extracted(tuple(file for file in files if file.rows), landing.columns())
+        cursor = _reached(plan, chunks, files)
+    shutil.rmtree(fetched, ignore_errors=True)
+    kept = tuple(file for file in files if file.rows)
+    return Extracted(kept, landing.columns(), cursor, tuple(notices))
+
+
+def _reached(plan: TablePlan, chunks: Iterable[Chunk], files: Iterable[SpoolFile]) -> Cursor | None:
+    """Return where the next read may start; never before where this one did."""
+    if plan.cursor_field is None:
+        return None
+    highest: Cursor | None = None
+    for file in files:
+        highest = later(highest, file.cursor)
+    if isinstance(chunks, Settled):
+        highest = chunks.cursor(highest)
+    return later(plan.cursor_before, highest)
 
 
 class _Landing:
@@ -200,12 +235,12 @@ class _Landing:
 
     def land(self, number: int, chunk: Chunk) -> SpoolFile:
         """Write one chunk down, again where the source says it may help."""
-        self._wait_for_room(self._is_stopping)
+        self._wait_for_room(self.is_stopping)
         for attempt in range(1, _TRIES + 1):
             try:
                 return self._attempt(number, chunk)
             except CdpsyncError as error:
-                if not error.retryable or attempt == _TRIES or self._is_stopping():
+                if not error.retryable or attempt == _TRIES or self.is_stopping():
                     raise
                 pause = _FIRST_PAUSE * 2 ** (attempt - 1)
                 log.warning(
@@ -221,7 +256,7 @@ class _Landing:
     def _attempt(self, number: int, chunk: Chunk) -> SpoolFile:
         import duckdb
 
-        if self._is_stopping():
+        if self.is_stopping():
             raise ReadError(f"{self._plan.table}: stopped.")
         file = self._folder / f"{number:05d}.parquet"
         file.unlink(missing_ok=True)
@@ -234,7 +269,8 @@ class _Landing:
                     file=engine.quote_text(str(file)),
                 )
                 _, rows, size, *_ = con.execute(sql).fetchall()[0]
-                return SpoolFile(file, rows, size)
+                landed = spooled_rows([file], self.columns())
+                return SpoolFile(file, rows, size, highest(con, self._plan, self.columns(), landed))
         except CdpsyncError:
             raise
         except duckdb.InterruptException as error:
@@ -256,13 +292,8 @@ class _Landing:
                     f"{self._plan.table}: the columns changed between two chunks of one read. "
                     "Run it again."
                 )
-        return ", ".join(
-            engine.quote_name(column.name)
-            if source.type == column.type
-            else f"cast({engine.quote_name(source.name)} as {column.type}) "
-            f"as {engine.quote_name(column.name)}"
-            for source, column in zip(arrived, columns, strict=True)
-        )
+        types = {column.name: column.type for column in arrived}
+        return ", ".join(_expression(types.get(column.name), column) for column in columns)
 
     def _translate(self, error: Exception, file: Path) -> CdpsyncError:
         known = self._connector.translate(error)
@@ -275,13 +306,22 @@ class _Landing:
             )
         return ReadError(f"{self._plan.table}: {text}. Nothing was committed.")
 
-    def _is_stopping(self) -> bool:
+    def is_stopping(self) -> bool:
+        """Whether this table, or the whole run, is given up."""
         return self.stopping.is_set() or self._workers.stopping.is_set()
 
     def _wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while time.monotonic() < end and not self._is_stopping():
+        while time.monotonic() < end and not self.is_stopping():
             time.sleep(0.05)
+
+
+def _expression(arrived: str | None, column: Column) -> str:
+    """Return a column as it is written down; one that did not arrive has no values."""
+    name = engine.quote_name(column.name)
+    if arrived == column.type:
+        return name
+    return f"cast({'null' if arrived is None else name} as {column.type}) as {name}"
 
 
 def _from(relation: duckdb.DuckDBPyRelation) -> str:
@@ -315,12 +355,14 @@ def landed_columns(plan: TablePlan, arrived: list[Column]) -> tuple[Column, ...]
                 "exclude it."
             )
         old = held.get(column.name.lower())
-        if old is not None and not plan.replace:
+        converts = plan.stream.open and type_ == "JSON"  # then the lake's column turns into JSON
+        if old is not None and not plan.replace and not converts:
             type_ = _joined(plan.table, column.name, old.type, type_)
         planned = next((one for one in plan.columns if one.name == column.name), None)
         required = column.name in keys and planned is not None and not planned.nullable
         columns.append(Column(column.name, type_, nullable=not required))
-    return tuple(columns)
+    marks = plan.deletes is Deletes.SOFT and all(one.name != DELETED_AT for one in columns)
+    return (*columns, Column(DELETED_AT, "TIMESTAMP WITH TIME ZONE")) if marks else tuple(columns)
 
 
 def _joined(table: TableName, name: str, held: str, arriving: str) -> str:
@@ -337,12 +379,22 @@ def _joined(table: TableName, name: str, held: str, arriving: str) -> str:
 
 def _request(plan: TablePlan, workers: int) -> ReadRequest:
     landed = {column.name: column.type for column in plan.landed.columns} if plan.landed else {}
+    changes = plan.stream.changes
+    told = changes is not None and changes.deletions and plan.deletes is not Deletes.IGNORE
     return ReadRequest(
         stream=plan.stream,
-        columns=plan.columns,
+        columns=tuple(
+            column
+            for column in plan.columns
+            if plan.deletes is not Deletes.SOFT or column.name != DELETED_AT
+        ),
         types=plan.types,
         landed={} if plan.full_refresh else landed,
         where=plan.where,
         window=plan.window,
         workers=workers,
+        cursor_field=plan.cursor_field,
+        deletions=told and plan.window is not None,
+        include=None if plan.include is None else frozenset(plan.include),
+        exclude=frozenset(plan.exclude or ()),
     )

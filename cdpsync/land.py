@@ -8,23 +8,25 @@ import logging
 import re
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from cdpsync import engine
 from cdpsync.catalog import sql_name
-from cdpsync.deliver import Arrivals
+from cdpsync.connector import ignore
 from cdpsync.errors import CdpsyncError, LandingError
-from cdpsync.extract import Extracted, Workers, extract
+from cdpsync.extract import Extracted, SpoolFile, Workers, extract
+from cdpsync.gone import stage_gone
+from cdpsync.model import Deletes
 from cdpsync.stage import Staged, lands_as_it_arrives, stage
 
 if TYPE_CHECKING:
     import threading
     from pathlib import Path
 
-    from cdpsync.deliver import Courier
-    from cdpsync.model import Column, TableName, TablePlan
+    from cdpsync.deliver import Courier, Delivery
+    from cdpsync.model import TableName, TablePlan
     from cdpsync.survey import Survey
 
 log = logging.getLogger("cdpsync.land")
@@ -54,10 +56,9 @@ class Landed:
     """A table whose files are in the storage and wait for their commit."""
 
     plan: TablePlan
-    columns: tuple[Column, ...]
+    extracted: Extracted
     staged: Staged
     files: tuple[str, ...]
-    rows_read: int
     started_at: datetime
     clock: float
 
@@ -84,24 +85,25 @@ class Lander:
         folder = self.spool / f"{next(self._numbers):05d}"
         folder.mkdir()
         self.tell(plan, "reading")
-        extracted, arrivals = self._extract(plan, folder)
-        self.tell(plan, "landing", rows=extracted.rows)
+        extracted, delivery = self._extract(plan, folder)
         try:
-            staged = self._stage(plan, extracted, arrivals, folder)
-            files = arrivals.delivery.wait()
+            keys = self._keys(plan, folder / "keys") if plan.compares_keys else None
+            self.tell(plan, "landing", rows=extracted.rows)
+            staged = self._stage(plan, extracted, keys, delivery, folder)
+            files = delivery.wait()
         except duckdb.Error as error:
             raise LandingError(
                 f"{plan.table}: what is new could not be told from what is there "
                 f"({engine.first_line(error)}). Nothing was committed."
             ) from error
         except BaseException:
-            arrivals.delivery.take_back()
+            delivery.take_back()
             raise
-        if staged.upserted is None:
+        if not staged.upserted and staged.removed is None:
             shutil.rmtree(folder, ignore_errors=True)
-        return Landed(plan, extracted.columns, staged, files, extracted.rows, started_at, clock)
+        return Landed(plan, extracted, staged, files, started_at, clock)
 
-    def _extract(self, plan: TablePlan, folder: Path) -> tuple[Extracted, Arrivals]:
+    def _extract(self, plan: TablePlan, folder: Path) -> tuple[Extracted, Delivery]:
         """Read a table, once more from its start where its view of the source was lost."""
         connector = self.survey.connectors[plan.source]
 
@@ -110,7 +112,10 @@ class Lander:
 
         for attempt in range(_TABLE_TRIES):
             delivery = self.courier.delivery(folder_of(plan.table), attempt)
-            arrivals = Arrivals(plan, delivery, plan.cursor_before, lands_as_it_arrives(plan))
+
+            def take(file: SpoolFile, delivery: Delivery = delivery) -> None:
+                delivery.send(file.path, file.bytes)
+
             try:
                 extracted = extract(
                     plan,
@@ -118,7 +123,7 @@ class Lander:
                     self.workers,
                     folder,
                     tell,
-                    on_file=arrivals.take,
+                    on_file=take if lands_as_it_arrives(plan) else ignore,
                     wait_for_room=self.courier.spool.wait,
                 )
             except BaseException as error:
@@ -128,29 +133,52 @@ class Lander:
                     raise
                 log.warning("%s: %s Reading it again from its start.", plan.table, error.message)
             else:
-                return extracted, arrivals
+                return extracted, delivery
         raise AssertionError("unreachable: the last try returns or raises")
 
+    def _keys(self, plan: TablePlan, folder: Path) -> list[Path]:
+        """Read every key that the source has, later than its rows: who is missing then is gone."""
+        folder.mkdir()
+        names = set(plan.primary_key)
+        only_keys = replace(
+            plan,
+            columns=tuple(column for column in plan.columns if column.name in names),
+            deletes=Deletes.IGNORE,
+            cursor_field=None,
+            window=None,
+        )
+        connector = self.survey.connectors[plan.source]
+        extracted = extract(only_keys, connector, self.workers, folder, lambda *_: None)
+        return [file.path for file in extracted.files]
+
     def _stage(
-        self, plan: TablePlan, extracted: Extracted, arrivals: Arrivals, folder: Path
+        self,
+        plan: TablePlan,
+        extracted: Extracted,
+        keys: list[Path] | None,
+        delivery: Delivery,
+        folder: Path,
     ) -> Staged:
         """Say what lands, and send off what is not yet on its way."""
         files = [file.path for file in extracted.files]
-        if arrivals.at_once:
+        columns = extracted.columns
+        if lands_as_it_arrives(plan):
             size = sum(file.bytes for file in extracted.files)
-            return Staged(tuple(files), extracted.rows, size, arrivals.cursor)
+            return Staged(columns, tuple(files), extracted.rows, size)
         if plan.replace:
             con = engine.connect(threads=1, memory_limit=_STAGE_MEMORY, temp=folder / "spill")
             try:
-                staged = stage(con, plan, files, extracted.columns, "", folder)
+                staged = stage(con, plan, files, columns, "", folder)
             finally:
                 con.close()
         else:
             with self.survey.catalog.reader() as con:
                 name = sql_name(plan.table)
-                staged = stage(con, plan, files, extracted.columns, name, folder)
+                staged = stage(con, plan, files, columns, name, folder)
+                if keys is not None:
+                    staged = stage_gone(con, plan, staged, keys, name, folder, datetime.now(UTC))
         for file in staged.files:
-            arrivals.delivery.send(file, file.stat().st_size, keep=file == staged.upserted)
+            delivery.send(file, file.stat().st_size, keep=file in staged.upserted)
         return staged
 
 

@@ -21,6 +21,18 @@ class SyncMode(StrEnum):
     FULL_TABLE = "full_table"
 
 
+class Deletes(StrEnum):
+    """What becomes of rows that the source no longer has: kept, removed, or marked."""
+
+    IGNORE = "ignore"
+    HARD = "hard"
+    SOFT = "soft"
+
+
+DELETED_AT = "_deleted_at"
+"""The column in which `deletes: soft` marks rows, and in which a log tells of deleted ones."""
+
+
 class CursorType(StrEnum):
     """The types whose order a cursor may follow."""
 
@@ -132,6 +144,8 @@ class TableOptions:
     exclude: tuple[str, ...] | None = None
     types: Mapping[str, str] | None = None
     allow_shrink: bool | None = None
+    deletes: Deletes | None = None
+    deletes_every: timedelta | None = None
 
     def over(self, other: TableOptions) -> TableOptions:
         """Return these options, with what they do not say taken from `other`."""
@@ -205,7 +219,8 @@ class CursorEntry:
     """What is remembered of a table between runs, in the catalog and in the state file.
 
     `reset` asks that the next run loads from the start. `settings` is what the project file said
-    of the table that its rows depend on, as JSON.
+    of the table that its rows depend on, as JSON. `deletes_at` is when the lake's keys were last
+    compared with the source's.
     """
 
     source: str
@@ -218,11 +233,15 @@ class CursorEntry:
     committed_at: datetime | None
     reset: bool = False
     settings: str | None = None
+    deletes_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TablePlan:
-    """What one run will do with one table."""
+    """What one run will do with one table.
+
+    `compares_keys`: rows whose key the source no longer has are to be found, too.
+    """
 
     source: str
     stream: Stream
@@ -245,6 +264,11 @@ class TablePlan:
     location: str = ""
     settings: str = ""
     notices: tuple[str, ...] = ()
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+    deletes: Deletes = Deletes.IGNORE
+    compares_keys: bool = False
+    deletes_at: datetime | None = None
 
 
 class TableStatus(StrEnum):

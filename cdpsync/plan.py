@@ -1,55 +1,32 @@
-"""Config, streams and cursors to what a run will do. Pure: no I/O, no clock."""
+"""A wanted table, and what is remembered of it, to what a run will do. Pure: no I/O, no clock."""
 
 from __future__ import annotations
 
 import difflib
 import json
 from dataclasses import dataclass
-from datetime import timedelta
-from fnmatch import fnmatchcase
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cdpsync.cursors import cursor_type_of, lower_bound
-from cdpsync.errors import ConfigError, ContractError, ReadError
+from cdpsync.errors import ContractError, ReadError
 from cdpsync.model import (
+    DELETED_AT,
     Column,
     Cursor,
     CursorType,
+    Deletes,
     LakeTable,
-    Source,
     Stream,
     SyncMode,
-    TableName,
-    TableOptions,
     TablePlan,
-    TableRule,
     Window,
 )
 from cdpsync.types import parse_type
+from cdpsync.wanted import Wanted, is_due
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A stream that the project file asks for, with all that the file says of it.
-
-    `stream` is None when the source has no stream of this name.
-    """
-
-    source: str
-    name: str
-    table: TableName
-    options: TableOptions
-    location: str
-    stream: Stream | None
-
-    @property
-    def mode(self) -> SyncMode:
-        """The sync mode; every row, unless the file says otherwise."""
-        return self.options.mode or SyncMode.FULL_TABLE
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,103 +39,16 @@ class Remembered:
     settings: str | None = None
     reset: bool = False
     landed: LakeTable | None = None
-
-
-def wanted_tables(source: Source, streams: Iterable[Stream]) -> tuple[Wanted, ...]:
-    """Return the enabled tables of a source, in the order of its streams.
-
-    Raises ConfigError for a glob that matches nothing, and for two streams of one table.
-    """
-    listed = list(streams)
-    by_name = {stream.name: stream for stream in listed}
-    _refuse_idle_globs(source, by_name)
-    wanted = [_wanted(source, stream.name, stream) for stream in listed]
-    wanted += [
-        _wanted(source, rule.pattern, None)
-        for rule in source.tables
-        if not rule.is_glob and rule.pattern not in by_name
-    ]
-    enabled = tuple(one for one in wanted if one is not None)
-    _refuse_shared_tables(enabled)
-    return enabled
-
-
-def _wanted(source: Source, name: str, stream: Stream | None) -> Wanted | None:
-    options = table_options(source, name)
-    if options is None:
-        return None
-    table = options.name or (stream.table if stream else name.rsplit(".", 1)[-1])
-    rules = _rules(source, name)
-    location = rules[-1].location if rules else source.location
-    return Wanted(source.name, name, TableName(source.name, table), options, location, stream)
-
-
-def table_options(source: Source, name: str) -> TableOptions | None:
-    """Return all that the file says of a stream, or None when it is not to be synced."""
-    rules = _rules(source, name)
-    if not rules and not _takes_everything(source):
-        return None
-    options = TableOptions(every=source.every)
-    for said in (source.defaults, *(rule.options for rule in rules)):
-        options = said.over(options)
-    return None if options.enabled is False else options
-
-
-def _rules(source: Source, name: str) -> list[TableRule]:
-    """Return the keys that mean a stream: globs in their order, then the exact one."""
-    rules = [rule for rule in source.tables if _matches(rule, name)]
-    return sorted(rules, key=lambda rule: not rule.is_glob)
-
-
-def _takes_everything(source: Source) -> bool:
-    """Whether streams that no key names are synced: no keys, or only keys that switch off."""
-    return all(rule.options.enabled is False for rule in source.tables)
-
-
-def _matches(rule: TableRule, name: str) -> bool:
-    return fnmatchcase(name, rule.pattern) if rule.is_glob else name == rule.pattern
-
-
-def _refuse_idle_globs(source: Source, streams: Mapping[str, Stream]) -> None:
-    for rule in source.tables:
-        if rule.is_glob and not any(_matches(rule, name) for name in streams):
-            found = ", ".join(list(streams)[:8]) or "none"
-            raise ConfigError(
-                f'{rule.location}: tables: "{rule.pattern}" matches no stream of source '
-                f'"{source.name}". It has: {found}{", …" if len(streams) > 8 else ""}. '
-                f"See them all: cdpsync discover {source.name}."
-            )
-
-
-def _refuse_shared_tables(wanted: Sequence[Wanted]) -> None:
-    owners: dict[str, Wanted] = {}
-    for one in wanted:
-        other = owners.setdefault(str(one.table).lower(), one)
-        if other is not one:
-            raise ConfigError(
-                f'{one.location}: streams "{other.name}" ({other.location}) and "{one.name}" would '
-                f'both be table {one.table}. Give one of them another "name:".'
-            )
-
-
-def matches_select(one: Wanted, pattern: str) -> bool:
-    """Whether SELECT means this table: its source, `source.stream`, its table, or a glob of it."""
-    return matches_name(one.source, one.name, str(one.table), pattern)
-
-
-def matches_name(source: str, stream: str, table: str, pattern: str) -> bool:
-    """Whether SELECT means the table of this source, stream and name in the lake."""
-    return any(fnmatchcase(name, pattern) for name in (source, f"{source}.{stream}", table))
-
-
-def concerns_source(source: str, patterns: Iterable[str]) -> bool:
-    """Whether any of these SELECTs may mean a table of this source."""
-    heads = [pattern.split(".", 1)[0] for pattern in patterns]
-    return not heads or any(head == source or any(sign in head for sign in "*?[") for head in heads)
+    deletes_at: datetime | None = None
 
 
 def table_plan(
-    one: Wanted, remembered: Remembered, *, full_refresh: bool, allow_shrink: bool
+    one: Wanted,
+    remembered: Remembered,
+    *,
+    full_refresh: bool,
+    allow_shrink: bool,
+    now: datetime,
 ) -> TablePlan:
     """Return what a run will do with a table.
 
@@ -169,15 +59,19 @@ def table_plan(
     columns = _chosen(one, stream)
     full_refresh = full_refresh or remembered.reset
     incremental = one.mode is SyncMode.INCREMENTAL
-    cursor_type = None if one.mode is SyncMode.FULL_TABLE else _cursor_type(one, columns)
-    cursor_field = None if cursor_type is None else one.options.cursor_field
+    cursor_field = _cursor_field(one, stream)
+    cursor_type = None if cursor_field is None else _cursor_type(one, cursor_field, columns)
     key = _key(one, stream, columns) if incremental else _known_key(one, stream, columns)
-    settings = json.dumps({"primary_key": key, "where": one.options.where})
     _refuse_wrong_lookback(one, cursor_type)
-    before = None if full_refresh else _usable(one, remembered, cursor_field, cursor_type)
-    changed = remembered.settings not in {None, settings}
-    if incremental and changed:
-        before = None
+    _refuse_wrong_deletes(one, stream)
+    settings = _settings(one, stream, key)
+    before, why = _start(one, remembered, cursor_field, cursor_type, settings, now)
+    if full_refresh:
+        before, why = None, ""
+    replace = before is None or remembered.landed is None
+    notices = [f"loaded from the start: {why}"] if why else []
+    if not replace:
+        notices += _changed_notices(one, remembered, columns, settings)
     return TablePlan(
         source=one.source,
         stream=stream,
@@ -193,40 +87,103 @@ def table_plan(
         where=one.options.where,
         types=_types(one, columns),
         landed=remembered.landed,
-        replace=before is None or remembered.landed is None,
+        replace=replace,
         full_refresh=full_refresh,
         allow_shrink=allow_shrink or bool(one.options.allow_shrink),
         every=one.options.every,
         location=one.location,
         settings=settings,
-        notices=() if full_refresh else _notices(one, remembered, columns, before, changed=changed),
+        notices=tuple(notices),
+        include=one.options.include,
+        exclude=one.options.exclude,
+        deletes=one.deletes,
+        compares_keys=not replace and _compares_keys(one, stream, remembered, now),
+        deletes_at=remembered.deletes_at,
     )
 
 
-def _notices(
+def _settings(one: Wanted, stream: Stream, key: tuple[str, ...]) -> str:
+    """Return what of the project file a table's rows depend on."""
+    said: dict[str, object] = {"primary_key": key, "where": one.options.where}
+    if stream.changes and one.deletes is not Deletes.IGNORE:
+        said["deletes"] = one.deletes
+    return json.dumps(said)
+
+
+def _start(
     one: Wanted,
     remembered: Remembered,
-    columns: tuple[Column, ...],
-    before: Cursor | None,
-    *,
-    changed: bool,
-) -> tuple[str, ...]:
-    """Return what a person should know of a table whose making has changed."""
-    if remembered.landed is None or one.mode is SyncMode.FULL_TABLE:
-        return ()
+    cursor_field: str | None,
+    cursor_type: CursorType | None,
+    settings: str,
+    now: datetime,
+) -> tuple[Cursor | None, str]:
+    """Return the cursor to go on from, or None to load from the start, and why, where it is news.
+
+    A table that was appended to holds old versions of its rows: to become a table with one row
+    per key, it is loaded anew.
+    """
+    cursor, why = remembered.cursor, ""
+    if cursor is None or cursor_field is None:
+        return None, ""
+    incremental = one.mode is SyncMode.INCREMENTAL
+    other_field = remembered.cursor_field not in {None, cursor_field}
+    was_appended = incremental and remembered.mode is SyncMode.APPEND_ONLY
+    if other_field or was_appended or cursor.type is not cursor_type:
+        why = "its cursor does not apply"
+    elif incremental and remembered.settings not in {None, settings}:
+        why = "its primary key, where or deletes has changed"
+    elif incremental:
+        why = _forgotten(one, cursor, now)
+    if why:
+        return None, why if remembered.landed else ""
+    return cursor, ""
+
+
+def _forgotten(one: Wanted, cursor: Cursor, now: datetime) -> str:
+    """Say that the source's log of changes does not reach back to the cursor, if it does not."""
+    kept = one.stream.changes.kept if one.stream and one.stream.changes else None
+    if kept is None or not isinstance(cursor.value, datetime) or now - cursor.value <= kept:
+        return ""
+    days = (now - cursor.value).days
+    return f"the source keeps its log of changes for {kept.days} days, and the cursor is {days} old"
+
+
+def _changed_notices(
+    one: Wanted, remembered: Remembered, columns: Iterable[Column], settings: str
+) -> list[str]:
+    """Return what a person should know of a table that is added to and whose making changed."""
+    if remembered.landed is None:
+        return []
     refresh = f"cdpsync run {one.table} --full-refresh"
-    if before is None:
-        why = "its primary key or where has changed" if changed else "its cursor does not apply"
-        return () if remembered.cursor is None else (f"loaded from the start: {why}",)
     held = {column.name.lower() for column in remembered.landed.columns}
     notices = [
         f'column "{column.name}" is new, and NULL in rows that do not come again, until {refresh}'
         for column in columns
-        if column.name.lower() not in held
+        if column.name.lower() not in held and not (one.stream and one.stream.open)
     ]
-    if changed:
+    if remembered.settings not in {None, settings}:
         notices.append(f"where has changed: older rows that it now lets in need {refresh}")
-    return tuple(notices)
+    return notices
+
+
+def _compares_keys(one: Wanted, stream: Stream, remembered: Remembered, now: datetime) -> bool:
+    """Whether rows that are gone must be found by their keys, and the time for it has come."""
+    if one.deletes is Deletes.IGNORE or (stream.changes and stream.changes.deletions):
+        return False
+    every = one.options.deletes_every
+    return one.mode is SyncMode.INCREMENTAL and is_due(every, remembered.deletes_at, now)
+
+
+def _refuse_wrong_deletes(one: Wanted, stream: Stream) -> None:
+    if one.deletes is Deletes.IGNORE or one.mode is SyncMode.INCREMENTAL:
+        return
+    if one.mode is SyncMode.FULL_TABLE and one.deletes is Deletes.HARD:
+        return  # that is what it does
+    raise ContractError(
+        f'{one.location}: table "{one.name}": deletes: {one.deletes} needs mode: incremental, '
+        f"which finds rows of this {stream.kind} again by their key. Use that, or deletes: ignore."
+    )
 
 
 def _refuse_wrong_lookback(one: Wanted, cursor_type: CursorType | None) -> None:
@@ -253,14 +210,11 @@ def _chosen(one: Wanted, stream: Stream) -> tuple[Column, ...]:
     names = [column.name for column in stream.columns]
     chosen = set(names)
     if one.options.include is not None:
-        chosen = {
-            _column(one, stream, name, "columns.include").name for name in one.options.include
-        }
+        chosen = _named(one, stream, one.options.include, "columns.include")
     if one.options.exclude is not None:
-        chosen -= {
-            _column(one, stream, name, "columns.exclude").name for name in one.options.exclude
-        }
+        chosen -= _named(one, stream, one.options.exclude, "columns.exclude")
     columns = tuple(column for column in stream.columns if column.name in chosen)
+    columns += _own_columns(one, stream)
     if not columns:
         raise ContractError(
             f'{one.location}: stream "{one.name}" has no column to read. Check columns: and what '
@@ -278,6 +232,29 @@ def _chosen(one: Wanted, stream: Stream) -> tuple[Column, ...]:
     return columns
 
 
+def _named(one: Wanted, stream: Stream, names: Iterable[str], where: str) -> set[str]:
+    """Return the columns of these names; an open stream may have more than it listed."""
+    if stream.open:
+        return set(names)
+    return {_column(one, stream, name, where).name for name in names}
+
+
+def _own_columns(one: Wanted, stream: Stream) -> tuple[Column, ...]:
+    """Return the columns that are not the source's: when a row changed, and when it left."""
+    if one.mode is not SyncMode.INCREMENTAL:
+        return ()
+    own = [] if stream.changes is None else [stream.changes.cursor]
+    if one.deletes is Deletes.SOFT:
+        if stream.column(DELETED_AT):
+            raise ContractError(
+                f'{one.location}: table "{one.name}": deletes: soft marks rows in a column '
+                f"{DELETED_AT}, and the {stream.kind} has one of this name. Exclude it: columns: "
+                f"{{exclude: [{DELETED_AT}]}}; or use deletes: hard."
+            )
+        own.append(Column(DELETED_AT, "TIMESTAMP WITH TIME ZONE"))
+    return tuple(own)
+
+
 def _column(one: Wanted, stream: Stream, name: str, where: str) -> Column:
     found = stream.column(name)
     if found is not None:
@@ -291,9 +268,19 @@ def _column(one: Wanted, stream: Stream, name: str, where: str) -> Column:
     )
 
 
-def _cursor_type(one: Wanted, columns: tuple[Column, ...]) -> CursorType:
-    stream = _existing(one)
+def _cursor_field(one: Wanted, stream: Stream) -> str | None:
     field = one.options.cursor_field
+    if one.mode is SyncMode.FULL_TABLE:
+        return None
+    if one.mode is SyncMode.INCREMENTAL and stream.changes:
+        own = stream.changes.cursor.name
+        if field not in {None, own}:
+            raise ContractError(
+                f'{one.location}: table "{one.name}": incremental follows the log of changes that '
+                f'this source keeps, not "{field}". Leave cursor_field out, or use mode: '
+                "append_only."
+            )
+        return own
     if field is None:
         likely = stream.cursor_fields[0] if stream.cursor_fields else None
         advice = f'Add "cursor_field: {likely}", or use' if likely else "Use"
@@ -301,8 +288,14 @@ def _cursor_type(one: Wanted, columns: tuple[Column, ...]) -> CursorType:
             f'{one.location}: table "{one.name}": {one.mode} needs a cursor_field. {advice} '
             "mode: full_table."
         )
-    column = _column(one, stream, field, "cursor_field")
-    if column not in columns:
+    return field
+
+
+def _cursor_type(one: Wanted, field: str, columns: tuple[Column, ...]) -> CursorType:
+    stream = _existing(one)
+    column = next((column for column in columns if column.name == field), None)
+    if column is None:
+        _column(one, stream, field, "cursor_field")
         raise ContractError(
             f'{one.location}: table "{one.name}": the cursor_field "{field}" is among the excluded '
             "columns. Keep it, or choose another."
@@ -350,27 +343,6 @@ def _known_key(one: Wanted, stream: Stream, columns: tuple[Column, ...]) -> tupl
     return tuple(name for name in one.options.primary_key or stream.primary_key if name in names)
 
 
-def _usable(
-    one: Wanted,
-    remembered: Remembered,
-    cursor_field: str | None,
-    cursor_type: CursorType | None,
-) -> Cursor | None:
-    """Return the cursor to go on from, or None to load from the start.
-
-    A table that was appended to holds old versions of its rows: to become a table with one row
-    per key, it is loaded anew.
-    """
-    cursor = remembered.cursor
-    if cursor is None or cursor_field is None:
-        return None
-    if remembered.cursor_field not in {None, cursor_field} or cursor.type is not cursor_type:
-        return None
-    if one.mode is SyncMode.INCREMENTAL and remembered.mode is SyncMode.APPEND_ONLY:
-        return None
-    return cursor
-
-
 def _window(one: Wanted, cursor_field: str | None, before: Cursor | None) -> Window | None:
     if cursor_field is None or before is None:
         return None
@@ -381,23 +353,10 @@ def _types(one: Wanted, columns: tuple[Column, ...]) -> dict[str, str]:
     stream = _existing(one)
     types = {}
     for name, text in (one.options.types or {}).items():
-        column = _column(one, stream, name, "columns.types")
-        if column not in columns:
+        if not stream.open and _column(one, stream, name, "columns.types") not in columns:
             continue
         try:
             types[name] = parse_type(text)
         except ValueError as error:
             raise ContractError(f"{one.location}: columns.types: {name}: {error}.") from error
     return types
-
-
-def is_due(every: timedelta | None, last_success: datetime | None, now: datetime) -> bool:
-    """Whether a table's time has come. A table without `every` is always due.
-
-    Cron starts a little earlier or later each time: a table is due when at most a tenth of its
-    interval, and at most a minute, is missing. A failed run does not count, so it is retried.
-    """
-    if every is None or last_success is None:
-        return True
-    slack = min(every.total_seconds() / 10, 60.0)
-    return (now - last_success).total_seconds() >= every.total_seconds() - slack

@@ -28,9 +28,9 @@ from cdpsync.model import (
     TableState,
     TableStatus,
 )
-from cdpsync.plan import matches_name, table_options
 from cdpsync.state import State, StateEntry, read_state, reconcile, update_state
 from cdpsync.storage import Storage, open_storage
+from cdpsync.wanted import matches_name, table_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -159,7 +159,7 @@ def remember(config: Config) -> Memory:
     if catalog.exists():
         with catalog.reader(data=False) as con:
             lake = Lake(con)
-            cursors, latest, tables = lake.cursors(), lake.latest(), lake.tables()
+            cursors, latest, tables = lake.books.cursors(), lake.books.latest(), lake.tables()
     state, notices = reconcile(read_state(config.warehouse.state), cursors)
     return Memory(state, cursors, latest, tables, notices)
 
@@ -264,7 +264,7 @@ def history(
     if not catalog_of(config).exists():
         return ()
     with catalog_of(config).reader() as con:
-        history = Lake(con).history()
+        history = Lake(con).books.history()
     records = [
         record
         for record in history
@@ -374,7 +374,7 @@ def delete(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
         if catalog.exists():
             with catalog.writer(data=False) as con:
                 lake = Lake(con)
-                lake.prepare()
+                lake.books.prepare()
                 lake.drop(tables)
         gone = {(one.source, one.stream) for one in chosen}
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cdpsync.cursors import cursor_sql, cursor_type_of, later
-from cdpsync.engine import connect, glob_escaped, quote_name, quote_names, quote_text
-from cdpsync.errors import ContractError
-from cdpsync.model import Column, Cursor, CursorType, SyncMode, TablePlan
+from cdpsync.cursors import cursor_sql
+from cdpsync.engine import quote_name, quote_names, quote_text
+from cdpsync.model import DELETED_AT, Column, Deletes, SyncMode, TablePlan
+from cdpsync.spooled import spooled_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date, datetime
     from pathlib import Path
 
     import duckdb
@@ -41,45 +40,43 @@ _NOT_OLDER = """
     )
 """
 
+# Rows of an API are the same row for ever: one that changed under its cursor is no second one.
+_NOT_LANDED = """
+    select arrived.* from ({arrived}) as arrived
+    where not exists (
+        select 1 from {table} as held
+        where {same_key} and (held.{cursor} >= {low} or held.{cursor} is null)
+    )
+"""
+
 _WRITE = """
     copy ({select}) to {file}
     (format parquet, compression zstd, compression_level 1, return_stats)
 """
 
-# Where a cursor may rest: not on infinity, and not in the future, or one mistyped year would hide
-# every row that comes after it. Rows beyond are read again each time, and land once.
-_HIGHEST = {
-    CursorType.INTEGER: "max({cursor})",
-    CursorType.DECIMAL: "max({cursor})",
-    CursorType.DATE: (
-        "max({cursor}) filter (where {cursor} between date '0001-01-01' "
-        "and cast(now() + interval 1 day as date))"
-    ),
-    CursorType.TIMESTAMP: (
-        "max({cursor}) filter (where {cursor} between timestamp '0001-01-01' "
-        "and cast(now() as timestamp) + interval 1 day)"
-    ),
-    CursorType.TIMESTAMPTZ: (
-        "max({cursor}) filter (where {cursor} between timestamptz '0001-01-01 00:00:00+00' "
-        "and now() + interval 1 day)"
-    ),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """What must land: files in the spool, how many rows they hold, and the cursor reached.
+    """What must land: files in the spool, how many rows they hold, under which columns.
 
-    `upserted` is the file whose keys replace landed rows. `repeated` counts rows dropped because
-    another row of the same key is newer.
+    The keys in `upserted` replace landed rows, the keys in `removed` leave; `marked` of the rows
+    only say that they are gone. `repeated` counts rows dropped because another row of the same
+    key is newer.
     """
 
-    files: tuple[Path, ...]
-    rows: int
-    bytes: int
-    cursor: Cursor | None
-    upserted: Path | None = None
+    columns: tuple[Column, ...]
+    files: tuple[Path, ...] = ()
+    rows: int = 0
+    bytes: int = 0
+    upserted: tuple[Path, ...] = ()
+    removed: Path | None = None
+    marked: int = 0
     repeated: int = 0
+
+
+def lands_as_it_arrives(plan: TablePlan) -> bool:
+    """Whether each spooled file must land, whatever the others and the lake hold."""
+    return plan.replace and (plan.mode is not SyncMode.INCREMENTAL or _unique_at_source(plan))
 
 
 def stage(
@@ -93,83 +90,88 @@ def stage(
     """Decide which of the spooled rows must land, and write them down where not all do.
 
     `con` has the lake attached (a copy of it) when the plan adds to a table, whose SQL name is
-    `table`. Raises ContractError when a key column that the source calls NOT NULL has NULLs.
+    `table`.
     """
+    landing = columns
+    if plan.deletes is not Deletes.SOFT and plan.stream.column(DELETED_AT) is None:
+        landing = tuple(column for column in columns if column.name != DELETED_AT)
     if not files:
-        return Staged((), 0, 0, plan.cursor_before)
-    arrived = _read(files, columns)
-    cursor = later(plan.cursor_before, _highest(con, plan, columns, arrived))
-    read = _count(con, arrived)
+        return Staged(landing)
+    arrived, removed = spooled_rows(files, columns), None
+    if landing != columns:
+        removed = _write_removed(con, plan, arrived, folder / "removed.parquet")
+        arrived = (
+            f"select {quote_names(column.name for column in landing)} "
+            f"from ({arrived}) where {DELETED_AT} is null"
+        )
     select, repeated = arrived, 0
     if plan.mode is SyncMode.INCREMENTAL and not _unique_at_source(plan):
-        select, repeated = _latest_per_key(con, plan, columns, arrived, read)
+        select, repeated = _latest_per_key(con, plan, landing, arrived)
         if not plan.replace:
             select = _not_older(plan, select, table)
     if not plan.replace:
-        select = _changed(plan, columns, select, table)
-    if select is arrived:
+        select = _changed(plan, landing, select, table)
+    if select is arrived and landing is columns:
         size = sum(file.stat().st_size for file in files)
-        return Staged(tuple(files), read, size, cursor)
-    return _written(con, plan, select, folder / "staged.parquet", cursor, repeated)
-
-
-def lands_as_it_arrives(plan: TablePlan) -> bool:
-    """Whether each spooled file must land, whatever the others and the lake hold."""
-    return plan.replace and (plan.mode is not SyncMode.INCREMENTAL or _unique_at_source(plan))
-
-
-def highest(plan: TablePlan, columns: tuple[Column, ...], file: Path) -> Cursor | None:
-    """Return how far one spooled file reads, None for a table without a cursor."""
-    if plan.cursor_field is None or plan.mode is SyncMode.FULL_TABLE:
-        return None
-    con = connect(threads=1)
-    try:
-        return _highest(con, plan, columns, _read([file], columns))
-    finally:
-        con.close()
-
-
-def _written(
-    con: duckdb.DuckDBPyConnection,
-    plan: TablePlan,
-    select: str,
-    file: Path,
-    cursor: Cursor | None,
-    repeated: int,
-) -> Staged:
-    written = con.execute(_WRITE.format(select=select, file=quote_text(str(file)))).fetchone()
-    rows, size = (written[1], written[2]) if written else (0, 0)
+        return Staged(landing, tuple(files), count(con, arrived), size)
+    file = folder / "staged.parquet"
+    rows, size = write(con, select, file)
     if not rows:
-        return Staged((), 0, 0, cursor, repeated=repeated)
+        return Staged(landing, removed=removed, repeated=repeated)
     replaces = plan.mode is SyncMode.INCREMENTAL and not plan.replace
-    return Staged((file,), rows, size, cursor, file if replaces else None, repeated)
+    return Staged(
+        landing,
+        (file,),
+        rows,
+        size,
+        upserted=(file,) if replaces else (),
+        removed=removed,
+        marked=_count_marked(con, landing, file) if plan.deletes is Deletes.SOFT else 0,
+        repeated=repeated,
+    )
 
 
-def _read(files: Sequence[Path], columns: tuple[Column, ...]) -> str:
-    listed = ", ".join(quote_text(glob_escaped(str(file))) for file in files)
-    names = quote_names(column.name for column in columns)
-    # A folder called region=eu, anywhere above, is no column of the table.
-    return f"select {names} from read_parquet([{listed}], hive_partitioning = false)"
+def _write_removed(
+    con: duckdb.DuckDBPyConnection, plan: TablePlan, arrived: str, file: Path
+) -> Path | None:
+    """Write the keys of rows that the source says are gone; None where there are none."""
+    keys = quote_names(plan.primary_key)
+    rows, _ = write(con, f"select {keys} from ({arrived}) where {DELETED_AT} is not null", file)
+    return file if rows else None
+
+
+def _count_marked(con: duckdb.DuckDBPyConnection, columns: Sequence[Column], file: Path) -> int:
+    return count(con, f"from ({spooled_rows([file], columns)}) where {DELETED_AT} is not null")
 
 
 def _changed(plan: TablePlan, columns: tuple[Column, ...], arrived: str, table: str) -> str:
     if plan.window is None or plan.landed is None:
         raise AssertionError("a plan that adds to a table has its window and its landed columns")
+    cursor, low = quote_name(plan.window.cursor_field), cursor_sql(plan.window.low)
+    if plan.mode is SyncMode.APPEND_ONLY and plan.stream.open and plan.primary_key:
+        return _NOT_LANDED.format(
+            arrived=arrived, table=table, same_key=same_key(plan), cursor=cursor, low=low
+        )
     have = {column.name.lower(): column for column in plan.landed.columns}
-    held = ", ".join(
-        f"cast({quote_name(column.name)} as {column.type})"
-        if column.name.lower() in have
-        else f"cast(null as {column.type})"
-        for column in columns
-    )
+    held = ", ".join(held_as(plan, column, have.get(column.name.lower())) for column in columns)
     return _CHANGED.format(
         arrived=arrived,
         operator="except" if plan.mode is SyncMode.INCREMENTAL else "except all",
         held=held,
         table=table,
-        cursor=quote_name(plan.window.cursor_field),
-        low=cursor_sql(plan.window.low),
+        cursor=cursor,
+        low=low,
     )
+
+
+def held_as(plan: TablePlan, column: Column, held: Column | None) -> str:
+    """Return a column of the lake's table, `held`, as it will be after this commit."""
+    if held is None:
+        return f"cast(null as {column.type})"
+    name = quote_name(column.name)
+    if plan.stream.open and column.type == "JSON" and held.type != "JSON":
+        return f"to_json({name})"
+    return f"cast({name} as {column.type})"
 
 
 def _unique_at_source(plan: TablePlan) -> bool:
@@ -177,16 +179,12 @@ def _unique_at_source(plan: TablePlan) -> bool:
 
 
 def _latest_per_key(
-    con: duckdb.DuckDBPyConnection,
-    plan: TablePlan,
-    columns: tuple[Column, ...],
-    arrived: str,
-    rows: int,
+    con: duckdb.DuckDBPyConnection, plan: TablePlan, columns: tuple[Column, ...], arrived: str
 ) -> tuple[str, int]:
     """Keep the newest row of each key where the source does not promise that there is just one."""
     key = quote_names(plan.primary_key)
-    found = con.execute(f"select count(*) from (select distinct {key} from ({arrived}))").fetchone()
-    repeated = rows - (found[0] if found else rows)
+    distinct = count(con, f"select distinct {key} from ({arrived})")
+    repeated = count(con, arrived) - distinct
     if not repeated:
         return arrived, 0
     latest = _LATEST_PER_KEY.format(
@@ -199,32 +197,25 @@ def _latest_per_key(
 
 
 def _not_older(plan: TablePlan, arrived: str, table: str) -> str:
-    same_key = " and ".join(
+    cursor = quote_name(plan.cursor_field or plan.primary_key[0])
+    return _NOT_OLDER.format(arrived=arrived, table=table, same_key=same_key(plan), cursor=cursor)
+
+
+def same_key(plan: TablePlan) -> str:
+    """Return the condition that a row of `held` and one of `arrived` have the same key."""
+    return " and ".join(
         f"held.{quote_name(name)} is not distinct from arrived.{quote_name(name)}"
         for name in plan.primary_key
     )
-    cursor = quote_name(plan.cursor_field or plan.primary_key[0])
-    return _NOT_OLDER.format(arrived=arrived, table=table, same_key=same_key, cursor=cursor)
 
 
-def _highest(
-    con: duckdb.DuckDBPyConnection, plan: TablePlan, columns: tuple[Column, ...], arrived: str
-) -> Cursor | None:
-    if plan.cursor_field is None or plan.mode is SyncMode.FULL_TABLE:
-        return None
-    column = next(column for column in columns if column.name == plan.cursor_field)
-    type_ = cursor_type_of(column.type)
-    if type_ is None:
-        raise ContractError(
-            f'{plan.table}: cursor_field "{plan.cursor_field}" arrives as {column.type}, which '
-            "cannot be a cursor. Choose an integer, date or timestamp column, or mode: full_table."
-        )
-    expression = _HIGHEST[type_].format(cursor=quote_name(plan.cursor_field))
-    row = con.execute(f"select {expression} from ({arrived})").fetchone()
-    value: int | date | datetime | None = row[0] if row else None
-    return None if value is None else Cursor(type_, value)
+def write(con: duckdb.DuckDBPyConnection, select: str, file: Path) -> tuple[int, int]:
+    """Write rows to a Parquet file; return how many they are, and how many bytes."""
+    done = con.execute(_WRITE.format(select=select, file=quote_text(str(file)))).fetchone()
+    return (int(done[1]), int(done[2])) if done else (0, 0)
 
 
-def _count(con: duckdb.DuckDBPyConnection, select: str) -> int:
+def count(con: duckdb.DuckDBPyConnection, select: str) -> int:
+    """Count the rows of a SELECT."""
     row = con.execute(f"select count(*) from ({select})").fetchone()
     return int(row[0]) if row else 0

@@ -20,17 +20,16 @@ from cdpsync.model import (
     TableResult,
     TableStatus,
 )
-from cdpsync.plan import (
-    Remembered,
+from cdpsync.plan import Remembered, table_plan
+from cdpsync.storage import Storage, open_storage
+from cdpsync.wanted import (
     Wanted,
     concerns_source,
     is_due,
     matches_name,
     matches_select,
-    table_plan,
     wanted_tables,
 )
-from cdpsync.storage import Storage, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -173,6 +172,7 @@ class Survey:
                         remembered,
                         full_refresh=self.choice.full_refresh,
                         allow_shrink=self.choice.allow_shrink,
+                        now=now,
                     )
                 )
             except CdpsyncError as error:
@@ -204,4 +204,5 @@ def _remembered(one: Wanted, memory: project.Memory) -> Remembered:
         return Remembered(landed=table)
     mode = entry.mode if entry else None
     settings = entry.settings if entry else None
-    return Remembered(said.cursor_field, said.cursor, mode, settings, said.reset, table)
+    deletes_at = entry.deletes_at if entry else None
+    return Remembered(said.cursor_field, said.cursor, mode, settings, said.reset, table, deletes_at)

@@ -37,10 +37,8 @@ from cdpsync.state import State, of_catalog, update_state
 from cdpsync.survey import Choice, Survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
-
-    from cdpsync.stage import Staged
 
 
 log = logging.getLogger("cdpsync.sync")
@@ -229,9 +227,9 @@ class _Execution:
         try:
             with self.survey.catalog.writer() as con:
                 lake = Lake(con)
-                lake.prepare()
+                lake.books.prepare()
                 for landed in ready:
-                    self._tell(landed.plan, "committing", rows=landed.rows_read)
+                    self._tell(landed.plan, "committing", rows=landed.extracted.rows)
                     news = self._news(landed)
                     try:
                         result = lake.commit(news)
@@ -262,12 +260,12 @@ class _Execution:
         finished_at = datetime.now(UTC)
         result = replace(
             _of(plan, TableStatus.OK),
-            rows_read=landed.rows_read,
+            rows_read=landed.extracted.rows,
             bytes_written=staged.bytes,
             cursor_before=plan.cursor_before,
-            cursor_after=staged.cursor,
+            cursor_after=landed.extracted.cursor,
             seconds=round(time.monotonic() - landed.clock, 3),
-            notices=_notices(plan, staged),
+            notices=_notices(landed),
         )
         entry = CursorEntry(
             source=plan.source,
@@ -275,14 +273,15 @@ class _Execution:
             table=plan.table,
             mode=plan.mode,
             cursor_field=plan.cursor_field,
-            cursor=staged.cursor,
+            cursor=landed.extracted.cursor,
             run_id=self.run_id,
             committed_at=finished_at,
             settings=plan.settings,
+            deletes_at=_compared_at(landed),
         )
         return Commit(
             table=plan.table,
-            columns=landed.columns,
+            columns=staged.columns,
             replace=plan.replace,
             files=landed.files,
             rows=staged.rows,
@@ -290,6 +289,9 @@ class _Execution:
             record=RunRecord(self.run_id, landed.started_at, finished_at, result),
             key=plan.primary_key,
             upserted=staged.upserted,
+            removed=staged.removed,
+            marked=staged.marked,
+            converts=plan.stream.open,
             allow_shrink=plan.allow_shrink,
         )
 
@@ -312,7 +314,7 @@ class _Execution:
         try:
             with self.survey.catalog.writer(data=False) as con:
                 lake = Lake(con)
-                lake.prepare()
+                lake.books.prepare()
                 lake.record(self._record_of(failure) for failure in failures)
         except CatalogError as error:
             log.warning("the failures could not be written into the history: %s", error.message)
@@ -327,7 +329,7 @@ class _Execution:
             log.error("%s: this is a defect of cdpsync", plan.table, exc_info=error)
         return replace(
             _of(plan, TableStatus.FAILED),
-            rows_read=landed.rows_read if landed else 0,
+            rows_read=landed.extracted.rows if landed else 0,
             cursor_before=plan.cursor_before,
             cursor_after=plan.cursor_before,
             seconds=round(time.monotonic() - landed.clock, 3) if landed else 0.0,
@@ -356,11 +358,32 @@ def _of(plan: TablePlan, status: TableStatus) -> TableResult:
     return TableResult(plan.source, plan.stream.name, str(plan.table), plan.mode, status)
 
 
-def _notices(plan: TablePlan, staged: Staged) -> tuple[str, ...]:
-    notices = list(plan.notices)
-    if staged.repeated:
+def _compared_at(landed: Landed) -> datetime | None:
+    """Return when the lake last had the source's keys and no others."""
+    plan = landed.plan
+    return landed.started_at if plan.replace or plan.compares_keys else plan.deletes_at
+
+
+def _notices(landed: Landed) -> tuple[str, ...]:
+    plan, repeated = landed.plan, landed.staged.repeated
+    notices = [*plan.notices, *landed.extracted.notices]
+    if repeated:
         notices.append(
-            f"{staged.repeated} rows shared their key ({', '.join(plan.primary_key)}) with a newer "
+            f"{repeated} rows shared their key ({', '.join(plan.primary_key)}) with a newer "
             "one, which was kept"
         )
-    return tuple(notices)
+    return (*notices, *_changed_columns(landed))
+
+
+def _changed_columns(landed: Landed) -> Iterator[str]:
+    """Say which columns of a table that is added to are another thing than before."""
+    plan = landed.plan
+    if plan.replace or plan.landed is None:
+        return
+    held = {column.name.lower(): column.type for column in plan.landed.columns}
+    for column in landed.staged.columns:
+        old = held.get(column.name.lower())
+        if old is None and plan.stream.open:
+            yield f'column "{column.name}" is new'
+        elif old not in {None, column.type}:
+            yield f'column "{column.name}" was {old} and is {column.type} now'

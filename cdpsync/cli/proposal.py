@@ -11,7 +11,7 @@ from cdpsync.cli.text import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cdpsync.model import Stream
+    from cdpsync.model import Changes, Stream
 
 # A cursor has to move whenever a row changes. A time is not enough for that: created_at and
 # order_date are times too, and following them would lose updates in silence.
@@ -40,10 +40,19 @@ def _entry(stream: Stream) -> tuple[str, str]:
     cursor = next(_change_times(stream), None)
     name = _scalar(stream.name)
     keys = ", ".join(map(printable, stream.primary_key))
+    key = ", ".join(map(_scalar, stream.primary_key))
+    if stream.primary_key and stream.changes:
+        return f"{name}: {{mode: incremental}}", f"key {keys}; {_log(stream.changes)}"
     if stream.primary_key and cursor:
-        options = f"{{mode: incremental, cursor_field: {_scalar(cursor)}}}"
-        return f"{name}: {options}", f"key {keys}; {printable(cursor)} says when a row changed"
+        options = f"mode: incremental, cursor_field: {_scalar(cursor)}, primary_key: [{key}]"
+        return f"{name}: {{{options}}}", f"{keys} is its key; {printable(cursor)} says what changed"
     return f"{name}: {{mode: full_table}}", _why_full(stream, cursor)
+
+
+def _log(changes: Changes) -> str:
+    kept = f", kept for {changes.kept.days} days" if changes.kept else ""
+    gone = "; deletes: hard or soft follows deletions" if changes.deletions else ""
+    return f"the source has a log of what changed{kept}{gone}"
 
 
 def _why_full(stream: Stream, cursor: str | None) -> str:

@@ -90,10 +90,17 @@ def build_source(
     said = validate(common, SourceSection, subject, problems)
     options = _connector_options(entry, section, subject, folder, options_for, problems)
     defaults = read_defaults(section, subject, problems)
-    tables = read_tables(section, defaults, subject, problems)
+    follows = bool(getattr(options, "follows_changes", False))
+    tables = read_tables(section, defaults, subject, problems, follows_changes=follows)
     if said is None or options is None or defaults is None:
         return None
-    return Source(name, said.type, options, str(entry.place), said.every, defaults, tables)
+    type_ = source_type(said.type, folder)
+    return Source(name, type_, options, str(entry.place), said.every, defaults, tables)
+
+
+def source_type(said: str, folder: Path) -> str:
+    """Return a type as the registry knows it: a Python file by its full path."""
+    return str(absolute(said, folder)) if said.endswith(".py") else said
 
 
 def _connector_options(
@@ -112,7 +119,7 @@ def _connector_options(
     if not type_node.value:
         return None
     try:
-        model = options_for(type_node.value)
+        model = options_for(source_type(type_node.value, folder))
     except ConfigError as error:
         text = hidden_if_filled_in(error.message, type_node)
         problems.add(given.place, f"{subject}: {text}")

@@ -18,7 +18,7 @@ from cdpsync.config.durations import parse_duration, parse_every, parse_lookback
 from cdpsync.config.paths import is_bucket, is_file_url, is_url
 from cdpsync.config.problems import nearest
 from cdpsync.config.sizes import parse_size
-from cdpsync.model import Lookback, SyncMode, TableOptions
+from cdpsync.model import Deletes, Lookback, SyncMode, TableOptions
 
 KEY_ALIASES = {
     "replication_key": "cursor_field",
@@ -45,6 +45,15 @@ def _parse_mode(given: object) -> SyncMode:
         near = nearest(text, [*names, *_MODE_ALIASES])
         hint = f". Did you mean {_MODE_ALIASES.get(near, near)}?" if near else ""
         raise ValueError(f"must be {', '.join(names[:-1])} or {names[-1]}{hint}") from None
+
+
+def _parse_deletes(given: object) -> Deletes:
+    names = [kind.value for kind in Deletes]
+    if str(given) not in names:
+        near = nearest(str(given), names)
+        hint = f". Did you mean {near}?" if near else ""
+        raise ValueError(f"must be {', '.join(names[:-1])} or {names[-1]}{hint}")
+    return Deletes(str(given))
 
 
 def _as_list(given: object) -> object:
@@ -94,6 +103,8 @@ class DefaultsSection(_Section):
     where: Text | None = None
     columns: ColumnsSection | None = None
     allow_shrink: bool | None = None
+    deletes: Annotated[Deletes, PlainValidator(_parse_deletes)] | None = None
+    deletes_every: Every | None = None
 
     def options(self) -> TableOptions:
         """Return what this section says, as the rest of cdpsync speaks of it."""
@@ -110,6 +121,8 @@ class DefaultsSection(_Section):
             exclude=columns.exclude,
             types=columns.types,
             allow_shrink=self.allow_shrink,
+            deletes=self.deletes,
+            deletes_every=self.deletes_every,
         )
 
 

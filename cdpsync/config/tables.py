@@ -1,6 +1,6 @@
 """`defaults:` and `tables:` of a source: read, merged and checked against each other."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
 from cdpsync.config.problems import Place, Problems, quoted
@@ -9,7 +9,7 @@ from cdpsync.config.tree import Entry, Section, filled
 from cdpsync.config.validate import validate
 from cdpsync.model import SyncMode, TableOptions, TableRule
 
-_NEED_CURSOR = (SyncMode.INCREMENTAL, SyncMode.APPEND_ONLY)
+_NEED_CURSOR = frozenset({SyncMode.INCREMENTAL, SyncMode.APPEND_ONLY})
 
 
 def read_defaults(source: Section, subject: str, problems: Problems) -> TableOptions | None:
@@ -24,11 +24,17 @@ def read_defaults(source: Section, subject: str, problems: Problems) -> TableOpt
 
 
 def read_tables(
-    source: Section, defaults: TableOptions | None, subject: str, problems: Problems
+    source: Section,
+    defaults: TableOptions | None,
+    subject: str,
+    problems: Problems,
+    *,
+    follows_changes: bool = False,
 ) -> tuple[TableRule, ...]:
     """Return a rule for each key under `tables:`, in the order of the file.
 
-    What is wrong with a key, or between two of them, is noted; a wrong one is left out.
+    What is wrong with a key, or between two of them, is noted; a wrong one is left out. A source
+    that `follows_changes` needs no cursor_field for `incremental`.
     """
     entry = filled(source.entries.get("tables", Entry(Section({}, source.place), source.place)))
     if not isinstance(entry.node, Section):
@@ -38,22 +44,29 @@ def read_tables(
             "tables: {public.orders: {}, public.users: {}}",
         )
         return ()
+    need_cursor = _NEED_CURSOR - ({SyncMode.INCREMENTAL} if follows_changes else set())
     keys = entry.node.entries
     rules = {pattern: _rule(pattern, key, problems) for pattern, key in keys.items()}
     good = [(keys[pattern].place, rule) for pattern, rule in rules.items() if rule]
     wrong_glob = any(_is_glob(pattern) for pattern, rule in rules.items() if rule is None)
     if defaults is not None and not wrong_glob:
-        _check(good, defaults, problems)
+        _check(good, defaults, need_cursor, problems)
         said = source.entries.get("defaults")
         only_off = all(rule and rule.options.enabled is False for rule in rules.values())
         if said and only_off:  # then streams that no key names are synced, by the defaults alone
-            _check_cursor(said.place, f"{subject}, defaults", defaults, problems)
+            _check_cursor(said.place, f"{subject}, defaults", defaults, need_cursor, problems)
     return tuple(rule for _, rule in good)
 
 
-def _check_cursor(place: Place, subject: str, options: TableOptions, problems: Problems) -> None:
+def _check_cursor(
+    place: Place,
+    subject: str,
+    options: TableOptions,
+    need_cursor: Collection[SyncMode],
+    problems: Problems,
+) -> None:
     """Note a mode that follows a cursor and has none."""
-    if options.mode in _NEED_CURSOR and options.cursor_field is None:
+    if options.mode in need_cursor and options.cursor_field is None:
         problems.add(
             place,
             f'{subject}: {options.mode} needs a cursor_field. Add "cursor_field: updated_at", '
@@ -96,7 +109,10 @@ def _with_proper_keys(entry: Entry, subject: str, problems: Problems) -> Entry:
 
 
 def _check(
-    rules: Sequence[tuple[Place, TableRule]], defaults: TableOptions, problems: Problems
+    rules: Sequence[tuple[Place, TableRule]],
+    defaults: TableOptions,
+    need_cursor: Collection[SyncMode],
+    problems: Problems,
 ) -> None:
     """Note each table whose mode lacks its cursor, and each name in the lake given twice."""
     globs = [rule for _, rule in rules if rule.is_glob]
@@ -105,7 +121,7 @@ def _check(
         options = _merged(rule, globs, defaults)
         if options.enabled is False:
             continue
-        _check_cursor(place, f"table {quoted(rule.pattern)}", options, problems)
+        _check_cursor(place, f"table {quoted(rule.pattern)}", options, need_cursor, problems)
         if options.name is None or rule.is_glob:
             continue
         first, pattern = named.setdefault(options.name.casefold(), (place, rule.pattern))

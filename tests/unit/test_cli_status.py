@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ from cdpsync.cli.records import (
     STATUS_KEYS,
     of_stream,
 )
-from cdpsync.model import Column, Stream, TableName
+from cdpsync.model import Changes, Column, Stream, TableName
 
 
 @pytest.fixture
@@ -201,7 +202,11 @@ def test_discover_yaml_is_ready_to_paste(fake):
     result = invoke("discover", "shop", "--yaml")
     assert_golden("cli_discover.yml", result.stdout)
     assert yaml.safe_load(result.stdout)["tables"] == {
-        "public.orders": {"mode": "incremental", "cursor_field": "updated_at"},
+        "public.orders": {
+            "mode": "incremental",
+            "cursor_field": "updated_at",
+            "primary_key": ["id"],
+        },
         "public.events": {"mode": "full_table"},
         "public.plans": {"mode": "full_table"},
     }
@@ -225,8 +230,16 @@ def test_append_only_is_never_guessed():
 def test_discover_yaml_quotes_what_yaml_would_misread(name):
     stream = Stream(name, "t", (Column("changed at", "DATE"),), ("id",), ("changed at",))
     assert yaml.safe_load(proposal("shop", [stream]))["tables"] == {
-        name: {"mode": "incremental", "cursor_field": "changed at"}
+        name: {"mode": "incremental", "cursor_field": "changed at", "primary_key": ["id"]}
     }
+
+
+def test_discover_yaml_lets_a_log_of_changes_speak():
+    changes = Changes(Column("_updated_at", "TIMESTAMP WITH TIME ZONE"), timedelta(days=30), True)
+    stream = Stream("charges", "charges", (Column("id", "VARCHAR"),), ("id",), changes=changes)
+    text = proposal("billing", [stream])
+    assert yaml.safe_load(text)["tables"] == {"charges": {"mode": "incremental"}}
+    assert "30 days" in text
 
 
 def test_discover_wants_one_format(fake):

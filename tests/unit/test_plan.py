@@ -21,13 +21,12 @@ from cdpsync.model import (
     TableOptions,
     TableRule,
 )
-from cdpsync.plan import (
-    Remembered,
+from cdpsync.plan import Remembered, table_plan
+from cdpsync.wanted import (
     concerns_source,
     is_due,
     matches_name,
     table_options,
-    table_plan,
     wanted_tables,
 )
 
@@ -59,7 +58,7 @@ def source(**tables: TableOptions) -> Source:
 def plan_of(options: TableOptions, remembered: Remembered | None = None, **how: bool):
     """Plan `public.orders` with these options."""
     (one,) = wanted_tables(source(public__orders=options), [ORDERS])
-    how = {"full_refresh": False, "allow_shrink": False, **how}
+    how = {"full_refresh": False, "allow_shrink": False, "now": NOON.value, **how}
     return table_plan(one, remembered or Remembered(), **how)
 
 
@@ -110,9 +109,9 @@ def test_missing_stream_fails_alone() -> None:
     (orders, gone) = wanted_tables(
         source(public__orders=TableOptions(), gone=TableOptions()), [ORDERS]
     )
-    table_plan(orders, Remembered(), full_refresh=False, allow_shrink=False)
+    table_plan(orders, Remembered(), full_refresh=False, allow_shrink=False, now=NOON.value)
     with pytest.raises(ReadError, match=r'p\.yml:11: stream "gone".*cdpsync discover shop'):
-        table_plan(gone, Remembered(), full_refresh=False, allow_shrink=False)
+        table_plan(gone, Remembered(), full_refresh=False, allow_shrink=False, now=NOON.value)
 
 
 def test_first_load_reads_everything() -> None:
@@ -203,7 +202,7 @@ def test_view_without_key_says_what_to_add() -> None:
     view = replace(ORDERS, primary_key=(), kind="view")
     (one,) = wanted_tables(source(public__orders=INCREMENTAL), [view])
     with pytest.raises(ContractError, match=r"primary_key.*declares none for this view"):
-        table_plan(one, Remembered(), full_refresh=False, allow_shrink=False)
+        table_plan(one, Remembered(), full_refresh=False, allow_shrink=False, now=NOON.value)
 
 
 def test_columns_that_differ_in_case_are_refused() -> None:
@@ -211,7 +210,7 @@ def test_columns_that_differ_in_case_are_refused() -> None:
     twins = replace(ORDERS, columns=(*ORDERS.columns, Column("ID", "VARCHAR")))
     (one,) = wanted_tables(source(public__orders=TableOptions()), [twins])
     with pytest.raises(ContractError, match=r'"id" and "ID" differ only in case'):
-        table_plan(one, Remembered(), full_refresh=False, allow_shrink=False)
+        table_plan(one, Remembered(), full_refresh=False, allow_shrink=False, now=NOON.value)
 
 
 @pytest.mark.parametrize(

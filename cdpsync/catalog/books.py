@@ -1,0 +1,242 @@
+"""The lake's books: the cursor of each table and the history of runs, as tables of the lake."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from cdpsync.cursors import cursor_json, parse_cursor
+from cdpsync.errors import CatalogError
+from cdpsync.model import (
+    Cursor,
+    CursorEntry,
+    CursorType,
+    Failure,
+    RunRecord,
+    SyncMode,
+    TableName,
+    TableResult,
+    TableStatus,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    import duckdb
+
+FORMAT = 2
+"""Version of the tables in schema `cdpsync`; a catalog with a higher one is refused."""
+
+_BOOKS = """
+    create schema if not exists lake.cdpsync;
+    create table if not exists lake.cdpsync.meta (format_version integer, created_at timestamptz);
+    create table if not exists lake.cdpsync.cursors (
+        source varchar, stream varchar, table_schema varchar, table_name varchar, mode varchar,
+        cursor_field varchar, cursor_type varchar, cursor_value varchar,
+        run_id varchar, committed_at timestamptz, settings varchar, deletes_at timestamptz
+    );
+    create table if not exists lake.cdpsync.runs (
+        run_id varchar, started_at timestamptz, finished_at timestamptz,
+        source varchar, stream varchar, table_name varchar, mode varchar, status varchar,
+        rows_read bigint, rows_inserted bigint, rows_updated bigint, rows_deleted bigint,
+        rows_in_table bigint, bytes_written bigint,
+        cursor_type varchar, cursor_before varchar, cursor_after varchar, seconds double,
+        error_type varchar, error_message varchar, notices varchar
+    );
+"""
+
+# What brings the books of an older version up to the next one.
+_UPGRADES = {1: "alter table lake.cdpsync.cursors add column deletes_at timestamptz"}
+
+_META = """
+    select 1 from duckdb_tables()
+    where database_name = 'lake' and schema_name = 'cdpsync' and table_name = 'meta'
+"""
+
+_HISTORY = """
+    select * from lake.cdpsync.runs
+    order by finished_at desc, table_name
+"""
+
+_LATEST = """
+    select * from lake.cdpsync.runs
+    qualify row_number() over (partition by source, stream order by finished_at desc) = 1
+        or (status = 'ok' and row_number() over (
+            partition by source, stream, status order by finished_at desc) = 1)
+    order by finished_at desc, table_name
+"""
+
+
+class Books:
+    """The books of an open lake, through the connection that `CatalogFile` gave.
+
+    Raises CatalogError when a newer cdpsync keeps them.
+    """
+
+    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+        self.con = con
+        self._version = self._find()
+
+    def prepare(self) -> None:
+        """Make sure that there are books, and of this version."""
+        if self._version == FORMAT:
+            return
+        self.con.begin()
+        if self._version == 0:
+            self.con.execute(_BOOKS)
+        for version in range(max(self._version, 1), FORMAT if self._version else 0):
+            self.con.execute(_UPGRADES[version])
+        self.con.execute("insert into lake.cdpsync.meta values (?, now())", [FORMAT])
+        self.con.commit()
+        self._version = FORMAT
+
+    def _find(self) -> int:
+        """Return the books' version, 0 where there are none."""
+        if not self.con.execute(_META).fetchone():
+            return 0
+        row = self.con.execute("select max(format_version) from lake.cdpsync.meta").fetchone()
+        version = row[0] if row and row[0] is not None else 0
+        if version > FORMAT:
+            raise CatalogError(
+                f"the lake's books are of version {version}, this cdpsync knows version {FORMAT}: "
+                "the catalog was written by a newer cdpsync. Upgrade: pip install -U cdpsync."
+            )
+        return int(version)
+
+    def cursors(self) -> tuple[CursorEntry, ...]:
+        """Return what the last committed run of each table remembered."""
+        return tuple(_cursor_entry(row) for row in self._rows("from lake.cdpsync.cursors"))
+
+    def history(self) -> tuple[RunRecord, ...]:
+        """Return the record of every table in every run, newest first."""
+        return tuple(_record(row) for row in self._rows(_HISTORY))
+
+    def latest(self) -> tuple[RunRecord, ...]:
+        """Return each table's last record and its last successful one, newest first."""
+        return tuple(_record(row) for row in self._rows(_LATEST))
+
+    def _rows(self, sql: str) -> Iterable[dict[str, Any]]:  # Any: rows of the database
+        if not self._version:
+            return []
+        result = self.con.execute(sql)
+        names = [column[0] for column in result.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+    def remember(self, entry: CursorEntry) -> None:
+        """Write where a table's cursor stands, in place of what was known of it."""
+        self.con.execute(
+            "delete from lake.cdpsync.cursors where (source = ? and stream = ?) "
+            "or (table_schema = ? and table_name = ?)",
+            [entry.source, entry.stream, entry.table.schema, entry.table.name],
+        )
+        cursor = entry.cursor
+        self._insert(
+            "cursors",
+            {
+                "source": entry.source,
+                "stream": entry.stream,
+                "table_schema": entry.table.schema,
+                "table_name": entry.table.name,
+                "mode": entry.mode,
+                "cursor_field": entry.cursor_field,
+                "cursor_type": cursor and cursor.type.value,
+                "cursor_value": _cursor_text(cursor),
+                "run_id": entry.run_id,
+                "committed_at": entry.committed_at,
+                "settings": entry.settings,
+                "deletes_at": entry.deletes_at,
+            },
+        )
+
+    def forget(self, table: TableName) -> None:
+        """Write that nothing is known of a table."""
+        self.con.execute(
+            "delete from lake.cdpsync.cursors where table_schema = ? and table_name = ?",
+            [table.schema, table.name],
+        )
+
+    def record(self, record: RunRecord) -> None:
+        """Write one table of one run into the history."""
+        result = record.result
+        cursor = result.cursor_after or result.cursor_before
+        self._insert(
+            "runs",
+            {
+                "run_id": record.run_id,
+                "started_at": record.started_at,
+                "finished_at": record.finished_at,
+                "source": result.source,
+                "stream": result.stream,
+                "table_name": result.table,
+                "mode": result.mode,
+                "status": result.status,
+                "rows_read": result.rows_read,
+                "rows_inserted": result.rows_inserted,
+                "rows_updated": result.rows_updated,
+                "rows_deleted": result.rows_deleted,
+                "rows_in_table": result.rows_in_table,
+                "bytes_written": result.bytes_written,
+                "cursor_type": cursor and cursor.type.value,
+                "cursor_before": _cursor_text(result.cursor_before),
+                "cursor_after": _cursor_text(result.cursor_after),
+                "seconds": result.seconds,
+                "error_type": result.error and result.error.type,
+                "error_message": result.error and result.error.message,
+                "notices": json.dumps(result.notices) if result.notices else None,
+            },
+        )
+
+    def _insert(self, book: str, values: dict[str, object]) -> None:
+        marks = ", ".join("?" for _ in values)
+        self.con.execute(
+            f"insert into lake.cdpsync.{book} ({', '.join(values)}) values ({marks})",
+            list(values.values()),
+        )
+
+
+def _cursor_text(cursor: Cursor | None) -> str | None:
+    return None if cursor is None else str(cursor_json(cursor))
+
+
+def _cursor(type_: str | None, value: str | None) -> Cursor | None:
+    return None if type_ is None or value is None else parse_cursor(CursorType(type_), value)
+
+
+def _cursor_entry(row: dict[str, Any]) -> CursorEntry:  # Any: a row of the database
+    return CursorEntry(
+        source=row["source"],
+        stream=row["stream"],
+        table=TableName(row["table_schema"], row["table_name"]),
+        mode=SyncMode(row["mode"]) if row["mode"] else None,
+        cursor_field=row["cursor_field"],
+        cursor=_cursor(row["cursor_type"], row["cursor_value"]),
+        run_id=row["run_id"],
+        committed_at=row["committed_at"],
+        settings=row["settings"],
+        deletes_at=row.get("deletes_at"),
+    )
+
+
+def _record(row: dict[str, Any]) -> RunRecord:  # Any: a row of the database
+    failure = Failure(row["error_type"], row["error_message"]) if row["error_type"] else None
+    result = TableResult(
+        source=row["source"],
+        stream=row["stream"],
+        table=row["table_name"],
+        mode=SyncMode(row["mode"]) if row["mode"] else None,
+        status=TableStatus(row["status"]),
+        rows_read=row["rows_read"],
+        rows_inserted=row["rows_inserted"],
+        rows_updated=row["rows_updated"],
+        rows_deleted=row["rows_deleted"],
+        rows_in_table=row["rows_in_table"],
+        bytes_written=row["bytes_written"],
+        cursor_before=_cursor(row["cursor_type"], row["cursor_before"]),
+        cursor_after=_cursor(row["cursor_type"], row["cursor_after"]),
+        seconds=row["seconds"],
+        error=failure,
+        notices=tuple(json.loads(row["notices"])) if row["notices"] else (),
+    )
+    started: datetime = row["started_at"]
+    return RunRecord(row["run_id"], started, row["finished_at"], result)
