@@ -10,11 +10,12 @@ from cdpsync.errors import ConnectError, ConnectorError, ReadError
 if TYPE_CHECKING:
     from cdpsync_connectors._mysql_options import Address
 
+_REFUSED = 1045
 _NO_TLS = 2026  # of PyMySQL itself
 
 # By the server's code: what happened, what to do next, whether trying again may help.
 _CONNECTING: dict[int, tuple[str, str, bool]] = {
-    1045: (
+    _REFUSED: (
         "the user or the password was refused",
         (
             "Check both, and from which hosts the user may come; a password in a URL needs its "
@@ -164,6 +165,10 @@ def translate_connecting(error: Exception, address: Address) -> ConnectError:
             return ConnectError(f"{where}: {what}. {advice}", retryable=retryable)
     if code in _CONNECTING:
         what, advice, retryable = _CONNECTING[code]
+        if code == _REFUSED and address.ssl_mode == "disabled":  # all that MariaDB says then
+            advice += (
+                " Where the server wants TLS, this is what it says, too: Set ssl_mode: required."
+            )
         return ConnectError(f"{where}: {what}. {advice}", retryable=retryable)
     lost = code in _LOST or bool(_LOST_TEXT.search(said)) or isinstance(error, OSError)
     said = "the connection was closed" if lost else said
