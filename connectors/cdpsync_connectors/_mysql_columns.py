@@ -34,8 +34,9 @@ _FIXED: dict[int, tuple[str, str, int]] = {  # signed, unsigned, bytes on the wi
     DOUBLE: ("<f8", "<f8", 8),
 }
 _SHORT = 12  # bytes that stand inside of one of Arrow's views
-_HEADS = np.array([(1 << 8 * n) - 1 for n in range(5)], dtype="<u4")
-_TAILS = np.array([(1 << 8 * n) - 1 for n in range(9)], dtype="<u8")
+_BYTES = np.array([(1 << 8 * n) - 1 for n in range(9)], dtype="<u8")
+_HEADS = np.array([(1 << 8 * min(n, 4)) - 1 for n in range(_SHORT + 1)], dtype="<u4")
+_TAILS = np.array([(1 << 8 * max(n - 4, 0)) - 1 for n in range(_SHORT + 1)], dtype="<u8")
 _VIEW = np.dtype([("length", "<i4"), ("head", "<u4"), ("tail", "<u8")])
 
 _DAY, _SECOND = 86_400_000_000, 1_000_000  # in microseconds
@@ -164,7 +165,7 @@ class _Walk:
             for sign, size in ((252, 2), (253, 3), (254, 8)):
                 these = np.flatnonzero(length == sign)
                 if these.size:
-                    wide = self.numbers("<u8", self.at[these] + 1) & _TAILS[size]
+                    wide = self.numbers("<u8", self.at[these] + 1) & _BYTES[size]
                     length[these] = wide.astype(np.int64)
                     begin[these] += size
         self.at = begin + length
@@ -201,8 +202,9 @@ def _texts(walk: _Walk, number: int, shape: Shape, null: Mask | None) -> pa.Arra
     begin, length = walk.lengths(null)
     views = np.empty(len(begin), dtype=_VIEW)
     views["length"] = length
-    views["head"] = walk.numbers("<u4", begin) & _HEADS[np.minimum(length, 4)]
-    inside = walk.numbers("<u8", begin + 4) & _TAILS[np.clip(length - 4, 0, 8)]
+    inline = np.minimum(length, _SHORT)
+    views["head"] = walk.numbers("<u4", begin) & _HEADS[inline]
+    inside = walk.numbers("<u8", begin + 4) & _TAILS[inline]
     if length.size and length.max() > _SHORT:  # past them, the offset; the buffer's number is 0
         inside = np.where(length <= _SHORT, inside, begin.astype("<u8") << np.uint64(32))
     views["tail"] = inside
