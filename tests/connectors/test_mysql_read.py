@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from contextlib import closing
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -332,6 +334,44 @@ def test_killed_statement_is_worth_another_try(maria: MariaDatabase, how: str) -
     assert error is not None
     assert error.retryable
     assert "lost while reading" in error.message or "ended the statement" in error.message
+
+
+def test_server_waits_while_nobody_takes_rows(maria: MariaDatabase) -> None:
+    """However large a table, only a few blocks of it are in memory; the rest stays at the server.
+
+    What the system keeps for its sockets, at most some 20 MB over both ways, is no part of that.
+    """
+    maria.execute("create table t (id int primary key, note mediumtext)")
+    maria.execute("insert into t select seq, repeat('x', 250000) from seq_1_to_600")
+    with FaultProxy(maria.port) as proxy:
+        url = maria.url.replace(f":{maria.port}/", f":{proxy.port}/")
+        with connected(url) as connector:
+            request = request_for(connector, f"{maria.name}.t")
+            with connector.read(request) as chunks, closing(engine.connect(threads=1)) as con:
+                (chunk,) = chunks
+                con.begin()
+                relation = chunk.relation(con)
+                before, passed = -1, proxy.passed
+                while passed != before or not chunk.under_way[0]._waiting.full():
+                    time.sleep(0.5)
+                    before, passed = passed, proxy.passed
+                assert passed < 75_000_000
+                found = con.execute(
+                    f"select count(*), sum(length(note)) from ({relation.sql_query()})"
+                ).fetchall()
+    assert found == [(600, 150_000_000)]
+
+
+@pytest.mark.parametrize("missing", ["pymysql", "pyarrow", "numpy"])
+def test_missing_driver_names_the_one_command(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """Whoever lacks the driver, or what it decodes with, is told what to type."""
+    monkeypatch.setitem(sys.modules, missing, None)
+    with connected("mysql://u:p@127.0.0.1:1/db") as connector:
+        for ask in (connector.check, connector.discover):
+            with pytest.raises(ConnectorError, match=r"pip install 'cdpsync\[mysql\]'"):
+                ask()
 
 
 def test_statement_timeout_names_itself(maria: MariaDatabase) -> None:
