@@ -9,6 +9,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from hypothesis import settings
+from mysql_server import MariaDatabase, MariaServer, mariadb
 from servers import READER, Buckets, Database, Server, fake_gcs, postgres, seaweedfs
 from snowflake_server import Account, fakesnow
 
@@ -43,6 +44,20 @@ def postgres_server() -> Iterator[Server]:
 def pg(postgres_server: Server) -> Iterator[Database]:
     """A database of one's own, dropped after the test."""
     with postgres_server.database(f"test_{next(_numbers)}") as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaServer]:
+    """One running MariaDB for this test process."""
+    with mariadb() as server:
+        yield server
+
+
+@pytest.fixture
+def maria(mariadb_server: MariaServer) -> Iterator[MariaDatabase]:
+    """A database of one's own, dropped after the test."""
+    with mariadb_server.database(f"test_{next(_numbers)}") as database:
         yield database
 
 
