@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
-from cdpsync_connectors._files_sql import quote_files, quote_name, quote_text, text_class
+from cdpsync_connectors._exact_sql import quote_files, quote_name, quote_text, text_class
 from cdpsync_connectors._files_types import Layout, Shape, infer_types
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from cdpsync.errors import ReadError
+from cdpsync_connectors._exact_sql import inexact
 from cdpsync_connectors._files_jsonl import first_bad_line
-from cdpsync_connectors._files_sql import INEXACT
 
 _NOT_OURS = ("No space left", "disk is full", "Out of Memory", "could not allocate")
 
@@ -27,9 +27,7 @@ def translate(error: Exception) -> ReadError | None:
     text = str(error)
     if any(sign in text for sign in _NOT_OURS):
         return None
-    if INEXACT in text:
-        return ReadError(text.split(INEXACT, 1)[1])
-    return _of_csv(text) or _of_json(text) or _of_file(text) or _of_value(error)
+    return inexact(error) or _of_csv(text) or _of_json(text) or _of_file(text) or _of_value(error)
 
 
 def _of_csv(text: str) -> ReadError | None:

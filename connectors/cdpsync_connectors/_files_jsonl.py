@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
-from cdpsync_connectors import _files_sql as sql
+from cdpsync_connectors import _exact_sql as sql
 from cdpsync_connectors._files_types import Layout, Shape, infer_types
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdpsync_connectors._files_sql import quote_files
+from cdpsync_connectors._exact_sql import quote_files
 from cdpsync_connectors._files_types import Layout, Shape, joined_type
 
 if TYPE_CHECKING:

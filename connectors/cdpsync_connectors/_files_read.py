@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
+from cdpsync_connectors import _exact_sql as sql
 from cdpsync_connectors import _files_csv, _files_jsonl, _files_parquet
-from cdpsync_connectors import _files_sql as sql
-from cdpsync_connectors._files_types import UNKNOWN
+from cdpsync_connectors._exact_types import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

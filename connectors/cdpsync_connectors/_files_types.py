@@ -1,4 +1,4 @@
-"""What was seen of a column's values to the type that holds every one of them exactly."""
+"""The types of a stream's columns, over all its files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from cdpsync.errors import ReadError
 from cdpsync.types import widens
-from cdpsync_connectors import _files_sql as sql
+from cdpsync_connectors import _exact_sql as sql
+from cdpsync_connectors._exact_types import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,20 +16,6 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from cdpsync_connectors._files_find import File
-
-UNKNOWN = ""
-"""The type of a column in which no value was seen."""
-
-_WIDEST = 38
-_ALONE = {
-    0: UNKNOWN,
-    sql.INTEGER: "BIGINT",
-    sql.BOOLEAN: "BOOLEAN",
-    sql.DATE: "DATE",
-    sql.TIMESTAMP: "TIMESTAMP",
-    sql.TIMESTAMPTZ: "TIMESTAMP WITH TIME ZONE",
-    sql.TEXT: "VARCHAR",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +33,6 @@ class Shape:
     types: dict[str, str]
     layouts: tuple[Layout, ...]
     rows: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What one column's values are: their classes, and the digits of the numbers among them."""
-
-    classes: int
-    whole: int
-    fraction: int
-
-    def type(self, otherwise: str, *, floats: bool) -> str:
-        """Return the type for all these values; `floats` says whether a DOUBLE keeps each."""
-        if self.classes in _ALONE:
-            return _ALONE[self.classes]
-        if not self.classes & ~(sql.INTEGER | sql.DECIMAL):
-            fits = self.whole + self.fraction <= _WIDEST
-            return f"DECIMAL({_WIDEST},{self.fraction})" if fits else otherwise
-        return "DOUBLE" if self.maybe_float and floats else otherwise
-
-    @property
-    def maybe_float(self) -> bool:
-        """Whether all values are numbers, and some are written as floats are."""
-        numbers = sql.INTEGER | sql.DECIMAL | sql.FLOAT
-        return bool(self.classes & sql.FLOAT) and not self.classes & ~numbers
 
 
 def infer_types(

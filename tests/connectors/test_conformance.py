@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
+from stripe_server import KEY, fake_stripe
 
 from cdpsync.connector import ConnectorOptions
 from cdpsync.errors import ReadError
@@ -14,6 +16,7 @@ from cdpsync.testing import PromiseError, conforms
 from cdpsync_connectors.files import FilesConnector
 from cdpsync_connectors.postgres import PostgresConnector
 from cdpsync_connectors.snowflake import SnowflakeConnector
+from cdpsync_connectors.stripe import StripeConnector
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +92,35 @@ def test_snowflake(snow: Account) -> None:
         {"token": "zq-one-too-many"},
     ]
     conforms(SnowflakeConnector, options, broken=broken)
+
+
+def test_stripe() -> None:
+    """Over lists of each kind: with `created` and without, of each customer, empty, one object."""
+    with fake_stripe() as stripe:
+        stripe.now = int(time.time()) - 3600
+        for number in range(230):
+            moment = stripe.now - number // 3 * 60
+            stripe.add("charges", created=moment, amount=number, fee={"rate": 1.5}, note=None)
+        stripe.add("customers", email="a@b", metadata={"a": '"1"'})
+        stripe.add("payment_methods", customer="cus_00000001")
+        stripe.add("invoiceitems", quantity_decimal="1.5")
+        stripe.add("tax_rates", percentage=8.875)
+        options = {"api_key": KEY, "api_base": stripe.url, "max_rate": 10_000}
+        broken = [
+            {"api_key": "sk_live_wrong"},
+            {"api_base": "http://127.0.0.1:1"},
+            {"api_version": "1999-01-01"},
+        ]
+        streams = (
+            "account",
+            "charges",
+            "customers",
+            "invoice_items",
+            "payment_methods",
+            "quotes",
+            "tax_rates",
+        )
+        conforms(StripeConnector, options, broken=broken, streams=streams)
 
 
 class BrokenOptions(ConnectorOptions):

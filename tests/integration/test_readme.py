@@ -83,6 +83,7 @@ def test_python_of_the_readme_works(tmp_path: Path, at_home: dict) -> None:
 def test_every_yaml_of_the_readme_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is shown can be pasted."""
     monkeypatch.setenv("SHOP_DATABASE_URL", "postgresql://reader@localhost/shop")
+    monkeypatch.setenv("STRIPE_API_KEY", "rk_test_1")
     for number, text in enumerate(blocks("yaml")):
         file = tmp_path / f"{number}.yml"
         file.write_text(text)

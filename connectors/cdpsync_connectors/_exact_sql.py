@@ -1,4 +1,4 @@
-"""SQL text for files: quoting, what a value looks like, and casts that lose nothing or refuse.
+"""SQL text for values that come as text: quoting, what one looks like, casts that lose nothing.
 
 Every function takes and gives SQL expressions. Measured with DuckDB 1.5.5: a cast from text
 rounds decimals ('1.005' to 1.01), drops what is behind a date or a microsecond, and reads a
@@ -207,3 +207,9 @@ def exact_recast(value: str, old: str, new: str, column: str, where: str) -> str
         f"case when {value} is null then null when try_cast({cast} as {old}) = {value} then {cast} "
         f"else error({said} || left(cast({value} as varchar), 80) || {then}) end"
     )
+
+
+def inexact(error: Exception) -> ReadError | None:
+    """Name the error of a refused value; None for any other."""
+    text = str(error)
+    return ReadError(text.split(INEXACT, 1)[1]) if INEXACT in text else None

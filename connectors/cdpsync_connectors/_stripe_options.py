@@ -1,0 +1,69 @@
+"""What the YAML may say of a Stripe source, and the one version of the API this is written for."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from typing import Annotated, ClassVar
+
+from pydantic import Field, SecretStr, field_validator
+
+from cdpsync.connector import ConnectorOptions
+
+API_VERSION = "2026-10-28.endive"
+"""https://docs.stripe.com/api/versioning: objects are rendered as of this version."""
+
+# https://docs.stripe.com/rate-limits: 100 requests a second in live mode, 25 in a sandbox, and 25
+# at any one endpoint; a quarter is left to whoever else uses the account.
+LIVE_RATE = 75.0
+TEST_RATE = 18.0
+ENDPOINT_RATE = 18.0
+
+
+class StripeOptions(ConnectorOptions):
+    """What the YAML says of a Stripe source."""
+
+    follows_changes: ClassVar[bool] = True
+
+    api_key: SecretStr
+    api_version: Annotated[str, Field(min_length=1, pattern=r"^[0-9A-Za-z.\-_;= ]+$")] = API_VERSION
+    stripe_account: Annotated[str, Field(pattern=r"^acct_\w+$")] | None = None
+    api_base: str = "https://api.stripe.com"
+    max_rate: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    start_date: date | None = None
+    concurrency: Annotated[int, Field(ge=1, le=200)] = 20
+    timeout: Annotated[float, Field(gt=0)] = 60.0
+
+    @field_validator("api_key")
+    @classmethod
+    def _is_a_key(cls, key: SecretStr) -> SecretStr:
+        text = key.get_secret_value().strip()
+        if text.startswith("pk_"):
+            raise ValueError(
+                "this is a publishable key; reading takes a secret (sk_…) or restricted key (rk_…)"
+            )
+        if not re.fullmatch(r"[!-~]+", text):
+            raise ValueError("write one secret (sk_…) or restricted key (rk_…), without spaces")
+        return SecretStr(text)
+
+    @field_validator("api_base")
+    @classmethod
+    def _is_an_address(cls, address: str) -> str:
+        if not re.match(r"https?://[^\s/?#]+", address):
+            raise ValueError("write https://host, without a path")
+        return address.rstrip("/")
+
+    @property
+    def rate(self) -> float:
+        """Requests a second: what was asked for, else a quarter below what Stripe documents."""
+        if self.max_rate is not None:
+            return self.max_rate
+        return LIVE_RATE if "_live_" in self.api_key.get_secret_value() else TEST_RATE
+
+    @property
+    def since(self) -> int | None:
+        """The start date as seconds since 1970."""
+        if self.start_date is None:
+            return None
+        start = datetime.combine(self.start_date, datetime.min.time(), UTC)
+        return int(start.timestamp())

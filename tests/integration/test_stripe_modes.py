@@ -1,0 +1,254 @@
+"""Stripe into a lake: each mode through several runs, compared with the account's objects."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from stripe_server import KEY, FakeStripe, Reply, fake_stripe, refusal
+
+from cdpsync import query, sync
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cdpsync.model import RunResult, TableResult
+
+DAY = 86400
+
+
+class Billing:
+    """A project whose source `billing` is a Stripe account of one's own."""
+
+    def __init__(self, folder: Path, stripe: FakeStripe) -> None:
+        self.file = folder / "cdpsync.yml"
+        self.stripe = stripe
+
+    def configure(self, **tables: dict[str, Any]) -> None:
+        source = {"type": "stripe", "api_key": KEY, "api_base": self.stripe.url}
+        source |= {"max_rate": 10_000, "tables": tables}
+        self.file.write_text(json.dumps({"sources": {"billing": source}}))
+
+    def run(self, **choices: Any) -> RunResult:
+        return sync.run(self.file, **choices)
+
+    def one(self, **choices: Any) -> TableResult:
+        (result,) = self.run(**choices).tables
+        assert result.error is None, result.error
+        return result
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        return query(sql, self.file)
+
+    def same(self, name: str, *fields: str, where: str = "true") -> None:
+        """Assert that the lake has the account's objects, each once, as they are now."""
+        columns = ", ".join(("id", "epoch(created)::bigint", *fields))
+        here = self.ask(f"select {columns} from billing.{name} where {where}")
+        there = [
+            (one["id"], one["created"], *(one.get(field) for field in fields))
+            for one in self.stripe.rows(name).values()
+        ]
+        assert sorted(here) == sorted(there)
+
+
+@pytest.fixture
+def billing(tmp_path: Path) -> Iterator[Billing]:
+    """An empty account, whose clock is ours, and a project that reads it."""
+    with fake_stripe() as stripe:
+        stripe.now = int(time.time()) - 3600
+        yield Billing(tmp_path, stripe)
+
+
+def add_customers(stripe: FakeStripe, count: int) -> None:
+    for number in range(count):
+        stripe.add("customers", created=stripe.now - number * 7200 - 600, balance=number)
+
+
+def test_full_table_is_what_there_is(billing):
+    """Each run replaces the table by the objects of that moment."""
+    billing.configure(customers={"mode": "full_table"})
+    add_customers(billing.stripe, 350)
+    assert billing.one().rows_in_table == 350
+    billing.same("customers", "balance")
+    billing.stripe.delete("customers", "cus_00000007")
+    billing.stripe.change("customers", "cus_00000008", balance=-5)
+    assert billing.one().rows_in_table == 349
+    billing.same("customers", "balance")
+
+
+def test_append_only_brings_what_was_created_since(billing):
+    """Objects of the boundary's second come once, new ones come."""
+    billing.configure(charges={"mode": "append_only", "cursor_field": "created"})
+    for number in range(250):
+        billing.stripe.add("charges", created=billing.stripe.now - number * 60, amount=number)
+    assert billing.one().rows_inserted == 250
+    billing.stripe.add("charges", amount=1)  # in the same second as the newest
+    billing.stripe.now += 60
+    billing.stripe.add("charges", amount=2)
+    assert billing.one().rows_inserted == 2
+    assert billing.one().rows_inserted == 0
+    billing.same("charges", "amount")
+
+
+def test_incremental_follows_what_changed(billing):
+    """Created, changed and deleted objects are as in the account after each run."""
+    billing.configure(customers={"mode": "incremental", "deletes": "hard"})
+    add_customers(billing.stripe, 250)
+    assert billing.one().rows_inserted == 250
+    billing.same("customers", "balance")
+    stripe = billing.stripe
+    stripe.now += 600
+    stripe.add("customers", event="customer.created", balance=1000)
+    stripe.change("customers", "cus_00000100", "customer.updated", balance=-1)
+    stripe.delete("customers", "cus_00000200", "customer.deleted")
+    result = billing.one()
+    assert (result.rows_inserted, result.rows_updated, result.rows_deleted) == (1, 1, 1)
+    billing.same("customers", "balance")
+    stripe.now += 600
+    assert billing.one().rows_updated == 0
+    stripe.now += 600
+    stripe.change("customers", "cus_00000100", "customer.updated", balance=-2)
+    assert billing.one().rows_updated == 1
+    billing.same("customers", "balance")
+
+
+def test_second_run_over_a_quiet_account_changes_nothing(billing):
+    """Objects that are so new that they are listed again are known to be the same."""
+    billing.configure(customers={"mode": "incremental"})
+    for age in range(10):
+        billing.stripe.add("customers", created=billing.stripe.now - age * 100)
+    assert billing.one().rows_inserted == 10
+    result = billing.one()
+    assert (result.rows_inserted, result.rows_updated) == (0, 0)
+
+
+def test_deleted_objects_are_kept_marked(billing):
+    """With deletes: soft a row stays as it was, and says since when it is gone."""
+    billing.configure(customers={"mode": "incremental", "deletes": "soft"})
+    add_customers(billing.stripe, 3)
+    billing.one()
+    billing.stripe.now += 600
+    billing.stripe.delete("customers", "cus_00000002", "customer.deleted")
+    billing.one()
+    rows = billing.ask(
+        "select id, balance, epoch(_deleted_at)::bigint from billing.customers order by id"
+    )
+    assert rows == [
+        ("cus_00000001", 0, None),
+        ("cus_00000002", 1, billing.stripe.now),
+        ("cus_00000003", 2, None),
+    ]
+
+
+def test_deleted_objects_stay_unless_asked(billing):
+    """Without deletes a row stays as it was when it was last read."""
+    billing.configure(customers={"mode": "incremental"})
+    add_customers(billing.stripe, 3)
+    billing.one()
+    billing.stripe.now += 600
+    billing.stripe.delete("customers", "cus_00000002", "customer.deleted")
+    assert billing.one().rows_deleted == 0
+    assert billing.ask("select count(*), sum(balance) from billing.customers") == [(3, 3)]
+
+
+def test_gap_beyond_what_stripe_keeps_loads_anew(billing):
+    """After more than 30 days without a run the table is loaded from the start, and says so."""
+    billing.stripe.now -= 40 * DAY
+    billing.configure(customers={"mode": "incremental", "deletes": "hard"})
+    add_customers(billing.stripe, 5)
+    billing.one()
+    billing.stripe.delete("customers", "cus_00000002", "customer.deleted")
+    billing.stripe.change("customers", "cus_00000003", "customer.updated", balance=77)
+    billing.stripe.now += 40 * DAY
+    result = billing.one()
+    assert any("30 days" in notice for notice in result.notices)
+    billing.same("customers", "balance")
+
+
+def test_run_that_dies_is_simply_run_again(billing):
+    """A server that fails in the middle leaves the table as it was; the next run has it all."""
+    billing.configure(customers={"mode": "incremental"})
+    add_customers(billing.stripe, 250)
+    billing.stripe.on_request = lambda _, params: (
+        refusal(402, "Out of order") if "starting_after" in params else None
+    )
+    (result,) = billing.run().tables
+    assert "Out of order" in result.error.message
+    billing.stripe.on_request = lambda *_: None
+    assert billing.one().rows_inserted == 250
+    billing.same("customers", "balance")
+
+
+def test_table_the_key_may_not_read_fails_alone(billing):
+    """A restricted key's other tables are read; the one it lacks names its permission."""
+    billing.configure(customers={}, charges={})
+    add_customers(billing.stripe, 3)
+    said = (
+        "The provided key 'rk_live_51abc' does not have the required permissions for this endpoint "
+        "on account 'acct_1'. Having the 'rak_charge_read' permission would allow this request."
+    )
+    billing.stripe.on_request = lambda path, _: (
+        refusal(403, said) if path == "/v1/charges" else None
+    )
+    by_stream = {table.stream: table for table in billing.run().tables}
+    assert by_stream["customers"].error is None
+    message = by_stream["charges"].error.message
+    assert "rak_charge_read" in message
+    assert "rk_live" not in message
+
+
+def test_new_fields_add_columns_and_conflicts_become_json(billing):
+    """What an object gains arrives; a field that changes its kind is kept as JSON, and told."""
+    billing.configure(customers={"mode": "incremental"})
+    billing.stripe.add("customers", score=5, share=1)
+    billing.one()
+    billing.stripe.now += 600
+    billing.stripe.add("customers", event="customer.created", score="high", share=0.25, more=[1.10])
+    result = billing.one()
+    assert any('"score"' in notice for notice in result.notices)
+    rows = billing.ask(
+        "select score::varchar, share::varchar, more::varchar from billing.customers order by id"
+    )
+    assert rows == [("5", "1.00", None), ('"high"', "0.25", "[1.1]")]
+    types = billing.ask(
+        "select column_name, data_type from information_schema.columns "
+        "where table_name = 'customers' and column_name in ('score', 'share', 'more')"
+    )
+    assert dict(types) == {"score": "JSON", "share": "DECIMAL(21,2)", "more": "JSON"}
+
+
+def test_every_stream_of_an_account_arrives(billing):
+    """A project that names no table gets all of Stripe's lists."""
+    billing.configure()
+    text = json.loads(billing.file.read_text())
+    del text["sources"]["billing"]["tables"]
+    billing.file.write_text(json.dumps(text))
+    add_customers(billing.stripe, 2)
+    billing.stripe.add("subscriptions", status="canceled")
+    billing.stripe.add("subscription_items", subscription="sub_00000001")
+    billing.stripe.add("payment_methods", customer="cus_00000001")
+    tables = billing.run().tables
+    assert [table.error for table in tables if table.error] == []
+    rows = {table.stream: table.rows_in_table for table in tables}
+    assert len(rows) == 29
+    assert {name for name, count in rows.items() if count} == {
+        "account",
+        "customers",
+        "payment_methods",
+        "subscription_items",
+        "subscriptions",
+    }
+
+
+def test_page_that_is_not_json_is_told_and_nothing_lands(billing):
+    """A proxy's error page is no table."""
+    billing.configure(customers={})
+    billing.stripe.on_request = lambda path, _: (
+        Reply(200, b"<html>busy</html>") if path == "/v1/customers" else None
+    )
+    (result,) = billing.run().tables
+    assert "not JSON" in result.error.message
+    assert "<html>" in result.error.message
