@@ -32,5 +32,8 @@ bench: .venv/ready  ## speed and memory, side by side with psql; some minutes
 	$(BIN)/python bench/bench.py
 	$(BIN)/python bench/bench_stripe.py
 
+bench-quick: .venv/ready  ## the same at a tenth of the size, once: whether it runs, not how fast
+	$(BIN)/python bench/bench.py --runs 1 --scale 0.1
+
 clean:
 	rm -rf .venv demo bench/.work

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_FLOOR, Decimal, InvalidOperation, localcontext
 from math import floor
 
 from cdpsync.model import Cursor, CursorType, Lookback
@@ -24,6 +24,7 @@ _INTEGERS = {
     "UINTEGER",
     "UBIGINT",
 }
+_DIGITS = 100  # more than any cursor and lookback have together
 _SQL_TYPE = {
     CursorType.INTEGER: "BIGINT",
     CursorType.DATE: "DATE",
@@ -89,9 +90,9 @@ def lower_bound(cursor: Cursor, lookback: Lookback | None) -> Cursor:
     if isinstance(value, (int, Decimal)):
         if isinstance(lookback, timedelta):
             raise ValueError(f"a lookback of time does not fit a cursor of type {cursor.type}")
-        moved = value - lookback
-        moved = value - lookback
-        return Cursor(cursor.type, floor(moved) if cursor.type is CursorType.INTEGER else moved)
+        if cursor.type is CursorType.INTEGER:
+            return Cursor(cursor.type, floor(value - lookback))
+        return Cursor(cursor.type, _moved_exactly(Decimal(value), lookback))
     if not isinstance(lookback, timedelta):
         raise ValueError(f"a lookback that is a plain number does not fit a {cursor.type} cursor")
     try:
@@ -103,6 +104,12 @@ def lower_bound(cursor: Cursor, lookback: Lookback | None) -> Cursor:
         if isinstance(value, datetime):
             return Cursor(cursor.type, datetime(1, 1, 1, tzinfo=value.tzinfo))
         return Cursor(cursor.type, date.min)
+
+
+def _moved_exactly(value: Decimal, lookback: Decimal) -> Decimal:
+    """Return the difference, rounded down to as many digits behind the point as the value has."""
+    with localcontext(prec=_DIGITS):
+        return (value - lookback).quantize(value, rounding=ROUND_FLOOR)
 
 
 def later(old: Cursor | None, new: Cursor | None) -> Cursor | None:

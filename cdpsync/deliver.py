@@ -114,6 +114,8 @@ class Delivery:
         try:
             return self._carry(file, name, keep=keep)
         except Exception as error:
+            if self._failed is None:
+                self.courier.left_behind = True  # parts of it, where not even the abort got through
             self._failed = error
             raise
         finally:

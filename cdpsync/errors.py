@@ -87,9 +87,16 @@ class LockHeldError(CatalogError):
 
 
 class QueryError(CdpsyncError):
-    """The SQL given to `query` was refused or failed."""
+    """The SQL given to `query` was refused or failed.
+
+    `unread` tells that a file could not be read: it may be the warehouse's fault.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, *, unread: bool = False) -> None:
+        super().__init__(message)
+        self.unread = unread
 
 
 class ContractError(CdpsyncError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync import locks, project
 from cdpsync.catalog import Lake
+from cdpsync.engine import glob_escaped, quote_text
 from cdpsync.errors import CatalogError, LockHeldError
 from cdpsync.model import Chore
 from cdpsync.publish import publish
@@ -33,6 +34,16 @@ _STEPS = (
 )
 _OF_A_RUN = re.compile(r"(\d{8}T\d{6}Z-[0-9a-f]{6})(?:-\d+)?-\d{5}\.parquet")
 
+_DELETED_ELSEWHERE = """
+    select file_path from read_parquet({file}, hive_partitioning = false)
+    except
+    select if(f.path_is_relative, ? || s.path || t.path || f.path, f.path)
+    from __ducklake_metadata_lake.ducklake_data_file as f
+    join __ducklake_metadata_lake.ducklake_table as t using (table_id)
+    join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
+    limit 1
+"""
+
 
 def maintain(config: Config, *, dry_run: bool = False) -> tuple[Chore, ...]:
     """Do what keeps a lake small and fast; return what was done, or would be.
@@ -50,8 +61,7 @@ def maintain(config: Config, *, dry_run: bool = False) -> tuple[Chore, ...]:
             _call(catalog, "expire", "ducklake_expire_snapshots", now - keep, dry_run),
             *_compact(catalog, folder, dry_run),
             _call(catalog, "remove", "ducklake_cleanup_old_files", now - GRACE, dry_run),
-            _remove_orphans(config, catalog, storage, dry_run),
-            Chore("abort", None, storage.abort_uploads(now - GRACE, _OF_A_RUN, dry_run=dry_run)),
+            *_remove_what_is_dead(config, catalog, storage, dry_run),
         ]
         if config.warehouse.publish and not dry_run:
             publish(catalog, storage, folder, "maintenance")
@@ -98,28 +108,61 @@ def _files(con: duckdb.DuckDBPyConnection, table: TableName) -> int:
     return len(rows) if len(rows) > 1 else 0
 
 
-def _remove_orphans(config: Config, catalog: CatalogFile, storage: Storage, dry_run: bool) -> Chore:
-    """Remove the files of runs that this project began and that died before they ended.
-
-    Never another's: two projects may have chosen the same place by mistake.
-    """
+def _remove_what_is_dead(
+    config: Config, catalog: CatalogFile, storage: Storage, dry_run: bool
+) -> Iterator[Chore]:
+    """Remove the files, whole and half, of runs that this project began and that died."""
     journal = project.journal_folder(config)
     begun = {entry.name for entry in journal.iterdir()} if journal.exists() else set()
     dead = begun - locks.live_runs(project.locks_folder(config))  # who is dead commits no more
-    if not dead:
-        return Chore("orphans", None, 0)
+    old = datetime.now(UTC) - GRACE
+
+    def is_over(name: str, since: datetime) -> bool:
+        ours = _OF_A_RUN.fullmatch(name)
+        return ours is not None and (ours[1] in dead or since < old)
+
+    yield Chore("abort", None, storage.abort_uploads(is_over, dry_run=dry_run))
+    if dead:
+        yield _remove_orphans(dead, catalog, storage, dry_run)
+    if not dry_run:
+        for run_id in dead:
+            (journal / run_id).unlink(missing_ok=True)
+
+
+def _run_of(path: str) -> str | None:
+    name = _OF_A_RUN.fullmatch(path.rsplit("/", 1)[-1])
+    return name[1] if name else None
+
+
+def _deletes_from_lake(con: duckdb.DuckDBPyConnection, path: str, root: str) -> bool:
+    """Whether a file of deleted rows, as DuckLake writes it before its commit, is of this lake.
+
+    It names the data file whose rows it deletes, and that one tells whose it is.
+    """
+    strange = con.execute(
+        _DELETED_ELSEWHERE.format(file=quote_text(glob_escaped(path))), [root]
+    ).fetchone()
+    return strange is None
+
+
+def _remove_orphans(dead: set[str], catalog: CatalogFile, storage: Storage, dry_run: bool) -> Chore:
+    """Remove the files of these runs that no commit names.
+
+    Never another's: two projects may have chosen the same place by mistake.
+    """
     with catalog.writer() as con:
         rows = con.execute(
             "call ducklake_delete_orphaned_files('lake', dry_run => true, cleanup_all => true)"
         ).fetchall()
-    found = []
-    for (path,) in rows:
-        name = _OF_A_RUN.fullmatch(path.rsplit("/", 1)[-1])
-        if name and name[1] in dead and path.startswith(storage.root):
-            found.append(path.removeprefix(storage.root))
+        stray = [path for (path,) in rows if path.startswith(storage.root)]
+        of_runs = [path for path in stray if _run_of(path) in dead]
+        deletions = [path for path in stray if path.endswith("-delete.parquet")]
+        ours = [
+            *of_runs,
+            *(path for path in deletions if _deletes_from_lake(con, path, storage.root)),
+        ]
+    found = [path.removeprefix(storage.root) for path in ours]
     if not dry_run:
         for name in found:
             storage.remove(name)
-        for run_id in dead:
-            (journal / run_id).unlink(missing_ok=True)
     return Chore("orphans", None, len(found))

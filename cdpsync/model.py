@@ -79,8 +79,11 @@ class Stream:
     """Something at a source that can become a table.
 
     `table` is its name in the lake without the source: `orders`, or `audit_log` for a stream
-    outside the source's default schema. An `open` stream may have more columns than are listed:
+    outside the source's default schema. `key_enforced` is False where the source only notes a
+    primary key and lets rows repeat it. An `open` stream may have more columns than are listed:
     only its rows tell. `changes` stands where `incremental` follows a log instead of a column.
+    A stream `settles` when its reads say how far no late row can appear; of others, those with a
+    cursor of time are read again for some minutes.
     """
 
     name: str
@@ -90,8 +93,10 @@ class Stream:
     cursor_fields: tuple[str, ...] = ()
     estimated_rows: int | None = None
     kind: str = "table"
+    key_enforced: bool = True
     open: bool = False
     changes: Changes | None = None
+    settles: bool = False
 
     def column(self, name: str) -> Column | None:
         """Return the column of this name, or None."""
@@ -370,7 +375,7 @@ class Planned:
 class TableState:
     """One table as `status` tells it, at one moment.
 
-    `status` is "ok", "failed", "running", "never" or "disabled".
+    `status` is "ok", "failed", "running", "never" or "disabled". `notices` are the last run's.
     """
 
     source: str
@@ -387,6 +392,7 @@ class TableState:
     cursor_field: str | None = None
     cursor: Cursor | None = None
     error: Failure | None = None
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,16 +16,21 @@ from cdpsync.model import (
     CursorType,
     Deletes,
     LakeTable,
+    Lookback,
     Stream,
     SyncMode,
     TablePlan,
     Window,
 )
 from cdpsync.types import parse_type
-from cdpsync.wanted import Wanted, is_due
+from cdpsync.wanted import Wanted, is_due, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+DEFAULT_LOOKBACK = timedelta(minutes=5)
+"""How long a transaction is taken to last, where the source does not tell what is still open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ def table_plan(
     key = _key(one, stream, columns) if incremental else _known_key(one, stream, columns)
     _refuse_wrong_lookback(one, cursor_type)
     _refuse_wrong_deletes(one, stream)
+    lookback = _lookback(one, stream, cursor_type)
     settings = _settings(one, stream, key)
     before, why = _start(one, remembered, cursor_field, cursor_type, settings, now)
     if full_refresh:
@@ -82,8 +87,8 @@ def table_plan(
         cursor_field=cursor_field,
         cursor_type=cursor_type,
         cursor_before=before,
-        window=_window(one, cursor_field, before),
-        lookback=one.options.lookback if cursor_field else None,
+        window=_window(before, cursor_field, lookback),
+        lookback=lookback,
         where=one.options.where,
         types=_types(one, columns),
         landed=remembered.landed,
@@ -186,22 +191,26 @@ def _refuse_wrong_deletes(one: Wanted, stream: Stream) -> None:
     )
 
 
+_NUMBERS = {CursorType.INTEGER, CursorType.DECIMAL}
+
+
 def _refuse_wrong_lookback(one: Wanted, cursor_type: CursorType | None) -> None:
     lookback = one.options.lookback
     if cursor_type is None or lookback is None:
         return
-    if isinstance(lookback, timedelta) is (cursor_type is CursorType.INTEGER):
+    if isinstance(lookback, timedelta) is (cursor_type in _NUMBERS):
         raise ContractError(
             f'{one.location}: table "{one.name}": the lookback does not fit a cursor of type '
-            f"{cursor_type}. Use a duration (10m) for time cursors and a plain number for integers."
+            f"{cursor_type}. Use a duration (10m) for time cursors and a plain number for numbers."
         )
 
 
 def _existing(one: Wanted) -> Stream:
     if one.stream is None:
+        hint = f'Did you mean "{one.near}"? ' if one.near else ""
         raise ReadError(
             f'{one.location}: stream "{one.name}" does not exist at source "{one.source}", or may '
-            f"not be seen. See what there is: cdpsync discover {one.source}."
+            f"not be seen. {hint}See what there is: cdpsync discover {one.source}."
         )
     return one.stream
 
@@ -260,8 +269,8 @@ def _column(one: Wanted, stream: Stream, name: str, where: str) -> Column:
     if found is not None:
         return found
     names = [column.name for column in stream.columns]
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f'Did you mean "{near[0]}"? ' if near else ""
+    near = nearest(name, names)
+    hint = f'Did you mean "{near}"? ' if near else ""
     raise ContractError(
         f'{one.location}: {where}: stream "{one.name}" has no column "{name}". {hint}'
         f"It has: {', '.join(names)}."
@@ -303,7 +312,8 @@ def _cursor_type(one: Wanted, field: str, columns: tuple[Column, ...]) -> Cursor
     type_ = cursor_type_of(
         one.options.types.get(field, column.type) if one.options.types else column.type
     )
-    if type_ is None or type_ is CursorType.DECIMAL:
+    offered = type_ is not CursorType.DECIMAL or field in stream.cursor_fields
+    if type_ is None or not offered:
         raise ContractError(
             f'{one.location}: table "{one.name}": cursor_field "{field}" is '
             f"{column.source_type or column.type}; a cursor is an integer, a date or a timestamp. "
@@ -343,10 +353,20 @@ def _known_key(one: Wanted, stream: Stream, columns: tuple[Column, ...]) -> tupl
     return tuple(name for name in one.options.primary_key or stream.primary_key if name in names)
 
 
-def _window(one: Wanted, cursor_field: str | None, before: Cursor | None) -> Window | None:
+def _lookback(one: Wanted, stream: Stream, cursor_type: CursorType | None) -> Lookback | None:
+    """Return how far behind its cursor a read begins: for rows that were committed late."""
+    if cursor_type is None or one.options.lookback is not None:
+        return one.options.lookback if cursor_type else None
+    is_time = cursor_type in {CursorType.TIMESTAMP, CursorType.TIMESTAMPTZ}
+    return DEFAULT_LOOKBACK if is_time and not (stream.settles or stream.changes) else None
+
+
+def _window(
+    before: Cursor | None, cursor_field: str | None, lookback: Lookback | None
+) -> Window | None:
     if cursor_field is None or before is None:
         return None
-    return Window(cursor_field, lower_bound(before, one.options.lookback))
+    return Window(cursor_field, lower_bound(before, lookback))
 
 
 def _types(one: Wanted, columns: tuple[Column, ...]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from cdpsync import config as config_module
 from cdpsync import locks, registry
 from cdpsync.catalog import Answer, CatalogFile, Lake, ask
 from cdpsync.cursors import parse_cursor
-from cdpsync.errors import CdpsyncError, ConfigError
+from cdpsync.errors import CdpsyncError, ConfigError, QueryError
 from cdpsync.model import (
     CheckResult,
     Config,
@@ -244,6 +244,7 @@ def _state_of(config: Config, memory: Memory, one: Known) -> TableState:
         cursor_field=said.cursor_field if said else None,
         cursor=said.cursor if said else None,
         error=last.result.error if last else None,
+        notices=last.result.notices if last else (),
     )
 
 
@@ -277,11 +278,18 @@ def history(
 def open_query(config: Config, sql: str, *, at: str | None = None) -> Iterator[Answer]:
     """Ask the lake, as it is now or was at a snapshot's number or a time. Changes nothing.
 
-    Raises QueryError for SQL that fails or would change something.
+    Raises QueryError for SQL that fails or would change something, LandingError where that is
+    the warehouse's fault.
     """
-    with catalog_of(config).reader(at, keep=False) as con:
-        Lake(con)  # refuses a lake that a newer cdpsync keeps
-        yield ask(con, sql)
+    storage = open_storage(config.warehouse)
+    try:
+        with catalog_of(config, storage).reader(at, keep=False) as con:
+            Lake(con)  # refuses a lake that a newer cdpsync keeps
+            yield ask(con, sql)
+    except QueryError as error:
+        if error.unread:
+            storage.reach()
+        raise
 
 
 # ---- cursors

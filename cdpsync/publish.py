@@ -63,5 +63,6 @@ def published(path: str) -> Iterator[Config]:
         where = warehouse_path(path, Path.cwd()).rstrip("/")
         warehouse = Warehouse(where, catalog, state, location="--lake")
         storage = open_storage(warehouse)
+        storage.reach()  # a place that is not there is noticed soon
         catalog.write_bytes(storage.read(NAME))
         yield Config(warehouse, {}, ())

@@ -26,8 +26,9 @@ _HIGHEST = {
         "and cast(now() + interval 1 day as date))"
     ),
     CursorType.TIMESTAMP: (
-        "max({cursor}) filter (where {cursor} between timestamp '0001-01-01' "
-        "and cast(now() as timestamp) + interval 1 day)"
+        # The cast is for TIMESTAMP_NS, whose range is too small for the bounds.
+        "max(cast({cursor} as timestamp)) filter (where cast({cursor} as timestamp) "
+        "between timestamp '0001-01-01' and cast(now() as timestamp) + interval 1 day)"
     ),
     CursorType.TIMESTAMPTZ: (
         "max({cursor}) filter (where {cursor} between timestamptz '0001-01-01 00:00:00+00' "

@@ -175,7 +175,8 @@ def held_as(plan: TablePlan, column: Column, held: Column | None) -> str:
 
 
 def _unique_at_source(plan: TablePlan) -> bool:
-    return bool(plan.stream.primary_key) and set(plan.stream.primary_key) <= set(plan.primary_key)
+    key = plan.stream.primary_key if plan.stream.key_enforced else ()
+    return bool(key) and set(key) <= set(plan.primary_key)
 
 
 def _latest_per_key(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync import project
 from cdpsync.catalog import Commit, Lake, private_folder, sweep
+from cdpsync.compact import Compactor
 from cdpsync.deliver import Courier, Spool
 from cdpsync.errors import CatalogError, CdpsyncError, ContractError
 from cdpsync.extract import Workers
@@ -131,6 +132,7 @@ class _Execution:
     on_progress: Callable[[Progress], None]
     is_stopped: Callable[[], bool]
     results: list[TableResult] = field(default_factory=list)
+    grown: list[TableName] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
     courier: Courier = field(init=False)
 
@@ -161,6 +163,8 @@ class _Execution:
                 self._commit_as_they_come(
                     {tables.submit(lander.land, plan): plan for plan in self.planned.plans}
                 )
+                compactor = Compactor(self.survey.catalog, self.courier, spool, self.run_id)
+                compactor.compact(self.grown)
             except BaseException:
                 self.stopped.set()
                 workers.stop()
@@ -241,6 +245,8 @@ class _Execution:
                             self.courier.left_behind = True
                     else:
                         committed.append(news.cursor)
+                        if not news.replace and (landed.files or result.rows_deleted):
+                            self.grown.append(news.table)
                         self._finish(result)
                     del left[landed.plan.table]
                 lake.record(self._record_of(failure) for failure in failures)

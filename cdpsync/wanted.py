@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import difflib
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 class Wanted:
     """A stream that the project file asks for, with all that the file says of it.
 
-    `stream` is None when the source has no stream of this name.
+    `stream` is None when the source has no stream of this name; `near` is then the one it has
+    that is spelled most like it.
     """
 
     source: str
@@ -27,6 +29,7 @@ class Wanted:
     options: TableOptions
     location: str
     stream: Stream | None
+    near: str | None = None
 
     @property
     def mode(self) -> SyncMode:
@@ -53,9 +56,20 @@ def wanted_tables(source: Source, streams: Iterable[Stream]) -> tuple[Wanted, ..
         for rule in source.tables
         if not rule.is_glob and rule.pattern not in by_name
     ]
-    enabled = tuple(one for one in wanted if one is not None)
+    enabled = tuple(
+        one if one.stream else replace(one, near=nearest(one.name, by_name))
+        for one in wanted
+        if one is not None
+    )
     _refuse_shared_tables(enabled)
     return enabled
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return the name that is spelled most like another, whatever their case, or None."""
+    known = {one.lower(): one for one in names}
+    found = difflib.get_close_matches(name.lower(), known, n=1)
+    return known[found[0]] if found else None
 
 
 def _wanted(source: Source, name: str, stream: Stream | None) -> Wanted | None:

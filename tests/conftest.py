@@ -9,7 +9,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 from hypothesis import settings
+from mysql_server import MariaDatabase, MariaServer, mariadb
 from servers import READER, Buckets, Database, Server, fake_gcs, postgres, seaweedfs
+from snowflake_server import Account, fakesnow
 
 from cdpsync import redact
 
@@ -46,6 +48,20 @@ def pg(postgres_server: Server) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaServer]:
+    """One running MariaDB for this test process."""
+    with mariadb() as server:
+        yield server
+
+
+@pytest.fixture
+def maria(mariadb_server: MariaServer) -> Iterator[MariaDatabase]:
+    """A database of one's own, dropped after the test."""
+    with mariadb_server.database(f"test_{next(_numbers)}") as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
 def s3() -> Iterator[Buckets]:
     """A running S3 service with a bucket `lake`, and READER, who may only read."""
     reader = {"accessKey": READER[0], "secretKey": READER[1]}
@@ -64,3 +80,18 @@ def gcs() -> Iterator[str]:
         asked.add_header("content-type", "application/json")
         with urlopen(asked):  # noqa: S310 - our own http address
             yield address
+
+
+@pytest.fixture(scope="session")
+def snowflake_server() -> Iterator[int]:
+    """The port of a running local Snowflake for this test process."""
+    with fakesnow() as port:
+        yield port
+
+
+@pytest.fixture
+def snow(snowflake_server: int) -> Account:
+    """A database of one's own, with an empty schema PUBLIC."""
+    name = f"TEST_{next(_numbers)}"
+    Account(snowflake_server, "").execute(f"create database {name}", f"create schema {name}.public")
+    return Account(snowflake_server, name)

@@ -1,4 +1,4 @@
-"""A TCP proxy that fails on demand: cut after so many bytes, refuse, delay, kill all.
+"""A TCP proxy that fails on demand: cut or hold after so many bytes, refuse, delay, kill all.
 
 It is a process of its own: DuckDB holds Python's lock while it waits for a server's answer, so
 that a proxy in a thread of the same process would wait for ever.
@@ -20,7 +20,8 @@ class FaultProxy:
     """Listens on 127.0.0.1:`port` and passes bytes to the target until told otherwise.
 
     `cut_after`: bytes from the server, over all connections, after which everything is cut.
-    `refuse`: new connections are closed at once. `delay`: seconds before each piece is passed on.
+    `hold_after`: bytes from the clients, after which nothing of theirs is passed on until it is
+    set anew. `refuse`: new connections are closed at once. `delay`: seconds before each piece.
     """
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
@@ -33,13 +34,29 @@ class FaultProxy:
         self.port = int(self._answer()["port"])
 
     cut_after = property(fset=lambda self, value: self._tell(cut_after=value))
+    hold_after = property(fset=lambda self, value: self._tell(hold_after=value))
     refuse = property(fset=lambda self, value: self._tell(refuse=value))
     delay = property(fset=lambda self, value: self._tell(delay=value))
+
+    @property
+    def endpoint(self) -> str:
+        """The proxy's address, for those who speak HTTP."""
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def passed(self) -> int:
         """How many bytes the server has sent so far."""
         return int(self._tell()["passed"])
+
+    @property
+    def sent(self) -> int:
+        """How many bytes the clients have sent so far."""
+        return int(self._tell()["sent"])
+
+    @property
+    def holding(self) -> bool:
+        """Whether a client waits, held back."""
+        return bool(self._tell()["holding"])
 
     def kill_all(self) -> None:
         """Cut every connection there is; new ones are welcome."""
@@ -72,9 +89,17 @@ class FaultProxy:
 class _Proxy:
     def __init__(self, host: str, port: int) -> None:
         self.target = host, port
-        self.settings: dict[str, Any] = {"cut_after": None, "refuse": False, "delay": 0}
+        self.settings: dict[str, Any] = {
+            "cut_after": None,
+            "hold_after": None,
+            "refuse": False,
+            "delay": 0,
+        }
         self.open: set[asyncio.StreamWriter] = set()
         self.passed = 0
+        self.sent = 0
+        self.holding = False
+        self.changed = asyncio.Event()
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.settings["refuse"]:
@@ -97,12 +122,27 @@ class _Proxy:
                 if counted and limit is not None and self.passed > limit:
                     self.kill()
                     return
+                if not counted:
+                    piece = await self.held_back(piece, sink)
                 sink.write(piece)
                 await sink.drain()
         except OSError:
             pass
         finally:
             sink.close()
+
+    async def held_back(self, piece: bytes, sink: asyncio.StreamWriter) -> bytes:
+        """Pass on what of a client's piece is within the limit; return the rest once it may go."""
+        self.sent += len(piece)
+        while (limit := self.settings["hold_after"]) is not None and self.sent > limit:
+            within = max(0, len(piece) - (self.sent - limit))
+            sink.write(piece[:within])
+            piece = piece[within:]
+            self.sent -= len(piece)
+            self.holding = True
+            await self.changed.wait()
+            self.sent += len(piece)
+        return piece
 
     def kill(self) -> None:
         for end in self.open:
@@ -116,8 +156,13 @@ class _Proxy:
             told = json.loads(line)
             if told.pop("kill", False):
                 self.kill()
-            self.settings |= told
-            print(json.dumps({"passed": self.passed}), flush=True)
+            if told:
+                self.settings |= told
+                self.holding = False
+                self.changed.set()
+                self.changed = asyncio.Event()
+            said = {"passed": self.passed, "sent": self.sent, "holding": self.holding}
+            print(json.dumps(said), flush=True)
 
 
 if __name__ == "__main__":

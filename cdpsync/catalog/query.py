@@ -82,12 +82,13 @@ def translated() -> Iterator[None]:
     """Name what DuckDB says of a person's SQL as a QueryError."""
     import duckdb
 
+    unread = (duckdb.HTTPException, duckdb.IOException, duckdb.InvalidInputException)
     try:
         yield
     except duckdb.InterruptException as error:
         raise KeyboardInterrupt from error
     except duckdb.Error as error:
-        raise QueryError(first_line(error)) from error
+        raise QueryError(first_line(error), unread=isinstance(error, unread)) from error
 
 
 _TABLES = """

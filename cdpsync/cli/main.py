@@ -65,14 +65,26 @@ states.command("set", context_settings={"ignore_unknown_options": True})(state.s
 states.command("reset")(state.reset)
 
 
+class _NoPandas:
+    """Makes pandas a module that is not installed, for as long as it is not imported.
+
+    DuckDB imports it, where there is one, at the first parameter it is given: half a second for a
+    library that no command uses. (None in `sys.modules` would do for DuckDB; pyarrow takes that
+    for a module.)
+    """
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """Refuse pandas; leave every other module to the finders that follow."""
+        if name == "pandas":
+            raise ModuleNotFoundError("pandas is not used here", name=name)
+
+
 def main() -> NoReturn:
     """Run the command line; the process ends here."""
     signal.signal(signal.SIGTERM, _terminate)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
         signal.signal(signal.SIGINT, _interrupt)
-    # DuckDB imports pandas, where there is one, at the first parameter it is given: half a second
-    # for a library that no command uses. None in its place reads as "not installed".
-    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _NoPandas())
     for stream in (sys.stdout, sys.stderr):
         # Data is UTF-8 wherever it goes; a terminal shows what it can.
         if isinstance(stream, TextIOWrapper):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from cdpsync.cli.text import duration
 from cdpsync.cursors import cursor_json
@@ -32,12 +32,13 @@ Record = dict[str, object]
 RESULT_KEYS = (
     "source", "stream", "table", "mode", "status",
     "rows_read", "rows_inserted", "rows_updated", "rows_deleted", "rows_in_table",
-    "bytes_written", "cursor_before", "cursor_after", "seconds", "error",
+    "bytes_written", "cursor_before", "cursor_after", "seconds", "error", "notices",
 )  # fmt: skip
 HISTORY_KEYS = (*RESULT_KEYS, "run_id", "started_at", "finished_at")
 STATUS_KEYS = (
     "source", "stream", "table", "mode", "enabled", "every", "status",
     "last_run_at", "last_success_at", "next_due_at", "rows", "cursor_field", "cursor", "error",
+    "notices",
 )  # fmt: skip
 PLAN_KEYS = (
     "source", "stream", "table", "mode", "status", "primary_key", "cursor_field",
@@ -73,6 +74,7 @@ def of_result(result: TableResult) -> Record:
         "cursor_after": cursor_json(result.cursor_after),
         "seconds": round(result.seconds, 3),
         "error": of_failure(result.error),
+        "notices": list(result.notices),
     }
 
 
@@ -113,6 +115,7 @@ def of_state(state: TableState) -> Record:
         "cursor_field": state.cursor_field,
         "cursor": cursor_json(state.cursor),
         "error": of_failure(state.error),
+        "notices": list(state.notices),
     }
 
 
@@ -256,13 +259,16 @@ def lookback(span: Lookback | None) -> str | None:
 
 
 def flat(records: list[Record], keys: tuple[str, ...]) -> tuple[tuple[str, ...], list[Record]]:
-    """Return keys and records for CSV: `error` becomes `error_type` and `error_message`."""
+    """Return keys and records for CSV: `error` becomes two columns, `notices` one text."""
     if "error" not in keys:
         return keys, records
     told = []
     for record in records:
         error = record["error"]
         said = error if isinstance(error, Mapping) else {}
-        told.append(record | {"error_type": said.get("type"), "error_message": said.get("message")})
+        more = {"error_type": said.get("type"), "error_message": said.get("message")}
+        if "notices" in record:
+            more["notices"] = "; ".join(cast("list[str]", record["notices"])) or None
+        told.append(record | more)
     at = keys.index("error")
     return (*keys[:at], "error_type", "error_message", *keys[at + 1 :]), told

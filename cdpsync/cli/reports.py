@@ -155,6 +155,7 @@ def status_report(states: Sequence[TableState]) -> Report:
         for state in states
     ]
     errors = _errors((state.table, state.error) for state in states)
+    errors += [f"{state.table}: {notice}" for state in states for notice in state.notices]
     return Report(told, keys, flat, headings, rows, errors)
 
 

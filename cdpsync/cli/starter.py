@@ -25,6 +25,19 @@ POSTGRES = """\
     #   "audit.*": {enabled: false}
 """
 
+MYSQL = """\
+  shop:                        # your name for it: the tables become shop.orders, …
+    type: mysql
+    url: ${SHOP_DATABASE_URL}
+    every: 1h                  # for `cdpsync run --due`, from cron
+    # zero_dates: "null"       # 0000-00-00 is NULL; without this, an error that names the column
+    # Without tables: every table is read, each run, every row (mode: full_table).
+    # `cdpsync discover shop --yaml` proposes a mode for each. By hand, by database and table:
+    # tables:
+    #   shop.orders: {mode: incremental, cursor_field: updated_at, lookback: 10m}
+    #   shop.events: {mode: append_only, cursor_field: id}
+"""
+
 FILES = """\
   inbox:                       # your name for it: the tables become inbox.orders, …
     type: files
@@ -48,15 +61,18 @@ ENVIRONMENT = """\
 # Copy to .env, fill in, and load it before cdpsync:  set -a; . ./.env; set +a
 """
 
-POSTGRES_ENVIRONMENT = "SHOP_DATABASE_URL=postgresql://user:password@localhost:5432/shop\n"
+URLS = {
+    "postgres": "SHOP_DATABASE_URL=postgresql://user:password@localhost:5432/shop\n",
+    "mysql": "SHOP_DATABASE_URL=mysql://user:password@localhost:3306/shop\n",
+}
 
 
 def starter(source_type: str) -> dict[str, str]:
     """Return the starter's files: name to content."""
-    section = {"postgres": POSTGRES, "files": FILES}.get(source_type)
+    section = {"postgres": POSTGRES, "mysql": MYSQL, "files": FILES}.get(source_type)
     if section is None:
         section = OTHER.format(name=_name(source_type), type=source_type)
-    environment = ENVIRONMENT + (POSTGRES_ENVIRONMENT if source_type == "postgres" else "")
+    environment = ENVIRONMENT + URLS.get(source_type, "")
     return {
         "cdpsync.yml": PROJECT + section,
         ".gitignore": GITIGNORE + "".join(f"{line}\n" for line in IGNORED),

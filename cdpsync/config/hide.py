@@ -70,7 +70,8 @@ def _sounds_secret(path: tuple[str, ...]) -> bool:
     is_source = path[:-1] == ("sources",)
     is_table = len(path) == 4 and path[0] == "sources" and path[2] == "tables"
     is_column = path[-3:-1] == ("columns", "types")
-    return not (is_source or is_table or is_column) and bool(
+    is_path = path[-1].endswith("_file")
+    return not (is_source or is_table or is_column or is_path) and bool(
         _SECRET_KEY.search(path[-1].replace("-", "_"))
     )
 

@@ -10,7 +10,7 @@ from cdpsync.storage.access import Access, Place
 from cdpsync.storage.folder import FolderStorage
 
 if TYPE_CHECKING:
-    import re
+    from collections.abc import Callable
     from datetime import datetime
 
     import duckdb
@@ -49,8 +49,8 @@ class Storage(Protocol):
     def remove(self, name: str) -> None:
         """Remove a file that was put; one that is not there is not missed."""
 
-    def abort_uploads(self, older: datetime, names: re.Pattern[str], *, dry_run: bool) -> int:
-        """Take back what killed processes had half uploaded under such names; return how many."""
+    def abort_uploads(self, is_over: Callable[[str, datetime], bool], *, dry_run: bool) -> int:
+        """Take back half uploads whose name and beginning tell that they are; return how many."""
 
     def check(self) -> None:
         """Write, read, list and remove a probe. Raises LandingError that says what is not let."""
@@ -74,6 +74,7 @@ def open_storage(warehouse: Warehouse) -> Storage:
         from cdpsync.storage.gcs import GcsStorage
 
         return GcsStorage(place, access)
-    from cdpsync.storage.s3 import S3Storage, service_of
+    from cdpsync.storage.s3 import S3Storage
+    from cdpsync.storage.s3_client import service_of
 
     return S3Storage(place, access, service_of(place, access))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cdpsync.errors import LandingError
 
 if TYPE_CHECKING:
-    import re
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
@@ -29,7 +29,7 @@ class FolderStorage:
         """The folder, with a final slash."""
         return f"{self._folder}/"
 
-    def abort_uploads(self, older: datetime, names: re.Pattern[str], *, dry_run: bool) -> int:  # noqa: ARG002
+    def abort_uploads(self, is_over: Callable[[str, datetime], bool], *, dry_run: bool) -> int:  # noqa: ARG002
         """Do nothing: a folder has no half files under their final names."""
         return 0
 

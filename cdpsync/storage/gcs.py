@@ -17,8 +17,7 @@ from cdpsync.storage.access import Access, Place, missing_driver, taken
 from cdpsync.storage.probe import probe
 
 if TYPE_CHECKING:
-    import re
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     import duckdb
@@ -27,6 +26,7 @@ Google = Any  # gcsfs and google-auth have no types
 
 _TAG = "cdpsync-upload"  # metadata that tells this upload's object from any other of its name
 _PART = 5 << 20  # bytes; gcsfs sends what is larger in parts
+_KNOCK = 10.0  # seconds for the first request; gcsfs itself would try for half a minute
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _RIGHTS = {
     "write": "storage.objects.create",
@@ -44,6 +44,7 @@ class GcsStorage:
         self._access = access
         self._guard = threading.Lock()
         self._made: Google = None
+        self._reached = False
 
     @property
     def root(self) -> str:
@@ -53,13 +54,16 @@ class GcsStorage:
     # ---- files
 
     def reach(self) -> None:
-        """List one object; a refusal to list is none to write."""
+        """List one object, once; a refusal to list is none to write."""
+        if self._reached:
+            return
         try:
             with self._asking("list", ""):
-                self._fs.call("GET", "b/{}/o", self._place.bucket, maxResults=1)
+                self._fs.call("GET", "b/{}/o", self._place.bucket, maxResults=1, timeout=_KNOCK)
         except LandingError as error:
             if not error.forbidden:
                 raise
+        self._reached = True
 
     def put(self, file: Path, name: str) -> str:
         """Upload a file under a new name; gcsfs compares its MD5 and retries what is worth it."""
@@ -101,6 +105,7 @@ class GcsStorage:
 
     def check(self) -> None:
         """Do with a probe what a run does with its files."""
+        self.reach()
         rights = {right: f"{action} on {self._place.bucket}" for right, action in _RIGHTS.items()}
         probe(self, str(self._place), rights)
 
@@ -127,12 +132,13 @@ class GcsStorage:
 
     # ---- DuckDB
 
-    def abort_uploads(self, older: datetime, names: re.Pattern[str], *, dry_run: bool) -> int:  # noqa: ARG002
+    def abort_uploads(self, is_over: Callable[[str, datetime], bool], *, dry_run: bool) -> int:  # noqa: ARG002
         """Do nothing: they expire by themselves after a week."""
         return 0
 
     def prepare(self, con: duckdb.DuckDBPyConnection) -> None:
         """Let DuckDB reach `gs://` through gcsfs, which renews its credentials by itself."""
+        self.reach()
         with self._asking("read", ""):
             filesystem = self._fs
         engine.use_filesystem(con, filesystem)
@@ -226,10 +232,11 @@ class GcsStorage:
                 f"{self._place}: Google did not accept the credentials "
                 f"({engine.first_line(error)}). Check warehouse.storage.credentials."
             )
-        if isinstance(error, ClientConnectionError):
+        if isinstance(error, ClientConnectionError | TimeoutError):
+            reason = engine.first_line(error) or f"no answer within {_KNOCK:.0f} s"
             where = self._access.endpoint or "Google Cloud Storage"
             return LandingError(
-                f"{self._place}: {where} cannot be reached ({engine.first_line(error)}), tried "
+                f"{self._place}: {where} cannot be reached ({reason}), tried "
                 "several times. Nothing was committed; run this again."
             )
         return LandingError(

@@ -17,6 +17,13 @@ from cdpsync_connectors._postgres_errors import translate_connecting, translate_
 from cdpsync_connectors._postgres_options import PostgresOptions
 from cdpsync_connectors._postgres_select import explain, find_relation, select_rows
 from cdpsync_connectors._postgres_session import Sessions
+from cdpsync_connectors._postgres_settled import (
+    SettledChunks,
+    fetch_horizon,
+    follows_number,
+    is_quiet,
+    settled_number,
+)
 from cdpsync_connectors._postgres_sql import (
     Relation,
     fetch_leaves,
@@ -69,14 +76,37 @@ class PostgresConnector:
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[PostgresChunk]]:
-        """Hold one view of the stream open, and hand over its chunks; see `Connector.read`."""
+        """Hold one view of the stream open, and hand over its chunks; see `Connector.read`.
+
+        Where a cursor is followed, what is handed over says how far it is settled.
+        """
         with ExitStack() as held:
             con = held.enter_context(self._sessions.lend())
             table = ".".join(quote_name(part) for part in split_stream(request.stream.name))
             with self._translated(table):
-                held.enter_context(self._sessions.view(con))
-                chunks = self._chunks(con, request, self._export(con))
-            yield chunks
+                if request.cursor_field is None:
+                    held.enter_context(self._sessions.view(con))
+                    found: Iterable[PostgresChunk] = self._chunks(con, request)
+                else:
+                    found = self._settled_chunks(con, request, held)
+            yield found
+
+    def _settled_chunks(
+        self, con: psycopg.Connection[Any], request: ReadRequest, held: ExitStack
+    ) -> SettledChunks:
+        """Open the view; once more where a number is followed and somebody was writing."""
+        horizon = fetch_horizon(con)
+        with ExitStack() as first:
+            first.enter_context(self._sessions.view(con))
+            quiet = is_quiet(con, horizon)
+            if quiet or not follows_number(request):
+                held.push(first.pop_all())
+                return SettledChunks(self._chunks(con, request), request, horizon, quiet=quiet)
+        relation = find_relation(con, request)
+        ceiling = settled_number(con, relation, request.cursor_field or "")
+        held.enter_context(self._sessions.view(con))
+        chunks = self._chunks(con, request)
+        return SettledChunks(chunks, request, horizon, quiet=False, ceiling=ceiling)
 
     def translate(self, error: Exception) -> ConnectorError | None:
         """Name an error that came out of reading a chunk; None when it is not Postgres'."""
@@ -114,6 +144,7 @@ class PostgresConnector:
             cursor_fields=cursor_fields(relation),
             estimated_rows=relation.estimated_rows,
             kind=relation.kind,
+            settles=True,
         )
 
     def _export(self, con: psycopg.Connection[Any]) -> str | None:
@@ -147,9 +178,8 @@ class PostgresConnector:
                 return False
         return True
 
-    def _chunks(
-        self, con: psycopg.Connection[Any], request: ReadRequest, snapshot: str | None
-    ) -> list[PostgresChunk]:
+    def _chunks(self, con: psycopg.Connection[Any], request: ReadRequest) -> list[PostgresChunk]:
+        snapshot = self._export(con)
         relation = find_relation(con, request)
         select = select_rows(con, request, relation, nan_is_null=self._options.on_nan == "null")
         plan = explain(con, select, request)

@@ -15,12 +15,14 @@ from cdpsync.model import Column, Stream
 from cdpsync.testing import PromiseError, conforms
 from cdpsync_connectors.files import FilesConnector
 from cdpsync_connectors.postgres import PostgresConnector
+from cdpsync_connectors.snowflake import SnowflakeConnector
 from cdpsync_connectors.stripe import StripeConnector
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from servers import Database
+    from snowflake_server import Account
 
 ORDERS = """
     create table orders (
@@ -55,6 +57,41 @@ def test_files(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_text('{"id": 1, "v": [1.10]}\n{"id": 2}\n')
     broken = [{"path": str(tmp_path / "none/*.csv")}]
     conforms(FilesConnector, {"path": str(tmp_path)}, broken=broken)
+
+
+SNOWFLAKE_ORDERS = (
+    """
+    create table orders (
+        id number(38,0) primary key, day date, changed timestamp_ntz(9), seen timestamp_tz,
+        rev number(9,0), amount number(12,2), price float, doc variant, raw binary, ok boolean,
+        t time, note text
+    )
+    """,
+    """
+    insert into orders
+    select seq4(), dateadd(day, seq4() % 90, '2024-01-01'::date),
+        dateadd(second, seq4() % 200, '2024-01-01'::timestamp_ntz),
+        dateadd(second, seq4() % 200, '2024-01-01 00:00:00+00:00'::timestamp_tz),
+        nullif(seq4() % 10, 3), seq4() * 1.01, seq4() / 3.0, parse_json('{"n": 1}'), null, true,
+        '10:00:00.5'::time, 'note ' || seq4()
+    from table(generator(rowcount => 500))
+    """,
+    "insert into orders (id) values (100000)",
+    'create table "Empty ""one; two" (id int primary key, "strange; name" text)',
+)
+
+
+def test_snowflake(snow: Account) -> None:
+    """Over a local server: a table with every type it tells apart, an empty one, strange names."""
+    snow.execute(*SNOWFLAKE_ORDERS)
+    options = {name: value for name, value in snow.options.items() if name != "type"}
+    nowhere = {"connect_options": {"host": "127.0.0.1", "port": 1, "protocol": "http"}}
+    broken = [
+        {**nowhere, "connect_timeout": 1},
+        {"password": None, "private_key": "zq-no-key-at-all"},
+        {"token": "zq-one-too-many"},
+    ]
+    conforms(SnowflakeConnector, options, broken=broken)
 
 
 def test_stripe() -> None:

@@ -19,6 +19,7 @@ from cdpsync.config.sections import StorageOptions
 from cdpsync.errors import CdpsyncError, ConfigError, LandingError
 from cdpsync.model import Warehouse
 from cdpsync.storage import Storage, open_storage
+from cdpsync.storage import gcs as gcs_module
 from cdpsync.storage.s3 import S3Storage
 
 if TYPE_CHECKING:
@@ -108,10 +109,16 @@ def test_removed_file_is_gone_and_not_missed(storage: Storage, tmp_path: Path) -
 
 def test_check_passes_and_leaves_nothing(storage: Storage, s3: Buckets) -> None:
     """The probe is removed; a second check finds the same."""
+    before = probes(s3)
     storage.check()
     storage.check()
-    left = s3.client().list_objects_v2(Bucket="lake").get("Contents", [])
-    assert not [one["Key"] for one in left if "probe" in one["Key"]]
+    assert probes(s3) == before
+
+
+def probes(s3: Buckets) -> set[str]:
+    pages = s3.client().get_paginator("list_objects_v2").paginate(Bucket="lake")
+    found = (one["Key"] for page in pages for one in page.get("Contents", ()))
+    return {key for key in found if "probe" in key}
 
 
 def test_many_files_are_put_at_once(storage: Storage, tmp_path: Path) -> None:
@@ -261,6 +268,17 @@ def test_missing_bucket_is_named(gcs: str, s3: Buckets, tmp_path: Path) -> None:
     for attempt in (storage.check, lambda: storage.put(file, "a.parquet")):
         with pytest.raises(LandingError, match=r"gs://no-such-bucket/x: .*no such bucket"):
             attempt()
+
+
+def test_gcs_that_is_down_is_noticed_before_gcsfs_gives_up(monkeypatch) -> None:
+    """Whoever asks first hears it soon, whichever way they come."""
+    monkeypatch.setattr(gcs_module, "_KNOCK", 1.0)
+    storage = opened("gs://lake/x", endpoint=f"http://127.0.0.1:{free_port()}")
+    con = engine.connect()
+    for attempt in (storage.reach, storage.check, lambda: storage.prepare(con)):
+        with pytest.raises(LandingError, match=r"cannot be reached \(no answer within 1 s\)"):
+            attempt()
+    con.close()
 
 
 @pytest.mark.parametrize(

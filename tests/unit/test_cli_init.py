@@ -9,11 +9,12 @@ from cdpsync import project
 from cdpsync.cli.starter import starter
 
 
-@pytest.mark.parametrize("source", ["postgres", "files"])
+@pytest.mark.parametrize("source", ["postgres", "mysql", "files"])
 def test_a_starter_can_be_loaded(tmp_path, monkeypatch, source):
     result = invoke("init", str(tmp_path / "new"), "--source", source)
     assert result.exit_code == 0
-    monkeypatch.setenv("SHOP_DATABASE_URL", "postgresql://user:password@localhost:5432/shop")
+    scheme = "mysql" if source == "mysql" else "postgresql"
+    monkeypatch.setenv("SHOP_DATABASE_URL", f"{scheme}://user:password@localhost/shop")
     (only,) = project.load(tmp_path / "new" / "cdpsync.yml").sources.values()
     assert only.type == source
 
@@ -51,7 +52,7 @@ def test_a_gitignore_that_is_there_stays_and_its_lines_are_named(tmp_path):
 def test_an_unknown_type_is_refused_with_the_installed_ones(tmp_path):
     result = invoke("init", str(tmp_path), "--source", "oracel")
     assert result.exit_code == 2
-    assert "files, postgres" in result.stderr
+    assert "Installed: files, " in result.stderr
     assert not list(tmp_path.iterdir())
 
 

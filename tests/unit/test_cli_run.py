@@ -34,9 +34,9 @@ def test_run_json_has_the_keys_of_the_contract(fake):
 def test_run_csv_has_a_line_per_table_and_the_error_in_two_columns(fake):
     fake.answers("sync.run", a_run(ORDERS, PLANS, status=RunStatus.PARTIAL))
     header, orders, plans = csv.reader(io.StringIO(invoke("run", "-o", "csv").stdout))
-    assert header == [*RESULT_KEYS[:-1], "error_type", "error_message"]
-    assert orders[-2:] == ["", ""]
-    assert plans[-2:] == [PLANS.error.type, PLANS.error.message]
+    assert header == [*RESULT_KEYS[:-2], "error_type", "error_message", "notices"]
+    assert orders[-3:-1] == ["", ""]
+    assert plans[-3:-1] == [PLANS.error.type, PLANS.error.message]
 
 
 def test_run_prints_a_summary_and_repeats_the_failures_at_the_end(fake):

@@ -126,6 +126,12 @@ def test_names_of_tables_and_columns_hide_nothing(tmp_path):
     assert str(CdpsyncError("user_name, varchar")) == "user_name, varchar"
 
 
+def test_path_of_a_key_can_be_told(tmp_path):
+    """private_key_file says where a secret is, and an error has to name the place."""
+    loaded(tmp_path, PROJECT.replace("x-api-key: zq-header-10", "private_key_file: keys/zq.p8"))
+    assert str(CdpsyncError("keys/zq.p8: not found")) == "keys/zq.p8: not found"
+
+
 @pytest.mark.parametrize(("right", "wrong"), MISTAKES)
 def test_no_mistake_shows_a_secret(tmp_path, right, wrong):
     """Whatever is wrong with a project, the error tells it without a value."""

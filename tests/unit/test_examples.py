@@ -26,5 +26,6 @@ def test_example_loads(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     key.write_text("secret")
     for file in files:
         for name in re.findall(r"\$\{([A-Z0-9_]+)\}", file.read_text()):
-            monkeypatch.setenv(name, "postgresql://reader@localhost/db")
+            scheme = "mysql" if "MYSQL" in name else "postgresql"
+            monkeypatch.setenv(name, f"{scheme}://reader@localhost/db")
     assert project.load(path).sources

@@ -197,6 +197,54 @@ def test_lookback_of_the_wrong_kind_is_refused(lookback: Decimal | timedelta) ->
         plan_of(options, Remembered(field, cursor, landed=landed))
 
 
+def test_name_in_other_case_is_told() -> None:
+    """Where a source shows upper case, who types lower case is shown the name to type."""
+    loud = replace(ORDERS, name="PUBLIC.ORDERS", columns=(Column("ID", "BIGINT"),), primary_key=())
+    (one,) = wanted_tables(source(public__orders=INCREMENTAL), [loud])
+    with pytest.raises(ReadError, match=r'Did you mean "PUBLIC\.ORDERS"\?'):
+        table_plan(one, Remembered(), full_refresh=False, allow_shrink=False, now=NOON.value)
+    (one,) = wanted_tables(source(PUBLIC__ORDERS=TableOptions(include=("id",))), [loud])
+    with pytest.raises(ContractError, match=r'Did you mean "ID"\?'):
+        table_plan(one, Remembered(), full_refresh=False, allow_shrink=False, now=NOON.value)
+
+
+AMOUNTS = replace(
+    ORDERS,
+    columns=(*ORDERS.columns, Column("rev", "DECIMAL(38,2)"), Column("tax", "DECIMAL(38,2)")),
+    cursor_fields=("rev",),
+)
+
+
+def plan_of_amounts(field: str, lookback: Decimal | timedelta | None = None):
+    """Plan a table whose decimal column `rev` its connector offers as a cursor."""
+    options = replace(INCREMENTAL, cursor_field=field, lookback=lookback)
+    (one,) = wanted_tables(source(public__orders=options), [AMOUNTS])
+    cursor = Cursor(CursorType.DECIMAL, Decimal("10.25"))
+    landed = LakeTable(TableName("shop", "orders"), AMOUNTS.columns)
+    before = Remembered(field, cursor, landed=landed)
+    return table_plan(one, before, full_refresh=False, allow_shrink=False, now=NOON.value)
+
+
+def test_decimal_is_a_cursor_where_the_connector_offers_it() -> None:
+    """An exact numeric is followed at a source that says so, and moved back by a plain number."""
+    plan = plan_of_amounts("rev", Decimal("0.125"))
+    assert plan.cursor_type is CursorType.DECIMAL
+    assert plan.window is not None
+    assert plan.window.low.value == Decimal("10.12")
+
+
+def test_decimal_that_is_not_offered_is_refused() -> None:
+    """Elsewhere a numeric may be NaN, or rounded on its way: it is no cursor."""
+    with pytest.raises(ContractError, match=r"could be: rev"):
+        plan_of_amounts("tax")
+
+
+def test_duration_does_not_fit_a_decimal_cursor() -> None:
+    """Minutes before a number mean nothing."""
+    with pytest.raises(ContractError, match=r"plain number for numbers"):
+        plan_of_amounts("rev", timedelta(minutes=5))
+
+
 def test_view_without_key_says_what_to_add() -> None:
     """An incremental table needs a key from somewhere."""
     view = replace(ORDERS, primary_key=(), kind="view")

@@ -54,6 +54,13 @@ def test_cursor_never_moves_backwards() -> None:
     assert later(two, one) == later(one, two) == later(None, two) == later(two, None) == two
 
 
+def test_lookback_of_a_long_decimal_is_exact() -> None:
+    """38 digits less a small number: no digit is rounded, none is added behind the point."""
+    nines = Cursor(CursorType.DECIMAL, Decimal("9" * 38))
+    assert lower_bound(nines, Decimal(1)).value == Decimal("9" * 37 + "8")
+    assert lower_bound(nines, Decimal("0.5")).value == Decimal("9" * 37 + "8")
+
+
 def test_lookback_stops_at_the_beginning_of_time() -> None:
     """A long lookback on an early cursor is the earliest value, not an error."""
     early = Cursor(CursorType.DATE, date(1, 1, 2))

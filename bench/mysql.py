@@ -1,0 +1,102 @@
+"""MySQL's rows into a lake, side by side with the server's own client: `python bench/mysql.py`."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import shutil
+import statistics
+import sys
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from bench import CDPSYNC, ROOT, WORK, Line, measure, table
+from cdpsync import engine
+
+sys.path.insert(0, str(ROOT / "tests"))
+
+from mysql_server import MariaServer, mariadb
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS = 5_000_000
+_LINEITEM = """
+    create table lineitem (
+        l_orderkey bigint not null, l_partkey bigint not null, l_suppkey bigint not null,
+        l_linenumber int not null, l_quantity decimal(15,2) not null,
+        l_extendedprice decimal(15,2) not null, l_discount decimal(15,2) not null,
+        l_tax decimal(15,2) not null, l_returnflag char(1) not null, l_linestatus char(1) not null,
+        l_shipdate date not null, l_commitdate date not null, l_receiptdate date not null,
+        l_shipinstruct varchar(25) not null, l_shipmode varchar(10) not null,
+        l_comment varchar(44) not null
+    ) charset utf8mb4
+"""
+
+
+def lineitem(runs: int) -> list[Line]:
+    """5 M rows, MariaDB to committed lake, in turns with its client's print of them to nowhere."""
+    with mariadb(innodb_buffer_pool_size="2G") as server:
+        _load(server)
+        client = server.client("--quick", "-N", "-e", "select * from lineitem")
+        said, landed = [], []
+        for _ in range(runs + 1):
+            said.append(measure(client, server.client_environment))
+            folder = _project(server)
+            landed.append(measure([CDPSYNC, "-q", "-c", folder / "cdpsync.yml", "run"]))
+    said, landed = said[1:], landed[1:]  # the first of each warms the caches
+    ratio = statistics.median(b.seconds / a.seconds for a, b in zip(said, landed, strict=True))
+    return [
+        Line("mariadb --quick -N, lineitem > /dev/null (5.0 M rows)", tuple(said)),
+        Line("cdpsync run, MySQL lineitem to folder lake", tuple(landed), "1.6 x mariadb", ratio),
+    ]
+
+
+def _load(server: MariaServer) -> None:
+    """Put TPC-H's lineitem into the server, from a process of its own: see `bench.load_tpch`."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    file = WORK / "lineitem.tsv"
+    writer = multiprocessing.get_context("spawn").Process(target=_write, args=(file,))
+    writer.start()
+    writer.join()
+    if writer.exitcode:
+        sys.exit("the data could not be made")
+    server.execute(_LINEITEM)
+    server.execute(f"load data infile '{file}' into table lineitem character set utf8mb4")
+    file.unlink()
+
+
+def _write(file: Path) -> None:
+    con = duckdb.connect()
+    con.execute("set enable_progress_bar = false")
+    engine.load_extension(con, "tpch")
+    con.execute("call dbgen(sf = 1)")
+    con.execute(
+        f"copy (from lineitem limit {ROWS}) to {engine.quote_text(str(file))} "
+        "(delimiter '\t', header false, quote '')"
+    )
+
+
+def _project(server: MariaServer) -> Path:
+    folder = WORK / "mysql"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "cdpsync.yml").write_text(
+        "warehouse: {path: ./warehouse}\n"
+        f"sources:\n  shop:\n    type: mysql\n    url: {server.url}\n"
+    )
+    return folder
+
+
+def main() -> None:
+    """Start a MariaDB, fill it, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=3, help="counted runs of each command")
+    lines = lineitem(parser.parse_args().runs)
+    shutil.rmtree(WORK, ignore_errors=True)
+    print(table(lines).replace("x psql", "x mariadb"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""Snowflake's names, and what its catalogs say: databases, relations, columns, keys.
+
+A name is shown as Snowflake shows it: `ORDERS` for a table that was created as `orders`. A part
+with a dot or a quote in it is quoted, as in SQL.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    Rows = list[dict[str, Any]]  # what a column holds is the catalog's own business
+    Ask = Callable[[str], Rows]
+
+_TABLES = """
+    select * from {database}.information_schema.tables
+    where table_schema <> 'INFORMATION_SCHEMA'{only}
+    order by table_schema, table_name
+"""
+_COLUMNS = """
+    select table_schema, table_name, column_name, data_type, numeric_precision, numeric_scale,
+        is_nullable
+    from {database}.information_schema.columns
+    where table_schema <> 'INFORMATION_SCHEMA'{only}
+    order by table_schema, table_name, ordinal_position
+"""
+_KINDS = {
+    "BASE TABLE": "table",
+    "EXTERNAL TABLE": "external table",
+    "EVENT TABLE": "event table",
+    "LOCAL TEMPORARY": "temporary table",
+    "MATERIALIZED VIEW": "materialized view",
+    "VIEW": "view",
+}
+_SPECIAL = {
+    "IS_DYNAMIC": "dynamic table",
+    "IS_ICEBERG": "iceberg table",
+    "IS_HYBRID": "hybrid table",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceColumn:
+    """A column as information_schema tells it; `kind` is its type without parameters."""
+
+    name: str
+    kind: str
+    precision: int | None = None
+    scale: int | None = None
+    required: bool = False
+
+    @property
+    def display(self) -> str:
+        """The type as a person would write it."""
+        if self.kind == "NUMBER" and self.precision is not None:
+            return f"NUMBER({self.precision},{self.scale or 0})"
+        return self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table or view of any sort."""
+
+    database: str
+    schema: str
+    name: str
+    kind: str
+    columns: tuple[SourceColumn, ...]
+    primary_key: tuple[str, ...] = ()
+    estimated_rows: int | None = None
+
+    @property
+    def sql(self) -> str:
+        """The name as SQL."""
+        return ".".join(quote_name(part) for part in (self.database, self.schema, self.name))
+
+
+def quote_name(name: str) -> str:
+    """Return an identifier as SQL; Snowflake and DuckDB agree on how."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_literal(text: str) -> str:
+    """Return a string as an SQL literal; Snowflake reads backslashes as escapes."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def plain_name(text: str) -> str:
+    """Return the name that an identifier means: upper case, unless it is quoted."""
+    quoted = re.fullmatch(r'"((?:[^"]|"")+)"', text.strip())
+    return quoted[1].replace('""', '"') if quoted else text.strip().upper()
+
+
+def stream_name(parts: Iterable[str]) -> str:
+    """Return how a person writes a stream: its parts with dots between."""
+    return ".".join(quote_name(part) if re.search(r'[."]', part) else part for part in parts)
+
+
+def split_stream(name: str) -> tuple[str, ...]:
+    """Return the parts of a stream's name."""
+    found = re.findall(r'"((?:[^"]|"")*)"|([^."]+)', name)
+    return tuple(quoted.replace('""', '"') or bare for quoted, bare in found)
+
+
+def lake_name(parts: Iterable[str]) -> str:
+    """Return a table's name in the lake: lower case where Snowflake only knows upper."""
+    return "_".join(
+        part.lower() if re.fullmatch(r"[A-Z_][A-Z0-9_$]*", part) else part for part in parts
+    )
+
+
+def fetch_databases(ask: Ask) -> list[str]:
+    """Return every database that the role may see."""
+    return [row["name"] for row in ask("show databases")]
+
+
+def fetch_relations(
+    ask: Ask, database: str, wanted: Callable[[str], bool], table: tuple[str, str] | None = None
+) -> list[Relation]:
+    """Return the relations in a database's wanted schemas, or the one that is named.
+
+    Keys are asked for schema by schema: SHOW ends after ten thousand rows, and says nothing
+    (docs.snowflake.com/en/sql-reference/sql/show). Of one named table they are not asked.
+    """
+    only = ""
+    if table is not None:
+        schema, name = (quote_literal(part) for part in table)
+        only = f"\n    and table_schema = {schema} and table_name = {name}"
+    quoted = quote_name(database)
+    tables = [
+        row
+        for row in ask(_TABLES.format(database=quoted, only=only))
+        if wanted(row["TABLE_SCHEMA"])
+    ]
+    columns: dict[tuple[str, str], list[SourceColumn]] = {}
+    if tables:
+        for row in ask(_COLUMNS.format(database=quoted, only=only)):
+            of_table = columns.setdefault((row["TABLE_SCHEMA"], row["TABLE_NAME"]), [])
+            of_table.append(_column(row))
+    keys: dict[tuple[str, str], tuple[str, ...]] = {}
+    if table is None:
+        for schema in sorted({row["TABLE_SCHEMA"] for row in tables}):
+            keys |= _primary_keys(ask, database, schema)
+    return [_relation(database, row, columns, keys) for row in tables]
+
+
+def _column(row: Mapping[str, Any]) -> SourceColumn:
+    return SourceColumn(
+        name=row["COLUMN_NAME"],
+        kind=row["DATA_TYPE"].split("(")[0].strip().upper(),
+        precision=row["NUMERIC_PRECISION"],
+        scale=row["NUMERIC_SCALE"],
+        required=row["IS_NULLABLE"] == "NO",
+    )
+
+
+def _primary_keys(ask: Ask, database: str, schema: str) -> dict[tuple[str, str], tuple[str, ...]]:
+    rows = ask(f"show primary keys in schema {quote_name(database)}.{quote_name(schema)}")
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in sorted(rows, key=lambda row: int(row["key_sequence"])):
+        found.setdefault((schema, row["table_name"]), []).append(row["column_name"])
+    return {table: tuple(columns) for table, columns in found.items()}
+
+
+def _relation(
+    database: str,
+    row: Mapping[str, Any],
+    columns: Mapping[tuple[str, str], list[SourceColumn]],
+    keys: Mapping[tuple[str, str], tuple[str, ...]],
+) -> Relation:
+    place = (row["TABLE_SCHEMA"], row["TABLE_NAME"])
+    special = [kind for column, kind in _SPECIAL.items() if row.get(column) == "YES"]
+    rows = row["ROW_COUNT"]
+    return Relation(
+        database=database,
+        schema=place[0],
+        name=place[1],
+        kind=special[0] if special else _KINDS.get(row["TABLE_TYPE"], row["TABLE_TYPE"].lower()),
+        columns=tuple(columns.get(place, ())),
+        primary_key=keys.get(place, ()),
+        estimated_rows=None if rows is None else int(rows),
+    )

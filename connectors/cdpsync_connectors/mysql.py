@@ -1,0 +1,158 @@
+"""MySQL and MariaDB: their catalogs as streams, their rows by the binary protocol, exactly.
+
+A read is one SELECT, which InnoDB answers from one view of the data; its rows go from the wire
+into Arrow's columns, block by block, in bounded memory. See docs/decisions/0008-mysql-reader.md.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from cdpsync.errors import ConfigError, ConnectorError
+from cdpsync.model import Column, Stream
+from cdpsync_connectors._mysql_errors import translate_reading
+from cdpsync_connectors._mysql_options import MysqlOptions
+from cdpsync_connectors._mysql_rows import MysqlChunk, Reads
+from cdpsync_connectors._mysql_select import find_relation, select_rows
+from cdpsync_connectors._mysql_session import Sessions, is_mariadb
+from cdpsync_connectors._mysql_sql import Relation, fetch_relations, fetch_schemas
+from cdpsync_connectors._mysql_types import DATED, natural_type, read_marker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pydantic import BaseModel
+    from pymysql.connections import Connection
+
+    from cdpsync.connector import ReadRequest
+
+
+class MysqlConnector:
+    """A MySQL server, 5.7 or newer, or a MariaDB, 10.2 or newer, as a source."""
+
+    Options: ClassVar[type[BaseModel]] = MysqlOptions
+    extensions: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, options: BaseModel) -> None:
+        if not isinstance(options, MysqlOptions):
+            raise TypeError(f"MysqlConnector takes MysqlOptions, not {type(options).__name__}")
+        self._options = options
+        self._address = options.address()
+        self._sessions = Sessions(self._address, options.statement_timeout)
+        self._reads = Reads()
+
+    def check(self) -> None:
+        """Return when the server lets us in and there is a database to read; else raise."""
+        with self._sessions.lend() as con, self._translated():
+            if not self._schemas(con):
+                globs = ", ".join(self._options.schemas or ("*",))
+                raise ConfigError(
+                    f"{self._address.place}: no database that {self._address.user} may see matches "
+                    f"schemas: {globs}. There are: {', '.join(fetch_schemas(con)) or 'none'}."
+                )
+
+    def discover(self) -> Sequence[Stream]:
+        """Return every table and view of the databases asked for."""
+        with self._sessions.lend() as con, self._translated():
+            schemas = self._schemas(con)
+            relations = fetch_relations(con, schemas, mariadb=is_mariadb(con))
+        return [self._stream(relation) for relation in relations]
+
+    @contextmanager
+    def read(self, request: ReadRequest) -> Iterator[Iterable[MysqlChunk]]:
+        """Hand over the one chunk of the stream; see `Connector.read`."""
+        with self._sessions.lend() as con, self._translated(request.stream.name, request.where):
+            select = select_rows(con, request, find_relation(con, request))
+        zero_is_null = self._options.zero_dates == "null"
+        chunk = MysqlChunk(
+            "all rows", self._sessions, select, zero_is_null, self._reads, request.is_stopped
+        )
+        try:
+            yield [chunk]
+        finally:
+            chunk.close()
+
+    def translate(self, error: Exception) -> ConnectorError | None:
+        """Name an error that came out of reading a chunk; None when it is not MySQL's."""
+        if isinstance(error, ConnectorError):
+            return error
+        text = str(error)
+        guarded = read_marker(text)
+        if guarded is not None:
+            from cdpsync.errors import ReadError
+
+            return ReadError(f"{self._address.place}: {guarded}")
+        return self._reads.find(text)
+
+    def close(self) -> None:
+        """Let go of every connection. May be called twice."""
+        self._sessions.close()
+
+    def _schemas(self, con: Connection[Any]) -> list[str]:
+        """Return the databases to read: those asked for, else the address's own, else all."""
+        globs = self._options.schemas
+        if globs is None and self._address.database:
+            return [self._address.database]
+        return [
+            name
+            for name in fetch_schemas(con)
+            if globs is None or any(fnmatchcase(name, glob) for glob in globs)
+        ]
+
+    @contextmanager
+    def _translated(self, table: str = "", where: str | None = None) -> Iterator[None]:
+        import pymysql
+
+        try:
+            yield
+        except pymysql.Error as error:
+            raise translate_reading(error, self._address, table, where) from error
+
+    def _stream(self, relation: Relation) -> Stream:
+        keeps_name = relation.schema == self._address.database
+        zero_is_null = self._options.zero_dates == "null"
+        return Stream(
+            name=relation.stream,
+            table=relation.name if keeps_name else f"{relation.schema}_{relation.name}",
+            columns=tuple(
+                Column(
+                    c.name,
+                    natural_type(c),
+                    nullable=not c.required or (zero_is_null and c.kind in DATED),
+                    source_type=c.display,
+                )
+                for c in relation.columns
+            ),
+            primary_key=relation.primary_key,
+            cursor_fields=cursor_fields(relation),
+            estimated_rows=relation.estimated_rows,
+            kind=relation.kind,
+        )
+
+
+_INTEGERS = {"tinyint", "smallint", "mediumint", "int", "bigint"}
+_CHANGED = ("updated", "modified", "last_modified", "last_updated", "changed")
+_CREATED = ("created", "inserted", "creation", "added")
+
+
+def cursor_fields(relation: Relation) -> tuple[str, ...]:
+    """Return the columns that a cursor may follow, the likeliest first.
+
+    Times of a change come before times of creation, then a key of a single integer.
+    """
+    able = [c for c in relation.columns if c.kind in DATED | _INTEGERS]
+
+    def rank(place: int) -> tuple[int, int]:
+        column = able[place]
+        name, is_time = column.name.lower(), column.kind in DATED
+        if is_time and name.startswith(_CHANGED):
+            return 0, place
+        if is_time and name.startswith(_CREATED):
+            return 1, place
+        if relation.primary_key == (column.name,):
+            return 2, place
+        return 3, place
+
+    return tuple(able[place].name for place in sorted(range(len(able)), key=rank))

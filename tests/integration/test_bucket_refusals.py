@@ -1,0 +1,235 @@
+"""A bucket that says no: one line that names it, nothing half committed, no parts left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from s3_faults import COMPLETE, DELETE, LIST, PART, PUT, S3Faults
+from servers import READER, free_port
+
+from cdpsync import maintain, project
+from cdpsync.model import RunStatus
+from cdpsync.storage import s3_client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import Shop
+    from servers import Buckets
+
+ORDERS = """
+    create table orders as select i as id, 1 as rev, md5(i::text) as v
+    from generate_series(1, 2000) i;
+    alter table orders add primary key (id);
+    create table plans as select i as id from generate_series(1, 10) i
+"""
+LARGE = """
+    create table orders as
+        select i as id, 1 as rev, (
+            select string_agg(decode(md5(i || '/' || j), 'hex'), '' order by j)
+            from generate_series(1, 96) j
+        ) as v
+        from generate_series(1, 16000) i;
+    alter table orders add primary key (id)
+"""
+TABLES = {"public.orders": {"mode": "incremental", "cursor_field": "rev"}, "public.plans": {}}
+
+pytestmark = pytest.mark.parametrize("shop", ["s3"], indirect=True)
+
+
+@pytest.fixture
+def faults(s3: Buckets) -> Iterator[S3Faults]:
+    with S3Faults(s3.port) as made:
+        yield made
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Troubles that last are found to last soon."""
+    monkeypatch.setattr(s3_client, "ATTEMPTS", 2)
+
+
+def cdpsync(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name("cdpsync")), *arguments]
+    return subprocess.run(command, cwd=shop.folder, capture_output=True, text=True, check=False)
+
+
+def stored(shop: Shop, s3: Buckets) -> tuple[set[str], list[str]]:
+    """Return the lake's objects and its half uploads."""
+    prefix = shop.warehouse["path"].removeprefix("s3://lake/") + "/"
+    found = s3.client().list_objects_v2(Bucket="lake", Prefix=prefix).get("Contents", [])
+    half = s3.client().list_multipart_uploads(Bucket="lake").get("Uploads", [])
+    keys = [one["Key"] for one in half if one["Key"].startswith(prefix)]
+    return {one["Key"] for one in found}, keys
+
+
+def reached(shop: Shop, endpoint: str, tables: dict[str, Any] = TABLES) -> None:
+    storage = {**shop.warehouse["storage"], "endpoint": endpoint}
+    shop.warehouse = {**shop.warehouse, "storage": storage}
+    shop.configure(tables)
+
+
+@pytest.fixture
+def loaded(shop: Shop, faults: S3Faults) -> Shop:
+    """A lake behind the faults, with changes before it."""
+    shop.pg.execute(ORDERS)
+    reached(shop, faults.endpoint)
+    assert shop.run().status is RunStatus.OK
+    shop.pg.execute("update orders set rev = 2 where id % 3 = 0; insert into plans values (11)")
+    return shop
+
+
+REFUSED = {
+    "clock": (LIST, 403, "RequestTimeTooSkewed", "clock is wrong"),
+    "expired": (LIST, 400, "ExpiredToken", "credentials have expired"),
+    "expires on the way": (PUT, 400, "ExpiredToken", "credentials have expired"),
+    "region": (".*", 400, "AuthorizationHeaderMalformed", "another region"),
+    "moved": (".*", 301, "PermanentRedirect", "another region"),
+    "no put": (PUT, 403, "AccessDenied", "may not write objects"),
+    "no such bucket": (".*", 404, "NoSuchBucket", "there is no such bucket"),
+    "full": (PUT, 507, "InsufficientStorage", "the bucket is full"),
+    "quota": (PUT, 403, "QuotaExceeded", "the bucket is full"),
+    "busy": (PUT, 503, "SlowDown", "more slowly"),
+    "broken": (PUT, 500, "InternalError", "refused to write"),
+}
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("kind", REFUSED)
+def test_refusal_is_one_line_and_changes_nothing(
+    loaded: Shop, faults: S3Faults, s3: Buckets, kind: str
+) -> None:
+    """Bucket, action and reason are said; rows and cursor stay; the next run takes it all."""
+    asked, status, code, says = REFUSED[kind]
+    before, state = stored(loaded, s3), loaded.state()
+    faults.refuse(asked, status, code)
+    result = loaded.run()
+    faults.mend()
+    assert result.status is RunStatus.FAILED
+    for table in result.tables:
+        assert table.error
+        assert table.error.type == "LandingError"
+        message = table.error.message
+        assert says in message
+        assert message.startswith(loaded.warehouse["path"])
+        assert "write" in message or "list" in message
+        assert "\n" not in message
+    assert stored(loaded, s3) == before
+    assert loaded.state() == state
+    assert loaded.ask("select count(*) from shop.orders where rev = 2") == [(0,)]
+    assert loaded.run().status is RunStatus.OK
+    loaded.same()
+
+
+def test_table_that_is_refused_leaves_the_others_alone(loaded: Shop, faults: S3Faults) -> None:
+    """Some failed: exit 3, and what arrived is committed."""
+    faults.refuse(r"PUT .*/orders/", 403, "AccessDenied")
+    done = cdpsync(loaded, "run", "-o", "json")
+    assert done.returncode == 3
+    status = {one["table"]: one["status"] for one in json.loads(done.stdout)["tables"]}
+    assert status == {"shop.orders": "failed", "shop.plans": "ok"}
+    assert loaded.ask("select count(*) from shop.plans") == [(11,)]
+    faults.mend()
+    assert loaded.one("shop.orders").rows_updated == 666
+
+
+def test_short_burst_of_slow_down_is_waited_out(loaded: Shop, faults: S3Faults) -> None:
+    """A service that is busy for a moment is asked again."""
+    faults.refuse(PUT, 503, "SlowDown", times=3)
+    assert loaded.run().status is RunStatus.OK
+    assert faults.spoiled == 3
+    loaded.same()
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("asked", [PART, COMPLETE], ids=["part", "end"])
+@pytest.mark.parametrize("how", ["cut", "full"])
+def test_upload_in_parts_that_fails_takes_its_parts_back(
+    shop: Shop, faults: S3Faults, s3: Buckets, asked: str, how: str
+) -> None:
+    """A file that arrived in part is no file, and costs nobody anything."""
+    shop.pg.execute(LARGE)
+    tables = {"public.orders": TABLES["public.orders"]}
+    reached(shop, faults.endpoint, tables)
+    after = 1 if asked == PART else 0
+    if how == "cut":
+        faults.cut(asked, after=after)
+    else:
+        faults.refuse(asked, 507, "InsufficientStorage", after=after)
+    (failed,) = shop.run().tables
+    assert failed.error
+    assert failed.error.message.startswith(shop.warehouse["path"])
+    assert ("cannot be reached" if how == "cut" else "is full") in failed.error.message
+    assert faults.spoiled
+    assert stored(shop, s3) == (set(), [])
+    faults.mend()
+    assert shop.one().rows_inserted == 16_000
+    shop.same("id, md5(v)")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_endpoint_that_vanishes_leaves_parts_to_maintain(
+    shop: Shop, faults: S3Faults, s3: Buckets
+) -> None:
+    """Where not even the abort gets through, the next maintenance does it at once."""
+    shop.pg.execute(LARGE)
+    tables = {"public.orders": TABLES["public.orders"]}
+    reached(shop, faults.endpoint, tables)
+    faults.cut(PART, after=1)
+    faults.cut(DELETE)
+    (failed,) = shop.run().tables
+    assert failed.error
+    assert "cannot be reached" in failed.error.message
+    assert len(stored(shop, s3)[1]) == 1
+    faults.mend()
+    assert shop.one().rows_inserted == 16_000
+    chores = {one.step: one.count for one in maintain.maintain(project.load(shop.file))}
+    assert chores["abort"] == 1
+    assert not stored(shop, s3)[1]
+    shop.same("id, md5(v)")
+
+
+def test_files_that_may_not_be_deleted_stay_until_maintenance(
+    loaded: Shop, faults: S3Faults, s3: Buckets, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A load that is refused cannot take its file back: a warning names bucket and right."""
+    before = stored(loaded, s3)[0]
+    loaded.pg.execute("delete from plans where id > 2")
+    faults.refuse(DELETE, 403, "AccessDenied")
+    (failed,) = loaded.run("shop.plans").tables
+    faults.mend()
+    assert failed.error
+    assert failed.error.type == "ContractError"
+    assert "may not delete objects there. Grant s3:DeleteObject" in caplog.text
+    assert len(stored(loaded, s3)[0] - before) == 1
+    chores = {one.step: one.count for one in maintain.maintain(project.load(loaded.file))}
+    assert chores["orphans"] == 1
+    assert loaded.ask("select count(*) from shop.plans") == [(10,)]
+
+
+@pytest.mark.parametrize("keys", ["owner", "reader"])
+def test_missing_bucket_is_said_to_whoever_asks(loaded: Shop, s3: Buckets, keys: str) -> None:
+    """Also to one who might not write if it were there."""
+    who = {"access_key_id": READER[0], "secret_access_key": READER[1]} if keys == "reader" else {}
+    storage = {**loaded.warehouse["storage"], **who, "endpoint": s3.endpoint}
+    loaded.warehouse = {"path": "s3://no-such-bucket/lake", "storage": storage}
+    loaded.configure(TABLES)
+    for command in (["check"], ["run"]):
+        done = cdpsync(loaded, *command, "-o", "json")
+        assert done.returncode in {1, 3}
+        assert "s3://no-such-bucket/lake: there is no such bucket" in done.stdout
+
+
+def test_question_to_a_bucket_that_is_down_names_it(loaded: Shop) -> None:
+    """Not DuckDB's words about a file, but the bucket and what to do."""
+    reached(loaded, f"http://127.0.0.1:{free_port()}")
+    done = cdpsync(loaded, "query", "select sum(id) from shop.orders")
+    assert done.returncode == 1
+    assert loaded.warehouse["path"] in done.stderr
+    assert "cannot be reached" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,164 @@
+"""Rows committed after a read, with cursors given before it, are never lost."""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from cdpsync import sync
+
+if TYPE_CHECKING:
+    from conftest import Shop
+
+TABLE = {
+    "sequence": "create table orders (id bigint generated always as identity primary key, v text)",
+    "timestamptz": "create table orders (id serial primary key, v text, "
+    "at timestamptz default now())",
+    "timestamp": "create table orders (id serial primary key, v text, at timestamp default now())",
+    "date": "create table orders (id serial primary key, v text, at date default current_date)",
+}
+INSERT = "insert into orders (v) values ('{v}')"
+
+
+@pytest.fixture(params=["incremental", "append_only"])
+def mode(request: pytest.FixtureRequest) -> str:
+    """Both modes that follow a cursor."""
+    return request.param
+
+
+def configure(shop: Shop, kind: str, mode: str, **more: Any) -> None:
+    shop.pg.execute(TABLE[kind])
+    cursor = "id" if kind == "sequence" else "at"
+    shop.configure({"public.orders": {"mode": mode, "cursor_field": cursor}}, **more)
+
+
+@pytest.mark.parametrize("kind", TABLE)
+def test_row_of_a_transaction_that_commits_late(shop: Shop, kind: str, mode: str) -> None:
+    """It was written before the newest row that was read, and committed after the read."""
+    configure(shop, kind, mode)
+    shop.pg.execute(INSERT.format(v="first"))
+    with psycopg.connect(shop.pg.url) as late:
+        late.execute(INSERT.format(v="late"))
+        shop.pg.execute(INSERT.format(v="newest"))
+        assert shop.one().rows_in_table == 2
+        assert shop.one().rows_in_table == 2
+    assert shop.one().rows_in_table == 3
+    shop.same()
+    assert shop.one().rows_inserted == 0
+
+
+@pytest.mark.parametrize("kind", ["timestamptz", "timestamp"])
+def test_row_of_a_transaction_that_had_written_nothing_yet(
+    shop: Shop, kind: str, mode: str
+) -> None:
+    """Its now() was taken when it began: neither its number nor its rows were there to see."""
+    configure(shop, kind, mode)
+    with psycopg.connect(shop.pg.url) as late:
+        late.execute("select 1")
+        shop.pg.execute(INSERT.format(v="newest"))
+        shop.one()
+        late.execute(INSERT.format(v="late"))
+    shop.one()
+    shop.same()
+
+
+def test_update_of_a_transaction_that_commits_late(shop: Shop) -> None:
+    """The new version of a known row arrives, too."""
+    configure(shop, "timestamptz", "incremental")
+    for _ in range(3):
+        shop.pg.execute(INSERT.format(v="old"))
+    shop.one()
+    with psycopg.connect(shop.pg.url) as late:
+        late.execute("update orders set v = 'changed', at = now() where id = 1")
+        shop.pg.execute("update orders set v = 'changed', at = now() where id = 2")
+        shop.one()
+    assert shop.one().rows_updated == 1
+    shop.same()
+
+
+def test_cursor_rests_on_the_newest_row_of_a_quiet_database(shop: Shop) -> None:
+    """Where nothing is open nothing is held back: only ties are read again."""
+    configure(shop, "timestamptz", "incremental")
+    for number in range(5):
+        shop.pg.execute(INSERT.format(v=number))
+    ((newest,),) = shop.source("select max(at) from orders")
+    assert shop.one().cursor_after.value == newest
+    assert shop.one().rows_read == 1
+
+
+def test_sequence_of_a_quiet_database_is_not_held_back(shop: Shop) -> None:
+    """A transaction elsewhere that only reads holds up nothing once it is over."""
+    configure(shop, "sequence", "incremental")
+    for number in range(5):
+        shop.pg.execute(INSERT.format(v=number))
+    assert shop.one().cursor_after.value == 5
+    assert shop.one().rows_read == 1
+
+
+def test_user_who_may_not_see_others_reads_five_minutes_again(shop: Shop) -> None:
+    """Whose transactions began when is told to few: without that, the newest minutes stay open."""
+    configure(shop, "timestamptz", "incremental")
+    shop.pg.execute(
+        "create role only_reads login password 'r'; grant select on orders to only_reads"
+    )
+    url = re.sub("//[^@]+@", "//only_reads:r@", shop.pg.url)
+    shop.configure({"public.orders": {"mode": "incremental", "cursor_field": "at"}}, url=url)
+    with psycopg.connect(shop.pg.url) as late:
+        late.execute("select 1")
+        shop.pg.execute(INSERT.format(v="newest"))
+        shop.one()
+        late.execute(INSERT.format(v="late"))
+    shop.one()
+    shop.same()
+
+
+def test_transaction_left_open_is_named(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run's record and `status` say who holds the cursor back, and since when."""
+    from cdpsync import project
+    from cdpsync_connectors import _postgres_settled as settled
+
+    monkeypatch.setattr(settled, "LONG", settled.LONG * 0)
+    configure(shop, "timestamptz", "incremental")
+    shop.pg.execute(INSERT.format(v="first"))
+    with psycopg.connect(shop.pg.url) as late:
+        late.execute("select 1")
+        (notice,) = shop.one().notices
+        assert f"process {late.info.backend_pid} of user" in notice
+        (state,) = project.status(project.load(shop.file))
+        assert state.notices == (notice,)
+    assert shop.one().notices == ()
+
+
+@pytest.mark.parametrize("kind", ["sequence", "timestamptz"])
+def test_runs_among_busy_writers_lose_nothing(shop: Shop, kind: str, mode: str) -> None:
+    """Many transactions, short and long, commit in any order while runs follow each other."""
+    configure(shop, kind, mode)
+    stop = threading.Event()
+
+    def write(seed: int) -> None:
+        chance = random.Random(seed)  # noqa: S311 - how long to wait, no secret
+        with psycopg.connect(shop.pg.url) as con:
+            while not stop.is_set():
+                for number in range(chance.randint(1, 3)):
+                    con.execute(INSERT.format(v=number))
+                    stop.wait(chance.random() / 10)
+                con.commit()
+
+    writers = [threading.Thread(target=write, args=(seed,)) for seed in range(4)]
+    for writer in writers:
+        writer.start()
+    try:
+        for _ in range(6):
+            (result,) = sync.run(shop.file).tables
+            assert result.error is None
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    shop.one()
+    shop.same()

@@ -1,0 +1,213 @@
+"""The three modes against a real MariaDB, compared with the source row for row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import Shop
+from faults import FaultProxy
+
+from cdpsync import project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mysql_server import MariaDatabase
+
+
+@dataclass
+class MysqlShop(Shop):
+    """A project whose source `shop` is a MariaDB database of one's own."""
+
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        self.db: MariaDatabase = self.pg  # type: ignore[assignment]  # speaks SQL all the same
+        self.orders = f"{self.db.name}.orders"
+
+    def configure(self, tables: dict[str, Any] | None, **source: Any) -> None:
+        super().configure(tables, **{"type": "mysql", "url": self.url or self.db.url, **source})
+
+    def source(self, sql: str) -> list[tuple[Any, ...]]:
+        return self.db.rows(sql)
+
+    def same_rows(self) -> None:
+        """Assert that the lake has the source's rows: each one, as often as there."""
+        there = sorted(map(repr, map(_plain, self.source("select * from orders"))))
+        here = sorted(map(repr, map(_plain, self.ask("select * from shop.orders"))))
+        assert here == there
+
+
+def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(
+        value.astimezone(UTC).replace(tzinfo=None)
+        if isinstance(value, datetime) and value.tzinfo
+        else value
+        for value in row
+    )
+
+
+@pytest.fixture
+def shop(tmp_path: Path, maria: MariaDatabase) -> MysqlShop:
+    """An empty project over an empty database."""
+    return MysqlShop(tmp_path, maria)  # type: ignore[arg-type]  # see MysqlShop
+
+
+# Three rounds of cursor values for each type: a boundary value that comes again, and later ones.
+CURSORS = {
+    "integer": ("rev", "bigint unsigned", ["1", "2", "2"], ["2", "3"], ["3", "7"]),
+    "date": ("day", "date", ["'2024-01-01'", "'2024-01-02'", "'2024-01-02'"],
+             ["'2024-01-02'", "'2024-01-03'"], ["'2024-01-03'", "'2024-02-01'"]),
+    "datetime": ("at", "datetime(6)",
+                 ["'2024-01-01 10:00:00.000001'", "'2024-01-01 10:00:00.000002'"] * 2,
+                 ["'2024-01-01 10:00:00.000002'", "'2024-01-01 10:00:00.000003'"],
+                 ["'2024-01-01 10:00:00.000003'", "'2025-01-01'"]),
+    "timestamp": ("updated_at", "timestamp(6) null",
+                  ["'2024-03-31 01:59:59.999999'", "'2024-03-31 03:00:00'"] * 2,
+                  ["'2024-03-31 03:00:00'", "'2024-03-31 03:00:00.5'"],
+                  ["'2024-03-31 03:00:00.5'", "'2024-10-27 02:30:00'"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CURSORS)
+def test_incremental_follows_the_source_through_three_runs(shop: MysqlShop, kind: str) -> None:
+    """Inserts, updates, ties at the boundary and NULL cursors all arrive, each exactly once."""
+    cursor, type_, first, second, third = CURSORS[kind]
+    shop.db.execute(
+        "create table orders (id bigint primary key, customer varchar(40), amount decimal(10,2), "
+        f"{cursor} {type_})"
+    )
+    for number, value in enumerate(first):
+        shop.db.execute(f"insert into orders values ({number}, 'first', {number}.10, {value})")
+    shop.db.execute("insert into orders values (90, 'no cursor', 1, null)")
+    shop.configure({shop.orders: {"mode": "incremental", "cursor_field": cursor}})
+
+    result = shop.one()
+    assert (result.rows_read, result.rows_inserted) == (len(first) + 1, len(first) + 1)
+    assert result.cursor_before is None
+    shop.same_rows()
+
+    shop.db.execute(f"insert into orders values (100, 'tie', 5, {second[0]})")
+    shop.db.execute(f"update orders set customer = 'changed', {cursor} = {second[1]} where id = 1")
+    shop.db.execute("insert into orders values (91, 'no cursor either', 1, null)")
+    shop.db.execute(f"update orders set customer = 'changed too', {cursor} = null where id = 90")
+    result = shop.one()
+    assert (result.rows_inserted, result.rows_updated) == (2, 2)
+    assert result.rows_in_table == len(first) + 3
+    shop.same_rows()
+
+    shop.db.execute(f"insert into orders values (101, 'tie', 5, {third[0]})")
+    shop.db.execute(f"insert into orders values (102, 'late', 5, {third[1]})")
+    shop.db.execute(f"update orders set {cursor} = {third[1]} where id = 90")
+    result = shop.one()
+    assert (result.rows_inserted, result.rows_updated) == (2, 1)
+    shop.same_rows()
+
+    again = shop.one()
+    assert (again.rows_inserted, again.rows_updated, again.rows_deleted) == (0, 0, 0)
+    assert again.cursor_after == result.cursor_after
+    shop.same_rows()
+
+
+@pytest.mark.parametrize("kind", CURSORS)
+def test_append_only_takes_every_row_once(shop: MysqlShop, kind: str) -> None:
+    """Rows that share the boundary, even equal in all columns, and rows without a cursor arrive."""
+    cursor, type_, first, second, third = CURSORS[kind]
+    shop.db.execute(f"create table orders (what text, {cursor} {type_})")
+    for value in [*first, first[-1]]:
+        shop.db.execute(f"insert into orders values ('same', {value})")
+    shop.db.execute("insert into orders values ('none', null)")
+    shop.configure({shop.orders: {"mode": "append_only", "cursor_field": cursor}})
+    shop.one()
+    shop.same_rows()
+
+    for value in [second[0], second[0], second[1]]:
+        shop.db.execute(f"insert into orders values ('same', {value})")
+    shop.db.execute("insert into orders values ('none', null)")
+    result = shop.one()
+    assert (result.rows_inserted, result.rows_updated) == (4, 0)
+    shop.same_rows()
+
+    for value in third:
+        shop.db.execute(f"insert into orders values ('third', {value})")
+    assert shop.one().rows_inserted == 2
+    assert shop.one().rows_inserted == 0
+    shop.same_rows()
+
+
+def test_full_table_replaces_the_table(shop: MysqlShop) -> None:
+    """Rows changed and deleted at the source are changed and gone in the lake, run after run."""
+    shop.db.execute("create table orders (id int primary key, what text)")
+    shop.db.execute("insert into orders select seq, 'a' from seq_1_to_100")
+    shop.configure(None)
+    result = shop.one()
+    assert (result.mode, result.rows_inserted, result.rows_in_table) == ("full_table", 100, 100)
+    shop.same_rows()
+    shop.db.execute("update orders set what = 'b' where id < 10")
+    shop.db.execute("delete from orders where id > 90")
+    result = shop.one()
+    assert result.rows_in_table == 90
+    assert result.rows_inserted - result.rows_deleted == -10
+    shop.same_rows()
+    shop.db.execute("insert into orders values (200, null)")
+    assert shop.one().rows_in_table == 91
+    shop.same_rows()
+
+
+def test_empty_table_and_wide_decimals_keep_their_types(shop: MysqlShop) -> None:
+    """A table without rows has its columns; a decimal of 65 digits finds and keeps its type."""
+    shop.db.execute(
+        "create table orders (id int primary key, amount decimal(65,30), seen timestamp null)"
+    )
+    shop.configure({shop.orders: {"mode": "incremental", "cursor_field": "id"}})
+    assert shop.one().rows_in_table == 0
+    shop.db.execute("insert into orders values (1, 1.25, '2024-01-01')")
+    assert shop.one().rows_inserted == 1
+    shop.db.execute("insert into orders values (2, 2.5, null)")
+    assert shop.one().rows_inserted == 1
+    assert shop.ask("select distinct typeof(amount), typeof(seen) from shop.orders") == [
+        ("DECIMAL(38,30)", "TIMESTAMP WITH TIME ZONE")
+    ]
+    shop.same_rows()
+
+
+def test_zero_dates_as_null_come_once(shop: MysqlShop) -> None:
+    """Rows whose cursor is a zero date are read in each run and land once."""
+    shop.db.execute(
+        "create table orders (id int primary key, day datetime not null);\nset sql_mode = '';\n"
+        "insert into orders values (1, '0000-00-00'), (2, '2024-01-01')"
+    )
+    shop.configure({shop.orders: {"mode": "incremental", "cursor_field": "day"}}, zero_dates=None)
+    assert shop.one().rows_inserted == 2
+    shop.db.execute("set sql_mode = '';\ninsert into orders values (3, '0000-00-00')")
+    assert shop.one().rows_inserted == 1
+    assert shop.one().rows_inserted == 0
+    assert shop.ask("select id from shop.orders where day is null order by id") == [(1,), (3,)]
+
+
+def test_cut_connection_never_lands_half_a_table(shop: MysqlShop) -> None:
+    """Where every try is cut, the table fails and stays as it was; the next run has every row."""
+    shop.db.execute("create table orders (id int primary key, what varchar(200))")
+    shop.db.execute("insert into orders select seq, repeat('x', 150) from seq_1_to_60000")
+    with FaultProxy(shop.db.port) as proxy:
+        shop.url = shop.db.url.replace(f":{shop.db.port}/", f":{proxy.port}/")
+        shop.configure(None)
+        proxy.cut_after = 3_000_000
+        error = shop.run(threads=1).tables[0].error
+        assert error is not None
+        assert error.type == "ConnectError"
+        proxy.cut_after = None
+        assert shop.one().rows_in_table == 60_000
+    shop.same_rows()
+
+
+def test_discover_and_check_go_through_the_project(shop: MysqlShop) -> None:
+    """The connector is found by its name, and its streams are named by database and table."""
+    shop.db.execute("create table orders (id int primary key)")
+    shop.configure(None)
+    loaded = project.load(shop.file)
+    assert [check.ok for check in project.check(loaded)] == [True, True]
+    assert shop.run().tables[0].table == "shop.orders"

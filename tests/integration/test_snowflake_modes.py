@@ -1,0 +1,244 @@
+"""The three modes against a local Snowflake, three rounds each, compared row for row."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cdpsync import query, sync
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from snowflake_server import Account
+
+    from cdpsync.model import TableResult
+
+# Three rounds of cursor values for each type: a boundary value that comes again, and later ones.
+CURSORS = {
+    "integer": ("number(10,0)", ["1", "2", "2"], ["2", "3"], ["3", "7"]),
+    "number(38,0)": ("number(38,0)", ["9007199254740992", "9007199254740993"] * 2,
+                     ["9007199254740993", "9007199254740994"],
+                     ["9007199254740994", "9007199254740999"]),
+    "number(12,2)": ("number(12,2)", ["1.00", "1.01", "1.01"], ["1.01", "1.02"], ["1.02", "2.50"]),
+    "date": ("date", ["'2024-01-01'", "'2024-01-02'", "'2024-01-02'"],
+             ["'2024-01-02'", "'2024-01-03'"], ["'2024-01-03'", "'2024-02-01'"]),
+    "timestamp_ntz": ("timestamp_ntz",
+                      ["'2024-01-01 10:00:00.000001'", "'2024-01-01 10:00:00.000002'"] * 2,
+                      ["'2024-01-01 10:00:00.000002'", "'2024-01-01 10:00:00.000003'"],
+                      ["'2024-01-01 10:00:00.000003'", "'2025-01-01'"]),
+    "timestamp_ltz": ("timestamp_ltz",
+                      ["'2024-03-31 01:59:59.999999+01:00'", "'2024-03-31 03:00:00+02:00'"] * 2,
+                      ["'2024-03-31 03:00:00+02:00'", "'2024-03-31 03:00:00.5+02:00'"],
+                      ["'2024-03-31 03:00:00.5+02:00'", "'2024-10-27 02:30:00+01:00'"]),
+    "timestamp_tz": ("timestamp_tz",
+                     ["'2024-03-31 01:59:59.999999+01:00'", "'2024-03-31 03:00:00+02:00'"] * 2,
+                     ["'2024-03-31 03:00:00+02:00'", "'2024-03-31 03:00:00.5+02:00'"],
+                     ["'2024-03-31 03:00:00.5+02:00'", "'2024-10-27 02:30:00+01:00'"]),
+}  # fmt: skip
+
+
+@dataclass
+class Project:
+    """A project folder whose source `sf` is a database of one's own in a local Snowflake."""
+
+    folder: Path
+    snow: Account
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "cdpsync.yml"
+
+    def configure(self, tables: dict[str, Any] | None, **source: Any) -> None:
+        """Write the project file anew (JSON is YAML too)."""
+        said = {**self.snow.options, **source}
+        if tables is not None:
+            said["tables"] = tables
+        whole = {"warehouse": {"path": "./warehouse"}, "sources": {"sf": said}}
+        self.file.write_text(json.dumps(whole, indent=1))
+
+    def one(self, **choices: Any) -> TableResult:
+        """Run, and return the result of the one table, which went well."""
+        (result,) = sync.run(self.file, **choices).tables
+        assert result.error is None, result.error
+        return result
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        return query(sql, self.file)
+
+    def same(self, columns: str = "*") -> None:
+        """Assert that the lake has the source's rows: each one, as often as there.
+
+        Times are compared as text: the driver hands out fakesnow's NULL as the year 1970.
+        """
+        there = sorted(map(_plain, self.snow.ask(f"select {columns} from orders")))
+        here = sorted(map(_plain, self.ask(f"select {columns} from sf.orders")))
+        assert here == there
+
+
+def _plain(row: tuple[Any, ...]) -> str:
+    """Return a row as text in which 1, 1.0 and Decimal(1) are one number."""
+    return repr([_plain_value(value) for value in row])
+
+
+def _plain_value(value: Any) -> Any:
+    is_number = isinstance(value, int | Decimal)
+    return format(Decimal(value).normalize(), "f") if is_number else value
+
+
+@pytest.fixture
+def shop(tmp_path: Path, snow: Account) -> Project:
+    """An empty project over an empty database."""
+    return Project(tmp_path, snow)
+
+
+@pytest.mark.parametrize("kind", CURSORS)
+def test_incremental_follows_the_source_through_three_runs(shop: Project, kind: str) -> None:
+    """Inserts, updates, ties at the boundary and NULL cursors all arrive, each exactly once."""
+    type_, first, second, third = CURSORS[kind]
+    shop.snow.execute(
+        f"create table orders (id int primary key, what text, amount number(10,2), rev {type_})",
+        *(
+            f"insert into orders values ({number}, 'first', {number}.10, {value})"
+            for number, value in enumerate(first)
+        ),
+        "insert into orders values (90, 'no cursor', 1, null)",
+    )
+    shop.configure({"PUBLIC.ORDERS": {"mode": "incremental", "cursor_field": "REV"}})
+    result = shop.one()
+    assert (result.rows_read, result.rows_inserted) == (len(first) + 1, len(first) + 1)
+    shop.same("id, what, amount, rev::varchar")
+
+    shop.snow.execute(
+        f"insert into orders values (100, 'tie', 5, {second[0]})",
+        f"update orders set what = 'changed', rev = {second[1]} where id = 1",
+        "insert into orders values (91, 'no cursor either', 1, null)",
+        "update orders set what = 'changed too' where id = 90",
+    )
+    result = shop.one()
+    assert (result.rows_inserted, result.rows_updated) == (2, 2)
+    shop.same("id, what, amount, rev::varchar")
+
+    shop.snow.execute(
+        f"insert into orders values (101, 'tie', 5, {third[0]})",
+        f"insert into orders values (102, 'late', 5, {third[1]})",
+        f"update orders set rev = {third[1]} where id = 90",
+    )
+    result = shop.one()
+    assert (result.rows_inserted, result.rows_updated) == (2, 1)
+    shop.same("id, what, amount, rev::varchar")
+
+    again = shop.one()
+    assert (again.rows_inserted, again.rows_updated, again.rows_deleted) == (0, 0, 0)
+    assert again.cursor_after == result.cursor_after
+
+
+@pytest.mark.parametrize("kind", CURSORS)
+def test_append_only_takes_every_row_once(shop: Project, kind: str) -> None:
+    """Rows that share the boundary, even equal in all columns, and rows without a cursor arrive."""
+    type_, first, second, third = CURSORS[kind]
+
+    def insert(what: str, *values: str) -> None:
+        shop.snow.execute(*(f"insert into orders values ('{what}', {value})" for value in values))
+
+    shop.snow.execute(f"create table orders (what text, rev {type_})")
+    insert("same", *first, first[-1], "null")
+    shop.configure({"PUBLIC.ORDERS": {"mode": "append_only", "cursor_field": "REV"}})
+    shop.one()
+    shop.same("what, rev::varchar")
+
+    insert("same", second[0], second[0], second[1], "null")
+    result = shop.one()
+    assert (result.rows_inserted, result.rows_updated) == (4, 0)
+    shop.same("what, rev::varchar")
+
+    insert("third", *third)
+    assert shop.one().rows_inserted == 2
+    assert shop.one().rows_inserted == 0
+    shop.same("what, rev::varchar")
+
+
+def test_full_table_replaces_the_table_through_three_runs(shop: Project) -> None:
+    """Rows changed and deleted at the source are changed and gone in the lake."""
+    shop.snow.execute(
+        "create table orders (id int primary key, what text)",
+        *(f"insert into orders values ({number}, 'a')" for number in range(10)),
+    )
+    shop.configure(None)
+    assert shop.one().rows_in_table == 10
+    shop.same()
+    shop.snow.execute(
+        "update orders set what = 'b' where id < 3", "delete from orders where id > 7"
+    )
+    assert shop.one().rows_in_table == 8
+    shop.same()
+    shop.snow.execute("delete from orders")
+    assert shop.one(allow_shrink=True).rows_in_table == 0
+    assert shop.ask("select * from sf.orders") == []
+
+
+def test_empty_table_has_its_columns_and_types(shop: Project) -> None:
+    """A table without rows arrives as a table, typed as it will be."""
+    shop.snow.execute("create table orders (id int, amount number(10,2), doc variant, t time)")
+    shop.configure(None)
+    assert shop.one().rows_in_table == 0
+    assert shop.ask(
+        "select column_name, data_type from duckdb_columns() where table_name = 'orders' "
+        "order by column_index"
+    ) == [("ID", "DECIMAL(38,0)"), ("AMOUNT", "DECIMAL(10,2)"), ("DOC", "JSON"), ("T", "TIME")]
+
+
+def test_key_that_repeats_keeps_the_newest_row(shop: Project) -> None:
+    """Snowflake notes primary keys and enforces none: of equal keys the newest row lands, once."""
+    shop.snow.execute("create table orders (id int, what text, rev int)")
+    rows = ["(1, 'old', 1)", "(1, 'new', 2)", "(2, 'only', 1)"]
+    shop.snow.execute(*(f"insert into orders values {row}" for row in rows))
+    options = {"mode": "incremental", "cursor_field": "REV", "primary_key": ["ID"]}
+    shop.configure({"PUBLIC.ORDERS": options})
+    assert "shared their key" in shop.one().notices[0]
+    assert shop.ask("select id, what from sf.orders order by id") == [(1, "new"), (2, "only")]
+
+
+def test_lookback_of_a_number_reaches_rows_that_came_late(shop: Project) -> None:
+    """A row with an older number is found within the lookback."""
+    shop.snow.execute(
+        "create table orders (id int primary key)",
+        "insert into orders values (100)",
+        "insert into orders values (120)",
+    )
+    shop.configure({"PUBLIC.ORDERS": {"mode": "incremental", "cursor_field": "ID", "lookback": 15}})
+    shop.one()
+    shop.snow.execute("insert into orders values (106)", "insert into orders values (103)")
+    assert shop.one().rows_inserted == 1
+
+
+def test_where_and_columns_shape_the_table(shop: Project) -> None:
+    """`where` filters at the source, excluded columns never arrive, types are as asked for."""
+    shop.snow.execute(
+        "create table orders (id int primary key, secret text, gone timestamp_ntz)",
+        "insert into orders values (1, 'x', null)",
+        "insert into orders values (2, 'y', '2024-01-01')",
+    )
+    columns = {"exclude": ["SECRET"], "types": {"ID": "integer"}}
+    where = "gone is null -- and nothing else"
+    shop.configure({"PUBLIC.ORDERS": {"columns": columns, "where": where, "name": "open_orders"}})
+    shop.one()
+    assert shop.ask("select typeof(id), * from sf.open_orders") == [("INTEGER", 1, None)]
+
+
+def test_deleted_rows_leave_with_deletes_hard(shop: Project) -> None:
+    """Where deletes are found by reading the keys, that works over Snowflake too."""
+    shop.snow.execute(
+        "create table orders (id int primary key, rev int)",
+        *(f"insert into orders values ({number}, {number})" for number in range(5)),
+    )
+    options = {"mode": "incremental", "cursor_field": "REV", "deletes": "hard"}
+    shop.configure({"PUBLIC.ORDERS": options})
+    shop.one()
+    shop.snow.execute("delete from orders where id = 2")
+    assert shop.one().rows_deleted == 1
+    shop.same()
