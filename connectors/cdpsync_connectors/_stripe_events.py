@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cdpsync.errors import ReadError
-from cdpsync_connectors._stripe_lists import second_of
+from cdpsync_connectors._stripe_lists import second_of, text_of
 
 if TYPE_CHECKING:
     from cdpsync_connectors._records import Fields
@@ -29,6 +29,7 @@ class _Previous(msgspec.Struct):
 class Event(msgspec.Struct):
     """What is looked at of an event."""
 
+    id: str
     type: str
     created: int
     data: _Data
@@ -38,6 +39,7 @@ def parse_event(fields: Fields, where: str) -> Event:
     """Return an event; raises ReadError for one that is not as documented."""
     try:
         return Event(
+            text_of(fields, "id", where),
             msgspec.json.decode(fields["type"], type=str),
             second_of(fields, "created", where),
             msgspec.json.decode(fields["data"], type=_Data),

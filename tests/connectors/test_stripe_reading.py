@@ -230,6 +230,18 @@ def test_cursor_moves_on_without_events(stripe):
     assert int(got.cursor.value.timestamp()) == NOW - 300
 
 
+def test_key_that_may_not_read_events_is_told_before_anything_is_read(stripe):
+    """Without the right to read events a table can't be followed: it is told at once."""
+    stripe.on_request = lambda path, _: (
+        refusal(403, "Having the 'rak_event_read' permission would allow this.")
+        if path == "/v1/events"
+        else None
+    )
+    with pytest.raises(ReadError, match=r"stream customers: /v1/events: .*rak_event_read"):
+        read(stripe, "customers", cursor_field="_updated_at")
+    assert stripe.requests["/v1/customers"] == 0
+
+
 def test_many_changes_come_in_pages_and_once(stripe):
     """The list of events has pages too; an object with many events is fetched once."""
     fill(stripe, "customers", 150)
@@ -267,14 +279,14 @@ def test_deleted_objects_come_as_they_last_were(stripe):
 
 
 def test_object_that_is_not_found_is_gone(stripe):
-    """A 404 by id means the object is gone (https://docs.stripe.com/api/errors)."""
+    """A 404 by id means the object is gone (https://docs.stripe.com/api/errors); its last event
+    has what it was."""
     fill(stripe, "invoices", 2)
     stripe.now += 600
-    stripe.change("invoices", "in_00000002", "invoice.updated")
+    stripe.change("invoices", "in_00000002", "invoice.updated", total=5)
     stripe.delete("invoices", "in_00000002")
     (row,) = changes(stripe, "invoices", NOW + 600, deletions=True).rows
-    assert row["id"] == "in_00000002"
-    assert row["_deleted_at"] is not None
+    assert (row["id"], row["total"], row["_deleted_at"] is None) == ("in_00000002", "5", False)
 
 
 def test_object_created_again_under_its_id_is_there(stripe):
