@@ -49,13 +49,20 @@ def parse_event(fields: Fields, where: str) -> Event:
 
 
 def pointed(content: msgspec.Raw, pointer: str | None) -> str | None:
-    """Return the id in an event's object, or where the pointer says; None when it has none."""
-    value: Any = msgspec.json.decode(content)  # Any: JSON
-    for name in (pointer or "id").split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    if isinstance(value, dict):  # expanded
-        value = value.get("id")
-    return value if isinstance(value, str) and value else None
+    """Return the id in an event's object, or where the pointer says; None when it has none.
+
+    `a.b|c` is looked up in `a`'s `b`, and failing that in `c`.
+    """
+    found: Any = msgspec.json.decode(content)  # Any: JSON
+    for path in (pointer or "id").split("|"):
+        value = found
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        if isinstance(value, dict):  # expanded
+            value = value.get("id")
+        if isinstance(value, str) and value:
+            return value
+    return None
 
 
 def items_before(previous: msgspec.Raw) -> dict[str, bytes]:
