@@ -49,6 +49,7 @@ class Choice:
     due: bool = False
     full_refresh: bool = False
     allow_shrink: bool = False
+    accept_changes: bool = False
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -173,6 +174,7 @@ class Survey:
                         full_refresh=self.choice.full_refresh,
                         allow_shrink=self.choice.allow_shrink,
                         now=now,
+                        accept_changes=self.choice.accept_changes,
                     )
                 )
             except CdpsyncError as error:
@@ -202,7 +204,14 @@ def _remembered(one: Wanted, memory: project.Memory) -> Remembered:
     table = memory.tables.get(one.table)
     if said is None or (entry is not None and entry.table != one.table):
         return Remembered(landed=table)
-    mode = entry.mode if entry else None
-    settings = entry.settings if entry else None
-    deletes_at = entry.deletes_at if entry else None
-    return Remembered(said.cursor_field, said.cursor, mode, settings, said.reset, table, deletes_at)
+    return Remembered(
+        cursor_field=said.cursor_field,
+        cursor=said.cursor,
+        mode=entry.mode if entry else None,
+        settings=entry.settings if entry else None,
+        reset=said.reset,
+        landed=table,
+        deletes_at=entry.deletes_at if entry else None,
+        columns=entry.columns if entry else None,
+        identity=entry.identity if entry else None,
+    )

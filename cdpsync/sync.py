@@ -34,6 +34,7 @@ from cdpsync.model import (
     TableStatus,
 )
 from cdpsync.publish import publish
+from cdpsync.shape import shape_of
 from cdpsync.state import State, of_catalog, update_state
 from cdpsync.survey import Choice, Survey
 
@@ -54,9 +55,10 @@ def plan(
     due: bool = False,
     full_refresh: bool = False,
     allow_shrink: bool = False,
+    accept_changes: bool = False,
 ) -> Planned:
     """Return what `run` with the same arguments would do. Reads from sources and lake only."""
-    choice = Choice(select, include, exclude, due, full_refresh, allow_shrink)
+    choice = Choice(select, include, exclude, due, full_refresh, allow_shrink, accept_changes)
     with Survey(_loaded(config), choice) as survey:
         return survey.plan()
 
@@ -72,6 +74,7 @@ def run(
     threads: int | None = None,
     fail_fast: bool = False,
     allow_shrink: bool = False,
+    accept_changes: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     is_stopped: Callable[[], bool] | None = None,
 ) -> RunResult:
@@ -83,7 +86,7 @@ def run(
     was changed then. `on_progress` is called from several threads. When `is_stopped` turns true,
     the run ends as with Ctrl-C: KeyboardInterrupt, nothing half committed.
     """
-    choice = Choice(select, include, exclude, due, full_refresh, allow_shrink)
+    choice = Choice(select, include, exclude, due, full_refresh, allow_shrink, accept_changes)
     started_at = datetime.now(UTC)
     run_id = f"{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     with Survey(_loaded(config), choice) as survey, survey.locked(run_id, started_at):
@@ -284,6 +287,8 @@ class _Execution:
             committed_at=finished_at,
             settings=plan.settings,
             deletes_at=_compared_at(landed),
+            columns=None if plan.stream.open else shape_of(plan.columns),
+            identity=plan.stream.identity,
         )
         return Commit(
             table=plan.table,

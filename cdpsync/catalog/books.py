@@ -34,7 +34,8 @@ _BOOKS = """
     create table if not exists lake.cdpsync.cursors (
         source varchar, stream varchar, table_schema varchar, table_name varchar, mode varchar,
         cursor_field varchar, cursor_type varchar, cursor_value varchar,
-        run_id varchar, committed_at timestamptz, settings varchar, deletes_at timestamptz
+        run_id varchar, committed_at timestamptz, settings varchar, deletes_at timestamptz,
+        columns varchar, identity varchar
     );
     create table if not exists lake.cdpsync.runs (
         run_id varchar, started_at timestamptz, finished_at timestamptz,
@@ -47,7 +48,13 @@ _BOOKS = """
 """
 
 # What brings the books of an older version up to the next one.
-_UPGRADES = {1: "alter table lake.cdpsync.cursors add column deletes_at timestamptz"}
+_UPGRADES = {
+    1: """
+        alter table lake.cdpsync.cursors add column deletes_at timestamptz;
+        alter table lake.cdpsync.cursors add column columns varchar;
+        alter table lake.cdpsync.cursors add column identity varchar;
+    """
+}
 
 _META = """
     select 1 from duckdb_tables()
@@ -146,6 +153,8 @@ class Books:
                 "committed_at": entry.committed_at,
                 "settings": entry.settings,
                 "deletes_at": entry.deletes_at,
+                "columns": None if entry.columns is None else json.dumps(dict(entry.columns)),
+                "identity": entry.identity,
             },
         )
 
@@ -215,6 +224,8 @@ def _cursor_entry(row: dict[str, Any]) -> CursorEntry:  # Any: a row of the data
         committed_at=row["committed_at"],
         settings=row["settings"],
         deletes_at=row.get("deletes_at"),
+        columns=json.loads(row["columns"]) if row.get("columns") else None,
+        identity=row.get("identity"),
     )
 
 
