@@ -177,7 +177,7 @@ class Lander:
             finally:
                 con.close()
         else:
-            with self.survey.catalog.reader() as con:
+            with self.survey.lake() as con:
                 name = sql_name(plan.table)
                 staged = stage(con, plan, files, columns, name, folder)
                 if keys is not None:

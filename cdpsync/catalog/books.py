@@ -20,7 +20,7 @@ from cdpsync.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     import duckdb
@@ -56,9 +56,13 @@ _UPGRADES = {
     """
 }
 
+# Asked of DuckLake's own tables: duckdb_tables() counts the rows of every table there is.
 _META = """
-    select 1 from duckdb_tables()
-    where database_name = 'lake' and schema_name = 'cdpsync' and table_name = 'meta'
+    select 1
+    from __ducklake_metadata_lake.ducklake_table as t
+    join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
+    where s.schema_name = 'cdpsync' and t.table_name = 'meta'
+        and s.end_snapshot is null and t.end_snapshot is null
 """
 
 _HISTORY = """
@@ -130,33 +134,18 @@ class Books:
         names = [column[0] for column in result.description or ()]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
-    def remember(self, entry: CursorEntry) -> None:
-        """Write where a table's cursor stands, in place of what was known of it."""
+    def remember(self, *entries: CursorEntry) -> None:
+        """Write where tables' cursors stand, in place of what was known of them."""
+        marks = ", ".join("(?, ?, ?, ?)" for _ in entries)
+        keys = [(e.source, e.stream, e.table.schema, e.table.name) for e in entries]
         self.con.execute(
-            "delete from lake.cdpsync.cursors where (source = ? and stream = ?) "
-            "or (table_schema = ? and table_name = ?)",
-            [entry.source, entry.stream, entry.table.schema, entry.table.name],
+            "delete from lake.cdpsync.cursors as old "
+            f"using (values {marks}) as new(source, stream, table_schema, table_name) "
+            "where (old.source = new.source and old.stream = new.stream) "
+            "or (old.table_schema = new.table_schema and old.table_name = new.table_name)",
+            [value for key in keys for value in key],
         )
-        cursor = entry.cursor
-        self._insert(
-            "cursors",
-            {
-                "source": entry.source,
-                "stream": entry.stream,
-                "table_schema": entry.table.schema,
-                "table_name": entry.table.name,
-                "mode": entry.mode,
-                "cursor_field": entry.cursor_field,
-                "cursor_type": cursor and cursor.type.value,
-                "cursor_value": _cursor_text(cursor),
-                "run_id": entry.run_id,
-                "committed_at": entry.committed_at,
-                "settings": entry.settings,
-                "deletes_at": entry.deletes_at,
-                "columns": None if entry.columns is None else json.dumps(dict(entry.columns)),
-                "identity": entry.identity,
-            },
-        )
+        self._insert("cursors", [_cursor_row(entry) for entry in entries])
 
     def forget(self, table: TableName) -> None:
         """Write that nothing is known of a table."""
@@ -165,43 +154,67 @@ class Books:
             [table.schema, table.name],
         )
 
-    def record(self, record: RunRecord) -> None:
-        """Write one table of one run into the history."""
-        result = record.result
-        cursor = result.cursor_after or result.cursor_before
-        self._insert(
-            "runs",
-            {
-                "run_id": record.run_id,
-                "started_at": record.started_at,
-                "finished_at": record.finished_at,
-                "source": result.source,
-                "stream": result.stream,
-                "table_name": result.table,
-                "mode": result.mode,
-                "status": result.status,
-                "rows_read": result.rows_read,
-                "rows_inserted": result.rows_inserted,
-                "rows_updated": result.rows_updated,
-                "rows_deleted": result.rows_deleted,
-                "rows_in_table": result.rows_in_table,
-                "bytes_written": result.bytes_written,
-                "cursor_type": cursor and cursor.type.value,
-                "cursor_before": _cursor_text(result.cursor_before),
-                "cursor_after": _cursor_text(result.cursor_after),
-                "seconds": result.seconds,
-                "error_type": result.error and result.error.type,
-                "error_message": result.error and result.error.message,
-                "notices": json.dumps(result.notices) if result.notices else None,
-            },
+    def record(self, *records: RunRecord) -> None:
+        """Write tables of a run into the history."""
+        self._insert("runs", [_record_row(record) for record in records])
+
+    def _insert(self, book: str, rows: Sequence[dict[str, object]]) -> None:
+        if not rows:
+            return
+        names = ", ".join(rows[0])
+        marks = f"({', '.join('?' for _ in rows[0])})"
+        self.con.execute(
+            f"insert into lake.cdpsync.{book} ({names}) values {', '.join([marks] * len(rows))}",
+            [value for row in rows for value in row.values()],
         )
 
-    def _insert(self, book: str, values: dict[str, object]) -> None:
-        marks = ", ".join("?" for _ in values)
-        self.con.execute(
-            f"insert into lake.cdpsync.{book} ({', '.join(values)}) values ({marks})",
-            list(values.values()),
-        )
+
+def _cursor_row(entry: CursorEntry) -> dict[str, object]:
+    cursor = entry.cursor
+    return {
+        "source": entry.source,
+        "stream": entry.stream,
+        "table_schema": entry.table.schema,
+        "table_name": entry.table.name,
+        "mode": entry.mode,
+        "cursor_field": entry.cursor_field,
+        "cursor_type": cursor and cursor.type.value,
+        "cursor_value": _cursor_text(cursor),
+        "run_id": entry.run_id,
+        "committed_at": entry.committed_at,
+        "settings": entry.settings,
+        "deletes_at": entry.deletes_at,
+        "columns": None if entry.columns is None else json.dumps(dict(entry.columns)),
+        "identity": entry.identity,
+    }
+
+
+def _record_row(record: RunRecord) -> dict[str, object]:
+    result = record.result
+    cursor = result.cursor_after or result.cursor_before
+    return {
+        "run_id": record.run_id,
+        "started_at": record.started_at,
+        "finished_at": record.finished_at,
+        "source": result.source,
+        "stream": result.stream,
+        "table_name": result.table,
+        "mode": result.mode,
+        "status": result.status,
+        "rows_read": result.rows_read,
+        "rows_inserted": result.rows_inserted,
+        "rows_updated": result.rows_updated,
+        "rows_deleted": result.rows_deleted,
+        "rows_in_table": result.rows_in_table,
+        "bytes_written": result.bytes_written,
+        "cursor_type": cursor and cursor.type.value,
+        "cursor_before": _cursor_text(result.cursor_before),
+        "cursor_after": _cursor_text(result.cursor_after),
+        "seconds": result.seconds,
+        "error_type": result.error and result.error.type,
+        "error_message": result.error and result.error.message,
+        "notices": json.dumps(result.notices) if result.notices else None,
+    }
 
 
 def _cursor_text(cursor: Cursor | None) -> str | None:

@@ -92,8 +92,7 @@ class Lake:
         """Write runs that changed no table into the history."""
         self.con.begin()
         try:
-            for record in records:
-                self.books.record(record)
+            self.books.record(*records)
             self.con.commit()
         except BaseException:
             self.con.rollback()
@@ -124,6 +123,40 @@ class Lake:
                 ) from error
             raise
         return result
+
+    def commit_quiet(self, news: Sequence[Commit]) -> list[TableResult]:
+        """Write of tables that have no news that they were read, all in one transaction.
+
+        Raises CatalogError when the catalog refuses.
+        """
+        import duckdb
+
+        self.con.begin()
+        try:
+            counts = self._rows_of([one.table for one in news])
+            results = [replace(one.record.result, rows_in_table=counts[one.table]) for one in news]
+            self.books.remember(*(one.cursor for one in news))
+            self.books.record(
+                *(
+                    replace(one.record, result=result)
+                    for one, result in zip(news, results, strict=True)
+                )
+            )
+            self.con.commit()
+        except BaseException as error:
+            self.con.rollback()
+            if isinstance(error, duckdb.Error):
+                raise CatalogError(
+                    f"the catalog refused the commit ({first_line(error)}). Nothing was changed; "
+                    "run this again."
+                ) from error
+            raise
+        return results
+
+    def _rows_of(self, tables: Sequence[TableName]) -> dict[TableName, int]:
+        counts = (f"select count(*) from {sql_name(table)}" for table in tables)
+        rows = self.con.execute(" union all ".join(counts)).fetchall()
+        return {table: int(row[0]) for table, row in zip(tables, rows, strict=True)}
 
     def _apply(self, news: Commit) -> TableResult:
         replaced = 0
