@@ -75,6 +75,7 @@ class Survey:
         self._stack.callback(self.storage.close)
         self._lake: duckdb.DuckDBPyConnection | None = None
         self._reading = ExitStack()
+        self._refreshing = threading.Lock()
         self._warming = threading.Thread(target=self.catalog.warm, daemon=True)
 
     def __enter__(self) -> Self:
@@ -176,7 +177,8 @@ class Survey:
             raise AssertionError("nothing is locked, or there is no lake yet")
         con = self._lake.cursor()
         try:
-            self.storage.prepare(con)
+            with self._refreshing:  # two at once would be one too many for DuckDB's secrets
+                self.storage.refresh(con)
             yield con
         finally:
             con.close()
