@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.cursors import cursor_json, parse_cursor
+from cdpsync.engine import quote_name
 from cdpsync.errors import CatalogError
 from cdpsync.model import (
     Cursor,
@@ -65,6 +66,19 @@ _META = """
         and s.end_snapshot is null and t.end_snapshot is null
 """
 
+_MANY_PAST = 1_000  # entries of earlier runs; fewer are not worth a new table
+
+_INLINED = """
+    select i.table_name
+    from __ducklake_metadata_lake.ducklake_inlined_data_tables as i
+    join __ducklake_metadata_lake.ducklake_table as t using (table_id)
+    join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
+    where s.schema_name = 'cdpsync' and t.table_name = 'cursors'
+        and s.end_snapshot is null and t.end_snapshot is null
+    order by i.schema_version desc
+    limit 1
+"""
+
 _HISTORY = """
     select * from lake.cdpsync.runs
     order by finished_at desc, table_name
@@ -114,6 +128,33 @@ class Books:
                 "the catalog was written by a newer cdpsync. Upgrade: pip install -U cdpsync."
             )
         return int(version)
+
+    def tidy(self, *, dry_run: bool) -> int:
+        """Let go of what the cursors were in earlier runs; return how many entries those are.
+
+        DuckLake keeps them inside the catalog for as long as the table lives, expired or not. So
+        the table is made anew, and the old one goes when its last snapshot expires.
+        """
+        if not self._version:
+            return 0
+        found = self.con.execute(_INLINED).fetchone()
+        if found is None:
+            return 0
+        held = quote_name(found[0])
+        row = self.con.execute(
+            f"select (select count(*) from __ducklake_metadata_lake.{held}) "
+            "- (select count(*) from lake.cdpsync.cursors)"
+        ).fetchone()
+        past = int(row[0]) if row else 0
+        if past < _MANY_PAST:
+            return 0
+        if not dry_run:
+            self.con.begin()
+            self.con.execute(
+                "create or replace table lake.cdpsync.cursors as from lake.cdpsync.cursors"
+            )
+            self.con.commit()
+        return past
 
     def cursors(self) -> tuple[CursorEntry, ...]:
         """Return what the last committed run of each table remembered."""
