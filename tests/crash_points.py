@@ -17,6 +17,7 @@ import sys
 import threading
 from collections import Counter
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
@@ -33,6 +34,10 @@ _DUCKDB = {"execute", "begin", "commit", "rollback", "close"}
 _HANDLES = {"write", "truncate", "close"}
 _SOCKETS = {"send", "sendall", "connect"}
 _OURS = ("cdpsync", "cdpsync_connectors")
+_NEEDED = (
+    *("boto3", "duckdb", "gcsfs", "pandas", "psycopg", "pyarrow", "pytz"),
+    *("cdpsync_connectors.postgres", "cdpsync.maintain", "cdpsync.sync"),
+)
 
 
 Step = tuple[str, int]
@@ -181,17 +186,8 @@ def _live(asked: dict[str, Any], tell: int) -> None:
 
 
 def _serve() -> None:
-    import boto3  # noqa: F401 - imported once, not by each run
-    import duckdb  # noqa: F401
-    import gcsfs  # noqa: F401
-    import pandas  # noqa: F401 - by DuckDB, where there is one
-    import psycopg  # noqa: F401
-    import pyarrow  # noqa: F401
-    import pytz  # noqa: F401
-    from cdpsync_connectors import postgres  # noqa: F401
-
-    from cdpsync import maintain, sync  # noqa: F401
-
+    for name in _NEEDED:  # once, not by each run
+        import_module(name)
     for line in sys.stdin:
         hear, tell = os.pipe()
         child = os.fork()

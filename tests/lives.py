@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-
 from cdpsync import locks, maintain, project, sync
 from cdpsync.model import Config, RunStatus
 
@@ -15,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from random import Random
 
+    import psycopg
     from crash_points import Ended, Mortals, Step
 
 MODES: dict[str, dict[str, Any]] = {
@@ -45,6 +44,10 @@ LEAVE = """
         ) returning id
     ) insert into gone select id from left_it
 """
+_OWN = {
+    *("catalog.ducklake", "state.json", "locks", "runs", "tmp"),
+    *(".state.json.lock", ".tmp.lock"),
+}
 _NAMED = """
     select if(f.path_is_relative, ? || s.path || t.path || f.path, f.path)
     from (
@@ -55,7 +58,8 @@ _NAMED = """
     join __ducklake_metadata_lake.ducklake_table as t using (table_id)
     join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
     union
-    select path from __ducklake_metadata_lake.ducklake_files_scheduled_for_deletion
+    select if(path_is_relative, ? || path, path)
+    from __ducklake_metadata_lake.ducklake_files_scheduled_for_deletion
 """
 
 
@@ -109,7 +113,9 @@ class Life:
         assert said == known, why
         assert len(known) == 1, why
         assert locks.live_runs(project.locks_folder(config)) == set(), why
-        assert list((self.file.parent / ".cdpsync/tmp").iterdir()) == [], why
+        own = self.file.parent / ".cdpsync"
+        assert list((own / "tmp").iterdir()) == [], why
+        assert {path.name for path in own.iterdir()} <= _OWN, why
 
     def clean_up(self, stored: Callable[[], set[str]]) -> None:
         """Maintain; assert that no file is left then which no snapshot names, and none is missing.
@@ -119,14 +125,14 @@ class Life:
         maintain.maintain(project.load(self.file))
         self.check("after maintain")
         there, named = stored(), self._named()
-        assert (there - named, named - there) == (set(), set())
+        assert there == named, f"unnamed: {there - named}, missing: {named - there}"
         assert not list((self.file.parent / ".cdpsync/runs").iterdir())
 
     def _named(self) -> set[str]:
         """Return the files that some snapshot of the lake names."""
         catalog = project.catalog_of(project.load(self.file))
         with catalog.reader() as con:
-            return {path for (path,) in con.execute(_NAMED, [catalog.data_path]).fetchall()}
+            return {path for (path,) in con.execute(_NAMED, [catalog.data_path] * 2).fetchall()}
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         return sorted(self.source.execute(sql).fetchall())

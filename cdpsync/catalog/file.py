@@ -22,7 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cdpsync import engine
+from cdpsync import disk, engine
 from cdpsync.errors import CatalogError, ConfigError, LockHeldError
 
 if TYPE_CHECKING:
@@ -207,10 +207,15 @@ class CatalogFile:
         if not self.exists():
             raise CatalogError(f"{self.path}: there is no lake yet. Load it: cdpsync run.")
         with _guards[self.path], _open_locked(self.path, self.patience):
-            shutil.copyfile(self.path, target)
-            log = self.path.with_name(self.path.name + ".wal")
-            if log.exists():
-                shutil.copyfile(log, target.with_name(target.name + ".wal"))
+            try:
+                shutil.copyfile(self.path, target)
+                log = self.path.with_name(self.path.name + ".wal")
+                if log.exists():
+                    shutil.copyfile(log, target.with_name(target.name + ".wal"))
+            except OSError as error:
+                raise CatalogError(
+                    f"{target.parent}: no copy of the catalog can be made: {disk.refusal(error)}"
+                ) from error
 
     def _translate(self, error: duckdb.Error) -> CatalogError | ConfigError:
         text = engine.first_line(error)
@@ -239,14 +244,19 @@ class CatalogFile:
 @contextmanager
 def private_folder(parent: Path, prefix: str) -> Iterator[Path]:
     """Make a folder that only this user can read, and remove it with all it holds."""
+    folder: Path | None = None
     try:
         _make_folder(parent.parent)
         _make_folder(parent)
-        folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=parent))
+        with _alone_in(parent):
+            folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=parent))
+            lock = (folder / _LOCK).open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
-        raise CatalogError(f"{parent}: cannot be written: {error.strerror}.") from error
-    with (folder / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise CatalogError(f"{parent}: {disk.refusal(error)}") from error
+    with lock:
         try:
             yield folder
         finally:
@@ -261,13 +271,32 @@ def _make_folder(folder: Path) -> None:
 
 def sweep(parent: Path) -> None:
     """Remove the private folders whose owners are no more: the kernel let go of their locks."""
-    for folder in parent.glob("*-*-*"):
-        try:
-            with (folder / _LOCK).open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-        except OSError:
-            continue  # at work, or just being made
+    if not parent.exists():
+        return
+    with _alone_in(parent):
+        dead = [folder for folder in parent.glob("*-*-*") if _is_dead(folder)]
+    for folder in dead:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_dead(folder: Path) -> bool:
+    """Whether nobody has a folder; one without a lock died before it had one: none is in making."""
+    try:
+        with (folder / _LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _alone_in(parent: Path) -> Iterator[None]:
+    """Let no other process make a private folder here, or look for dead ones."""
+    with parent.with_name(f".{parent.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _moment(at: str | None) -> list[str]:

@@ -16,6 +16,7 @@ from lives import MODES, Life, moments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from conftest import Shop
 
@@ -49,7 +50,11 @@ def stored(shop: Shop) -> Callable[[], set[str]]:
     if path.startswith("s3://"):
         return lambda: _in_s3(path, shop)
     folder = shop.folder / path
-    return lambda: {str(file) for file in folder.rglob("*") if file.suffix == ".parquet"}
+    return lambda: {str(file) for file in _files(folder) if file.name != "catalog.ducklake"}
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def _in_gcs(path: str, endpoint: str) -> set[str]:
