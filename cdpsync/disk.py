@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import errno
 
-_REFUSALS = {
-    errno.ENOSPC: "the disk is full. Make room there; nothing was committed.",
-    errno.EDQUOT: "the disk quota is used up. Make room there; nothing was committed.",
+_ADVICE = {
+    errno.ENOSPC: "the disk is full. Make room there",
+    errno.EDQUOT: "the disk quota is used up. Make room there",
     errno.EFBIG: (
-        "a file may not become larger there. Raise the limit (ulimit -f, or the file system's); "
-        "nothing was committed."
+        "a file may not become larger there. Raise the limit (ulimit -f, or the file system's)"
     ),
 }
 _WORDS = {
-    "No space left on device": errno.ENOSPC,
+    "no space left on device": errno.ENOSPC,
     "disk is full": errno.ENOSPC,
-    "Disk quota exceeded": errno.EDQUOT,
-    "File too large": errno.EFBIG,
+    "disk quota exceeded": errno.EDQUOT,
+    "file too large": errno.EFBIG,
 }
 
 
 def refusal(error: OSError) -> str:
     """Return what follows a path and a colon: why it cannot be written, and the next step."""
-    said = _REFUSALS.get(error.errno or 0)
-    return said or f"cannot be written: {error.strerror or error}. Nothing was committed."
+    said = _ADVICE.get(error.errno or 0)
+    if said is None:
+        return f"cannot be written: {error.strerror or error}. Nothing was committed."
+    return f"{said}; nothing was committed."
 
 
-def refusal_in(text: str) -> str | None:
-    """Return the same for what DuckDB says of a failed write; None when it speaks of another."""
-    for words, number in _WORDS.items():
-        if words.lower() in text.lower():
-            return _REFUSALS[number]
-    return None
+def advice(text: str) -> str | None:
+    """Return what to do about a failed write of DuckDB's, by its words; None for another error.
+
+    A sentence and a half: what follows may be "; nothing was committed."
+    """
+    said = next((number for words, number in _WORDS.items() if words in text.lower()), None)
+    return None if said is None else _ADVICE[said]

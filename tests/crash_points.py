@@ -1,9 +1,9 @@
 """Runs that die at a chosen moment: each a process of its own, forked where all is imported.
 
 A step is a call that changes something outside the process, or asks someone else to: of the file
-system, of a lock, of DuckDB, of a bucket. They count from the moment the run has its first lock, and
-are named after the function of cdpsync that makes them. The process dies by SIGKILL before a step;
-or, from a step on, by the kernel's own hand when a file passes so many bytes.
+system, of a lock, of DuckDB, of a bucket. They count from the moment the run has its first lock,
+and are named after the function of cdpsync that makes them. The process dies by SIGKILL before a
+step; or, from a step on, by the kernel's own hand when a file passes so many bytes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import threading
 from collections import Counter
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import FrameType, TracebackType
 
 _FILES = {

@@ -8,6 +8,7 @@ one guard per path stands around every opening, also around the reading of a cop
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import queue
 import re
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import duckdb
+
+log = logging.getLogger("cdpsync.catalog")
 
 _LOCK = "in-use"
 
@@ -109,9 +112,10 @@ class CatalogFile:
             try:
                 yield con
             except duckdb.Error as error:
+                said = engine.first_line(error)
                 raise CatalogError(
-                    f"{self.path}: the catalog could not be written ({engine.first_line(error)}). "
-                    "Nothing of this step was committed."
+                    f"{self.path}: the catalog could not be written ({said}). "
+                    f"{disk.advice(said) or 'Run this again'}; nothing of this step was committed."
                 ) from error
 
     @contextmanager
@@ -130,7 +134,7 @@ class CatalogFile:
             if data and self.prepare is not None:
                 self.prepare(con)
             yield con
-            con.execute("use memory; detach lake")
+            keep = self._detached(con) and keep
         except BaseException:
             con.close()
             raise
@@ -138,6 +142,23 @@ class CatalogFile:
             idle.put(con)
         else:
             con.close()
+
+    def _detached(self, con: duckdb.DuckDBPyConnection) -> bool:
+        """Let go of the catalog. What was committed stands, also where its log must be kept."""
+        import duckdb
+
+        try:
+            con.execute("use memory; detach lake")
+        except duckdb.Error as error:
+            said = engine.first_line(error)
+            advice = disk.advice(said)
+            if advice is None:
+                raise CatalogError(
+                    f"{self.path}: the catalog cannot be closed ({said})."
+                ) from error
+            log.warning("%s: what is committed stays in its log, beside it: %s.", self.path, advice)
+            return False
+        return True
 
     def export(self, target: Path) -> None:
         """Write a copy of the catalog, as it is now, as one file."""
@@ -209,9 +230,9 @@ class CatalogFile:
         with _guards[self.path], _open_locked(self.path, self.patience):
             try:
                 shutil.copyfile(self.path, target)
-                log = self.path.with_name(self.path.name + ".wal")
-                if log.exists():
-                    shutil.copyfile(log, target.with_name(target.name + ".wal"))
+                ahead = self.path.with_name(self.path.name + ".wal")
+                if ahead.exists():
+                    shutil.copyfile(ahead, target.with_name(target.name + ".wal"))
             except OSError as error:
                 raise CatalogError(
                     f"{target.parent}: no copy of the catalog can be made: {disk.refusal(error)}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from cdpsync import disk
 from cdpsync.catalog.books import Books
+from cdpsync.catalog.commits import transaction
 from cdpsync.engine import first_line, glob_escaped, quote_name, quote_names, quote_text
 from cdpsync.errors import CatalogError, ContractError
 from cdpsync.model import (
@@ -90,14 +92,9 @@ class Lake:
 
     def record(self, records: Iterable[RunRecord]) -> None:
         """Write runs that changed no table into the history."""
-        self.con.begin()
-        try:
+        with transaction(self.con):
             for record in records:
                 self.books.record(record)
-            self.con.commit()
-        except BaseException:
-            self.con.rollback()
-            raise
 
     def commit(self, news: Commit) -> TableResult:
         """Make a table's news visible, with its cursor and the run's record, or change nothing.
@@ -107,22 +104,19 @@ class Lake:
         """
         import duckdb
 
-        self.con.begin()
         try:
-            result = self._apply(news)
-            self.con.execute(
-                "call ducklake_set_commit_message('lake', 'cdpsync', ?)",
-                [f"{news.record.run_id}: {news.table}"],
-            )
-            self.con.commit()
-        except BaseException as error:
-            self.con.rollback()
-            if isinstance(error, duckdb.Error):
-                raise CatalogError(
-                    f"{news.table}: the catalog refused the commit ({first_line(error)}). "
-                    "Nothing was changed; run this again."
-                ) from error
-            raise
+            with transaction(self.con, news.table):
+                result = self._apply(news)
+                self.con.execute(
+                    "call ducklake_set_commit_message('lake', 'cdpsync', ?)",
+                    [f"{news.record.run_id}: {news.table}"],
+                )
+        except duckdb.Error as error:
+            said = first_line(error)
+            raise CatalogError(
+                f"{news.table}: the catalog refused the commit ({said}). "
+                f"{disk.advice(said) or 'Run this again'}; nothing was changed."
+            ) from error
         return result
 
     def _apply(self, news: Commit) -> TableResult:
@@ -196,15 +190,10 @@ class Lake:
 
     def drop(self, tables: Iterable[TableName]) -> None:
         """Take tables out of the lake, with what is remembered of them, in one transaction."""
-        self.con.begin()
-        try:
+        with transaction(self.con):
             for table in tables:
                 self.con.execute(f"drop table if exists {sql_name(table)}")
                 self.books.forget(table)
-            self.con.commit()
-        except BaseException:
-            self.con.rollback()
-            raise
 
 
 def sql_name(table: TableName) -> str:
