@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cdpsync import engine
+from cdpsync import disk, engine
 from cdpsync.connector import Chunk, Connector, ReadRequest, Settled, ignore
 from cdpsync.cursors import later
 from cdpsync.errors import CdpsyncError, ContractError, LandingError, ReadError
@@ -303,10 +303,9 @@ class _Landing:
         if known is not None:
             return known
         text = engine.first_line(error)
-        if "No space left on device" in text or "disk is full" in text.lower():
-            return LandingError(
-                f"{file.parent}: the disk is full. Make room there; nothing was committed."
-            )
+        advice = disk.advice(text)
+        if advice:
+            return LandingError(f"{file.parent}: {advice}; nothing was committed.")
         return ReadError(f"{self._plan.table}: {text}. Nothing was committed.")
 
     def is_stopping(self) -> bool:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cdpsync import locks, project
-from cdpsync.catalog import Lake
+from cdpsync.catalog import Lake, transaction
 from cdpsync.engine import glob_escaped, quote_text
 from cdpsync.errors import CatalogError, LockHeldError
 from cdpsync.model import Chore
@@ -97,9 +97,11 @@ def _compact(catalog: CatalogFile, folder: Path, dry_run: bool) -> Iterator[Chor
                     yield Chore("compact", str(table), _files(con, table))
                     continue
                 for step, function, more in _STEPS:
-                    rows = con.execute(
-                        f"call {function}('lake', ?, schema => ?{more})", [table.name, table.schema]
-                    ).fetchall()
+                    with transaction(con, table):
+                        rows = con.execute(
+                            f"call {function}('lake', ?, schema => ?{more})",
+                            [table.name, table.schema],
+                        ).fetchall()
                     yield Chore(step, str(table), sum(row[2] for row in rows))
         except LockHeldError:
             yield Chore("in use", str(table), 1)

@@ -79,17 +79,18 @@ _INLINED = """
     limit 1
 """
 
+# In the order of the commits: the clock may have been set back between two of them.
 _HISTORY = """
     select * from lake.cdpsync.runs
-    order by finished_at desc, table_name
+    order by rowid desc
 """
 
 _LATEST = """
     select * from lake.cdpsync.runs
-    qualify row_number() over (partition by source, stream order by finished_at desc) = 1
+    qualify row_number() over (partition by source, stream order by rowid desc) = 1
         or (status = 'ok' and row_number() over (
-            partition by source, stream, status order by finished_at desc) = 1)
-    order by finished_at desc, table_name
+            partition by source, stream, status order by rowid desc) = 1)
+    order by rowid desc
 """
 
 
