@@ -12,7 +12,6 @@ import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
