@@ -45,6 +45,23 @@ def _never() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Keys:
+    """Rows by their key: `values` has a text per column, in the manner of DuckDB, never NULL."""
+
+    columns: tuple[str, ...]
+    values: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One of `parts` equal shares of a stream: where an integer's absolute rest is `part`."""
+
+    column: str
+    parts: int
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReadRequest:
     """What one run wants of one stream.
 
@@ -57,6 +74,9 @@ class ReadRequest:
     `changes` tell of them for rows that are gone, too, with the column `_deleted_at` (TIMESTAMP
     WITH TIME ZONE, NULL in rows that are there). `include` and `exclude` are the file's own words
     for the columns: an open stream drops what they keep out.
+
+    `only` says which rows would do: a connector that can ask for just these saves the others;
+    whoever asked leaves out what comes beside them.
 
     For connectors whose `read` fetches the rows itself, before it hands over chunks: `folder` is
     a private place on disk that lasts as long as the read, `tell` takes how many rows are
@@ -75,6 +95,7 @@ class ReadRequest:
     deletions: bool = False
     include: frozenset[str] | None = None
     exclude: frozenset[str] = frozenset()
+    only: Keys | Share | None = None
     folder: Path | None = None
     tell: Callable[[int], None] = ignore
     notify: Callable[[str], None] = ignore
