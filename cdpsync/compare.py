@@ -149,22 +149,24 @@ class Comparison:
     def _digests(self, rows: str, values: dict[str, str], marked: str) -> str:
         hashed = f"hash({', '.join(values[column.name] for column in self.columns)})"
         keys = [values[name] for name in self.key]
-        field, low = self.plan.cursor_field, self._low()
+        field = self.plan.cursor_field
         cursor = values.get(field or "", "cast(null as integer)")
-        newer = "false" if low is None else f"coalesce({cursor} >= {low}, true)"
         return _DIGEST.format(
             keys="".join(f"{value} as k{n}, " for n, value in enumerate(keys)),
             hash=hashed,
             cursor=cursor,
-            newer=newer,
+            newer=self._newer(cursor),
             marked=marked,
             rows=rows,
             share=_in_share(self.share, keys, hashed, values),
         )
 
-    def _low(self) -> str | None:
-        """Return from which cursor on the next run reads every row."""
-        return cursor_sql(self.plan.window.low) if self.plan.window else None
+    def _newer(self, cursor: str) -> str:
+        """Return the condition that the next run reads a row anyway."""
+        if self.plan.mode is SyncMode.FULL_TABLE:
+            return "false"
+        window = self.plan.window
+        return f"coalesce({cursor} >= {cursor_sql(window.low)}, true)" if window else "true"
 
     def _held(self) -> tuple[Column, ...]:
         return self.plan.landed.columns if self.plan.landed else ()

@@ -138,7 +138,10 @@ class Mender:
         self.courier = Courier(self.survey.storage, self.run_id, spool)
 
     def mend(self, plan: TablePlan, how: Comparison, wrong: Wrong, folder: Path) -> int:
-        """Read what is in error again and commit it; return how many rows changed."""
+        """Read what is in error again and commit it; return how many rows stay in error.
+
+        Those are rows that the source has not any more, since it was compared.
+        """
         clock = time.monotonic()
         journal = project.journal_folder(self.survey.config) / self.run_id
         journal.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -153,6 +156,7 @@ class Mender:
         con = engine.connect(threads=1, memory_limit=_MEMORY, temp=folder / "spill")
         try:
             staged = _staged(con, how, wrong, extracted, folder)
+            left = _left(con, how, wrong, extracted)
         finally:
             con.close()
         delivery = self.courier.delivery(folder_of(plan.table))
@@ -186,11 +190,11 @@ class Mender:
             with self.survey.catalog.writer() as lake_con:
                 lake = Lake(lake_con)
                 lake.books.prepare()
-                result = lake.commit(news)
+                lake.commit(news)
         except CdpsyncError:
             self.courier.left_behind = True
             raise
-        return max(result.rows_inserted + result.rows_updated, result.rows_deleted)
+        return left
 
     def finish(self) -> None:
         """Let go of what the repairs needed, and show the lake where it is published."""
@@ -255,16 +259,13 @@ def _staged(
     names = quote_names(column.name for column in extracted.columns)
     found = quote_text(str(wrong.found))
     if not how.key:
-        hashed = f"hash({quote_names(column.name for column in how.columns)})"
+        hashed = _hash(how)
         selects = {
             "joining": f"select {names} from ({arrived}) "
             f"where {hashed} in (select h from read_parquet({found}))"
         }
     else:
-        same = " and ".join(
-            f"held.k{n} is not distinct from arrived.{quote_name(name)}"
-            for n, name in enumerate(how.key)
-        )
+        same = _same(how)
         field = how.plan.cursor_field if how.plan.mode is SyncMode.INCREMENTAL else None
         said = {
             "columns": names,
@@ -285,3 +286,29 @@ def _staged(
         if rows:
             staged.append((file, rows, size))
     return staged
+
+
+def _left(
+    con: duckdb.DuckDBPyConnection, how: Comparison, wrong: Wrong, extracted: Extracted
+) -> int:
+    """Count the rows in error that did not come."""
+    paths = [file.path for file in extracted.files]
+    arrived = spooled_rows(paths, extracted.columns) if paths else ""
+    same = _same(how) if how.key else f"held.h = {_hash(how)}"
+    come = f"and not exists (select 1 from ({arrived}) as arrived where {same})" if paths else ""
+    row = con.execute(
+        f"select coalesce(sum(n), 0)::bigint from read_parquet({quote_text(str(wrong.found))}) "
+        f"as held where kind <> 'extra' {come}"
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _same(how: Comparison) -> str:
+    return " and ".join(
+        f"held.k{n} is not distinct from arrived.{quote_name(name)}"
+        for n, name in enumerate(how.key)
+    )
+
+
+def _hash(how: Comparison) -> str:
+    return f"hash({quote_names(column.name for column in how.columns)})"

@@ -154,9 +154,9 @@ class _Verifier:
         )
         if wrong is None or self.mender is None:
             return verdict
-        repaired = self.mender.mend(plan, how, wrong, folder)
-        status = VerifyStatus.REPAIRED if repaired >= found.wrong else VerifyStatus.DIFFERENT
-        return replace(verdict, status=status, repaired=repaired)
+        left = self.mender.mend(plan, how, wrong, folder)
+        status = VerifyStatus.DIFFERENT if left else VerifyStatus.REPAIRED
+        return replace(verdict, status=status, repaired=found.wrong - left)
 
     def _share(self, con: duckdb.DuckDBPyConnection, plan: TablePlan) -> Share | None:
         if self.sample is None:
