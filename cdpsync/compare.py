@@ -211,8 +211,8 @@ def compare(
 ) -> Compared:
     """Compare the digests of the source, in spool files, with those of the lake's table.
 
-    `con` has the lake attached. What differs stands in its temporary table `found` afterwards: k0,
-    k1, … (or h, the hash of the row), how many rows, and their kind.
+    `con` has the lake attached. What differs, if anything, stands in its temporary table `found`
+    afterwards: k0, k1, … (or h, the hash of the row), how many rows, and their kind.
     """
     source, lake = _arrived(how, digests), how.digests_of_lake(table)
     keys = ", ".join(f"k{n}" for n in range(len(how.key)))
@@ -223,6 +223,8 @@ def compare(
         con.execute(_SUMS.format(side=side, bucket=bucket, digests=select))
     con.execute(_DIFFERING)
     sides = [_reach(con, side) for side in ("source", "lake")]
+    if not con.execute("select 1 from differing limit 1").fetchone():
+        return Compared(sides[0], sides[1], {})
     said = {"source": source, "lake": lake, "bucket": bucket, "unknown": _unknown(how.plan)}
     if keys:
         pairs = [f"k{n}" for n in range(len(how.key))]

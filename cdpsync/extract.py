@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from cdpsync import engine
 from cdpsync.arriving import landed_columns
-from cdpsync.connector import Chunk, Connector, ReadRequest, Settled, ignore
+from cdpsync.connector import Chunk, Connector, Marked, ReadRequest, Settled, ignore
 from cdpsync.cursors import later
 from cdpsync.errors import CdpsyncError, ContractError, LandingError, ReadError
+from cdpsync.known import keep_known, known_file, take_known
 from cdpsync.model import DELETED_AT, Column, Cursor, Deletes, TablePlan
 from cdpsync.spooled import highest, spooled_rows
 
@@ -150,6 +151,7 @@ def extract(
     wait_for_room: Callable[[Callable[[], bool]], None] = ignore,
     project: Callable[[tuple[Column, ...], str], str] | None = None,
     only: Keys | Share | None = None,
+    known: Path | None = None,
 ) -> Extracted:
     """Read everything the plan asks for into Parquet files under `folder`.
 
@@ -157,10 +159,11 @@ def extract(
     that is complete, on the thread that wrote it. `wait_for_room`, given a function that tells
     when to give up, is called before a chunk is read and may take its time. `project`, given the
     columns and a SELECT of them, returns what is written down in their place; no cursor is
-    told of it then. `only` is what of the rows would do. The first chunk that fails for good ends
-    the table with its error; the files stay for whoever owns the folder.
+    told of it then, and `known` is a folder where that is kept for chunks that do not change until
+    they are read again. `only` is what of the rows would do. The first chunk that fails for good
+    ends the table with its error; the files stay for whoever owns the folder.
     """
-    landing = _Landing(plan, connector, workers, folder, wait_for_room, project)
+    landing = _Landing(plan, connector, workers, folder, wait_for_room, project, known)
 
     def land(number: int, chunk: Chunk) -> SpoolFile:
         file = landing.land(number, chunk)
@@ -175,6 +178,7 @@ def extract(
     request = replace(
         _request(plan, workers.count),
         only=only,
+        steady=known is not None,
         folder=fetched,
         tell=lambda rows: on_chunk(rows, 0, 0),
         notify=notices.append,
@@ -225,6 +229,7 @@ class _Landing:
         folder: Path,
         wait_for_room: Callable[[Callable[[], bool]], None],
         project: Callable[[tuple[Column, ...], str], str] | None = None,
+        known: Path | None = None,
     ) -> None:
         self.stopping = threading.Event()
         self._plan = plan
@@ -233,6 +238,7 @@ class _Landing:
         self._folder = folder
         self._wait_for_room = wait_for_room
         self._project = project
+        self._known = known
         self._columns: tuple[Column, ...] | None = None
         self._guard = threading.Lock()
 
@@ -272,11 +278,19 @@ class _Landing:
         try:
             with self._workers.connection(self._connector) as con:
                 relation = chunk.relation(con)
-                select = f"select {self._select(relation)} from {_from(relation)}"
+                arriving = self._select(relation)
+                select = f"select {arriving} from {_from(relation)}"
+                known = None
                 if self._project is not None:
                     select = self._project(self.columns(), select)
+                    known = self._known_file(chunk, con, self._project(self.columns(), arriving))
+                rows = take_known(con, known, file) if known else None
+                if rows is not None:
+                    return SpoolFile(file, rows, file.stat().st_size)
                 sql = _LAND.format(select=select, file=engine.quote_text(str(file)))
                 _, rows, size, *_ = con.execute(sql).fetchall()[0]
+                if known is not None:
+                    keep_known(file, known)
                 if self._project is not None:
                     return SpoolFile(file, rows, size)
                 landed = spooled_rows([file], self.columns())
@@ -287,6 +301,13 @@ class _Landing:
             raise ReadError(f"{self._plan.table}: stopped.") from error
         except Exception as error:
             raise self._translate(error, file) from error
+
+    def _known_file(self, chunk: Chunk, con: duckdb.DuckDBPyConnection, how: str) -> Path | None:
+        """Return where what is made of this chunk, in this way, is or will be kept; or None."""
+        if self._known is None or not isinstance(chunk, Marked):
+            return None
+        mark = chunk.mark(con)
+        return None if mark is None else known_file(self._known, mark, how)
 
     def _select(self, relation: duckdb.DuckDBPyRelation) -> str:
         arrived = [

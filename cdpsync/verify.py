@@ -17,6 +17,8 @@ from cdpsync.compare import Comparison, compare, share_of
 from cdpsync.engine import first_line
 from cdpsync.errors import CatalogError, CdpsyncError
 from cdpsync.extract import Workers, extract
+from cdpsync.known import forget_known
+from cdpsync.land import folder_of
 from cdpsync.mend import Mender, export_wrong
 from cdpsync.model import DELETED_AT, Column, Config, Deletes, Failure, SyncMode, TablePlan
 from cdpsync.survey import Choice, Survey
@@ -170,6 +172,9 @@ class _Verifier:
     ) -> tuple[tuple[Column, ...], list[Path]]:
         """Read the source's rows down to their digests; once more where its view was lost."""
         connector = self.survey.connectors[plan.source]
+        known = None
+        if share is None:  # a share is another one each time
+            known = self.survey.catalog.path.parent / "verified" / folder_of(plan.table)
 
         def project_(columns: tuple[Column, ...], rows: str) -> str:
             return _comparison(plan, columns, share).digests_of_source(rows)
@@ -186,13 +191,17 @@ class _Verifier:
                     lambda *_: None,
                     project=project_,
                     only=share if share and share.column else None,
+                    known=known,
                 )
             except CdpsyncError as error:
                 if not error.retryable or attempt + 1 == _TRIES:
                     raise
                 log.warning("%s: %s Reading it again from its start.", plan.table, error.message)
             else:
-                return extracted.columns, [file.path for file in extracted.files]
+                files = [file.path for file in extracted.files]
+                if known is not None:
+                    forget_known(known, files)
+                return extracted.columns, files
         raise AssertionError("unreachable: the last try returns or raises")
 
 

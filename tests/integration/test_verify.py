@@ -413,6 +413,53 @@ def test_source_of_files_is_verified_and_mended_too(shop: Shop) -> None:
     assert shop.ask("select count(*), count(distinct v) from shop.things") == [(50, 50)]
 
 
+CHANGES = {
+    "a row": "update orders set v = 'new' where id = 3",
+    "every row the same": "update orders set v = 'v3'",
+    "all rows": "update orders set v = v || '!'",
+    "a row that leaves": "delete from orders where id = 3",
+    "a column made anew": "alter table orders drop column v;"
+    "alter table orders add column v text default 'new'",
+    "the table made anew": "create table other as select * from orders; drop table orders;"
+    "update other set v = 'x' where id = 5; alter table other rename to orders;"
+    "alter table orders add primary key (id)",
+    "the table rewritten": "alter table orders alter column v type text using v || '!'",
+    "emptied": "truncate orders",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_known_of_unchanged_pages_is_never_stale(orders: Shop, change: str) -> None:
+    """A second verification reads what changed at the source, in whatever way."""
+    configure(orders, "full_table")
+    orders.one()
+    orders.pg.execute("vacuum full orders")
+    assert counted(one(orders)) == {}
+    orders.pg.execute(CHANGES[change])
+    found = counted(one(orders))
+    orders.one(allow_shrink=True)
+    assert found, change
+    assert counted(one(orders)) == {}
+
+
+def test_unchanged_pages_are_not_read_again(orders: Shop) -> None:
+    """What was made of them is kept until they change, and no longer; damage to it is mended."""
+    configure(orders, "full_table")
+    orders.one()
+    kept = orders.folder / ".cdpsync/verified/shop/orders"
+    one(orders)
+    (first,) = kept.iterdir()
+    made = first.stat().st_mtime_ns
+    one(orders)
+    assert [file.stat().st_mtime_ns for file in kept.iterdir()] == [made]
+    first.write_bytes(first.read_bytes()[:100])
+    assert counted(one(orders)) == {}
+    orders.pg.execute("update orders set v = 'new' where id = 3")
+    assert told(one(orders)) == [("stale", "3")]
+    (second,) = kept.iterdir()
+    assert second.name != first.name
+
+
 def test_command_tells_and_ends_with_its_code(orders: Shop) -> None:
     """0 for equal, 5 for a difference, 0 for one that was repaired, 2 for a wrong sample."""
     configure(orders, deletes="hard")
