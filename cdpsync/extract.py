@@ -55,12 +55,14 @@ class Extracted:
     """What one table's read gave: files without empty ones, and the columns as they landed.
 
     `cursor` is where the next read may start. `notices` are what the connector had to say.
+    `reached`: any row had a cursor.
     """
 
     files: tuple[SpoolFile, ...]
     columns: tuple[Column, ...]
     cursor: Cursor | None = None
     notices: tuple[str, ...] = ()
+    reached: bool = True
 
     @property
     def rows(self) -> int:
@@ -192,7 +194,8 @@ def extract(
         cursor = _reached(plan, chunks, files)
     shutil.rmtree(fetched, ignore_errors=True)
     kept = tuple(file for file in files if file.rows)
-    return Extracted(kept, landing.columns(), cursor, tuple(notices))
+    reached = any(file.cursor is not None for file in kept)
+    return Extracted(kept, landing.columns(), cursor, tuple(notices), reached)
 
 
 def _reached(plan: TablePlan, chunks: Iterable[Chunk], files: Iterable[SpoolFile]) -> Cursor | None:

@@ -58,6 +58,7 @@ def maintain(config: Config, *, dry_run: bool = False) -> tuple[Chore, ...]:
     now, keep = datetime.now(UTC), config.warehouse.keep
     try:
         chores = [
+            Chore("books", None, _tidy(catalog, dry_run)),
             _call(catalog, "expire", "ducklake_expire_snapshots", now - keep, dry_run),
             *_compact(catalog, folder, dry_run),
             _call(catalog, "remove", "ducklake_cleanup_old_files", now - GRACE, dry_run),
@@ -68,6 +69,11 @@ def maintain(config: Config, *, dry_run: bool = False) -> tuple[Chore, ...]:
     finally:
         storage.close()
     return tuple(chore for chore in chores if chore.count)
+
+
+def _tidy(catalog: CatalogFile, dry_run: bool) -> int:
+    with catalog.writer(data=False) as con:
+        return Lake(con).books.tidy(dry_run=dry_run)
 
 
 def _call(

@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -70,6 +70,15 @@ class CatalogFile:
     def scratch(self) -> Path:
         """A folder for what lives as long as one process, readable by its user only."""
         return self.path.parent / "tmp"
+
+    def warm(self) -> None:
+        """Have a connection ready, before anything is asked; what goes wrong shows then."""
+        with suppress(Exception):
+            _idle[self.data_path].put(self._connect())
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        needed = ("httpfs",) if "://" in self.data_path else ()  # or DuckLake does not attach
+        return engine.connect(extensions=("ducklake", *needed))
 
     @contextmanager
     def reader(
@@ -127,8 +136,7 @@ class CatalogFile:
         try:
             con = idle.get_nowait()
         except queue.Empty:
-            needed = ("httpfs",) if "://" in self.data_path else ()  # or DuckLake does not attach
-            con = engine.connect(extensions=("ducklake", *needed))
+            con = self._connect()
         try:
             con.execute(f"set temp_directory = {engine.quote_text(str(spill))}")
             if data and self.prepare is not None:

@@ -93,8 +93,7 @@ class Lake:
     def record(self, records: Iterable[RunRecord]) -> None:
         """Write runs that changed no table into the history."""
         with transaction(self.con):
-            for record in records:
-                self.books.record(record)
+            self.books.record(*records)
 
     def commit(self, news: Commit) -> TableResult:
         """Make a table's news visible, with its cursor and the run's record, or change nothing.
@@ -112,12 +111,37 @@ class Lake:
                     [f"{news.record.run_id}: {news.table}"],
                 )
         except duckdb.Error as error:
-            said = first_line(error)
-            raise CatalogError(
-                f"{news.table}: the catalog refused the commit ({said}). "
-                f"{disk.advice(said) or 'Run this again'}; nothing was changed."
-            ) from error
+            raise _refused(f"{news.table}: ", error) from error
         return result
+
+    def commit_quiet(self, news: Sequence[Commit]) -> list[TableResult]:
+        """Write of tables that have no news that they were read, all in one transaction.
+
+        Raises CatalogError when the catalog refuses.
+        """
+        import duckdb
+
+        try:
+            with transaction(self.con):
+                counts = self._rows_of([one.table for one in news])
+                results = [
+                    replace(one.record.result, rows_in_table=counts[one.table]) for one in news
+                ]
+                self.books.remember(*(one.cursor for one in news))
+                self.books.record(
+                    *(
+                        replace(one.record, result=result)
+                        for one, result in zip(news, results, strict=True)
+                    )
+                )
+        except duckdb.Error as error:
+            raise _refused("", error) from error
+        return results
+
+    def _rows_of(self, tables: Sequence[TableName]) -> dict[TableName, int]:
+        counts = (f"select count(*) from {sql_name(table)}" for table in tables)
+        rows = self.con.execute(" union all ".join(counts)).fetchall()
+        return {table: int(row[0]) for table, row in zip(tables, rows, strict=True)}
 
     def _apply(self, news: Commit) -> TableResult:
         replaced = 0
@@ -194,6 +218,14 @@ class Lake:
             for table in tables:
                 self.con.execute(f"drop table if exists {sql_name(table)}")
                 self.books.forget(table)
+
+
+def _refused(whose: str, error: duckdb.Error) -> CatalogError:
+    said = first_line(error)
+    advice = disk.advice(said) or "Run this again"
+    return CatalogError(
+        f"{whose}the catalog refused the commit ({said}). {advice}; nothing was changed."
+    )
 
 
 def sql_name(table: TableName) -> str:

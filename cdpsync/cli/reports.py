@@ -183,6 +183,11 @@ def history_report(history: Sequence[RunRecord]) -> Report:
     errors = _errors(
         (f"{record.run_id} {record.result.table}", record.result.error) for record in history
     )
+    errors += [
+        f"{record.run_id} {record.result.table}: {notice}"
+        for record in history
+        for notice in record.result.notices
+    ]
     return Report(told, keys, flat, headings, rows, errors)
 
 

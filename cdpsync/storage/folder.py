@@ -38,6 +38,9 @@ class FolderStorage:
     def prepare(self, con: duckdb.DuckDBPyConnection) -> None:
         """Do nothing: DuckDB reads folders by itself."""
 
+    def refresh(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Do nothing: a folder knows no credentials."""
+
     def close(self) -> None:
         """Do nothing: no connection is held."""
 
