@@ -64,12 +64,13 @@ def forget_known(folder: Path, used: Iterable[Path]) -> None:
 
 
 def _count_rows(con: duckdb.DuckDBPyConnection, file: Path) -> int | None:
-    """Count the rows of a Parquet file; None of one that is damaged."""
+    """Count the rows of a Parquet file; None of one that is damaged, which harms no transaction."""
     import duckdb
 
     path = quote_text(glob_escaped(str(file)))
     try:
-        row = con.execute(f"select count(*) from read_parquet({path})").fetchone()
+        with con.cursor() as own:
+            row = own.execute(f"select count(*) from read_parquet({path})").fetchone()
     except duckdb.Error:
         return None
     return int(row[0]) if row else 0
