@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cdpsync import engine
+from cdpsync import disk, engine
 from cdpsync.arriving import landed_columns
 from cdpsync.connector import Chunk, Connector, Marked, ReadRequest, Settled, ignore
 from cdpsync.cursors import later
@@ -58,12 +58,14 @@ class Extracted:
     """What one table's read gave: files without empty ones, and the columns as they landed.
 
     `cursor` is where the next read may start. `notices` are what the connector had to say.
+    `reached`: any row had a cursor.
     """
 
     files: tuple[SpoolFile, ...]
     columns: tuple[Column, ...]
     cursor: Cursor | None = None
     notices: tuple[str, ...] = ()
+    reached: bool = True
 
     @property
     def rows(self) -> int:
@@ -203,7 +205,8 @@ def extract(
         cursor = _reached(plan, chunks, files)
     shutil.rmtree(fetched, ignore_errors=True)
     kept = tuple(file for file in files if file.rows)
-    return Extracted(kept, landing.columns(), cursor, tuple(notices))
+    reached = any(file.cursor is not None for file in kept)
+    return Extracted(kept, landing.columns(), cursor, tuple(notices), reached)
 
 
 def _reached(plan: TablePlan, chunks: Iterable[Chunk], files: Iterable[SpoolFile]) -> Cursor | None:
@@ -331,10 +334,9 @@ class _Landing:
         if known is not None:
             return known
         text = engine.first_line(error)
-        if "No space left on device" in text or "disk is full" in text.lower():
-            return LandingError(
-                f"{file.parent}: the disk is full. Make room there; nothing was committed."
-            )
+        advice = disk.advice(text)
+        if advice:
+            return LandingError(f"{file.parent}: {advice}; nothing was committed.")
         return ReadError(f"{self._plan.table}: {text}. Nothing was committed.")
 
     def is_stopping(self) -> bool:

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from cdpsync import engine
+from cdpsync import disk, engine
 from cdpsync.catalog import sql_name
 from cdpsync.connector import ignore
 from cdpsync.errors import CdpsyncError, LandingError
 from cdpsync.extract import Extracted, SpoolFile, Workers, extract
 from cdpsync.gone import stage_gone
-from cdpsync.model import Deletes
+from cdpsync.model import Deletes, SyncMode
 from cdpsync.stage import Staged, lands_as_it_arrives, stage
 
 if TYPE_CHECKING:
@@ -86,15 +86,24 @@ class Lander:
         folder.mkdir()
         self.tell(plan, "reading")
         extracted, delivery = self._extract(plan, folder)
+        if plan.made_anew and not extracted.reached:
+            delivery.take_back()
+            plan, folder = anew(plan), folder / "anew"
+            folder.mkdir()
+            extracted, delivery = self._extract(plan, folder)
         try:
             keys = self._keys(plan, folder / "keys") if plan.compares_keys else None
             self.tell(plan, "landing", rows=extracted.rows)
             staged = self._stage(plan, extracted, keys, delivery, folder)
             files = delivery.wait()
         except duckdb.Error as error:
+            said = engine.first_line(error)
+            advice = disk.advice(said)
+            if advice:
+                raise LandingError(f"{folder}: {advice}; nothing was committed.") from error
             raise LandingError(
                 f"{plan.table}: what is new could not be told from what is there "
-                f"({engine.first_line(error)}). Nothing was committed."
+                f"({said}). Nothing was committed."
             ) from error
         except BaseException:
             delivery.take_back()
@@ -172,7 +181,7 @@ class Lander:
             finally:
                 con.close()
         else:
-            with self.survey.catalog.reader() as con:
+            with self.survey.lake() as con:
                 name = sql_name(plan.table)
                 staged = stage(con, plan, files, columns, name, folder)
                 if keys is not None:
@@ -180,6 +189,23 @@ class Lander:
         for file in staged.files:
             delivery.send(file, file.stat().st_size, keep=file in staged.upserted)
         return staged
+
+
+def anew(plan: TablePlan) -> TablePlan:
+    """Return the plan of reading every row of a stream that is not the one of the last run.
+
+    What is only ever added to keeps what it has of the former one.
+    """
+    told = "the table was made anew at the source: every row was read"
+    return replace(
+        plan,
+        window=None,
+        cursor_before=None,
+        replace=plan.mode is SyncMode.INCREMENTAL,
+        compares_keys=False,
+        made_anew=False,
+        notices=(*plan.notices, told),
+    )
 
 
 def folder_of(table: TableName) -> str:

@@ -29,6 +29,14 @@ class Deletes(StrEnum):
     SOFT = "soft"
 
 
+class SchemaChanges(StrEnum):
+    """What becomes of columns that come, go or change at the source."""
+
+    EVOLVE = "evolve"
+    FREEZE = "freeze"
+    ASK = "ask"
+
+
 DELETED_AT = "_deleted_at"
 """The column in which `deletes: soft` marks rows, and in which a log tells of deleted ones."""
 
@@ -83,7 +91,8 @@ class Stream:
     primary key and lets rows repeat it. An `open` stream may have more columns than are listed:
     only its rows tell. `changes` stands where `incremental` follows a log instead of a column.
     A stream `settles` when its reads say how far no late row can appear; of others, those with a
-    cursor of time are read again for some minutes.
+    cursor of time are read again for some minutes. `identity` tells a table from a later one of
+    the same name.
     """
 
     name: str
@@ -97,6 +106,7 @@ class Stream:
     open: bool = False
     changes: Changes | None = None
     settles: bool = False
+    identity: str | None = None
 
     def column(self, name: str) -> Column | None:
         """Return the column of this name, or None."""
@@ -151,6 +161,7 @@ class TableOptions:
     allow_shrink: bool | None = None
     deletes: Deletes | None = None
     deletes_every: timedelta | None = None
+    schema_changes: SchemaChanges | None = None
 
     def over(self, other: TableOptions) -> TableOptions:
         """Return these options, with what they do not say taken from `other`."""
@@ -225,7 +236,8 @@ class CursorEntry:
 
     `reset` asks that the next run loads from the start. `settings` is what the project file said
     of the table that its rows depend on, as JSON. `deletes_at` is when the lake's keys were last
-    compared with the source's.
+    compared with the source's. `columns` are those of the stream at the last run, with their types
+    there, and `identity` what the stream was then.
     """
 
     source: str
@@ -239,13 +251,16 @@ class CursorEntry:
     reset: bool = False
     settings: str | None = None
     deletes_at: datetime | None = None
+    columns: Mapping[str, str] | None = None
+    identity: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TablePlan:
     """What one run will do with one table.
 
-    `compares_keys`: rows whose key the source no longer has are to be found, too.
+    `compares_keys`: rows whose key the source no longer has are to be found, too. `made_anew`: the
+    stream is not the one that was read before, though it has its name.
     """
 
     source: str
@@ -274,6 +289,7 @@ class TablePlan:
     deletes: Deletes = Deletes.IGNORE
     compares_keys: bool = False
     deletes_at: datetime | None = None
+    made_anew: bool = False
 
 
 class TableStatus(StrEnum):
@@ -410,8 +426,9 @@ class CheckResult:
 class Chore:
     """One thing that maintenance did, or would do.
 
-    `step` is "expire" (snapshots), "compact", "rewrite", "merge", "remove", "orphans" (files),
-    "abort" (unfinished uploads), or "in use" for a table that was left alone.
+    `step` is "books" (entries of earlier runs), "expire" (snapshots), "compact", "rewrite",
+    "merge", "remove", "orphans" (files), "abort" (unfinished uploads), or "in use" for a table that
+    was left alone.
     """
 
     step: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from cdpsync.cursors import cursor_type_of, lower_bound
@@ -22,11 +23,12 @@ from cdpsync.model import (
     TablePlan,
     Window,
 )
+from cdpsync.shape import changes, refuse_changes, shape_of
 from cdpsync.types import parse_type
 from cdpsync.wanted import Wanted, is_due, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 DEFAULT_LOOKBACK = timedelta(minutes=5)
@@ -44,6 +46,8 @@ class Remembered:
     reset: bool = False
     landed: LakeTable | None = None
     deletes_at: datetime | None = None
+    columns: Mapping[str, str] | None = None
+    identity: str | None = None
 
 
 def table_plan(
@@ -53,6 +57,7 @@ def table_plan(
     full_refresh: bool,
     allow_shrink: bool,
     now: datetime,
+    accept_changes: bool = False,
 ) -> TablePlan:
     """Return what a run will do with a table.
 
@@ -74,9 +79,13 @@ def table_plan(
     if full_refresh:
         before, why = None, ""
     replace = before is None or remembered.landed is None
+    changed = [] if stream.open else changes(remembered.columns, shape_of(columns))
+    refuse_changes(one, changed, accepted=accept_changes or full_refresh)
     notices = [f"loaded from the start: {why}"] if why else []
     if not replace:
         notices += _changed_notices(one, remembered, columns, settings)
+    known = " ".join(notices)
+    notices += [told for told in changed if told.split(" is new")[0] not in known]
     return TablePlan(
         source=one.source,
         stream=stream,
@@ -104,12 +113,18 @@ def table_plan(
         deletes=one.deletes,
         compares_keys=not replace and _compares_keys(one, stream, remembered, now),
         deletes_at=remembered.deletes_at,
+        made_anew=not replace and remembered.identity not in {None, stream.identity},
     )
 
 
 def _settings(one: Wanted, stream: Stream, key: tuple[str, ...]) -> str:
-    """Return what of the project file a table's rows depend on."""
-    said: dict[str, object] = {"primary_key": key, "where": one.options.where}
+    """Return what of the project file a table's rows depend on.
+
+    It is kept in the catalog, which may be published, and `where` may hold a secret: so that goes
+    by its digest.
+    """
+    where = one.options.where and sha256(one.options.where.encode()).hexdigest()[:32]
+    said: dict[str, object] = {"primary_key": key, "where": where}
     if stream.changes and one.deletes is not Deletes.IGNORE:
         said["deletes"] = one.deletes
     return json.dumps(said)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _CHANGED = """
     select * from ({arrived})
     {operator}
-    select {held} from {table} where {cursor} >= {low} or {cursor} is null
+    select {held} from {table} where {window}
 """
 
 _LATEST_PER_KEY = """
@@ -45,7 +45,7 @@ _NOT_LANDED = """
     select arrived.* from ({arrived}) as arrived
     where not exists (
         select 1 from {table} as held
-        where {same_key} and (held.{cursor} >= {low} or held.{cursor} is null)
+        where {same_key} and ({window})
     )
 """
 
@@ -145,12 +145,15 @@ def _count_marked(con: duckdb.DuckDBPyConnection, columns: Sequence[Column], fil
 
 
 def _changed(plan: TablePlan, columns: tuple[Column, ...], arrived: str, table: str) -> str:
-    if plan.window is None or plan.landed is None:
-        raise AssertionError("a plan that adds to a table has its window and its landed columns")
-    cursor, low = quote_name(plan.window.cursor_field), cursor_sql(plan.window.low)
+    if plan.landed is None:
+        raise AssertionError("a plan that adds to a table has its landed columns")
+    window = "true"
+    if plan.window is not None:
+        cursor = f"held.{quote_name(plan.window.cursor_field)}"
+        window = f"{cursor} >= {cursor_sql(plan.window.low)} or {cursor} is null"
     if plan.mode is SyncMode.APPEND_ONLY and plan.stream.open and plan.primary_key:
         return _NOT_LANDED.format(
-            arrived=arrived, table=table, same_key=same_key(plan), cursor=cursor, low=low
+            arrived=arrived, table=table, same_key=same_key(plan), window=window
         )
     have = {column.name.lower(): column for column in plan.landed.columns}
     held = ", ".join(held_as(plan, column, have.get(column.name.lower())) for column in columns)
@@ -158,9 +161,8 @@ def _changed(plan: TablePlan, columns: tuple[Column, ...], arrived: str, table: 
         arrived=arrived,
         operator="except" if plan.mode is SyncMode.INCREMENTAL else "except all",
         held=held,
-        table=table,
-        cursor=cursor,
-        low=low,
+        table=f"{table} as held",
+        window=window,
     )
 
 

@@ -8,11 +8,12 @@ import secrets
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from cdpsync import project
+from cdpsync import private, project
 from cdpsync.catalog import Commit, Lake, private_folder, sweep
 from cdpsync.compact import Compactor
 from cdpsync.deliver import Courier, Spool
@@ -34,6 +35,7 @@ from cdpsync.model import (
     TableStatus,
 )
 from cdpsync.publish import publish
+from cdpsync.shape import shape_of
 from cdpsync.state import State, of_catalog, update_state
 from cdpsync.survey import Choice, Survey
 
@@ -54,9 +56,10 @@ def plan(
     due: bool = False,
     full_refresh: bool = False,
     allow_shrink: bool = False,
+    accept_changes: bool = False,
 ) -> Planned:
     """Return what `run` with the same arguments would do. Reads from sources and lake only."""
-    choice = Choice(select, include, exclude, due, full_refresh, allow_shrink)
+    choice = Choice(select, include, exclude, due, full_refresh, allow_shrink, accept_changes)
     with Survey(_loaded(config), choice) as survey:
         return survey.plan()
 
@@ -72,6 +75,7 @@ def run(
     threads: int | None = None,
     fail_fast: bool = False,
     allow_shrink: bool = False,
+    accept_changes: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     is_stopped: Callable[[], bool] | None = None,
 ) -> RunResult:
@@ -83,7 +87,7 @@ def run(
     was changed then. `on_progress` is called from several threads. When `is_stopped` turns true,
     the run ends as with Ctrl-C: KeyboardInterrupt, nothing half committed.
     """
-    choice = Choice(select, include, exclude, due, full_refresh, allow_shrink)
+    choice = Choice(select, include, exclude, due, full_refresh, allow_shrink, accept_changes)
     started_at = datetime.now(UTC)
     run_id = f"{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     with Survey(_loaded(config), choice) as survey, survey.locked(run_id, started_at):
@@ -121,6 +125,28 @@ def _overall(results: Sequence[TableResult]) -> RunStatus:
 
 
 @dataclass(slots=True)
+class Pace:
+    """When to commit: soon, and then so that commits take a fifth of the time at most.
+
+    To open the catalog takes long when it has many tables; what is ready meanwhile goes together.
+    """
+
+    _next: float = field(default_factory=lambda: time.monotonic() + 0.3)
+
+    def is_time(self) -> bool:
+        """Whether the last commit is long enough ago."""
+        return time.monotonic() >= self._next
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Note how long a commit takes."""
+        start = time.monotonic()
+        yield
+        end = time.monotonic()
+        self._next = end + 4 * (end - start)
+
+
+@dataclass(slots=True)
 class _Execution:
     """The work of one run: tables extracted side by side, committed one by one."""
 
@@ -153,8 +179,8 @@ class _Execution:
         if not self.planned.plans or not self._reached():
             return tuple(self.results)
         journal = project.journal_folder(self.survey.config) / self.run_id
-        journal.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        journal.touch()
+        private.make_folder(journal.parent)
+        journal.touch(mode=0o600)
         with private_folder(self.survey.catalog.scratch, "spool-") as spool:
             workers = Workers(threads, spool / "spill")
             lander = Lander(self.survey, self.courier, workers, spool, self.stopped, self._tell)
@@ -204,12 +230,13 @@ class _Execution:
 
     def _commit_as_they_come(self, waiting: dict[Future[Landed | None], TablePlan]) -> None:
         """Commit tables as they are landed: all that are ready, through one opened catalog."""
+        ready: list[Landed] = []
+        failures: list[TableResult] = []
+        pace = Pace()
         while waiting:
             done, _ = wait(waiting, return_when=FIRST_COMPLETED, timeout=0.5)
             if self.is_stopped():
                 raise KeyboardInterrupt
-            ready: list[Landed] = []
-            failures: list[TableResult] = []
             for future in done:
                 plan = waiting.pop(future)
                 try:
@@ -221,8 +248,12 @@ class _Execution:
                         self._finish(_of(plan, TableStatus.SKIPPED))
                     else:
                         ready.append(landed)
-            if ready or failures:
-                self._commit(ready, failures)
+            if not waiting:
+                self.survey.done_reading()
+            if (ready or failures) and (not waiting or pace.is_time()):
+                with pace.taken():
+                    self._commit(ready, failures)
+                ready, failures = [], []
 
     def _commit(self, ready: list[Landed], failures: list[TableResult]) -> None:
         """Commit what is ready, each table in its own transaction, and record what failed."""
@@ -232,7 +263,8 @@ class _Execution:
             with self.survey.catalog.writer() as con:
                 lake = Lake(con)
                 lake.books.prepare()
-                for landed in ready:
+                committed += self._commit_quiet(lake, left)
+                for landed in tuple(left.values()):
                     self._tell(landed.plan, "committing", rows=landed.extracted.rows)
                     news = self._news(landed)
                     try:
@@ -261,6 +293,16 @@ class _Execution:
         if failures and self.fail_fast:
             self.stopped.set()
 
+    def _commit_quiet(self, lake: Lake, left: dict[TableName, Landed]) -> list[CursorEntry]:
+        """Commit what has no news at once, and take it out of what is left to commit."""
+        news = [self._news(landed) for landed in left.values() if is_quiet(landed)]
+        if news:
+            for result in lake.commit_quiet(news):
+                self._finish(result)
+            for one in news:
+                del left[one.table]
+        return [one.cursor for one in news]
+
     def _news(self, landed: Landed) -> Commit:
         plan, staged = landed.plan, landed.staged
         finished_at = datetime.now(UTC)
@@ -284,6 +326,8 @@ class _Execution:
             committed_at=finished_at,
             settings=plan.settings,
             deletes_at=_compared_at(landed),
+            columns=None if plan.stream.open else shape_of(plan.columns),
+            identity=plan.stream.identity,
         )
         return Commit(
             table=plan.table,
@@ -362,6 +406,20 @@ class _Execution:
 
 def _of(plan: TablePlan, status: TableStatus) -> TableResult:
     return TableResult(plan.source, plan.stream.name, str(plan.table), plan.mode, status)
+
+
+def is_quiet(landed: Landed) -> bool:
+    """Whether a table has no news but that it was read: no row and no column has changed."""
+    plan, staged = landed.plan, landed.staged
+    if plan.replace or plan.landed is None or staged.files or staged.removed:
+        return False
+    held = {column.name.lower(): column for column in plan.landed.columns}
+    return all(
+        column.name.lower() in held and held[column.name.lower()].type == column.type
+        for column in staged.columns
+    ) and {column.name.lower() for column in staged.columns if not column.nullable} >= {
+        name for name, column in held.items() if not column.nullable
+    }
 
 
 def _compared_at(landed: Landed) -> datetime | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from cdpsync.cli.text import duration
 from cdpsync.cursors import cursor_json
+from cdpsync.redact import redact
 from cdpsync.verdict import Kind
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def of_plan(plan: TablePlan) -> Record:
         "cursor_before": cursor_json(plan.cursor_before),
         "reads_from": plan.window and cursor_json(plan.window.low),
         "lookback": lookback(plan.lookback),
-        "where": plan.where,
+        "where": plan.where and redact(plan.where),
         "writes": writes(plan),
         "full_refresh": plan.full_refresh,
         "estimated_rows": plan.stream.estimated_rows,

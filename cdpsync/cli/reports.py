@@ -8,6 +8,7 @@ from cdpsync.cli import records, text
 from cdpsync.cli.output import Heading, Report
 from cdpsync.cli.text import ago, count, due, duration, seconds
 from cdpsync.model import TableStatus
+from cdpsync.redact import redact
 from cdpsync.state import StateEntry, state_json
 from cdpsync.verdict import Kind
 
@@ -230,6 +231,11 @@ def history_report(history: Sequence[RunRecord]) -> Report:
     errors = _errors(
         (f"{record.run_id} {record.result.table}", record.result.error) for record in history
     )
+    errors += [
+        f"{record.run_id} {record.result.table}: {notice}"
+        for record in history
+        for notice in record.result.notices
+    ]
     return Report(told, keys, flat, headings, rows, errors)
 
 
@@ -273,7 +279,7 @@ def _reads(plan: TablePlan) -> str:
         told = f"{plan.window.cursor_field} >= {plan.window.low.value}"
         span = records.lookback(plan.lookback)
         told += f" (lookback {span}), and NULLs" if span else ", and NULLs"
-    return f"{told}, where {plan.where}" if plan.where else told
+    return f"{told}, where {redact(plan.where)}" if plan.where else told
 
 
 def _errors(told: Iterable[tuple[str, Failure | None]]) -> list[str]:

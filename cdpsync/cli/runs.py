@@ -29,6 +29,10 @@ Due = Annotated[bool, typer.Option("--due", help="Only tables whose `every` has 
 FullRefresh = Annotated[
     bool, typer.Option("--full-refresh", help="Read every row and replace the tables.")
 ]
+AcceptChanges = Annotated[
+    bool,
+    typer.Option("--accept-changes", help="Let in what schema_changes: ask or freeze stopped."),
+]
 AllowShrink = Annotated[
     bool, typer.Option("--allow-shrink", help="Let a full table lose more than half its rows.")
 ]
@@ -43,6 +47,7 @@ def plan(
     due: Due = False,
     full_refresh: FullRefresh = False,
     allow_shrink: AllowShrink = False,
+    accept_changes: AcceptChanges = False,
 ) -> int:
     """Show what a run would read and write, without doing it."""
     from cdpsync import sync
@@ -55,6 +60,7 @@ def plan(
         due=due,
         full_refresh=full_refresh,
         allow_shrink=allow_shrink,
+        accept_changes=accept_changes,
     )
     return _show_plan(session, planned)
 
@@ -74,6 +80,7 @@ def run(
         bool, typer.Option("--fail-fast", help="Start no further table after a failure.")
     ] = False,
     allow_shrink: AllowShrink = False,
+    accept_changes: AcceptChanges = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the plan, as `cdpsync plan`.")
     ] = False,
@@ -89,6 +96,7 @@ def run(
         "due": due,
         "full_refresh": full_refresh,
         "allow_shrink": allow_shrink,
+        "accept_changes": accept_changes,
     }
     if dry_run:
         return _show_plan(session, sync.plan(config, chosen, **choice))

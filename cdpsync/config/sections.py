@@ -1,7 +1,9 @@
 """The sections of the project file, as pydantic checks them."""
 
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated, Self
+from enum import StrEnum
+from typing import Annotated, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -18,7 +20,7 @@ from cdpsync.config.durations import parse_duration, parse_every, parse_lookback
 from cdpsync.config.paths import is_bucket, is_file_url, is_url
 from cdpsync.config.problems import nearest
 from cdpsync.config.sizes import parse_size
-from cdpsync.model import Deletes, Lookback, SyncMode, TableOptions
+from cdpsync.model import Deletes, Lookback, SchemaChanges, SyncMode, TableOptions
 
 KEY_ALIASES = {
     "replication_key": "cursor_field",
@@ -36,6 +38,9 @@ _MODE_ALIASES = {
 }
 
 
+Kind = TypeVar("Kind", bound=StrEnum)
+
+
 def _parse_mode(given: object) -> SyncMode:
     text = str(given)
     try:
@@ -47,13 +52,18 @@ def _parse_mode(given: object) -> SyncMode:
         raise ValueError(f"must be {', '.join(names[:-1])} or {names[-1]}{hint}") from None
 
 
-def _parse_deletes(given: object) -> Deletes:
-    names = [kind.value for kind in Deletes]
-    if str(given) not in names:
-        near = nearest(str(given), names)
-        hint = f". Did you mean {near}?" if near else ""
-        raise ValueError(f"must be {', '.join(names[:-1])} or {names[-1]}{hint}")
-    return Deletes(str(given))
+def _one_of(kind: type[Kind]) -> Callable[[object], Kind]:
+    """Return a parser of the words of an enumeration."""
+    names = [one.value for one in kind]
+
+    def parse(given: object) -> Kind:
+        if str(given) not in names:
+            near = nearest(str(given), names)
+            hint = f". Did you mean {near}?" if near else ""
+            raise ValueError(f"must be {', '.join(names[:-1])} or {names[-1]}{hint}")
+        return kind(str(given))
+
+    return parse
 
 
 def _as_list(given: object) -> object:
@@ -103,8 +113,9 @@ class DefaultsSection(_Section):
     where: Text | None = None
     columns: ColumnsSection | None = None
     allow_shrink: bool | None = None
-    deletes: Annotated[Deletes, PlainValidator(_parse_deletes)] | None = None
+    deletes: Annotated[Deletes, PlainValidator(_one_of(Deletes))] | None = None
     deletes_every: Every | None = None
+    schema_changes: Annotated[SchemaChanges, PlainValidator(_one_of(SchemaChanges))] | None = None
 
     def options(self) -> TableOptions:
         """Return what this section says, as the rest of cdpsync speaks of it."""
@@ -123,6 +134,7 @@ class DefaultsSection(_Section):
             allow_shrink=self.allow_shrink,
             deletes=self.deletes,
             deletes_every=self.deletes_every,
+            schema_changes=self.schema_changes,
         )
 
 

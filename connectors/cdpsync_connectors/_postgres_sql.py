@@ -66,6 +66,7 @@ class Relation:
     columns: tuple[SourceColumn, ...]
     primary_key: tuple[str, ...]
     estimated_rows: int | None
+    identity: str
     leaves: tuple[Leaf, ...] = ()
 
     @property
@@ -194,7 +195,8 @@ _RELATIONS = """
             when r.relkind = 'v' then null
             when r.relkind = 'p' then l.reltuples::bigint
             when r.reltuples > 0 or (r.reltuples = 0 and {empty_is_known}) then r.reltuples::bigint
-        end as estimate
+        end as estimate,
+        r.oid::text as identity
     from relation r
     left join described d on d.attrelid = r.oid
     left join leaf_rows l on l.root = r.oid
@@ -295,7 +297,7 @@ def _prints_itself(column: SourceColumn) -> bool:
 
 
 def _relation(row: Sequence[Any]) -> Relation:  # what psycopg hands out of JSON
-    schema, name, kind, columns, key, estimate = row
+    schema, name, kind, columns, key, estimate, identity = row
     return Relation(
         schema=schema,
         name=name,
@@ -303,6 +305,7 @@ def _relation(row: Sequence[Any]) -> Relation:  # what psycopg hands out of JSON
         columns=tuple(SourceColumn(*column) for column in columns or ()),
         primary_key=tuple(key or ()),
         estimated_rows=estimate,
+        identity=identity,
     )
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from cdpsync.errors import ConfigError, ConnectorError
+from cdpsync.errors import ConfigError, ConnectorError, ReadError
 from cdpsync.model import Column, Stream
 from cdpsync_connectors._mysql_errors import translate_reading
 from cdpsync_connectors._mysql_options import MysqlOptions
@@ -81,8 +81,6 @@ class MysqlConnector:
         text = str(error)
         guarded = read_marker(text)
         if guarded is not None:
-            from cdpsync.errors import ReadError
-
             return ReadError(f"{self._address.place}: {guarded}")
         return self._reads.find(text)
 

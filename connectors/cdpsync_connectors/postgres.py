@@ -146,6 +146,7 @@ class PostgresConnector:
             estimated_rows=relation.estimated_rows,
             kind=relation.kind,
             settles=True,
+            identity=relation.identity,
         )
 
     def _export(self, con: psycopg.Connection[Any]) -> str | None:

@@ -64,7 +64,7 @@ def test_run_hands_on_every_option(fake):
     fake.answers("sync.run", a_run(ORDERS))
     invoke(
         *("run", "shop", "crm.*", "-s", "a*", "-s", "b", "-e", "c", "--due", "--full-refresh"),
-        *("--threads", "2", "--fail-fast", "--allow-shrink", "-q"),
+        *("--threads", "2", "--fail-fast", "--allow-shrink", "--accept-changes", "-q"),
     )
     name, select, options = fake.calls[-1]
     assert not options.pop("is_stopped")()
@@ -77,6 +77,7 @@ def test_run_hands_on_every_option(fake):
             "due": True,
             "full_refresh": True,
             "allow_shrink": True,
+            "accept_changes": True,
             "threads": 2,
             "fail_fast": True,
             "on_progress": None,
