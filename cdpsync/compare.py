@@ -2,7 +2,7 @@
 
 A digest is DuckDB's 64-bit hash of the row's values in the lake's types, so what is compared is
 what a load would have written; both sides are hashed by the same process. The sums of 1,000 rows
-tell most buckets equal; only of the others the keys are joined. docs/decisions/0012 says why the
+tell most buckets equal; only of the others the keys are joined. docs/decisions/0014 says why the
 source does not hash.
 """
 
