@@ -48,7 +48,8 @@ def take_known(con: duckdb.DuckDBPyConnection, known: Path, file: Path) -> int |
 def keep_known(file: Path, known: Path) -> None:
     """Keep a complete file for the next time; where that is not possible it is made again."""
     with suppress(OSError):
-        known.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (known.parents[2], known.parents[1], known.parent):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # keys are rows' own values
         with file.open("rb") as written:
             os.fsync(written.fileno())
         os.link(file, known)
