@@ -2,7 +2,7 @@
 
 A digest is DuckDB's 64-bit hash of the row's values in the lake's types, so what is compared is
 what a load would have written; both sides are hashed by the same process. The sums of 1,000 rows
-tell most buckets equal; only of the others the keys are joined. docs/decisions/0012 says why the
+tell most buckets equal; only of the others the keys are joined. docs/decisions/0014 says why the
 source does not hash.
 """
 
@@ -162,8 +162,12 @@ class Comparison:
         )
 
     def _newer(self, cursor: str) -> str:
-        """Return the condition that the next run reads a row anyway."""
-        if self.plan.mode is SyncMode.FULL_TABLE:
+        """Return the condition that the next run reads a row anyway.
+
+        Of a stream with a log of changes only the log tells, and it is not read here.
+        """
+        follows_log = self.plan.mode is SyncMode.INCREMENTAL and self.plan.stream.changes
+        if self.plan.mode is SyncMode.FULL_TABLE or follows_log:
             return "false"
         window = self.plan.window
         return f"coalesce({cursor} >= {cursor_sql(window.low)}, true)" if window else "true"

@@ -48,7 +48,8 @@ def take_known(con: duckdb.DuckDBPyConnection, known: Path, file: Path) -> int |
 def keep_known(file: Path, known: Path) -> None:
     """Keep a complete file for the next time; where that is not possible it is made again."""
     with suppress(OSError):
-        known.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (known.parents[2], known.parents[1], known.parent):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # keys are rows' own values
         with file.open("rb") as written:
             os.fsync(written.fileno())
         os.link(file, known)
@@ -64,12 +65,13 @@ def forget_known(folder: Path, used: Iterable[Path]) -> None:
 
 
 def _count_rows(con: duckdb.DuckDBPyConnection, file: Path) -> int | None:
-    """Count the rows of a Parquet file; None of one that is damaged."""
+    """Count the rows of a Parquet file; None of one that is damaged, which harms no transaction."""
     import duckdb
 
     path = quote_text(glob_escaped(str(file)))
     try:
-        row = con.execute(f"select count(*) from read_parquet({path})").fetchone()
+        with con.cursor() as own:
+            row = own.execute(f"select count(*) from read_parquet({path})").fetchone()
     except duckdb.Error:
         return None
     return int(row[0]) if row else 0

@@ -280,14 +280,20 @@ def fetch_identity(
 ) -> str | None:
     """Return what row versions are versions of; None where that does not tell their values.
 
-    What a value of a type of the user's own is printed as may change without the row.
+    What some values are printed as may change without the row: those of a type of the user's own,
+    and names of other things.
     """
-    if not leaves or not all(column.kind for column in relation.columns):
+    if not leaves or not all(_prints_itself(column) for column in relation.columns):
         return None
     names = [(relation.schema, relation.name), *((leaf.schema, leaf.name) for leaf in leaves)]
     schemas, tables = zip(*names, strict=True)
     row = con.execute(_IDENTITY, (list(schemas), list(tables))).fetchone()
     return str(row[0]) if row else None
+
+
+def _prints_itself(column: SourceColumn) -> bool:
+    names_others = column.kind.startswith("reg") or column.kind in {"aclitem", "money"}
+    return bool(column.kind) and not names_others
 
 
 def _relation(row: Sequence[Any]) -> Relation:  # what psycopg hands out of JSON
