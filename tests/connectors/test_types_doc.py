@@ -195,7 +195,7 @@ def test_the_page_says_what_arrives(tmp_path: Path, pg: Database, maria: MariaDa
 
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
-YEARS = {"min_value": datetime.min, "max_value": datetime.max}
+YEARS = {"min_value": datetime.min, "max_value": datetime.max}  # noqa: DTZ901
 COLUMNS: dict[str, st.SearchStrategy[Any]] = {
     "smallint": st.integers(-(2**15), 2**15 - 1),
     "integer": st.integers(-(2**31), 2**31 - 1),
