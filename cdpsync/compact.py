@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog import sql_name
+from cdpsync.catalog import sql_name, transaction
 from cdpsync.engine import first_line, glob_escaped, quote_text
 from cdpsync.errors import CatalogError, CdpsyncError
 from cdpsync.land import folder_of
@@ -142,18 +142,12 @@ class Compactor:
         self, table: TableName, old: Sequence[DataFile], new: Sequence[str], rows: int
     ) -> None:
         """Let the new file take the place of the old ones, or change nothing."""
-        with self.catalog.writer() as con:
-            con.begin()
-            try:
-                _replace(con, table, old, new, rows)
-                con.execute(
-                    "call ducklake_set_commit_message('lake', 'cdpsync', ?)",
-                    [f"{self.run_id}: {table}, compacted"],
-                )
-                con.commit()
-            except BaseException:
-                con.rollback()
-                raise
+        with self.catalog.writer() as con, transaction(con, table):
+            _replace(con, table, old, new, rows)
+            con.execute(
+                "call ducklake_set_commit_message('lake', 'cdpsync', ?)",
+                [f"{self.run_id}: {table}, compacted"],
+            )
 
 
 def _replace(

@@ -53,20 +53,24 @@ def connect(
 ) -> duckdb.DuckDBPyConnection:
     """Open an in-memory DuckDB with these extensions loaded; nothing is downloaded for it.
 
-    `temp` is where it may spill; without it nothing is written outside memory.
+    `temp` is where it may spill; without it nothing is written outside memory. An extension that
+    pip installed is not held against DuckDB's signature again: docs/decisions/0012.
     """
     import duckdb
 
+    wanted = tuple(extensions)
     config: dict[str, str | bool | int | float | list[str]] = {
         "temp_directory": str(temp) if temp else ""
     }
+    if wanted and all(wheel_file(name, duckdb.__version__) for name in wanted):
+        config["allow_unsigned_extensions"] = "true"
     if threads is not None:
         config["threads"] = threads
     if memory_limit is not None:
         config["memory_limit"] = memory_limit
     con = duckdb.connect(config=config)
     con.execute(_SETTINGS)
-    for name in extensions:
+    for name in wanted:
         load_extension(con, name)
     return con
 
@@ -83,6 +87,7 @@ def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
         if wheel:
             con.load_extension(str(wheel))
             return
+        _refuse_unsigned(con)
         log.warning("no wheel of the DuckDB extension %s is installed: asking DuckDB for it", name)
         con.install_extension(name)
         con.load_extension(name)
@@ -92,6 +97,15 @@ def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
             f"the DuckDB extension {name} cannot be loaded ({first_line(error)}). "
             f"Install its wheel: pip install '{package}'."
         ) from error
+
+
+def _refuse_unsigned(con: duckdb.DuckDBPyConnection) -> None:
+    """Raise where DuckDB would load what it downloads without looking at its signature."""
+    import duckdb
+
+    row = con.execute("select current_setting('allow_unsigned_extensions')").fetchone()
+    if row and row[0]:
+        raise duckdb.Error("its wheel is not installed")
 
 
 def storage_secret(con: duckdb.DuckDBPyConnection, keys: StorageKeys) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from cdpsync import engine
+from cdpsync import disk, engine
 from cdpsync.catalog import sql_name
 from cdpsync.connector import ignore
 from cdpsync.errors import CdpsyncError, LandingError
@@ -97,9 +97,13 @@ class Lander:
             staged = self._stage(plan, extracted, keys, delivery, folder)
             files = delivery.wait()
         except duckdb.Error as error:
+            said = engine.first_line(error)
+            advice = disk.advice(said)
+            if advice:
+                raise LandingError(f"{folder}: {advice}; nothing was committed.") from error
             raise LandingError(
                 f"{plan.table}: what is new could not be told from what is there "
-                f"({engine.first_line(error)}). Nothing was committed."
+                f"({said}). Nothing was committed."
             ) from error
         except BaseException:
             delivery.take_back()
@@ -177,7 +181,7 @@ class Lander:
             finally:
                 con.close()
         else:
-            with self.survey.catalog.reader() as con:
+            with self.survey.lake() as con:
                 name = sql_name(plan.table)
                 staged = stage(con, plan, files, columns, name, folder)
                 if keys is not None:

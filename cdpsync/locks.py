@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
-from cdpsync import private
+from cdpsync import disk, private
 from cdpsync.errors import CatalogError, LockHeldError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _acquire(folder: Path, name: str, description: str) -> IO[str]:
         private.make_folder(folder)
         file = private.open_file(path, "a+")
     except OSError as error:
-        raise CatalogError(f"{path}: the lock file cannot be opened: {error.strerror}.") from error
+        raise CatalogError(f"{path}: {disk.refusal(error)}") from error
     deadline = time.monotonic() + _PATIENCE
     while not _try(file, fcntl.LOCK_EX):
         if time.monotonic() > deadline:
@@ -91,9 +91,12 @@ def _acquire(folder: Path, name: str, description: str) -> IO[str]:
                 "Wait for it to end, or stop it; then run this again."
             )
         time.sleep(0.02)
-    file.truncate(0)
-    file.write(description)
-    file.flush()
+    try:
+        file.truncate(0)
+        os.write(file.fileno(), description.encode())
+    except OSError as error:
+        file.close()
+        raise CatalogError(f"{path}: {disk.refusal(error)}") from error
     return file
 
 

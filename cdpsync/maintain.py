@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cdpsync import locks, project
-from cdpsync.catalog import Lake
+from cdpsync.catalog import Lake, transaction
 from cdpsync.engine import glob_escaped, quote_text
 from cdpsync.errors import CatalogError, LockHeldError
 from cdpsync.model import Chore
@@ -58,6 +58,7 @@ def maintain(config: Config, *, dry_run: bool = False) -> tuple[Chore, ...]:
     now, keep = datetime.now(UTC), config.warehouse.keep
     try:
         chores = [
+            Chore("books", None, _tidy(catalog, dry_run)),
             _call(catalog, "expire", "ducklake_expire_snapshots", now - keep, dry_run),
             *_compact(catalog, folder, dry_run),
             _call(catalog, "remove", "ducklake_cleanup_old_files", now - GRACE, dry_run),
@@ -68,6 +69,11 @@ def maintain(config: Config, *, dry_run: bool = False) -> tuple[Chore, ...]:
     finally:
         storage.close()
     return tuple(chore for chore in chores if chore.count)
+
+
+def _tidy(catalog: CatalogFile, dry_run: bool) -> int:
+    with catalog.writer(data=False) as con:
+        return Lake(con).books.tidy(dry_run=dry_run)
 
 
 def _call(
@@ -91,9 +97,11 @@ def _compact(catalog: CatalogFile, folder: Path, dry_run: bool) -> Iterator[Chor
                     yield Chore("compact", str(table), _files(con, table))
                     continue
                 for step, function, more in _STEPS:
-                    rows = con.execute(
-                        f"call {function}('lake', ?, schema => ?{more})", [table.name, table.schema]
-                    ).fetchall()
+                    with transaction(con, table):
+                        rows = con.execute(
+                            f"call {function}('lake', ?, schema => ?{more})",
+                            [table.name, table.schema],
+                        ).fetchall()
                     yield Chore(step, str(table), sum(row[2] for row in rows))
         except LockHeldError:
             yield Chore("in use", str(table), 1)

@@ -426,8 +426,9 @@ class CheckResult:
 class Chore:
     """One thing that maintenance did, or would do.
 
-    `step` is "expire" (snapshots), "compact", "rewrite", "merge", "remove", "orphans" (files),
-    "abort" (unfinished uploads), or "in use" for a table that was left alone.
+    `step` is "books" (entries of earlier runs), "expire" (snapshots), "compact", "rewrite",
+    "merge", "remove", "orphans" (files), "abort" (unfinished uploads), or "in use" for a table that
+    was left alone.
     """
 
     step: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -35,6 +35,8 @@ from cdpsync.wanted import matches_name, table_options
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    import duckdb
 
     from cdpsync.connector import Connector
 
@@ -150,14 +152,19 @@ class Memory:
     notices: tuple[str, ...] = ()
 
 
-def remember(config: Config) -> Memory:
-    """Read catalog and state file, and bring them together."""
+def remember(config: Config, con: duckdb.DuckDBPyConnection | None = None) -> Memory:
+    """Read catalog and state file, and bring them together.
+
+    `con` has the lake attached; without it, the catalog is opened for this.
+    """
     catalog = catalog_of(config)
     cursors: tuple[CursorEntry, ...] = ()
     latest: tuple[RunRecord, ...] = ()
     tables: dict[TableName, LakeTable] = {}
-    if catalog.exists():
-        with catalog.reader(data=False) as con:
+    with ExitStack() as stack:
+        if con is None and catalog.exists():
+            con = stack.enter_context(catalog.reader(data=False))
+        if con is not None:
             lake = Lake(con)
             cursors, latest, tables = lake.books.cursors(), lake.books.latest(), lake.tables()
     state, notices = reconcile(read_state(config.warehouse.state), cursors)

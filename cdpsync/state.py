@@ -148,7 +148,7 @@ def _unreadable(path: Path, why: str) -> CatalogError:
 
 
 def _write(path: Path, state: State) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")  # of whoever has the lock; a dead one's is used
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

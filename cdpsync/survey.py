@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ from cdpsync.wanted import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    import duckdb
 
     from cdpsync.connector import Connector
 
@@ -70,10 +73,16 @@ class Survey:
         self.wanted: tuple[Wanted, ...] = ()
         self._stack = ExitStack()
         self._stack.callback(self.storage.close)
+        self._lake: duckdb.DuckDBPyConnection | None = None
+        self._reading = ExitStack()
+        self._refreshing = threading.Lock()
+        self._warming = threading.Thread(target=self.catalog.warm, daemon=True)
 
     def __enter__(self) -> Self:
+        self._warming.start()  # while the sources are asked
         try:
             self.wanted = self._choose(self._discover())
+            self._warming.join()
         except BaseException:
             self._stack.close()
             raise
@@ -142,15 +151,41 @@ class Survey:
 
     @contextmanager
     def locked(self, run_id: str, started_at: datetime) -> Iterator[None]:
-        """Keep every other run off the chosen tables."""
+        """Keep every other run off the chosen tables; so the lake has them as it has them now."""
         since = started_at.isoformat(timespec="seconds")
         names = [str(one.table) for one in self.wanted]
-        with locks.hold(project.locks_folder(self.config), names, run_id, since):
+        with locks.hold(project.locks_folder(self.config), names, run_id, since), self._reading:
+            if self.catalog.exists():
+                self._lake = self._reading.enter_context(self.catalog.reader())
+                self._reading.callback(self._forget)
             yield
+
+    def done_reading(self) -> None:
+        """Give back what reads the lake: the catalog is written through the same connection."""
+        self._reading.close()
+
+    def _forget(self) -> None:
+        self._lake = None
+
+    @contextmanager
+    def lake(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend a connection of the caller's own that reads the chosen tables while they are locked.
+
+        All share one copy of the catalog: to open one takes longer than to compare most tables.
+        """
+        if self._lake is None:
+            raise AssertionError("nothing is locked, or there is no lake yet")
+        con = self._lake.cursor()
+        try:
+            with self._refreshing:  # two at once would be one too many for DuckDB's secrets
+                self.storage.refresh(con)
+            yield con
+        finally:
+            con.close()
 
     def plan(self) -> Planned:
         """Return what is to be done with each chosen table, from what is remembered now."""
-        memory = project.remember(self.config)
+        memory = project.remember(self.config, self._lake)
         for notice in memory.notices:
             log.warning("%s", notice)
         successes = {

@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -124,6 +125,28 @@ def _overall(results: Sequence[TableResult]) -> RunStatus:
 
 
 @dataclass(slots=True)
+class Pace:
+    """When to commit: soon, and then so that commits take a fifth of the time at most.
+
+    To open the catalog takes long when it has many tables; what is ready meanwhile goes together.
+    """
+
+    _next: float = field(default_factory=lambda: time.monotonic() + 0.3)
+
+    def is_time(self) -> bool:
+        """Whether the last commit is long enough ago."""
+        return time.monotonic() >= self._next
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Note how long a commit takes."""
+        start = time.monotonic()
+        yield
+        end = time.monotonic()
+        self._next = end + 4 * (end - start)
+
+
+@dataclass(slots=True)
 class _Execution:
     """The work of one run: tables extracted side by side, committed one by one."""
 
@@ -207,12 +230,13 @@ class _Execution:
 
     def _commit_as_they_come(self, waiting: dict[Future[Landed | None], TablePlan]) -> None:
         """Commit tables as they are landed: all that are ready, through one opened catalog."""
+        ready: list[Landed] = []
+        failures: list[TableResult] = []
+        pace = Pace()
         while waiting:
             done, _ = wait(waiting, return_when=FIRST_COMPLETED, timeout=0.5)
             if self.is_stopped():
                 raise KeyboardInterrupt
-            ready: list[Landed] = []
-            failures: list[TableResult] = []
             for future in done:
                 plan = waiting.pop(future)
                 try:
@@ -224,8 +248,12 @@ class _Execution:
                         self._finish(_of(plan, TableStatus.SKIPPED))
                     else:
                         ready.append(landed)
-            if ready or failures:
-                self._commit(ready, failures)
+            if not waiting:
+                self.survey.done_reading()
+            if (ready or failures) and (not waiting or pace.is_time()):
+                with pace.taken():
+                    self._commit(ready, failures)
+                ready, failures = [], []
 
     def _commit(self, ready: list[Landed], failures: list[TableResult]) -> None:
         """Commit what is ready, each table in its own transaction, and record what failed."""
@@ -235,7 +263,8 @@ class _Execution:
             with self.survey.catalog.writer() as con:
                 lake = Lake(con)
                 lake.books.prepare()
-                for landed in ready:
+                committed += self._commit_quiet(lake, left)
+                for landed in tuple(left.values()):
                     self._tell(landed.plan, "committing", rows=landed.extracted.rows)
                     news = self._news(landed)
                     try:
@@ -263,6 +292,16 @@ class _Execution:
             self._finish(failure)
         if failures and self.fail_fast:
             self.stopped.set()
+
+    def _commit_quiet(self, lake: Lake, left: dict[TableName, Landed]) -> list[CursorEntry]:
+        """Commit what has no news at once, and take it out of what is left to commit."""
+        news = [self._news(landed) for landed in left.values() if is_quiet(landed)]
+        if news:
+            for result in lake.commit_quiet(news):
+                self._finish(result)
+            for one in news:
+                del left[one.table]
+        return [one.cursor for one in news]
 
     def _news(self, landed: Landed) -> Commit:
         plan, staged = landed.plan, landed.staged
@@ -367,6 +406,20 @@ class _Execution:
 
 def _of(plan: TablePlan, status: TableStatus) -> TableResult:
     return TableResult(plan.source, plan.stream.name, str(plan.table), plan.mode, status)
+
+
+def is_quiet(landed: Landed) -> bool:
+    """Whether a table has no news but that it was read: no row and no column has changed."""
+    plan, staged = landed.plan, landed.staged
+    if plan.replace or plan.landed is None or staged.files or staged.removed:
+        return False
+    held = {column.name.lower(): column for column in plan.landed.columns}
+    return all(
+        column.name.lower() in held and held[column.name.lower()].type == column.type
+        for column in staged.columns
+    ) and {column.name.lower() for column in staged.columns if not column.nullable} >= {
+        name for name, column in held.items() if not column.nullable
+    }
 
 
 def _compared_at(landed: Landed) -> datetime | None:

@@ -151,8 +151,10 @@ def is_due(every: timedelta | None, last_success: datetime | None, now: datetime
 
     Cron starts a little earlier or later each time: a table is due when at most a tenth of its
     interval, and at most a minute, is missing. A failed run does not count, so it is retried.
+    Where the last success lies in the future, the clock was set back: who knows when it was.
     """
     if every is None or last_success is None:
         return True
     slack = min(every.total_seconds() / 10, 60.0)
-    return (now - last_success).total_seconds() >= every.total_seconds() - slack
+    since = (now - last_success).total_seconds()
+    return since < 0 or since >= every.total_seconds() - slack

@@ -165,7 +165,7 @@ class FakeStripe:
             special = self.on_request(path, params)
             if self.seconds:
                 time.sleep(self.seconds)
-            if special is not None:
+            if isinstance(special, Reply):
                 time.sleep(special.seconds)
                 return special
             with self.guard:

@@ -1,5 +1,6 @@
 """The lake: its DuckLake catalog, the commits into it, its cursors and its history."""
 
+from cdpsync.catalog.commits import transaction
 from cdpsync.catalog.file import CatalogFile, private_folder, sweep
 from cdpsync.catalog.lake import Commit, Lake, refuse_shrink, sql_name
 from cdpsync.catalog.query import Answer, ask
@@ -14,4 +15,5 @@ __all__ = [
     "refuse_shrink",
     "sql_name",
     "sweep",
+    "transaction",
 ]

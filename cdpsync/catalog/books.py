@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.cursors import cursor_json, parse_cursor
+from cdpsync.engine import quote_name
 from cdpsync.errors import CatalogError
 from cdpsync.model import (
     Cursor,
@@ -20,7 +21,7 @@ from cdpsync.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     import duckdb
@@ -56,22 +57,40 @@ _UPGRADES = {
     """
 }
 
+# Asked of DuckLake's own tables: duckdb_tables() counts the rows of every table there is.
 _META = """
-    select 1 from duckdb_tables()
-    where database_name = 'lake' and schema_name = 'cdpsync' and table_name = 'meta'
+    select 1
+    from __ducklake_metadata_lake.ducklake_table as t
+    join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
+    where s.schema_name = 'cdpsync' and t.table_name = 'meta'
+        and s.end_snapshot is null and t.end_snapshot is null
 """
 
+_MANY_PAST = 1_000  # entries of earlier runs; fewer are not worth a new table
+
+_INLINED = """
+    select i.table_name
+    from __ducklake_metadata_lake.ducklake_inlined_data_tables as i
+    join __ducklake_metadata_lake.ducklake_table as t using (table_id)
+    join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
+    where s.schema_name = 'cdpsync' and t.table_name = 'cursors'
+        and s.end_snapshot is null and t.end_snapshot is null
+    order by i.schema_version desc
+    limit 1
+"""
+
+# In the order of the commits: the clock may have been set back between two of them.
 _HISTORY = """
     select * from lake.cdpsync.runs
-    order by finished_at desc, table_name
+    order by rowid desc
 """
 
 _LATEST = """
     select * from lake.cdpsync.runs
-    qualify row_number() over (partition by source, stream order by finished_at desc) = 1
+    qualify row_number() over (partition by source, stream order by rowid desc) = 1
         or (status = 'ok' and row_number() over (
-            partition by source, stream, status order by finished_at desc) = 1)
-    order by finished_at desc, table_name
+            partition by source, stream, status order by rowid desc) = 1)
+    order by rowid desc
 """
 
 
@@ -111,6 +130,33 @@ class Books:
             )
         return int(version)
 
+    def tidy(self, *, dry_run: bool) -> int:
+        """Let go of what the cursors were in earlier runs; return how many entries those are.
+
+        DuckLake keeps them inside the catalog for as long as the table lives, expired or not. So
+        the table is made anew, and the old one goes when its last snapshot expires.
+        """
+        if not self._version:
+            return 0
+        found = self.con.execute(_INLINED).fetchone()
+        if found is None:
+            return 0
+        held = quote_name(found[0])
+        row = self.con.execute(
+            f"select (select count(*) from __ducklake_metadata_lake.{held}) "
+            "- (select count(*) from lake.cdpsync.cursors)"
+        ).fetchone()
+        past = int(row[0]) if row else 0
+        if past < _MANY_PAST:
+            return 0
+        if not dry_run:
+            self.con.begin()
+            self.con.execute(
+                "create or replace table lake.cdpsync.cursors as from lake.cdpsync.cursors"
+            )
+            self.con.commit()
+        return past
+
     def cursors(self) -> tuple[CursorEntry, ...]:
         """Return what the last committed run of each table remembered."""
         return tuple(_cursor_entry(row) for row in self._rows("from lake.cdpsync.cursors"))
@@ -130,33 +176,18 @@ class Books:
         names = [column[0] for column in result.description or ()]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
-    def remember(self, entry: CursorEntry) -> None:
-        """Write where a table's cursor stands, in place of what was known of it."""
+    def remember(self, *entries: CursorEntry) -> None:
+        """Write where tables' cursors stand, in place of what was known of them."""
+        marks = ", ".join("(?, ?, ?, ?)" for _ in entries)
+        keys = [(e.source, e.stream, e.table.schema, e.table.name) for e in entries]
         self.con.execute(
-            "delete from lake.cdpsync.cursors where (source = ? and stream = ?) "
-            "or (table_schema = ? and table_name = ?)",
-            [entry.source, entry.stream, entry.table.schema, entry.table.name],
+            "delete from lake.cdpsync.cursors as old "
+            f"using (values {marks}) as new(source, stream, table_schema, table_name) "
+            "where (old.source = new.source and old.stream = new.stream) "
+            "or (old.table_schema = new.table_schema and old.table_name = new.table_name)",
+            [value for key in keys for value in key],
         )
-        cursor = entry.cursor
-        self._insert(
-            "cursors",
-            {
-                "source": entry.source,
-                "stream": entry.stream,
-                "table_schema": entry.table.schema,
-                "table_name": entry.table.name,
-                "mode": entry.mode,
-                "cursor_field": entry.cursor_field,
-                "cursor_type": cursor and cursor.type.value,
-                "cursor_value": _cursor_text(cursor),
-                "run_id": entry.run_id,
-                "committed_at": entry.committed_at,
-                "settings": entry.settings,
-                "deletes_at": entry.deletes_at,
-                "columns": None if entry.columns is None else json.dumps(dict(entry.columns)),
-                "identity": entry.identity,
-            },
-        )
+        self._insert("cursors", [_cursor_row(entry) for entry in entries])
 
     def forget(self, table: TableName) -> None:
         """Write that nothing is known of a table."""
@@ -165,43 +196,67 @@ class Books:
             [table.schema, table.name],
         )
 
-    def record(self, record: RunRecord) -> None:
-        """Write one table of one run into the history."""
-        result = record.result
-        cursor = result.cursor_after or result.cursor_before
-        self._insert(
-            "runs",
-            {
-                "run_id": record.run_id,
-                "started_at": record.started_at,
-                "finished_at": record.finished_at,
-                "source": result.source,
-                "stream": result.stream,
-                "table_name": result.table,
-                "mode": result.mode,
-                "status": result.status,
-                "rows_read": result.rows_read,
-                "rows_inserted": result.rows_inserted,
-                "rows_updated": result.rows_updated,
-                "rows_deleted": result.rows_deleted,
-                "rows_in_table": result.rows_in_table,
-                "bytes_written": result.bytes_written,
-                "cursor_type": cursor and cursor.type.value,
-                "cursor_before": _cursor_text(result.cursor_before),
-                "cursor_after": _cursor_text(result.cursor_after),
-                "seconds": result.seconds,
-                "error_type": result.error and result.error.type,
-                "error_message": result.error and result.error.message,
-                "notices": json.dumps(result.notices) if result.notices else None,
-            },
+    def record(self, *records: RunRecord) -> None:
+        """Write tables of a run into the history."""
+        self._insert("runs", [_record_row(record) for record in records])
+
+    def _insert(self, book: str, rows: Sequence[dict[str, object]]) -> None:
+        if not rows:
+            return
+        names = ", ".join(rows[0])
+        marks = f"({', '.join('?' for _ in rows[0])})"
+        self.con.execute(
+            f"insert into lake.cdpsync.{book} ({names}) values {', '.join([marks] * len(rows))}",
+            [value for row in rows for value in row.values()],
         )
 
-    def _insert(self, book: str, values: dict[str, object]) -> None:
-        marks = ", ".join("?" for _ in values)
-        self.con.execute(
-            f"insert into lake.cdpsync.{book} ({', '.join(values)}) values ({marks})",
-            list(values.values()),
-        )
+
+def _cursor_row(entry: CursorEntry) -> dict[str, object]:
+    cursor = entry.cursor
+    return {
+        "source": entry.source,
+        "stream": entry.stream,
+        "table_schema": entry.table.schema,
+        "table_name": entry.table.name,
+        "mode": entry.mode,
+        "cursor_field": entry.cursor_field,
+        "cursor_type": cursor and cursor.type.value,
+        "cursor_value": _cursor_text(cursor),
+        "run_id": entry.run_id,
+        "committed_at": entry.committed_at,
+        "settings": entry.settings,
+        "deletes_at": entry.deletes_at,
+        "columns": None if entry.columns is None else json.dumps(dict(entry.columns)),
+        "identity": entry.identity,
+    }
+
+
+def _record_row(record: RunRecord) -> dict[str, object]:
+    result = record.result
+    cursor = result.cursor_after or result.cursor_before
+    return {
+        "run_id": record.run_id,
+        "started_at": record.started_at,
+        "finished_at": record.finished_at,
+        "source": result.source,
+        "stream": result.stream,
+        "table_name": result.table,
+        "mode": result.mode,
+        "status": result.status,
+        "rows_read": result.rows_read,
+        "rows_inserted": result.rows_inserted,
+        "rows_updated": result.rows_updated,
+        "rows_deleted": result.rows_deleted,
+        "rows_in_table": result.rows_in_table,
+        "bytes_written": result.bytes_written,
+        "cursor_type": cursor and cursor.type.value,
+        "cursor_before": _cursor_text(result.cursor_before),
+        "cursor_after": _cursor_text(result.cursor_after),
+        "seconds": result.seconds,
+        "error_type": result.error and result.error.type,
+        "error_message": result.error and result.error.message,
+        "notices": json.dumps(result.notices) if result.notices else None,
+    }
 
 
 def _cursor_text(cursor: Cursor | None) -> str | None:

@@ -8,6 +8,7 @@ one guard per path stands around every opening, also around the reading of a cop
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import queue
 import re
@@ -16,19 +17,21 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cdpsync import engine, private
+from cdpsync import disk, engine, private
 from cdpsync.errors import CatalogError, ConfigError, LockHeldError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import duckdb
+
+log = logging.getLogger("cdpsync.catalog")
 
 _LOCK = "in-use"
 
@@ -73,6 +76,15 @@ class CatalogFile:
         """A folder for what lives as long as one process, readable by its user only."""
         return self.path.parent / "tmp"
 
+    def warm(self) -> None:
+        """Have a connection ready, before anything is asked; what goes wrong shows then."""
+        with suppress(Exception):
+            _idle[self.data_path].put(self._connect())
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        needed = ("httpfs",) if "://" in self.data_path else ()  # or DuckLake does not attach
+        return engine.connect(extensions=("ducklake", *needed))
+
     @contextmanager
     def reader(
         self, at: str | None = None, *, keep: bool = True, data: bool = True
@@ -115,9 +127,10 @@ class CatalogFile:
             try:
                 yield con
             except duckdb.Error as error:
+                said = engine.first_line(error)
                 raise CatalogError(
-                    f"{self.path}: the catalog could not be written ({engine.first_line(error)}). "
-                    "Nothing of this step was committed."
+                    f"{self.path}: the catalog could not be written ({said}). "
+                    f"{disk.advice(said) or 'Run this again'}; nothing of this step was committed."
                 ) from error
 
     @contextmanager
@@ -129,14 +142,13 @@ class CatalogFile:
         try:
             con = idle.get_nowait()
         except queue.Empty:
-            needed = ("httpfs",) if "://" in self.data_path else ()  # or DuckLake does not attach
-            con = engine.connect(extensions=("ducklake", *needed))
+            con = self._connect()
         try:
             con.execute(f"set temp_directory = {engine.quote_text(str(spill))}")
             if data and self.prepare is not None:
                 self.prepare(con)
             yield con
-            con.execute("use memory; detach lake")
+            keep = self._detached(con) and keep
         except BaseException:
             con.close()
             raise
@@ -144,6 +156,23 @@ class CatalogFile:
             idle.put(con)
         else:
             con.close()
+
+    def _detached(self, con: duckdb.DuckDBPyConnection) -> bool:
+        """Let go of the catalog. What was committed stands, also where its log must be kept."""
+        import duckdb
+
+        try:
+            con.execute("use memory; detach lake")
+        except duckdb.Error as error:
+            said = engine.first_line(error)
+            advice = disk.advice(said)
+            if advice is None:
+                raise CatalogError(
+                    f"{self.path}: the catalog cannot be closed ({said})."
+                ) from error
+            log.warning("%s: what is committed stays in its log, beside it: %s.", self.path, advice)
+            return False
+        return True
 
     def export(self, target: Path) -> None:
         """Write a copy of the catalog, as it is now, as one file."""
@@ -213,9 +242,14 @@ class CatalogFile:
         if not self.exists():
             raise CatalogError(f"{self.path}: there is no lake yet. Load it: cdpsync run.")
         with _guards[self.path], _open_locked(self.path, self.patience):
-            shutil.copyfile(self.path, target)
-            if self._log.exists():
-                shutil.copyfile(self._log, target.with_name(target.name + ".wal"))
+            try:
+                shutil.copyfile(self.path, target)
+                if self._log.exists():
+                    shutil.copyfile(self._log, target.with_name(target.name + ".wal"))
+            except OSError as error:
+                raise CatalogError(
+                    f"{target.parent}: no copy of the catalog can be made: {disk.refusal(error)}"
+                ) from error
 
     def _translate(self, error: duckdb.Error) -> CatalogError | ConfigError:
         text = engine.first_line(error)
@@ -244,14 +278,19 @@ class CatalogFile:
 @contextmanager
 def private_folder(parent: Path, prefix: str) -> Iterator[Path]:
     """Make a folder that only this user can read, and remove it with all it holds."""
+    folder: Path | None = None
     try:
         private.make_folder(parent.parent)
         private.make_folder(parent)
-        folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=parent))
+        with _alone_in(parent):
+            folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=parent))
+            lock = (folder / _LOCK).open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
-        raise CatalogError(f"{parent}: cannot be written: {error.strerror}.") from error
-    with (folder / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise CatalogError(f"{parent}: {disk.refusal(error)}") from error
+    with lock:
         try:
             yield folder
         finally:
@@ -260,13 +299,32 @@ def private_folder(parent: Path, prefix: str) -> Iterator[Path]:
 
 def sweep(parent: Path) -> None:
     """Remove the private folders whose owners are no more: the kernel let go of their locks."""
-    for folder in parent.glob("*-*-*"):
-        try:
-            with (folder / _LOCK).open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-        except OSError:
-            continue  # at work, or just being made
+    if not parent.exists():
+        return
+    with _alone_in(parent):
+        dead = [folder for folder in parent.glob("*-*-*") if _is_dead(folder)]
+    for folder in dead:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_dead(folder: Path) -> bool:
+    """Whether nobody has a folder; one without a lock died before it had one: none is in making."""
+    try:
+        with (folder / _LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _alone_in(parent: Path) -> Iterator[None]:
+    """Let no other process make a private folder here, or look for dead ones."""
+    with parent.with_name(f".{parent.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _moment(at: str | None) -> list[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from cdpsync import disk
 from cdpsync.catalog.books import Books
+from cdpsync.catalog.commits import transaction
 from cdpsync.engine import first_line, glob_escaped, quote_name, quote_names, quote_text
 from cdpsync.errors import CatalogError, ContractError
 from cdpsync.model import (
@@ -90,14 +92,8 @@ class Lake:
 
     def record(self, records: Iterable[RunRecord]) -> None:
         """Write runs that changed no table into the history."""
-        self.con.begin()
-        try:
-            for record in records:
-                self.books.record(record)
-            self.con.commit()
-        except BaseException:
-            self.con.rollback()
-            raise
+        with transaction(self.con):
+            self.books.record(*records)
 
     def commit(self, news: Commit) -> TableResult:
         """Make a table's news visible, with its cursor and the run's record, or change nothing.
@@ -107,23 +103,40 @@ class Lake:
         """
         import duckdb
 
-        self.con.begin()
         try:
-            result = self._apply(news)
-            self.con.execute(
-                "call ducklake_set_commit_message('lake', 'cdpsync', ?)",
-                [f"{news.record.run_id}: {news.table}"],
-            )
-            self.con.commit()
-        except BaseException as error:
-            self.con.rollback()
-            if isinstance(error, duckdb.Error):
-                raise CatalogError(
-                    f"{news.table}: the catalog refused the commit ({first_line(error)}). "
-                    "Nothing was changed; run this again."
-                ) from error
-            raise
+            with transaction(self.con, news.table):
+                result = self._apply(news)
+                self.con.execute(
+                    "call ducklake_set_commit_message('lake', 'cdpsync', ?)",
+                    [f"{news.record.run_id}: {news.table}"],
+                )
+        except duckdb.Error as error:
+            raise _refused(f"{news.table}: ", error) from error
         return result
+
+    def commit_quiet(self, news: Sequence[Commit]) -> list[TableResult]:
+        """Write of tables that have no news that they were read, all in one transaction.
+
+        Raises CatalogError when the catalog refuses.
+        """
+        import duckdb
+
+        try:
+            with transaction(self.con):
+                counts = self._rows_of([one.table for one in news])
+                records = [
+                    replace(one.record, result=_uncounted(one, counts[one.table])) for one in news
+                ]
+                self.books.remember(*(one.cursor for one in news))
+                self.books.record(*records)
+        except duckdb.Error as error:
+            raise _refused("", error) from error
+        return [record.result for record in records]
+
+    def _rows_of(self, tables: Sequence[TableName]) -> dict[TableName, int]:
+        counts = (f"select count(*) from {sql_name(table)}" for table in tables)
+        rows = self.con.execute(" union all ".join(counts)).fetchall()
+        return {table: int(row[0]) for table, row in zip(tables, rows, strict=True)}
 
     def _apply(self, news: Commit) -> TableResult:
         replaced = 0
@@ -196,15 +209,18 @@ class Lake:
 
     def drop(self, tables: Iterable[TableName]) -> None:
         """Take tables out of the lake, with what is remembered of them, in one transaction."""
-        self.con.begin()
-        try:
+        with transaction(self.con):
             for table in tables:
                 self.con.execute(f"drop table if exists {sql_name(table)}")
                 self.books.forget(table)
-            self.con.commit()
-        except BaseException:
-            self.con.rollback()
-            raise
+
+
+def _refused(whose: str, error: duckdb.Error) -> CatalogError:
+    said = first_line(error)
+    advice = disk.advice(said) or "Run this again"
+    return CatalogError(
+        f"{whose}the catalog refused the commit ({said}). {advice}; nothing was changed."
+    )
 
 
 def sql_name(table: TableName) -> str:
@@ -230,6 +246,10 @@ def _refuse_several_per_key(news: Commit, replaced: int) -> None:
             f"({', '.join(news.key)}) has several rows in the lake. Nothing was changed. Name the "
             f"right primary_key, and load it anew: cdpsync run {news.table} --full-refresh."
         )
+
+
+def _uncounted(news: Commit, rows_in_table: int) -> TableResult:
+    return replace(news.record.result, rows_in_table=rows_in_table)
 
 
 def _counted(news: Commit, replaced: int, deleted: int, rows_in_table: int) -> TableResult:

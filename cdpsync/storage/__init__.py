@@ -58,6 +58,9 @@ class Storage(Protocol):
     def prepare(self, con: duckdb.DuckDBPyConnection) -> None:
         """Let this connection read and write the place, with credentials as fresh as there are."""
 
+    def refresh(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Give a prepared connection new credentials where its own may expire. Asks no server."""
+
     def close(self) -> None:
         """Break off what is being put, and take back its parts."""
 

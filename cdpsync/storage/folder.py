@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import errno
+import fcntl
 import os
 import shutil
 import uuid
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO
 
+from cdpsync import disk
 from cdpsync.errors import LandingError
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ class FolderStorage:
     def prepare(self, con: duckdb.DuckDBPyConnection) -> None:
         """Do nothing: DuckDB reads folders by itself."""
 
+    def refresh(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Do nothing: a folder knows no credentials."""
+
     def close(self) -> None:
         """Do nothing: no connection is held."""
 
@@ -46,28 +51,32 @@ class FolderStorage:
         """Link the file in (copy it from another file system) and wait until the disk has it."""
         target = self._folder / name
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _sync_file(file)
+            _make_folders(target.parent)
+            _sync(file)
             try:
                 target.hardlink_to(file)
             except FileExistsError:
                 raise
             except OSError:  # another file system, or one without links
-                _copy(file, target)
-            _sync_file(target.parent)
+                with target.open("xb") as copy:
+                    _fill(copy, file)
+            _sync(target.parent)
         except OSError as error:
             raise _landing_error(target, error) from error
         return str(target)
 
     def replace(self, file: Path, name: str) -> None:
-        """Write a copy beside the older one and rename it."""
+        """Write a copy beside the older one and rename it; remove what others left half copied."""
         target = self._folder / name
         draft = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _copy(file, draft)
-            draft.replace(target)
-            _sync_file(target.parent)
+            _make_folders(target.parent)
+            _remove_dead_drafts(target)
+            with draft.open("xb") as copy:
+                fcntl.flock(copy, fcntl.LOCK_EX)
+                _fill(copy, file)
+                draft.replace(target)
+            _sync(target.parent)
         except OSError as error:
             draft.unlink(missing_ok=True)
             raise _landing_error(target, error) from error
@@ -103,13 +112,32 @@ class FolderStorage:
             raise _landing_error(probe, error) from error
 
 
-def _copy(file: Path, target: Path) -> None:
-    with file.open("rb") as source, target.open("xb") as copy:
+def _fill(copy: BinaryIO, file: Path) -> None:
+    with file.open("rb") as source:
         shutil.copyfileobj(source, copy, 1 << 20)
-    _sync_file(target)
+    copy.flush()
+    os.fsync(copy.fileno())
 
 
-def _sync_file(path: Path) -> None:
+def _remove_dead_drafts(target: Path) -> None:
+    """Remove the drafts of this file whose writers died: the kernel let go of their locks."""
+    for draft in target.parent.glob(f".{target.name}-*"):
+        with suppress(OSError), draft.open("rb") as left:  # someone's at work, or gone by now
+            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.unlink()
+
+
+def _make_folders(folder: Path) -> None:
+    """Make a folder and those above it, and wait until the disk has each."""
+    if folder.is_dir():
+        return
+    _make_folders(folder.parent)
+    folder.mkdir(exist_ok=True)
+    with suppress(PermissionError):  # who may make a folder here need not be one who may list it
+        _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -118,6 +146,4 @@ def _sync_file(path: Path) -> None:
 
 
 def _landing_error(path: Path, error: OSError) -> LandingError:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return LandingError(f"{path}: the disk is full. Make room there; nothing was committed.")
-    return LandingError(f"{path}: cannot be written: {error.strerror}. Nothing was committed.")
+    return LandingError(f"{path}: {disk.refusal(error)}")

@@ -143,6 +143,9 @@ class GcsStorage:
             filesystem = self._fs
         engine.use_filesystem(con, filesystem)
 
+    def refresh(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Do nothing: gcsfs renews its credentials by itself."""
+
     def close(self) -> None:
         """Do nothing: an upload that ends early leaves no object, and its session expires."""
 

@@ -233,6 +233,10 @@ class S3Storage:
             ),
         )
 
+    def refresh(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Give a connection the keys of this moment, which boto3 has renewed."""
+        self.prepare(con)
+
     # ---- the client
 
     @property

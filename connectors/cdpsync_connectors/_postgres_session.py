@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import weakref
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,7 @@ class Sessions:
         self._idle: list[psycopg.Connection[Any]] = []
         self._guard = threading.Lock()
         self._alias = f"cdpsync_postgres_{next(_ALIASES)}"
+        self._attached: weakref.WeakSet[DuckDBPyConnection] = weakref.WeakSet()
 
     @property
     def place(self) -> str:
@@ -109,16 +111,14 @@ class Sessions:
         An ATTACH inside a transaction goes with it, so the open one, still empty, makes way. The
         password goes by a secret, which no error and no catalog view shows, and is dropped again.
         """
-        known = con.execute(
-            "select 1 from duckdb_databases() where database_name = ?", [self._alias]
-        ).fetchone()
-        if known:
+        if con in self._attached:
             return self._alias
         con.rollback()
         try:
             self._attach(con)
         finally:
             con.begin()
+        self._attached.add(con)
         return self._alias
 
     def close(self) -> None:

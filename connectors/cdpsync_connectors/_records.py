@@ -43,8 +43,8 @@ Fields = dict[str, msgspec.Raw]
 
 _T = TypeVar("_T")
 
-_FILE_BYTES = 32 << 20  # of one file, which is one chunk
-_LONGEST_LINE = 16 << 20  # what DuckDB reads unless told otherwise
+_FILE_BYTES = 8 << 20  # of one file, one chunk: DuckDB takes 5 bytes of memory for each
+_LONGEST_LINE = 1 << 20  # DuckDB keeps room for a few lines of the greatest length
 
 _fields = msgspec.json.Decoder(Fields)
 _line = msgspec.json.Encoder()
@@ -144,15 +144,20 @@ class Records:
     def _kept(self, record: Mapping[str, msgspec.Raw | bytes]) -> bytes:
         line = {}
         for name, raw in record.items():
-            field = self._fields.get(name)
-            if field is None:
-                if self._is_dropped(name):
-                    continue
-                field = self._fields[name] = Field(name, f"f{len(self._fields)}")
             value = bytes(raw)
-            if value != b"null":
+            if value == b"null":
+                continue
+            field = self._fields.get(name) or self._new_field(name)
+            if field is not None:
                 line[field.key] = field.keep(value)
         return _line.encode(line)
+
+    def _new_field(self, name: str) -> Field | None:
+        """Return a field that was never seen before, or None for one that is kept out."""
+        if self._is_dropped(name):
+            return None
+        field = self._fields[name] = Field(name, f"f{len(self._fields)}")
+        return field
 
     def _is_dropped(self, name: str) -> bool:
         request = self._request
@@ -192,11 +197,12 @@ class Records:
         }
         if not self._files:
             nothing = ", ".join(f"{value} as {sql.quote_name(n)}" for n, value in columns.items())
-            keys = ", ".join(f"null::varchar as {f.key}" for f in self._fields.values())
-            source = f"(select {keys or 'null'})"
+            nulls = ", ".join(f"null::varchar as {f.key}" for f in self._fields.values())
+            source = f"(select {nulls or 'null'})"
             return [RecordChunk("no records", f"select {nothing} from {source} where false")]
         select["values"] = ", ".join(f"{v} as {sql.quote_name(n)}" for n, v in columns.items())
-        select["keys"] = ", ".join(f"{f.key}: 'VARCHAR'" for f in self._fields.values())
+        keys = [field.key for field in self._fields.values()] or ["none"]
+        select["keys"] = ", ".join(f"{key}: 'VARCHAR'" for key in keys)
         return [
             RecordChunk(
                 f"records of file {number}",

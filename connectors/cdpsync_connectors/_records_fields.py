@@ -23,6 +23,7 @@ _DOUBLE_DIGITS = 15  # a double keeps every number of so many digits
 _SHORT = 18  # digits that always fit 64 bits
 _BIGINT = range(-(2**63), 2**63)
 _NULL, _QUOTE, _TRUE, _FALSE, _OBJECT, _ARRAY = b'n"tf{['
+_TEXT = sql.TEXT
 _text = msgspec.json.Decoder(str)
 
 
@@ -48,7 +49,7 @@ class Field:
         """Return a value that is not null as it is kept on disk, and remember its kind."""
         first = raw[0]
         if first == _QUOTE:
-            self.classes |= sql.TEXT
+            self.classes |= _TEXT
             return "s" + (_text.decode(raw) if b"\\" in raw else raw[1:-1].decode())
         if first in (_OBJECT, _ARRAY):
             self.classes |= sql.NESTED

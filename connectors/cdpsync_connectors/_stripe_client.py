@@ -10,8 +10,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-import requests
 import stripe
+import urllib3
 
 from cdpsync.errors import ReadError
 from cdpsync_connectors._stripe_errors import (
@@ -93,9 +93,8 @@ class Client:
         while True:
             attempt += 1
             try:
-                with self._pace.turn(lane, is_stopped):
-                    body, status, headers = self._http.request("get", url, self._headers)
-            except stripe.APIConnectionError as error:
+                body, status, headers = self._ask(url, lane, is_stopped)
+            except (stripe.APIConnectionError, urllib3.exceptions.HTTPError) as error:
                 most = _TRIES if self._has_answered else _TRIES_FIRST
                 if attempt >= most or not _may_pass(error):
                     raise unreachable(error, self.address) from error
@@ -108,6 +107,14 @@ class Client:
             if refusal.is_missing:
                 raise MissingError(refusal)
             self._wait_or_raise(refusal, headers, attempt, lane, where, is_stopped)
+
+    def _ask(
+        self, url: str, lane: str, is_stopped: Callable[[], bool]
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        """Send one request. Its turn ends with the answer's head: Stripe has counted it then."""
+        with self._pace.turn(lane, is_stopped):
+            answer, status, headers = self._http.request_stream("get", url, self._headers)
+        return answer.read(decode_content=True), status, headers
 
     def _wait_or_raise(
         self,
@@ -142,10 +149,9 @@ class Client:
         self._http.close()  # type: ignore[no-untyped-call]  # the library's own
 
 
-def _may_pass(error: stripe.APIConnectionError) -> bool:
+def _may_pass(error: stripe.APIConnectionError | urllib3.exceptions.HTTPError) -> bool:
     """Whether the line may hold next time: an answer that broke off is none, for a GET."""
-    broken = (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError)
-    return bool(error.should_retry) or isinstance(error.__cause__, broken)
+    return not isinstance(error, stripe.APIConnectionError) or bool(error.should_retry)
 
 
 def _pause(attempt: int) -> float:

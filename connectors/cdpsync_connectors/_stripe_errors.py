@@ -66,6 +66,10 @@ class MissingError(Exception):
         self.param = refusal.param
 
 
+class ForbiddenError(ReadError):
+    """The key is good, but may not read this."""
+
+
 class StoppedError(ReadError):
     """A read was told to stop, or another thread of it failed."""
 
@@ -82,7 +86,7 @@ def error_of(refusal: Refusal, where: str, address: str) -> ConnectorError:
             "See Developers, API keys in Stripe's Dashboard."
         )
     if refusal.status == 403:
-        return ReadError(
+        return ForbiddenError(
             f"{where}: the API key may not read this: {said}. Give a restricted key the "
             "permission under Developers, API keys; or set the table's enabled: false."
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cdpsync.errors import ReadError
-from cdpsync_connectors._stripe_lists import second_of
+from cdpsync_connectors._stripe_lists import second_of, text_of
 
 if TYPE_CHECKING:
     from cdpsync_connectors._records import Fields
@@ -29,6 +29,7 @@ class _Previous(msgspec.Struct):
 class Event(msgspec.Struct):
     """What is looked at of an event."""
 
+    id: str
     type: str
     created: int
     data: _Data
@@ -38,6 +39,7 @@ def parse_event(fields: Fields, where: str) -> Event:
     """Return an event; raises ReadError for one that is not as documented."""
     try:
         return Event(
+            text_of(fields, "id", where),
             msgspec.json.decode(fields["type"], type=str),
             second_of(fields, "created", where),
             msgspec.json.decode(fields["data"], type=_Data),
@@ -47,13 +49,20 @@ def parse_event(fields: Fields, where: str) -> Event:
 
 
 def pointed(content: msgspec.Raw, pointer: str | None) -> str | None:
-    """Return the id in an event's object, or where the pointer says; None when it has none."""
-    value: Any = msgspec.json.decode(content)  # Any: JSON
-    for name in (pointer or "id").split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    if isinstance(value, dict):  # expanded
-        value = value.get("id")
-    return value if isinstance(value, str) and value else None
+    """Return the id in an event's object, or where the pointer says; None when it has none.
+
+    `a.b|c` is looked up in `a`'s `b`, and failing that in `c`.
+    """
+    found: Any = msgspec.json.decode(content)  # Any: JSON
+    for path in (pointer or "id").split("|"):
+        value = found
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        if isinstance(value, dict):  # expanded
+            value = value.get("id")
+        if isinstance(value, str) and value:
+            return value
+    return None
 
 
 def items_before(previous: msgspec.Raw) -> dict[str, bytes]:

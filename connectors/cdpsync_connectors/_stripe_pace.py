@@ -14,6 +14,8 @@ from cdpsync_connectors._stripe_errors import StoppedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_ROOM = 0.95  # of all places taken: beyond it, more threads would only wait
+_SLACK = 0.02  # seconds that a machine may take to send what it has at hand
 _LOOK = 0.1  # seconds until a waiting thread looks whether it shall stop
 
 
@@ -73,10 +75,12 @@ class Pace:
             self._end(own, began)
 
     def has_room(self) -> bool:
-        """Whether a request could begin at once."""
+        """Whether a good part of the places is free, so that more threads would do more."""
         with self._changed:
             free = self._all.under_way < self._concurrency
-            return free and self._all.wait(time.monotonic()) <= 0
+            if not free or self._all.wait(time.monotonic()) > 0:
+                return False
+            return self._all.under_way + len(self._all.ended) <= self._all.most * _ROOM
 
     def rest(self, seconds: float, lane: str | None = None) -> None:
         """Let no request begin for a while: to this endpoint, or to any."""
@@ -115,5 +119,5 @@ class Pace:
             self._fastest = min(self._fastest, now - began)
             for lane in (own, self._all):
                 lane.under_way -= 1
-                lane.ended.append(now - self._fastest / 2)
+                lane.ended.append(now - max(0.0, self._fastest / 2 - _SLACK))
             self._changed.notify_all()

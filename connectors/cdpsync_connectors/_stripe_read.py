@@ -42,10 +42,18 @@ _GONE = (".deleted", ".detached")
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """The last that events told of an object: when, and what it was when it went."""
+    """The last that events told of an object: when, and which of them has what it then was."""
 
     at: int
-    content: bytes | None = None
+    told: tuple[int, bool, str] | None = None
+
+    def and_then(self, event: Event, *, is_own: bool) -> _Change:
+        """Return this change with one more event; of one second, what went comes last."""
+        told = self.told
+        if is_own:
+            own = (event.created, event.type.endswith(_GONE), event.id)
+            told = own if told is None else max(own, told)
+        return _Change(max(self.at, event.created), told)
 
 
 class Reading:
@@ -194,13 +202,10 @@ class Reading:
 
         def note(event: Event) -> None:
             id_ = pointed(event.data.object, self._table.pointer(event.type))
-            if id_ is None:
-                return
-            old = changes.get(id_)
-            content = old.content if old else None
-            if event.type.endswith(_GONE) and self._table.pointer(event.type) is None:
-                content = content or bytes(event.data.object)
-            changes[id_] = _Change(max(event.created, old.at if old else 0), content)
+            if id_ is not None:
+                old = changes.get(id_) or _Change(event.created)
+                is_own = self._table.pointer(event.type) is None
+                changes[id_] = old.and_then(event, is_own=is_own)
 
         self._events(low, note)
         return changes
@@ -231,7 +236,7 @@ class Reading:
             except MissingError:
                 fields = None
             if fields is None or _is_deleted(fields) or self._is_elsewhere(fields):
-                self._keep_gone(id_, change.content, change.at)
+                self._keep_gone(id_, self._last_content(change), change.at)
             elif not self._is_before(fields):
                 self._keep([fields], lambda _: change.at)
 
@@ -248,6 +253,17 @@ class Reading:
         except BaseException:
             self._lists.failed.set()
             raise
+
+    def _last_content(self, change: _Change) -> bytes | None:
+        """Return an object that is gone as its last event has it."""
+        if change.told is None or not self._request.deletions:
+            return None
+        path = f"/v1/events/{change.told[-1]}"
+        try:
+            fields = self._one(path, "/v1/events/:id")
+        except MissingError:
+            return None
+        return bytes(parse_event(fields, self._lists.where(path)).data.object)
 
     def _is_elsewhere(self, fields: Fields) -> bool:
         """Whether an object is no longer in the list: a payment method without a customer."""

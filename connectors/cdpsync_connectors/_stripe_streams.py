@@ -36,7 +36,8 @@ class Table:
     """One stream: `path` is its list's; `created` the field that the list can be filtered by.
 
     `events` are all types that tell of a change. Where their object is another one, `through`
-    names the field that holds our id, by the beginning of the type. A list that is read per
+    names the field that holds our id, or `one|other` of different versions of the API, by the
+    beginning of the type. A list that is read per
     object of another stream names that stream as `parent`; `{parent}` stands for the id.
     """
 
@@ -85,7 +86,7 @@ _ALL = (
         "coupons",
         "/v1/coupons",
         events=(*_types("coupon", "created deleted updated"), *_DISCOUNT),
-        through={"customer.discount.": "source.coupon"},
+        through={"customer.discount.": "source.coupon|coupon"},
     ),
     Table(
         "credit_notes",

@@ -74,7 +74,7 @@ class StripeConnector:
     def check(self) -> None:
         """Return when Stripe takes the key; a restricted key need not see the account."""
         client = self._line()
-        from cdpsync_connectors._stripe_errors import MissingError
+        from cdpsync_connectors._stripe_errors import ForbiddenError, MissingError
 
         try:
             client.get("/v1/account", {}, where="account", is_stopped=lambda: False)
@@ -82,8 +82,8 @@ class StripeConnector:
             raise ConnectError(
                 f"{client.address}: no Stripe answers there: {missing}. Check api_base."
             ) from missing
-        except ReadError as error:
-            if "may not read this" not in error.message or self._options.stripe_account:
+        except ForbiddenError:
+            if self._options.stripe_account:
                 raise
 
     def discover(self) -> Sequence[Stream]:

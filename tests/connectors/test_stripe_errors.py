@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -133,12 +134,15 @@ def test_wrong_address_is_told(stripe, url, said):
     assert "\n" not in caught.value.message
 
 
-def test_answer_that_does_not_come_is_given_up(stripe):
+def test_answer_that_does_not_come_is_given_up(stripe, monkeypatch):
     """A server that holds the line is left after the timeout, and tried again."""
-    stripe.on_request = lambda path, _: Reply(seconds=1.5) if path == "/v1/charges" else None
+    monkeypatch.setattr(_stripe_client, "_TRIES", 2)
+    over = threading.Event()
+    stripe.on_request = lambda path, _: over.wait(60) if path == "/v1/charges" else None
     with pytest.raises(ConnectError, match="no answer within the timeout"):
-        read(stripe, "charges", options={"timeout": 0.1})
-    assert stripe.requests["/v1/charges"] == 6
+        read(stripe, "charges", options={"timeout": 1})
+    over.set()
+    assert stripe.requests["/v1/charges"] == 2
 
 
 @pytest.mark.parametrize(

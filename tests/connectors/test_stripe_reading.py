@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -58,11 +59,19 @@ def test_objects_may_lie_anywhere_in_time(gaps, burst):
 
 def test_windows_are_read_at_once(stripe):
     """A large list is read by several threads, none of which gets what another has."""
-    stripe.seconds = 0.02
     fill(stripe, "charges", 4000)
+    together = threading.Event()
+
+    def wait_for_others(_: str, params: dict) -> None:
+        if stripe.most_at_once > 4:
+            together.set()
+        if "created[lt]" in params:
+            together.wait(30)
+
+    stripe.on_request = wait_for_others
     assert all_there(stripe, "charges", read(stripe, "charges").by_id)
-    assert stripe.most_at_once > 4
-    assert stripe.requests["/v1/charges"] < 40 * 3
+    assert together.is_set()
+    assert stripe.requests["/v1/charges"] < 40 * 5
 
 
 def test_start_date_leaves_out_what_is_older(stripe):
@@ -230,6 +239,18 @@ def test_cursor_moves_on_without_events(stripe):
     assert int(got.cursor.value.timestamp()) == NOW - 300
 
 
+def test_key_that_may_not_read_events_is_told_before_anything_is_read(stripe):
+    """Without the right to read events a table can't be followed: it is told at once."""
+    stripe.on_request = lambda path, _: (
+        refusal(403, "Having the 'rak_event_read' permission would allow this.")
+        if path == "/v1/events"
+        else None
+    )
+    with pytest.raises(ReadError, match=r"stream customers: /v1/events: .*rak_event_read"):
+        read(stripe, "customers", cursor_field="_updated_at")
+    assert stripe.requests["/v1/customers"] == 0
+
+
 def test_many_changes_come_in_pages_and_once(stripe):
     """The list of events has pages too; an object with many events is fetched once."""
     fill(stripe, "customers", 150)
@@ -267,14 +288,14 @@ def test_deleted_objects_come_as_they_last_were(stripe):
 
 
 def test_object_that_is_not_found_is_gone(stripe):
-    """A 404 by id means the object is gone (https://docs.stripe.com/api/errors)."""
+    """A 404 by id means the object is gone (https://docs.stripe.com/api/errors); its last event
+    has what it was."""
     fill(stripe, "invoices", 2)
     stripe.now += 600
-    stripe.change("invoices", "in_00000002", "invoice.updated")
+    stripe.change("invoices", "in_00000002", "invoice.updated", total=5)
     stripe.delete("invoices", "in_00000002")
     (row,) = changes(stripe, "invoices", NOW + 600, deletions=True).rows
-    assert row["id"] == "in_00000002"
-    assert row["_deleted_at"] is not None
+    assert (row["id"], row["total"], row["_deleted_at"] is None) == ("in_00000002", "5", False)
 
 
 def test_object_created_again_under_its_id_is_there(stripe):
@@ -312,6 +333,16 @@ def test_events_of_other_objects_point_to_the_changed_one(stripe):
     (customer,) = changes(stripe, "customers", NOW + 600).rows
     assert (charge["id"], charge["disputed"]) == ("ch_00000002", "true")
     assert customer["id"] == "cus_00000003"
+
+
+def test_events_are_rendered_in_the_version_of_their_time(stripe):
+    """A discount names its coupon in one place or another: https://docs.stripe.com/changelog."""
+    for id_ in ("A", "B", "C"):
+        stripe.add("coupons", id=id_, created=NOW - 86400)
+    stripe.now += 600
+    stripe.event("customer.discount.created", {"id": "di_1", "coupon": {"id": "A"}})
+    stripe.event("customer.discount.created", {"id": "di_2", "source": {"coupon": "B"}})
+    assert sorted(changes(stripe, "coupons", NOW + 600).by_id) == ["A", "B"]
 
 
 def test_detached_payment_method_is_gone(stripe):

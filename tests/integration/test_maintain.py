@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cdpsync import engine, locks, maintain, project
+from cdpsync.catalog import books
 from cdpsync.storage import open_storage
 
 if TYPE_CHECKING:
@@ -135,3 +136,24 @@ def test_run_that_fails_to_commit_is_remembered(shop: Shop, monkeypatch) -> None
     assert upkeep(shop)["orphans"].count == 1
     assert list(journal.iterdir()) == []
     shop.same("*", "public.orders")
+
+
+def test_books_of_many_runs_stay_small(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the cursors were in earlier runs goes; where they stand, and the history, stays."""
+    monkeypatch.setattr(books, "_MANY_PAST", 5)
+    shop.warehouse = {**shop.warehouse, "keep": "0s"}
+    shop.pg.execute("create table orders as select 1 as id")
+    shop.configure({"public.orders": {"mode": "append_only", "cursor_field": "id"}})
+    shop.one()
+    config = project.load(shop.file)
+    assert "books" not in upkeep(shop)
+    for _ in range(6):
+        shop.one()
+    before = (project.cursors(config), len(project.history(config)))
+    assert upkeep(shop, dry_run=True)["books"].count == 6
+    assert upkeep(shop)["books"].count == 6
+    assert (project.cursors(config), len(project.history(config))) == before
+    assert "books" not in upkeep(shop)
+    shop.pg.execute("insert into orders values (2)")
+    assert shop.one().rows_inserted == 1
+    shop.same()

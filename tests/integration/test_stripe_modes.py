@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from stripe_server import KEY, FakeStripe, Reply, fake_stripe, refusal
 
-from cdpsync import query, sync
+from cdpsync import project, query, sync
+from cdpsync.verdict import VerifyStatus
+from cdpsync.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -252,3 +254,25 @@ def test_page_that_is_not_json_is_told_and_nothing_lands(billing):
     (result,) = billing.run().tables
     assert "not JSON" in result.error.message
     assert "<html>" in result.error.message
+
+
+def test_verify_finds_and_mends(billing):
+    """Lists are compared with what events brought; a lost and a changed object come again."""
+    billing.configure(customers={"mode": "incremental", "deletes": "hard"})
+    add_customers(billing.stripe, 120)
+    billing.one()
+    billing.stripe.now += 600
+    billing.stripe.change("customers", "cus_00000100", "customer.updated", balance=-1)
+    billing.one()
+    (verdict,) = verify(billing.file)
+    assert (verdict.error, verdict.status) == (None, VerifyStatus.EQUAL)
+    with project.catalog_of(project.load(billing.file)).writer() as con:
+        con.execute("delete from lake.billing.customers where id = 'cus_00000007'")
+        con.execute("update lake.billing.customers set balance = 7 where id = 'cus_00000009'")
+    (verdict,) = verify(billing.file, repair=True)
+    assert (verdict.status, verdict.repaired) == (VerifyStatus.REPAIRED, 2)
+    billing.same("customers", "balance")
+    billing.stripe.now += 600
+    billing.stripe.change("customers", "cus_00000011", "customer.updated", balance=-1)
+    billing.one()
+    billing.same("customers", "balance")

@@ -1,0 +1,67 @@
+"""One transaction of the lake: all of it, on the disk, or nothing."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import duckdb
+
+    from cdpsync.model import TableName
+
+_FOLDER = """
+    select if(t.path_is_relative, if(s.path_is_relative, m.value, '') || s.path, '') || t.path
+    from __ducklake_metadata_lake.ducklake_table as t
+    join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
+    join __ducklake_metadata_lake.ducklake_metadata as m on m.key = 'data_path' and m.scope is null
+    where s.schema_name = ? and t.table_name = ?
+        and s.end_snapshot is null and t.end_snapshot is null
+"""
+
+
+@contextmanager
+def transaction(con: duckdb.DuckDBPyConnection, table: TableName | None = None) -> Iterator[None]:
+    """Commit what the block does, or nothing of it when it raises.
+
+    What DuckLake itself writes for this table (which rows are deleted, rows merged) is on the disk
+    before the catalog names it: DuckDB 1.5.5 waits for the disk with its catalog, not with Parquet.
+    """
+    import duckdb
+
+    con.begin()
+    try:
+        folder = None if table is None else _folder(con, table)
+        before = _written(folder)
+        yield
+        for file in _written(folder) - before:
+            _sync(file)
+        if folder is not None and folder.exists():
+            _sync(folder)
+        con.commit()
+    except BaseException:
+        with suppress(duckdb.Error):  # a commit that failed has ended the transaction
+            con.rollback()
+        raise
+
+
+def _folder(con: duckdb.DuckDBPyConnection, table: TableName) -> Path | None:
+    """Return where DuckLake writes for a table; None where that is a bucket, or not yet known."""
+    row = con.execute(_FOLDER, [table.schema, table.name]).fetchone()
+    return None if row is None or "://" in row[0] else Path(row[0])
+
+
+def _written(folder: Path | None) -> set[Path]:
+    return set() if folder is None else set(folder.glob("ducklake-*.parquet"))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

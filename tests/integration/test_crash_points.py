@@ -1,0 +1,182 @@
+"""A run killed at each of its steps, and at any byte of its files; then the lake of a clean run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from random import Random
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+from urllib.request import urlopen
+
+import psycopg
+import pytest
+from crash_points import Mortals
+from lives import MODES, Life, moments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from conftest import Shop
+
+_PARTS = 4  # of a mode's steps: a test each, so that none takes long
+
+# Three parts of each mode, another three of the next: most steps are the same in all.
+_SHARES = [
+    (mode, (number + part) % _PARTS) for number, mode in enumerate(MODES) for part in range(3)
+]
+
+
+@pytest.fixture(scope="module")
+def mortals() -> Iterator[Mortals]:
+    """Who begins the runs that die."""
+    with Mortals() as process:
+        yield process
+
+
+@pytest.fixture
+def life(shop: Shop, request: pytest.FixtureRequest) -> Iterator[Life]:
+    """A project with one table, in the mode that the test is about."""
+    mode = request.getfixturevalue("mode")
+    shop.warehouse["publish"] = mode == "incremental"
+    shop.configure({"public.orders": MODES[mode]})
+    with psycopg.connect(shop.pg.url, autocommit=True) as source:
+        life = Life(shop.file, source, mode)
+        life.begin()
+        yield life
+
+
+def stored(shop: Shop) -> Callable[[], set[str]]:
+    """Return a function that lists the data files in the project's store."""
+    path: str = shop.warehouse["path"]
+    if path.startswith("gs://"):
+        return lambda: _in_gcs(path, shop.warehouse["storage"]["endpoint"])
+    if path.startswith("s3://"):
+        return lambda: _in_s3(path, shop)
+    folder = shop.folder / path
+    return lambda: {str(file) for file in _files(folder) if file.name != "catalog.ducklake"}
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def _in_gcs(path: str, endpoint: str) -> set[str]:
+    prefix = quote(path.removeprefix("gs://lake/") + "/", safe="")
+    with urlopen(f"{endpoint}/storage/v1/b/lake/o?prefix={prefix}") as answer:  # noqa: S310 - ours
+        found = json.load(answer).get("items", [])
+    return {f"gs://lake/{one['name']}" for one in found if one["name"].endswith(".parquet")}
+
+
+def _in_s3(path: str, shop: Shop) -> set[str]:
+    import boto3
+    from botocore.config import Config
+
+    said = shop.warehouse["storage"]
+    client = boto3.client(
+        "s3",
+        endpoint_url=said["endpoint"],
+        region_name=said["region"],
+        aws_access_key_id=said["access_key_id"],
+        aws_secret_access_key=said["secret_access_key"],
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    prefix = path.removeprefix("s3://lake/") + "/"
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket="lake", Prefix=prefix)
+    found = [one["Key"] for page in pages for one in page.get("Contents", ())]
+    client.close()
+    return {f"s3://lake/{key}" for key in found if key.endswith(".parquet")}
+
+
+def traced(life: Life, mortals: Mortals) -> list[tuple[str, int]]:
+    """Run twice in peace, the second time with changes, and return the steps of that one."""
+    assert not mortals.run(life.file).error
+    life.change()
+    ended = mortals.run(life.file)
+    assert not ended.error
+    life.check()
+    return list(ended.steps)
+
+
+@pytest.mark.parametrize(("mode", "part"), _SHARES)
+def test_killed_at_each_step_and_a_rerun_are_one_clean_run(
+    shop: Shop, life: Life, mortals: Mortals, mode: str, part: int
+) -> None:
+    """At whichever step a run dies, the next one mends it: nothing lost, twice, half, or left."""
+    chance = Random(f"{mode} {part}")  # noqa: S311 - a moment to die, not a secret
+    chosen = moments(traced(life, mortals), chance)[part::_PARTS]
+    assert len(chosen) > 10
+    for step in chosen:
+        life.change()
+        life.die(mortals, at=step)
+    life.clean_up(stored(shop))
+    assert len(life.deaths) > len(chosen) / 2
+
+
+@pytest.mark.parametrize("part", range(_PARTS))
+@pytest.mark.parametrize("mode", ["append_only"])
+def test_killed_in_the_first_load_and_a_rerun_are_one_clean_run(
+    shop: Shop, life: Life, mortals: Mortals, mode: str, part: int
+) -> None:
+    """So does the very first run, which makes the catalog."""
+    chance = Random(f"{mode} {part}")  # noqa: S311 - a moment to die, not a secret
+    steps = mortals.run(life.file).steps
+    for step in moments(steps, chance)[part::_PARTS]:
+        shutil.rmtree(shop.folder / ".cdpsync")
+        shutil.rmtree(shop.folder / "warehouse")
+        life.die(mortals, at=step)
+        life.clean_up(stored(shop))
+    assert life.deaths
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_killed_in_the_middle_of_a_write_and_a_rerun_are_one_clean_run(
+    shop: Shop, life: Life, mortals: Mortals, mode: str
+) -> None:
+    """A file torn at any byte, the catalog's and its log's too, does no harm."""
+    chance = Random(mode)  # noqa: S311 - a moment to die, not a secret
+    steps = traced(life, mortals)
+    size = (shop.folder / ".cdpsync/catalog.ducklake").stat().st_size
+    for _ in range(10):
+        life.change()
+        limit = int(size ** chance.uniform(0.3, 1.02))
+        life.die(mortals, at=chance.choice(steps), limit=limit)
+    life.clean_up(stored(shop))
+    assert len(life.deaths) > 2
+
+
+@pytest.mark.parametrize("shop", ["s3", "gcs"], indirect=True)
+@pytest.mark.parametrize("mode", MODES)
+def test_killed_at_a_step_on_the_way_to_a_bucket(
+    shop: Shop, life: Life, mortals: Mortals, mode: str
+) -> None:
+    """A lake in a bucket survives the same deaths."""
+    chance = Random(mode)  # noqa: S311 - a moment to die, not a secret
+    for step in chance.sample(moments(traced(life, mortals), chance), 5):
+        life.change()
+        life.die(mortals, at=step)
+    life.clean_up(stored(shop))
+    assert len(life.deaths) > 2
+
+
+@pytest.mark.parametrize("mode", ["append_only", "deletes_hard"])
+def test_full_disk_at_any_write_is_one_line(life: Life, mortals: Mortals, mode: str) -> None:
+    """Whichever write is refused, the message names the place and the way out; all stays as it was.
+
+    A limit on the size of files stands for the disk: the same calls fail, at any byte.
+    """
+    chance = Random(mode)  # noqa: S311 - a moment to fail, not a secret
+    refused = 0
+    for step in chance.sample(moments(traced(life, mortals), chance), 12):
+        life.change()
+        ended = mortals.run(life.file, at=step, limit=chance.choice([0, 100, 5000]), full=True)
+        assert not ended.killed
+        assert "\n" not in ended.error
+        if ended.error:
+            refused += 1
+            assert ended.error.startswith(("LandingError: ", "CatalogError: ", "/", "shop.")), ended
+            assert str(life.file.parent) in ended.error
+            assert "may not become larger" in ended.error
+        life.die(mortals)
+    assert refused
