@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cdpsync import private, project
-from cdpsync.catalog import Commit, Lake, private_folder, sweep
+from cdpsync.catalog import Lake, private_folder, sweep
 from cdpsync.compact import Compactor
 from cdpsync.deliver import Courier, Spool
 from cdpsync.errors import CatalogError, CdpsyncError, ContractError
@@ -34,8 +34,8 @@ from cdpsync.model import (
     TableResult,
     TableStatus,
 )
+from cdpsync.news import commit_of, is_quiet, result_of
 from cdpsync.publish import publish
-from cdpsync.shape import shape_of
 from cdpsync.state import State, of_catalog, update_state
 from cdpsync.survey import Choice, Survey
 
@@ -243,9 +243,11 @@ class _Execution:
                     landed = future.result()
                 except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
                     failures.append(self._failed(plan, error))
+                    if self.fail_fast:
+                        self.stopped.set()
                 else:
                     if landed is None:
-                        self._finish(_of(plan, TableStatus.SKIPPED))
+                        self._finish(result_of(plan, TableStatus.SKIPPED))
                     else:
                         ready.append(landed)
             if not waiting:
@@ -266,7 +268,7 @@ class _Execution:
                 committed += self._commit_quiet(lake, left)
                 for landed in tuple(left.values()):
                     self._tell(landed.plan, "committing", rows=landed.extracted.rows)
-                    news = self._news(landed)
+                    news = commit_of(landed, self.run_id)
                     try:
                         result = lake.commit(news)
                     except CdpsyncError as error:
@@ -295,55 +297,13 @@ class _Execution:
 
     def _commit_quiet(self, lake: Lake, left: dict[TableName, Landed]) -> list[CursorEntry]:
         """Commit what has no news at once, and take it out of what is left to commit."""
-        news = [self._news(landed) for landed in left.values() if is_quiet(landed)]
+        news = [commit_of(landed, self.run_id) for landed in left.values() if is_quiet(landed)]
         if news:
             for result in lake.commit_quiet(news):
                 self._finish(result)
             for one in news:
                 del left[one.table]
         return [one.cursor for one in news]
-
-    def _news(self, landed: Landed) -> Commit:
-        plan, staged = landed.plan, landed.staged
-        finished_at = datetime.now(UTC)
-        result = replace(
-            _of(plan, TableStatus.OK),
-            rows_read=landed.extracted.rows,
-            bytes_written=staged.bytes,
-            cursor_before=plan.cursor_before,
-            cursor_after=landed.extracted.cursor,
-            seconds=round(time.monotonic() - landed.clock, 3),
-            notices=_notices(landed),
-        )
-        entry = CursorEntry(
-            source=plan.source,
-            stream=plan.stream.name,
-            table=plan.table,
-            mode=plan.mode,
-            cursor_field=plan.cursor_field,
-            cursor=landed.extracted.cursor,
-            run_id=self.run_id,
-            committed_at=finished_at,
-            settings=plan.settings,
-            deletes_at=_compared_at(landed),
-            columns=None if plan.stream.open else shape_of(plan.columns),
-            identity=plan.stream.identity,
-        )
-        return Commit(
-            table=plan.table,
-            columns=staged.columns,
-            replace=plan.replace,
-            files=landed.files,
-            rows=staged.rows,
-            cursor=entry,
-            record=RunRecord(self.run_id, landed.started_at, finished_at, result),
-            key=plan.primary_key,
-            upserted=staged.upserted,
-            removed=staged.removed,
-            marked=staged.marked,
-            converts=plan.stream.open,
-            allow_shrink=plan.allow_shrink,
-        )
 
     def _remember(self, committed: Sequence[CursorEntry]) -> None:
         """Bring the state file up to date; if that fails, the next run mends it."""
@@ -378,7 +338,7 @@ class _Execution:
         if not isinstance(error, CdpsyncError):
             log.error("%s: this is a defect of cdpsync", plan.table, exc_info=error)
         return replace(
-            _of(plan, TableStatus.FAILED),
+            result_of(plan, TableStatus.FAILED),
             rows_read=landed.extracted.rows if landed else 0,
             cursor_before=plan.cursor_before,
             cursor_after=plan.cursor_before,
@@ -402,52 +362,3 @@ class _Execution:
     ) -> None:
         estimated = plan.stream.estimated_rows if plan.replace else None
         self.on_progress(Progress(plan.table, step, rows, estimated, chunks_done, chunks))
-
-
-def _of(plan: TablePlan, status: TableStatus) -> TableResult:
-    return TableResult(plan.source, plan.stream.name, str(plan.table), plan.mode, status)
-
-
-def is_quiet(landed: Landed) -> bool:
-    """Whether a table has no news but that it was read: no row and no column has changed."""
-    plan, staged = landed.plan, landed.staged
-    if plan.replace or plan.landed is None or staged.files or staged.removed:
-        return False
-    held = {column.name.lower(): column for column in plan.landed.columns}
-    return all(
-        column.name.lower() in held and held[column.name.lower()].type == column.type
-        for column in staged.columns
-    ) and {column.name.lower() for column in staged.columns if not column.nullable} >= {
-        name for name, column in held.items() if not column.nullable
-    }
-
-
-def _compared_at(landed: Landed) -> datetime | None:
-    """Return when the lake last had the source's keys and no others."""
-    plan = landed.plan
-    return landed.started_at if plan.replace or plan.compares_keys else plan.deletes_at
-
-
-def _notices(landed: Landed) -> tuple[str, ...]:
-    plan, repeated = landed.plan, landed.staged.repeated
-    notices = [*plan.notices, *landed.extracted.notices]
-    if repeated:
-        notices.append(
-            f"{repeated} rows shared their key ({', '.join(plan.primary_key)}) with a newer "
-            "one, which was kept"
-        )
-    return (*notices, *_changed_columns(landed))
-
-
-def _changed_columns(landed: Landed) -> Iterator[str]:
-    """Say which columns of a table that is added to are another thing than before."""
-    plan = landed.plan
-    if plan.replace or plan.landed is None:
-        return
-    held = {column.name.lower(): column.type for column in plan.landed.columns}
-    for column in landed.staged.columns:
-        old = held.get(column.name.lower())
-        if old is None and plan.stream.open:
-            yield f'column "{column.name}" is new'
-        elif old not in {None, column.type}:
-            yield f'column "{column.name}" was {old} and is {column.type} now'

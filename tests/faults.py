@@ -22,6 +22,7 @@ class FaultProxy:
     `cut_after`: bytes from the server, over all connections, after which everything is cut.
     `hold_after`: bytes from the clients, after which nothing of theirs is passed on until it is
     set anew. `refuse`: new connections are closed at once. `delay`: seconds before each piece.
+    `rate`: bytes that the server may send in a second, over each connection.
     """
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
@@ -37,6 +38,7 @@ class FaultProxy:
     hold_after = property(fset=lambda self, value: self._tell(hold_after=value))
     refuse = property(fset=lambda self, value: self._tell(refuse=value))
     delay = property(fset=lambda self, value: self._tell(delay=value))
+    rate = property(fset=lambda self, value: self._tell(rate=value))
 
     @property
     def endpoint(self) -> str:
@@ -94,6 +96,7 @@ class _Proxy:
             "hold_after": None,
             "refuse": False,
             "delay": 0,
+            "rate": None,
         }
         self.open: set[asyncio.StreamWriter] = set()
         self.passed = 0
@@ -124,6 +127,9 @@ class _Proxy:
                     return
                 if not counted:
                     piece = await self.held_back(piece, sink)
+                rate = self.settings["rate"]
+                if counted and rate is not None:
+                    await asyncio.sleep(len(piece) / rate)
                 sink.write(piece)
                 await sink.drain()
         except OSError:

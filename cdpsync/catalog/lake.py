@@ -111,11 +111,7 @@ class Lake:
                     [f"{news.record.run_id}: {news.table}"],
                 )
         except duckdb.Error as error:
-            said = first_line(error)
-            raise CatalogError(
-                f"{news.table}: the catalog refused the commit ({said}). "
-                f"{disk.advice(said) or 'Run this again'}; nothing was changed."
-            ) from error
+            raise _refused(f"{news.table}: ", error) from error
         return result
 
     def commit_quiet(self, news: Sequence[Commit]) -> list[TableResult]:
@@ -134,11 +130,7 @@ class Lake:
                 self.books.remember(*(one.cursor for one in news))
                 self.books.record(*records)
         except duckdb.Error as error:
-            said = first_line(error)
-            raise CatalogError(
-                f"the catalog refused the commit ({said}). "
-                f"{disk.advice(said) or 'Run this again'}; nothing was changed."
-            ) from error
+            raise _refused("", error) from error
         return [record.result for record in records]
 
     def _rows_of(self, tables: Sequence[TableName]) -> dict[TableName, int]:
@@ -221,6 +213,14 @@ class Lake:
             for table in tables:
                 self.con.execute(f"drop table if exists {sql_name(table)}")
                 self.books.forget(table)
+
+
+def _refused(whose: str, error: duckdb.Error) -> CatalogError:
+    said = first_line(error)
+    advice = disk.advice(said) or "Run this again"
+    return CatalogError(
+        f"{whose}the catalog refused the commit ({said}). {advice}; nothing was changed."
+    )
 
 
 def sql_name(table: TableName) -> str:

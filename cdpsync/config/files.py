@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -63,7 +64,8 @@ def _roots(folder: Path, environ: Mapping[str, str]) -> Iterator[Path]:
         home = Path("/")
     if home != home.parent:
         yield home
-    for root in (*_ROOTS, environ.get("CREDENTIALS_DIRECTORY", "")):
+    given = (environ.get(name, "") for name in ("CREDENTIALS_DIRECTORY", "RUNNER_TEMP"))
+    for root in (*_ROOTS, tempfile.gettempdir(), *given):
         if root:
             yield Path(root).resolve()
     for root in environ.get(MORE_ROOTS, "").split(os.pathsep):

@@ -133,7 +133,8 @@ def _make_folders(folder: Path) -> None:
         return
     _make_folders(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync(folder.parent)
+    with suppress(PermissionError):  # who may make a folder here need not be one who may list it
+        _sync(folder.parent)
 
 
 def _sync(path: Path) -> None:

@@ -1,6 +1,7 @@
 """`${…}` in the values of a project file."""
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -108,7 +109,11 @@ def refusal(path: Path, folder: Path, environ: Mapping[str, str] | None = None) 
 
 
 def test_files_are_read_from_where_secrets_are_kept(tmp_path, monkeypatch):
-    """The project's folder, home, systemd's credentials and what CDPSYNC_FILE_ROOTS names."""
+    """The project's folder, home, the temporary one, systemd's, what CDPSYNC_FILE_ROOTS names."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "temporary/key").write_text("k" * 30)
+    assert refusal(tmp_path / "temporary/key", tmp_path / "project") == ""
     folders = [tmp_path / name for name in ("project/sub", "home/keys", "credentials", "more")]
     for folder in folders:
         folder.mkdir(parents=True)
@@ -126,6 +131,7 @@ def test_files_are_read_from_where_secrets_are_kept(tmp_path, monkeypatch):
 
 def test_files_elsewhere_are_refused_however_they_are_named(tmp_path, monkeypatch):
     """Neither a full path, nor `..`, nor a symbolic link, nor a home of `/` leads outside."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     project = tmp_path / "project"
     project.mkdir()
     (tmp_path / "outside").write_text("private")
