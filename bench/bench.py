@@ -20,6 +20,7 @@ from measure import CDPSYNC, ROOT, WORK, Line, measure, table
 sys.path.insert(0, str(ROOT / "tests"))
 
 import buckets
+from changes import many_tables, people
 from postgres import lineitem, load_tpch, nothing_new
 from servers import postgres, seaweedfs
 
@@ -41,6 +42,8 @@ def main() -> None:
     with postgres(shared_buffers="256MB", max_wal_size="8GB") as server:
         load_tpch(server, chosen.scale, "lineitem", "orders")
         lines = [*lineitem(server, chosen.runs), nothing_new(server, chosen.runs)]
+        lines.append(many_tables(server, chosen.runs))
+        lines += people(server, chosen.runs, int(chosen.scale * 10_000_000))
         with seaweedfs() as s3:
             lines += buckets.lineitem(server, s3, chosen.runs)
     lines.append(startup(chosen.runs))

@@ -45,6 +45,23 @@ def _never() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Keys:
+    """Rows by their key: `values` has a text per column, in the manner of DuckDB, never NULL."""
+
+    columns: tuple[str, ...]
+    values: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One of `parts` equal shares of a stream: where an integer's absolute rest is `part`."""
+
+    column: str
+    parts: int
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReadRequest:
     """What one run wants of one stream.
 
@@ -57,6 +74,10 @@ class ReadRequest:
     `changes` tell of them for rows that are gone, too, with the column `_deleted_at` (TIMESTAMP
     WITH TIME ZONE, NULL in rows that are there). `include` and `exclude` are the file's own words
     for the columns: an open stream drops what they keep out.
+
+    `only` says which rows would do: a connector that can ask for just these saves the others;
+    whoever asked leaves out what comes beside them. `steady` asks for chunks that another read
+    will cut in the same way, and that are `Marked` where that is possible.
 
     For connectors whose `read` fetches the rows itself, before it hands over chunks: `folder` is
     a private place on disk that lasts as long as the read, `tell` takes how many rows are
@@ -75,6 +96,8 @@ class ReadRequest:
     deletions: bool = False
     include: frozenset[str] | None = None
     exclude: frozenset[str] = frozenset()
+    only: Keys | Share | None = None
+    steady: bool = False
     folder: Path | None = None
     tell: Callable[[int], None] = ignore
     notify: Callable[[str], None] = ignore
@@ -94,6 +117,17 @@ class Chunk(Protocol):
         The connection has a transaction open; it is rolled back after the rows are read. It is
         the worker's own and comes back for other chunks of the same source, so what is attached
         to it can be kept. May be called again after a failure, on another connection.
+        """
+
+
+@runtime_checkable
+class Marked(Protocol):
+    """What a chunk may be beside: one that can tell, without its rows, whether they changed."""
+
+    def mark(self, con: DuckDBPyConnection) -> str | None:
+        """Return a text that is the same only when every row is the same as then; None: unknown.
+
+        Called with the connection that `relation` was called with, in the same transaction.
         """
 
 

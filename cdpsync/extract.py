@@ -14,18 +14,21 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cdpsync import disk, engine
-from cdpsync.connector import Chunk, Connector, ReadRequest, Settled, ignore
+from cdpsync.arriving import landed_columns
+from cdpsync.connector import Chunk, Connector, Marked, ReadRequest, Settled, ignore
 from cdpsync.cursors import later
 from cdpsync.errors import CdpsyncError, ContractError, LandingError, ReadError
-from cdpsync.model import DELETED_AT, Column, Cursor, Deletes, TableName, TablePlan
+from cdpsync.known import keep_known, known_file, take_known
+from cdpsync.model import DELETED_AT, Column, Cursor, Deletes, TablePlan
 from cdpsync.spooled import highest, spooled_rows
-from cdpsync.types import lake_type, widens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     import duckdb
+
+    from cdpsync.connector import Keys, Share
 
 log = logging.getLogger("cdpsync.extract")
 
@@ -148,15 +151,21 @@ def extract(
     *,
     on_file: Callable[[SpoolFile], None] = ignore,
     wait_for_room: Callable[[Callable[[], bool]], None] = ignore,
+    project: Callable[[tuple[Column, ...], str], str] | None = None,
+    only: Keys | Share | None = None,
+    known: Path | None = None,
 ) -> Extracted:
     """Read everything the plan asks for into Parquet files under `folder`.
 
     `on_chunk(rows, chunks_done, chunks)` is called as chunks arrive. `on_file` gets each file
     that is complete, on the thread that wrote it. `wait_for_room`, given a function that tells
-    when to give up, is called before a chunk is read and may take its time. The first chunk that
-    fails for good ends the table with its error; the files stay for whoever owns the folder.
+    when to give up, is called before a chunk is read and may take its time. `project`, given the
+    columns and a SELECT of them, returns what is written down in their place; no cursor is
+    told of it then, and `known` is a folder where that is kept for chunks that do not change until
+    they are read again. `only` is what of the rows would do. The first chunk that fails for good
+    ends the table with its error; the files stay for whoever owns the folder.
     """
-    landing = _Landing(plan, connector, workers, folder, wait_for_room)
+    landing = _Landing(plan, connector, workers, folder, wait_for_room, project, known)
 
     def land(number: int, chunk: Chunk) -> SpoolFile:
         file = landing.land(number, chunk)
@@ -170,6 +179,8 @@ def extract(
     fetched.mkdir()
     request = replace(
         _request(plan, workers.count),
+        only=only,
+        steady=known is not None,
         folder=fetched,
         tell=lambda rows: on_chunk(rows, 0, 0),
         notify=notices.append,
@@ -220,6 +231,8 @@ class _Landing:
         workers: Workers,
         folder: Path,
         wait_for_room: Callable[[Callable[[], bool]], None],
+        project: Callable[[tuple[Column, ...], str], str] | None = None,
+        known: Path | None = None,
     ) -> None:
         self.stopping = threading.Event()
         self._plan = plan
@@ -227,6 +240,8 @@ class _Landing:
         self._workers = workers
         self._folder = folder
         self._wait_for_room = wait_for_room
+        self._project = project
+        self._known = known
         self._columns: tuple[Column, ...] | None = None
         self._guard = threading.Lock()
 
@@ -266,12 +281,21 @@ class _Landing:
         try:
             with self._workers.connection(self._connector) as con:
                 relation = chunk.relation(con)
-                select = self._select(relation)
-                sql = _LAND.format(
-                    select=f"select {select} from {_from(relation)}",
-                    file=engine.quote_text(str(file)),
-                )
+                arriving = self._select(relation)
+                select = f"select {arriving} from {_from(relation)}"
+                known = None
+                if self._project is not None:
+                    select = self._project(self.columns(), select)
+                    known = self._known_file(chunk, con, self._project(self.columns(), arriving))
+                rows = take_known(con, known, file) if known else None
+                if rows is not None:
+                    return SpoolFile(file, rows, file.stat().st_size)
+                sql = _LAND.format(select=select, file=engine.quote_text(str(file)))
                 _, rows, size, *_ = con.execute(sql).fetchall()[0]
+                if known is not None:
+                    keep_known(file, known)
+                if self._project is not None:
+                    return SpoolFile(file, rows, size)
                 landed = spooled_rows([file], self.columns())
                 return SpoolFile(file, rows, size, highest(con, self._plan, self.columns(), landed))
         except CdpsyncError:
@@ -280,6 +304,13 @@ class _Landing:
             raise ReadError(f"{self._plan.table}: stopped.") from error
         except Exception as error:
             raise self._translate(error, file) from error
+
+    def _known_file(self, chunk: Chunk, con: duckdb.DuckDBPyConnection, how: str) -> Path | None:
+        """Return where what is made of this chunk, in this way, is or will be kept; or None."""
+        if self._known is None or not isinstance(chunk, Marked):
+            return None
+        mark = chunk.mark(con)
+        return None if mark is None else known_file(self._known, mark, how)
 
     def _select(self, relation: duckdb.DuckDBPyRelation) -> str:
         arrived = [
@@ -336,47 +367,6 @@ def _from(relation: duckdb.DuckDBPyRelation) -> str:
         return f"({relation.sql_query()})"
     relation.create_view("chunk", replace=True)
     return "chunk"
-
-
-def landed_columns(plan: TablePlan, arrived: list[Column]) -> tuple[Column, ...]:
-    """Return the columns under which arriving rows are written down.
-
-    A type the lake cannot hold becomes the one that holds it exactly. A table that is added to
-    keeps its types: narrower values are widened into them, and where they grew, the table
-    will. Raises ContractError where neither is exact.
-    """
-    held = {column.name.lower(): column for column in plan.landed.columns} if plan.landed else {}
-    keys = set(plan.primary_key)
-    columns = []
-    for column in arrived:
-        type_ = lake_type(column.type)
-        if type_ is None:
-            raise ContractError(
-                f'{plan.table}: column "{column.name}" has type {column.type}, which the lake '
-                f"cannot hold exactly. Set columns: {{types: {{{column.name}: varchar}}}}, or "
-                "exclude it."
-            )
-        old = held.get(column.name.lower())
-        converts = plan.stream.open and type_ == "JSON"  # then the lake's column turns into JSON
-        if old is not None and not plan.replace and not converts:
-            type_ = _joined(plan.table, column.name, old.type, type_)
-        planned = next((one for one in plan.columns if one.name == column.name), None)
-        required = column.name in keys and planned is not None and not planned.nullable
-        columns.append(Column(column.name, type_, nullable=not required))
-    marks = plan.deletes is Deletes.SOFT and all(one.name != DELETED_AT for one in columns)
-    return (*columns, Column(DELETED_AT, "TIMESTAMP WITH TIME ZONE")) if marks else tuple(columns)
-
-
-def _joined(table: TableName, name: str, held: str, arriving: str) -> str:
-    if widens(arriving, held):
-        return held
-    if widens(held, arriving):
-        return arriving
-    raise ContractError(
-        f'{table}: column "{name}" is {held} in the lake and arrives as {arriving}; neither holds '
-        f"the other exactly. Reload the table: cdpsync run {table} --full-refresh; or fix the "
-        f"type: columns: {{types: {{{name}: {held.lower()}}}}}."
-    )
 
 
 def _request(plan: TablePlan, workers: int) -> ReadRequest:

@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
-from cdpsync import disk
+from cdpsync import disk, private
 from cdpsync.errors import CatalogError, LockHeldError
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ def _holder_of(path: Path) -> Holder | None:
 def _acquire(folder: Path, name: str, description: str) -> IO[str]:
     path = _file(folder, name)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.mkdir(exist_ok=True, mode=0o700)
-        file = path.open("a+")
+        private.make_folder(folder.parent)
+        private.make_folder(folder)
+        file = private.open_file(path, "a+")
     except OSError as error:
         raise CatalogError(f"{path}: {disk.refusal(error)}") from error
     deadline = time.monotonic() + _PATIENCE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from cdpsync.cursors import cursor_type_of, lower_bound
@@ -117,8 +118,13 @@ def table_plan(
 
 
 def _settings(one: Wanted, stream: Stream, key: tuple[str, ...]) -> str:
-    """Return what of the project file a table's rows depend on."""
-    said: dict[str, object] = {"primary_key": key, "where": one.options.where}
+    """Return what of the project file a table's rows depend on.
+
+    It is kept in the catalog, which may be published, and `where` may hold a secret: so that goes
+    by its digest.
+    """
+    where = one.options.where and sha256(one.options.where.encode()).hexdigest()[:32]
+    said: dict[str, object] = {"primary_key": key, "where": where}
     if stream.changes and one.deletes is not Deletes.IGNORE:
         said["deletes"] = one.deletes
     return json.dumps(said)

@@ -17,7 +17,7 @@ _known: set[str] = set()
 _guard = threading.Lock()
 _pattern: re.Pattern[str] | None = None
 
-_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.\-]*://[^\s:/@'\"]*:)[^\s'\"]*(@)", re.IGNORECASE)
+_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.\-]{0,30}://[^\s:/@'\"]*:)[^\s'\"]*(@)", re.IGNORECASE)
 _AS_PAIR = re.compile(
     r"(\b(?:password|passwd|pwd|secret|secret_access_key|token|api_key|passphrase)\s*[=:]\s*)"
     r"('(?:[^'\\]|\\.|'')*'|\"[^\"]*\"|[^\s,;&'\"]+)",
@@ -41,10 +41,16 @@ def remember(secret: str | None) -> None:
 
 def remember_url(url: str) -> None:
     """Hide the password that stands in a URL."""
-    found = re.match(r"^[a-z][a-z0-9+.\-]*://[^/?#]*?:([^/?#]*)@", url, re.IGNORECASE)
-    if found:
-        remember(found.group(1))
-        remember(unquote(found.group(1)))
+    password = url_password(url)
+    if password is not None:
+        remember(password)
+        remember(unquote(password))
+
+
+def url_password(url: str) -> str | None:
+    """Return the password that stands in a URL, as it is written there."""
+    found = re.match(r"^[a-z][a-z0-9+.\-]*://[^/?#:]*:([^/?#]*)@", url, re.IGNORECASE)
+    return found[1] if found else None
 
 
 def redact(text: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from cdpsync import private
 from cdpsync.cursors import cursor_json, parse_cursor
 from cdpsync.errors import CatalogError
 from cdpsync.model import Cursor, CursorEntry, CursorType
@@ -173,8 +174,8 @@ def _write(path: Path, state: State) -> None:
 def _alone(path: Path) -> Iterator[None]:
     lock = path.with_name(f".{path.name}.lock")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = lock.open("a")
+        private.make_folder(path.parent)
+        file = private.open_file(lock, "a")
     except OSError as error:
         raise CatalogError(f"{lock}: cannot be written: {error.strerror}.") from error
     with file:

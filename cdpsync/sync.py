@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from cdpsync import project
+from cdpsync import private, project
 from cdpsync.catalog import Commit, Lake, private_folder, sweep
 from cdpsync.compact import Compactor
 from cdpsync.deliver import Courier, Spool
@@ -179,8 +179,8 @@ class _Execution:
         if not self.planned.plans or not self._reached():
             return tuple(self.results)
         journal = project.journal_folder(self.survey.config) / self.run_id
-        journal.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        journal.touch()
+        private.make_folder(journal.parent)
+        journal.touch(mode=0o600)
         with private_folder(self.survey.catalog.scratch, "spool-") as spool:
             workers = Workers(threads, spool / "spill")
             lander = Lander(self.survey, self.courier, workers, spool, self.stopped, self._tell)

@@ -111,7 +111,11 @@ class Lake:
                     [f"{news.record.run_id}: {news.table}"],
                 )
         except duckdb.Error as error:
-            raise _refused(f"{news.table}: ", error) from error
+            said = first_line(error)
+            raise CatalogError(
+                f"{news.table}: the catalog refused the commit ({said}). "
+                f"{disk.advice(said) or 'Run this again'}; nothing was changed."
+            ) from error
         return result
 
     def commit_quiet(self, news: Sequence[Commit]) -> list[TableResult]:
@@ -124,19 +128,18 @@ class Lake:
         try:
             with transaction(self.con):
                 counts = self._rows_of([one.table for one in news])
-                results = [
-                    replace(one.record.result, rows_in_table=counts[one.table]) for one in news
+                records = [
+                    replace(one.record, result=_uncounted(one, counts[one.table])) for one in news
                 ]
                 self.books.remember(*(one.cursor for one in news))
-                self.books.record(
-                    *(
-                        replace(one.record, result=result)
-                        for one, result in zip(news, results, strict=True)
-                    )
-                )
+                self.books.record(*records)
         except duckdb.Error as error:
-            raise _refused("", error) from error
-        return results
+            said = first_line(error)
+            raise CatalogError(
+                f"the catalog refused the commit ({said}). "
+                f"{disk.advice(said) or 'Run this again'}; nothing was changed."
+            ) from error
+        return [record.result for record in records]
 
     def _rows_of(self, tables: Sequence[TableName]) -> dict[TableName, int]:
         counts = (f"select count(*) from {sql_name(table)}" for table in tables)
@@ -220,14 +223,6 @@ class Lake:
                 self.books.forget(table)
 
 
-def _refused(whose: str, error: duckdb.Error) -> CatalogError:
-    said = first_line(error)
-    advice = disk.advice(said) or "Run this again"
-    return CatalogError(
-        f"{whose}the catalog refused the commit ({said}). {advice}; nothing was changed."
-    )
-
-
 def sql_name(table: TableName) -> str:
     """Return a table of the lake as SQL."""
     return f"lake.{quote_name(table.schema)}.{quote_name(table.name)}"
@@ -251,6 +246,10 @@ def _refuse_several_per_key(news: Commit, replaced: int) -> None:
             f"({', '.join(news.key)}) has several rows in the lake. Nothing was changed. Name the "
             f"right primary_key, and load it anew: cdpsync run {news.table} --full-refresh."
         )
+
+
+def _uncounted(news: Commit, rows_in_table: int) -> TableResult:
+    return replace(news.record.result, rows_in_table=rows_in_table)
 
 
 def _counted(news: Commit, replaced: int, deleted: int, rows_in_table: int) -> TableResult:

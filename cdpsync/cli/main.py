@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cdpsync.cli import init, maintain, query, runs, sources, state, status
+from cdpsync.cli import init, maintain, query, runs, sources, state, status, verify
 from cdpsync.cli.session import INTERRUPTED, Terminated, root_options, stopping
 
 # Tracebacks are ours to write: typer's would show local variables, and so secrets.
@@ -54,6 +54,7 @@ app.command("plan")(runs.plan)
 app.command("run")(runs.run)
 app.command("query")(query.query)
 app.command("status")(status.status)
+app.command("verify")(verify.verify)
 app.command("maintain")(maintain.maintain)
 app.add_typer(states, name="state")
 app.command("reset")(state.reset)

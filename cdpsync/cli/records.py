@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, cast
 
 from cdpsync.cli.text import duration
 from cdpsync.cursors import cursor_json
+from cdpsync.redact import redact
+from cdpsync.verdict import Kind
 
 if TYPE_CHECKING:
     from cdpsync.model import (
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
         TableResult,
         TableState,
     )
+    from cdpsync.verdict import Reach, Verdict
 
 Record = dict[str, object]
 
@@ -44,6 +47,11 @@ PLAN_KEYS = (
     "source", "stream", "table", "mode", "status", "primary_key", "cursor_field",
     "cursor_before", "reads_from", "lookback", "where", "writes", "full_refresh",
     "estimated_rows", "error",
+)  # fmt: skip
+VERIFY_KEYS = (
+    "source", "stream", "table", "mode", "status", "rows_source", "rows_lake",
+    "missing", "stale", "extra", "gone", "not_synced", "repaired", "share",
+    "cursor_field", "cursor_source", "cursor_lake", "differences", "seconds", "error", "notices",
 )  # fmt: skip
 CHECK_KEYS = ("name", "kind", "ok", "seconds", "error")
 COLUMN_KEYS = (
@@ -132,7 +140,7 @@ def of_plan(plan: TablePlan) -> Record:
         "cursor_before": cursor_json(plan.cursor_before),
         "reads_from": plan.window and cursor_json(plan.window.low),
         "lookback": lookback(plan.lookback),
-        "where": plan.where,
+        "where": plan.where and redact(plan.where),
         "writes": writes(plan),
         "full_refresh": plan.full_refresh,
         "estimated_rows": plan.stream.estimated_rows,
@@ -174,6 +182,45 @@ def of_check(result: CheckResult) -> Record:
         "seconds": round(result.seconds, 3),
         "error": of_failure(result.error),
     }
+
+
+def of_verdict(verdict: Verdict) -> Record:
+    """Return how a table compares with its source; counts are null where it was not compared."""
+    found = verdict.compared
+    counts = found.counts if found else {}
+
+    def counted(kind: Kind) -> int | None:
+        return counts.get(kind, 0) if found else None
+
+    return {
+        "source": verdict.source,
+        "stream": verdict.stream,
+        "table": verdict.table,
+        "mode": verdict.mode,
+        "status": verdict.status,
+        "rows_source": found and found.source.rows,
+        "rows_lake": found and found.lake.rows,
+        "missing": counted(Kind.MISSING),
+        "stale": counted(Kind.STALE),
+        "extra": counted(Kind.EXTRA),
+        "gone": counted(Kind.GONE),
+        "not_synced": counted(Kind.NEWER),
+        "repaired": verdict.repaired,
+        "share": verdict.share,
+        "cursor_field": verdict.cursor_field,
+        "cursor_source": _reach(found.source) if found and verdict.cursor_field else None,
+        "cursor_lake": _reach(found.lake) if found and verdict.cursor_field else None,
+        "differences": [
+            {"kind": one.kind, "key": dict(one.key)} for one in (found.listed if found else ())
+        ],
+        "seconds": round(verdict.seconds, 3),
+        "error": of_failure(verdict.error),
+        "notices": list(verdict.notices),
+    }
+
+
+def _reach(side: Reach) -> Record:
+    return {"min": side.lowest, "max": side.highest}
 
 
 def of_stream(stream: Stream) -> Record:

@@ -8,7 +8,9 @@ from cdpsync.cli import records, text
 from cdpsync.cli.output import Heading, Report
 from cdpsync.cli.text import ago, count, due, duration, seconds
 from cdpsync.model import TableStatus
+from cdpsync.redact import redact
 from cdpsync.state import StateEntry, state_json
+from cdpsync.verdict import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
         TablePlan,
         TableState,
     )
+    from cdpsync.verdict import Verdict
+
+_SHOWN = 10  # differences of a table
 
 _WRITES = {
     "create": "creates the table",
@@ -55,6 +60,49 @@ def maintain_report(chores: Sequence[Chore]) -> Report:
     headings = [Heading("step"), Heading("table"), Heading("count", number=True)]
     rows = [(chore.step, chore.table, count(chore.count)) for chore in chores]
     return Report(told, ("step", "table", "count"), told, headings, rows)
+
+
+def verify_report(verdicts: Sequence[Verdict]) -> Report:
+    """Report how tables compare with their sources; below, the keys that differ."""
+    told = [records.of_verdict(verdict) for verdict in verdicts]
+    keys, flat = records.flat(told, records.VERIFY_KEYS)
+    numbers = ("source", "lake", "missing", "stale", "extra", "kept", "not synced", "repaired")
+    headings = [
+        Heading("table"),
+        Heading("status"),
+        *(Heading(name, number=True) for name in (*numbers, "time")),
+    ]
+    rows = [
+        (verdict.table, verdict.status, *_verdict_cells(verdict), seconds(verdict.seconds))
+        for verdict in verdicts
+    ]
+    notes = [note for verdict in verdicts for note in _differences(verdict)]
+    notes += _errors((verdict.table, verdict.error) for verdict in verdicts)
+    return Report(told, keys, flat, headings, rows, notes)
+
+
+def _verdict_cells(verdict: Verdict) -> list[str | None]:
+    found = verdict.compared
+    if found is None:
+        return [None] * 8
+    kinds = (Kind.MISSING, Kind.STALE, Kind.EXTRA, Kind.GONE, Kind.NEWER)
+    numbers = (found.source.rows, found.lake.rows, *(found.counts.get(kind, 0) for kind in kinds))
+    return [count(number) for number in (*numbers, verdict.repaired)]
+
+
+def _differences(verdict: Verdict) -> list[str]:
+    """Return a line for each of the first differences of a table, and one for the rest."""
+    found = verdict.compared
+    if found is None:
+        return []
+    shown = found.listed[:_SHOWN]
+    lines = []
+    for one in shown:
+        key = ", ".join(f"{name}={'NULL' if text is None else text}" for name, text in one.key)
+        lines.append(f"{verdict.table}: {one.kind}: {key}")
+    if found.wrong > len(shown):
+        lines.append(f"{verdict.table}: … and {found.wrong - len(shown):,} more: -o json")
+    return lines
 
 
 def discover_report(streams: Sequence[Stream]) -> Report:
@@ -231,7 +279,7 @@ def _reads(plan: TablePlan) -> str:
         told = f"{plan.window.cursor_field} >= {plan.window.low.value}"
         span = records.lookback(plan.lookback)
         told += f" (lookback {span}), and NULLs" if span else ", and NULLs"
-    return f"{told}, where {plan.where}" if plan.where else told
+    return f"{told}, where {redact(plan.where)}" if plan.where else told
 
 
 def _errors(told: Iterable[tuple[str, Failure | None]]) -> list[str]:

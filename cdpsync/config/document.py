@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import yaml
 
 _TAG = "tag:yaml.org,2002:"
+_LARGEST_FILE = 4 << 20  # bytes; that of 1,000 tables with ten lines each has 0.4 MB
 _MOST_REPEATED = 250_000  # values that aliases may repeat in one file
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,30})")
 
@@ -44,12 +45,16 @@ def read_document(path: Path, environ: Mapping[str, str], problems: Problems) ->
 
 def _text(path: Path, problems: Problems) -> str | None:
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
     except OSError as error:
         problems.add(
             Place(str(path)),
             f"cannot be read ({error.strerror}). Check the file and its permissions",
         )
+        return None
+    if len(data) > _LARGEST_FILE:
+        problems.add(Place(str(path)), "larger than 4 MiB. Split it into the files of a folder")
         return None
     try:
         return data.decode("utf-8-sig")
@@ -139,10 +144,12 @@ class _Reader:
         place, value = self._place(node), _value(node.tag.removeprefix(_TAG), node.value)
         if not isinstance(value, str):
             return Scalar(value, place)
-        filled, wrong = interpolate(value, self._environ, self._folder)
-        for text in wrong:
+        filled = interpolate(value, self._environ, self._folder)
+        for text in filled.wrong:
             self._problems.add(place, text)
-        return Scalar(filled, place, interpolated=filled != value, broken=bool(wrong))
+        return Scalar(
+            filled.text, place, filled.text != value, filled.put_in, broken=bool(filled.wrong)
+        )
 
     def _section(self, node: yaml.MappingNode) -> Section:
         entries: dict[str, Entry] = {}

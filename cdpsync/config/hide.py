@@ -1,6 +1,7 @@
 """Which values of a project file are secrets, told to `redact` before any message is made."""
 
 import re
+from collections.abc import Iterator
 from typing import get_args
 
 from pydantic import BaseModel, SecretStr
@@ -11,23 +12,28 @@ from cdpsync.redact import remember, remember_url
 _WORDS = "password|secret|token|api_?key|passphrase|credential|private_?key"
 _SECRET_KEY = re.compile(_WORDS, re.IGNORECASE)
 _PAIR = re.compile(
-    rf"[\w-]*(?:{_WORDS})[\w-]*[\"']?\s*[=:]\s*(?:'([^']*)'|\"([^\"]*)\"|([^\s&;'\"]+))",
+    rf"(?:{_WORDS})[\w-]{{0,40}}[\"']?\s{{0,9}}[=:]\s{{0,9}}(?:'([^']*)'|\"([^\"]*)\"|([^\s&;'\"]+))",
     re.IGNORECASE,
 )
 
 
 def hide_secrets(node: Node, keys: tuple[str, ...] = (), *, secret: bool = False) -> None:
-    """Hide whatever stands under a key that sounds secret, or as a password in a URL."""
+    """Hide whatever stands under a key that sounds secret, or as a password in a URL.
+
+    Of SQL, that is what a `${…}` put into it from outside the file: nothing tells what it is.
+    """
     if isinstance(node, Section):
         for key, entry in node.entries.items():
             path = (*keys, key)
-            hide_secrets(entry.node, path, secret=secret or _sounds_secret(path))
+            hide_secrets(entry.node, path, secret=secret or sounds_secret(path))
     elif isinstance(node, Items):
         for item in node.items:
             hide_secrets(item, keys, secret=secret)
     else:
-        is_sql = keys[:1] == ("sources",) and bool({"tables", "defaults"} & set(keys[2:3]))
-        _hide(node, whole=secret, pairs=not is_sql)
+        is_table = keys[:1] == ("sources",) and bool({"tables", "defaults"} & set(keys[2:3]))
+        _hide(node, whole=secret, pairs=not is_table)
+        for value in node.put_in if is_table and keys[-1] == "where" else ():
+            remember(value)
 
 
 def hide_fields(node: Section, model: type[BaseModel]) -> None:
@@ -65,7 +71,13 @@ def model_in(annotation: object) -> type[BaseModel] | None:
     return next((found for arg in get_args(annotation) if (found := model_in(arg))), None)
 
 
-def _sounds_secret(path: tuple[str, ...]) -> bool:
+def paired_secrets(text: str) -> Iterator[str]:
+    """Go through what stands in a text as `password=…`, or after a like word."""
+    for found in _PAIR.finditer(text):
+        yield found[1] or found[2] or found[3] or ""
+
+
+def sounds_secret(path: tuple[str, ...]) -> bool:
     """Tell by its last key whether what is under it is secret; names of things say nothing."""
     is_source = path[:-1] == ("sources",)
     is_table = len(path) == 4 and path[0] == "sources" and path[2] == "tables"
@@ -87,7 +99,7 @@ def _hide(scalar: Scalar, *, whole: bool, pairs: bool = True) -> None:
         return
     text = str(scalar.value)
     remember_url(text)
-    for found in _PAIR.finditer(text) if pairs else ():
-        remember(found[1] or found[2] or found[3])
+    for found in paired_secrets(text) if pairs else ():
+        remember(found)
     if whole:
         remember(text)

@@ -12,6 +12,7 @@ from cdpsync.config.build import (
     default_warehouse,
 )
 from cdpsync.config.document import read_document
+from cdpsync.config.exposed import warn_of_exposed
 from cdpsync.config.hide import hide_secrets
 from cdpsync.config.problems import Problems, quoted, unknown_key
 from cdpsync.config.tree import Entry, Section, filled
@@ -42,6 +43,7 @@ def load_config(
         root = read_document(file, os.environ if environ is None else environ, problems)
         if root is not None:
             hide_secrets(root)
+            warn_of_exposed(file, root)
             project.add(root, file.absolute().parent)
     check_source_names({name: entry for name, (entry, _) in project.sources.items()}, problems)
     sources = [

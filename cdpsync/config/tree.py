@@ -10,11 +10,15 @@ Plain = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """One value. `broken` says that its `${…}` could not be filled in, which is reported."""
+    """One value. `broken` says that its `${…}` could not be filled in, which is reported.
+
+    `put_in` are the pieces of it that came from a variable or a file.
+    """
 
     value: Plain
     place: Place
     interpolated: bool = False
+    put_in: tuple[str, ...] = ()
     broken: bool = False
 
 

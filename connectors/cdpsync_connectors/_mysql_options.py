@@ -81,6 +81,8 @@ class MysqlOptions(ConnectorOptions):
         given["connect_timeout"] = self.connect_timeout
         given["password"] = self.password.get_secret_value() if self.password else None
         said |= {name: value for name, value in given.items() if value is not None}
+        if "ssl_ca" in said:  # who names an authority wants the server verified
+            said.setdefault("ssl_mode", "verify_identity")
         return Address(**said)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cdpsync_connectors._postgres_sql import Leaf, quote_literal, quote_name
@@ -90,6 +90,17 @@ class Select:
             for r in ranges
         )
 
+    def versions(self, ranges: Sequence[PageRange]) -> str:
+        """Return the statement that tells one state of these pages from another, in one value.
+
+        A row that changes is a new version, elsewhere or of another transaction.
+        """
+        rows = replace(self, inner="tableoid, ctid, xmin")
+        return (
+            "select concat_ws(' ', count(*), sum(hash_record_extended(row(v.*), 0)))"
+            f"\nfrom ({rows.part(ranges)}) as v"
+        )
+
     def _statement(self, table: str, more: tuple[str, ...]) -> str:
         conditions = " and ".join((*self.conditions, *more))
         return f"select {self.inner}\nfrom {table}" + (
@@ -106,6 +117,19 @@ class PostgresChunk:
     sql: str
     outer: str
     snapshot: str | None
+    versions: str | None = None
+    """What tells whether the rows changed, as SQL; `identity` is what it depends on beside them."""
+    identity: str = ""
+
+    def mark(self, con: DuckDBPyConnection) -> str | None:
+        """Return a text that changes with any row; see `cdpsync.connector.Marked`."""
+        if self.versions is None:
+            return None
+        alias = quote_literal(self.sessions.attach(con))
+        row = con.execute(
+            f"select * from postgres_query({alias}, {quote_literal(self.versions)})"
+        ).fetchone()
+        return f"{self.identity}\n{self.sql}\n{self.outer}\n{row[0]}" if row else None
 
     def relation(self, con: DuckDBPyConnection) -> DuckDBPyRelation:
         """Return the rows of the statement; see `cdpsync.connector.Chunk`."""
@@ -120,15 +144,34 @@ def cut(
     select: Select,
     leaves: Sequence[Leaf],
     workers: int,
-    chunk: Callable[[str, str], PostgresChunk],
+    chunk: Callable[[str, str, str | None], PostgresChunk],
+    *,
+    steady: bool = False,
 ) -> list[PostgresChunk]:
-    """Return the chunks of a read: by pages where every leaf allows it, else a single one."""
+    """Return the chunks of a read: by pages where every leaf allows it, else a single one.
+
+    `chunk` takes a label, the statement, and the one that tells whether the rows changed.
+    """
     if not leaves or not all(leaf.addressable for leaf in leaves):
-        return [chunk("all rows", select.whole())]
-    groups = page_ranges(leaves, workers)
+        return [chunk("all rows", select.whole(), None)]
+    if steady and len(leaves) == 1:
+        groups = steady_ranges(leaves[0])
+    else:
+        groups = page_ranges(leaves, workers)
     if len(groups) == 1:
-        return [chunk("all rows", select.whole())]
-    return [chunk(_label(group, len(leaves) > 1), select.part(group)) for group in groups]
+        return [chunk("all rows", select.whole(), select.versions(groups[0]))]
+    return [
+        chunk(_label(group, len(leaves) > 1), select.part(group), select.versions(group))
+        for group in groups
+    ]
+
+
+def steady_ranges(leaf: Leaf) -> list[list[PageRange]]:
+    """Cut a table at the same pages each time, whatever was added to it."""
+    starts = list(range(0, max(leaf.pages, 1), FEWEST_PAGES))
+    return [
+        [PageRange(leaf, low, high)] for low, high in zip(starts, [*starts[1:], None], strict=True)
+    ]
 
 
 def _label(group: list[PageRange], partitioned: bool) -> str:

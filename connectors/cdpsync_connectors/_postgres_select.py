@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from cdpsync.connector import Keys
 from cdpsync.errors import ReadError
 from cdpsync.model import Cursor, CursorType
 from cdpsync_connectors._postgres_chunks import Select
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from cdpsync.connector import ReadRequest
+    from cdpsync.connector import ReadRequest, Share
 
 _TYPE_OF_CURSOR = {
     CursorType.INTEGER: "int8",
@@ -153,7 +154,20 @@ def _conditions(
         asked = _asked(column, request)
         value = reading(column, manner, asked, "c").inner if asked else quote_name(column.name)
         conditions.append(f"({value} >= {cursor_literal(request.window.low)} or {value} is null)")
+    if request.only:
+        conditions.append(_only(request.only))
     return tuple(conditions)
+
+
+def _only(only: Keys | Share) -> str:
+    """Return the condition of just these rows; Postgres reads each text as the column's type."""
+    if not isinstance(only, Keys):
+        return f"abs({quote_name(only.column)}::int8 % {only.parts}) = {only.part}"
+    if not only.values:
+        return "false"
+    names = ", ".join(quote_name(name) for name in only.columns)
+    values = ", ".join(f"({', '.join(map(quote_literal, value))})" for value in only.values)
+    return f"({names}) in ({values})"
 
 
 def _asked(column: SourceColumn, request: ReadRequest) -> str | None:

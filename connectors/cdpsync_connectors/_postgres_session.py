@@ -218,6 +218,8 @@ class Sessions:
             ) from None
         parsed = {key: str(value) for key, value in told.items() if value is not None}
         parsed = {**_CONNECTION, **parsed, **rest}
+        if "sslrootcert" in parsed:  # libpq would not look at it
+            parsed.setdefault("sslmode", os.environ.get("PGSSLMODE", "verify-full"))
         remember(parsed.get("password"))
         remember(parsed.get("sslpassword"))
         return parsed

@@ -258,6 +258,38 @@ def fetch_leaves(con: psycopg.Connection[Any], relation: Relation) -> tuple[Leaf
     return tuple(Leaf(*row) for row in found)
 
 
+# A copy of the files, a restored one, a rewritten table, a column made anew: each is another.
+_IDENTITY = """
+    select concat_ws(' ',
+        (select system_identifier from pg_control_system()),
+        (select timeline_id from pg_control_checkpoint()),
+        (select oid from pg_database where datname = current_database()),
+        (select string_agg(concat_ws(':', a.attrelid, pg_relation_filenode(a.attrelid), a.attnum,
+                a.atttypid, a.atttypmod, quote_ident(a.attname)), ' ' order by a.attrelid, a.attnum)
+            from pg_catalog.pg_attribute a
+            join pg_catalog.pg_class c on c.oid = a.attrelid
+            join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+            where a.attnum > 0 and not a.attisdropped
+                and (n.nspname::text, c.relname::text) in
+                    (select * from unnest(%s::text[], %s::text[]))))
+"""
+
+
+def fetch_identity(
+    con: psycopg.Connection[Any], relation: Relation, leaves: Sequence[Leaf]
+) -> str | None:
+    """Return what row versions are versions of; None where that does not tell their values.
+
+    What a value of a type of the user's own is printed as may change without the row.
+    """
+    if not leaves or not all(column.kind for column in relation.columns):
+        return None
+    names = [(relation.schema, relation.name), *((leaf.schema, leaf.name) for leaf in leaves)]
+    schemas, tables = zip(*names, strict=True)
+    row = con.execute(_IDENTITY, (list(schemas), list(tables))).fetchone()
+    return str(row[0]) if row else None
+
+
 def _relation(row: Sequence[Any]) -> Relation:  # what psycopg hands out of JSON
     schema, name, kind, columns, key, estimate, identity = row
     return Relation(

@@ -26,6 +26,7 @@ from cdpsync_connectors._postgres_settled import (
 )
 from cdpsync_connectors._postgres_sql import (
     Relation,
+    fetch_identity,
     fetch_leaves,
     fetch_relations,
     quote_literal,
@@ -192,11 +193,20 @@ class PostgresConnector:
             and (not filtered or scans_much(plan))
         )
         leaves = fetch_leaves(con, relation) if cuttable else ()
+        identity = fetch_identity(con, relation, leaves) if request.steady else None
 
-        def chunk(label: str, sql: str) -> PostgresChunk:
-            return PostgresChunk(label, self._sessions, sql, select.outer, snapshot)
+        def chunk(label: str, sql: str, versions: str | None) -> PostgresChunk:
+            return PostgresChunk(
+                label,
+                self._sessions,
+                sql,
+                select.outer,
+                snapshot,
+                versions if identity else None,
+                identity or "",
+            )
 
-        return cut(select, leaves, request.workers, chunk)
+        return cut(select, leaves, request.workers, chunk, steady=request.steady)
 
 
 _ORDERED = {"int2", "int4", "int8", "date", "timestamp", "timestamptz"}

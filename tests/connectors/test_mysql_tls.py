@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from mysql_reading import connected, land
 from mysql_server import MariaServer, mariadb
+from tls import certificate
 
 from cdpsync.errors import ConnectorError
 
@@ -33,35 +28,10 @@ class Secure:
         return self.server.url.replace("127.0.0.1", host)
 
 
-def _certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate for 127.0.0.1, signed by itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=2))
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    crt, pem = folder / "server.crt", folder / "server.key"
-    crt.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    pem.write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
-    return crt, pem
-
-
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
     """A MariaDB with TLS, and with nothing else."""
-    crt, key = _certificate(tmp_path_factory.mktemp("tls"))
+    crt, key = certificate(tmp_path_factory.mktemp("tls"))
     with mariadb(ssl_cert=str(crt), ssl_key=str(key), require_secure_transport="ON") as server:
         server.execute(
             "create table t (id int primary key, note varchar(200));\n"
@@ -101,4 +71,14 @@ def test_another_name_is_refused_by_verify_identity(secure: Secure) -> None:
     with connected(url, ssl_mode="verify_identity", ssl_ca=ca) as connector, refused:
         connector.check()
     with connected(url, ssl_mode="verify_ca", ssl_ca=ca) as connector:
+        connector.check()
+
+
+def test_a_named_authority_is_asked_without_a_mode(secure: Secure) -> None:
+    """`ssl_ca` alone means verify_identity."""
+    ca = str(secure.certificate)
+    with connected(secure.url(), ssl_ca=ca) as connector:
+        connector.check()
+    refused = pytest.raises(ConnectorError, match="could not be verified")
+    with connected(secure.url("localhost"), ssl_ca=ca) as connector, refused:
         connector.check()

@@ -44,7 +44,7 @@ class Shop:
         if tables is not None:
             shop["tables"] = tables
         said = {"warehouse": self.warehouse, "sources": {"shop": shop}}
-        self.file.write_text(json.dumps(said, indent=1))
+        self.file.write_text(json.dumps(said, indent=1, ensure_ascii=False))
 
     def run(self, *select: str, **choices: Any) -> RunResult:
         return sync.run(self.file, select, **choices)

@@ -1,11 +1,12 @@
 """What a user reads when the project file is wrong: kept word for word in a golden file."""
 
+import json
 import os
 import re
 from pathlib import Path
 
 import pytest
-from config_cases import options_for, source
+from config_cases import load, options_for, source
 
 from cdpsync.config import load_config
 from cdpsync.errors import ConfigError
@@ -125,15 +126,29 @@ def test_unreadable_file_and_folder(tmp_path, monkeypatch):
     file = tmp_path / "a.yml"
     file.write_text("sources: {}")
 
-    def refuse(self):
+    def refuse(self, *_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(ConfigError, match=r"a\.yml: cannot be read \(Permission denied\)"):
         load_config(file, options_for=options_for)
     with pytest.raises(ConfigError, match=r": cannot be read \(Permission denied\); check"):
         load_config(tmp_path, options_for=options_for)
+
+
+def test_file_that_never_ends_is_given_up():
+    """More than 4 MiB is not read, whatever it is."""
+    with pytest.raises(ConfigError, match=r"/dev/zero: larger than 4 MiB"):
+        load_config("/dev/zero", options_for=options_for)
+
+
+@pytest.mark.parametrize("piece", ["a", "password", "pw:", ":", "a://", "${", "$$", "secret = "])
+def test_huge_values_are_looked_through_at_once(tmp_path, piece):
+    """Looking for secrets in a megabyte takes no longer than a megabyte should (else: timeout)."""
+    value = json.dumps(piece * (900_000 // len(piece)))
+    with pytest.raises(ConfigError):
+        load(tmp_path, f"sources: {{a: {{type: shop, host: {value}, passwrod: {value}}}}}")
 
 
 def bomb(levels: int) -> str:

@@ -1,5 +1,7 @@
 """`${…}` in the values of a project file."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,9 @@ TRICKY = st.text(alphabet="a$\\{}:-V\n é'\"") | st.text()
 
 def filled(text: str, **environ: str) -> str:
     """Fill a text in, expecting nothing wrong."""
-    value, wrong = interpolate(text, environ, HERE)
-    assert wrong == []
-    return value
+    made = interpolate(text, environ, HERE)
+    assert made.wrong == ()
+    return made.text
 
 
 @given(TRICKY)
@@ -38,9 +40,9 @@ def test_values_are_never_filled_in_twice(before, value, after):
 @given(TRICKY)
 def test_no_text_breaks_it(text):
     """Every text is either filled in or refused in words."""
-    value, wrong = interpolate(text, {"V": "x"}, HERE)
-    assert isinstance(value, str)
-    assert all(wrong)
+    made = interpolate(text, {"V": "x"}, HERE)
+    assert isinstance(made.text, str)
+    assert all(made.wrong)
 
 
 @pytest.mark.parametrize(
@@ -71,16 +73,15 @@ def test_forms(text, environ, meant):
 )
 def test_malformed_references_are_refused(text):
     """A reference that means nothing is an error, never text."""
-    _, wrong = interpolate(text, {"V": "x"}, HERE)
-    assert "not well formed" in wrong[0]
+    assert "not well formed" in interpolate(text, {"V": "x"}, HERE).wrong[0]
 
 
 def test_file_content_is_relative_and_loses_its_newlines(tmp_path):
     """`${file:}` takes a path relative to the project file, and no newline of an editor."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "pw").write_bytes(b"two\r\nlines$${V}\r\n\n")
-    value, wrong = interpolate("<${file:run/pw}>", {"V": "x"}, tmp_path)
-    assert (value, wrong) == ("<two\r\nlines$${V}>", [])
+    made = interpolate("<${file:run/pw}>", {"V": "x"}, tmp_path)
+    assert (made.text, made.wrong) == ("<two\r\nlines$${V}>", ())
     assert source(tmp_path, "user: ${file:run/pw}").options.user == "two\r\nlines$${V}"
 
 
@@ -98,8 +99,65 @@ def test_files_that_cannot_be_taken_are_refused(tmp_path, name, content, why):
     """A `${file:}` that is absent, unreadable, binary or endless is an error with its path."""
     if content:
         (tmp_path / name).write_bytes(content)
-    _, wrong = interpolate(f"${{file:{name}}}", {}, tmp_path)
-    assert why in wrong[0]
+    assert why in interpolate(f"${{file:{name}}}", {}, tmp_path).wrong[0]
+
+
+def refusal(path: Path, folder: Path, environ: Mapping[str, str] | None = None) -> str:
+    """Return what is said of a `${file:}`, nothing where it is read."""
+    return " ".join(interpolate(f"${{file:{path}}}", environ or {}, folder).wrong)
+
+
+def test_files_are_read_from_where_secrets_are_kept(tmp_path, monkeypatch):
+    """The project's folder, home, systemd's credentials and what CDPSYNC_FILE_ROOTS names."""
+    folders = [tmp_path / name for name in ("project/sub", "home/keys", "credentials", "more")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "key").write_text("k" * 30)
+    project, home, credentials, more = folders
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert refusal(project / "key", tmp_path / "project") == ""
+    assert refusal(home / "key", tmp_path / "project") == ""
+    for folder, name in ((credentials, "CREDENTIALS_DIRECTORY"), (more, "CDPSYNC_FILE_ROOTS")):
+        assert "may not read" in refusal(folder / "key", tmp_path / "project")
+        assert refusal(folder / "key", tmp_path / "project", {name: str(folder)}) == ""
+    both = {"CDPSYNC_FILE_ROOTS": f"relative::{credentials}:{more}"}
+    assert [refusal(one / "key", tmp_path / "project", both) for one in folders[2:]] == ["", ""]
+
+
+def test_files_elsewhere_are_refused_however_they_are_named(tmp_path, monkeypatch):
+    """Neither a full path, nor `..`, nor a symbolic link, nor a home of `/` leads outside."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (tmp_path / "outside").write_text("private")
+    (tmp_path / "project-too").mkdir()
+    (tmp_path / "project-too/key").write_text("private")
+    (project / "link").symlink_to(tmp_path / "outside")
+    (project / "folder").symlink_to(tmp_path)
+    monkeypatch.setenv("HOME", "/")
+    for name in ("/etc/passwd", "/proc/self/environ", "../outside", "link", "folder/outside",
+                 "../project-too/key"):  # fmt: skip
+        said = refusal(Path(name), project)
+        assert "may not read" in said, name
+        assert "CDPSYNC_FILE_ROOTS" in said
+        assert "private" not in said
+
+
+def test_links_that_stay_inside_are_followed(tmp_path):
+    """A mounted secret is a link to a link beside it."""
+    (tmp_path / "..2024").mkdir()
+    (tmp_path / "..2024/pw").write_text("hunter22")
+    (tmp_path / "..data").symlink_to("..2024")
+    (tmp_path / "pw").symlink_to("..data/pw")
+    assert interpolate("${file:pw}", {}, tmp_path).text == "hunter22"
+
+
+def test_pipes_and_devices_are_refused_at_once(tmp_path):
+    """What never ends, or waits for a writer, is no secret."""
+    os.mkfifo(tmp_path / "pipe")
+    assert "no ordinary file" in refusal(tmp_path / "pipe", tmp_path)
+    assert "no ordinary file" in refusal(
+        Path("/dev/zero"), tmp_path, {"CDPSYNC_FILE_ROOTS": "/dev"}
+    )
 
 
 def test_keys_are_left_alone(tmp_path):

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from config_cases import load
+from config_cases import load, options_for
 
 from cdpsync import redact
-from cdpsync.config import load_config
+from cdpsync.config import exposed, load_config
 from cdpsync.errors import CdpsyncError, ConfigError
 from cdpsync.model import Config
 
@@ -167,3 +167,77 @@ def test_validators_of_a_connector_cannot_show_values(tmp_path):
     file.write_text("sources: {s: {type: x, region: '${R}'}}")
     with pytest.raises(ConfigError, match=r'source "s": no such region: \*\*\*\.'):
         load_config(file, options_for=lambda _: Careless, environ={"R": "zq-region-13"})
+
+
+FILTERED = """\
+sources:
+  a:
+    type: shop
+    host: ${HOST}
+    defaults: {where: "tenant = '${TENANT}'"}
+    tables:
+      public.t: {where: "key = '${KEY}' and day > '${DAY:-2024-01-31}' and x = 'zq-plain'"}
+"""
+
+
+def test_what_is_put_into_where_is_hidden(tmp_path):
+    """A variable or file in `where` is as good as a secret; a default, or a host, is not."""
+    load(tmp_path, FILTERED, {"TENANT": "zq-tenant", "KEY": "zq-key-it's", "HOST": "zq-host"})
+    said = str(CdpsyncError("zq-tenant zq-key-it's zq-key-it''s 2024-01-31 zq-plain zq-host"))
+    assert said == "*** *** *** 2024-01-31 zq-plain zq-host"
+
+
+EXPOSED = """\
+warehouse:
+  path: s3://lake
+  storage: {access_key_id: id, secret_access_key: zq-literal-1, session_token: "${TOKEN:-}"}
+sources:
+  a: {type: shop, url: "postgres://u:zq-literal-2@h/d"}
+  b: {type: shop, url: "host=h password=zq-literal-3"}
+  c: {type: shop, url: "postgres://u:${PW}@h/d"}
+  d: {type: shop, host: h, password: "${PW}"}
+  e: {type: shop, host: h, password: "${UNSET:-zq-literal-4}", tables: {secret_tokens: {}}}
+"""
+KEYS = "warehouse.storage.secret_access_key, sources.a.url, sources.b.url, sources.e.password"
+
+
+@pytest.fixture
+def public_file(tmp_path, monkeypatch):
+    """A project file that is open to everyone, and so is every folder that leads to it."""
+    monkeypatch.setattr(exposed, "_told", set())
+    monkeypatch.setattr(exposed, "_read_by_others", lambda file: bool(file.stat().st_mode & 4))
+    file = tmp_path / "cdpsync.yml"
+    file.write_text(EXPOSED)
+    file.chmod(0o644)
+    return file
+
+
+def _load(file: Path) -> Config:
+    return load_config(file, options_for=options_for, environ={"PW": "zq-password-2"})
+
+
+def test_literal_secrets_in_a_public_file_are_told_once(public_file, caplog):
+    """One warning names the file and the keys, never a value; a `${VAR}` is no literal."""
+    _load(public_file)
+    _load(public_file)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said == (
+        f"{public_file}: every user of this machine can read it, and these keys hold a secret as "
+        f"it is: {KEYS}. Write ${{VARIABLE}} or ${{file:path}} there, or: chmod 600 {public_file}"
+    )
+
+
+def test_private_files_may_hold_secrets(public_file, caplog):
+    """What only its owner reads is nobody else's business."""
+    public_file.chmod(0o600)
+    _load(public_file)
+    assert caplog.records == []
+
+
+def test_a_closed_folder_keeps_its_files(tmp_path):
+    """A file is read by others only where each folder that leads to it lets them pass."""
+    (tmp_path / "a").write_text("")
+    (tmp_path / "a").chmod(0o644)
+    tmp_path.chmod(0o700)
+    assert not exposed._read_by_others(tmp_path / "a")
+    assert exposed._read_by_others(Path("/etc/passwd"))

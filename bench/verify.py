@@ -1,0 +1,82 @@
+"""Verification beside a full reload of the same table, in turns: `python bench/verify.py`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import sys
+from typing import TYPE_CHECKING
+
+from measure import CDPSYNC, ROOT, WORK, Figure, measure, ratio
+
+sys.path.insert(0, str(ROOT / "tests"))
+
+from servers import postgres
+
+if TYPE_CHECKING:
+    from servers import Server
+
+_TABLE = """
+    create table big (id bigint primary key, name text, grp int, amt numeric(12,2),
+        updated_at timestamptz not null, md5 text);
+    insert into big select i, 'name ' || i, i % 1000, (i % 100000)::numeric / 100,
+        timestamptz '2024-01-01' + i * interval '1 second', md5(i::text)
+        from generate_series(1, {rows}) i;
+    vacuum analyze big;
+"""
+
+_CHANGE = "update big set grp = grp + 1 where id between {low} and {low} + {rows} / 100 - 1"
+
+
+def turns(server: Server, rows: int, runs: int) -> dict[str, list[Figure]]:
+    """Return the figures of each command, run beside run."""
+    server.execute(_TABLE.format(rows=rows))
+    project = WORK / "verify"
+    shutil.rmtree(project, ignore_errors=True)
+    project.mkdir(parents=True)
+    file = project / "cdpsync.yml"
+    file.write_text(
+        "warehouse: {path: ./warehouse}\n"
+        f"sources: {{shop: {{type: postgres, url: '{server.url}',"
+        " tables: {public.big: {mode: full_table}}}}\n"
+    )
+    command: list[str] = [str(CDPSYNC), "-c", str(file), "-q"]
+    known = project / ".cdpsync/verified"
+    figures: dict[str, list[Figure]] = {}
+
+    def take(what: str, *said: str) -> None:
+        figures.setdefault(what, []).append(measure([*command, *said]))
+
+    for number in range(runs):
+        take("run: full reload", "run")
+        shutil.rmtree(known, ignore_errors=True)
+        take("verify, the first time", "verify")
+        take("verify, nothing changed since", "verify")
+        server.execute(_CHANGE.format(low=1 + number * rows // 100, rows=rows))
+        measure([*command, "run"])
+        take("verify, 1 % changed and synced", "verify")
+        take("verify --sample 10%", "verify", "--sample", "10%")
+    return figures
+
+
+def main() -> None:
+    """Start a server, fill it, measure in turns, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--runs", type=int, default=3)
+    chosen = parser.parse_args()
+    WORK.mkdir(parents=True, exist_ok=True)
+    with postgres(shared_buffers="256MB", max_wal_size="8GB") as server:
+        figures = turns(server, chosen.rows, chosen.runs)
+    shutil.rmtree(WORK / "verify", ignore_errors=True)
+    reload = figures["run: full reload"]
+    print(f"{chosen.rows:,} rows, {chosen.runs} turns, medians of whole processes")
+    for what, taken in figures.items():
+        seconds = statistics.median(figure.seconds for figure in taken)
+        most = max(figure.rss_mb for figure in taken)
+        print(f"{what:32} {seconds:6.1f} s  {ratio(taken, reload):5.2f} x  {most:6.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""What was made of chunks before: a file each, found again by what marks the chunk's rows."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from cdpsync.engine import glob_escaped, quote_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    import duckdb
+
+_FORMAT = "1"
+
+
+def known_file(folder: Path, mark: str, how: str) -> Path:
+    """Return the file of a chunk with this mark, from which this was made.
+
+    Hashes are DuckDB's, which may be others in another version of it.
+    """
+    import duckdb
+
+    told = f"{_FORMAT}\n{duckdb.__version__}\n{how}\n{mark}"
+    return folder / f"{sha256(told.encode()).hexdigest()}.parquet"
+
+
+def take_known(con: duckdb.DuckDBPyConnection, known: Path, file: Path) -> int | None:
+    """Take what is known under a name of one's own, so that nobody removes it meanwhile.
+
+    Return how many rows it has; None where there is nothing, or nothing that can be read.
+    """
+    try:
+        os.link(known, file)
+    except OSError:
+        return None
+    rows = _count_rows(con, file)
+    if rows is None:
+        known.unlink(missing_ok=True)
+        file.unlink()
+    return rows
+
+
+def keep_known(file: Path, known: Path) -> None:
+    """Keep a complete file for the next time; where that is not possible it is made again."""
+    with suppress(OSError):
+        known.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with file.open("rb") as written:
+            os.fsync(written.fileno())
+        os.link(file, known)
+
+
+def forget_known(folder: Path, used: Iterable[Path]) -> None:
+    """Remove what is kept and was not used: those that share no bytes with `used`."""
+    same = {file.stat().st_ino for file in used}
+    with suppress(OSError):
+        for known in list(folder.iterdir()):
+            if known.stat().st_ino not in same:
+                known.unlink()
+
+
+def _count_rows(con: duckdb.DuckDBPyConnection, file: Path) -> int | None:
+    """Count the rows of a Parquet file; None of one that is damaged."""
+    import duckdb
+
+    path = quote_text(glob_escaped(str(file)))
+    try:
+        row = con.execute(f"select count(*) from read_parquet({path})").fetchone()
+    except duckdb.Error:
+        return None
+    return int(row[0]) if row else 0

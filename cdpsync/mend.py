@@ -1,0 +1,314 @@
+"""Rows of the lake that were found in error, read again from the source and committed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from cdpsync import engine, project
+from cdpsync.catalog import Commit, Lake, sql_name
+from cdpsync.compare import WRONG_SQL
+from cdpsync.connector import Keys
+from cdpsync.deliver import Courier, Spool
+from cdpsync.engine import quote_name, quote_names, quote_text
+from cdpsync.errors import CdpsyncError, ContractError
+from cdpsync.extract import extract
+from cdpsync.land import folder_of
+from cdpsync.model import (
+    CursorEntry,
+    Deletes,
+    RunRecord,
+    SyncMode,
+    TablePlan,
+    TableResult,
+    TableStatus,
+)
+from cdpsync.publish import publish
+from cdpsync.spooled import spooled_rows
+from cdpsync.stage import write
+from cdpsync.types import decimal_of
+from cdpsync.verdict import Kind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import duckdb
+
+    from cdpsync.compare import Comparison
+    from cdpsync.extract import Extracted, Workers
+    from cdpsync.survey import Survey
+    from cdpsync.verdict import Compared
+
+log = logging.getLogger("cdpsync.mend")
+
+_MEMORY = "2GB"
+_AT_ONCE = 10_000  # keys asked for by name; more are found by reading every row
+_ADDRESSABLE = {"SMALLINT", "INTEGER", "BIGINT", "UUID", "VARCHAR"}
+
+_BY_KEY = """
+    select {columns} from ({arrived}) as arrived
+    where exists (
+        select 1 from read_parquet({wrong}) as held where {extra} (held.kind = 'extra') and {same}
+    )
+    qualify row_number() over (partition by {key} order by {newest}) = 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """What is in error, in local Parquet files.
+
+    `found` has k0, k1, …, or h, and the kind; `leaving` the rows, under the names of their
+    columns, that the lake must let go. `keys` are those to ask the source for, None: ask for all.
+    """
+
+    found: Path
+    leaving: Path
+    key: tuple[str, ...]
+    keys: Keys | None
+
+
+def export_wrong(
+    con: duckdb.DuckDBPyConnection, how: Comparison, found: Compared, folder: Path
+) -> Wrong:
+    """Write down what `compare` left in `con`, which has the lake attached.
+
+    Raises ContractError where more than half of the rows would leave and that was not allowed.
+    """
+    plan, extra = how.plan, found.counts.get(Kind.EXTRA, 0)
+    if extra * 2 > found.lake.rows and not plan.allow_shrink:
+        raise ContractError(
+            f"{plan.table}: {extra:,} of its {found.lake.rows:,} rows are not at the source: more "
+            'than half. Nothing was repaired. If that is right, set "allow_shrink: true" for the '
+            "table."
+        )
+    file, leaving = folder / "found.parquet", folder / "leaving.parquet"
+    write(con, f"select * from found where kind in {WRONG_SQL}", file)
+    if how.key:
+        names = ", ".join(f"k{n} as {quote_name(name)}" for n, name in enumerate(how.key))
+        write(con, f"select {names} from found where kind = 'extra'", leaving)
+        return Wrong(file, leaving, how.key, _keys(con, how))
+    columns = tuple(column.name for column in how.columns)
+    hashed = ", ".join(
+        f"cast({quote_name(column.name)} as {column.type})" for column in how.columns
+    )
+    write(
+        con,
+        f"select distinct {quote_names(columns)} from {sql_name(plan.table)} "
+        f"where hash({hashed}) in (select h from found where kind in {WRONG_SQL})",
+        leaving,
+    )
+    return Wrong(file, leaving, columns, None)
+
+
+def _keys(con: duckdb.DuckDBPyConnection, how: Comparison) -> Keys | None:
+    """Return the keys to ask for, where each has a text that every source reads as itself."""
+    plan = how.plan
+    types = {column.name: column.type for column in how.columns}
+    plain = all(
+        (types[name] in _ADDRESSABLE or decimal_of(types[name])) and name not in plan.types
+        for name in how.key
+    )
+    if not plain or set(how.key) != set(plan.stream.primary_key):
+        return None
+    texts = ", ".join(f"k{n}::varchar" for n in range(len(how.key)))
+    rows = con.execute(
+        f"select {texts} from found where kind in {WRONG_SQL} limit {_AT_ONCE + 1}"
+    ).fetchall()
+    if len(rows) > _AT_ONCE or any(text is None for row in rows for text in row):
+        return None
+    return Keys(how.key, tuple(tuple(row) for row in rows))
+
+
+@dataclass(slots=True)
+class Mender:
+    """Who repairs the tables of one verification; it holds their locks. `finish` at the end."""
+
+    survey: Survey
+    workers: Workers
+    run_id: str
+    started_at: datetime
+    courier: Courier = field(init=False)
+
+    def __post_init__(self) -> None:
+        spool = Spool(self.survey.config.warehouse.spool_max)
+        self.courier = Courier(self.survey.storage, self.run_id, spool)
+
+    def mend(self, plan: TablePlan, how: Comparison, wrong: Wrong, folder: Path) -> int:
+        """Read what is in error again and commit it; return how many rows stay in error.
+
+        Those are rows that the source has not any more, since it was compared.
+        """
+        clock = time.monotonic()
+        journal = project.journal_folder(self.survey.config) / self.run_id
+        journal.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        journal.touch()
+        fresh = folder / "fresh"
+        fresh.mkdir()
+        reading = replace(how.plan, window=None, deletes=Deletes.IGNORE)
+        connector = self.survey.connectors[plan.source]
+        extracted = extract(
+            reading, connector, self.workers, fresh, lambda *_: None, only=wrong.keys
+        )
+        con = engine.connect(threads=1, memory_limit=_MEMORY, temp=folder / "spill")
+        try:
+            staged = _staged(con, how, wrong, extracted, folder)
+            left = _left(con, how, wrong, extracted)
+        finally:
+            con.close()
+        delivery = self.courier.delivery(folder_of(plan.table))
+        try:
+            for file, _, size in staged:
+                delivery.send(file, size, keep=True)
+            files = delivery.wait()
+        except BaseException:
+            delivery.take_back()
+            raise
+        record = RunRecord(
+            self.run_id, self.started_at, datetime.now(UTC), self._result(plan, extracted, clock)
+        )
+        news = Commit(
+            table=plan.table,
+            columns=extracted.columns,
+            replace=False,
+            files=files,
+            rows=sum(rows for _, rows, _ in staged),
+            cursor=self._entry(plan),
+            record=replace(
+                record,
+                result=replace(record.result, bytes_written=sum(size for *_, size in staged)),
+            ),
+            key=wrong.key,
+            upserted=[file for file, *_ in staged if file.name == "replacing.parquet"],
+            removed=wrong.leaving,
+            converts=plan.stream.open,
+        )
+        try:
+            with self.survey.catalog.writer() as lake_con:
+                lake = Lake(lake_con)
+                lake.books.prepare()
+                lake.commit(news)
+        except CdpsyncError:
+            self.courier.left_behind = True
+            raise
+        return left
+
+    def finish(self) -> None:
+        """Let go of what the repairs needed, and show the lake where it is published."""
+        self.courier.close()
+        if self.courier.left_behind:
+            return
+        journal = project.journal_folder(self.survey.config) / self.run_id
+        if not journal.exists():
+            return
+        journal.unlink()
+        if not self.survey.config.warehouse.publish:
+            return
+        try:
+            folder = project.locks_folder(self.survey.config)
+            publish(self.survey.catalog, self.survey.storage, folder, self.run_id)
+        except CdpsyncError as error:
+            log.warning("the catalog was not published: %s", error.message)
+
+    def _result(self, plan: TablePlan, extracted: Extracted, clock: float) -> TableResult:
+        cursor = self._entry(plan).cursor
+        return TableResult(
+            plan.source,
+            plan.stream.name,
+            str(plan.table),
+            plan.mode,
+            TableStatus.OK,
+            rows_read=extracted.rows,
+            cursor_before=cursor,
+            cursor_after=cursor,
+            seconds=round(time.monotonic() - clock, 3),
+            notices=("repaired by cdpsync verify",),
+        )
+
+    def _entry(self, plan: TablePlan) -> CursorEntry:
+        """Return what is remembered of the table, which stays as it is."""
+        with self.survey.catalog.reader(data=False) as con:
+            entries = Lake(con).books.cursors()
+        known = (
+            one for one in entries if (one.source, one.stream) == (plan.source, plan.stream.name)
+        )
+        entry = next(known, None)
+        if entry is None:
+            raise ContractError(
+                f"{plan.table}: nothing is remembered of its last load. Load it anew: cdpsync run "
+                f"{plan.table} --full-refresh."
+            )
+        return entry
+
+
+def _staged(
+    con: duckdb.DuckDBPyConnection,
+    how: Comparison,
+    wrong: Wrong,
+    extracted: Extracted,
+    folder: Path,
+) -> list[tuple[Path, int, int]]:
+    """Write the rows that must land: file, rows, bytes. Those in `replacing` replace their key."""
+    paths = [file.path for file in extracted.files]
+    if not paths:
+        return []
+    arrived = spooled_rows(paths, extracted.columns)
+    names = quote_names(column.name for column in extracted.columns)
+    found = quote_text(str(wrong.found))
+    if not how.key:
+        hashed = _hash(how)
+        selects = {
+            "joining": f"select {names} from ({arrived}) "
+            f"where {hashed} in (select h from read_parquet({found}))"
+        }
+    else:
+        same = _same(how)
+        field = how.plan.cursor_field if how.plan.mode is SyncMode.INCREMENTAL else None
+        said = {
+            "columns": names,
+            "arrived": arrived,
+            "wrong": found,
+            "same": same,
+            "key": quote_names(how.key),
+            "newest": f"{quote_name(field)} desc nulls last" if field else "1",
+        }
+        selects = {
+            "replacing": _BY_KEY.format(extra="not", **said),
+            "joining": _BY_KEY.format(extra="", **said),
+        }
+    staged = []
+    for name, select in selects.items():
+        file = folder / f"{name}.parquet"
+        rows, size = write(con, select, file)
+        if rows:
+            staged.append((file, rows, size))
+    return staged
+
+
+def _left(
+    con: duckdb.DuckDBPyConnection, how: Comparison, wrong: Wrong, extracted: Extracted
+) -> int:
+    """Count the rows in error that did not come."""
+    paths = [file.path for file in extracted.files]
+    arrived = spooled_rows(paths, extracted.columns) if paths else ""
+    same = _same(how) if how.key else f"held.h = {_hash(how)}"
+    come = f"and not exists (select 1 from ({arrived}) as arrived where {same})" if paths else ""
+    row = con.execute(
+        f"select coalesce(sum(n), 0)::bigint from read_parquet({quote_text(str(wrong.found))}) "
+        f"as held where kind <> 'extra' {come}"
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _same(how: Comparison) -> str:
+    return " and ".join(
+        f"held.k{n} is not distinct from arrived.{quote_name(name)}"
+        for n, name in enumerate(how.key)
+    )
+
+
+def _hash(how: Comparison) -> str:
+    return f"hash({quote_names(column.name for column in how.columns)})"
