@@ -34,6 +34,8 @@ _STEPS = (
 )
 _OF_A_RUN = re.compile(r"(\d{8}T\d{6}Z-[0-9a-f]{6})(?:-\d+)?-\d{5}\.parquet")
 
+_OF_DUCKLAKE = re.compile(r"ducklake-([0-9a-f]{8}-[0-9a-f]{4})-7[0-9a-f-]+-delete\.parquet$")
+
 _DELETED_ELSEWHERE = """
     select file_path from read_parquet({file}, hive_partitioning = false)
     except
@@ -130,9 +132,11 @@ def _remove_what_is_dead(
         return ours is not None and (ours[1] in dead or since < old)
 
     yield Chore("abort", None, storage.abort_uploads(is_over, dry_run=dry_run))
+    undecided = False
     if dead:
-        yield _remove_orphans(dead, catalog, storage, dry_run)
-    if not dry_run:
+        chore, undecided = _remove_orphans(dead, catalog, storage, dry_run)
+        yield chore
+    if not dry_run and not undecided:
         for run_id in dead:
             (journal / run_id).unlink(missing_ok=True)
 
@@ -142,19 +146,34 @@ def _run_of(path: str) -> str | None:
     return name[1] if name else None
 
 
-def _deletes_from_lake(con: duckdb.DuckDBPyConnection, path: str, root: str) -> bool:
+def _deletes_from_lake(con: duckdb.DuckDBPyConnection, path: str, root: str) -> bool | None:
     """Whether a file of deleted rows, as DuckLake writes it before its commit, is of this lake.
 
-    It names the data file whose rows it deletes, and that one tells whose it is.
+    It names the data file whose rows it deletes, and that one tells whose it is. One that was left
+    half written tells nothing (None); nobody writes it any more when it is as old as the grace.
     """
-    strange = con.execute(
-        _DELETED_ELSEWHERE.format(file=quote_text(glob_escaped(path))), [root]
-    ).fetchone()
-    return strange is None
+    import duckdb
+
+    question = _DELETED_ELSEWHERE.format(file=quote_text(glob_escaped(path)))
+    try:
+        return con.execute(question, [root]).fetchone() is None
+    except duckdb.Error:
+        begun = _begun(path)
+        return True if begun is not None and begun < datetime.now(UTC) - GRACE else None
 
 
-def _remove_orphans(dead: set[str], catalog: CatalogFile, storage: Storage, dry_run: bool) -> Chore:
-    """Remove the files of these runs that no commit names.
+def _begun(path: str) -> datetime | None:
+    """Return when DuckLake began a file, whose name is a UUID of version 7."""
+    name = _OF_DUCKLAKE.search(path)
+    if name is None:
+        return None
+    return datetime.fromtimestamp(int(name[1].replace("-", ""), 16) / 1000, UTC)
+
+
+def _remove_orphans(
+    dead: set[str], catalog: CatalogFile, storage: Storage, dry_run: bool
+) -> tuple[Chore, bool]:
+    """Remove the files of these runs that no commit names; tell whether some are not decided on.
 
     Never another's: two projects may have chosen the same place by mistake.
     """
@@ -165,12 +184,10 @@ def _remove_orphans(dead: set[str], catalog: CatalogFile, storage: Storage, dry_
         stray = [path for (path,) in rows if path.startswith(storage.root)]
         of_runs = [path for path in stray if _run_of(path) in dead]
         deletions = [path for path in stray if path.endswith("-delete.parquet")]
-        ours = [
-            *of_runs,
-            *(path for path in deletions if _deletes_from_lake(con, path, storage.root)),
-        ]
+        whose = {path: _deletes_from_lake(con, path, storage.root) for path in deletions}
+        ours = [*of_runs, *(path for path, is_ours in whose.items() if is_ours)]
     found = [path.removeprefix(storage.root) for path in ours]
     if not dry_run:
         for name in found:
             storage.remove(name)
-    return Chore("orphans", None, len(found))
+    return Chore("orphans", None, len(found)), None in whose.values()

@@ -111,7 +111,11 @@ class Lake:
                     [f"{news.record.run_id}: {news.table}"],
                 )
         except duckdb.Error as error:
-            raise _refused(f"{news.table}: ", error) from error
+            said = first_line(error)
+            raise CatalogError(
+                f"{news.table}: the catalog refused the commit ({said}). "
+                f"{disk.advice(said) or 'Run this again'}; nothing was changed."
+            ) from error
         return result
 
     def commit_quiet(self, news: Sequence[Commit]) -> list[TableResult]:
@@ -213,14 +217,6 @@ class Lake:
             for table in tables:
                 self.con.execute(f"drop table if exists {sql_name(table)}")
                 self.books.forget(table)
-
-
-def _refused(whose: str, error: duckdb.Error) -> CatalogError:
-    said = first_line(error)
-    advice = disk.advice(said) or "Run this again"
-    return CatalogError(
-        f"{whose}the catalog refused the commit ({said}). {advice}; nothing was changed."
-    )
 
 
 def sql_name(table: TableName) -> str:

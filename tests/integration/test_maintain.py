@@ -157,3 +157,21 @@ def test_books_of_many_runs_stay_small(shop: Shop, monkeypatch: pytest.MonkeyPat
     shop.pg.execute("insert into orders values (2)")
     assert shop.one().rows_inserted == 1
     shop.same()
+
+
+def test_torn_file_of_deleted_rows_does_not_stop_upkeep(shop: Shop, monkeypatch) -> None:
+    """A killed run may leave one half written: it goes when nobody can be writing it any more."""
+    shop.pg.execute("create table orders as select i as id from generate_series(1, 10) i")
+    shop.configure(None)
+    shop.run()
+    torn = shop.folder / "warehouse/shop/orders/ducklake-01900000-0000-7000-8000-0-delete.parquet"
+    torn.write_bytes(b"PAR1half")
+    (shop.folder / ".cdpsync/runs/20240101T000000Z-abcdef").touch()
+    config = project.load(shop.file)
+    monkeypatch.setattr(maintain, "GRACE", timedelta(days=36500))
+    assert [one.count for one in maintain.maintain(config) if one.step == "orphans"] == []
+    assert torn.exists()
+    monkeypatch.setattr(maintain, "GRACE", timedelta())
+    assert [one.count for one in maintain.maintain(config) if one.step == "orphans"] == [1]
+    assert not torn.exists()
+    shop.same("id")
