@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from cdpsync import engine, project
+from cdpsync import engine, private, project
 from cdpsync.catalog import Commit, Lake, sql_name
 from cdpsync.compare import WRONG_SQL
 from cdpsync.connector import Keys
@@ -144,8 +144,8 @@ class Mender:
         """
         clock = time.monotonic()
         journal = project.journal_folder(self.survey.config) / self.run_id
-        journal.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        journal.touch()
+        private.make_folder(journal.parent)
+        journal.touch(mode=0o600)
         fresh = folder / "fresh"
         fresh.mkdir()
         reading = replace(how.plan, window=None, deletes=Deletes.IGNORE)

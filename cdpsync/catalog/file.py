@@ -284,7 +284,7 @@ def private_folder(parent: Path, prefix: str) -> Iterator[Path]:
         private.make_folder(parent)
         with _alone_in(parent):
             folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=parent))
-            lock = (folder / _LOCK).open("w")
+            lock = private.open_file(folder / _LOCK, "w")
             fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
         if folder is not None:
@@ -322,7 +322,7 @@ def _is_dead(folder: Path) -> bool:
 @contextmanager
 def _alone_in(parent: Path) -> Iterator[None]:
     """Let no other process make a private folder here, or look for dead ones."""
-    with parent.with_name(f".{parent.name}.lock").open("a") as lock:
+    with private.open_file(parent.with_name(f".{parent.name}.lock"), "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -134,7 +134,11 @@ class Lake:
                 self.books.remember(*(one.cursor for one in news))
                 self.books.record(*records)
         except duckdb.Error as error:
-            raise _refused("", error) from error
+            said = first_line(error)
+            raise CatalogError(
+                f"the catalog refused the commit ({said}). "
+                f"{disk.advice(said) or 'Run this again'}; nothing was changed."
+            ) from error
         return [record.result for record in records]
 
     def _rows_of(self, tables: Sequence[TableName]) -> dict[TableName, int]:
