@@ -76,16 +76,17 @@ class Survey:
         self._lake: duckdb.DuckDBPyConnection | None = None
         self._reading = ExitStack()
         self._refreshing = threading.Lock()
-        self._warming = threading.Thread(target=self.catalog.warm, daemon=True)
+        self._warming = threading.Thread(target=self.catalog.warm)
 
     def __enter__(self) -> Self:
         self._warming.start()  # while the sources are asked
         try:
             self.wanted = self._choose(self._discover())
-            self._warming.join()
         except BaseException:
             self._stack.close()
             raise
+        finally:
+            self._warming.join()  # a process that ends meanwhile ends by abort()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -51,7 +51,8 @@ class StripeOptions(ConnectorOptions):
     def _is_an_address(cls, address: str) -> str:
         if not re.match(r"https?://[^\s/?#]+", address):
             raise ValueError("write https://host, without a path")
-        if not re.match(r"https://|http://(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?/?$", address):
+        here = r"http://(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?(?:/|$)"
+        if not re.match(rf"https://|{here}", address):
             raise ValueError("must be https: the key would be readable on its way")
         return address.rstrip("/")
 

@@ -117,7 +117,7 @@ def test_version_that_stripe_does_not_know_is_told(stripe):
     ("url", "said"),
     [
         ("http://127.0.0.1:{port}", "nothing listens there"),
-        ("http://no-such-host.invalid", "the host name is not known"),
+        ("https://no-such-host.invalid", "the host name is not known"),
         ("{stripe}/somewhere", "no Stripe answers there"),
     ],
 )
