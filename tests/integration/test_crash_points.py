@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 _PARTS = 4  # of a mode's steps: a test each, so that none takes long
 
-# Three parts of each mode, another three of the next: most steps are the same in all.
+# Two parts of each mode, another two of the next: most steps are the same in all.
 _SHARES = [
-    (mode, (number + part) % _PARTS) for number, mode in enumerate(MODES) for part in range(3)
+    (mode, (number + part) % _PARTS) for number, mode in enumerate(MODES) for part in range(2)
 ]
 
 
