@@ -200,7 +200,7 @@ COLUMNS: dict[str, st.SearchStrategy[Any]] = {
     "smallint": st.integers(-(2**15), 2**15 - 1),
     "integer": st.integers(-(2**31), 2**31 - 1),
     "bigint": st.integers(-(2**63), 2**63 - 1),
-    "numeric(38,10)": st.integers(-(10**38) + 1, 10**38 - 1).map(lambda n: Decimal(n).scaleb(-10)),
+    "numeric(38,10)": st.integers(-(10**38) + 1, 10**38 - 1).map(lambda n: Decimal(f"{n}E-10")),
     "real": st.floats(width=32),
     "double precision": st.floats(),
     "boolean": st.booleans(),
@@ -227,6 +227,7 @@ def exactly(value: Any, type_: str) -> Any:
     if isinstance(value, list):
         return [exactly(one, type_) for one in value]
     if isinstance(value, float):
+        value = value or 0.0  # the sign of a zero: see docs/guarantees.md
         return "NaN" if math.isnan(value) else struct.pack("f" if type_ == "real" else "d", value)
     return value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value
 
