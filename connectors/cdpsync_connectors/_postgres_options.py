@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
-from cdpsync.connector import ConnectorOptions
+from cdpsync.connector import DatabaseOptions
 from cdpsync_connectors._options import Names, Seconds, null_is_a_word
 from cdpsync_connectors._postgres_url import refuse_bare_characters
 
 
-class PostgresOptions(ConnectorOptions):
+class PostgresOptions(DatabaseOptions):
     """What the YAML says of a Postgres source."""
 
     url: SecretStr | None = None

@@ -6,12 +6,17 @@ chunks, read at once by many connections, are parts of one moment.
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from cdpsync.connector import Bounds
 from cdpsync.errors import ConnectorError, ReadError
 from cdpsync.model import Column, Stream
+from cdpsync_connectors._pace import RowPace
 from cdpsync_connectors._postgres_chunks import PostgresChunk, cut, scans_much
 from cdpsync_connectors._postgres_errors import translate_connecting, translate_reading
 from cdpsync_connectors._postgres_options import PostgresOptions
@@ -56,8 +61,13 @@ class PostgresConnector:
                 f"PostgresConnector takes PostgresOptions, not {type(options).__name__}"
             )
         self._options = options
-        self._sessions = Sessions(options.parameters(), options.statement_timeout)
+        most = options.max_connections
+        self.bounds = None if most is None else Bounds(most // 2, most - most // 2)
+        views = None if self.bounds is None else self.bounds.tables
+        self._sessions = Sessions(options.parameters(), options.statement_timeout, views)
+        self._pace = None if options.max_rate is None else RowPace(options.max_rate)
         self._snapshots_travel: bool | None = None
+        self._trying = threading.Lock()
 
     def check(self) -> None:
         """Return when the database lets us in and answers; else raise ConnectError."""
@@ -168,8 +178,9 @@ class PostgresConnector:
             con.execute("rollback")
             con.execute("begin isolation level repeatable read, read only")
             return None
-        if self._snapshots_travel is None:
-            self._snapshots_travel = snapshot is not None and self._can_import(snapshot)
+        with self._trying:
+            if self._snapshots_travel is None:
+                self._snapshots_travel = snapshot is not None and self._can_import(snapshot)
         return snapshot if self._snapshots_travel else None
 
     def _can_import(self, snapshot: str) -> bool:
@@ -208,7 +219,13 @@ class PostgresConnector:
                 identity or "",
             )
 
-        return cut(select, leaves, request.workers, chunk, steady=request.steady)
+        rows = float(plan["Plan Rows"])
+        workers = request.workers if self._pace is None else self._pace.parts(rows)
+        chunks = cut(select, leaves, workers, chunk, steady=request.steady)
+        if self._pace is None:
+            return chunks
+        turn = partial(self._pace.wait, rows / len(chunks), request.is_stopped)
+        return [replace(chunk, turn=turn) for chunk in chunks]
 
 
 _ORDERED = {"int2", "int4", "int8", "date", "timestamp", "timestamptz"}
