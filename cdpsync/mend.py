@@ -20,6 +20,7 @@ from cdpsync.land import folder_of
 from cdpsync.model import (
     CursorEntry,
     Deletes,
+    RunKind,
     RunRecord,
     SyncMode,
     TablePlan,
@@ -168,7 +169,11 @@ class Mender:
             delivery.take_back()
             raise
         record = RunRecord(
-            self.run_id, self.started_at, datetime.now(UTC), self._result(plan, extracted, clock)
+            self.run_id,
+            self.started_at,
+            datetime.now(UTC),
+            self._result(plan, extracted, clock),
+            RunKind.REPAIR,
         )
         news = Commit(
             table=plan.table,

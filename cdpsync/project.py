@@ -20,6 +20,7 @@ from cdpsync.model import (
     CursorEntry,
     Failure,
     LakeTable,
+    RunKind,
     RunRecord,
     Source,
     Stream,
@@ -142,7 +143,7 @@ class Known:
 class Memory:
     """All that is remembered between runs, at one moment.
 
-    `latest` has each table's last record and its last successful one, newest first.
+    `latest` has each table's last record and its last successful one of a kind, newest first.
     """
 
     state: State
@@ -227,8 +228,10 @@ def _state_of(config: Config, memory: Memory, one: Known) -> TableState:
     records = [
         r for r in memory.latest if (r.result.source, r.result.stream) == (one.source, one.stream)
     ]
-    last = records[0] if records else None
-    success = next((r for r in records if r.result.status is TableStatus.OK), None)
+    runs = [r for r in records if r.kind is RunKind.RUN]
+    last = runs[0] if runs else None
+    success = next((r for r in runs if r.result.status is TableStatus.OK), None)
+    counted = next((r for r in records if r.result.status is TableStatus.OK), None)
     source = config.sources.get(one.source)
     options = table_options(source, one.stream) if source else None
     every = options.every if options else None
@@ -247,7 +250,7 @@ def _state_of(config: Config, memory: Memory, one: Known) -> TableState:
         last_run_at=last.started_at if last else None,
         last_success_at=success.started_at if success else None,
         next_due_at=success.started_at + every if success and every and one.enabled else None,
-        rows=success.result.rows_in_table if success else None,
+        rows=counted.result.rows_in_table if counted else None,
         cursor_field=said.cursor_field if said else None,
         cursor=said.cursor if said else None,
         error=last.result.error if last else None,

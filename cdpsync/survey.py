@@ -17,6 +17,7 @@ from cdpsync.model import (
     Config,
     Failure,
     Planned,
+    RunKind,
     Source,
     TableResult,
     TableStatus,
@@ -192,7 +193,7 @@ class Survey:
         successes = {
             (record.result.source, record.result.stream): record.started_at
             for record in reversed(memory.latest)
-            if record.result.status is TableStatus.OK
+            if record.result.status is TableStatus.OK and record.kind is RunKind.RUN
         }
         now = datetime.now(UTC)
         plans, failed, skipped = [], list(self.unreachable), []

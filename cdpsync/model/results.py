@@ -75,6 +75,13 @@ class RunResult:
     tables: tuple[TableResult, ...]
 
 
+class RunKind(StrEnum):
+    """What the history holds: runs, and the repairs of `verify`, which sync nothing."""
+
+    RUN = "run"
+    REPAIR = "repair"
+
+
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """One table in one past run, as the history tells it."""
@@ -83,6 +90,7 @@ class RunRecord:
     started_at: datetime
     finished_at: datetime
     result: TableResult
+    kind: RunKind = RunKind.RUN
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ def test_history_table_is_newest_first(fake, monkeypatch):
     fake.answers("project.history", HISTORY)
     lines = invoke("status", "--history").stdout.splitlines()
     assert lines[0].split() == [
-        *("started", "run", "table", "status"),
+        *("started", "run", "kind", "table", "status"),
         *("read", "inserted", "updated", "deleted", "time"),
     ]
     assert ["shop.orders" in lines[2], "shop.plans" in lines[3]] == [True, True]
