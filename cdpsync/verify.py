@@ -76,7 +76,7 @@ def verify(
         workers = Workers(threads or min(4, (os.cpu_count() or 1) + 1), folder / "spill")
         try:
             mender = Mender(survey, workers, run_id, started_at) if repair else None
-            verifier = _Verifier(survey, workers, folder, sample, mender)
+            verifier = _Verifier(survey, workers, sample, mender)
             for number, plan in enumerate(planned.plans):
                 tell(verifier.verdict(plan, folder / f"{number:05d}"))
             if mender is not None:
@@ -106,7 +106,6 @@ class _Verifier:
 
     survey: Survey
     workers: Workers
-    folder: Path
     sample: Sample | None
     mender: Mender | None
 

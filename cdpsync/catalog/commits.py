@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from cdpsync import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,9 +40,9 @@ def transaction(con: duckdb.DuckDBPyConnection, table: TableName | None = None) 
         before = _written(folder)
         yield
         for file in _written(folder) - before:
-            _sync(file)
+            disk.wait_for(file)
         if folder is not None and folder.exists():
-            _sync(folder)
+            disk.wait_for(folder)
         con.commit()
     except BaseException:
         with suppress(duckdb.Error):  # a commit that failed has ended the transaction
@@ -57,11 +58,3 @@ def _folder(con: duckdb.DuckDBPyConnection, table: TableName) -> Path | None:
 
 def _written(folder: Path | None) -> set[Path]:
     return set() if folder is None else set(folder.glob("ducklake-*.parquet"))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,23 +8,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from cdpsync.connector import ConnectorOptions
+from cdpsync_connectors._options import Names, Seconds, null_is_a_word
 from cdpsync_connectors._postgres_url import refuse_bare_characters
-
-_UNITS = {"ms": 1, "": 1000, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000}
-
-
-def _milliseconds(value: object) -> object:
-    """Read `30`, `30s`, `5m`, `250ms` as milliseconds."""
-    if value is None or isinstance(value, bool):
-        return value
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value).strip())
-    if not found or found[2] not in _UNITS:
-        raise ValueError("write seconds, or a duration such as 30s, 5m or 250ms")
-    return round(float(found[1]) * _UNITS[found[2]])
-
-
-def _nothing_is_null(value: object) -> object:
-    return "null" if value is None else value
 
 
 class PostgresOptions(ConnectorOptions):
@@ -40,17 +25,12 @@ class PostgresOptions(ConnectorOptions):
         None
     )
     sslrootcert: str | None = None
-    schemas: tuple[str, ...] | None = None
+    schemas: Names | None = None
     default_schema: str = "public"
-    on_nan: Annotated[Literal["null", "error"], BeforeValidator(_nothing_is_null)] = "null"
+    on_nan: Annotated[Literal["null", "error"], BeforeValidator(null_is_a_word)] = "null"
     connect_timeout: Annotated[int, Field(ge=1)] = 10
-    statement_timeout: Annotated[int | None, BeforeValidator(_milliseconds)] = None
+    statement_timeout: Seconds | None = None
     application_name: str = "cdpsync"
-
-    @field_validator("schemas", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
 
     @field_validator("url")
     @classmethod

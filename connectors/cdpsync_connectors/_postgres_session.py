@@ -57,7 +57,7 @@ class Sessions:
     Settings are SET, not given as startup options, which connection poolers refuse.
     """
 
-    def __init__(self, parameters: Mapping[str, str], statement_timeout: int | None) -> None:
+    def __init__(self, parameters: Mapping[str, str], statement_timeout: float | None) -> None:
         self._given = dict(parameters)
         self._timeout = statement_timeout
         self._parsed: dict[str, str] | None = None
@@ -195,7 +195,7 @@ class Sessions:
             if self._version >= since:
                 wanted |= more
         if self._timeout is not None:
-            wanted["statement_timeout"] = str(self._timeout)
+            wanted["statement_timeout"] = str(round(self._timeout * 1000))
         return "; ".join(f"{scope} {name} = {value}" for name, value in wanted.items())
 
     def _parameters(self) -> dict[str, str]:

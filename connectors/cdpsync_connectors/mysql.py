@@ -19,6 +19,7 @@ from cdpsync_connectors._mysql_select import find_relation, select_rows
 from cdpsync_connectors._mysql_session import Sessions, is_mariadb
 from cdpsync_connectors._mysql_sql import Relation, fetch_relations, fetch_schemas
 from cdpsync_connectors._mysql_types import DATED, natural_type, read_marker
+from cdpsync_connectors._streams import likely_cursors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -131,26 +132,13 @@ class MysqlConnector:
 
 
 _INTEGERS = {"tinyint", "smallint", "mediumint", "int", "bigint"}
-_CHANGED = ("updated", "modified", "last_modified", "last_updated", "changed")
-_CREATED = ("created", "inserted", "creation", "added")
 
 
 def cursor_fields(relation: Relation) -> tuple[str, ...]:
-    """Return the columns that a cursor may follow, the likeliest first.
-
-    Times of a change come before times of creation, then a key of a single integer.
-    """
-    able = [c for c in relation.columns if c.kind in DATED | _INTEGERS]
-
-    def rank(place: int) -> tuple[int, int]:
-        column = able[place]
-        name, is_time = column.name.lower(), column.kind in DATED
-        if is_time and name.startswith(_CHANGED):
-            return 0, place
-        if is_time and name.startswith(_CREATED):
-            return 1, place
-        if relation.primary_key == (column.name,):
-            return 2, place
-        return 3, place
-
-    return tuple(able[place].name for place in sorted(range(len(able)), key=rank))
+    """Return the columns that a cursor may follow, the likeliest first."""
+    able = [
+        (column.name, column.kind in DATED)
+        for column in relation.columns
+        if column.kind in DATED | _INTEGERS
+    ]
+    return likely_cursors(able, relation.primary_key)

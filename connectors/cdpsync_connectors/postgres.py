@@ -31,9 +31,9 @@ from cdpsync_connectors._postgres_sql import (
     fetch_relations,
     quote_literal,
     quote_name,
-    split_stream,
 )
 from cdpsync_connectors._postgres_types import natural_type
+from cdpsync_connectors._streams import likely_cursors, split_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -83,7 +83,9 @@ class PostgresConnector:
         """
         with ExitStack() as held:
             con = held.enter_context(self._sessions.lend())
-            table = ".".join(quote_name(part) for part in split_stream(request.stream.name))
+            table = ".".join(
+                quote_name(part) for part in split_pair(request.stream.name, "schema.table")
+            )
             with self._translated(table):
                 if request.cursor_field is None:
                     held.enter_context(self._sessions.view(con))
@@ -210,26 +212,13 @@ class PostgresConnector:
 
 
 _ORDERED = {"int2", "int4", "int8", "date", "timestamp", "timestamptz"}
-_CHANGED = ("updated", "modified", "last_modified", "last_updated", "changed")
-_CREATED = ("created", "inserted", "creation", "added")
 
 
 def cursor_fields(relation: Relation) -> tuple[str, ...]:
-    """Return the columns that a cursor may follow, the likeliest first.
-
-    Times of a change come before times of creation, then a key of a single integer.
-    """
-    able = [c for c in relation.columns if c.kind in _ORDERED and not c.dimensions]
-
-    def rank(place: int) -> tuple[int, int]:
-        column = able[place]
-        name, is_time = column.name.lower(), not column.kind.startswith("int")
-        if is_time and name.startswith(_CHANGED):
-            return 0, place
-        if is_time and name.startswith(_CREATED):
-            return 1, place
-        if relation.primary_key == (column.name,):
-            return 2, place
-        return 3, place
-
-    return tuple(able[place].name for place in sorted(range(len(able)), key=rank))
+    """Return the columns that a cursor may follow, the likeliest first."""
+    able = [
+        (column.name, not column.kind.startswith("int"))
+        for column in relation.columns
+        if column.kind in _ORDERED and not column.dimensions
+    ]
+    return likely_cursors(able, relation.primary_key)
