@@ -9,10 +9,9 @@ import re
 import shutil
 import time
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from cdpsync import disk, engine
+from cdpsync import clock, disk, engine
 from cdpsync.catalog import sql_name
 from cdpsync.connector import ignore
 from cdpsync.errors import CdpsyncError, LandingError
@@ -23,6 +22,7 @@ from cdpsync.stage import Staged, lands_as_it_arrives, stage
 
 if TYPE_CHECKING:
     import threading
+    from datetime import datetime
     from pathlib import Path
 
     from cdpsync.deliver import Courier, Delivery
@@ -81,7 +81,7 @@ class Lander:
 
         if self.stopped.is_set():
             return None
-        started_at, clock = datetime.now(UTC), time.monotonic()
+        started_at, start = clock.now(), time.monotonic()
         folder = self.spool / f"{next(self._numbers):05d}"
         folder.mkdir()
         self.tell(plan, "reading")
@@ -110,7 +110,7 @@ class Lander:
             raise
         if not staged.upserted and staged.removed is None:
             shutil.rmtree(folder, ignore_errors=True)
-        return Landed(plan, extracted, staged, files, started_at, clock)
+        return Landed(plan, extracted, staged, files, started_at, start)
 
     def _extract(self, plan: TablePlan, folder: Path) -> tuple[Extracted, Delivery]:
         """Read a table, once more from its start where its view of the source was lost."""
@@ -185,7 +185,7 @@ class Lander:
                 name = sql_name(plan.table)
                 staged = stage(con, plan, files, columns, name, folder)
                 if keys is not None:
-                    staged = stage_gone(con, plan, staged, keys, name, folder, datetime.now(UTC))
+                    staged = stage_gone(con, plan, staged, keys, name, folder, clock.now())
         for file in staged.files:
             delivery.send(file, file.stat().st_size, keep=file in staged.upserted)
         return staged

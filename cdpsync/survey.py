@@ -7,11 +7,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from cdpsync import locks, project
+from cdpsync import clock, locks, project
 from cdpsync.errors import CdpsyncError, ConfigError
 from cdpsync.model import (
     Config,
@@ -35,6 +34,7 @@ from cdpsync.wanted import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
     import duckdb
 
@@ -195,7 +195,7 @@ class Survey:
             for record in reversed(memory.latest)
             if record.result.status is TableStatus.OK and record.kind is RunKind.RUN
         }
-        now = datetime.now(UTC)
+        now = clock.now()
         plans, failed, skipped = [], list(self.unreachable), []
         for one in self.wanted:
             success = successes.get((one.source, one.name))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdpsync import engine, locks, maintain, project
+from cdpsync import edits, engine, locks, maintain, project
 from cdpsync.catalog import books
 from cdpsync.storage import open_storage
 
@@ -149,10 +149,10 @@ def test_books_of_many_runs_stay_small(shop: Shop, monkeypatch: pytest.MonkeyPat
     assert "books" not in upkeep(shop)
     for _ in range(6):
         shop.one()
-    before = (project.cursors(config), len(project.history(config)))
+    before = (edits.cursors(config), len(project.history(config)))
     assert upkeep(shop, dry_run=True)["books"].count == 6
     assert upkeep(shop)["books"].count == 6
-    assert (project.cursors(config), len(project.history(config))) == before
+    assert (edits.cursors(config), len(project.history(config))) == before
     assert "books" not in upkeep(shop)
     shop.pg.execute("insert into orders values (2)")
     assert shop.one().rows_inserted == 1
