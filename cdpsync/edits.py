@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -113,6 +114,8 @@ def delete(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
                 state.pop(key, None)
 
         update_state(config.warehouse.state, forget)
+        for table in tables:
+            shutil.rmtree(project.verified_folder(config, table), ignore_errors=True)
     return tables
 
 
@@ -129,5 +132,5 @@ def _write_state(config: Config, memory: project.Memory, changed: State) -> None
 def _held(config: Config, tables: Sequence[TableName]) -> Iterator[None]:
     now = clock.now().isoformat(timespec="seconds")
     names = [str(table) for table in tables]
-    with locks.hold(project.locks_folder(config), names, "by hand", now):
+    with locks.hold(project.locks_folder(config), names, "by hand", now, waits=True):
         yield

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
-import re
 import shutil
 import time
 from dataclasses import dataclass, field, replace
@@ -19,6 +17,7 @@ from cdpsync.extract import Extracted, SpoolFile, Workers, extract
 from cdpsync.gone import stage_gone
 from cdpsync.model import Deletes, SyncMode
 from cdpsync.stage import Staged, lands_as_it_arrives, stage
+from cdpsync.storage.names import folder_of
 
 if TYPE_CHECKING:
     import threading
@@ -26,14 +25,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cdpsync.deliver import Courier, Delivery
-    from cdpsync.model import TableName, TablePlan
+    from cdpsync.model import TablePlan
     from cdpsync.survey import Survey
 
 log = logging.getLogger("cdpsync.land")
 
 _STAGE_MEMORY = "2GB"
 _TABLE_TRIES = 2
-_LONGEST_FOLDER = 100
 
 
 class Tell(Protocol):
@@ -206,19 +204,3 @@ def anew(plan: TablePlan) -> TablePlan:
         made_anew=False,
         notices=(*plan.notices, told),
     )
-
-
-def folder_of(table: TableName) -> str:
-    """Return the folder of a table below the data path: its name, where that is a plain one.
-
-    DuckLake keeps a table's files under the same name, and their paths relative, where the name
-    has only letters, digits, `_` and `-`.
-    """
-    return f"{_plain(table.schema)}/{_plain(table.name)}"
-
-
-def _plain(name: str) -> str:
-    plain = re.sub(r"[^A-Za-z0-9_-]", lambda found: f"~{ord(found[0]):x}", name)
-    if len(plain) <= _LONGEST_FOLDER:
-        return plain
-    return f"{plain[:60]}~{hashlib.sha256(name.encode()).hexdigest()[:20]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,7 @@ def maintain(config: Config, *, dry_run: bool = False) -> tuple[Chore, ...]:
             *_compact(catalog, folder, dry_run),
             _call(catalog, "remove", "ducklake_cleanup_old_files", now - GRACE, dry_run),
             *_remove_what_is_dead(config, catalog, storage, dry_run),
+            _forget_verified(config, catalog, dry_run),
         ]
         if config.warehouse.publish and not dry_run:
             publish(catalog, storage, folder, "maintenance")
@@ -93,7 +95,11 @@ def _compact(catalog: CatalogFile, folder: Path, dry_run: bool) -> Iterator[Chor
         tables = Lake(con).tables()
     for table in tables:
         try:
-            with locks.hold(folder, [str(table)], "maintenance", "now"), catalog.writer() as con:
+            since = clock.now().isoformat(timespec="seconds")
+            with (
+                locks.hold(folder, [str(table)], "maintenance", since, upkeep=True),
+                catalog.writer() as con,
+            ):
                 if dry_run:
                     yield Chore("compact", str(table), _files(con, table))
                     continue
@@ -106,6 +112,17 @@ def _compact(catalog: CatalogFile, folder: Path, dry_run: bool) -> Iterator[Chor
                     yield Chore(step, str(table), sum(row[2] for row in rows))
         except LockHeldError:
             yield Chore("in use", str(table), 1)
+
+
+def _forget_verified(config: Config, catalog: CatalogFile, dry_run: bool) -> Chore:
+    """Remove what `verify` knew of tables that the lake has no more."""
+    with catalog.reader(data=False) as con:
+        held = {project.verified_folder(config, table) for table in Lake(con).tables()}
+    gone = [one for one in project.verified_folder(config).glob("*/*") if one not in held]
+    if not dry_run:
+        for folder in gone:
+            shutil.rmtree(folder, ignore_errors=True)
+    return Chore("verified", None, len(gone))
 
 
 def _files(con: duckdb.DuckDBPyConnection, table: TableName) -> int:

@@ -14,7 +14,6 @@ from cdpsync.deliver import Courier, Spool
 from cdpsync.engine import quote_name, quote_names, quote_text
 from cdpsync.errors import CdpsyncError, ContractError
 from cdpsync.extract import extract
-from cdpsync.land import folder_of
 from cdpsync.model import (
     CursorEntry,
     Deletes,
@@ -27,6 +26,7 @@ from cdpsync.model import (
 )
 from cdpsync.spooled import spooled_rows
 from cdpsync.stage import write
+from cdpsync.storage.names import folder_of
 from cdpsync.types import decimal_of
 from cdpsync.verdict import Kind
 

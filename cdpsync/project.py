@@ -29,6 +29,7 @@ from cdpsync.model import (
 )
 from cdpsync.state import State, read_state, reconcile
 from cdpsync.storage import Storage, open_storage
+from cdpsync.storage.names import folder_of
 from cdpsync.wanted import matches_name, table_options
 
 if TYPE_CHECKING:
@@ -63,6 +64,12 @@ def locks_folder(config: Config) -> Path:
 def journal_folder(config: Config) -> Path:
     """Return where each run that has begun and not ended well has an empty file of its name."""
     return config.warehouse.catalog.parent / "runs"
+
+
+def verified_folder(config: Config, table: TableName | None = None) -> Path:
+    """Return where `verify` keeps what it knows of a table's rows, or of all."""
+    folder = config.warehouse.catalog.parent / "verified"
+    return folder if table is None else folder / folder_of(table)
 
 
 @contextmanager

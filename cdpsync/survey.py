@@ -76,6 +76,7 @@ class Survey:
         self._stack.callback(self.storage.close)
         self._lake: duckdb.DuckDBPyConnection | None = None
         self._reading = ExitStack()
+        self._held: locks.Held | None = None
         self._refreshing = threading.Lock()
         self._warming = threading.Thread(target=self.catalog.warm)
 
@@ -156,11 +157,17 @@ class Survey:
         """Keep every other run off the chosen tables; so the lake has them as it has them now."""
         since = started_at.isoformat(timespec="seconds")
         names = [str(one.table) for one in self.wanted]
-        with locks.hold(project.locks_folder(self.config), names, run_id, since), self._reading:
+        folder = project.locks_folder(self.config)
+        with locks.hold(folder, names, run_id, since, waits=True) as self._held, self._reading:
             if self.catalog.exists():
                 self._lake = self._reading.enter_context(self.catalog.reader())
                 self._reading.callback(self._forget)
             yield
+
+    def only_upkeep(self) -> None:
+        """Say that all is committed: another run may wait for what is left to do."""
+        if self._held is not None:
+            self._held.only_upkeep()
 
     def done_reading(self) -> None:
         """Give back what reads the lake: the catalog is written through the same connection."""

@@ -176,6 +176,7 @@ class _Execution:
                 self._commit_as_they_come(
                     {tables.submit(lander.land, plan): plan for plan in self.planned.plans}
                 )
+                self.survey.only_upkeep()
                 compactor = Compactor(self.survey.catalog, self.courier, spool, self.begun.run_id)
                 compactor.compact(self.grown)
             except BaseException:

@@ -17,7 +17,6 @@ from cdpsync.engine import first_line
 from cdpsync.errors import CatalogError, CdpsyncError
 from cdpsync.extract import Workers, extract
 from cdpsync.known import forget_known
-from cdpsync.land import folder_of
 from cdpsync.mend import Mender, export_wrong
 from cdpsync.model import DELETED_AT, Column, Config, Deletes, Failure, SyncMode, TablePlan
 from cdpsync.survey import Choice, Survey
@@ -170,7 +169,7 @@ class _Verifier:
         connector = self.survey.connectors[plan.source]
         known = None
         if share is None:  # a share is another one each time
-            known = self.survey.catalog.path.parent / "verified" / folder_of(plan.table)
+            known = project.verified_folder(self.survey.config, plan.table)
 
         def project_(columns: tuple[Column, ...], rows: str) -> str:
             return _comparison(plan, columns, share).digests_of_source(rows)

@@ -155,8 +155,8 @@ class Chore:
     """One thing that maintenance did, or would do.
 
     `step` is "books" (entries of earlier runs), "expire" (snapshots), "compact", "rewrite",
-    "merge", "remove", "orphans" (files), "abort" (unfinished uploads), or "in use" for a table that
-    was left alone.
+    "merge", "remove", "orphans" (files), "abort" (unfinished uploads), "verified" (what was
+    known of tables that are gone), or "in use" for a table that was left alone.
     """
 
     step: str

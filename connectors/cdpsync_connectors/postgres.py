@@ -7,7 +7,6 @@ chunks, read at once by many connections, are parts of one moment.
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cdpsync.errors import ConnectorError, ReadError
@@ -29,11 +28,12 @@ from cdpsync_connectors._postgres_sql import (
     fetch_identity,
     fetch_leaves,
     fetch_relations,
+    fetch_schemas,
     quote_literal,
     quote_name,
 )
 from cdpsync_connectors._postgres_types import natural_type
-from cdpsync_connectors._streams import likely_cursors, split_pair
+from cdpsync_connectors._streams import likely_cursors, matches, refuse_idle, split_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -63,17 +63,20 @@ class PostgresConnector:
         """Return when the database lets us in and answers; else raise ConnectError."""
         with self._sessions.lend() as con, self._translated(connecting=True):
             con.execute("select 1 from pg_catalog.pg_class limit 1").fetchone()
+            self._refuse_idle(con)
 
     def discover(self) -> Sequence[Stream]:
         """Return every table, view, materialised view, foreign table and partitioned parent."""
         with self._sessions.lend() as con, self._translated():
+            self._refuse_idle(con)
             relations = fetch_relations(con)
         globs = self._options.schemas
-        return [
-            self._stream(relation)
-            for relation in relations
-            if globs is None or any(fnmatchcase(relation.schema, glob) for glob in globs)
-        ]
+        return [self._stream(one) for one in relations if matches(one.schema, globs)]
+
+    def _refuse_idle(self, con: psycopg.Connection[Any]) -> None:
+        if self._options.schemas is not None:
+            place, names = self._sessions.place, fetch_schemas(con)
+            refuse_idle(place, "schema", self._options.schemas, names)
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[PostgresChunk]]:
