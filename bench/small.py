@@ -1,0 +1,141 @@
+"""What is waited for every day: runs without news, the help text, the status of many tables."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING
+
+import peers
+from measure import CDPSYNC, Command, Contender, aside, in_turns, median, output, ratio
+from postgres import ask, cdpsync, load_tpch, project
+from told import Limit, Line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from postgres import Setting
+    from servers import Database
+
+    from cdpsync.model import RunRecord
+
+_MANY = """
+    do $$ begin
+        for n in 1..{count} loop
+            execute format('create table small_%s (id int primary key, v text, rev int)', n);
+            execute format('insert into small_%s select i, ''x'', i from generate_series(1, 50) i',
+                n);
+        end loop;
+    end $$;
+    vacuum analyze
+"""
+_FOLLOW_MANY = {"public.small_*": {"mode": "incremental", "cursor_field": "rev"}}
+_FOLLOW_ORDERS = {"public.orders": {"mode": "incremental", "cursor_field": "o_orderdate"}}
+_ORDERS = "select count(*) || ' ' || sum(o_orderkey)::bigint from {table}"
+_DLT = "dlt connectorx"
+_BATCH = 10  # records in one commit, as of a run of ten tables
+
+
+def nothing_new(setting: Setting) -> list[Line]:
+    """A run that finds nothing to do: 1 table of 1.5 M rows, and 100 tables."""
+    server, count = setting.server, 100
+    load_tpch(server, setting.scale, "orders")
+    server.execute("alter table orders add primary key (o_orderkey)")
+    server.execute(_MANY.format(count=count))
+    one = project("one", server, _FOLLOW_ORDERS)
+    many = project("many", server, _FOLLOW_MANY)
+    last = "select count(*) || ' tables' from {table} where table_name like 'small%'"
+    contenders = [  # the turn that is not counted loads them
+        Contender(
+            "1 table", partial(cdpsync, one, "run"), partial(_landed, one, "shop.orders", _ORDERS)
+        ),
+        Contender(_DLT, partial(_theirs, server), _in_duckdb),
+        Contender(
+            f"{count} tables",
+            partial(cdpsync, many, "run"),
+            partial(_landed, many, "duckdb_tables()", last),
+        ),
+    ]
+    truth = server.psql(_ORDERS.format(table="orders"))
+    ours, theirs, hundred = in_turns(contenders, setting.runs, [truth, truth, f"{count} tables"])
+    return [
+        Line(
+            "cdpsync run, nothing new in 1 table",
+            tuple(ours),
+            (Limit("{} s", median(ours), 0.7),),
+        ),
+        Line(
+            f"{_DLT}, nothing new in 1 table, into a DuckDB file",
+            tuple(theirs),
+            ratio=ratio(theirs, ours),
+        ),
+        Line(
+            f"cdpsync run, nothing new in {count} tables",
+            tuple(hundred),
+            (Limit("{} s", median(hundred), 4),),
+        ),
+    ]
+
+
+def startup(setting: Setting) -> list[Line]:
+    """The help text, and the status of 200 tables with 10,000 runs in the history."""
+    tables, runs = 200, 10_000
+    setting.server.execute(_MANY.format(count=tables))
+    folder = project("many", setting.server, _FOLLOW_MANY)
+    output(cdpsync(folder, "run").words)
+    aside(_write_history, folder / "cdpsync.yml", runs)
+    told = json.loads(output(cdpsync(folder, "status", "-o", "json").words))
+    if len(told) != tables:
+        raise SystemExit(f"status: has {len(told)} tables, not {tables}")
+    contenders = [
+        Contender("--help", lambda: Command([CDPSYNC, "--help"])),
+        Contender("status", partial(cdpsync, folder, "status")),
+    ]
+    help_, status = in_turns(contenders, setting.runs * 3, ["", ""])
+    return [
+        Line("cdpsync --help", tuple(help_), (Limit("{} s", median(help_), 0.2),)),
+        Line(
+            f"cdpsync status, {tables} tables, {runs:,} runs of history",
+            tuple(status),
+            (Limit("{} s", median(status), 0.7),),
+        ),
+    ]
+
+
+def _landed(folder: Path, table: str, answer: str) -> str:
+    return ask(folder, answer.format(table=table))
+
+
+def _theirs(server: Database) -> Command:
+    return peers.dlt_file(server, "orders", peers.work("orders"), "o_orderkey", "o_orderdate")
+
+
+def _in_duckdb() -> str:
+    return peers.ask(str(peers.work("orders") / "out.duckdb"), _ORDERS.format(table="shop.orders"))
+
+
+def _write_history(file: Path, runs: int) -> None:
+    """Write past runs into the books, each of one of the lake's tables, an hour apart."""
+    from cdpsync import project as projects
+    from cdpsync.catalog import Lake
+
+    config = projects.load(file)
+    with projects.catalog_of(config).writer(data=False) as con:
+        lake = Lake(con)
+        known = lake.books.history()
+        past = [_past(known[n % len(known)], n) for n in range(runs)]
+        for start in range(0, runs, _BATCH):
+            lake.record(past[start : start + _BATCH])
+
+
+def _past(record: RunRecord, number: int) -> RunRecord:
+    from dataclasses import replace
+    from datetime import timedelta
+
+    later = timedelta(hours=1) * number
+    return replace(
+        record,
+        run_id=f"{record.run_id[:-6]}{number:06x}",
+        started_at=record.started_at + later,
+        finished_at=record.finished_at + later,
+    )
