@@ -12,7 +12,7 @@ import resource
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -95,7 +95,7 @@ def _chosen() -> Chosen:
 
 
 def _measured(server: Server, name: str, chosen: Chosen) -> told.Part:
-    """Measure a part in a database of its own; keep it where it is of the full size."""
+    """Measure a part in a database of its own; the limits are those of the full size, kept too."""
     print(f"{datetime.now(UTC):%H:%M} {name}", file=sys.stderr, flush=True)
     work, began, load = _PARTS[name], time.monotonic(), os.getloadavg()[0]
     with server.database("bench") as database:
@@ -108,7 +108,7 @@ def _measured(server: Server, name: str, chosen: Chosen) -> told.Part:
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         (time.monotonic() - began) / 60,
         f"{load:.1f} before, {os.getloadavg()[0]:.1f} after",
-        tuple(lines),
+        tuple(lines if chosen.scale == 1 else (replace(line, limits=()) for line in lines)),
     )
     if chosen.scale == 1:
         part.keep()
