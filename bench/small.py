@@ -37,8 +37,8 @@ _BATCH = 10  # records in one commit, as of a run of ten tables
 
 
 def nothing_new(setting: Setting) -> list[Line]:
-    """A run that finds nothing to do: 1 table of 1.5 M rows, and 100 tables."""
-    server, count = setting.server, 100
+    """A run that finds nothing to do; at scale 1 in 1 table of 1.5 M rows, and in 100 tables."""
+    server, count = setting.server, _some(100, setting)
     load_tpch(server, setting.scale, "orders")
     server.execute("alter table orders add primary key (o_orderkey)")
     server.execute(_MANY.format(count=count))
@@ -78,8 +78,8 @@ def nothing_new(setting: Setting) -> list[Line]:
 
 
 def startup(setting: Setting) -> list[Line]:
-    """The help text, and the status of 200 tables with 10,000 runs in the history."""
-    tables, runs = 200, 10_000
+    """The help text; the status of 200 tables with 10,000 past runs at scale 1, each of one table."""
+    tables, runs = _some(200, setting), _some(10_000, setting)
     setting.server.execute(_MANY.format(count=tables))
     folder = project("many", setting.server, _FOLLOW_MANY)
     output(cdpsync(folder, "run").words)
@@ -100,6 +100,10 @@ def startup(setting: Setting) -> list[Line]:
             (Limit("{} s", median(status), 0.7),),
         ),
     ]
+
+
+def _some(count: int, setting: Setting) -> int:
+    return max(10, int(count * setting.scale))
 
 
 def _landed(folder: Path, table: str, answer: str) -> str:

@@ -77,6 +77,7 @@ class Part:
     when: str
     minutes: float
     load: str
+    where: str
     lines: tuple[Line, ...]
 
     def __str__(self) -> str:
@@ -109,16 +110,23 @@ def table(lines: Sequence[Line]) -> str:
     return "\n".join([_HEAD, *map(str, lines)])
 
 
-def whole(parts: Sequence[Part], where: str) -> str:
+def whole(parts: Sequence[Part]) -> str:
     """Return the whole report, what was missed first."""
+    machines = list(dict.fromkeys(part.where for part in parts))
     limits = [(part, limit) for part in parts for line in part.lines for limit in line.limits]
     missed = [f"- {part.name}: {limit}" for part, limit in limits if not limit.met]
     return "\n\n".join(
         [
             "# Measured",
-            f"{where}. {_HOW}",
+            *(f"{where}{_of(where, parts) if len(machines) > 1 else ''}." for where in machines),
+            _HOW,
             f"{len(limits) - len(missed)} of {len(limits)} limits met."
             + ("\n" + "\n".join(missed) if missed else ""),
             *map(str, parts),
         ]
     )
+
+
+def _of(where: str, parts: Sequence[Part]) -> str:
+    """Return which parts were measured there."""
+    return f" ({', '.join(part.name for part in parts if part.where == where)})"
