@@ -78,7 +78,7 @@ def nothing_new(setting: Setting) -> list[Line]:
 
 
 def startup(setting: Setting) -> list[Line]:
-    """The help text; the status of 200 tables with 10,000 past runs at scale 1, each of one table."""
+    """The help text; at scale 1 the status of 200 tables and 10,000 past runs, each of one."""
     tables, runs = _some(200, setting), _some(10_000, setting)
     setting.server.execute(_MANY.format(count=tables))
     folder = project("many", setting.server, _FOLLOW_MANY)
