@@ -65,7 +65,9 @@ def project(
     folder.mkdir(parents=True)
     shop = {"type": "postgres", "url": server.url, "tables": tables}
     said = {"warehouse": warehouse or FOLDER, "sources": {"shop": shop}}
-    (folder / "cdpsync.yml").write_text(json.dumps(said))
+    file = folder / "cdpsync.yml"
+    file.write_text(json.dumps(said))
+    file.chmod(0o600)  # it holds a password
     return folder
 
 
