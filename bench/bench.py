@@ -57,6 +57,7 @@ class Chosen:
     parts: tuple[str, ...]
     runs: int
     scale: float
+    times: int
 
 
 def main() -> None:
@@ -82,11 +83,12 @@ def _chosen() -> Chosen:
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=_PARTS, help=", ".join(_PARTS))
     parser.add_argument("--runs", type=int, default=5, help="counted runs of each command")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the rows; 1 is kept")
+    parser.add_argument("--times", type=int, default=200, help="how often a table is changed")
     parser.add_argument("--quick", action="store_true", help="the small half, a twentieth, once")
     said = parser.parse_args()
     if said.quick:
-        return Chosen(tuple(said.only or _QUICK), 1, 0.05)
-    return Chosen(tuple(said.only or _PARTS), said.runs, said.scale)
+        return Chosen(tuple(said.only or _QUICK), 1, 0.05, 5)
+    return Chosen(tuple(said.only or _PARTS), said.runs, said.scale, said.times)
 
 
 def _measured(server: Server, name: str, chosen: Chosen) -> told.Part:
@@ -94,7 +96,7 @@ def _measured(server: Server, name: str, chosen: Chosen) -> told.Part:
     print(f"{datetime.now(UTC):%H:%M} {name}", file=sys.stderr, flush=True)
     work, began, load = _PARTS[name], time.monotonic(), os.getloadavg()[0]
     with server.database("bench") as database:
-        lines = work(Setting(database, chosen.runs, chosen.scale))
+        lines = work(Setting(database, chosen.runs, chosen.scale, chosen.times))
     for folder in WORK.iterdir():
         shutil.rmtree(folder)
     part = told.Part(

@@ -1,4 +1,4 @@
-"""A large table that changes: its first load, 110,000 changes, two hundred times, and questions."""
+"""A large table that changes: its first load, 110,000 changes, again and again, and questions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,6 @@ _SCAN = """
 """
 _COUNT = "select count(*) from shop.people"
 _DLT = "dlt connectorx"
-_TIMES, _FEW_TIMES = 200, 5
 _VACUUM_EVERY = 20  # changes; the server's own vacuum is off, which would come at any moment
 
 
@@ -115,11 +114,11 @@ def _first_load(setting: Setting, rows: int) -> list[Line]:
 
 def _changed(setting: Setting, rows: int) -> tuple[list[Figure], list[Figure]]:
     """Change and follow, again and again; the other beside us for the first of it."""
-    server, times = setting.server, _TIMES if setting.scale == 1 else _FEW_TIMES
+    server = setting.server
     run = cdpsync(WORK / "people", "run")
     ours: list[Figure] = []
     theirs: list[Figure] = []
-    for number in range(times):
+    for number in range(setting.times):
         seed, new = 1 + number % 100, rows // 1000
         server.execute(_CHANGES.format(rows=rows, seed=seed, number=number, new=new))
         ours.append(measure(run.words))

@@ -21,12 +21,14 @@ FOLDER = {"path": "./warehouse"}
 class Setting:
     """What a part has: a database of its own, and how much it is to do.
 
-    `runs` are counted, of each; `scale` is 1 for the sizes that the limits are of.
+    `runs` are counted, of each; `scale` is 1 for the sizes that the limits are of; `times` a table
+    is changed.
     """
 
     server: Database
     runs: int
     scale: float
+    times: int
 
     @property
     def few(self) -> int:
