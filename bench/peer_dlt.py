@@ -27,16 +27,19 @@ rows = sql_table(
     incremental=dlt.sources.incremental(said.cursor) if said.cursor else None,
     primary_key=said.key,
 )
+file = said.folder / "out.duckdb"
+if said.replace:
+    disposition, destination = "replace", filesystem(str(said.folder / "out"))
+else:  # the first time there is nothing to merge with, and to append is quicker
+    disposition, destination = "merge" if file.exists() else "append", duckdb(str(file))
 pipeline = dlt.pipeline(
     pipeline_name="bench",
     pipelines_dir=str(said.folder / "pipeline"),
-    destination=filesystem(str(said.folder / "out"))
-    if said.replace
-    else duckdb(str(said.folder / "out.duckdb")),
+    destination=destination,
     dataset_name="shop",
 )
 pipeline.run(
     rows,
-    write_disposition="replace" if said.replace else "merge",
+    write_disposition=disposition,
     loader_file_format="parquet",
 ).raise_on_failed_jobs()
