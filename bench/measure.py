@@ -25,10 +25,11 @@ _LOOK_EVERY = 0.05  # seconds
 
 @dataclass(frozen=True)
 class Figure:
-    """One whole process with its children: wall seconds and peak resident memory."""
+    """One whole process with its children: wall seconds, those of a core, and peak memory."""
 
     seconds: float
     rss_mb: float
+    cpu: float
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def measure(words: Sequence[str | Path], env: Mapping[str, str] | None = None) -
     process.returncode = os.waitstatus_to_exitcode(status)
     if status != 0:
         sys.exit(f"{' '.join(map(str, words))} failed:\n{said.decode()}")
-    return Figure(seconds, max(usage.ru_maxrss / 1024, together[0]))
+    busy = usage.ru_utime + usage.ru_stime
+    return Figure(seconds, max(usage.ru_maxrss / 1024, together[0]), busy)
 
 
 def _watch(pid: int, done: threading.Event, together: list[float]) -> None:

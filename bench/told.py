@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 KEPT = ROOT / "bench" / "results"
 RESULTS = ROOT / "bench" / "RESULTS.md"
 
-_HEAD = """| what | runs | median s | min - max s | x ours | peak RSS MB | limit |
-| --- | --- | --- | --- | --- | --- | --- |"""
+_HEAD = """| what | runs | median s | min - max s | x ours | CPU s | peak RSS MB | limit |
+| --- | --- | --- | --- | --- | --- | --- | --- |"""
 
 
 _HOW = (
     "Whole processes with their children, in turns, medians; a ratio is the median of pairs, run "
-    "beside run. Each run's rows were compared with the source's. Written by `make bench`; a part "
-    "can be measured alone: `python bench/bench.py --only NAME`."
+    "beside run; CPU seconds are the process's own, not the server's. Each run's rows were held "
+    "against the source's. Written by `make bench`; a part can be measured alone: "
+    "`python bench/bench.py --only NAME`."
 )
 
 
@@ -59,11 +60,12 @@ class Line:
 
     def __str__(self) -> str:
         seconds = [figure.seconds for figure in self.figures]
+        cpu = statistics.median(figure.cpu for figure in self.figures)
         rss = max(figure.rss_mb for figure in self.figures)
         ratio = f"{self.ratio:.2f}" if self.ratio else ""
         return (
             f"| {self.what} | {len(seconds)} | {statistics.median(seconds):.2f} "
-            f"| {min(seconds):.2f} - {max(seconds):.2f} | {ratio} | {rss:.0f} "
+            f"| {min(seconds):.2f} - {max(seconds):.2f} | {ratio} | {cpu:.2f} | {rss:.0f} "
             f"| {'; '.join(map(str, self.limits))} |"
         )
 
