@@ -32,7 +32,7 @@ bench: .venv/ready  ## speed and memory beside psql, dlt and DuckDB's scanner, a
 	$(BIN)/python bench/bench.py
 	$(BIN)/python bench/bench_stripe.py
 
-bench-quick: .venv/ready  ## its small half at a twentieth of the size, once: whether it runs; two minutes
+bench-quick: .venv/ready  ## its small half at a fiftieth of the size, once: whether it runs; two minutes
 	$(BIN)/python bench/bench.py --quick
 
 SECONDS ?= 600

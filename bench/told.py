@@ -122,11 +122,16 @@ def whole(parts: Sequence[Part]) -> str:
             "# Measured",
             *(f"{where}{_of(where, parts) if len(machines) > 1 else ''}." for where in machines),
             _HOW,
-            f"{len(limits) - len(missed)} of {len(limits)} limits met."
-            + ("\n" + "\n".join(missed) if missed else ""),
+            "\n".join([_verdict(len(limits), len(missed)), *missed]),
             *map(str, parts),
         ]
     )
+
+
+def _verdict(limits: int, missed: int) -> str:
+    if not limits:
+        return "Whether it runs, not how fast: the limits are those of the full size."
+    return f"{limits - missed} of {limits} limits met."
 
 
 def _of(where: str, parts: Sequence[Part]) -> str:
