@@ -100,7 +100,7 @@ def nothing_new(setting: Setting) -> list[Line]:
 
 
 def startup(setting: Setting) -> list[Line]:
-    """The help text; at scale 1 the status of 200 tables, after 10,000 runs in all and of each."""
+    """The help text; at scale 1 the status of 200 tables, of 10,000 records and of 10,000 runs."""
     tables, runs = _some(200, setting), _some(10_000, setting)
     setting.server.execute(_MANY.format(count=tables))
     folder = project("many", setting.server, _FOLLOW_MANY)
@@ -114,12 +114,12 @@ def startup(setting: Setting) -> list[Line]:
     return [
         Line("cdpsync --help", tuple(help_), (Limit("{} s", median(help_), 0.2),)),
         Line(
-            f"cdpsync status, {tables} tables, {runs:,} past runs of one table",
+            f"cdpsync status, {tables} tables, {runs:,} records of past runs",
             tuple(in_all),
             limits[0],
         ),
         Line(
-            f"cdpsync status, {tables} tables, {runs:,} past runs of all of them",
+            f"cdpsync status, {tables} tables, {runs:,} past runs of them all",
             tuple(of_each),
             limits[1],
         ),
