@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -105,9 +106,9 @@ def startup(setting: Setting) -> list[Line]:
     setting.server.execute(_MANY.format(count=tables))
     folder = project("many", setting.server, _FOLLOW_MANY)
     output(cdpsync(folder, "run").words)
-    aside(_write_history, folder / "cdpsync.yml", runs // tables)
+    aside(_record, folder / "cdpsync.yml", runs // tables)
     in_all = _status(folder, tables, setting.runs)
-    aside(_write_history, folder / "cdpsync.yml", runs - runs // tables)
+    aside(_record_at_once, folder / "cdpsync.yml", runs - runs // tables)
     of_each = _status(folder, tables, setting.runs)
     help_ = in_turns([Contender("--help", lambda: Command([CDPSYNC, "--help"]))], 9, [""])[0]
     limits = [(Limit("{} s", median(taken), 0.7),) for taken in (in_all, of_each)]
@@ -148,12 +149,21 @@ def _in_duckdb() -> str:
     return peers.ask(str(peers.work("orders") / "out.duckdb"), _ORDERS.format(table="shop.orders"))
 
 
-def _write_history(file: Path, runs: int) -> None:
-    """Write so many past runs of every table of the lake into its books."""
+def _record(file: Path, runs: int) -> None:
+    """Write so many past runs of every table into the books, as runs do: a commit each."""
     from cdpsync import project as projects
     from cdpsync.catalog import Lake
 
-    config = projects.load(file)
-    with projects.catalog_of(config).writer() as con:
-        Lake(con)
+    with projects.catalog_of(projects.load(file)).writer() as con:
+        lake = Lake(con)
+        known = lake.books.latest()
+        for number in range(runs):
+            lake.record(replace(one, run_id=f"{one.run_id}-past-{number}") for one in known)
+
+
+def _record_at_once(file: Path, runs: int) -> None:
+    """Write so many more in one statement: so many commits would take too long."""
+    from cdpsync import project as projects
+
+    with projects.catalog_of(projects.load(file)).writer() as con:
         con.execute(_PAST, [runs])
