@@ -1,8 +1,13 @@
-"""What the system says against a write: the disk is full, a quota, a limit; and what to do then."""
+"""The disk: that it has what was written, and what the system says when it does not take it."""
 
 from __future__ import annotations
 
 import errno
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full. Make room there",
@@ -17,6 +22,15 @@ _WORDS = {
     "disk quota exceeded": errno.EDQUOT,
     "file too large": errno.EFBIG,
 }
+
+
+def wait_for(path: Path) -> None:
+    """Return when a file, or what stands in a folder, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def refusal(error: OSError) -> str:

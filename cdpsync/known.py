@@ -7,6 +7,7 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from cdpsync import disk
 from cdpsync.engine import glob_escaped, quote_text
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ def keep_known(file: Path, known: Path) -> None:
     with suppress(OSError):
         for folder in (known.parents[2], known.parents[1], known.parent):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # keys are rows' own values
-        with file.open("rb") as written:
-            os.fsync(written.fileno())
+        disk.wait_for(file)
         os.link(file, known)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from cdpsync import private
+from cdpsync import disk, private
 from cdpsync.cursors import cursor_json, parse_cursor
 from cdpsync.errors import CatalogError
 from cdpsync.model import Cursor, CursorEntry, CursorType
@@ -157,11 +157,7 @@ def _write(path: Path, state: State) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        disk.wait_for(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise CatalogError(

@@ -16,13 +16,14 @@ from cdpsync.catalog import private_folder, sql_name, sweep
 from cdpsync.compare import Comparison, compare, share_of
 from cdpsync.engine import first_line
 from cdpsync.errors import CatalogError, CdpsyncError
-from cdpsync.extract import Workers, extract
+from cdpsync.extract import extract
 from cdpsync.known import forget_known
 from cdpsync.land import folder_of
 from cdpsync.mend import Mender, export_wrong
 from cdpsync.model import DELETED_AT, Column, Config, Deletes, Failure, SyncMode, TablePlan
 from cdpsync.survey import Choice, Survey
 from cdpsync.verdict import Compared, Kind, Sample, Verdict, VerifyStatus
+from cdpsync.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,7 +77,7 @@ def verify(
         workers = Workers(threads or min(4, (os.cpu_count() or 1) + 1), folder / "spill")
         try:
             mender = Mender(survey, workers, run_id, started_at) if repair else None
-            verifier = _Verifier(survey, workers, folder, sample, mender)
+            verifier = _Verifier(survey, workers, sample, mender)
             for number, plan in enumerate(planned.plans):
                 tell(verifier.verdict(plan, folder / f"{number:05d}"))
             if mender is not None:
@@ -106,7 +107,6 @@ class _Verifier:
 
     survey: Survey
     workers: Workers
-    folder: Path
     sample: Sample | None
     mender: Mender | None
 

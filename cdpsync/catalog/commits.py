@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from cdpsync import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +25,19 @@ _FOLDER = """
 """
 
 
+# The catalog's first snapshot is DuckLake's own.
+_OTHERS = """
+    select 1 from __ducklake_metadata_lake.ducklake_snapshot_changes
+    where snapshot_id > 0 and author is distinct from 'cdpsync'
+    limit 1
+"""
+
+
 @contextmanager
-def transaction(con: duckdb.DuckDBPyConnection, table: TableName | None = None) -> Iterator[None]:
-    """Commit what the block does, or nothing of it when it raises.
+def transaction(
+    con: duckdb.DuckDBPyConnection, message: str, table: TableName | None = None
+) -> Iterator[None]:
+    """Commit what the block does under a message, or nothing of it when it raises.
 
     What DuckLake itself writes for this table (which rows are deleted, rows merged) is on the disk
     before the catalog names it: DuckDB 1.5.5 waits for the disk with its catalog, not with Parquet.
@@ -39,14 +50,20 @@ def transaction(con: duckdb.DuckDBPyConnection, table: TableName | None = None) 
         before = _written(folder)
         yield
         for file in _written(folder) - before:
-            _sync(file)
+            disk.wait_for(file)
         if folder is not None and folder.exists():
-            _sync(folder)
+            disk.wait_for(folder)
+        con.execute("call ducklake_set_commit_message('lake', 'cdpsync', ?)", [message])
         con.commit()
     except BaseException:
         with suppress(duckdb.Error):  # a commit that failed has ended the transaction
             con.rollback()
         raise
+
+
+def has_other_writers(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether any snapshot that is left was made by something else than `transaction`."""
+    return con.execute(_OTHERS).fetchone() is not None
 
 
 def _folder(con: duckdb.DuckDBPyConnection, table: TableName) -> Path | None:
@@ -57,11 +74,3 @@ def _folder(con: duckdb.DuckDBPyConnection, table: TableName) -> Path | None:
 
 def _written(folder: Path | None) -> set[Path]:
     return set() if folder is None else set(folder.glob("ducklake-*.parquet"))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

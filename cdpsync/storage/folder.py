@@ -52,7 +52,7 @@ class FolderStorage:
         target = self._folder / name
         try:
             _make_folders(target.parent)
-            _sync(file)
+            disk.wait_for(file)
             try:
                 target.hardlink_to(file)
             except FileExistsError:
@@ -60,7 +60,7 @@ class FolderStorage:
             except OSError:  # another file system, or one without links
                 with target.open("xb") as copy:
                     _fill(copy, file)
-            _sync(target.parent)
+            disk.wait_for(target.parent)
         except OSError as error:
             raise _landing_error(target, error) from error
         return str(target)
@@ -76,7 +76,7 @@ class FolderStorage:
                 fcntl.flock(copy, fcntl.LOCK_EX)
                 _fill(copy, file)
                 draft.replace(target)
-            _sync(target.parent)
+            disk.wait_for(target.parent)
         except OSError as error:
             draft.unlink(missing_ok=True)
             raise _landing_error(target, error) from error
@@ -134,15 +134,7 @@ def _make_folders(folder: Path) -> None:
     _make_folders(folder.parent)
     folder.mkdir(exist_ok=True)
     with suppress(PermissionError):  # who may make a folder here need not be one who may list it
-        _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        disk.wait_for(folder.parent)
 
 
 def _landing_error(path: Path, error: OSError) -> LandingError:

@@ -10,11 +10,10 @@ from cdpsync.errors import ReadError
 from cdpsync_connectors import _exact_sql as sql
 from cdpsync_connectors import _files_csv, _files_jsonl, _files_parquet
 from cdpsync_connectors._exact_types import UNKNOWN
+from cdpsync_connectors._sql_chunk import SqlChunk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
     from cdpsync.connector import ReadRequest
     from cdpsync_connectors._files_csv import Dialect
@@ -31,21 +30,9 @@ _CHUNK = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class FileChunk:
-    """Some files of a stream, as one SELECT."""
-
-    label: str
-    sql: str
-
-    def relation(self, con: DuckDBPyConnection) -> DuckDBPyRelation:
-        """Return the rows of these files."""
-        return con.sql(self.sql)
-
-
 def chunks(
     shape: Shape, format_: str, dialect: Dialect, request: ReadRequest
-) -> tuple[FileChunk, ...]:
+) -> tuple[SqlChunk, ...]:
     """Return the chunks of a read: a file each, or as many files as make 64 chunks.
 
     Raises ReadError when a requested column is not there, or cannot have the type asked for.
@@ -67,7 +54,7 @@ def chunks(
     )
 
 
-def _chunk(typing: Typing, layouts: Sequence[Layout], request: ReadRequest) -> FileChunk:
+def _chunk(typing: Typing, layouts: Sequence[Layout], request: ReadRequest) -> SqlChunk:
     first, last = Path(layouts[0].file.path).name, Path(layouts[-1].file.path).name
     label = f"file {first}" if len(layouts) == 1 else f"files {first} to {last}"
     statement = _CHUNK.format(
@@ -75,7 +62,7 @@ def _chunk(typing: Typing, layouts: Sequence[Layout], request: ReadRequest) -> F
         rows=" union all ".join(typing.select(part) for part in _files_csv.alike(layouts)),
         where=request.where or "true",
     )
-    return FileChunk(label, statement)
+    return SqlChunk(label, statement)
 
 
 @dataclass(frozen=True, slots=True)

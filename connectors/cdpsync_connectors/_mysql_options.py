@@ -8,34 +8,20 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
-from cdpsync.connector import ConnectorOptions
+from cdpsync.connector import ConnectorOptions, DatabaseOptions
 from cdpsync.redact import remember
+from cdpsync_connectors._options import Names, Seconds, null_is_a_word
 
 _FORM = "write mysql://user:password@host:3306/database"
-_UNITS = {"ms": 0.001, "": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 SslMode = Literal["disabled", "preferred", "required", "verify_ca", "verify_identity"]
 _OF_QUERY = {"ssl_mode": "ssl_mode", "ssl_ca": "ssl_ca", "connect_timeout": "connect_timeout"}
-
-
-def _seconds(value: object) -> object:
-    """Read `30`, `30s`, `5m`, `250ms` as seconds."""
-    if value is None or isinstance(value, bool):
-        return value
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value).strip())
-    if not found or found[2] not in _UNITS:
-        raise ValueError("write seconds, or a duration such as 30s, 5m or 250ms")
-    return float(found[1]) * _UNITS[found[2]]
-
-
-def _nothing_is_null(value: object) -> object:
-    return "null" if value is None else value
 
 
 def _mode(value: object) -> object:
     return value.lower().replace("-", "_") if isinstance(value, str) else value
 
 
-class MysqlOptions(ConnectorOptions):
+class MysqlOptions(DatabaseOptions):
     """What the YAML says of a MySQL or MariaDB source."""
 
     url: SecretStr | None = None
@@ -46,15 +32,10 @@ class MysqlOptions(ConnectorOptions):
     database: str | None = None
     ssl_mode: Annotated[SslMode | None, BeforeValidator(_mode)] = None
     ssl_ca: str | None = None
-    schemas: tuple[str, ...] | None = None
-    zero_dates: Annotated[Literal["null", "error"], BeforeValidator(_nothing_is_null)] = "error"
+    schemas: Names | None = None
+    zero_dates: Annotated[Literal["null", "error"], BeforeValidator(null_is_a_word)] = "error"
     connect_timeout: Annotated[int, Field(ge=1)] | None = None
-    statement_timeout: Annotated[float | None, BeforeValidator(_seconds), Field(gt=0)] = None
-
-    @field_validator("schemas", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
+    statement_timeout: Annotated[Seconds, Field(gt=0)] | None = None
 
     @field_validator("url")
     @classmethod

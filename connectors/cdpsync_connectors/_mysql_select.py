@@ -16,9 +16,9 @@ from cdpsync_connectors._mysql_sql import (
     fetch_relations,
     quote_lake_name,
     quote_name,
-    split_stream,
 )
 from cdpsync_connectors._mysql_types import DATED, WIDEST, Reading, is_open, reading
+from cdpsync_connectors._streams import asked_type, split_pair
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ class Select:
 def find_relation(con: Connection[Any], request: ReadRequest) -> Relation:
     """Return what the stream is at this moment; raise ReadError when it is gone or changed."""
     name = request.stream.name
-    found = fetch_relations(con, only=split_stream(name), mariadb=is_mariadb(con))
+    found = fetch_relations(con, only=split_pair(name, "database.table"), mariadb=is_mariadb(con))
     if not found:
         raise ReadError(
             f'table "{name}" does not exist, or not any more, or this user may not see it. '
@@ -77,7 +77,9 @@ def select_rows(con: Connection[Any], request: ReadRequest, relation: Relation) 
     columns = tuple(by_name[column.name] for column in request.columns)
     conditions = _conditions(request, by_name)
     rows = f"from {relation.sql}" + (f"\nwhere {conditions}" if conditions else "")
-    asked = {column.name: _asked(column, request) for column in columns}
+    asked = {
+        column.name: asked_type(column.name, request, is_open=is_open(column)) for column in columns
+    }
     unbound = [c for c in columns if is_open(c) and asked[c.name] is None]
     if unbound:
         asked |= _probe(con, rows, unbound)
@@ -116,16 +118,6 @@ def _conditions(request: ReadRequest, columns: Mapping[str, SourceColumn]) -> st
             wanted += f" or {name} = '0000-00-00'"
         conditions.append(f"({wanted})")
     return " and ".join(conditions)
-
-
-def _asked(column: SourceColumn, request: ReadRequest) -> str | None:
-    """Return the type that binds a column: the user's, or the lake's where the source has none."""
-    if column.name in request.types:
-        return request.types[column.name]
-    if not is_open(column):
-        return None
-    landed = {name.lower(): type_ for name, type_ in request.landed.items()}
-    return landed.get(column.name.lower())
 
 
 def _probe(

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from cdpsync.errors import ReadError
+from cdpsync_connectors._streams import stream_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -64,7 +64,7 @@ class Relation:
     @property
     def stream(self) -> str:
         """The name users see: `shop.orders`; a part with a dot or a quote in it is quoted."""
-        return f"{_part(self.schema)}.{_part(self.name)}"
+        return stream_name((self.schema, self.name))
 
     @property
     def sql(self) -> str:
@@ -176,21 +176,3 @@ def _mark_json(columns: list[SourceColumn], clause: str) -> None:
     for place, column in enumerate(columns):
         if found and column.name == found[1].replace("``", "`"):
             columns[place] = replace(column, json=True)
-
-
-def _part(name: str) -> str:
-    return quote_lake_name(name) if not name or "." in name or '"' in name else name
-
-
-_NAMES = re.compile(r'("(?:[^"]|"")+"|[^."]+)\.("(?:[^"]|"")+"|[^."]+)', re.DOTALL)
-
-
-def split_stream(name: str) -> tuple[str, str]:
-    """Return database and name of a stream, as `Relation.stream` wrote them."""
-    found = _NAMES.fullmatch(name)
-    if not found:
-        raise ReadError(f'"{name}" is not the name of a table: write database.table.')
-    schema, table = (
-        part[1:-1].replace('""', '"') if part.startswith('"') else part for part in found.groups()
-    )
-    return schema, table

@@ -7,30 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
-from cdpsync.connector import ConnectorOptions
+from cdpsync.connector import DatabaseOptions
+from cdpsync_connectors._options import Names, Seconds, null_is_a_word
 from cdpsync_connectors._postgres_url import refuse_bare_characters
 
-_UNITS = {"ms": 1, "": 1000, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000}
 
-
-def _milliseconds(value: object) -> object:
-    """Read `30`, `30s`, `5m`, `250ms` as milliseconds."""
-    if value is None or isinstance(value, bool):
-        return value
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value).strip())
-    if not found or found[2] not in _UNITS:
-        raise ValueError("write seconds, or a duration such as 30s, 5m or 250ms")
-    return round(float(found[1]) * _UNITS[found[2]])
-
-
-def _nothing_is_null(value: object) -> object:
-    return "null" if value is None else value
-
-
-class PostgresOptions(ConnectorOptions):
+class PostgresOptions(DatabaseOptions):
     """What the YAML says of a Postgres source."""
 
     url: SecretStr | None = None
+    replica: SecretStr | None = None
     host: str | None = None
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     user: str | None = None
@@ -40,19 +26,14 @@ class PostgresOptions(ConnectorOptions):
         None
     )
     sslrootcert: str | None = None
-    schemas: tuple[str, ...] | None = None
+    schemas: Names | None = None
     default_schema: str = "public"
-    on_nan: Annotated[Literal["null", "error"], BeforeValidator(_nothing_is_null)] = "null"
+    on_nan: Annotated[Literal["null", "error"], BeforeValidator(null_is_a_word)] = "null"
     connect_timeout: Annotated[int, Field(ge=1)] = 10
-    statement_timeout: Annotated[int | None, BeforeValidator(_milliseconds)] = None
+    statement_timeout: Seconds | None = None
     application_name: str = "cdpsync"
 
-    @field_validator("schemas", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("url")
+    @field_validator("url", "replica")
     @classmethod
     def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
         text = url.get_secret_value().strip() if url else None
@@ -73,13 +54,23 @@ class PostgresOptions(ConnectorOptions):
 
     def parameters(self) -> dict[str, str]:
         """Return libpq's parameters; those of a URL still stand in it, under `url`."""
-        said = {
-            "url": self.url.get_secret_value().strip() if self.url else None,
+        parts = {
             "host": self.host,
             "port": str(self.port) if self.port else None,
             "user": self.user,
             "password": self.password.get_secret_value() if self.password else None,
             "dbname": self.database,
+        }
+        return self._parameters(self.url, parts)
+
+    def replica_parameters(self) -> dict[str, str]:
+        """Return those of the replica, which has the primary's way to connect but for its URL."""
+        return self._parameters(self.replica, {})
+
+    def _parameters(self, url: SecretStr | None, parts: dict[str, str | None]) -> dict[str, str]:
+        said = {
+            "url": url.get_secret_value().strip() if url else None,
+            **parts,
             "sslmode": self.sslmode,
             "sslrootcert": self.sslrootcert,
             "connect_timeout": str(self.connect_timeout),

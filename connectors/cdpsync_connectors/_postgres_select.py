@@ -18,7 +18,6 @@ from cdpsync_connectors._postgres_sql import (
     fetch_relations,
     quote_literal,
     quote_name,
-    split_stream,
 )
 from cdpsync_connectors._postgres_types import (
     SCALE_OF_NOTHING,
@@ -27,6 +26,7 @@ from cdpsync_connectors._postgres_types import (
     is_open,
     reading,
 )
+from cdpsync_connectors._streams import asked_type, split_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -46,7 +46,7 @@ _TYPE_OF_CURSOR = {
 
 def find_relation(con: psycopg.Connection[Any], request: ReadRequest) -> Relation:
     """Return what the stream is at this moment; raise ReadError when it is gone or changed."""
-    found = fetch_relations(con, split_stream(request.stream.name))
+    found = fetch_relations(con, split_pair(request.stream.name, "schema.table"))
     if not found:
         raise ReadError(
             f'table "{request.stream.name}" does not exist, or not any more. '
@@ -89,7 +89,9 @@ def select_rows(
     manner = Manner(relation.stream, con.info.server_version, nan_is_null)
     by_name = {column.name: column for column in relation.columns}
     columns = [by_name[column.name] for column in request.columns]
-    asked = {column.name: _asked(column, request) for column in columns}
+    asked = {
+        column.name: asked_type(column.name, request, is_open=is_open(column)) for column in columns
+    }
     draft = Select(relation, "", "", _conditions(request, by_name, manner))
     unbound = [c for c in columns if is_open(c) and asked[c.name] is None]
     if unbound:
@@ -151,7 +153,7 @@ def _conditions(
     conditions = [f"({request.where}\n)"] if request.where else []
     if request.window:
         column = columns[request.window.cursor_field]
-        asked = _asked(column, request)
+        asked = asked_type(column.name, request, is_open=is_open(column))
         value = reading(column, manner, asked, "c").inner if asked else quote_name(column.name)
         conditions.append(f"({value} >= {cursor_literal(request.window.low)} or {value} is null)")
     if request.only:
@@ -168,16 +170,6 @@ def _only(only: Keys | Share) -> str:
     names = ", ".join(quote_name(name) for name in only.columns)
     values = ", ".join(f"({', '.join(map(quote_literal, value))})" for value in only.values)
     return f"({names}) in ({values})"
-
-
-def _asked(column: SourceColumn, request: ReadRequest) -> str | None:
-    """Return the type that binds a column: the user's, or the lake's where the source has none."""
-    if column.name in request.types:
-        return request.types[column.name]
-    if not is_open(column):
-        return None
-    landed = {name.lower(): type_ for name, type_ in request.landed.items()}
-    return landed.get(column.name.lower())
 
 
 def _probe(

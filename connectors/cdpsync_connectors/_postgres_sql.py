@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cdpsync.errors import ReadError
+from cdpsync_connectors._streams import stream_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +71,7 @@ class Relation:
     @property
     def stream(self) -> str:
         """The name users see: `public.orders`; a part with a dot or a quote in it is quoted."""
-        return f"{_part(self.schema)}.{_part(self.name)}"
+        return stream_name((self.schema, self.name))
 
     @property
     def sql(self) -> str:
@@ -307,21 +306,3 @@ def _relation(row: Sequence[Any]) -> Relation:  # what psycopg hands out of JSON
         estimated_rows=estimate,
         identity=identity,
     )
-
-
-def _part(name: str) -> str:
-    return quote_name(name) if not name or "." in name or '"' in name else name
-
-
-_NAMES = re.compile(r'("(?:[^"]|"")+"|[^."]+)\.("(?:[^"]|"")+"|[^."]+)', re.DOTALL)
-
-
-def split_stream(name: str) -> tuple[str, str]:
-    """Return schema and name of a stream, as `Relation.stream` wrote them."""
-    found = _NAMES.fullmatch(name)
-    if not found:
-        raise ReadError(f'"{name}" is not the name of a table: write schema.table.')
-    schema, table = (
-        part[1:-1].replace('""', '"') if part.startswith('"') else part for part in found.groups()
-    )
-    return schema, table

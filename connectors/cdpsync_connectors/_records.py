@@ -17,7 +17,6 @@ cannot becomes JSON, with a notice.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -26,17 +25,16 @@ from cdpsync.errors import ReadError
 from cdpsync_connectors import _exact_sql as sql
 from cdpsync_connectors._records_fields import Field, refuse_twice
 from cdpsync_connectors._records_types import TIME, Typing
+from cdpsync_connectors._sql_chunk import SqlChunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from io import BufferedWriter
     from pathlib import Path
 
-    from duckdb import DuckDBPyConnection, DuckDBPyRelation
-
     from cdpsync.connector import ReadRequest
 
-__all__ = ["TIME", "RecordChunk", "Records", "parse_list", "parse_record"]
+__all__ = ["TIME", "Records", "SqlChunk", "parse_list", "parse_record"]
 
 Fields = dict[str, msgspec.Raw]
 """A record's fields by name, each value as the bytes that came."""
@@ -98,18 +96,6 @@ def _record(raw: msgspec.Raw, where: str) -> Fields:
         ) from error
     refuse_twice(raw, fields, where)
     return fields
-
-
-@dataclass(frozen=True, slots=True)
-class RecordChunk:
-    """Some records of a stream, as one SELECT over a file."""
-
-    label: str
-    sql: str
-
-    def relation(self, con: DuckDBPyConnection) -> DuckDBPyRelation:
-        """Return the rows of these records."""
-        return con.sql(self.sql)
 
 
 class Records:
@@ -184,7 +170,7 @@ class Records:
         with self._guard:
             self._close()
 
-    def chunks(self) -> list[RecordChunk]:
+    def chunks(self) -> list[SqlChunk]:
         """Return the chunks over all records; at least one, so that there are columns."""
         self.close()
         columns = Typing(self._request, self._declared, self._fields).columns()
@@ -199,12 +185,12 @@ class Records:
             nothing = ", ".join(f"{value} as {sql.quote_name(n)}" for n, value in columns.items())
             nulls = ", ".join(f"null::varchar as {f.key}" for f in self._fields.values())
             source = f"(select {nulls or 'null'})"
-            return [RecordChunk("no records", f"select {nothing} from {source} where false")]
+            return [SqlChunk("no records", f"select {nothing} from {source} where false")]
         select["values"] = ", ".join(f"{v} as {sql.quote_name(n)}" for n, v in columns.items())
         keys = [field.key for field in self._fields.values()] or ["none"]
         select["keys"] = ", ".join(f"{key}: 'VARCHAR'" for key in keys)
         return [
-            RecordChunk(
+            SqlChunk(
                 f"records of file {number}",
                 _ROWS.format(file=sql.quote_files([str(file)]), longest=self._longest, **select),
             )

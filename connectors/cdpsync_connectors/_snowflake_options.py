@@ -18,23 +18,8 @@ from pydantic import (
 )
 
 from cdpsync.connector import ConnectorOptions
+from cdpsync_connectors._options import Names, seconds
 from cdpsync_connectors._snowflake_sql import plain_name
-
-_UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
-
-
-def _seconds(value: object) -> object:
-    """Read `90`, `90s`, `5m`, `2h` as seconds."""
-    if value is None or isinstance(value, bool):
-        return value
-    found = re.fullmatch(r"(\d+)\s*([a-z]*)", str(value).strip())
-    if not found or found[2] not in _UNITS:
-        raise ValueError("write seconds, or a duration such as 90s, 5m or 2h")
-    return int(found[1]) * _UNITS[found[2]]
-
-
-def _one_is_a_list(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
 
 
 def _identifier(value: object) -> object:
@@ -42,8 +27,7 @@ def _identifier(value: object) -> object:
     return plain_name(value) if isinstance(value, str) else value
 
 
-Globs = Annotated[tuple[str, ...] | None, BeforeValidator(_one_is_a_list)]
-Seconds = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_seconds)]
+WholeSeconds = Annotated[int, BeforeValidator(seconds), Field(ge=1)]
 
 
 class ConnectOptions(BaseModel):
@@ -74,11 +58,11 @@ class SnowflakeOptions(ConnectorOptions):
     warehouse: str | None = None
     database: Annotated[str | None, BeforeValidator(_identifier)] = None
     schema_: Annotated[str, BeforeValidator(_identifier), Field(alias="schema")] = "PUBLIC"
-    databases: Globs = None
-    schemas: Globs = None
+    databases: Names | None = None
+    schemas: Names | None = None
     query_tag: str = "cdpsync"
-    statement_timeout: Seconds = None
-    connect_timeout: Seconds = 30
+    statement_timeout: WholeSeconds | None = None
+    connect_timeout: WholeSeconds = 30
     connect_options: ConnectOptions = ConnectOptions()
 
     @field_validator("account")

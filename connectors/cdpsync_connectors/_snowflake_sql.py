@@ -95,17 +95,6 @@ def plain_name(text: str) -> str:
     return quoted[1].replace('""', '"') if quoted else text.strip().upper()
 
 
-def stream_name(parts: Iterable[str]) -> str:
-    """Return how a person writes a stream: its parts with dots between."""
-    return ".".join(quote_name(part) if re.search(r'[."]', part) else part for part in parts)
-
-
-def split_stream(name: str) -> tuple[str, ...]:
-    """Return the parts of a stream's name."""
-    found = re.findall(r'"((?:[^"]|"")*)"|([^."]+)', name)
-    return tuple(quoted.replace('""', '"') or bare for quoted, bare in found)
-
-
 def lake_name(parts: Iterable[str]) -> str:
     """Return a table's name in the lake: lower case where Snowflake only knows upper."""
     return "_".join(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from cdpsync.connector import Bounds
 from cdpsync.errors import ConfigError, ConnectorError, ReadError
 from cdpsync.model import Column, Stream
 from cdpsync_connectors._mysql_errors import translate_reading
@@ -19,6 +20,8 @@ from cdpsync_connectors._mysql_select import find_relation, select_rows
 from cdpsync_connectors._mysql_session import Sessions, is_mariadb
 from cdpsync_connectors._mysql_sql import Relation, fetch_relations, fetch_schemas
 from cdpsync_connectors._mysql_types import DATED, natural_type, read_marker
+from cdpsync_connectors._pace import RowPace
+from cdpsync_connectors._streams import likely_cursors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -40,7 +43,10 @@ class MysqlConnector:
             raise TypeError(f"MysqlConnector takes MysqlOptions, not {type(options).__name__}")
         self._options = options
         self._address = options.address()
-        self._sessions = Sessions(self._address, options.statement_timeout)
+        most = options.max_connections
+        self.bounds = None if most is None else Bounds(most - 1, most - 1)
+        self._pace = None if options.max_rate is None else RowPace(options.max_rate)
+        self._sessions = Sessions(self._address, options.statement_timeout, idle=1 if most else 2)
         self._reads = Reads()
 
     def check(self) -> None:
@@ -67,7 +73,13 @@ class MysqlConnector:
             select = select_rows(con, request, find_relation(con, request))
         zero_is_null = self._options.zero_dates == "null"
         chunk = MysqlChunk(
-            "all rows", self._sessions, select, zero_is_null, self._reads, request.is_stopped
+            "all rows",
+            self._sessions,
+            select,
+            zero_is_null,
+            self._reads,
+            request.is_stopped,
+            self._pace,
         )
         try:
             yield [chunk]
@@ -131,26 +143,13 @@ class MysqlConnector:
 
 
 _INTEGERS = {"tinyint", "smallint", "mediumint", "int", "bigint"}
-_CHANGED = ("updated", "modified", "last_modified", "last_updated", "changed")
-_CREATED = ("created", "inserted", "creation", "added")
 
 
 def cursor_fields(relation: Relation) -> tuple[str, ...]:
-    """Return the columns that a cursor may follow, the likeliest first.
-
-    Times of a change come before times of creation, then a key of a single integer.
-    """
-    able = [c for c in relation.columns if c.kind in DATED | _INTEGERS]
-
-    def rank(place: int) -> tuple[int, int]:
-        column = able[place]
-        name, is_time = column.name.lower(), column.kind in DATED
-        if is_time and name.startswith(_CHANGED):
-            return 0, place
-        if is_time and name.startswith(_CREATED):
-            return 1, place
-        if relation.primary_key == (column.name,):
-            return 2, place
-        return 3, place
-
-    return tuple(able[place].name for place in sorted(range(len(able)), key=rank))
+    """Return the columns that a cursor may follow, the likeliest first."""
+    able = [
+        (column.name, column.kind in DATED)
+        for column in relation.columns
+        if column.kind in DATED | _INTEGERS
+    ]
+    return likely_cursors(able, relation.primary_key)

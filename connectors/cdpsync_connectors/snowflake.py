@@ -28,10 +28,9 @@ from cdpsync_connectors._snowflake_sql import (
     fetch_relations,
     lake_name,
     quote_name,
-    split_stream,
-    stream_name,
 )
 from cdpsync_connectors._snowflake_types import can_order, is_time, natural_type
+from cdpsync_connectors._streams import likely_cursors, split_stream, stream_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -146,26 +145,7 @@ def _matches(name: str, globs: Iterable[str]) -> bool:
     return any(fnmatchcase(name, glob) or fnmatchcase(name, glob.upper()) for glob in globs)
 
 
-_CHANGED = ("UPDATED", "MODIFIED", "LAST_MODIFIED", "LAST_UPDATED", "CHANGED")
-_CREATED = ("CREATED", "INSERTED", "CREATION", "ADDED", "LOADED")
-
-
 def cursor_fields(relation: Relation) -> tuple[str, ...]:
-    """Return the columns that a cursor may follow, the likeliest first.
-
-    Times of a change come before times of creation, then a key of a single number.
-    """
-    able = [column for column in relation.columns if can_order(column)]
-
-    def rank(place: int) -> tuple[int, int]:
-        column = able[place]
-        name = column.name.upper()
-        if is_time(column) and name.startswith(_CHANGED):
-            return 0, place
-        if is_time(column) and name.startswith(_CREATED):
-            return 1, place
-        if relation.primary_key == (column.name,):
-            return 2, place
-        return 3, place
-
-    return tuple(able[place].name for place in sorted(range(len(able)), key=rank))
+    """Return the columns that a cursor may follow, the likeliest first."""
+    able = [(column.name, is_time(column)) for column in relation.columns if can_order(column)]
+    return likely_cursors(able, relation.primary_key)

@@ -11,7 +11,8 @@ from snowflake_standin import OPTIONS, StandIn
 
 from cdpsync.connector import ReadRequest
 from cdpsync.errors import ConnectError, ReadError
-from cdpsync_connectors._snowflake_sql import lake_name, plain_name, split_stream, stream_name
+from cdpsync_connectors._snowflake_sql import lake_name, plain_name
+from cdpsync_connectors._streams import split_stream, stream_name
 from cdpsync_connectors.snowflake import SnowflakeConnector
 
 if TYPE_CHECKING:
