@@ -38,9 +38,10 @@ if TYPE_CHECKING:
     import duckdb
 
     from cdpsync.compare import Comparison
-    from cdpsync.extract import Extracted, Workers
+    from cdpsync.extract import Extracted
     from cdpsync.survey import Survey
     from cdpsync.verdict import Compared
+    from cdpsync.workers import Workers
 
 log = logging.getLogger("cdpsync.mend")
 

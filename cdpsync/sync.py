@@ -18,7 +18,6 @@ from cdpsync.catalog import Lake, private_folder, sweep
 from cdpsync.compact import Compactor
 from cdpsync.deliver import Courier, Spool
 from cdpsync.errors import CatalogError, CdpsyncError, ContractError
-from cdpsync.extract import Workers
 from cdpsync.land import Landed, Lander
 from cdpsync.model import (
     Config,
@@ -38,6 +37,7 @@ from cdpsync.news import commit_of, is_quiet, result_of
 from cdpsync.publish import publish
 from cdpsync.state import State, of_catalog, update_state
 from cdpsync.survey import Choice, Survey
+from cdpsync.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

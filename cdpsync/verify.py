@@ -16,13 +16,14 @@ from cdpsync.catalog import private_folder, sql_name, sweep
 from cdpsync.compare import Comparison, compare, share_of
 from cdpsync.engine import first_line
 from cdpsync.errors import CatalogError, CdpsyncError
-from cdpsync.extract import Workers, extract
+from cdpsync.extract import extract
 from cdpsync.known import forget_known
 from cdpsync.land import folder_of
 from cdpsync.mend import Mender, export_wrong
 from cdpsync.model import DELETED_AT, Column, Config, Deletes, Failure, SyncMode, TablePlan
 from cdpsync.survey import Choice, Survey
 from cdpsync.verdict import Compared, Kind, Sample, Verdict, VerifyStatus
+from cdpsync.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from cdpsync.model import TableResult
 
 log = logging.getLogger("cdpsync.verify")
-
-_TRIES = 2
 
 
 def verify(
@@ -169,7 +168,7 @@ class _Verifier:
     def _digests(
         self, plan: TablePlan, share: Share | None, folder: Path
     ) -> tuple[tuple[Column, ...], list[Path]]:
-        """Read the source's rows down to their digests; once more where its view was lost."""
+        """Read the source's rows down to their digests."""
         connector = self.survey.connectors[plan.source]
         known = None
         if share is None:  # a share is another one each time
@@ -178,30 +177,22 @@ class _Verifier:
         def project_(columns: tuple[Column, ...], rows: str) -> str:
             return _comparison(plan, columns, share).digests_of_source(rows)
 
-        for attempt in range(_TRIES):
-            digests = folder / f"digests-{attempt}"
-            digests.mkdir()
-            try:
-                extracted = extract(
-                    replace(plan, window=None, deletes=Deletes.IGNORE),
-                    connector,
-                    self.workers,
-                    digests,
-                    lambda *_: None,
-                    project=project_,
-                    only=share if share and share.column else None,
-                    known=known,
-                )
-            except CdpsyncError as error:
-                if not error.retryable or attempt + 1 == _TRIES:
-                    raise
-                log.warning("%s: %s Reading it again from its start.", plan.table, error.message)
-            else:
-                files = [file.path for file in extracted.files]
-                if known is not None:
-                    forget_known(known, files)
-                return extracted.columns, files
-        raise AssertionError("unreachable: the last try returns or raises")
+        digests = folder / "digests"
+        digests.mkdir()
+        extracted = extract(
+            replace(plan, window=None, deletes=Deletes.IGNORE),
+            connector,
+            self.workers,
+            digests,
+            lambda *_: None,
+            project=project_,
+            only=share if share and share.column else None,
+            known=known,
+        )
+        files = [file.path for file in extracted.files]
+        if known is not None:
+            forget_known(known, files)
+        return extracted.columns, files
 
 
 def _reading(plan: TablePlan) -> tuple[TablePlan, list[str]]:

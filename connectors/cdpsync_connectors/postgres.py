@@ -7,12 +7,13 @@ chunks, read at once by many connections, are parts of one moment.
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cdpsync.errors import ConnectorError, ReadError
 from cdpsync.model import Column, Stream
-from cdpsync_connectors._postgres_chunks import PostgresChunk, cut, scans_much
+from cdpsync_connectors._postgres_chunks import PostgresChunk, View, chunks_of, cut, scans_much
 from cdpsync_connectors._postgres_errors import translate_connecting, translate_reading
 from cdpsync_connectors._postgres_options import PostgresOptions
 from cdpsync_connectors._postgres_select import explain, find_relation, select_rows
@@ -93,6 +94,10 @@ class PostgresConnector:
                 else:
                     found = self._settled_chunks(con, request, held)
             yield found
+            if len(list(found)) > 1:
+                # The lock on the table goes with the view, and with it what stands on which page.
+                with self._translated(table):
+                    con.execute("select")
 
     def _settled_chunks(
         self, con: psycopg.Connection[Any], request: ReadRequest, held: ExitStack
@@ -164,6 +169,8 @@ class PostgresConnector:
             row = con.execute("select pg_export_snapshot()").fetchone()
             snapshot = str(row[0]) if row else None
         except psycopg.DatabaseError:
+            if con.closed:
+                raise
             self._snapshots_travel = False
             con.execute("rollback")
             con.execute("begin isolation level repeatable read, read only")
@@ -179,6 +186,8 @@ class PostgresConnector:
             try:
                 other.execute(f"set transaction snapshot {quote_literal(snapshot)}".encode())
             except psycopg.DatabaseError:
+                if other.closed:
+                    raise
                 return False
         return True
 
@@ -195,20 +204,12 @@ class PostgresConnector:
             and (not filtered or scans_much(plan))
         )
         leaves = fetch_leaves(con, relation) if cuttable else ()
-        identity = fetch_identity(con, relation, leaves) if request.steady else None
-
-        def chunk(label: str, sql: str, versions: str | None) -> PostgresChunk:
-            return PostgresChunk(
-                label,
-                self._sessions,
-                sql,
-                select.outer,
-                snapshot,
-                versions if identity else None,
-                identity or "",
-            )
-
-        return cut(select, leaves, request.workers, chunk, steady=request.steady)
+        groups = cut(leaves, request)
+        view = View(self._sessions, snapshot)
+        if request.steady or len(groups) > 1:
+            identity, moment = fetch_identity(con, relation, request)
+            view = replace(view, identity=identity, moment=moment)
+        return chunks_of(view, select, groups)
 
 
 _ORDERED = {"int2", "int4", "int8", "date", "timestamp", "timestamptz"}

@@ -1,0 +1,92 @@
+"""The threads that read chunks, over all tables of a run."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, TypeVar
+
+from cdpsync import engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import duckdb
+
+    from cdpsync.connector import Connector
+
+_MEMORY = "1GB"  # of one worker, before DuckDB spills or refuses
+
+T = TypeVar("T")
+
+
+class Workers:
+    """The threads that read chunks, and the DuckDB connections they keep from chunk to chunk."""
+
+    def __init__(self, count: int, spill: Path) -> None:
+        self.count = count
+        self.stopping = threading.Event()
+        self._spill = spill
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="cdpsync-chunk")
+        self._idle: dict[int, queue.LifoQueue[duckdb.DuckDBPyConnection]] = {}
+        self._busy: set[duckdb.DuckDBPyConnection] = set()
+        self._guard = threading.Lock()
+
+    def submit(self, task: Callable[[], T]) -> Future[T]:
+        """Run a task on the next free worker."""
+        return self._pool.submit(task)
+
+    @contextmanager
+    def connection(self, connector: Connector) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend a connection that only this connector's chunks use, with a transaction open.
+
+        One that failed is closed, not lent again.
+        """
+        import duckdb
+
+        with self._guard:
+            idle = self._idle.setdefault(id(connector), queue.LifoQueue())
+        try:
+            con = idle.get_nowait()
+        except queue.Empty:
+            con = engine.connect(
+                threads=1, memory_limit=_MEMORY, temp=self._spill, extensions=connector.extensions
+            )
+        with self._guard:
+            self._busy.add(con)
+        try:
+            con.begin()
+            yield con
+            con.rollback()
+        except BaseException:
+            self._release(con)
+            # First, and whatever it says: to destroy a connection whose transaction is open on a
+            # server that is gone ends the whole process (postgres_scanner 1.5.5).
+            with suppress(duckdb.Error):
+                con.rollback()
+            con.close()
+            raise
+        self._release(con)
+        idle.put(con)
+
+    def _release(self, con: duckdb.DuckDBPyConnection) -> None:
+        with self._guard:
+            self._busy.discard(con)
+
+    def stop(self) -> None:
+        """Ask everything under way to end; what waits is not begun."""
+        self.stopping.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._guard:
+            for con in self._busy:
+                con.interrupt()
+
+    def close(self) -> None:
+        """Wait for the threads and let go of the connections."""
+        self._pool.shutdown(wait=not self.stopping.is_set(), cancel_futures=True)
+        for idle in self._idle.values():
+            while not idle.empty():
+                idle.get_nowait().close()
