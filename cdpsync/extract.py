@@ -80,10 +80,9 @@ class _Progress:
         else:
             self.loose.append(file)
 
-    def stopped_at(self, chunks: Iterable[Chunk]) -> None:
-        """Note where the source hung up."""
-        left = tuple(chunk for chunk in chunks if self.of(chunk) is None)
-        self.stuck = left or self.stuck
+    def stopped(self) -> None:
+        """Note what the source could not be got through, since it hung up."""
+        self.stuck = tuple(chunk for chunk in self.chunks if self.of(chunk) is None)
 
     def begin(self, chunks: Sequence[Chunk]) -> list[SpoolFile]:
         """Note how a view is cut; return what of the ones before is of no use any more."""
@@ -174,7 +173,8 @@ class _Reading:
                 files = self._land(landing, listed)
                 cursor = _reached(plan, chunks, files)
         finally:
-            self.progress.stopped_at(landing.stuck)
+            if landing.stuck:
+                self.progress.stopped()
         if request.folder is not None:
             shutil.rmtree(request.folder, ignore_errors=True)
         with_rows = tuple(file for file in files if file.rows)
@@ -201,18 +201,19 @@ class _Reading:
         """Land every chunk; the first that fails for good ends it, with its error."""
         submit = self.manner.workers.submit
         futures = [submit(partial(self._land_one, landing, chunk)) for chunk in chunks]
-        files: list[SpoolFile] = []
+        kept = (self.progress.of(chunk) for chunk in chunks)
+        files = {number: one.file for number, one in enumerate(kept) if one is not None}
         try:
-            for done, future in enumerate(futures, start=1):
-                files.append(future.result())
-                self.on_chunk(sum(file.rows for file in files), done, len(chunks))
+            for number, future in enumerate(futures):
+                files[number] = future.result()
+                self.on_chunk(sum(one.rows for one in files.values()), len(files), len(chunks))
         except BaseException:
             landing.stopping.set()
             for future in futures:
                 future.cancel()
             wait(futures)
             raise
-        return files
+        return [files[number] for number in range(len(chunks))]
 
     def _land_one(self, landing: Landing, chunk: Chunk) -> SpoolFile:
         kept = self.progress.of(chunk)

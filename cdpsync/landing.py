@@ -76,8 +76,8 @@ class Landing:
 
     def __init__(self, manner: Manner) -> None:
         self.stopping = threading.Event()
-        self.stuck: list[Chunk] = []
-        """Those in the middle of which the source hung up."""
+        self.stuck = False
+        """Whether the source hung up in the middle of a chunk."""
         self._how = manner
         self._plan = manner.plan
         self._columns: tuple[Column, ...] | None = None
@@ -103,7 +103,7 @@ class Landing:
                 file.unlink(missing_ok=True)
                 if not error.retryable or isinstance(error, ViewLostError):
                     raise
-                self.stuck.append(chunk)
+                self.stuck = True
                 if attempt == _TRIES or self.is_stopping():
                     raise
                 pause = _FIRST_PAUSE * 2 ** (attempt - 1)

@@ -25,7 +25,8 @@ TABLE = """
 # One transaction, so that every view has the same sum; over a twentieth of the rows, at the end.
 TRANSFER = """
     with chosen as (
-        select {rows} - (random() * {rows} / 20)::int as a, {rows} - (random() * {rows} / 20)::int as b
+        select {rows} - (random() * {rows} / 20)::int as a,
+            {rows} - (random() * {rows} / 20)::int as b
     )
     update orders set balance = balance + case when id = a then -1 else 1 end
     from chosen where id in (a, b) and a <> b

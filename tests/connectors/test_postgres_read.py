@@ -329,7 +329,8 @@ def test_a_cut_connection_is_worth_another_try(pg: Database) -> None:
     with FaultProxy(pg.port) as proxy:
         url = pg.url.replace(str(pg.port), str(proxy.port))
         with connected(url) as connector:
-            with connector.read(request_for(connector, "public.t", workers=1)) as chunks:
+            request = request_for(connector, "public.t", workers=1)
+            with pytest.raises(ConnectError, match="lost"), connector.read(request) as chunks:
                 listed = list(chunks)
                 first = land_chunks(connector, listed[:1])
                 con = engine.connect(threads=1, extensions=connector.extensions)
@@ -380,7 +381,7 @@ def test_without_shared_snapshots_a_table_is_one_statement(
         monkeypatch.setattr(connector, "_can_import", lambda _: False)
         with connector.read(request_for(connector, "public.t", workers=4)) as chunks:
             listed = list(chunks)
-            assert [(chunk.label, chunk.snapshot) for chunk in listed] == [("all rows", None)]
+            assert [(chunk.label, chunk.view.snapshot) for chunk in listed] == [("all rows", None)]
             landed = land_chunks(connector, listed)
     assert numbers(landed.column("i")) == list(range(1, 3001))
 
