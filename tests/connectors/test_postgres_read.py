@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -330,22 +331,25 @@ def test_a_cut_connection_is_worth_another_try(pg: Database) -> None:
         url = pg.url.replace(str(pg.port), str(proxy.port))
         with connected(url) as connector:
             request = request_for(connector, "public.t", workers=1)
-            with pytest.raises(ConnectError, match="lost"), connector.read(request) as chunks:
-                listed = list(chunks)
-                first = land_chunks(connector, listed[:1])
-                con = engine.connect(threads=1, extensions=connector.extensions)
-                con.begin()
-                relation = listed[1].relation(con)
-                proxy.cut_after = proxy.passed + 20_000
-                with pytest.raises(duckdb.Error) as caught:
-                    relation.fetchall()
-                with pytest.raises(duckdb.Error):  # to close without it would end the process
-                    con.rollback()
-                con.close()
-                error = connector.translate(caught.value)
-                assert isinstance(error, ConnectError)
-                assert error.retryable
-                proxy.cut_after = None
+            view = ExitStack()
+            chunks = view.enter_context(connector.read(request))
+            listed = list(chunks)
+            first = land_chunks(connector, listed[:1])
+            con = engine.connect(threads=1, extensions=connector.extensions)
+            con.begin()
+            relation = listed[1].relation(con)
+            proxy.cut_after = proxy.passed + 20_000
+            with pytest.raises(duckdb.Error) as caught:
+                relation.fetchall()
+            with pytest.raises(duckdb.Error):  # to close without it would end the process
+                con.rollback()
+            con.close()
+            error = connector.translate(caught.value)
+            assert isinstance(error, ConnectError)
+            assert error.retryable
+            proxy.cut_after = None
+            with pytest.raises(ConnectError, match="lost"):
+                view.close()
             # The view went with its connection, so the read as a whole is made again.
             with connector.read(request_for(connector, "public.t", workers=1)) as chunks:
                 landed = land_chunks(connector, chunks)
