@@ -142,12 +142,9 @@ class Compactor:
         self, table: TableName, old: Sequence[DataFile], new: Sequence[str], rows: int
     ) -> None:
         """Let the new file take the place of the old ones, or change nothing."""
-        with self.catalog.writer() as con, transaction(con, table):
+        message = f"{self.run_id}: {table}, compacted"
+        with self.catalog.writer() as con, transaction(con, message, table):
             _replace(con, table, old, new, rows)
-            con.execute(
-                "call ducklake_set_commit_message('lake', 'cdpsync', ?)",
-                [f"{self.run_id}: {table}, compacted"],
-            )
 
 
 def _replace(

@@ -199,8 +199,10 @@ class _Reading:
 
     def _land(self, landing: Landing, chunks: list[Chunk]) -> list[SpoolFile]:
         """Land every chunk; the first that fails for good ends it, with its error."""
-        submit = self.manner.workers.submit
-        futures = [submit(partial(self._land_one, landing, chunk)) for chunk in chunks]
+        workers, connector = self.manner.workers, self.manner.connector
+        futures = [
+            workers.submit(connector, partial(self._land_one, landing, chunk)) for chunk in chunks
+        ]
         kept = (self.progress.of(chunk) for chunk in chunks)
         files = {number: one.file for number, one in enumerate(kept) if one is not None}
         try:

@@ -7,18 +7,21 @@ import os
 import secrets
 import threading
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cdpsync import private, project
 from cdpsync.catalog import Lake, private_folder, sweep
 from cdpsync.compact import Compactor
+from cdpsync.connector import bounds_of
 from cdpsync.deliver import Courier, Spool
 from cdpsync.errors import CatalogError, CdpsyncError, ContractError
 from cdpsync.land import Landed, Lander
+from cdpsync.lanes import Lanes
 from cdpsync.model import (
     Config,
     CursorEntry,
@@ -184,10 +187,15 @@ class _Execution:
         with private_folder(self.survey.catalog.scratch, "spool-") as spool:
             workers = Workers(threads, spool / "spill")
             lander = Lander(self.survey, self.courier, workers, spool, self.stopped, self._tell)
-            tables = ThreadPoolExecutor(threads, thread_name_prefix="cdpsync-table")
+            tables = Lanes(threads, "cdpsync-table")
             try:
                 self._commit_as_they_come(
-                    {tables.submit(lander.land, plan): plan for plan in self.planned.plans}
+                    {
+                        tables.submit(
+                            partial(lander.land, plan), plan.source, self._most(plan)
+                        ): plan
+                        for plan in self.planned.plans
+                    }
                 )
                 compactor = Compactor(self.survey.catalog, self.courier, spool, self.run_id)
                 compactor.compact(self.grown)
@@ -204,6 +212,11 @@ class _Execution:
             journal.unlink(missing_ok=True)
         self._publish()
         return tuple(self.results)
+
+    def _most(self, plan: TablePlan) -> int | None:
+        """Return how many tables its source bears at once."""
+        bounds = bounds_of(self.survey.connectors[plan.source])
+        return bounds.tables if bounds else None
 
     def _publish(self) -> None:
         """Show the lake to those who have only the bucket; if that fails, the next run does it."""

@@ -1,26 +1,28 @@
-"""The threads that read chunks, over all tables of a run."""
+"""The threads that read chunks, and their connections to DuckDB."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from cdpsync import engine
+from cdpsync.connector import bounds_of
+from cdpsync.lanes import Lanes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
     from pathlib import Path
 
     import duckdb
 
     from cdpsync.connector import Connector
 
-_MEMORY = "1GB"  # of one worker, before DuckDB spills or refuses
-
 T = TypeVar("T")
+
+_MEMORY = "1GB"  # of one worker, before DuckDB spills or refuses
 
 
 class Workers:
@@ -30,14 +32,15 @@ class Workers:
         self.count = count
         self.stopping = threading.Event()
         self._spill = spill
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="cdpsync-chunk")
+        self._lanes = Lanes(count, "cdpsync-chunk")
         self._idle: dict[int, queue.LifoQueue[duckdb.DuckDBPyConnection]] = {}
         self._busy: set[duckdb.DuckDBPyConnection] = set()
         self._guard = threading.Lock()
 
-    def submit(self, task: Callable[[], T]) -> Future[T]:
-        """Run a task on the next free worker."""
-        return self._pool.submit(task)
+    def submit(self, connector: Connector, task: Callable[[], T]) -> Future[T]:
+        """Run a task that reads from this source on the next worker that is free for it."""
+        bounds = bounds_of(connector)
+        return self._lanes.submit(task, id(connector), bounds.chunks if bounds else None)
 
     @contextmanager
     def connection(self, connector: Connector) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -79,14 +82,14 @@ class Workers:
     def stop(self) -> None:
         """Ask everything under way to end; what waits is not begun."""
         self.stopping.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._lanes.shutdown(wait=False, cancel_futures=True)
         with self._guard:
             for con in self._busy:
                 con.interrupt()
 
     def close(self) -> None:
         """Wait for the threads and let go of the connections."""
-        self._pool.shutdown(wait=not self.stopping.is_set(), cancel_futures=True)
+        self._lanes.shutdown(wait=not self.stopping.is_set(), cancel_futures=True)
         for idle in self._idle.values():
             while not idle.empty():
                 idle.get_nowait().close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from cdpsync.catalog.commits import transaction
 from cdpsync.cursors import cursor_json, parse_cursor
 from cdpsync.engine import quote_name
 from cdpsync.errors import CatalogError
@@ -108,13 +109,12 @@ class Books:
         """Make sure that there are books, and of this version."""
         if self._version == FORMAT:
             return
-        self.con.begin()
-        if self._version == 0:
-            self.con.execute(_BOOKS)
-        for version in range(max(self._version, 1), FORMAT if self._version else 0):
-            self.con.execute(_UPGRADES[version])
-        self.con.execute("insert into lake.cdpsync.meta values (?, now())", [FORMAT])
-        self.con.commit()
+        with transaction(self.con, "books"):
+            if self._version == 0:
+                self.con.execute(_BOOKS)
+            for version in range(max(self._version, 1), FORMAT if self._version else 0):
+                self.con.execute(_UPGRADES[version])
+            self.con.execute("insert into lake.cdpsync.meta values (?, now())", [FORMAT])
         self._version = FORMAT
 
     def _find(self) -> int:
@@ -150,11 +150,10 @@ class Books:
         if past < _MANY_PAST:
             return 0
         if not dry_run:
-            self.con.begin()
-            self.con.execute(
-                "create or replace table lake.cdpsync.cursors as from lake.cdpsync.cursors"
-            )
-            self.con.commit()
+            with transaction(self.con, "books"):
+                self.con.execute(
+                    "create or replace table lake.cdpsync.cursors as from lake.cdpsync.cursors"
+                )
         return past
 
     def cursors(self) -> tuple[CursorEntry, ...]:

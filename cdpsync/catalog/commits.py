@@ -25,9 +25,19 @@ _FOLDER = """
 """
 
 
+# The catalog's first snapshot is DuckLake's own.
+_OTHERS = """
+    select 1 from __ducklake_metadata_lake.ducklake_snapshot_changes
+    where snapshot_id > 0 and author is distinct from 'cdpsync'
+    limit 1
+"""
+
+
 @contextmanager
-def transaction(con: duckdb.DuckDBPyConnection, table: TableName | None = None) -> Iterator[None]:
-    """Commit what the block does, or nothing of it when it raises.
+def transaction(
+    con: duckdb.DuckDBPyConnection, message: str, table: TableName | None = None
+) -> Iterator[None]:
+    """Commit what the block does under a message, or nothing of it when it raises.
 
     What DuckLake itself writes for this table (which rows are deleted, rows merged) is on the disk
     before the catalog names it: DuckDB 1.5.5 waits for the disk with its catalog, not with Parquet.
@@ -43,11 +53,17 @@ def transaction(con: duckdb.DuckDBPyConnection, table: TableName | None = None) 
             disk.wait_for(file)
         if folder is not None and folder.exists():
             disk.wait_for(folder)
+        con.execute("call ducklake_set_commit_message('lake', 'cdpsync', ?)", [message])
         con.commit()
     except BaseException:
         with suppress(duckdb.Error):  # a commit that failed has ended the transaction
             con.rollback()
         raise
+
+
+def has_other_writers(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether any snapshot that is left was made by something else than `transaction`."""
+    return con.execute(_OTHERS).fetchone() is not None
 
 
 def _folder(con: duckdb.DuckDBPyConnection, table: TableName) -> Path | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cdpsync_connectors._postgres_sql import Leaf, quote_literal, quote_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
@@ -119,6 +119,10 @@ class Select:
         )
 
 
+def _at_once() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """What the chunks of one read share.
@@ -146,6 +150,8 @@ class PostgresChunk:
     select: Select
     ranges: tuple[PageRange, ...]
     sql: str
+    turn: Callable[[], None] = _at_once
+    """Returns when it is this chunk's turn."""
 
     @property
     def place(self) -> str | None:
@@ -171,6 +177,7 @@ class PostgresChunk:
 
     def relation(self, con: DuckDBPyConnection) -> DuckDBPyRelation:
         """Return the rows of the statement; see `cdpsync.connector.Chunk`."""
+        self.turn()
         sessions = self.view.sessions
         alias = quote_literal(sessions.attach(con))
         start = quote_literal(sessions.relation_settings(self.view.snapshot))
