@@ -103,9 +103,9 @@ class Select:
         rows = replace(self, inner="xmin")
         return f"""
             select count(*) <> {{rows}}
-                or count(*) filter (where age(v.xmin) between 0 and (
-                    select age('{{oldest32}}'::xid)
-                )) > 0
+                or count(*) filter (
+                    where age(v.xmin) <= (select age('{{oldest32}}'::xid)) and age(v.xmin) >= 0
+                ) > 0
                 or (
                     select txid_snapshot_xmax(txid_current_snapshot()) - {{oldest}}
                 ) not between 0 and {_HALF_A_CIRCLE}
