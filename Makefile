@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: demo test check format bench bench-quick soak clean
+.PHONY: demo test check format bench bench-quick soak soak-source clean
 
 .venv/ready: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "cdpsync needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }
@@ -39,6 +39,9 @@ SECONDS ?= 600
 DEATHS ?= 25
 soak: .venv/ready  ## runs killed at random moments, in each mode and store; SECONDS=, SEED=, DEATHS= (of a life)
 	$(BIN)/python tests/soak.py --seconds $(SECONDS) --deaths $(DEATHS) $(if $(SEED),--seed $(SEED))
+
+soak-source: .venv/ready  ## a load of minutes from a source that hangs up every 20 s, and is written to
+	$(BIN)/python tests/soak_source.py
 
 clean:
 	rm -rf .venv demo bench/.work bench/.peers

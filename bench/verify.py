@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from measure import CDPSYNC, ROOT, WORK, Figure, measure, ratio
@@ -29,7 +32,41 @@ _TABLE = """
 _CHANGE = "update big set grp = grp + 1 where id between {low} and {low} + {rows} / 100 - 1"
 
 
-def turns(server: Server, rows: int, runs: int) -> dict[str, list[Figure]]:
+@dataclass(frozen=True)
+class Both:
+    """A command, and what the server spent on it: seconds of a processor."""
+
+    ours: Figure
+    theirs: float
+
+    @property
+    def cpu(self) -> float:
+        """What both spent, which is the same on a machine that others keep busy."""
+        return self.ours.cpu + self.theirs
+
+
+def spent(postmaster: int) -> float:
+    """Return what a server, its processes and those that have ended have spent so far."""
+    ticks = 0
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            told = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(status.parent.name) == postmaster:
+            ticks += sum(map(int, told[11:15]))
+        elif int(told[1]) == postmaster:
+            ticks += sum(map(int, told[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def postmaster_of(server: Server) -> int:
+    """Return the process from which all of a server's descend."""
+    folder = server.psql("show data_directory")
+    return int((Path(folder) / "postmaster.pid").read_text().splitlines()[0])
+
+
+def turns(server: Server, rows: int, runs: int) -> dict[str, list[Both]]:
     """Return the figures of each command, run beside run."""
     server.execute(_TABLE.format(rows=rows))
     project = WORK / "verify"
@@ -43,10 +80,13 @@ def turns(server: Server, rows: int, runs: int) -> dict[str, list[Figure]]:
     )
     command: list[str] = [str(CDPSYNC), "-c", str(file), "-q"]
     known = project / ".cdpsync/verified"
-    figures: dict[str, list[Figure]] = {}
+    figures: dict[str, list[Both]] = {}
+    postmaster = postmaster_of(server)
 
     def take(what: str, *said: str) -> None:
-        figures.setdefault(what, []).append(measure([*command, *said]))
+        before = spent(postmaster)
+        ours = measure([*command, *said])
+        figures.setdefault(what, []).append(Both(ours, spent(postmaster) - before))
 
     for number in range(runs):
         take("run: full reload", "run")
@@ -71,11 +111,21 @@ def main() -> None:
         figures = turns(server, chosen.rows, chosen.runs)
     shutil.rmtree(WORK / "verify", ignore_errors=True)
     reload = figures["run: full reload"]
-    print(f"{chosen.rows:,} rows, {chosen.runs} turns, medians of whole processes")
+    print(
+        f"{chosen.rows:,} rows, {chosen.runs} turns, medians of whole processes; "
+        "work: processor time, ours + Postgres'"
+    )
     for what, taken in figures.items():
-        seconds = statistics.median(figure.seconds for figure in taken)
-        most = max(figure.rss_mb for figure in taken)
-        print(f"{what:32} {seconds:6.1f} s  {ratio(taken, reload):5.2f} x  {most:6.0f} MB")
+        seconds = statistics.median(one.ours.seconds for one in taken)
+        wall = ratio([one.ours for one in taken], [one.ours for one in reload])
+        work = statistics.median(a.cpu / b.cpu for a, b in zip(taken, reload, strict=True))
+        ours = statistics.median(one.ours.cpu for one in taken)
+        theirs = statistics.median(one.theirs for one in taken)
+        most = max(one.ours.rss_mb for one in taken)
+        print(
+            f"{what:32} {seconds:6.1f} s  {wall:5.2f} x   work {ours:5.1f} + {theirs:4.1f} s"
+            f"  {work:5.2f} x  {most:6.0f} MB"
+        )
 
 
 if __name__ == "__main__":

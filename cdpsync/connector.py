@@ -88,7 +88,10 @@ class ReadRequest:
 
     `only` says which rows would do: a connector that can ask for just these saves the others;
     whoever asked leaves out what comes beside them. `steady` asks for chunks that another read
-    will cut in the same way, and that are `Marked` where that is possible.
+    will cut in the same way, and that are `Lasting` where that is possible.
+
+    `again` are the chunks of an earlier read whose view was lost: to be cut in the same way, where
+    that is possible, but smaller where they are among `stuck`, which it could not get through.
 
     For connectors whose `read` fetches the rows itself, before it hands over chunks: `folder` is
     a private place on disk that lasts as long as the read, `tell` takes how many rows are
@@ -109,6 +112,8 @@ class ReadRequest:
     exclude: frozenset[str] = frozenset()
     only: Keys | Share | None = None
     steady: bool = False
+    again: tuple[Chunk, ...] = ()
+    stuck: tuple[Chunk, ...] = ()
     folder: Path | None = None
     tell: Callable[[int], None] = ignore
     notify: Callable[[str], None] = ignore
@@ -132,11 +137,22 @@ class Chunk(Protocol):
 
 
 @runtime_checkable
-class Marked(Protocol):
+class Lasting(Protocol):
     """What a chunk may be beside: one that can tell, without its rows, whether they changed."""
 
-    def mark(self, con: DuckDBPyConnection) -> str | None:
-        """Return a text that is the same only when every row is the same as then; None: unknown.
+    @property
+    def place(self) -> str | None:
+        """What part of what this is, and how it is read; None: it cannot be told again.
+
+        Where a chunk of another read has the same place, unchanged rows give the same values.
+        """
+
+    @property
+    def moment(self) -> str:
+        """When this is: for `is_as_at` of another chunk of this place."""
+
+    def is_as_at(self, con: DuckDBPyConnection, moment: str, rows: int) -> bool:
+        """Whether the rows are those of that moment, when they were so many: no more, no fewer.
 
         Called with the connection that `relation` was called with, in the same transaction.
         """

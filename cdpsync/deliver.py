@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from cdpsync.errors import CdpsyncError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -94,7 +95,8 @@ class Delivery:
 
     courier: Courier
     stem: str
-    _sent: list[Future[str]] = field(default_factory=list)
+    _sent: dict[Path, Future[str]] = field(default_factory=dict)
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _failed: Exception | None = None
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -105,12 +107,21 @@ class Delivery:
         """
         if self._failed is not None:
             raise self._failed
-        self.courier.spool.add(size)
+        spool = self.courier.spool
+        spool.add(size)
         with self._guard:
-            name = f"{self.stem}-{len(self._sent):05d}.parquet"
-            self._sent.append(self.courier.submit(lambda: self._put(file, name, size, keep=keep)))
+            name = f"{self.stem}-{next(self._numbers):05d}.parquet"
+            sent = self.courier.submit(lambda: self._put(file, name, keep=keep))
+            sent.add_done_callback(lambda _: spool.free(size))
+            self._sent[file] = sent
 
-    def _put(self, file: Path, name: str, size: int, *, keep: bool) -> str:
+    def recall(self, file: Path) -> None:
+        """Let a file that was sent off not arrive, or go again."""
+        with self._guard:
+            sent = self._sent.pop(file)
+        self._take_back([sent])
+
+    def _put(self, file: Path, name: str, *, keep: bool) -> str:
         try:
             return self._carry(file, name, keep=keep)
         except Exception as error:
@@ -118,8 +129,6 @@ class Delivery:
                 self.courier.left_behind = True  # parts of it, where not even the abort got through
             self._failed = error
             raise
-        finally:
-            self.courier.spool.free(size)
 
     def _carry(self, file: Path, name: str, *, keep: bool) -> str:
         if self._failed is not None:
@@ -132,9 +141,12 @@ class Delivery:
 
     def wait(self) -> tuple[str, ...]:
         """Return where the files are, once all have arrived. Raises what kept one from it."""
-        return tuple(one.result() for one in self._sent)
+        return tuple(one.result() for one in self._sent.values())
 
     def take_back(self) -> None:
         """Let no file go on, and remove those that arrived."""
-        under_way = [one for one in self._sent if not one.cancel()]
+        self._take_back(self._sent.values())
+
+    def _take_back(self, sent: Iterable[Future[str]]) -> None:
+        under_way = [one for one in sent if not one.cancel()]
         self.courier.take_back([one.result() for one in under_way if one.exception() is None])

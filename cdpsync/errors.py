@@ -5,6 +5,7 @@
     ├── ConnectorError          the source said no
     │   ├── ConnectError        not reached, or not let in                           retried
     │   ├── ReadError           reached, but this cannot be read
+    │   │   └── ViewLostError   the view that all chunks share is gone               retried
     │   └── RateLimitError      the source asks to be read more slowly               retried
     ├── LandingError            rows could not be written down exactly, or at all
     ├── CatalogError            the lake's catalog or the state file
@@ -57,6 +58,13 @@ class ReadError(ConnectorError):
     def __init__(self, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
         self.retryable = retryable
+
+
+class ViewLostError(ReadError):
+    """The view that all chunks of a read share is gone: a chunk alone cannot be tried again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=True)
 
 
 class RateLimitError(ConnectorError):

@@ -1,54 +1,36 @@
-"""A planned table to Parquet files in the spool: chunks on workers, retried, told as they go."""
+"""A planned table to Parquet files in the spool: one view of it, its chunks on workers.
+
+Where the view is lost, what was read of it is kept as far as the source can show that it would
+read the same again.
+"""
 
 from __future__ import annotations
 
 import logging
 import shutil
-import threading
-import time
 from concurrent.futures import wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cdpsync import disk, engine
-from cdpsync.arriving import landed_columns
-from cdpsync.connector import Chunk, Connector, Marked, ReadRequest, Settled, ignore
+from cdpsync.connector import Chunk, Connector, Lasting, ReadRequest, Settled, ignore
 from cdpsync.cursors import later
-from cdpsync.errors import CdpsyncError, ContractError, LandingError, ReadError
-from cdpsync.known import keep_known, known_file, take_known
+from cdpsync.errors import CdpsyncError
+from cdpsync.landing import Kept, Landing, Manner, SpoolFile
 from cdpsync.model import DELETED_AT, Column, Cursor, Deletes, TablePlan
-from cdpsync.spooled import highest, spooled_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
-
-    import duckdb
 
     from cdpsync.connector import Keys, Share
     from cdpsync.workers import Workers
 
 log = logging.getLogger("cdpsync.extract")
 
-_TRIES = 4
-_FIRST_PAUSE = 0.5  # seconds; doubled before each further try
-
-# Level 1 of zstd lands as fast as the source talks; higher levels make the worker the bottleneck.
-_LAND = """
-    copy ({select}) to {file}
-    (format parquet, compression zstd, compression_level 1, return_stats)
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolFile:
-    """A Parquet file in the spool, complete; `cursor` is the highest in it."""
-
-    path: Path
-    rows: int
-    bytes: int
-    cursor: Cursor | None = None
+_IN_VAIN = 2  # views in a row that brought nothing, before the table is given up
+_IN_VAIN_WITH_KEPT = 5
+_FIRST_PAUSE = 0.5  # seconds; doubled after each view that brought nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +53,54 @@ class Extracted:
         return sum(file.rows for file in self.files)
 
 
+@dataclass(slots=True)
+class _Progress:
+    """What the views of one table have brought so far, by the places of their chunks."""
+
+    chunks: tuple[Chunk, ...] = ()
+    stuck: tuple[Chunk, ...] = ()
+    kept: dict[str, Kept] = field(default_factory=dict)
+    loose: list[SpoolFile] = field(default_factory=list)
+    """Files of the last view that no other can confirm."""
+    brought: bool = False
+    """Whether the last view brought a chunk that the ones before had not."""
+    smaller: bool = False
+    """Whether it was cut into more chunks than they were."""
+
+    def of(self, chunk: Chunk) -> Kept | None:
+        """Return what is kept of this chunk."""
+        place = chunk.place if isinstance(chunk, Lasting) else None
+        return None if place is None else self.kept.get(place)
+
+    def keep(self, chunk: Chunk, file: SpoolFile) -> None:
+        """Keep what was read or confirmed, for any later view that can confirm it."""
+        if isinstance(chunk, Lasting) and chunk.place is not None:
+            self.brought = self.brought or chunk.place not in self.kept
+            self.kept[chunk.place] = Kept(chunk.moment, file)
+        else:
+            self.loose.append(file)
+
+    def stopped(self) -> None:
+        """Note what the source could not be got through, since it hung up."""
+        self.stuck = tuple(chunk for chunk in self.chunks if self.of(chunk) is None)
+
+    def begin(self, chunks: Sequence[Chunk]) -> list[SpoolFile]:
+        """Note how a view is cut; return what of the ones before is of no use any more."""
+        self.brought, self.smaller = False, 0 < len(self.chunks) < len(chunks)
+        self.chunks, self.stuck = tuple(chunks), ()
+        places = {chunk.place for chunk in chunks if isinstance(chunk, Lasting)}
+        others = [place for place in self.kept if place not in places]
+        loose, self.loose = self.loose, []
+        return [*loose, *(self.kept.pop(place).file for place in others)]
+
+    def told(self) -> str:
+        """Say how the reading goes on."""
+        kept, chunks = len(self.kept), len(self.chunks)
+        if not kept:
+            return "Reading it again from its start"
+        return f"{kept} of {chunks} chunks are kept where nothing changes in them. Reading on"
+
+
 def extract(
     plan: TablePlan,
     connector: Connector,
@@ -79,6 +109,7 @@ def extract(
     on_chunk: Callable[[int, int, int], None],
     *,
     on_file: Callable[[SpoolFile], None] = ignore,
+    on_drop: Callable[[SpoolFile], None] = ignore,
     wait_for_room: Callable[[Callable[[], bool]], None] = ignore,
     project: Callable[[tuple[Column, ...], str], str] | None = None,
     only: Keys | Share | None = None,
@@ -87,56 +118,120 @@ def extract(
     """Read everything the plan asks for into Parquet files under `folder`.
 
     `on_chunk(rows, chunks_done, chunks)` is called as chunks arrive. `on_file` gets each file
-    that is complete, on the thread that wrote it. `wait_for_room`, given a function that tells
-    when to give up, is called before a chunk is read and may take its time. `project`, given the
-    columns and a SELECT of them, returns what is written down in their place; no cursor is
-    told of it then, and `known` is a folder where that is kept for chunks that do not change until
-    they are read again. `only` is what of the rows would do. The first chunk that fails for good
-    ends the table with its error; the files stay for whoever owns the folder.
+    that is complete, on the thread that wrote it; `on_drop` one of those that is not among the
+    files any more. `wait_for_room`, given a function that tells when to give up, is called before a
+    chunk is read and may take its time. `project`, given the columns and a SELECT of them, returns
+    what is written down in their place; no cursor is told of it then, and `known` is a folder
+    where that is kept for chunks that do not change until they are read again. `only` is what of
+    the rows would do.
+
+    Where the view of the source is lost, the table is read in another one, for as long as each
+    brings chunks that the ones before had not. Any other error ends the table; the files stay for
+    whoever owns the folder.
     """
-    landing = _Landing(plan, connector, workers, folder, wait_for_room, project, known)
-
-    def land(number: int, chunk: Chunk) -> SpoolFile:
-        file = landing.land(number, chunk)
-        if file.rows:
-            on_file(file)
-        return file
-
-    notices: list[str] = []
-    fetched = folder / "fetched"
-    shutil.rmtree(fetched, ignore_errors=True)
-    fetched.mkdir()
-    request = replace(
-        _request(plan, workers.count),
-        only=only,
-        steady=known is not None,
-        folder=fetched,
-        tell=lambda rows: on_chunk(rows, 0, 0),
-        notify=notices.append,
-        is_stopped=landing.is_stopping,
-    )
-    with connector.read(request) as chunks:
-        listed = list(chunks)
-        futures = [
-            workers.submit(connector, partial(land, number, chunk))
-            for number, chunk in enumerate(listed)
-        ]
-        files: list[SpoolFile] = []
+    manner = Manner(plan, connector, workers, folder, wait_for_room, project, known)
+    reading = _Reading(manner, only, on_chunk, on_file, on_drop)
+    in_vain = 0
+    while True:
         try:
-            for done, future in enumerate(futures, start=1):
-                files.append(future.result())
-                on_chunk(sum(file.rows for file in files), done, len(listed))
+            return reading.view()
+        except CdpsyncError as error:
+            if not error.retryable or workers.stopping.is_set():
+                raise
+            progress = reading.progress
+            in_vain = 0 if progress.brought or progress.smaller else in_vain + 1
+            if in_vain >= (_IN_VAIN_WITH_KEPT if progress.kept else _IN_VAIN):
+                raise
+            pause = _FIRST_PAUSE * 2**in_vain
+            log.warning("%s: %s %s in %.1f s.", plan.table, error.message, progress.told(), pause)
+            if workers.stopping.wait(pause):
+                raise
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One table's reading, over as many views as it takes."""
+
+    manner: Manner
+    only: Keys | Share | None
+    on_chunk: Callable[[int, int, int], None]
+    on_file: Callable[[SpoolFile], None]
+    on_drop: Callable[[SpoolFile], None]
+    progress: _Progress = field(default_factory=_Progress)
+
+    def view(self) -> Extracted:
+        """Read every chunk of one view; what is kept is looked at last, since it may be in vain."""
+        plan, notices = self.manner.plan, list[str]()
+        landing = Landing(self.manner)
+        request = self._request(landing, notices)
+        try:
+            with self.manner.connector.read(request) as chunks:
+                listed = list(chunks)
+                for file in self.progress.begin(listed):
+                    self._drop(file)
+                listed.sort(key=lambda chunk: self.progress.of(chunk) is not None)
+                files = self._land(landing, listed)
+                cursor = _reached(plan, chunks, files)
+        finally:
+            if landing.stuck:
+                self.progress.stopped()
+        if request.folder is not None:
+            shutil.rmtree(request.folder, ignore_errors=True)
+        with_rows = tuple(file for file in files if file.rows)
+        reached = any(file.cursor is not None for file in with_rows)
+        return Extracted(with_rows, landing.columns(), cursor, tuple(notices), reached)
+
+    def _request(self, landing: Landing, notices: list[str]) -> ReadRequest:
+        fetched = self.manner.folder / "fetched"
+        shutil.rmtree(fetched, ignore_errors=True)
+        fetched.mkdir()
+        return replace(
+            _request(self.manner.plan, self.manner.workers.count),
+            only=self.only,
+            steady=self.manner.known is not None,
+            again=self.progress.chunks,
+            stuck=() if self.progress.brought else self.progress.stuck,
+            folder=fetched,
+            tell=lambda rows: self.on_chunk(rows, 0, 0),
+            notify=notices.append,
+            is_stopped=landing.is_stopping,
+        )
+
+    def _land(self, landing: Landing, chunks: list[Chunk]) -> list[SpoolFile]:
+        """Land every chunk; the first that fails for good ends it, with its error."""
+        workers, connector = self.manner.workers, self.manner.connector
+        futures = [
+            workers.submit(connector, partial(self._land_one, landing, chunk)) for chunk in chunks
+        ]
+        kept = (self.progress.of(chunk) for chunk in chunks)
+        files = {number: one.file for number, one in enumerate(kept) if one is not None}
+        try:
+            for number, future in enumerate(futures):
+                files[number] = future.result()
+                self.on_chunk(sum(one.rows for one in files.values()), len(files), len(chunks))
         except BaseException:
             landing.stopping.set()
             for future in futures:
                 future.cancel()
             wait(futures)
             raise
-        cursor = _reached(plan, chunks, files)
-    shutil.rmtree(fetched, ignore_errors=True)
-    kept = tuple(file for file in files if file.rows)
-    reached = any(file.cursor is not None for file in kept)
-    return Extracted(kept, landing.columns(), cursor, tuple(notices), reached)
+        return [files[number] for number in range(len(chunks))]
+
+    def _land_one(self, landing: Landing, chunk: Chunk) -> SpoolFile:
+        kept = self.progress.of(chunk)
+        file = landing.land(chunk, kept)
+        if kept is None or file is not kept.file:
+            if kept is not None:
+                self._drop(kept.file)
+            if file.rows:
+                self.on_file(file)
+        self.progress.keep(chunk, file)
+        return file
+
+    def _drop(self, file: SpoolFile) -> None:
+        if file.rows:
+            self.on_drop(file)
+        file.path.unlink(missing_ok=True)
 
 
 def _reached(plan: TablePlan, chunks: Iterable[Chunk], files: Iterable[SpoolFile]) -> Cursor | None:
@@ -149,154 +244,6 @@ def _reached(plan: TablePlan, chunks: Iterable[Chunk], files: Iterable[SpoolFile
     if isinstance(chunks, Settled):
         highest = chunks.cursor(highest)
     return later(plan.cursor_before, highest)
-
-
-class _Landing:
-    """The landing of one table: every chunk through one statement, all with the same columns."""
-
-    def __init__(
-        self,
-        plan: TablePlan,
-        connector: Connector,
-        workers: Workers,
-        folder: Path,
-        wait_for_room: Callable[[Callable[[], bool]], None],
-        project: Callable[[tuple[Column, ...], str], str] | None = None,
-        known: Path | None = None,
-    ) -> None:
-        self.stopping = threading.Event()
-        self._plan = plan
-        self._connector = connector
-        self._workers = workers
-        self._folder = folder
-        self._wait_for_room = wait_for_room
-        self._project = project
-        self._known = known
-        self._columns: tuple[Column, ...] | None = None
-        self._guard = threading.Lock()
-
-    def columns(self) -> tuple[Column, ...]:
-        """Return the columns as they landed."""
-        if self._columns is None:
-            raise ReadError(f"{self._plan.table}: the connector handed over no chunk at all.")
-        return self._columns
-
-    def land(self, number: int, chunk: Chunk) -> SpoolFile:
-        """Write one chunk down, again where the source says it may help."""
-        self._wait_for_room(self.is_stopping)
-        for attempt in range(1, _TRIES + 1):
-            try:
-                return self._attempt(number, chunk)
-            except CdpsyncError as error:
-                if not error.retryable or attempt == _TRIES or self.is_stopping():
-                    raise
-                pause = _FIRST_PAUSE * 2 ** (attempt - 1)
-                log.warning(
-                    "%s, %s: %s Trying again in %.1f s.",
-                    self._plan.table,
-                    chunk.label,
-                    error.message,
-                    pause,
-                )
-                self._wait(pause)
-        raise AssertionError("unreachable: the last try returns or raises")
-
-    def _attempt(self, number: int, chunk: Chunk) -> SpoolFile:
-        import duckdb
-
-        if self.is_stopping():
-            raise ReadError(f"{self._plan.table}: stopped.")
-        file = self._folder / f"{number:05d}.parquet"
-        file.unlink(missing_ok=True)
-        try:
-            with self._workers.connection(self._connector) as con:
-                relation = chunk.relation(con)
-                arriving = self._select(relation)
-                select = f"select {arriving} from {_from(relation)}"
-                known = None
-                if self._project is not None:
-                    select = self._project(self.columns(), select)
-                    known = self._known_file(chunk, con, self._project(self.columns(), arriving))
-                rows = take_known(con, known, file) if known else None
-                if rows is not None:
-                    return SpoolFile(file, rows, file.stat().st_size)
-                sql = _LAND.format(select=select, file=engine.quote_text(str(file)))
-                _, rows, size, *_ = con.execute(sql).fetchall()[0]
-                if known is not None:
-                    keep_known(file, known)
-                if self._project is not None:
-                    return SpoolFile(file, rows, size)
-                landed = spooled_rows([file], self.columns())
-                return SpoolFile(file, rows, size, highest(con, self._plan, self.columns(), landed))
-        except CdpsyncError:
-            raise
-        except duckdb.InterruptException as error:
-            raise ReadError(f"{self._plan.table}: stopped.") from error
-        except Exception as error:
-            raise self._translate(error, file) from error
-
-    def _known_file(self, chunk: Chunk, con: duckdb.DuckDBPyConnection, how: str) -> Path | None:
-        """Return where what is made of this chunk, in this way, is or will be kept; or None."""
-        if self._known is None or not isinstance(chunk, Marked):
-            return None
-        mark = chunk.mark(con)
-        return None if mark is None else known_file(self._known, mark, how)
-
-    def _select(self, relation: duckdb.DuckDBPyRelation) -> str:
-        arrived = [
-            Column(name, str(type_))
-            for name, type_ in zip(relation.columns, relation.types, strict=True)
-        ]
-        columns = landed_columns(self._plan, arrived)
-        with self._guard:
-            if self._columns is None:
-                self._columns = columns
-            elif self._columns != columns:
-                raise ContractError(
-                    f"{self._plan.table}: the columns changed between two chunks of one read. "
-                    "Run it again."
-                )
-        types = {column.name: column.type for column in arrived}
-        return ", ".join(_expression(types.get(column.name), column) for column in columns)
-
-    def _translate(self, error: Exception, file: Path) -> CdpsyncError:
-        known = self._connector.translate(error)
-        if known is not None:
-            return known
-        text = engine.first_line(error)
-        advice = disk.advice(text)
-        if advice:
-            return LandingError(f"{file.parent}: {advice}; nothing was committed.")
-        return ReadError(f"{self._plan.table}: {text}. Nothing was committed.")
-
-    def is_stopping(self) -> bool:
-        """Whether this table, or the whole run, is given up."""
-        return self.stopping.is_set() or self._workers.stopping.is_set()
-
-    def _wait(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and not self.is_stopping():
-            time.sleep(0.05)
-
-
-def _expression(arrived: str | None, column: Column) -> str:
-    """Return a column as it is written down; one that did not arrive has no values."""
-    name = engine.quote_name(column.name)
-    if arrived == column.type:
-        return name
-    return f"cast({'null' if arrived is None else name} as {column.type}) as {name}"
-
-
-def _from(relation: duckdb.DuckDBPyRelation) -> str:
-    """Return a relation as something to select from.
-
-    Its SQL is executed anew, since DuckDB 1.5.5 holds Python's lock while it binds a view or a
-    projection over a relation: a source that is slow to answer would stop every other thread.
-    """
-    if relation.type == "QUERY_RELATION":
-        return f"({relation.sql_query()})"
-    relation.create_view("chunk", replace=True)
-    return "chunk"
 
 
 def _request(plan: TablePlan, workers: int) -> ReadRequest:

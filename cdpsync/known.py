@@ -1,4 +1,4 @@
-"""What was made of chunks before: a file each, found again by what marks the chunk's rows."""
+"""What was made of chunks before: a file each, found again by the chunk's place."""
 
 from __future__ import annotations
 
@@ -16,34 +16,35 @@ if TYPE_CHECKING:
 
     import duckdb
 
-_FORMAT = "1"
+_FORMAT = "2"
 
 
-def known_file(folder: Path, mark: str, how: str) -> Path:
-    """Return the file of a chunk with this mark, from which this was made.
+def known_file(folder: Path, place: str, how: str) -> Path:
+    """Return the file of a chunk of this place, from which this was made.
 
     Hashes are DuckDB's, which may be others in another version of it.
     """
     import duckdb
 
-    told = f"{_FORMAT}\n{duckdb.__version__}\n{how}\n{mark}"
+    told = f"{_FORMAT}\n{duckdb.__version__}\n{how}\n{place}"
     return folder / f"{sha256(told.encode()).hexdigest()}.parquet"
 
 
-def take_known(con: duckdb.DuckDBPyConnection, known: Path, file: Path) -> int | None:
+def take_known(con: duckdb.DuckDBPyConnection, known: Path, file: Path) -> tuple[str, int] | None:
     """Take what is known under a name of one's own, so that nobody removes it meanwhile.
 
-    Return how many rows it has; None where there is nothing, or nothing that can be read.
+    Return of which moment it is, and how many rows it has; None where there is nothing, or
+    nothing that can be read.
     """
     try:
         os.link(known, file)
     except OSError:
         return None
-    rows = _count_rows(con, file)
-    if rows is None:
+    told = _told(con, file)
+    if told is None:
         known.unlink(missing_ok=True)
         file.unlink()
-    return rows
+    return told
 
 
 def keep_known(file: Path, known: Path) -> None:
@@ -52,7 +53,9 @@ def keep_known(file: Path, known: Path) -> None:
         for folder in (known.parents[2], known.parents[1], known.parent):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # keys are rows' own values
         disk.wait_for(file)
-        os.link(file, known)
+        fresh = known.with_suffix(f".{file.stem}")
+        os.link(file, fresh)
+        fresh.replace(known)
 
 
 def forget_known(folder: Path, used: Iterable[Path]) -> None:
@@ -64,14 +67,17 @@ def forget_known(folder: Path, used: Iterable[Path]) -> None:
                 known.unlink()
 
 
-def _count_rows(con: duckdb.DuckDBPyConnection, file: Path) -> int | None:
-    """Count the rows of a Parquet file; None of one that is damaged, which harms no transaction."""
+def _told(con: duckdb.DuckDBPyConnection, file: Path) -> tuple[str, int] | None:
+    """Return what a Parquet file tells; None of one that is damaged, which harms no transaction."""
     import duckdb
 
     path = quote_text(glob_escaped(str(file)))
     try:
         with con.cursor() as own:
-            row = own.execute(f"select count(*) from read_parquet({path})").fetchone()
+            moment = own.execute(
+                f"select value::varchar from parquet_kv_metadata({path}) where key = 'moment'"
+            ).fetchone()
+            rows = own.execute(f"select count(*) from read_parquet({path})").fetchone()
     except duckdb.Error:
         return None
-    return int(row[0]) if row else 0
+    return (str(moment[0]), int(rows[0])) if moment and rows else None

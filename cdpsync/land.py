@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import shutil
 import time
 from dataclasses import dataclass, field, replace
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from cdpsync import clock, disk, engine
 from cdpsync.catalog import sql_name
 from cdpsync.connector import ignore
-from cdpsync.errors import CdpsyncError, LandingError
-from cdpsync.extract import Extracted, SpoolFile, extract
+from cdpsync.errors import LandingError
+from cdpsync.extract import Extracted, extract
 from cdpsync.gone import stage_gone
 from cdpsync.model import Deletes, SyncMode
 from cdpsync.stage import Staged, lands_as_it_arrives, stage
@@ -29,10 +28,7 @@ if TYPE_CHECKING:
     from cdpsync.survey import Survey
     from cdpsync.workers import Workers
 
-log = logging.getLogger("cdpsync.land")
-
 _STAGE_MEMORY = "2GB"
-_TABLE_TRIES = 2
 
 
 class Tell(Protocol):
@@ -112,37 +108,28 @@ class Lander:
         return Landed(plan, extracted, staged, files, started_at, start)
 
     def _extract(self, plan: TablePlan, folder: Path) -> tuple[Extracted, Delivery]:
-        """Read a table, once more from its start where its view of the source was lost."""
-        connector = self.survey.connectors[plan.source]
+        """Read a table; files that must land whatever the others hold are sent as they come."""
+        delivery = self.courier.delivery(folder_of(plan.table))
+        lands = lands_as_it_arrives(plan)
 
         def tell(rows: int, done: int, chunks: int) -> None:
             self.tell(plan, "reading", rows=rows, chunks_done=done, chunks=chunks)
 
-        for attempt in range(_TABLE_TRIES):
-            delivery = self.courier.delivery(folder_of(plan.table), attempt)
-
-            def take(file: SpoolFile, delivery: Delivery = delivery) -> None:
-                delivery.send(file.path, file.bytes)
-
-            try:
-                extracted = extract(
-                    plan,
-                    connector,
-                    self.workers,
-                    folder,
-                    tell,
-                    on_file=take if lands_as_it_arrives(plan) else ignore,
-                    wait_for_room=self.courier.spool.wait,
-                )
-            except BaseException as error:
-                delivery.take_back()
-                is_last = attempt + 1 == _TABLE_TRIES or self.stopped.is_set()
-                if not isinstance(error, CdpsyncError) or not error.retryable or is_last:
-                    raise
-                log.warning("%s: %s Reading it again from its start.", plan.table, error.message)
-            else:
-                return extracted, delivery
-        raise AssertionError("unreachable: the last try returns or raises")
+        try:
+            extracted = extract(
+                plan,
+                self.survey.connectors[plan.source],
+                self.workers,
+                folder,
+                tell,
+                on_file=(lambda file: delivery.send(file.path, file.bytes)) if lands else ignore,
+                on_drop=(lambda file: delivery.recall(file.path)) if lands else ignore,
+                wait_for_room=self.courier.spool.wait,
+            )
+        except BaseException:
+            delivery.take_back()
+            raise
+        return extracted, delivery
 
     def _keys(self, plan: TablePlan, folder: Path) -> list[Path]:
         """Read every key that the source has, later than its rows: who is missing then is gone."""

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cdpsync.verify")
 
-_TRIES = 2
-
 
 def verify(
     config: Config | str | Path | None,
@@ -166,7 +164,7 @@ class _Verifier:
     def _digests(
         self, plan: TablePlan, share: Share | None, folder: Path
     ) -> tuple[tuple[Column, ...], list[Path]]:
-        """Read the source's rows down to their digests; once more where its view was lost."""
+        """Read the source's rows down to their digests."""
         connector = self.survey.connectors[plan.source]
         known = None
         if share is None:  # a share is another one each time
@@ -175,30 +173,22 @@ class _Verifier:
         def project_(columns: tuple[Column, ...], rows: str) -> str:
             return _comparison(plan, columns, share).digests_of_source(rows)
 
-        for attempt in range(_TRIES):
-            digests = folder / f"digests-{attempt}"
-            digests.mkdir()
-            try:
-                extracted = extract(
-                    replace(plan, window=None, deletes=Deletes.IGNORE),
-                    connector,
-                    self.workers,
-                    digests,
-                    lambda *_: None,
-                    project=project_,
-                    only=share if share and share.column else None,
-                    known=known,
-                )
-            except CdpsyncError as error:
-                if not error.retryable or attempt + 1 == _TRIES:
-                    raise
-                log.warning("%s: %s Reading it again from its start.", plan.table, error.message)
-            else:
-                files = [file.path for file in extracted.files]
-                if known is not None:
-                    forget_known(known, files)
-                return extracted.columns, files
-        raise AssertionError("unreachable: the last try returns or raises")
+        digests = folder / "digests"
+        digests.mkdir()
+        extracted = extract(
+            replace(plan, window=None, deletes=Deletes.IGNORE),
+            connector,
+            self.workers,
+            digests,
+            lambda *_: None,
+            project=project_,
+            only=share if share and share.column else None,
+            known=known,
+        )
+        files = [file.path for file in extracted.files]
+        if known is not None:
+            forget_known(known, files)
+        return extracted.columns, files
 
 
 def _reading(plan: TablePlan) -> tuple[TablePlan, list[str]]:

@@ -20,6 +20,7 @@ class FaultProxy:
     """Listens on 127.0.0.1:`port` and passes bytes to the target until told otherwise.
 
     `cut_after`: bytes from the server, over all connections, after which everything is cut.
+    `cut_every`: the same, again and again, counted from the last cut.
     `hold_after`: bytes from the clients, after which nothing of theirs is passed on until it is
     set anew. `refuse`: new connections are closed at once. `delay`: seconds before each piece.
     `rate`: bytes that the server may send in a second, over each connection.
@@ -35,6 +36,7 @@ class FaultProxy:
         self.port = int(self._answer()["port"])
 
     cut_after = property(fset=lambda self, value: self._tell(cut_after=value))
+    cut_every = property(fset=lambda self, value: self._tell(cut_every=value))
     hold_after = property(fset=lambda self, value: self._tell(hold_after=value))
     refuse = property(fset=lambda self, value: self._tell(refuse=value))
     delay = property(fset=lambda self, value: self._tell(delay=value))
@@ -54,6 +56,11 @@ class FaultProxy:
     def sent(self) -> int:
         """How many bytes the clients have sent so far."""
         return int(self._tell()["sent"])
+
+    @property
+    def cuts(self) -> int:
+        """How often everything was cut."""
+        return int(self._tell()["cuts"])
 
     @property
     def holding(self) -> bool:
@@ -93,6 +100,7 @@ class _Proxy:
         self.target = host, port
         self.settings: dict[str, Any] = {
             "cut_after": None,
+            "cut_every": None,
             "hold_after": None,
             "refuse": False,
             "delay": 0,
@@ -100,6 +108,8 @@ class _Proxy:
         }
         self.open: set[asyncio.StreamWriter] = set()
         self.passed = 0
+        self.since_cut = 0
+        self.cuts = 0
         self.sent = 0
         self.holding = False
         self.changed = asyncio.Event()
@@ -121,8 +131,8 @@ class _Proxy:
             while piece := await source.read(65536):
                 await asyncio.sleep(self.settings["delay"])
                 self.passed += len(piece) if counted else 0
-                limit = self.settings["cut_after"]
-                if counted and limit is not None and self.passed > limit:
+                self.since_cut += len(piece) if counted else 0
+                if counted and self.is_over():
                     self.kill()
                     return
                 if not counted:
@@ -136,6 +146,12 @@ class _Proxy:
             pass
         finally:
             sink.close()
+
+    def is_over(self) -> bool:
+        after, every = self.settings["cut_after"], self.settings["cut_every"]
+        return (after is not None and self.passed > after) or (
+            every is not None and self.since_cut > every
+        )
 
     async def held_back(self, piece: bytes, sink: asyncio.StreamWriter) -> bytes:
         """Pass on what of a client's piece is within the limit; return the rest once it may go."""
@@ -154,6 +170,8 @@ class _Proxy:
         for end in self.open:
             end.transport.abort()
         self.open.clear()
+        self.since_cut = 0
+        self.cuts += 1
 
     async def serve(self) -> None:
         server = await asyncio.start_server(self.accept, "127.0.0.1", 0)
@@ -167,7 +185,12 @@ class _Proxy:
                 self.holding = False
                 self.changed.set()
                 self.changed = asyncio.Event()
-            said = {"passed": self.passed, "sent": self.sent, "holding": self.holding}
+            said = {
+                "passed": self.passed,
+                "sent": self.sent,
+                "cuts": self.cuts,
+                "holding": self.holding,
+            }
             print(json.dumps(said), flush=True)
 
 

@@ -12,11 +12,14 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
+    from cdpsync.connector import ReadRequest
     from cdpsync_connectors._postgres_session import Sessions
     from cdpsync_connectors._postgres_sql import Relation
 
 FEWEST_PAGES, MOST_PAGES = 4_096, 131_072  # of one chunk: 32 MB to 1 GB with pages of 8 KB
 _MOST_LEAVES = 64  # small partitions read by one statement
+_PARTS = 8  # into which a chunk is cut that did not get through
+_CIRCLE, _HALF_A_CIRCLE = 1 << 32, 2_000_000_000  # transactions
 FEW_ROWS = 1_000_000  # below this a filtered read is not worth cutting
 
 
@@ -90,16 +93,24 @@ class Select:
             for r in ranges
         )
 
-    def versions(self, ranges: Sequence[PageRange]) -> str:
-        """Return the statement that tells one state of these pages from another, in one value.
+    def changes(self, ranges: Sequence[PageRange]) -> str:
+        """Return the statement that tells whether the rows of these pages are others than before.
 
-        A row that changes is a new version, elsewhere or of another transaction.
+        To be formatted with how many they were, and with the oldest transaction that was open then.
+        Whatever was written since has a younger one's number, which `age` compares in their circle
+        of 2^32; and of rows that none of these wrote, there are fewer only where some are gone.
         """
-        rows = replace(self, inner="tableoid, ctid, xmin")
-        return (
-            "select concat_ws(' ', count(*), sum(hash_record_extended(row(v.*), 0)))"
-            f"\nfrom ({rows.part(ranges)}) as v"
-        )
+        rows = replace(self, inner="xmin")
+        return f"""
+            select count(*) <> {{rows}}
+                or count(*) filter (
+                    where age(v.xmin) <= (select age('{{oldest32}}'::xid)) and age(v.xmin) >= 0
+                ) > 0
+                or (
+                    select txid_snapshot_xmax(txid_current_snapshot()) - {{oldest}}
+                ) not between 0 and {_HALF_A_CIRCLE}
+            from ({rows.part(ranges).replace("{", "{{").replace("}", "}}")}) as v
+        """
 
     def _statement(self, table: str, more: tuple[str, ...]) -> str:
         conditions = " and ".join((*self.conditions, *more))
@@ -113,64 +124,118 @@ def _at_once() -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """What the chunks of one read share.
+
+    `snapshot` is what other connections take up, None where none can. `identity` is what the
+    values of a row version depend on beside itself, None where that is not known. `moment` is the
+    oldest transaction that was open.
+    """
+
+    sessions: Sessions
+    snapshot: str | None
+    identity: str | None = None
+    moment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PostgresChunk:
-    """One statement, run in the view of the data that the whole read shares."""
+    """One statement, run in the view of the data that the whole read shares.
+
+    `ranges` are the pages it reads, none where it is not known to read all of some pages.
+    """
 
     label: str
-    sessions: Sessions
+    view: View
+    select: Select
+    ranges: tuple[PageRange, ...]
     sql: str
-    outer: str
-    snapshot: str | None
-    versions: str | None = None
-    """What tells whether the rows changed, as SQL; `identity` is what it depends on beside them."""
-    identity: str = ""
     turn: Callable[[], None] = _at_once
     """Returns when it is this chunk's turn."""
 
-    def mark(self, con: DuckDBPyConnection) -> str | None:
-        """Return a text that changes with any row; see `cdpsync.connector.Marked`."""
-        if self.versions is None:
+    @property
+    def place(self) -> str | None:
+        """What is read how, as text; see `cdpsync.connector.Lasting`."""
+        if self.view.identity is None or not self.ranges:
             return None
-        alias = quote_literal(self.sessions.attach(con))
-        row = con.execute(
-            f"select * from postgres_query({alias}, {quote_literal(self.versions)})"
-        ).fetchone()
-        return f"{self.identity}\n{self.sql}\n{self.outer}\n{row[0]}" if row else None
+        return f"{self.view.identity}\n{self.sql}\n{self.select.outer}"
+
+    @property
+    def moment(self) -> str:
+        """When the view began; see `cdpsync.connector.Lasting`."""
+        return self.view.moment
+
+    def is_as_at(self, con: DuckDBPyConnection, moment: str, rows: int) -> bool:
+        """Whether the rows are those of that moment; see `cdpsync.connector.Lasting`."""
+        oldest = int(moment)
+        sql = self.select.changes(self.ranges).format(
+            rows=rows, oldest=oldest, oldest32=oldest % _CIRCLE
+        )
+        alias = quote_literal(self.view.sessions.attach(con))
+        row = con.execute(f"select * from postgres_query({alias}, {quote_literal(sql)})").fetchone()
+        return row is not None and row[0] is False
 
     def relation(self, con: DuckDBPyConnection) -> DuckDBPyRelation:
         """Return the rows of the statement; see `cdpsync.connector.Chunk`."""
         self.turn()
-        alias = quote_literal(self.sessions.attach(con))
-        start = quote_literal(self.sessions.relation_settings(self.snapshot))
+        sessions = self.view.sessions
+        alias = quote_literal(sessions.attach(con))
+        start = quote_literal(sessions.relation_settings(self.view.snapshot))
         con.execute(f"call postgres_execute({alias}, {start})")
         rows = f"postgres_query({alias}, {quote_literal(self.sql)})"
-        return con.sql(f"select {self.outer} from {rows}")
+        return con.sql(f"select {self.select.outer} from {rows}")
 
 
-def cut(
-    select: Select,
-    leaves: Sequence[Leaf],
-    workers: int,
-    chunk: Callable[[str, str, str | None], PostgresChunk],
-    *,
-    steady: bool = False,
-) -> list[PostgresChunk]:
-    """Return the chunks of a read: by pages where every leaf allows it, else a single one.
-
-    `chunk` takes a label, the statement, and the one that tells whether the rows changed.
-    """
+def cut(leaves: Sequence[Leaf], request: ReadRequest) -> list[list[PageRange]]:
+    """Return the pages of each chunk, where every leaf allows to ask for them; else none."""
     if not leaves or not all(leaf.addressable for leaf in leaves):
-        return [chunk("all rows", select.whole(), None)]
-    if steady and len(leaves) == 1:
-        groups = steady_ranges(leaves[0])
-    else:
-        groups = page_ranges(leaves, workers)
-    if len(groups) == 1:
-        return [chunk("all rows", select.whole(), select.versions(groups[0]))]
+        return []
+    again = cut_again(leaves, request)
+    if again is not None:
+        return again
+    if request.steady and len(leaves) == 1:
+        return steady_ranges(leaves[0])
+    return page_ranges(leaves, request.workers)
+
+
+def chunks_of(view: View, select: Select, groups: Sequence[list[PageRange]]) -> list[PostgresChunk]:
+    """Return a chunk for each group of pages, or the one for all rows."""
+    if len(groups) < 2:
+        ranges = tuple(groups[0]) if groups else ()
+        return [PostgresChunk("all rows", view, select, ranges, select.whole())]
+    partitioned = len({one.leaf.name for group in groups for one in group}) > 1
     return [
-        chunk(_label(group, len(leaves) > 1), select.part(group), select.versions(group))
+        PostgresChunk(_label(group, partitioned), view, select, tuple(group), select.part(group))
         for group in groups
     ]
+
+
+def cut_again(leaves: Sequence[Leaf], request: ReadRequest) -> list[list[PageRange]] | None:
+    """Cut tables as an earlier read did, smaller where it got stuck; None where they are others."""
+    now = {(leaf.schema, leaf.name): leaf for leaf in leaves}
+    earlier = [chunk for chunk in request.again if isinstance(chunk, PostgresChunk)]
+    then = {(one.leaf.schema, one.leaf.name) for chunk in earlier for one in chunk.ranges}
+    if not earlier or then != set(now):
+        return None
+    stuck = {id(chunk) for chunk in request.stuck}
+    groups: list[list[PageRange]] = []
+    for chunk in earlier:
+        group = [replace(one, leaf=now[one.leaf.schema, one.leaf.name]) for one in chunk.ranges]
+        groups += _smaller(group) if id(chunk) in stuck else [group]
+    return groups
+
+
+def _smaller(group: list[PageRange]) -> list[list[PageRange]]:
+    """Cut a group into parts, down to single pages."""
+    if len(group) > 1:
+        size = -(-len(group) // _PARTS)
+        return [group[at : at + size] for at in range(0, len(group), size)]
+    (one,) = group
+    high = max(one.leaf.pages, one.low + 1) if one.high is None else one.high
+    size = -(-(high - one.low) // _PARTS)
+    starts = range(one.low, high, size)
+    ends = [*starts[1:], one.high]
+    return [[replace(one, low=low, high=end)] for low, end in zip(starts, ends, strict=True)]
 
 
 def steady_ranges(leaf: Leaf) -> list[list[PageRange]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from cdpsync.errors import ConnectError, ConnectorError, ReadError
+from cdpsync.errors import ConnectError, ConnectorError, ReadError, ViewLostError
 from cdpsync_connectors._postgres_guards import read_marker
 
 # (what the driver says, what happened, what to do next, whether trying again may help)
@@ -95,15 +95,13 @@ _LOST = re.compile(
     re.IGNORECASE,
 )
 
+_VIEW_LOST = re.compile(
+    r"could not import the requested snapshot|snapshot \"[^\n]*\" does not exist"
+    r"|invalid snapshot identifier",
+    re.IGNORECASE,
+)
+
 _READING: tuple[tuple[str, str, bool], ...] = (
-    (
-        (
-            r"could not import the requested snapshot|snapshot \"[^\n]*\" does not exist"
-            r"|invalid snapshot identifier"
-        ),
-        "the view of the data that this read shares is gone, its connection was lost. Run again.",
-        True,
-    ),
     (
         r"statement timeout",
         (
@@ -161,6 +159,10 @@ def translate_reading(
         return ReadError(f"{place}: {_one_line(guarded)}")
     if "Unable to connect to Postgres" in text or "connection failed" in text:
         return translate_connecting(error, place)
+    if _VIEW_LOST.search(text):
+        return ViewLostError(
+            f"{place}: the view of the data that this read shares is gone, its connection was lost."
+        )
     for pattern, message, retryable in _READING:
         if re.search(pattern, text, re.IGNORECASE):
             return ReadError(f"{place}: {message}", retryable=retryable)

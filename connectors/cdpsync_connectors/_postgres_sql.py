@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from cdpsync.connector import ReadRequest
+
 
 def quote_name(name: str) -> str:
     """Return an identifier as SQL; Postgres and DuckDB agree on how."""
@@ -266,37 +268,51 @@ def fetch_leaves(con: psycopg.Connection[Any], relation: Relation) -> tuple[Leaf
     return tuple(Leaf(*row) for row in found)
 
 
-# A copy of the files, a restored one, a rewritten table, a column made anew: each is another.
+# Another server, or one that has started anew and may have forgotten what it had not yet written
+# down; another database; a rewritten table; a column made anew: each is another. What inherits from
+# a table is read with it.
 _IDENTITY = """
+    with recursive member as (
+        select c.oid
+        from pg_catalog.pg_class c
+        join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = %s and c.relname = %s
+        union
+        select i.inhrelid
+        from member m
+        join pg_catalog.pg_inherits i on i.inhparent = m.oid
+    ), described as (
+        select string_agg(concat_ws(':', a.attrelid, pg_relation_filenode(a.attrelid), a.attnum,
+            a.atttypid, a.atttypmod, quote_ident(a.attname), pg_get_expr(d.adbin, d.adrelid)
+        ), ' ' order by a.attrelid, a.attnum) as columns
+        from member m
+        join pg_catalog.pg_attribute a on a.attrelid = m.oid
+        left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+        where a.attnum > 0 and not a.attisdropped
+    )
     select concat_ws(' ',
-        (select system_identifier from pg_control_system()),
-        (select timeline_id from pg_control_checkpoint()),
-        (select oid from pg_database where datname = current_database()),
-        (select string_agg(concat_ws(':', a.attrelid, pg_relation_filenode(a.attrelid), a.attnum,
-                a.atttypid, a.atttypmod, quote_ident(a.attname)), ' ' order by a.attrelid, a.attnum)
-            from pg_catalog.pg_attribute a
-            join pg_catalog.pg_class c on c.oid = a.attrelid
-            join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-            where a.attnum > 0 and not a.attisdropped
-                and (n.nspname::text, c.relname::text) in
-                    (select * from unnest(%s::text[], %s::text[]))))
+            pg_postmaster_start_time(),
+            (select stats_reset from pg_catalog.pg_stat_bgwriter),
+            pg_is_in_recovery(),
+            (select oid from pg_catalog.pg_database where datname = current_database()),
+            (select md5(columns) from described)),
+        txid_snapshot_xmin(txid_current_snapshot())::text
 """
 
 
 def fetch_identity(
-    con: psycopg.Connection[Any], relation: Relation, leaves: Sequence[Leaf]
-) -> str | None:
-    """Return what row versions are versions of; None where that does not tell their values.
+    con: psycopg.Connection[Any], relation: Relation, request: ReadRequest
+) -> tuple[str | None, str]:
+    """Return what row versions are versions of, and the oldest transaction that is open.
 
-    What some values are printed as may change without the row: those of a type of the user's own,
-    and names of other things.
+    None where versions do not tell the values. What some are printed as may change without the
+    row: those of a type of the user's own, and names of other things. And so may what the user's
+    `where` says of a row.
     """
-    if not leaves or not all(_prints_itself(column) for column in relation.columns):
-        return None
-    names = [(relation.schema, relation.name), *((leaf.schema, leaf.name) for leaf in leaves)]
-    schemas, tables = zip(*names, strict=True)
-    row = con.execute(_IDENTITY, (list(schemas), list(tables))).fetchone()
-    return str(row[0]) if row else None
+    if request.where or not all(_prints_itself(column) for column in relation.columns):
+        return None, ""
+    row = con.execute(_IDENTITY, (relation.schema, relation.name)).fetchone()
+    return (str(row[0]), str(row[1])) if row else (None, "")
 
 
 def _prints_itself(column: SourceColumn) -> bool:

@@ -16,7 +16,7 @@ from cdpsync.connector import Bounds
 from cdpsync.errors import ConnectorError, ReadError
 from cdpsync.model import Column, Stream
 from cdpsync_connectors._pace import RowPace
-from cdpsync_connectors._postgres_chunks import PostgresChunk, cut, scans_much
+from cdpsync_connectors._postgres_chunks import PostgresChunk, View, chunks_of, cut, scans_much
 from cdpsync_connectors._postgres_errors import translate_connecting, translate_reading
 from cdpsync_connectors._postgres_options import PostgresOptions
 from cdpsync_connectors._postgres_replica import catch_up, refuse_stranger, written
@@ -120,6 +120,10 @@ class PostgresConnector:
                 else:
                     found = self._settled_chunks(primary, con, request, held)
             yield found
+            if len(list(found)) > 1:
+                # The lock on the table goes with the view, and with it what stands on which page.
+                with self._translated(table):
+                    con.execute("select")
 
     def _catch_up(
         self, primary: psycopg.Connection[Any], con: psycopg.Connection[Any], request: ReadRequest
@@ -209,6 +213,8 @@ class PostgresConnector:
             row = con.execute("select pg_export_snapshot()").fetchone()
             snapshot = str(row[0]) if row else None
         except psycopg.DatabaseError:
+            if con.closed:
+                raise
             self._snapshots_travel = False
             con.execute("rollback")
             con.execute("begin isolation level repeatable read, read only")
@@ -225,6 +231,8 @@ class PostgresConnector:
             try:
                 other.execute(f"set transaction snapshot {quote_literal(snapshot)}".encode())
             except psycopg.DatabaseError:
+                if other.closed:
+                    raise
                 return False
         return True
 
@@ -241,22 +249,15 @@ class PostgresConnector:
             and (not filtered or scans_much(plan))
         )
         leaves = fetch_leaves(con, relation) if cuttable else ()
-        identity = fetch_identity(con, relation, leaves) if request.steady else None
-
-        def chunk(label: str, sql: str, versions: str | None) -> PostgresChunk:
-            return PostgresChunk(
-                label,
-                self._rows,
-                sql,
-                select.outer,
-                snapshot,
-                versions if identity else None,
-                identity or "",
-            )
-
         rows = float(plan["Plan Rows"])
-        workers = request.workers if self._pace is None else self._pace.parts(rows)
-        chunks = cut(select, leaves, workers, chunk, steady=request.steady)
+        if self._pace is not None:
+            request = replace(request, workers=self._pace.parts(rows))
+        groups = cut(leaves, request)
+        view = View(self._rows, snapshot)
+        if request.steady or len(groups) > 1:
+            identity, moment = fetch_identity(con, relation, request)
+            view = replace(view, identity=identity, moment=moment)
+        chunks = chunks_of(view, select, groups)
         if self._pace is None:
             return chunks
         turn = partial(self._pace.wait, rows / len(chunks), request.is_stopped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -329,22 +330,26 @@ def test_a_cut_connection_is_worth_another_try(pg: Database) -> None:
     with FaultProxy(pg.port) as proxy:
         url = pg.url.replace(str(pg.port), str(proxy.port))
         with connected(url) as connector:
-            with connector.read(request_for(connector, "public.t", workers=1)) as chunks:
-                listed = list(chunks)
-                first = land_chunks(connector, listed[:1])
-                con = engine.connect(threads=1, extensions=connector.extensions)
-                con.begin()
-                relation = listed[1].relation(con)
-                proxy.cut_after = proxy.passed + 20_000
-                with pytest.raises(duckdb.Error) as caught:
-                    relation.fetchall()
-                with pytest.raises(duckdb.Error):  # to close without it would end the process
-                    con.rollback()
-                con.close()
-                error = connector.translate(caught.value)
-                assert isinstance(error, ConnectError)
-                assert error.retryable
-                proxy.cut_after = None
+            request = request_for(connector, "public.t", workers=1)
+            view = ExitStack()
+            chunks = view.enter_context(connector.read(request))
+            listed = list(chunks)
+            first = land_chunks(connector, listed[:1])
+            con = engine.connect(threads=1, extensions=connector.extensions)
+            con.begin()
+            relation = listed[1].relation(con)
+            proxy.cut_after = proxy.passed + 20_000
+            with pytest.raises(duckdb.Error) as caught:
+                relation.fetchall()
+            with pytest.raises(duckdb.Error):  # to close without it would end the process
+                con.rollback()
+            con.close()
+            error = connector.translate(caught.value)
+            assert isinstance(error, ConnectError)
+            assert error.retryable
+            proxy.cut_after = None
+            with pytest.raises(ConnectError, match="lost"):
+                view.close()
             # The view went with its connection, so the read as a whole is made again.
             with connector.read(request_for(connector, "public.t", workers=1)) as chunks:
                 landed = land_chunks(connector, chunks)
@@ -380,7 +385,7 @@ def test_without_shared_snapshots_a_table_is_one_statement(
         monkeypatch.setattr(connector, "_can_import", lambda _: False)
         with connector.read(request_for(connector, "public.t", workers=4)) as chunks:
             listed = list(chunks)
-            assert [(chunk.label, chunk.snapshot) for chunk in listed] == [("all rows", None)]
+            assert [(chunk.label, chunk.view.snapshot) for chunk in listed] == [("all rows", None)]
             landed = land_chunks(connector, listed)
     assert numbers(landed.column("i")) == list(range(1, 3001))
 
