@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cdpsync.catalog import sql_name, transaction
 from cdpsync.engine import first_line, glob_escaped, quote_text
 from cdpsync.errors import CatalogError, CdpsyncError
-from cdpsync.land import folder_of
+from cdpsync.storage.names import folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
