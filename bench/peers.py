@@ -30,7 +30,12 @@ _VERSIONS = """
 from importlib.metadata import version
 print(", ".join(f"{name} {version(name)}" for name in ("dlt", "connectorx", "pyarrow")))
 """
-_ASK = "import duckdb, sys; print(duckdb.connect(sys.argv[1]).sql(sys.argv[2]).fetchone()[0])"
+_ASK = """
+import duckdb, sys
+con = duckdb.connect(sys.argv[1])
+con.execute("set enable_progress_bar = false")  # it would be printed beside the answer
+print(con.execute(sys.argv[2]).fetchone()[0])
+"""
 
 
 def install() -> None:

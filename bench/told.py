@@ -115,8 +115,9 @@ def table(lines: Sequence[Line]) -> str:
 def whole(parts: Sequence[Part]) -> str:
     """Return the whole report, what was missed first."""
     machines = list(dict.fromkeys(part.where for part in parts))
-    limits = [(part, limit) for part in parts for line in part.lines for limit in line.limits]
-    missed = [f"- {part.name}: {limit}" for part, limit in limits if not limit.met]
+    lines = [line for part in parts for line in part.lines]
+    limits = [(line, limit) for line in lines for limit in line.limits]
+    missed = [f"- {line.what}: {limit}" for line, limit in limits if not limit.met]
     return "\n\n".join(
         [
             "# Measured",
