@@ -200,6 +200,7 @@ class CatalogFile:
         given = [
             f"data_path {engine.quote_text(self.data_path)}",
             "override_data_path true",
+            "data_inlining_row_limit 0",  # or each new table brings another one into the catalog
             *options,
         ]
         target = engine.quote_text(f"ducklake:{file}")
