@@ -32,6 +32,8 @@ log = logging.getLogger("cdpsync.maintain")
 GRACE = timedelta(days=1)
 """How long files that no snapshot names stay, for questions that are still being answered."""
 
+_OFTEN = timedelta(days=1)  # between two times that a run lets go of what is old
+
 _DELETED_SHARE = 0.5  # of a file's rows; then it is written anew without them
 _STEPS = (
     ("rewrite", "ducklake_rewrite_data_files", f", delete_threshold => {_DELETED_SHARE}"),
@@ -96,7 +98,7 @@ def maintain(config: Config, *, dry_run: bool = False) -> tuple[Chore, ...]:
 def has_aged(lake: Lake, keep: timedelta) -> bool:
     """Whether there are states of the lake older than they are kept, for a day or more."""
     oldest = lake.oldest_snapshot()
-    return oldest is not None and oldest < clock.now() - keep - GRACE
+    return oldest is not None and oldest < clock.now() - keep - _OFTEN
 
 
 def age(catalog: CatalogFile, keep: timedelta) -> None:

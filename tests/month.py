@@ -60,6 +60,7 @@ class Month:
     folder: Path
     url: str
     every: int = 10
+    keep: str = "7d"
     runs: int = 0
     minutes: int = 0
     told: int = 0  # the last snapshot that has a time of our clock
@@ -68,7 +69,10 @@ class Month:
     def __post_init__(self) -> None:
         tables = {f"public.{name}": how for name, how in TABLES.items()}
         source = {"type": "postgres", "url": self.url, "tables": tables}
-        said = {"warehouse": {"path": "./warehouse"}, "sources": {"shop": source}}
+        said = {
+            "warehouse": {"path": "./warehouse", "keep": self.keep},
+            "sources": {"shop": source},
+        }
         file = self.folder / "cdpsync.yml"
         file.write_text(json.dumps(said))
         self.config = project.load(file)

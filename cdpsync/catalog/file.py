@@ -79,7 +79,8 @@ class CatalogFile:
     def warm(self) -> None:
         """Have a connection ready, before anything is asked; what goes wrong shows then."""
         with suppress(Exception):
-            _idle[self.data_path].put(self._connect())
+            if _idle[self.data_path].empty():
+                _idle[self.data_path].put(self._connect())
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         needed = ("httpfs",) if "://" in self.data_path else ()  # or DuckLake does not attach
