@@ -33,8 +33,8 @@ NAMES = [
 VALUES = [*NAMES, "😀", " ", "\\N", "NULL", "'" * 5_000, "\\" * 5_000]
 
 
-# What the local Snowflake takes for names; it ends a statement at any semicolon.
-SNOWFLAKE = [name.replace(";", ",") for name in NAMES]
+# What the local Snowflake takes for names: it trips over these two itself.
+SNOWFLAKE = [name.replace(";", ",").replace('"', "'") for name in NAMES]
 
 
 def quote(name: str) -> str:
@@ -82,7 +82,7 @@ def test_names_and_values_of_files_are_only_text(tmp_path: Path, kind: str) -> N
     content = makers[kind](rows)
     folder = tmp_path / "it's \"; drop ${HOME} {}%s"
     folder.mkdir()
-    plain = [name for name in NAMES if not ("\\" in name and "?" in name)]
+    plain = [name for name in NAMES if name != ".." and not ("\\" in name and "?" in name)]
     for name in plain:
         (folder / f"{name}.{kind}").write_bytes(content)
     file = load(tmp_path, {"type": "files", "path": str(folder).replace("$", "$$")})
@@ -102,7 +102,7 @@ def test_file_that_can_only_be_named_by_a_pattern_is_refused(tmp_path: Path) -> 
     (tmp_path / "lake1").mkdir()
     (tmp_path / "lake1/a.csv").write_text("id\n2\n")
     connector = FilesConnector(FilesOptions(path=str(tmp_path)))
-    with pytest.raises(ConnectError, match="is always a pattern. Rename it"):
+    with pytest.raises(ConnectError, match="is always a pattern"):
         connector.discover()
 
 
