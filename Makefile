@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: demo test check format bench bench-quick soak soak-source clean
+.PHONY: demo test check format bench bench-quick soak soak-source load month clean
 
 .venv/ready: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "cdpsync needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }
@@ -42,6 +42,14 @@ soak: .venv/ready  ## runs killed at random moments, in each mode and store; SEC
 
 soak-source: .venv/ready  ## a load of minutes from a source that hangs up every 20 s, and is written to
 	$(BIN)/python tests/soak_source.py
+
+TABLES ?= 1000
+load: .venv/ready  ## the life of a project of many tables: time, memory and size of each step; TABLES=
+	$(BIN)/python tests/many_tables.py --tables $(TABLES)
+
+DAYS ?= 3
+month: .venv/ready  ## a run every minute, by a clock of its own, and what grows; DAYS=, NIGHTLY=1 (with maintain)
+	$(BIN)/python tests/month.py --days $(DAYS) $(if $(NIGHTLY),--nightly)
 
 clean:
 	rm -rf .venv demo bench/.work bench/.peers

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cdpsync.catalog import sql_name, transaction
 from cdpsync.engine import first_line, glob_escaped, quote_text
 from cdpsync.errors import CatalogError, CdpsyncError
+from cdpsync.stage import write
 from cdpsync.storage.names import folder_of
 
 if TYPE_CHECKING:
@@ -51,11 +52,6 @@ _FILES = """
     where s.schema_name = ? and t.table_name = ?
         and s.end_snapshot is null and t.end_snapshot is null and f.end_snapshot is null
     order by f.data_file_id
-"""
-
-_GATHER = """
-    copy (select * from {table} where filename in ({files})) to {target}
-    (format parquet, compression zstd, compression_level 1, return_stats)
 """
 
 
@@ -174,9 +170,9 @@ def _gather(
     con: duckdb.DuckDBPyConnection, table: TableName, old: Sequence[DataFile], target: Path
 ) -> tuple[int, int]:
     """Write the rows that these files still hold; return how many, and their bytes."""
-    sql = _GATHER.format(table=sql_name(table), files=_listed(old), target=quote_text(str(target)))
-    written = con.execute(sql).fetchone()
-    return (written[1], written[2]) if written else (0, 0)
+    select = f"select * from {sql_name(table)} where filename in ({_listed(old)})"
+    columns = len(con.execute(f"describe {sql_name(table)}").fetchall())
+    return write(con, select, target, columns)
 
 
 def _listed(files: Sequence[DataFile]) -> str:

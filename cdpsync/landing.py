@@ -33,9 +33,11 @@ _TRIES = 4
 _FIRST_PAUSE = 0.5  # seconds; doubled before each further try
 
 # Level 1 of zstd lands as fast as the source talks; higher levels make the worker the bottleneck.
+# A row group is in memory until it is whole: of 200 columns it would take 0.5 GB a worker.
 _LAND = """
     copy ({select}) to {file}
-    (format parquet, compression zstd, compression_level 1, return_stats{more})
+    (format parquet, compression zstd, compression_level 1, row_group_size_bytes '32MB',
+        return_stats{more})
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -11,8 +12,8 @@ from cdpsync import clock, locks, project
 from cdpsync.begun import dead_runs, run_of
 from cdpsync.catalog import Lake, transaction
 from cdpsync.engine import glob_escaped, quote_text
-from cdpsync.errors import CatalogError, LockHeldError
-from cdpsync.model import Chore
+from cdpsync.errors import CatalogError, CdpsyncError, LockHeldError
+from cdpsync.model import Chore, TableName
 from cdpsync.publish import publish
 from cdpsync.storage import open_storage
 
@@ -23,11 +24,15 @@ if TYPE_CHECKING:
     import duckdb
 
     from cdpsync.catalog import CatalogFile
-    from cdpsync.model import Config, TableName
+    from cdpsync.model import Config
     from cdpsync.storage import Storage
+
+log = logging.getLogger("cdpsync.maintain")
 
 GRACE = timedelta(days=1)
 """How long files that no snapshot names stay, for questions that are still being answered."""
+
+_OFTEN = timedelta(days=1)  # between two times that a run lets go of what is old
 
 _DELETED_SHARE = 0.5  # of a file's rows; then it is written anew without them
 _STEPS = (
@@ -47,6 +52,22 @@ _DELETED_ELSEWHERE = """
 """
 
 
+# Of other tables nothing can be rewritten or merged, and each look takes an opened catalog.
+_SEVERAL_FILES = """
+    select s.schema_name, t.table_name
+    from __ducklake_metadata_lake.ducklake_table as t
+    join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
+    join __ducklake_metadata_lake.ducklake_data_file as f using (table_id)
+    left join __ducklake_metadata_lake.ducklake_delete_file as d
+        on d.data_file_id = f.data_file_id and d.end_snapshot is null
+    where s.schema_name <> 'cdpsync'
+        and s.end_snapshot is null and t.end_snapshot is null and f.end_snapshot is null
+    group by all
+    having count(distinct f.data_file_id) > 1 or count(d.data_file_id) > 0
+    order by all
+"""
+
+
 def maintain(config: Config, *, dry_run: bool = False) -> tuple[Chore, ...]:
     """Do what keeps a lake small and fast; return what was done, or would be.
 
@@ -60,10 +81,10 @@ def maintain(config: Config, *, dry_run: bool = False) -> tuple[Chore, ...]:
     now, keep = clock.now(), config.warehouse.keep
     try:
         chores = [
-            Chore("books", None, _tidy(catalog, dry_run)),
-            _call(catalog, "expire", "ducklake_expire_snapshots", now - keep, dry_run),
+            _tidy(catalog, now, keep, dry_run),
+            _expire(catalog, now - keep, dry_run),
             *_compact(catalog, folder, dry_run),
-            _call(catalog, "remove", "ducklake_cleanup_old_files", now - GRACE, dry_run),
+            _remove(catalog, now - GRACE, dry_run),
             *_remove_what_is_dead(config, catalog, storage, dry_run),
             _forget_verified(config, catalog, dry_run),
         ]
@@ -74,9 +95,38 @@ def maintain(config: Config, *, dry_run: bool = False) -> tuple[Chore, ...]:
     return tuple(chore for chore in chores if chore.count)
 
 
-def _tidy(catalog: CatalogFile, dry_run: bool) -> int:
+def has_aged(lake: Lake, keep: timedelta) -> bool:
+    """Whether there are states of the lake older than they are kept, for a day or more."""
+    oldest = lake.oldest_snapshot()
+    return oldest is not None and oldest < clock.now() - keep - _OFTEN
+
+
+def age(catalog: CatalogFile, keep: timedelta) -> None:
+    """Let go of what is older than it is kept: the part of upkeep that no run has to wait for.
+
+    A run does it about once a day, so that its lake stays small where nobody maintains it; nothing
+    hangs on it, so that a failure is a warning.
+    """
+    now = clock.now()
+    try:
+        _tidy(catalog, now, keep, dry_run=False)
+        _expire(catalog, now - keep, dry_run=False)
+        _remove(catalog, now - GRACE, dry_run=False)
+    except CdpsyncError as error:
+        log.warning("what is old stays for now: %s", error.message)
+
+
+def _tidy(catalog: CatalogFile, now: datetime, keep: timedelta, dry_run: bool) -> Chore:
     with catalog.writer(data=False) as con:
-        return Lake(con).books.tidy(dry_run=dry_run)
+        return Chore("books", None, Lake(con).books.tidy(now, keep, dry_run=dry_run))
+
+
+def _expire(catalog: CatalogFile, older_than: datetime, dry_run: bool) -> Chore:
+    return _call(catalog, "expire", "ducklake_expire_snapshots", older_than, dry_run)
+
+
+def _remove(catalog: CatalogFile, older_than: datetime, dry_run: bool) -> Chore:
+    return _call(catalog, "remove", "ducklake_cleanup_old_files", older_than, dry_run)
 
 
 def _call(
@@ -92,7 +142,7 @@ def _call(
 def _compact(catalog: CatalogFile, folder: Path, dry_run: bool) -> Iterator[Chore]:
     """Rewrite files most of whose rows were deleted, and merge small neighbours, table by table."""
     with catalog.reader(data=False) as con:
-        tables = Lake(con).tables()
+        tables = [TableName(*row) for row in con.execute(_SEVERAL_FILES).fetchall()]
     for table in tables:
         try:
             since = clock.now().isoformat(timespec="seconds")

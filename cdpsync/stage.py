@@ -51,8 +51,10 @@ _NOT_LANDED = """
 
 _WRITE = """
     copy ({select}) to {file}
-    (format parquet, compression zstd, compression_level 1, return_stats)
+    (format parquet, compression zstd, compression_level 1, row_group_size {rows}, return_stats)
 """
+_VALUES_IN_ROW_GROUP = 4_000_000
+_VECTOR, _ROW_GROUP = 2_048, 122_880  # rows: DuckDB's own measures
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ def stage(
         size = sum(file.stat().st_size for file in files)
         return Staged(landing, tuple(files), count(con, arrived), size)
     file = folder / "staged.parquet"
-    rows, size = write(con, select, file)
+    rows, size = write(con, select, file, len(landing))
     if not rows:
         return Staged(landing, removed=removed, repeated=repeated)
     replaces = plan.mode is SyncMode.INCREMENTAL and not plan.replace
@@ -212,10 +214,19 @@ def same_key(plan: TablePlan) -> str:
     )
 
 
-def write(con: duckdb.DuckDBPyConnection, select: str, file: Path) -> tuple[int, int]:
-    """Write rows to a Parquet file; return how many they are, and how many bytes."""
-    done = con.execute(_WRITE.format(select=select, file=quote_text(str(file)))).fetchone()
+def write(
+    con: duckdb.DuckDBPyConnection, select: str, file: Path, columns: int = 1
+) -> tuple[int, int]:
+    """Write rows of so many columns to a Parquet file; return how many, and how many bytes."""
+    sql = _WRITE.format(select=select, file=quote_text(str(file)), rows=row_group(columns))
+    done = con.execute(sql).fetchone()
     return (int(done[1]), int(done[2])) if done else (0, 0)
+
+
+def row_group(columns: int) -> int:
+    """Return how many rows of so many columns make a row group: it is in memory as a whole."""
+    fitting = _VALUES_IN_ROW_GROUP // columns // _VECTOR * _VECTOR
+    return max(_VECTOR, min(_ROW_GROUP, fitting))
 
 
 def count(con: duckdb.DuckDBPyConnection, select: str) -> int:

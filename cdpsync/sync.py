@@ -20,6 +20,7 @@ from cdpsync.deliver import Courier, Spool
 from cdpsync.errors import CatalogError, CdpsyncError, ContractError
 from cdpsync.land import Landed, Lander
 from cdpsync.lanes import Lanes
+from cdpsync.maintain import age, has_aged
 from cdpsync.model import (
     Config,
     CursorEntry,
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("cdpsync.sync")
+
+_TOGETHER = 100  # tables in one transaction
 
 
 def plan(
@@ -151,6 +154,7 @@ class _Execution:
     is_stopped: Callable[[], bool]
     results: list[TableResult] = field(default_factory=list)
     grown: list[TableName] = field(default_factory=list)
+    aged: bool = False
     stopped: threading.Event = field(default_factory=threading.Event)
     courier: Courier = field(init=False)
 
@@ -187,6 +191,8 @@ class _Execution:
                 self.survey.only_upkeep()
                 compactor = Compactor(self.survey.catalog, self.courier, spool, self.begun.run_id)
                 compactor.compact(self.grown)
+                if self.aged:
+                    age(self.survey.catalog, self.survey.config.warehouse.keep)
             except BaseException:
                 self.stopped.set()
                 workers.stop()
@@ -248,7 +254,7 @@ class _Execution:
                 ready, failures = [], []
 
     def _commit(self, ready: list[Landed], failures: list[TableResult]) -> None:
-        """Commit what is ready, each table in its own transaction, and record what failed."""
+        """Commit what is ready, each table wholly or not at all, and record what failed."""
         left = {landed.plan.table: landed for landed in ready}
         committed: list[CursorEntry] = []
         try:
@@ -256,24 +262,13 @@ class _Execution:
                 lake = Lake(con)
                 lake.books.prepare()
                 committed += self._commit_quiet(lake, left)
-                for landed in tuple(left.values()):
-                    self._tell(landed.plan, "committing", rows=landed.extracted.rows)
-                    news = commit_of(landed, self.begun.run_id)
-                    try:
-                        result = lake.commit(news)
-                    except CdpsyncError as error:
-                        failures.append(self._failed(landed.plan, error, landed))
-                        if isinstance(error, ContractError):  # decided before anything was written
-                            self.courier.take_back(landed.files)
-                        elif landed.files:
-                            self.courier.left_behind = True
-                    else:
-                        committed.append(news.cursor)
-                        if not news.replace and (landed.files or result.rows_deleted):
-                            self.grown.append(news.table)
-                        self._finish(result)
-                    del left[landed.plan.table]
+                while left:
+                    some = tuple(left.values())[:_TOGETHER]
+                    committed += self._commit_together(lake, some, failures)
+                    for landed in some:
+                        del left[landed.plan.table]
                 lake.record(self._record_of(failure) for failure in failures)
+                self.aged = has_aged(lake, self.survey.config.warehouse.keep)
         except CdpsyncError as error:
             self.courier.left_behind = True
             if not left:
@@ -284,6 +279,32 @@ class _Execution:
             self._finish(failure)
         if failures and self.fail_fast:
             self.stopped.set()
+
+    def _commit_together(
+        self, lake: Lake, landed: Sequence[Landed], failures: list[TableResult]
+    ) -> list[CursorEntry]:
+        """Commit tables in one transaction; when that is refused, by halves, to find which one."""
+        for one in landed:
+            self._tell(one.plan, "committing", rows=one.extracted.rows)
+        news = [commit_of(one, self.begun.run_id) for one in landed]
+        try:
+            results = lake.commit(*news)
+        except CdpsyncError as error:
+            if len(landed) > 1:
+                middle = len(landed) // 2
+                first = self._commit_together(lake, landed[:middle], failures)
+                return first + self._commit_together(lake, landed[middle:], failures)
+            failures.append(self._failed(landed[0].plan, error, landed[0]))
+            if isinstance(error, ContractError):  # decided before anything was written
+                self.courier.take_back(landed[0].files)
+            elif landed[0].files:
+                self.courier.left_behind = True
+            return []
+        for commit, result in zip(news, results, strict=True):
+            if not commit.replace and (commit.files or result.rows_deleted):
+                self.grown.append(commit.table)
+            self._finish(result)
+        return [one.cursor for one in news]
 
     def _commit_quiet(self, lake: Lake, left: dict[TableName, Landed]) -> list[CursorEntry]:
         """Commit what has no news at once, and take it out of what is left to commit."""

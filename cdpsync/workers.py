@@ -67,6 +67,7 @@ class Workers:
                 temp=self._spill.with_name(f"{self._spill.name}-{next(self._numbers)}"),
                 extensions=connector.extensions,
             )
+            con.execute("set preserve_insertion_order = false")  # or row groups hang on rows alone
         with self._guard:
             self._busy.add(con)
         try:

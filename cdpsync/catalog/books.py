@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.catalog.commits import transaction
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
 FORMAT = 3
 """Version of the tables in schema `cdpsync`; a catalog with a higher one is refused."""
 
+# Whatever is written at once stays in the catalog, and asks nothing of the storage. It must be
+# committed before the first table.
+_INLINING = "call lake.set_option('data_inlining_row_limit', 1000000, schema => 'cdpsync')"
+
 _BOOKS = """
-    create schema if not exists lake.cdpsync;
     create table if not exists lake.cdpsync.meta (format_version integer, created_at timestamptz);
     create table if not exists lake.cdpsync.cursors (
         source varchar, stream varchar, table_schema varchar, table_name varchar, mode varchar,
@@ -73,6 +77,9 @@ _META = """
         and s.end_snapshot is null and t.end_snapshot is null
 """
 
+HISTORY_KEPT = timedelta(days=90)
+"""How long runs stay in the history that brought something, or failed."""
+
 _MANY_PAST = 1_000  # entries of earlier runs; fewer are not worth a new table
 
 _INLINED = """
@@ -84,6 +91,23 @@ _INLINED = """
         and s.end_snapshot is null and t.end_snapshot is null
     order by i.schema_version desc
     limit 1
+"""
+
+_PAST_CURSORS = """
+    select (select count(*) from __ducklake_metadata_lake.{held})
+        - (select count(*) from lake.cdpsync.cursors)
+"""
+
+_KEPT = """
+    from (select rowid as place, * from lake.cdpsync.runs)
+    qualify started_at >= if(
+            status = 'ok' and rows_inserted + rows_updated + rows_deleted = 0 and notices is null,
+            $2::timestamptz, $1::timestamptz)
+        or row_number() over (partition by source, stream, kind, status order by place desc) = 1
+"""
+
+_PAST_RUNS = f"""
+    select (select count(*) from lake.cdpsync.runs) - (select count(*) from (select * {_KEPT}))
 """
 
 # In the order of the commits: the clock may have been set back between two of them.
@@ -120,6 +144,9 @@ class Books:
         if self._version == FORMAT:
             return
         with transaction(self.con, "books"):
+            self.con.execute("create schema if not exists lake.cdpsync")
+        self.con.execute(_INLINING)
+        with transaction(self.con, "books"):
             if self._version == 0:
                 self.con.execute(_BOOKS)
             for version in range(max(self._version, 1), FORMAT if self._version else 0):
@@ -140,31 +167,37 @@ class Books:
             )
         return int(version)
 
-    def tidy(self, *, dry_run: bool) -> int:
-        """Let go of what the cursors were in earlier runs; return how many entries those are.
+    def tidy(self, now: datetime, keep: timedelta, *, dry_run: bool) -> int:
+        """Let go of what is past: how many entries that are.
 
-        DuckLake keeps them inside the catalog for as long as the table lives, expired or not. So
-        the table is made anew, and the old one goes when its last snapshot expires.
+        That is what the cursors were in earlier runs; runs longer ago than HISTORY_KEPT; and those
+        longer ago than `keep` that found nothing new. Each table's last ones stay. DuckLake keeps
+        entries inside the catalog for as long as their table lives, deleted or not. So the table is
+        made anew, and the old one goes when its last snapshot expires.
         """
         if not self._version:
             return 0
         found = self.con.execute(_INLINED).fetchone()
-        if found is None:
-            return 0
-        held = quote_name(found[0])
-        row = self.con.execute(
-            f"select (select count(*) from __ducklake_metadata_lake.{held}) "
-            "- (select count(*) from lake.cdpsync.cursors)"
-        ).fetchone()
-        past = int(row[0]) if row else 0
+        past = 0 if found is None else self._count(_PAST_CURSORS.format(held=quote_name(found[0])))
         if past < _MANY_PAST:
-            return 0
+            past = 0
+        elif not dry_run:
+            self._renew("cursors", "from lake.cdpsync.cursors")
+        keeping = [now - max(keep, HISTORY_KEPT), now - keep]
+        old = self._count(_PAST_RUNS, keeping)
+        if old < _MANY_PAST:
+            return past
         if not dry_run:
-            with transaction(self.con, "books"):
-                self.con.execute(
-                    "create or replace table lake.cdpsync.cursors as from lake.cdpsync.cursors"
-                )
-        return past
+            self._renew("runs", f"select * exclude (place) {_KEPT} order by place", keeping)
+        return past + old
+
+    def _count(self, sql: str, values: Sequence[object] = ()) -> int:
+        row = self.con.execute(sql, values).fetchone()
+        return int(row[0]) if row else 0
+
+    def _renew(self, book: str, rows: str, values: Sequence[object] = ()) -> None:
+        with transaction(self.con, "books"):
+            self.con.execute(f"create or replace table lake.cdpsync.{book} as {rows}", values)
 
     def cursors(self) -> tuple[CursorEntry, ...]:
         """Return what the last committed run of each table remembered."""

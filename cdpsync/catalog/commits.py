@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 from cdpsync import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import duckdb
 
     from cdpsync.model import TableName
 
-_FOLDER = """
-    select if(t.path_is_relative, if(s.path_is_relative, m.value, '') || s.path, '') || t.path
+_FOLDERS = """
+    select distinct
+        if(t.path_is_relative, if(s.path_is_relative, m.value, '') || s.path, '') || t.path
     from __ducklake_metadata_lake.ducklake_table as t
     join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
     join __ducklake_metadata_lake.ducklake_metadata as m on m.key = 'data_path' and m.scope is null
-    where s.schema_name = ? and t.table_name = ?
+    where (s.schema_name, t.table_name) in (select unnest(?), unnest(?))
         and s.end_snapshot is null and t.end_snapshot is null
 """
 
@@ -34,25 +35,25 @@ _OTHERS = """
 
 
 @contextmanager
-def transaction(
-    con: duckdb.DuckDBPyConnection, message: str, table: TableName | None = None
-) -> Iterator[None]:
+def transaction(con: duckdb.DuckDBPyConnection, message: str, *tables: TableName) -> Iterator[None]:
     """Commit what the block does under a message, or nothing of it when it raises.
 
-    What DuckLake itself writes for this table (which rows are deleted, rows merged) is on the disk
-    before the catalog names it: DuckDB 1.5.5 waits for the disk with its catalog, not with Parquet.
+    What DuckLake itself writes for these tables (which rows are deleted, rows merged) is on the
+    disk before the catalog names it: DuckDB 1.5.5 waits for it with its catalog, not with Parquet.
     """
     import duckdb
 
     con.begin()
     try:
-        folder = None if table is None else _folder(con, table)
-        before = _written(folder)
+        folders = _folders(con, tables)
+        before = {folder: _written(folder) for folder in folders}
         yield
-        for file in _written(folder) - before:
-            disk.wait_for(file)
-        if folder is not None and folder.exists():
-            disk.wait_for(folder)
+        for folder in folders:
+            news = _written(folder) - before[folder]
+            for file in news:
+                disk.wait_for(file)
+            if news:
+                disk.wait_for(folder)
         con.execute("call ducklake_set_commit_message('lake', 'cdpsync', ?)", [message])
         con.commit()
     except BaseException:
@@ -66,11 +67,14 @@ def has_other_writers(con: duckdb.DuckDBPyConnection) -> bool:
     return con.execute(_OTHERS).fetchone() is not None
 
 
-def _folder(con: duckdb.DuckDBPyConnection, table: TableName) -> Path | None:
-    """Return where DuckLake writes for a table; None where that is a bucket, or not yet known."""
-    row = con.execute(_FOLDER, [table.schema, table.name]).fetchone()
-    return None if row is None or "://" in row[0] else Path(row[0])
+def _folders(con: duckdb.DuckDBPyConnection, tables: Sequence[TableName]) -> list[Path]:
+    """Return where DuckLake writes for tables that there are, unless that is a bucket."""
+    if not tables:
+        return []
+    names = [[table.schema for table in tables], [table.name for table in tables]]
+    rows = con.execute(_FOLDERS, names).fetchall()
+    return [Path(row[0]) for row in rows if "://" not in row[0]]
 
 
-def _written(folder: Path | None) -> set[Path]:
-    return set() if folder is None else set(folder.glob("ducklake-*.parquet"))
+def _written(folder: Path) -> set[Path]:
+    return set(folder.glob("ducklake-*.parquet"))

@@ -80,7 +80,8 @@ class CatalogFile:
     def warm(self) -> None:
         """Have a connection ready, before anything is asked; what goes wrong shows then."""
         with suppress(Exception):
-            _idle[self.data_path].put(self._connect())
+            if _idle[self.data_path].empty():
+                _idle[self.data_path].put(self._connect())
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         needed = ("httpfs",) if "://" in self.data_path else ()  # or DuckLake does not attach
@@ -201,6 +202,7 @@ class CatalogFile:
         given = [
             f"data_path {engine.quote_text(self.data_path)}",
             "override_data_path true",
+            "data_inlining_row_limit 0",  # or each new table brings another one into the catalog
             *options,
         ]
         target = engine.quote_text(f"ducklake:{file}")

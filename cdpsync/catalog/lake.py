@@ -22,9 +22,12 @@ from cdpsync.model import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     import duckdb
+
+_AT_ONCE = 100  # tables in one question: DuckDB's grow too deep at a thousand
 
 _COLUMNS = """
     select schema_name, table_name, column_name, data_type, is_nullable
@@ -32,6 +35,8 @@ _COLUMNS = """
     where database_name = 'lake' and schema_name <> 'cdpsync' and not internal
     order by schema_name, table_name, column_index
 """
+
+_OLDEST = "select min(snapshot_time) from __ducklake_metadata_lake.ducklake_snapshot"
 
 # No type becomes JSON in place, the text of VARCHAR apart, which need not be JSON.
 _CONVERT = """
@@ -91,6 +96,11 @@ class Lake:
         """Whether the books may not tell how many rows a table has: someone else wrote here."""
         return has_other_writers(self.con)
 
+    def oldest_snapshot(self) -> datetime | None:
+        """Return when the oldest state was committed that can still be asked."""
+        row = self.con.execute(_OLDEST).fetchone()
+        return None if row is None else row[0]
+
     def rows(self, table: TableName) -> int:
         """Count the rows of a table."""
         row = self.con.execute(f"select count(*) from {sql_name(table)}").fetchone()
@@ -101,24 +111,27 @@ class Lake:
         with transaction(self.con, "history"):
             self.books.record(*records)
 
-    def commit(self, news: Commit) -> TableResult:
-        """Make a table's news visible, with its cursor and the run's record, or change nothing.
+    def commit(self, *news: Commit) -> list[TableResult]:
+        """Make tables' news visible, with cursors and the run's records, or change nothing.
 
-        Raises ContractError when a replacement would shrink the table to less than half,
-        CatalogError when the catalog refuses.
+        Several go in one transaction: for each, DuckLake reads every table's definition anew where
+        one of them has changed. Raises ContractError when a replacement would shrink a table to
+        less than half, CatalogError when the catalog refuses.
         """
         import duckdb
 
+        names = ", ".join(str(one.table) for one in news)
         try:
-            with transaction(self.con, f"{news.record.run_id}: {news.table}", news.table):
-                result = self._apply(news)
+            message = f"{news[0].record.run_id}: {names}"
+            with transaction(self.con, message, *(one.table for one in news)):
+                results = self._apply(news)
         except duckdb.Error as error:
             said = first_line(error)
             raise CatalogError(
-                f"{news.table}: the catalog refused the commit ({said}). "
+                f"{names}: the catalog refused the commit ({said}). "
                 f"{disk.advice(said) or 'Run this again'}; nothing was changed."
             ) from error
-        return result
+        return results
 
     def commit_quiet(self, news: Sequence[Commit]) -> list[TableResult]:
         """Write of tables that have no news that they were read, all in one transaction.
@@ -144,10 +157,33 @@ class Lake:
         rows = self.rows(news.table) if news.rows_before is None else news.rows_before
         return replace(news.record.result, rows_in_table=rows)
 
-    def _apply(self, news: Commit) -> TableResult:
+    def _rows_of(self, tables: Sequence[TableName]) -> dict[TableName, int]:
+        rows: list[tuple[int]] = []
+        for first in range(0, len(tables), _AT_ONCE):
+            some = tables[first : first + _AT_ONCE]
+            counts = (f"select count(*) from {sql_name(table)}" for table in some)
+            rows += self.con.execute(" union all ".join(counts)).fetchall()
+        return {table: int(row[0]) for table, row in zip(tables, rows, strict=True)}
+
+    def _apply(self, news: Sequence[Commit]) -> list[TableResult]:
+        for schema in {one.table.schema for one in news}:
+            self.con.execute(f"create schema if not exists lake.{quote_name(schema)}")
+        tables = self.tables()
+        counts = [self._change(one, tables.get(one.table)) for one in news]
+        rows = self._rows_of([one.table for one in news])
+        results = [
+            _counted(one, replaced, deleted, rows[one.table])
+            for one, (replaced, deleted) in zip(news, counts, strict=True)
+        ]
+        self.books.remember(*(one.cursor for one in news))
+        self.books.record(
+            *(replace(one.record, result=result) for one, result in zip(news, results, strict=True))
+        )
+        return results
+
+    def _change(self, news: Commit, existing: LakeTable | None) -> tuple[int, int]:
+        """Change a table; return how many rows were replaced, and how many left."""
         replaced = 0
-        self.con.execute(f"create schema if not exists lake.{quote_name(news.table.schema)}")
-        existing = self.tables().get(news.table)
         if news.replace:
             deleted = self.rows(news.table) if existing else 0
             if not news.allow_shrink:
@@ -165,10 +201,7 @@ class Lake:
                 "hive_partitioning => false)",
                 [news.table.name, [glob_escaped(file) for file in news.files], news.table.schema],
             )
-        result = _counted(news, replaced, deleted, self.rows(news.table))
-        self.books.remember(news.cursor)
-        self.books.record(replace(news.record, result=result))
-        return result
+        return replaced, deleted
 
     def _create(self, news: Commit) -> None:
         columns = ", ".join(

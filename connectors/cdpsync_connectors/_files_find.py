@@ -91,6 +91,10 @@ def _why_nothing(path: str) -> str:
 
 
 def _file(path: str, format_: str) -> File:
+    if "\\" in path and any(sign in path for sign in "*?["):
+        raise ConnectError(  # DuckDB 1.5.5 has no way to write it: another file may be meant
+            f"{path}: a path with a backslash and one of * ? [ is always a pattern. Rename it."
+        )
     try:
         path.encode()
         with Path(path).open("rb"):

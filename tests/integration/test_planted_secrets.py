@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conftest import Shop
     from servers import Buckets
 
@@ -147,3 +147,45 @@ def test_secrets_stay_out_of_mistakes_in_the_file(watched: Watched) -> None:
     ):
         watched.configure({"a": source})
         watched.call("run", code=2)
+
+
+def _children(pid: int) -> list[int]:
+    """Return a process and all that it started, as the kernel knows them."""
+    found = [pid]
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                found += _children(int(child))
+    return found
+
+
+def _shown(pid: int) -> bytes:
+    """Return what every user of the machine sees of a process, and the files it has open."""
+    shown = []
+    with contextlib.suppress(OSError):
+        shown = [Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "comm", "stat")]
+        for one in Path(f"/proc/{pid}/fd").iterdir():
+            shown.append(os.fsencode(one.readlink()))
+    return b"\0".join(shown)
+
+
+def test_no_secret_is_in_what_processes_show(watched: Watched, shop: Shop) -> None:
+    """While it runs: its arguments, its children's, the names of its files, and what is in them."""
+    shop.pg.execute("create table orders as select i as id, 'v' as v from generate_series(1, 9) i")
+    shop.pg.execute("create view slow as select 1 as id, pg_sleep(2) is null as n")
+    good = good_source(shop, "v <> '${WHERE}'")
+    good["tables"]["public.slow"] = {}
+    watched.configure({"good": good})
+    command = [sys.executable, "-m", "cdpsync", "-q", "-c", str(watched.file), "run"]
+    process = subprocess.Popen(command, env=watched.environment)
+    looks = 0
+    while process.poll() is None:
+        for pid in _children(process.pid):
+            watched.look(f"process {pid}", _shown(pid))
+        for folder, _, names in os.walk(watched.folder):  # what goes meanwhile does not matter
+            for name in set(names) - {"filed"}:
+                with contextlib.suppress(OSError):
+                    watched.look(name, Path(folder, name).read_bytes())
+        looks += any((watched.folder / "project/.cdpsync/runs").glob("*"))
+    assert process.returncode == 0
+    assert looks  # at a run that was at work

@@ -18,7 +18,7 @@ from cdpsync.model import (
     TablePlan,
 )
 from cdpsync.spooled import highest, spooled_rows
-from cdpsync.stage import lands_as_it_arrives, stage
+from cdpsync.stage import lands_as_it_arrives, row_group, stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,3 +70,12 @@ def test_key_that_the_source_only_notes_is_not_trusted(spooled: Path, tmp_path: 
     assert lands_as_it_arrives(plan_of(enforced=True))
     staged = stage(duckdb.connect(), plan, [spooled], COLUMNS, "none", tmp_path)
     assert (staged.rows, staged.repeated) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows"),
+    [(1, 122_880), (32, 122_880), (200, 18_432), (1_600, 2_048), (9_999, 2_048)],
+)
+def test_row_groups_of_wide_tables_have_fewer_rows(columns: int, rows: int) -> None:
+    """One is in memory until it is whole; a vector of DuckDB's is the least it can have."""
+    assert row_group(columns) == rows

@@ -1,0 +1,47 @@
+"""Days of runs, with a clock of our own: what a run does by itself keeps its lake small."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from month import DAY, Month
+
+from cdpsync import project
+from cdpsync.catalog import books
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from month import Size
+    from servers import Database
+
+_A_DAY = 12  # runs
+
+
+@pytest.mark.parametrize("nightly", [False, True])
+def test_what_runs_leave_does_not_grow(
+    tmp_path: Path, pg: Database, monkeypatch: pytest.MonkeyPatch, nightly: bool
+) -> None:
+    """Snapshots, history, files and the catalog stay as after three days, rows never go."""
+    monkeypatch.setattr(books, "_MANY_PAST", 10)
+    month = Month(tmp_path, pg.url, every=4, keep="1d")
+    sizes: list[Size] = []
+    with month.lived():
+        for _ in range(7):
+            for _ in range(_A_DAY):
+                month.minutes += DAY // _A_DAY - 1
+                month.minute()
+            month.ours()
+            if nightly:
+                month.maintain()
+            sizes.append(month.size())
+            month.asked()
+    early, late = sizes[2:4], sizes[-1]
+    assert late.snapshots <= max(size.snapshots for size in early) + _A_DAY
+    assert late.files <= max(size.files for size in early) + _A_DAY
+    assert late.small == early[0].small
+    assert late.catalog <= 1.5 * max(size.catalog for size in early)
+    brought = [one for one in project.history(month.config) if one.result.rows_inserted]
+    assert len(brought) == 2 + 2 * month.runs // month.every  # of what brought rows, none went
+    assert late.history < 2 * month.runs
