@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cdpsync.catalog import sql_name, transaction
 from cdpsync.engine import first_line, glob_escaped, quote_text
 from cdpsync.errors import CatalogError, CdpsyncError
-from cdpsync.land import folder_of
+from cdpsync.storage.names import folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cdpsync.compact")
 
-_SMALL = 32_000_000  # bytes
+_SMALL = 4_000_000  # bytes
+_LARGE = 32_000_000
+_SHARE = 20  # between the two, a file is small that has less than such a part of its table
 _MANY = 8  # small files
 _DELETED = 0.2  # of a larger file's rows
 _AT_ONCE = 512_000_000  # bytes of one table in one run; what is left is the next run's
@@ -70,11 +72,14 @@ class DataFile:
 def worn(files: Sequence[DataFile]) -> tuple[DataFile, ...]:
     """Return the files that should become one: nothing, while questions are still quick.
 
-    Small ones once they are many, each but a few times in its life; larger ones when many of
-    their rows are deleted, the worst first and no more than one run should carry.
+    Small ones once they are many, each but a few times in its life (those of a first load are no
+    fragments, many as they are); larger ones when many of their rows are deleted, the worst first
+    and no more than one run should carry.
     """
-    small = sorted((file for file in files if file.bytes < _SMALL), key=lambda file: file.bytes)
-    large = [file for file in files if file.bytes >= _SMALL and file.deleted > _DELETED * file.rows]
+    share = sum(file.bytes for file in files) // _SHARE
+    limit = min(_LARGE, max(_SMALL, share))
+    small = sorted((file for file in files if file.bytes < limit), key=lambda file: file.bytes)
+    large = [file for file in files if file.bytes >= limit and file.deleted > _DELETED * file.rows]
     large.sort(key=lambda file: file.deleted / file.rows, reverse=True)
     chosen: set[DataFile] = set()
     left = _AT_ONCE

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import re
 import shutil
 import time
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from cdpsync import disk, engine
+from cdpsync import clock, disk, engine
 from cdpsync.catalog import sql_name
 from cdpsync.connector import ignore
 from cdpsync.errors import LandingError
@@ -19,18 +16,19 @@ from cdpsync.extract import Extracted, extract
 from cdpsync.gone import stage_gone
 from cdpsync.model import Deletes, SyncMode
 from cdpsync.stage import Staged, lands_as_it_arrives, stage
+from cdpsync.storage.names import folder_of
 
 if TYPE_CHECKING:
     import threading
+    from datetime import datetime
     from pathlib import Path
 
     from cdpsync.deliver import Courier, Delivery
-    from cdpsync.model import TableName, TablePlan
+    from cdpsync.model import TablePlan
     from cdpsync.survey import Survey
     from cdpsync.workers import Workers
 
 _STAGE_MEMORY = "2GB"
-_LONGEST_FOLDER = 100
 
 
 class Tell(Protocol):
@@ -78,7 +76,7 @@ class Lander:
 
         if self.stopped.is_set():
             return None
-        started_at, clock = datetime.now(UTC), time.monotonic()
+        started_at, start = clock.now(), time.monotonic()
         folder = self.spool / f"{next(self._numbers):05d}"
         folder.mkdir()
         self.tell(plan, "reading")
@@ -107,7 +105,7 @@ class Lander:
             raise
         if not staged.upserted and staged.removed is None:
             shutil.rmtree(folder, ignore_errors=True)
-        return Landed(plan, extracted, staged, files, started_at, clock)
+        return Landed(plan, extracted, staged, files, started_at, start)
 
     def _extract(self, plan: TablePlan, folder: Path) -> tuple[Extracted, Delivery]:
         """Read a table; files that must land whatever the others hold are sent as they come."""
@@ -173,7 +171,7 @@ class Lander:
                 name = sql_name(plan.table)
                 staged = stage(con, plan, files, columns, name, folder)
                 if keys is not None:
-                    staged = stage_gone(con, plan, staged, keys, name, folder, datetime.now(UTC))
+                    staged = stage_gone(con, plan, staged, keys, name, folder, clock.now())
         for file in staged.files:
             delivery.send(file, file.stat().st_size, keep=file in staged.upserted)
         return staged
@@ -194,19 +192,3 @@ def anew(plan: TablePlan) -> TablePlan:
         made_anew=False,
         notices=(*plan.notices, told),
     )
-
-
-def folder_of(table: TableName) -> str:
-    """Return the folder of a table below the data path: its name, where that is a plain one.
-
-    DuckLake keeps a table's files under the same name, and their paths relative, where the name
-    has only letters, digits, `_` and `-`.
-    """
-    return f"{_plain(table.schema)}/{_plain(table.name)}"
-
-
-def _plain(name: str) -> str:
-    plain = re.sub(r"[^A-Za-z0-9_-]", lambda found: f"~{ord(found[0]):x}", name)
-    if len(plain) <= _LONGEST_FOLDER:
-        return plain
-    return f"{plain[:60]}~{hashlib.sha256(name.encode()).hexdigest()[:20]}"

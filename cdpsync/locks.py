@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import socket
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
@@ -20,37 +21,67 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+log = logging.getLogger("cdpsync.locks")
+
 _PATIENCE = 0.5  # seconds: `status` holds a lock for an instant when it looks
+PATIENCE_WITH_UPKEEP = 60.0
+"""Seconds to wait for whoever only tidies a table."""
 _LONGEST = 150  # bytes of a file's name: file systems take 255 with the suffix, some a little less
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The process that holds a lock, as it described itself."""
+    """The process that holds a lock, as it described itself.
+
+    `upkeep`: it merges files or the like, and lets go soon.
+    """
 
     pid: int
     host: str
     run_id: str
     since: str
+    upkeep: bool = False
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} (run {self.run_id}, since {self.since})"
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Locks that this process holds, and what they say of it."""
+
+    me: Holder
+    files: list[IO[str]]
+
+    def only_upkeep(self) -> None:
+        """Say that from now on the tables are only tidied: who wants them may wait."""
+        with suppress(OSError):  # a full disk: then nobody waits
+            for file in self.files:
+                _describe(file, replace(self.me, upkeep=True))
+
+
 @contextmanager
-def hold(folder: Path, names: Iterable[str], run_id: str, since: str) -> Iterator[None]:
+def hold(
+    folder: Path,
+    names: Iterable[str],
+    run_id: str,
+    since: str,
+    *,
+    upkeep: bool = False,
+    waits: bool = False,
+) -> Iterator[Held]:
     """Hold the locks of these tables together, or none of them.
 
-    Raises LockHeldError that names the process which holds the first one missing.
+    With `waits`, a table that is only being tidied is waited for, up to a minute. Raises
+    LockHeldError that names the process which holds the first one missing.
     """
-    files: list[IO[str]] = []
-    me = {"pid": os.getpid(), "host": socket.gethostname(), "run_id": run_id, "since": since}
+    held = Held(Holder(os.getpid(), socket.gethostname(), run_id, since, upkeep), [])
     try:
         for name in sorted(set(names)):
-            files.append(_acquire(folder, name, json.dumps(me)))  # noqa: PERF401 - kept when one fails
-        yield
+            held.files.append(_acquire(folder, name, held.me, waits=waits))
+        yield held
     finally:
-        for file in files:
+        for file in held.files:
             file.truncate(0)
             file.close()
 
@@ -73,31 +104,50 @@ def _holder_of(path: Path) -> Holder | None:
         return None if _try(file, fcntl.LOCK_SH) else _read_holder(file)
 
 
-def _acquire(folder: Path, name: str, description: str) -> IO[str]:
+def _acquire(folder: Path, name: str, me: Holder, *, waits: bool) -> IO[str]:
     path = _file(folder, name)
     try:
         private.make_folder(folder.parent)
         private.make_folder(folder)
-        file = private.open_file(path, "a+")
+        private.open_file(path, "a").close()
+        file = path.open("r+")  # "a+" would put each description behind the last
     except OSError as error:
         raise CatalogError(f"{path}: {disk.refusal(error)}") from error
-    deadline = time.monotonic() + _PATIENCE
+    try:
+        _wait_for(file, name, waits=waits)
+        _describe(file, me)
+    except OSError as error:
+        file.close()
+        raise CatalogError(f"{path}: {disk.refusal(error)}") from error
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _wait_for(file: IO[str], name: str, *, waits: bool) -> None:
+    start, told = time.monotonic(), False
+    deadline, longest = start + _PATIENCE, start + PATIENCE_WITH_UPKEEP
     while not _try(file, fcntl.LOCK_EX):
+        who = _read_holder(file)
+        if waits and who is not None and who.upkeep:
+            deadline = min(time.monotonic() + _PATIENCE, longest)
+            if not told:
+                log.info("%s: waiting for upkeep by %s", name, who)
+                told = True
         if time.monotonic() > deadline:
-            who = _read_holder(file)
-            file.close()
             raise LockHeldError(
                 f"{name} is being worked on by {who or 'another process'}. "
                 "Wait for it to end, or stop it; then run this again."
             )
         time.sleep(0.02)
-    try:
-        file.truncate(0)
-        os.write(file.fileno(), description.encode())
-    except OSError as error:
-        file.close()
-        raise CatalogError(f"{path}: {disk.refusal(error)}") from error
-    return file
+
+
+def _describe(file: IO[str], me: Holder) -> None:
+    """Write who holds a lock, never less than all of it: it may be read meanwhile."""
+    said = json.dumps(asdict(me)).encode()
+    os.pwrite(file.fileno(), said, 0)
+    file.truncate(len(said))
 
 
 def _try(file: IO[str], kind: int) -> bool:
@@ -109,10 +159,9 @@ def _try(file: IO[str], kind: int) -> bool:
 
 
 def _read_holder(file: IO[str]) -> Holder | None:
-    file.seek(0)
     try:
-        said = json.loads(file.read())
-        return Holder(said["pid"], said["host"], said["run_id"], said["since"])
+        said = json.loads(os.pread(file.fileno(), 4096, 0))  # past the buffers: it may have changed
+        return Holder(**said)
     except (ValueError, KeyError, TypeError):
         return None  # it holds the lock but has not yet written its name
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from cdpsync import locks, project
+from cdpsync import clock, locks, project
+from cdpsync.begun import dead_runs, run_of
 from cdpsync.catalog import Lake, transaction
 from cdpsync.engine import glob_escaped, quote_text
 from cdpsync.errors import CatalogError, LockHeldError
@@ -32,8 +34,6 @@ _STEPS = (
     ("rewrite", "ducklake_rewrite_data_files", f", delete_threshold => {_DELETED_SHARE}"),
     ("merge", "ducklake_merge_adjacent_files", ""),
 )
-_OF_A_RUN = re.compile(r"(\d{8}T\d{6}Z-[0-9a-f]{6})(?:-\d+)?-\d{5}\.parquet")
-
 _OF_DUCKLAKE = re.compile(r"ducklake-([0-9a-f]{8}-[0-9a-f]{4})-7[0-9a-f-]+-delete\.parquet$")
 
 _DELETED_ELSEWHERE = """
@@ -57,7 +57,7 @@ def maintain(config: Config, *, dry_run: bool = False) -> tuple[Chore, ...]:
     if not catalog.exists():
         raise CatalogError(f"{catalog.path}: there is no lake yet. Load it: cdpsync run.")
     folder = project.locks_folder(config)
-    now, keep = datetime.now(UTC), config.warehouse.keep
+    now, keep = clock.now(), config.warehouse.keep
     try:
         chores = [
             Chore("books", None, _tidy(catalog, dry_run)),
@@ -65,6 +65,7 @@ def maintain(config: Config, *, dry_run: bool = False) -> tuple[Chore, ...]:
             *_compact(catalog, folder, dry_run),
             _call(catalog, "remove", "ducklake_cleanup_old_files", now - GRACE, dry_run),
             *_remove_what_is_dead(config, catalog, storage, dry_run),
+            _forget_verified(config, catalog, dry_run),
         ]
         if config.warehouse.publish and not dry_run:
             publish(catalog, storage, folder, "maintenance")
@@ -94,7 +95,11 @@ def _compact(catalog: CatalogFile, folder: Path, dry_run: bool) -> Iterator[Chor
         tables = Lake(con).tables()
     for table in tables:
         try:
-            with locks.hold(folder, [str(table)], "maintenance", "now"), catalog.writer() as con:
+            since = clock.now().isoformat(timespec="seconds")
+            with (
+                locks.hold(folder, [str(table)], "maintenance", since, upkeep=True),
+                catalog.writer() as con,
+            ):
                 if dry_run:
                     yield Chore("compact", str(table), _files(con, table))
                     continue
@@ -107,6 +112,17 @@ def _compact(catalog: CatalogFile, folder: Path, dry_run: bool) -> Iterator[Chor
                     yield Chore(step, str(table), sum(row[2] for row in rows))
         except LockHeldError:
             yield Chore("in use", str(table), 1)
+
+
+def _forget_verified(config: Config, catalog: CatalogFile, dry_run: bool) -> Chore:
+    """Remove what `verify` knew of tables that the lake has no more."""
+    with catalog.reader(data=False) as con:
+        held = {project.verified_folder(config, table) for table in Lake(con).tables()}
+    gone = [one for one in project.verified_folder(config).glob("*/*") if one not in held]
+    if not dry_run:
+        for folder in gone:
+            shutil.rmtree(folder, ignore_errors=True)
+    return Chore("verified", None, len(gone))
 
 
 def _files(con: duckdb.DuckDBPyConnection, table: TableName) -> int:
@@ -122,14 +138,12 @@ def _remove_what_is_dead(
     config: Config, catalog: CatalogFile, storage: Storage, dry_run: bool
 ) -> Iterator[Chore]:
     """Remove the files, whole and half, of runs that this project began and that died."""
-    journal = project.journal_folder(config)
-    begun = {entry.name for entry in journal.iterdir()} if journal.exists() else set()
-    dead = begun - locks.live_runs(project.locks_folder(config))  # who is dead commits no more
-    old = datetime.now(UTC) - GRACE
+    dead = dead_runs(config)  # who is dead commits no more
+    old = clock.now() - GRACE
 
     def is_over(name: str, since: datetime) -> bool:
-        ours = _OF_A_RUN.fullmatch(name)
-        return ours is not None and (ours[1] in dead or since < old)
+        ours = run_of(name)
+        return ours is not None and (ours in dead or since < old)
 
     yield Chore("abort", None, storage.abort_uploads(is_over, dry_run=dry_run))
     undecided = False
@@ -138,12 +152,7 @@ def _remove_what_is_dead(
         yield chore
     if not dry_run and not undecided:
         for run_id in dead:
-            (journal / run_id).unlink(missing_ok=True)
-
-
-def _run_of(path: str) -> str | None:
-    name = _OF_A_RUN.fullmatch(path.rsplit("/", 1)[-1])
-    return name[1] if name else None
+            (project.journal_folder(config) / run_id).unlink(missing_ok=True)
 
 
 def _deletes_from_lake(con: duckdb.DuckDBPyConnection, path: str, root: str) -> bool | None:
@@ -159,7 +168,7 @@ def _deletes_from_lake(con: duckdb.DuckDBPyConnection, path: str, root: str) -> 
         return con.execute(question, [root]).fetchone() is None
     except duckdb.Error:
         begun = _begun(path)
-        return True if begun is not None and begun < datetime.now(UTC) - GRACE else None
+        return True if begun is not None and begun < clock.now() - GRACE else None
 
 
 def _begun(path: str) -> datetime | None:
@@ -182,7 +191,7 @@ def _remove_orphans(
             "call ducklake_delete_orphaned_files('lake', dry_run => true, cleanup_all => true)"
         ).fetchall()
         stray = [path for (path,) in rows if path.startswith(storage.root)]
-        of_runs = [path for path in stray if _run_of(path) in dead]
+        of_runs = [path for path in stray if run_of(path) in dead]
         deletions = [path for path in stray if path.endswith("-delete.parquet")]
         whose = {path: _deletes_from_lake(con, path, storage.root) for path in deletions}
         ours = [*of_runs, *(path for path, is_ours in whose.items() if is_ours)]

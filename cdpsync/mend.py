@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from cdpsync import engine, private, project
+from cdpsync import clock, engine
 from cdpsync.catalog import Commit, Lake, sql_name
 from cdpsync.compare import WRONG_SQL
 from cdpsync.connector import Keys
@@ -16,19 +14,19 @@ from cdpsync.deliver import Courier, Spool
 from cdpsync.engine import quote_name, quote_names, quote_text
 from cdpsync.errors import CdpsyncError, ContractError
 from cdpsync.extract import extract
-from cdpsync.land import folder_of
 from cdpsync.model import (
     CursorEntry,
     Deletes,
+    RunKind,
     RunRecord,
     SyncMode,
     TablePlan,
     TableResult,
     TableStatus,
 )
-from cdpsync.publish import publish
 from cdpsync.spooled import spooled_rows
 from cdpsync.stage import write
+from cdpsync.storage.names import folder_of
 from cdpsync.types import decimal_of
 from cdpsync.verdict import Kind
 
@@ -37,13 +35,12 @@ if TYPE_CHECKING:
 
     import duckdb
 
+    from cdpsync.begun import Begun
     from cdpsync.compare import Comparison
     from cdpsync.extract import Extracted
     from cdpsync.survey import Survey
     from cdpsync.verdict import Compared
     from cdpsync.workers import Workers
-
-log = logging.getLogger("cdpsync.mend")
 
 _MEMORY = "2GB"
 _AT_ONCE = 10_000  # keys asked for by name; more are found by reading every row
@@ -130,23 +127,22 @@ class Mender:
 
     survey: Survey
     workers: Workers
-    run_id: str
-    started_at: datetime
+    begun: Begun
     courier: Courier = field(init=False)
+    _mended: bool = False
 
     def __post_init__(self) -> None:
         spool = Spool(self.survey.config.warehouse.spool_max)
-        self.courier = Courier(self.survey.storage, self.run_id, spool)
+        self.courier = Courier(self.survey.storage, self.begun.run_id, spool)
 
     def mend(self, plan: TablePlan, how: Comparison, wrong: Wrong, folder: Path) -> int:
         """Read what is in error again and commit it; return how many rows stay in error.
 
         Those are rows that the source has not any more, since it was compared.
         """
-        clock = time.monotonic()
-        journal = project.journal_folder(self.survey.config) / self.run_id
-        private.make_folder(journal.parent)
-        journal.touch(mode=0o600)
+        start = time.monotonic()
+        self.begun.note()
+        self._mended = True
         fresh = folder / "fresh"
         fresh.mkdir()
         reading = replace(how.plan, window=None, deletes=Deletes.IGNORE)
@@ -169,7 +165,11 @@ class Mender:
             delivery.take_back()
             raise
         record = RunRecord(
-            self.run_id, self.started_at, datetime.now(UTC), self._result(plan, extracted, clock)
+            self.begun.run_id,
+            self.begun.started_at,
+            clock.now(),
+            self._result(plan, extracted, start),
+            RunKind.REPAIR,
         )
         news = Commit(
             table=plan.table,
@@ -200,21 +200,12 @@ class Mender:
     def finish(self) -> None:
         """Let go of what the repairs needed, and show the lake where it is published."""
         self.courier.close()
-        if self.courier.left_behind:
+        if self.courier.left_behind or not self._mended:
             return
-        journal = project.journal_folder(self.survey.config) / self.run_id
-        if not journal.exists():
-            return
-        journal.unlink()
-        if not self.survey.config.warehouse.publish:
-            return
-        try:
-            folder = project.locks_folder(self.survey.config)
-            publish(self.survey.catalog, self.survey.storage, folder, self.run_id)
-        except CdpsyncError as error:
-            log.warning("the catalog was not published: %s", error.message)
+        self.begun.strike()
+        self.begun.publish(self.survey.catalog, self.survey.storage)
 
-    def _result(self, plan: TablePlan, extracted: Extracted, clock: float) -> TableResult:
+    def _result(self, plan: TablePlan, extracted: Extracted, start: float) -> TableResult:
         cursor = self._entry(plan).cursor
         return TableResult(
             plan.source,
@@ -225,7 +216,7 @@ class Mender:
             rows_read=extracted.rows,
             cursor_before=cursor,
             cursor_after=cursor,
-            seconds=round(time.monotonic() - clock, 3),
+            seconds=round(time.monotonic() - start, 3),
             notices=("repaired by cdpsync verify",),
         )
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from cdpsync import clock
 from cdpsync.catalog import Commit
 from cdpsync.model import CursorEntry, RunRecord, TablePlan, TableResult, TableStatus
 from cdpsync.shape import shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from cdpsync.land import Landed
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def commit_of(landed: Landed, run_id: str) -> Commit:
     """Return what is to be committed of a table, with its cursor and the run's record."""
     plan, staged = landed.plan, landed.staged
-    finished_at = datetime.now(UTC)
+    finished_at = clock.now()
     result = replace(
         result_of(plan, TableStatus.OK),
         rows_read=landed.extracted.rows,

@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from cdpsync import config as config_module
 from cdpsync import locks, registry
 from cdpsync.catalog import Answer, CatalogFile, Lake, ask
-from cdpsync.cursors import parse_cursor
 from cdpsync.errors import CdpsyncError, ConfigError, QueryError
 from cdpsync.model import (
     CheckResult,
@@ -20,6 +18,7 @@ from cdpsync.model import (
     CursorEntry,
     Failure,
     LakeTable,
+    RunKind,
     RunRecord,
     Source,
     Stream,
@@ -28,8 +27,9 @@ from cdpsync.model import (
     TableState,
     TableStatus,
 )
-from cdpsync.state import State, StateEntry, read_state, reconcile, update_state
+from cdpsync.state import State, read_state, reconcile
 from cdpsync.storage import Storage, open_storage
+from cdpsync.storage.names import folder_of
 from cdpsync.wanted import matches_name, table_options
 
 if TYPE_CHECKING:
@@ -64,6 +64,12 @@ def locks_folder(config: Config) -> Path:
 def journal_folder(config: Config) -> Path:
     """Return where each run that has begun and not ended well has an empty file of its name."""
     return config.warehouse.catalog.parent / "runs"
+
+
+def verified_folder(config: Config, table: TableName | None = None) -> Path:
+    """Return where `verify` keeps what it knows of a table's rows, or of all."""
+    folder = config.warehouse.catalog.parent / "verified"
+    return folder if table is None else folder / folder_of(table)
 
 
 @contextmanager
@@ -142,7 +148,7 @@ class Known:
 class Memory:
     """All that is remembered between runs, at one moment.
 
-    `latest` has each table's last record and its last successful one, newest first.
+    `latest` has each table's last record and its last successful one of a kind, newest first.
     """
 
     state: State
@@ -241,8 +247,10 @@ def _state_of(config: Config, memory: Memory, one: Known) -> TableState:
     records = [
         r for r in memory.latest if (r.result.source, r.result.stream) == (one.source, one.stream)
     ]
-    last = records[0] if records else None
-    success = next((r for r in records if r.result.status is TableStatus.OK), None)
+    runs = [r for r in records if r.kind is RunKind.RUN]
+    last = runs[0] if runs else None
+    success = next((r for r in runs if r.result.status is TableStatus.OK), None)
+    counted = next((r for r in records if r.result.status is TableStatus.OK), None)
     source = config.sources.get(one.source)
     options = table_options(source, one.stream) if source else None
     every = options.every if options else None
@@ -261,7 +269,7 @@ def _state_of(config: Config, memory: Memory, one: Known) -> TableState:
         last_run_at=last.started_at if last else None,
         last_success_at=success.started_at if success else None,
         next_due_at=success.started_at + every if success and every and one.enabled else None,
-        rows=success.result.rows_in_table if success else None,
+        rows=counted.result.rows_in_table if counted else None,
         cursor_field=said.cursor_field if said else None,
         cursor=said.cursor if said else None,
         error=last.result.error if last else None,
@@ -311,122 +319,3 @@ def open_query(config: Config, sql: str, *, at: str | None = None) -> Iterator[A
         if error.unread:
             storage.reach()
         raise
-
-
-# ---- cursors
-
-
-def cursors(config: Config, select: Sequence[str] = ()) -> tuple[CursorEntry, ...]:
-    """Return where each table's cursor stands, as the next run will take it."""
-    memory = remember(config)
-    by_key = {(entry.source, entry.stream): entry for entry in memory.cursors}
-    found = []
-    for one in known_tables(config, memory, select):
-        said = memory.state.get((one.source, one.stream))
-        if said is not None:
-            entry = by_key.get((one.source, one.stream))
-            found.append(_joined(one, said, entry))
-    return tuple(found)
-
-
-def _joined(one: Known, said: StateEntry, entry: CursorEntry | None) -> CursorEntry:
-    return CursorEntry(
-        source=one.source,
-        stream=one.stream,
-        table=one.table,
-        mode=entry.mode if entry else None,
-        cursor_field=said.cursor_field,
-        cursor=said.cursor,
-        run_id=said.run_id,
-        committed_at=said.committed_at,
-        reset=said.reset,
-    )
-
-
-def set_cursor(config: Config, table: str, value: str) -> CursorEntry:
-    """Let the next run of one table go on from this value. Raises ConfigError when it cannot."""
-    memory = remember(config)
-    chosen = known_tables(config, memory, [table])
-    if len(chosen) != 1:
-        raise ConfigError(f'"{table}" means {len(chosen)} tables; set one cursor at a time.')
-    one = chosen[0]
-    said = memory.state.get((one.source, one.stream))
-    if said is None or said.cursor is None:
-        raise ConfigError(
-            f"{one.table} has no cursor yet, so its type is not known. Run it once: "
-            f"cdpsync run {one.table}; then set the cursor."
-        )
-    try:
-        cursor = parse_cursor(said.cursor.type, value)
-    except ValueError as error:
-        raise ConfigError(f'{one.table}: "{value}" is no {said.cursor.type} ({error}).') from error
-    with _held(config, [one.table]):
-        changed = replace(said, cursor=cursor, reset=False)
-        _write_state(config, memory, {(one.source, one.stream): changed})
-    return replace(_joined(one, changed, None))
-
-
-def reset_preview(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
-    """Return the tables that `reset` would touch."""
-    memory = remember(config)
-    return tuple(one.table for one in known_tables(config, memory, select))
-
-
-delete_preview = reset_preview
-
-
-def reset(config: Config, select: Sequence[str]) -> tuple[CursorEntry, ...]:
-    """Let the next run load these tables from the start; until then they stay as they are."""
-    memory = remember(config)
-    chosen = known_tables(config, memory, select)
-    with _held(config, [one.table for one in chosen]):
-        changed: State = {}
-        for one in chosen:
-            said = memory.state.get((one.source, one.stream))
-            if said is not None:
-                changed[one.source, one.stream] = replace(said, cursor=None, reset=True)
-        _write_state(config, memory, changed)
-    return tuple(
-        _joined(one, changed[one.source, one.stream], None)
-        for one in chosen
-        if (one.source, one.stream) in changed
-    )
-
-
-def delete(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
-    """Drop these tables from the lake and the state. Their files go with a later maintenance."""
-    memory = remember(config)
-    chosen = known_tables(config, memory, select)
-    tables = tuple(one.table for one in chosen)
-    catalog = catalog_of(config)
-    with _held(config, tables):
-        if catalog.exists():
-            with catalog.writer(data=False) as con:
-                lake = Lake(con)
-                lake.books.prepare()
-                lake.drop(tables)
-        gone = {(one.source, one.stream) for one in chosen}
-
-        def forget(state: State) -> None:
-            for key in gone:
-                state.pop(key, None)
-
-        update_state(config.warehouse.state, forget)
-    return tables
-
-
-def _write_state(config: Config, memory: Memory, changed: State) -> None:
-    def apply(state: State) -> None:
-        for key, entry in memory.state.items():
-            state.setdefault(key, entry)
-        state.update(changed)
-
-    update_state(config.warehouse.state, apply)
-
-
-@contextmanager
-def _held(config: Config, tables: Sequence[TableName]) -> Iterator[None]:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    names = [str(table) for table in tables]
-    with locks.hold(locks_folder(config), names, "by hand", now):
-        yield

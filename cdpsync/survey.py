@@ -7,17 +7,17 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from cdpsync import engine, locks, project
+from cdpsync import clock, engine, locks, project
 from cdpsync.catalog import Ahead
 from cdpsync.errors import CdpsyncError, ConfigError
 from cdpsync.model import (
     Config,
     Failure,
     Planned,
+    RunKind,
     Source,
     TableResult,
     TableStatus,
@@ -35,6 +35,7 @@ from cdpsync.wanted import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
     import duckdb
 
@@ -76,6 +77,7 @@ class Survey:
         self._stack.callback(self.storage.close)
         self._lake: duckdb.DuckDBPyConnection | None = None
         self._reading = ExitStack()
+        self._held: locks.Held | None = None
         self._refreshing = threading.Lock()
         self._ahead = self._stack.enter_context(closing(Ahead(self.catalog)))
 
@@ -158,11 +160,17 @@ class Survey:
         """Keep every other run off the chosen tables; so the lake has them as it has them now."""
         since = started_at.isoformat(timespec="seconds")
         names = [str(one.table) for one in self.wanted]
-        with locks.hold(project.locks_folder(self.config), names, run_id, since), self._reading:
+        folder = project.locks_folder(self.config)
+        with locks.hold(folder, names, run_id, since, waits=True) as self._held, self._reading:
             if self.catalog.exists():
                 self._lake = self._reading.enter_context(self._ahead.reader())
                 self._reading.callback(self._forget)
             yield
+
+    def only_upkeep(self) -> None:
+        """Say that all is committed: another run may wait for what is left to do."""
+        if self._held is not None:
+            self._held.only_upkeep()
 
     def done_reading(self) -> None:
         """Give back what reads the lake: the catalog is written through the same connection."""
@@ -199,9 +207,9 @@ class Survey:
         successes = {
             (record.result.source, record.result.stream): record.started_at
             for record in reversed(memory.latest)
-            if record.result.status is TableStatus.OK
+            if record.result.status is TableStatus.OK and record.kind is RunKind.RUN
         }
-        now = datetime.now(UTC)
+        now = clock.now()
         plans, failed, skipped = [], list(self.unreachable), []
         for one in self.wanted:
             success = successes.get((one.source, one.name))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
-import secrets
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cdpsync import private, project
+from cdpsync import clock, project
+from cdpsync.begun import Begun, begin, default_threads
 from cdpsync.catalog import Lake, private_folder, sweep
 from cdpsync.compact import Compactor
 from cdpsync.connector import bounds_of
@@ -37,7 +35,6 @@ from cdpsync.model import (
     TableStatus,
 )
 from cdpsync.news import commit_of, is_quiet, result_of
-from cdpsync.publish import publish
 from cdpsync.state import State, of_catalog, update_state
 from cdpsync.survey import Choice, Survey
 from cdpsync.workers import Workers
@@ -91,32 +88,25 @@ def run(
     the run ends as with Ctrl-C: KeyboardInterrupt, nothing half committed.
     """
     choice = Choice(select, include, exclude, due, full_refresh, allow_shrink, accept_changes)
-    started_at = datetime.now(UTC)
-    run_id = f"{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-    with Survey(_loaded(config), choice) as survey, survey.locked(run_id, started_at):
+    begun = begin(_loaded(config))
+    with Survey(begun.config, choice) as survey, survey.locked(begun.run_id, begun.started_at):
         planned = survey.plan()
         execution = _Execution(
             survey,
-            run_id,
-            started_at,
+            begun,
             planned,
             fail_fast=fail_fast,
             on_progress=on_progress or (lambda _: None),
             is_stopped=is_stopped or (lambda: False),
         )
-        results = execution.work(threads or _default_threads())
-    finished_at = datetime.now(UTC)
+        results = execution.work(threads or default_threads())
+    finished_at = clock.now()
     results = tuple(sorted(results, key=lambda result: (result.source, result.table)))
-    return RunResult(run_id, _overall(results), started_at, finished_at, results)
+    return RunResult(begun.run_id, _overall(results), begun.started_at, finished_at, results)
 
 
 def _loaded(config: Config | str | Path | None) -> Config:
     return config if isinstance(config, Config) else project.load(config)
-
-
-def _default_threads() -> int:
-    """Return how many workers: one more than cores, since they wait for the source in turns."""
-    return min(4, (os.cpu_count() or 1) + 1)
 
 
 def _overall(results: Sequence[TableResult]) -> RunStatus:
@@ -154,8 +144,7 @@ class _Execution:
     """The work of one run: tables extracted side by side, committed one by one."""
 
     survey: Survey
-    run_id: str
-    started_at: datetime
+    begun: Begun
     planned: Planned
     fail_fast: bool
     on_progress: Callable[[Progress], None]
@@ -167,7 +156,7 @@ class _Execution:
 
     def __post_init__(self) -> None:
         spool = Spool(self.survey.config.warehouse.spool_max)
-        self.courier = Courier(self.survey.storage, self.run_id, spool)
+        self.courier = Courier(self.survey.storage, self.begun.run_id, spool)
 
     def work(self, threads: int) -> tuple[TableResult, ...]:
         """Do all that is planned; return a result per table, also of those that were not tried."""
@@ -181,9 +170,7 @@ class _Execution:
                 self.stopped.set()
         if not self.planned.plans or not self._reached():
             return tuple(self.results)
-        journal = project.journal_folder(self.survey.config) / self.run_id
-        private.make_folder(journal.parent)
-        journal.touch(mode=0o600)
+        self.begun.note()
         with private_folder(self.survey.catalog.scratch, "spool-") as spool:
             workers = Workers(threads, spool / "spill")
             lander = Lander(self.survey, self.courier, workers, spool, self.stopped, self._tell)
@@ -197,7 +184,8 @@ class _Execution:
                         for plan in self.planned.plans
                     }
                 )
-                compactor = Compactor(self.survey.catalog, self.courier, spool, self.run_id)
+                self.survey.only_upkeep()
+                compactor = Compactor(self.survey.catalog, self.courier, spool, self.begun.run_id)
                 compactor.compact(self.grown)
             except BaseException:
                 self.stopped.set()
@@ -209,25 +197,14 @@ class _Execution:
             self.courier.close()
             workers.close()
         if not self.courier.left_behind:
-            journal.unlink(missing_ok=True)
-        self._publish()
+            self.begun.strike()
+        self.begun.publish(self.survey.catalog, self.survey.storage)
         return tuple(self.results)
 
     def _most(self, plan: TablePlan) -> int | None:
         """Return how many tables its source bears at once."""
         bounds = bounds_of(self.survey.connectors[plan.source])
         return bounds.tables if bounds else None
-
-    def _publish(self) -> None:
-        """Show the lake to those who have only the bucket; if that fails, the next run does it."""
-        survey = self.survey
-        if not survey.config.warehouse.publish or not survey.catalog.exists():
-            return
-        try:
-            folder = project.locks_folder(survey.config)
-            publish(survey.catalog, survey.storage, folder, self.run_id)
-        except CdpsyncError as error:
-            log.warning("the catalog was not published: %s", error.message)
 
     def _reached(self) -> bool:
         """Whether the storage is there; without it nothing is read, and every table fails."""
@@ -281,7 +258,7 @@ class _Execution:
                 committed += self._commit_quiet(lake, left)
                 for landed in tuple(left.values()):
                     self._tell(landed.plan, "committing", rows=landed.extracted.rows)
-                    news = commit_of(landed, self.run_id)
+                    news = commit_of(landed, self.begun.run_id)
                     try:
                         result = lake.commit(news)
                     except CdpsyncError as error:
@@ -310,7 +287,9 @@ class _Execution:
 
     def _commit_quiet(self, lake: Lake, left: dict[TableName, Landed]) -> list[CursorEntry]:
         """Commit what has no news at once, and take it out of what is left to commit."""
-        news = [commit_of(landed, self.run_id) for landed in left.values() if is_quiet(landed)]
+        news = [
+            commit_of(landed, self.begun.run_id) for landed in left.values() if is_quiet(landed)
+        ]
         if news:
             for result in lake.commit_quiet(news):
                 self._finish(result)
@@ -343,7 +322,7 @@ class _Execution:
             log.warning("the failures could not be written into the history: %s", error.message)
 
     def _record_of(self, result: TableResult) -> RunRecord:
-        return RunRecord(self.run_id, self.started_at, datetime.now(UTC), result)
+        return RunRecord(self.begun.run_id, self.begun.started_at, clock.now(), result)
 
     def _failed(
         self, plan: TablePlan, error: Exception, landed: Landed | None = None

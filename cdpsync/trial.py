@@ -5,14 +5,14 @@ from __future__ import annotations
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, SecretStr
 
-from cdpsync import engine, project, registry
+from cdpsync import clock, engine, project, registry
 from cdpsync.cursors import cursor_type_of
 from cdpsync.extract import Extracted, extract
 from cdpsync.model import (
@@ -144,9 +144,7 @@ class Reading:
         )
         source = replace(self.config.sources[NAME], tables=(TableRule(stream.name, options, NAME),))
         (one,) = wanted_tables(source, [stream])
-        return table_plan(
-            one, Remembered(), full_refresh=False, allow_shrink=True, now=datetime.now(UTC)
-        )
+        return table_plan(one, Remembered(), full_refresh=False, allow_shrink=True, now=clock.now())
 
     def rows(self, extracted: Extracted, columns: Sequence[Column] | None = None) -> str:
         """Return what was read as SQL."""

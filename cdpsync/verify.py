@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cdpsync import project
+from cdpsync.begun import begin, default_threads
 from cdpsync.catalog import private_folder, sql_name, sweep
 from cdpsync.compare import Comparison, compare, share_of
 from cdpsync.engine import first_line
 from cdpsync.errors import CatalogError, CdpsyncError
 from cdpsync.extract import extract
 from cdpsync.known import forget_known
-from cdpsync.land import folder_of
 from cdpsync.mend import Mender, export_wrong
 from cdpsync.model import DELETED_AT, Column, Config, Deletes, Failure, SyncMode, TablePlan
 from cdpsync.survey import Choice, Survey
@@ -52,9 +50,7 @@ def verify(
     ConfigError when the project or the choice is wrong, LockHeldError when a table that is to be
     repaired is being synced. A table that cannot be compared does not stop the others.
     """
-    loaded = config if isinstance(config, Config) else project.load(config)
-    started_at = datetime.now(UTC)
-    run_id = f"{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    begun = begin(config if isinstance(config, Config) else project.load(config))
     verdicts: list[Verdict] = []
 
     def tell(verdict: Verdict) -> None:
@@ -62,9 +58,9 @@ def verify(
         if on_verdict is not None:
             on_verdict(verdict)
 
-    with Survey(loaded, Choice(select)) as survey, ExitStack() as held:
+    with Survey(begun.config, Choice(select)) as survey, ExitStack() as held:
         if repair:
-            held.enter_context(survey.locked(run_id, started_at))
+            held.enter_context(survey.locked(begun.run_id, begun.started_at))
         planned = survey.plan()
         for failed in planned.failed:
             tell(_of_result(failed))
@@ -72,9 +68,9 @@ def verify(
             return tuple(verdicts)
         sweep(survey.catalog.scratch)
         folder = held.enter_context(private_folder(survey.catalog.scratch, "verify-"))
-        workers = Workers(threads or min(4, (os.cpu_count() or 1) + 1), folder / "spill")
+        workers = Workers(threads or default_threads(), folder / "spill")
         try:
-            mender = Mender(survey, workers, run_id, started_at) if repair else None
+            mender = Mender(survey, workers, begun) if repair else None
             verifier = _Verifier(survey, workers, sample, mender)
             for number, plan in enumerate(planned.plans):
                 tell(verifier.verdict(plan, folder / f"{number:05d}"))
@@ -172,7 +168,7 @@ class _Verifier:
         connector = self.survey.connectors[plan.source]
         known = None
         if share is None:  # a share is another one each time
-            known = self.survey.catalog.path.parent / "verified" / folder_of(plan.table)
+            known = project.verified_folder(self.survey.config, plan.table)
 
         def project_(columns: tuple[Column, ...], rows: str) -> str:
             return _comparison(plan, columns, share).digests_of_source(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from contextlib import contextmanager, suppress
@@ -26,12 +27,17 @@ _MEMORY = "1GB"  # of one worker, before DuckDB spills or refuses
 
 
 class Workers:
-    """The threads that read chunks, and the DuckDB connections they keep from chunk to chunk."""
+    """The threads that read chunks, and the DuckDB connections they keep from chunk to chunk.
+
+    Each connection spills into a folder of its own, called as `spill` with a number: DuckDB numbers
+    its files from nought, whoever else writes there, and two would read each other's rows.
+    """
 
     def __init__(self, count: int, spill: Path) -> None:
         self.count = count
         self.stopping = threading.Event()
         self._spill = spill
+        self._numbers = itertools.count()
         self._lanes = Lanes(count, "cdpsync-chunk")
         self._idle: dict[int, queue.LifoQueue[duckdb.DuckDBPyConnection]] = {}
         self._busy: set[duckdb.DuckDBPyConnection] = set()
@@ -56,7 +62,10 @@ class Workers:
             con = idle.get_nowait()
         except queue.Empty:
             con = engine.connect(
-                threads=1, memory_limit=_MEMORY, temp=self._spill, extensions=connector.extensions
+                threads=1,
+                memory_limit=_MEMORY,
+                temp=self._spill.with_name(f"{self._spill.name}-{next(self._numbers)}"),
+                extensions=connector.extensions,
             )
         with self._guard:
             self._busy.add(con)

@@ -14,6 +14,7 @@ from cdpsync.model import (
     CursorEntry,
     CursorType,
     Failure,
+    RunKind,
     RunRecord,
     SyncMode,
     TableName,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-FORMAT = 2
+FORMAT = 3
 """Version of the tables in schema `cdpsync`; a catalog with a higher one is refused."""
 
 _BOOKS = """
@@ -45,7 +46,7 @@ _BOOKS = """
         rows_read bigint, rows_inserted bigint, rows_updated bigint, rows_deleted bigint,
         rows_in_table bigint, bytes_written bigint,
         cursor_type varchar, cursor_before varchar, cursor_after varchar, seconds double,
-        error_type varchar, error_message varchar, notices varchar
+        error_type varchar, error_message varchar, notices varchar, kind varchar
     );
 """
 
@@ -55,7 +56,12 @@ _UPGRADES = {
         alter table lake.cdpsync.cursors add column deletes_at timestamptz;
         alter table lake.cdpsync.cursors add column columns varchar;
         alter table lake.cdpsync.cursors add column identity varchar;
-    """
+    """,
+    2: """
+        alter table lake.cdpsync.runs add column kind varchar;
+        update lake.cdpsync.runs set kind = 'repair'
+            where contains(notices, 'repaired by cdpsync verify');
+    """,
 }
 
 # Asked of DuckLake's own tables: duckdb_tables() counts the rows of every table there is.
@@ -86,11 +92,15 @@ _HISTORY = """
     order by rowid desc
 """
 
+# By their numbers alone first: a history of 2 M records takes 0.15 s so, not 5 s; as one common
+# table expression it is written out in full, which takes 0.8 s (DuckDB 1.5.5).
 _LATEST = """
-    select * from lake.cdpsync.runs
-    qualify row_number() over (partition by source, stream order by rowid desc) = 1
-        or (status = 'ok' and row_number() over (
-            partition by source, stream, status order by rowid desc) = 1)
+    select {columns} from lake.cdpsync.runs
+    where rowid in (
+        select unnest([max(rowid), max(rowid) filter (status = 'ok')])
+        from (select rowid, {columns} from lake.cdpsync.runs)
+        group by source, stream, kind
+    )
     order by rowid desc
 """
 
@@ -165,8 +175,9 @@ class Books:
         return tuple(_record(row) for row in self._rows(_HISTORY))
 
     def latest(self) -> tuple[RunRecord, ...]:
-        """Return each table's last record and its last successful one, newest first."""
-        return tuple(_record(row) for row in self._rows(_LATEST))
+        """Return each table's last record and its last successful one of a kind, newest first."""
+        columns = "*" if self._version >= FORMAT else "*, null as kind"
+        return tuple(_record(row) for row in self._rows(_LATEST.format(columns=columns)))
 
     def _rows(self, sql: str) -> Iterable[dict[str, Any]]:  # Any: rows of the database
         if not self._version:
@@ -255,6 +266,7 @@ def _record_row(record: RunRecord) -> dict[str, object]:
         "error_type": result.error and result.error.type,
         "error_message": result.error and result.error.message,
         "notices": json.dumps(result.notices) if result.notices else None,
+        "kind": record.kind,
     }
 
 
@@ -304,4 +316,5 @@ def _record(row: dict[str, Any]) -> RunRecord:  # Any: a row of the database
         notices=tuple(json.loads(row["notices"])) if row["notices"] else (),
     )
     started: datetime = row["started_at"]
-    return RunRecord(row["run_id"], started, row["finished_at"], result)
+    kind = RunKind(row.get("kind") or RunKind.RUN)
+    return RunRecord(row["run_id"], started, row["finished_at"], result, kind)

@@ -37,7 +37,7 @@ RESULT_KEYS = (
     "rows_read", "rows_inserted", "rows_updated", "rows_deleted", "rows_in_table",
     "bytes_written", "cursor_before", "cursor_after", "seconds", "error", "notices",
 )  # fmt: skip
-HISTORY_KEYS = (*RESULT_KEYS, "run_id", "started_at", "finished_at")
+HISTORY_KEYS = (*RESULT_KEYS, "run_id", "started_at", "finished_at", "kind")
 STATUS_KEYS = (
     "source", "stream", "table", "mode", "enabled", "every", "status",
     "last_run_at", "last_success_at", "next_due_at", "rows", "cursor_field", "cursor", "error",
@@ -103,6 +103,7 @@ def of_history(record: RunRecord) -> Record:
         "run_id": record.run_id,
         "started_at": moment(record.started_at),
         "finished_at": moment(record.finished_at),
+        "kind": record.kind,
     }
 
 

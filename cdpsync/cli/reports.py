@@ -212,7 +212,7 @@ def history_report(history: Sequence[RunRecord]) -> Report:
     told = [records.of_history(record) for record in history]
     keys, flat = records.flat(told, records.HISTORY_KEYS)
     headings = [
-        *map(Heading, ("started", "run", "table", "status")),
+        *map(Heading, ("started", "run", "kind", "table", "status")),
         *(Heading(name, number=True) for name in ("read", "inserted", "updated", "deleted")),
         Heading("time", number=True),
     ]
@@ -220,6 +220,7 @@ def history_report(history: Sequence[RunRecord]) -> Report:
         (
             f"{record.started_at.astimezone():%Y-%m-%d %H:%M:%S}",
             record.run_id,
+            record.kind,
             record.result.table,
             record.result.status,
             *map(count, (record.result.rows_read, record.result.rows_inserted)),

@@ -28,11 +28,11 @@ Table = Annotated[str, typer.Argument(metavar="TABLE", help="source.stream, one 
 @command(ReportFormat)
 def state_show(session: Session, select: Select = None) -> None:
     """Show the cursors: how far each table has been read."""
-    from cdpsync import project
+    from cdpsync import edits
     from cdpsync.cli import reports
 
     show(
-        reports.cursor_report(project.cursors(session.config(), tuple(select or ()))),
+        reports.cursor_report(edits.cursors(session.config(), tuple(select or ()))),
         session.format,
     )
 
@@ -40,11 +40,11 @@ def state_show(session: Session, select: Select = None) -> None:
 @command(ReportFormat)
 def state_get(session: Session, table: Table) -> None:
     """Write one table's cursor, and nothing else."""
-    from cdpsync import project
+    from cdpsync import edits
     from cdpsync.cli import reports
     from cdpsync.cursors import cursor_json
 
-    entries = project.cursors(session.config(), (table,))
+    entries = edits.cursors(session.config(), (table,))
     if len(entries) != 1:
         names = ", ".join(str(entry.table) for entry in entries[:5])
         raise ConfigError(
@@ -67,10 +67,10 @@ def state_set(
     value: Annotated[str, typer.Argument(metavar="VALUE", help="A number, date or timestamp.")],
 ) -> None:
     """Set one table's cursor: the next run reads from there."""
-    from cdpsync import project
+    from cdpsync import edits
     from cdpsync.cli import reports
 
-    entry = project.set_cursor(session.config(), table, value)
+    entry = edits.set_cursor(session.config(), table, value)
     show(reports.cursor_report([entry]), session.format)
     log.say(f"{entry.table}: the next run reads from there", event="state", table=str(entry.table))
 
@@ -78,14 +78,14 @@ def state_set(
 @command(ReportFormat)
 def reset(session: Session, select: Chosen, yes: Yes = False) -> int | None:
     """Load tables from the start at the next run. They stay readable until then."""
-    from cdpsync import project
+    from cdpsync import edits
     from cdpsync.cli import reports
 
     config, chosen = session.config(), tuple(select)
-    touched = project.reset_preview(config, chosen)
+    touched = edits.reset_preview(config, chosen)
     if not _agreed("The next run reloads from the start", touched, yes=yes):
         return 1
-    show(reports.cursor_report(project.reset(config, chosen)), session.format)
+    show(reports.cursor_report(edits.reset(config, chosen)), session.format)
     log.say(f"{plural(len(touched), 'table')} reset: `cdpsync run` reloads", event="reset")
     return None
 
@@ -93,14 +93,14 @@ def reset(session: Session, select: Chosen, yes: Yes = False) -> int | None:
 @command(ReportFormat)
 def delete(session: Session, select: Chosen, yes: Yes = False) -> int | None:
     """Drop tables from the lake and their cursors from the state."""
-    from cdpsync import project
+    from cdpsync import edits
     from cdpsync.cli import reports
 
     config, chosen = session.config(), tuple(select)
-    touched = project.delete_preview(config, chosen)
+    touched = edits.delete_preview(config, chosen)
     if not _agreed("This drops from the lake and the state", touched, yes=yes):
         return 1
-    dropped = project.delete(config, chosen)
+    dropped = edits.delete(config, chosen)
     show(reports.deleted_report(dropped), session.format)
     log.say(f"{plural(len(dropped), 'table')} dropped", event="delete")
     return None

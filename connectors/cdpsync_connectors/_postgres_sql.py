@@ -253,6 +253,15 @@ def fetch_relations(
     return [_relation(row) for row in con.execute(sql.encode(), only)]
 
 
+def fetch_schemas(con: psycopg.Connection[Any]) -> list[str]:
+    """Return every schema but the system's."""
+    sql = r"""
+        select nspname from pg_catalog.pg_namespace
+        where nspname !~ '^pg_' and nspname <> 'information_schema' order by 1
+    """
+    return [str(name) for (name,) in con.execute(sql.encode())]
+
+
 def fetch_leaves(con: psycopg.Connection[Any], relation: Relation) -> tuple[Leaf, ...]:
     """Return what holds the rows of a relation: itself, or its partitions' partitions."""
     found = con.execute(_LEAVES, (relation.schema, relation.name))

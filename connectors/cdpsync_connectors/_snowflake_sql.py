@@ -107,6 +107,13 @@ def fetch_databases(ask: Ask) -> list[str]:
     return [row["name"] for row in ask("show databases")]
 
 
+def fetch_schemas(ask: Ask, database: str) -> list[str]:
+    """Return every schema of a database that the role may see, but the one of the standard."""
+    rows = ask(f"select schema_name from {quote_name(database)}.information_schema.schemata")
+    names = [row["SCHEMA_NAME"] for row in rows]
+    return [name for name in names if name != "INFORMATION_SCHEMA"]
+
+
 def fetch_relations(
     ask: Ask, database: str, wanted: Callable[[str], bool], table: tuple[str, str] | None = None
 ) -> list[Relation]:

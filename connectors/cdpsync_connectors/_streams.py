@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from cdpsync.errors import ReadError
+from cdpsync.errors import ConfigError, ReadError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from cdpsync.connector import ReadRequest
 
@@ -40,6 +41,29 @@ def split_pair(name: str, form: str) -> tuple[str, str]:
     if len(parts) != 2:
         raise ReadError(f'"{name}" is not the name of a table: write {form}.')
     return parts[0], parts[1]
+
+
+def matches(name: str, globs: Iterable[str] | None) -> bool:
+    """Whether a glob means a name; without globs, each is meant."""
+    return globs is None or any(fnmatchcase(name, glob) for glob in globs)
+
+
+def refuse_idle(
+    place: str,
+    kind: str,
+    globs: Iterable[str],
+    names: Sequence[str],
+    *,
+    matches: Callable[[str, tuple[str, ...]], bool] = matches,
+) -> None:
+    """Raise ConfigError for the first of `schemas:` that means none of the names there are."""
+    for glob in globs:
+        if not any(matches(name, (glob,)) for name in names):
+            there = ", ".join(names[:8]) or "none"
+            raise ConfigError(
+                f'{place}: schemas: "{glob}" matches no {kind}. '
+                f"There are: {there}{', …' if len(names) > 8 else ''}."
+            )
 
 
 def likely_cursors(

@@ -7,7 +7,6 @@ into Arrow's columns, block by block, in bounded memory. See docs/decisions/0008
 from __future__ import annotations
 
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cdpsync.connector import Bounds
@@ -21,7 +20,7 @@ from cdpsync_connectors._mysql_session import Sessions, is_mariadb
 from cdpsync_connectors._mysql_sql import Relation, fetch_relations, fetch_schemas
 from cdpsync_connectors._mysql_types import DATED, natural_type, read_marker
 from cdpsync_connectors._pace import RowPace
-from cdpsync_connectors._streams import likely_cursors
+from cdpsync_connectors._streams import likely_cursors, matches, refuse_idle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -53,10 +52,9 @@ class MysqlConnector:
         """Return when the server lets us in and there is a database to read; else raise."""
         with self._sessions.lend() as con, self._translated():
             if not self._schemas(con):
-                globs = ", ".join(self._options.schemas or ("*",))
                 raise ConfigError(
-                    f"{self._address.place}: no database that {self._address.user} may see matches "
-                    f"schemas: {globs}. There are: {', '.join(fetch_schemas(con)) or 'none'}."
+                    f"{self._address.place}: there is no database that {self._address.user} may "
+                    "see. Grant it SELECT on one."
                 )
 
     def discover(self) -> Sequence[Stream]:
@@ -101,15 +99,16 @@ class MysqlConnector:
         self._sessions.close()
 
     def _schemas(self, con: Connection[Any]) -> list[str]:
-        """Return the databases to read: those asked for, else the address's own, else all."""
+        """Return the databases to read: those asked for, else the address's own, else all.
+
+        Raises ConfigError for a glob that matches none.
+        """
         globs = self._options.schemas
         if globs is None and self._address.database:
             return [self._address.database]
-        return [
-            name
-            for name in fetch_schemas(con)
-            if globs is None or any(fnmatchcase(name, glob) for glob in globs)
-        ]
+        names = fetch_schemas(con)
+        refuse_idle(self._address.place, "database", globs or (), names)
+        return [name for name in names if matches(name, globs)]
 
     @contextmanager
     def _translated(self, table: str = "", where: str | None = None) -> Iterator[None]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -35,11 +34,12 @@ from cdpsync_connectors._postgres_sql import (
     fetch_identity,
     fetch_leaves,
     fetch_relations,
+    fetch_schemas,
     quote_literal,
     quote_name,
 )
 from cdpsync_connectors._postgres_types import natural_type
-from cdpsync_connectors._streams import likely_cursors, split_pair
+from cdpsync_connectors._streams import likely_cursors, matches, refuse_idle, split_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -83,17 +83,20 @@ class PostgresConnector:
             if self._replica is not None:
                 with self._replica.lend() as replica:
                     refuse_stranger(con, replica, self._replica.place)
+            self._refuse_idle(con)
 
     def discover(self) -> Sequence[Stream]:
         """Return every table, view, materialised view, foreign table and partitioned parent."""
         with self._sessions.lend() as con, self._translated():
+            self._refuse_idle(con)
             relations = fetch_relations(con)
         globs = self._options.schemas
-        return [
-            self._stream(relation)
-            for relation in relations
-            if globs is None or any(fnmatchcase(relation.schema, glob) for glob in globs)
-        ]
+        return [self._stream(one) for one in relations if matches(one.schema, globs)]
+
+    def _refuse_idle(self, con: psycopg.Connection[Any]) -> None:
+        if self._options.schemas is not None:
+            place, names = self._sessions.place, fetch_schemas(con)
+            refuse_idle(place, "schema", self._options.schemas, names)
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[PostgresChunk]]:

@@ -26,11 +26,12 @@ from cdpsync_connectors._snowflake_sql import (
     Relation,
     fetch_databases,
     fetch_relations,
+    fetch_schemas,
     lake_name,
     quote_name,
 )
 from cdpsync_connectors._snowflake_types import can_order, is_time, natural_type
-from cdpsync_connectors._streams import likely_cursors, split_stream, stream_name
+from cdpsync_connectors._streams import likely_cursors, refuse_idle, split_stream, stream_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -71,7 +72,20 @@ class SnowflakeConnector:
             for database in self._databases()
             for relation in fetch_relations(self._session.ask, database, self._wants)
         ]
+        self._refuse_idle({relation.schema for relation in relations})
         return [self._stream(relation) for relation in relations]
+
+    def _refuse_idle(self, filled: set[str]) -> None:
+        """Refuse a glob of `schemas` that means none, in any of the wanted databases."""
+        idle = [
+            glob
+            for glob in self._options.schemas or ()
+            if not any(_matches(name, (glob,)) for name in filled)
+        ]
+        if idle:
+            ask, databases = self._session.ask, self._databases()
+            names = sorted({name for one in databases for name in fetch_schemas(ask, one)})
+            refuse_idle(self._session.place, "schema", idle, names, matches=_matches)
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[SnowflakeChunk]]:

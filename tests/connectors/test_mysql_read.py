@@ -200,10 +200,12 @@ def test_other_databases_are_asked_for_by_glob(maria: MariaDatabase) -> None:
 
 
 def test_glob_that_matches_nothing_names_what_there_is(maria: MariaDatabase) -> None:
-    """`check` ends with the databases that can be seen."""
-    said = r"matches schemas: nope\*. There are: .*test"
-    with connected(maria.url, schemas="nope*") as connector, pytest.raises(ConfigError, match=said):
-        connector.check()
+    """Also beside one that matches; with the databases that can be seen."""
+    said = r'schemas: "nope\*" matches no database. There are: .*test'
+    with connected(maria.url, schemas=[maria.name, "nope*"]) as connector:
+        for act in (connector.check, connector.discover):
+            with pytest.raises(ConfigError, match=said):
+                act()
 
 
 def test_table_that_is_gone_is_named(maria: MariaDatabase) -> None:

@@ -54,6 +54,15 @@ def test_every_kind_of_relation_is_one_stream(pg: Database) -> None:
     assert streams(pg, default_schema="audit")["audit.log"].table == "log"
 
 
+def test_schemas_that_match_nothing_are_refused(pg: Database) -> None:
+    """Also beside one that matches; a schema without tables is one."""
+    pg.execute("create table orders (id int); create schema later")
+    assert set(streams(pg, schemas=["public", "later"])) == {"public.orders"}
+    said = r'schemas: "publik" matches no schema. There are: later, public.'
+    with pytest.raises(ConfigError, match=said):
+        streams(pg, schemas=["public", "publik"])
+
+
 def test_columns_come_in_order_with_their_real_types(pg: Database) -> None:
     """Domains are resolved, dropped columns are gone, generated ones are there."""
     pg.execute("""

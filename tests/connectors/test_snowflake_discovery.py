@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from snowflake_standin import OPTIONS, StandIn
 
 from cdpsync.connector import ReadRequest
-from cdpsync.errors import ConnectError, ReadError
+from cdpsync.errors import ConfigError, ConnectError, ReadError
 from cdpsync_connectors._snowflake_sql import lake_name, plain_name
 from cdpsync_connectors._streams import split_stream, stream_name
 from cdpsync_connectors.snowflake import SnowflakeConnector
@@ -73,6 +73,14 @@ def test_schemas_have_streams_of_their_own(snow: Account) -> None:
     }
     assert {s.name for s in discovered(snow, schemas=["ra*"])} == {"RAW.EVENTS"}
     assert {s.table for s in discovered(snow, schema="raw")} == {"public_events", "events"}
+
+
+def test_schemas_that_match_nothing_are_refused(snow: Account) -> None:
+    """Also beside one that matches; a schema without tables is one."""
+    snow.execute("create table public.events (id int)", "create schema later")
+    assert {s.name for s in discovered(snow, schemas=["public", "late*"])} == {"PUBLIC.EVENTS"}
+    with pytest.raises(ConfigError, match=r'schemas: "publik" matches no schema. .*PUBLIC'):
+        discovered(snow, schemas=["public", "publik"])
 
 
 def test_other_databases_are_found_by_globs(snow: Account) -> None:

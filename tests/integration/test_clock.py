@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdpsync import land, project, survey, sync
+from cdpsync import clock as clocks
+from cdpsync import project
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -18,13 +19,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[timedelta]:
     """How far the clock is off: the last of the list."""
     off = [timedelta()]
 
-    class Clock(datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return datetime.now(tz) + off[-1]
-
-    for module in (sync, survey, land):
-        monkeypatch.setattr(module, "datetime", Clock)
+    monkeypatch.setattr(clocks, "now", lambda: datetime.now(UTC) + off[-1])
     return off
 
 

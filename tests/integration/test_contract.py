@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdpsync import survey
+from cdpsync import clock
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -76,12 +76,8 @@ def test_due_runs_what_its_every_says(orders: Shop, monkeypatch: pytest.MonkeyPa
     first = {one.table: one.status for one in orders.run(due=True).tables}
     assert first == {"shop.orders": "skipped", "shop.gone": "failed"}
 
-    class Later(datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return datetime.now(tz) + timedelta(minutes=61)
-
-    monkeypatch.setattr(survey, "datetime", Later)
+    later = clock.now() + timedelta(minutes=61)
+    monkeypatch.setattr(clock, "now", lambda: later)
     assert {one.table: one.status for one in orders.run(due=True).tables}["shop.orders"] == "ok"
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdpsync import engine, locks, maintain, project
+from cdpsync import edits, engine, locks, maintain, project
 from cdpsync.catalog import books
 from cdpsync.storage import open_storage
+from cdpsync.verify import verify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,10 +150,10 @@ def test_books_of_many_runs_stay_small(shop: Shop, monkeypatch: pytest.MonkeyPat
     assert "books" not in upkeep(shop)
     for _ in range(6):
         shop.one()
-    before = (project.cursors(config), len(project.history(config)))
+    before = (edits.cursors(config), len(project.history(config)))
     assert upkeep(shop, dry_run=True)["books"].count == 6
     assert upkeep(shop)["books"].count == 6
-    assert (project.cursors(config), len(project.history(config))) == before
+    assert (edits.cursors(config), len(project.history(config))) == before
     assert "books" not in upkeep(shop)
     shop.pg.execute("insert into orders values (2)")
     assert shop.one().rows_inserted == 1
@@ -175,3 +176,24 @@ def test_torn_file_of_deleted_rows_does_not_stop_upkeep(shop: Shop, monkeypatch)
     assert [one.count for one in maintain.maintain(config) if one.step == "orphans"] == [1]
     assert not torn.exists()
     shop.same("id")
+
+
+def test_what_verify_knew_of_a_table_goes_with_it(shop: Shop) -> None:
+    """`delete` takes it along; upkeep finds it where a table went otherwise."""
+    for name in ("kept", "left", "dropped"):
+        shop.pg.execute(f'create table "{name}" as select i as id from generate_series(1, 9) i')
+        shop.pg.execute(f'alter table "{name}" add primary key (id)')
+    shop.configure(None)
+    shop.run()
+    verify(shop.file)
+    config = project.load(shop.file)
+    folder = project.verified_folder(config)
+    assert {one.name for one in folder.glob("*/*")} == {"kept", "left", "dropped"}
+    edits.delete(config, ["shop.dropped"])
+    assert {one.name for one in folder.glob("*/*")} == {"kept", "left"}
+    with project.catalog_of(config).writer() as con:
+        con.execute("drop table lake.shop.left")
+    assert upkeep(shop, dry_run=True)["verified"].count == 1
+    assert upkeep(shop)["verified"].count == 1
+    assert {one.name for one in folder.glob("*/*")} == {"kept"}
+    assert "verified" not in upkeep(shop)

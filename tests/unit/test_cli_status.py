@@ -90,7 +90,7 @@ def test_history_table_is_newest_first(fake, monkeypatch):
     fake.answers("project.history", HISTORY)
     lines = invoke("status", "--history").stdout.splitlines()
     assert lines[0].split() == [
-        *("started", "run", "table", "status"),
+        *("started", "run", "kind", "table", "status"),
         *("read", "inserted", "updated", "deleted", "time"),
     ]
     assert ["shop.orders" in lines[2], "shop.plans" in lines[3]] == [True, True]
@@ -105,39 +105,39 @@ def test_n_is_for_the_history(fake):
 
 
 def test_state_show_json_is_the_state_file(fake):
-    fake.answers("project.cursors", CURSORS)
+    fake.answers("edits.cursors", CURSORS)
     assert_golden("cli_state.json", invoke("state", "show", "-o", "json").stdout)
 
 
 def test_state_show_csv_and_table(fake):
-    fake.answers("project.cursors", CURSORS)
+    fake.answers("edits.cursors", CURSORS)
     assert columns_of(invoke("state", "show", "-o", "csv").stdout)[0] == list(CURSOR_KEYS)
     assert_golden("cli_state.txt", invoke("state", "show").stdout)
 
 
 def test_global_options_stand_before_state_and_its_commands(fake):
-    fake.answers("project.cursors", CURSORS)
+    fake.answers("edits.cursors", CURSORS)
     shown = invoke("state", "show", "-o", "json").stdout
     assert invoke("-o", "json", "state", "show").stdout == shown
     assert invoke("state", "-o", "json", "show").stdout == shown
 
 
 def test_state_get_writes_the_value_alone(fake):
-    fake.answers("project.cursors", CURSORS[:1])
+    fake.answers("edits.cursors", CURSORS[:1])
     assert invoke("state", "get", "shop.orders").stdout == "2024-02-01T11:56:00.123456+00:00\n"
 
 
 def test_state_get_wants_one_table(fake):
-    fake.answers("project.cursors", CURSORS)
+    fake.answers("edits.cursors", CURSORS)
     result = invoke("state", "get", "shop.*")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "names 3 tables: shop.orders, shop.rates, shop.events" in result.stderr
 
 
 def test_state_set_takes_a_negative_number_too(fake):
-    fake.answers("project.set_cursor", CURSORS[0])
+    fake.answers("edits.set_cursor", CURSORS[0])
     result = invoke("state", "set", "shop.orders", "-5")
-    assert fake.calls[-1] == ("project.set_cursor", "shop.orders", "-5", {})
+    assert fake.calls[-1] == ("edits.set_cursor", "shop.orders", "-5", {})
     assert "shop.orders: the next run reads from there" in result.stderr
 
 
@@ -148,25 +148,25 @@ TOUCHED = (TableName("shop", "orders"), TableName("shop", "rates"))
 def test_what_undoes_wants_a_yes(fake, argv):
     """Without a terminal only -y is a yes; nothing is touched before."""
     name = argv[-1]
-    fake.answers(f"project.{name}_preview", TOUCHED)
-    fake.answers(f"project.{name}", AssertionError("touched without a yes"))
+    fake.answers(f"edits.{name}_preview", TOUCHED)
+    fake.answers(f"edits.{name}", AssertionError("touched without a yes"))
     result = invoke(*argv, "shop.*", typed="y\n")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.endswith("Add -y.\n")
-    fake.answers(f"project.{name}", CURSORS[:2] if name == "reset" else TOUCHED)
+    fake.answers(f"edits.{name}", CURSORS[:2] if name == "reset" else TOUCHED)
     assert invoke(*argv, "shop.*", "-y").exit_code == 0
-    assert fake.calls[-1] == (f"project.{name}", ("shop.*",), {})
+    assert fake.calls[-1] == (f"edits.{name}", ("shop.*",), {})
 
 
 @pytest.mark.parametrize(("typed", "done"), [("y\n", True), ("\n", False), ("", False)])
 def test_what_undoes_asks_on_a_terminal(fake, monkeypatch, typed, done):
     monkeypatch.setattr("cdpsync.cli.state._can_ask", lambda: True)
-    fake.answers("project.delete_preview", TOUCHED)
-    fake.answers("project.delete", TOUCHED)
+    fake.answers("edits.delete_preview", TOUCHED)
+    fake.answers("edits.delete", TOUCHED)
     result = invoke("delete", "shop.*", "-q", typed=typed)
     assert "  shop.orders\n  shop.rates\nGo on? [y/N]" in result.stderr
     assert result.exit_code == (0 if done else 1)
-    assert ("project.delete", ("shop.*",), {}) in fake.calls or not done
+    assert ("edits.delete", ("shop.*",), {}) in fake.calls or not done
 
 
 # ---- check and discover

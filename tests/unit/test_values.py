@@ -228,6 +228,41 @@ def test_lock_names_the_process_that_holds_it(tmp_path: Path) -> None:
     assert locks.holder(tmp_path, "shop.orders") is None
 
 
+def _tidy(folder: Path, held: multiprocessing.Event, go: multiprocessing.Event) -> None:
+    with locks.hold(folder, ["shop.orders"], "run-1", "10:00") as all_of_it:
+        all_of_it.only_upkeep()
+        held.set()
+        go.wait(30)
+
+
+def test_upkeep_is_waited_for_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who waits says for whom, and gets the lock; who does not wait, or waits too long, is told."""
+    spawn = multiprocessing.get_context("spawn")
+    held, go = spawn.Event(), spawn.Event()
+    other = spawn.Process(target=_tidy, args=(tmp_path, held, go))
+    other.start()
+    assert held.wait(30)
+    monkeypatch.setattr(locks, "_PATIENCE", 0.0)
+    refused = pytest.raises(LockHeldError, match="run-1")
+    with refused, locks.hold(tmp_path, ["shop.orders"], "maintenance", "10:01"):
+        pass
+    with monkeypatch.context() as patch:
+        patch.setattr(locks, "PATIENCE_WITH_UPKEEP", 0.1)
+        with refused, locks.hold(tmp_path, ["shop.orders"], "run-2", "10:01", waits=True):
+            pass
+    monkeypatch.setattr(locks, "_PATIENCE", 30.0)
+    with caplog.at_level("INFO", "cdpsync.locks"):
+        monkeypatch.setattr(locks.time, "sleep", lambda _: go.set())
+        with locks.hold(tmp_path, ["shop.orders"], "run-2", "10:01", waits=True):
+            assert locks.holder(tmp_path, "shop.orders").run_id == "run-2"
+    assert [f"waiting for upkeep by process {other.pid}" in text for text in caplog.messages] == [
+        True
+    ]
+    other.join()
+
+
 def test_folder_never_overwrites(tmp_path: Path) -> None:
     """A name that was put stays what it was."""
     storage = FolderStorage(tmp_path / "lake")

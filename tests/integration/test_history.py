@@ -1,0 +1,94 @@
+"""The history of runs: what counts as a sync, and what older versions wrote."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdpsync import project
+from cdpsync.model import RunKind
+from cdpsync.verify import verify
+
+if TYPE_CHECKING:
+    from conftest import Shop
+
+# What turns the books of one version into those of the one before.
+_TO_FORMAT = {
+    2: "alter table lake.cdpsync.runs drop column kind",
+    1: """
+        alter table lake.cdpsync.cursors drop column deletes_at;
+        alter table lake.cdpsync.cursors drop column columns;
+        alter table lake.cdpsync.cursors drop column identity;
+    """,
+}
+
+
+@pytest.fixture
+def orders(shop: Shop) -> Shop:
+    """Ten orders that are due each hour, synced, and one row of them lost from the lake."""
+    shop.pg.execute("create table orders as select i as id, i as v from generate_series(1, 10) i")
+    shop.pg.execute("alter table orders add primary key (id)")
+    said = {"mode": "incremental", "cursor_field": "v", "every": "1h"}
+    shop.configure({"public.orders": said})
+    shop.one()
+    return shop
+
+
+def lose_a_row(shop: Shop) -> None:
+    with project.catalog_of(project.load(shop.file)).writer() as con:
+        con.execute("delete from lake.shop.orders where id = 3")
+
+
+def older(shop: Shop, version: int) -> None:
+    """Turn the books into those that an earlier version of cdpsync kept."""
+    with project.catalog_of(project.load(shop.file)).writer() as con:
+        for step in range(2, version - 1, -1):
+            con.execute(_TO_FORMAT[step])
+        con.execute(f"update lake.cdpsync.meta set format_version = {version}")
+
+
+def kinds(shop: Shop) -> list[RunKind]:
+    return [record.kind for record in project.history(project.load(shop.file))]
+
+
+def test_repair_is_no_sync(orders: Shop) -> None:
+    """A table that failed since and was repaired is due at once, and was last synced before."""
+    config = project.load(orders.file)
+    (before,) = project.status(config)
+    orders.pg.execute("alter table orders rename to elsewhere")
+    orders.run()
+    orders.pg.execute("alter table elsewhere rename to orders")
+    lose_a_row(orders)
+    (verdict,) = verify(orders.file, repair=True)
+    assert verdict.repaired == 1
+    (after,) = project.status(config)
+    assert (before.status, after.status) == ("ok", "failed")
+    assert (after.last_success_at, after.next_due_at) == (
+        before.last_success_at,
+        before.next_due_at,
+    )
+    assert kinds(orders) == [RunKind.REPAIR, RunKind.RUN, RunKind.RUN]
+    with project.catalog_of(config).writer() as con:
+        con.execute("update lake.cdpsync.runs set started_at = '2020-01-01' where kind = 'run'")
+    assert orders.one(due=True).status == "ok"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_catalog_of_an_older_version_is_read_and_brought_up(orders: Shop, version: int) -> None:
+    """`status`, `query` and the history read it as it is; the next run writes it anew."""
+    lose_a_row(orders)
+    verify(orders.file, repair=True)
+    orders.run()
+    config = project.load(orders.file)
+    ids = [record.run_id for record in project.history(config)]
+    older(orders, version)
+    (state,) = project.status(config)
+    assert (state.status, state.rows) == ("ok", 10)
+    assert orders.ask("select count(*) from shop.orders") == [(10,)]
+    assert [record.run_id for record in project.history(config)] == ids
+    orders.pg.execute("insert into orders values (11, 11)")
+    assert orders.one().rows_inserted == 1
+    assert kinds(orders) == [RunKind.RUN, RunKind.RUN, RunKind.REPAIR, RunKind.RUN]
+    assert [record.run_id for record in project.history(config)][1:] == ids
+    orders.same()
