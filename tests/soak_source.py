@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -91,6 +92,7 @@ def soak(source: Database, rows: int, every: float, rate: int) -> int:
         f"from range(1, {rows + 1}) as t(i))",
         file,
     )[0]
+    shutil.rmtree(folder)
     print(f"in the lake {here}, of one moment: {here == rows_there}")
     return 0 if here == rows_there else 1
 
