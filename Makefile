@@ -28,12 +28,12 @@ format: .venv/ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/ready  ## speed and memory, side by side with psql; some minutes
+bench: .venv/ready  ## speed and memory beside psql, dlt and DuckDB's scanner, against the limits; an hour
 	$(BIN)/python bench/bench.py
 	$(BIN)/python bench/bench_stripe.py
 
-bench-quick: .venv/ready  ## the same at a tenth of the size, once: whether it runs, not how fast
-	$(BIN)/python bench/bench.py --runs 1 --scale 0.1
+bench-quick: .venv/ready  ## its small half at a fiftieth of the size, once: whether it runs; two minutes
+	$(BIN)/python bench/bench.py --quick
 
 SECONDS ?= 600
 DEATHS ?= 25
@@ -49,4 +49,4 @@ month: .venv/ready  ## a run every minute, by a clock of its own, and what grows
 	$(BIN)/python tests/month.py --days $(DAYS) $(if $(NIGHTLY),--nightly)
 
 clean:
-	rm -rf .venv demo bench/.work
+	rm -rf .venv demo bench/.work bench/.peers

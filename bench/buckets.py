@@ -8,63 +8,75 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from measure import CDPSYNC, WORK, Figure, Line, aside, measure, ratio
-from postgres import project
+from measure import WORK, Figure, agree, aside, measure, ratio
+from postgres import ask, cdpsync, load_tpch, project
+from servers import seaweedfs
+from told import Limit, Line
 
 if TYPE_CHECKING:
-    from servers import Buckets, Server
+    from postgres import Setting
+    from servers import Buckets
 
 _FILES = 8  # landed files are of some 100 MB
+_ANSWER = "select count(*) || ' ' || sum(l_orderkey)::bigint from {table}"
 _PLAIN = Path(__file__).with_name("upload_plain.py")
 _OURS = Path(__file__).with_name("upload_ours.py")
 
 
-def upload(s3: Buckets, runs: int, size: int) -> list[Line]:
+def upload(setting: Setting) -> list[Line]:
     """Landed files of a gigabyte, in turns with one plain `upload_file` of as many bytes."""
-    aside(_make, s3)
-    lines = []
-    for total in (size // 4, size):
-        folder = _files(total)
-        plain: list[Figure] = []
-        ours: list[Figure] = []
-        for number in range(runs + 1):
-            plain.append(
-                measure([sys.executable, _PLAIN, folder / "whole", f"p{number}"], _env(s3))
-            )
-            ours.append(measure([sys.executable, _OURS, folder / "landed", f"o{number}"], _env(s3)))
-            aside(_empty, s3)
-        del plain[0], ours[0]
-        what = f"{total / 2**30:.2f} GiB to S3"
-        lines += [
-            Line(f"boto3 upload_file, {what}", tuple(plain)),
-            Line(
-                f"cdpsync, {_FILES} landed files, {what}", tuple(ours), "1.25 x", ratio(ours, plain)
-            ),
-        ]
-    shutil.rmtree(WORK / "upload")
-    return lines
+    size = int(setting.scale * (1 << 30))
+    with seaweedfs() as s3:
+        aside(_make, s3)
+        return [line for total in (size // 4, size) for line in _uploaded(s3, total, setting.runs)]
 
 
-def lineitem(server: Server, s3: Buckets, runs: int) -> list[Line]:
-    """6 M rows, Postgres to a lake in S3, in turns with the same to a folder."""
-    aside(_make, s3)
+def _uploaded(s3: Buckets, total: int, runs: int) -> list[Line]:
+    folder = _files(total)
+    plain: list[Figure] = []
+    ours: list[Figure] = []
+    for number in range(runs + 1):
+        plain.append(measure([sys.executable, _PLAIN, folder / "whole", f"p{number}"], _env(s3)))
+        ours.append(measure([sys.executable, _OURS, folder / "landed", f"o{number}"], _env(s3)))
+        aside(_empty, s3)
+    del plain[0], ours[0]
+    what, longer = f"{total / 2**30:.2f} GiB to S3", ratio(ours, plain)
+    limit = Limit("{} x boto3's", longer, 1.25)
+    return [
+        Line(f"boto3 upload_file, {what}", tuple(plain), ratio=1 / longer),
+        Line(f"cdpsync, {_FILES} landed files, {what}", tuple(ours), (limit,)),
+    ]
+
+
+def lineitem(setting: Setting) -> list[Line]:
+    """6 M rows at scale 1, Postgres to a lake in S3, in turns with the same to a folder."""
+    load_tpch(setting.server, setting.scale, "lineitem")
+    with seaweedfs() as s3:
+        aside(_make, s3)
+        folders, buckets = _landed(setting, s3)
+    millions, longer = f"{6 * setting.scale:g} M lineitem rows", ratio(buckets, folders)
+    limit = Limit("{} x the folder's", longer, 1.25)
+    return [
+        Line(f"cdpsync run, {millions} to a folder", tuple(folders), ratio=1 / longer),
+        Line(f"cdpsync run, {millions} to S3", tuple(buckets), (limit,)),
+    ]
+
+
+def _landed(setting: Setting, s3: Buckets) -> tuple[list[Figure], list[Figure]]:
     tables = {"public.lineitem": {}}
     keys = ("endpoint", "region", "access_key_id", "secret_access_key")
     storage = {name: getattr(s3, name) for name in keys}
+    truth = setting.server.psql(_ANSWER.format(table="lineitem"))
     folders: list[Figure] = []
     buckets: list[Figure] = []
-    for number in range(runs + 1):
-        folder = project("to folder", server, tables)
-        folders.append(measure([CDPSYNC, "-q", "-c", folder / "cdpsync.yml", "run"]))
+    for number in range(setting.runs + 1):
         bucket = {"path": f"s3://lake/lineitem-{number}", "storage": storage}
-        folder = project("to bucket", server, tables, bucket)
-        buckets.append(measure([CDPSYNC, "-q", "-c", folder / "cdpsync.yml", "run"]))
+        for taken, warehouse in ((folders, None), (buckets, bucket)):
+            folder = project("landed", setting.server, tables, warehouse)
+            taken.append(measure(cdpsync(folder, "run").words))
+            agree("cdpsync run", ask(folder, _ANSWER.format(table="shop.lineitem")), truth)
         aside(_empty, s3)
-    del folders[0], buckets[0]
-    return [
-        Line("cdpsync run, lineitem to folder lake, again", tuple(folders)),
-        Line("cdpsync run, lineitem to S3 lake", tuple(buckets), "1.25 x", ratio(buckets, folders)),
-    ]
+    return folders[1:], buckets[1:]
 
 
 def _files(total: int) -> Path:

@@ -1,66 +1,172 @@
-"""A large table that changes: its first load, 110,000 changes, a run without news, a question."""
+"""A large table that changes: its first load, 110,000 changes, again and again, and questions."""
 
 from __future__ import annotations
 
+import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
-from measure import CDPSYNC, Figure, Line, measure
-from postgres import project
+import peers
+from measure import WORK, Command, Contender, Figure, agree, in_turns, measure, median, peak, ratio
+from postgres import ask, cdpsync, project
+from told import Limit, Line
 
 if TYPE_CHECKING:
-    from servers import Server
+    from postgres import Setting
 
-_TABLE = """
-    create table people as
+_PEOPLE = """
+    create unlogged table people as
     select i as id, 'name ' || i as name, i % 1000 as grp, (i * 1.01)::numeric(12,2) as amt,
         timestamptz '2024-01-01' + i * interval '1 second' as updated_at, md5(i::text) as hash
-    from generate_series(1, {rows}) i;
+    from generate_series(1::bigint, {rows}) i;
     alter table people add primary key (id);
-    create index on people (updated_at)
+    create index on people (updated_at);
+    vacuum analyze people
 """
+
+# A hundredth of the rows, all over the table, and a thousandth of new ones; each at its own moment.
 _CHANGES = """
-    update people set amt = amt + 1, updated_at = now() where id % {every} = {seed};
-    insert into people select i, 'new ' || i, i % 1000, i, now(), md5(i::text)
-    from generate_series((select max(id) + 1 from people), (select max(id) from people) + {new}) i
+    set enable_hashjoin = off;
+    set enable_mergejoin = off;
+    update people set amt = amt + 1, updated_at = clock_timestamp()
+    from generate_series({seed}::bigint, {rows}, 100) as chosen(id) where people.id = chosen.id;
+    insert into people
+    select i, 'new ' || i, i % 1000, i % 1000000, clock_timestamp(), md5(i::text)
+    from generate_series({rows} + {number} * {new} + 1, {rows} + ({number} + 1) * {new}) i
 """
-_FOLLOW = {"mode": "incremental", "cursor_field": "updated_at"}
+
+_FOLLOW = {"public.people": {"mode": "incremental", "cursor_field": "updated_at"}}
+_ANSWER = "select count(*) || ' ' || sum(id)::bigint || ' ' || sum(amt) from {table}"
+_SCAN = """
+    select count(*) || ' ' || sum(id)::bigint || ' ' || sum(amt) || ' ' || sum(grp)::bigint
+        || ' ' || min(name) || ' ' || max(hash) || ' ' || max(updated_at)
+    from shop.people
+"""
+_COUNT = "select count(*) from shop.people"
+_DLT = "dlt connectorx"
+_VACUUM_EVERY = 20  # changes; the server's own vacuum is off, which would come at any moment
 
 
-def people(server: Server, runs: int, rows: int) -> list[Line]:
-    """Load it, change a hundredth of it again and again, and ask how many there are."""
-    server.execute(_TABLE.format(rows=rows))
-    server.execute("vacuum analyze people")
-    folder = project("people", server, {"public.people": _FOLLOW})
-    run = [CDPSYNC, "-q", "-c", folder / "cdpsync.yml", "run"]
-    query = [CDPSYNC, "-q", "-c", folder / "cdpsync.yml", "query"]
-    first = measure(run)
-    merges: list[Figure] = []
-    for seed in range(runs):
-        server.execute(_CHANGES.format(every=100, seed=seed, new=rows // 1000))
-        merges.append(measure(run))
-    quiet = [measure(run) for _ in range(runs)]
-    counted = [measure([*query, "select count(*) from shop.people"]) for _ in range(runs)]
-    scanned = [measure([*query, "select sum(amt) from shop.people"]) for _ in range(runs)]
-    millions = f"{rows / 1e6:g} M rows"
+def changes(setting: Setting) -> list[Line]:
+    """10 M rows at scale 1, a key, an indexed cursor; a change is 100,000 rows and 10,000 new."""
+    rows = int(10_000_000 * setting.scale)
+    setting.server.execute(_PEOPLE.format(rows=rows))
+    load = _first_load(setting, rows)
+    counted = _asked("people", _COUNT, setting.runs)
+    ours, theirs = _changed(setting, rows)
+    first, last = ours[:5], ours[-5:]
+    grown, what = rows + len(ours) * (rows // 1000), f"{rows * 11 // 1000:,} changes"
+    worn, fresh = _questions(setting)
     return [
-        Line(f"cdpsync run, first load of {millions}, key and cursor", (first,), "400 MB"),
-        Line(f"cdpsync run, 1.1 % changes into {millions}", tuple(merges), "1.5 s at 10 M"),
-        Line(f"cdpsync run, nothing new in {millions}", tuple(quiet), "0.7 s"),
-        Line(f"cdpsync query, count(*) over {millions}", tuple(counted), "0.5 s"),
-        Line(f"cdpsync query, a sum over {millions}", tuple(scanned)),
+        *load,
+        _query("count(*)", rows, counted, Limit("{} s", median(counted), 0.5)),
+        Line(
+            f"cdpsync run, {what} into {rows / 1e6:g} M rows",
+            tuple(ours[: setting.runs]),
+            (
+                Limit("{} s", median(ours[: setting.runs]), 1.5),
+                Limit(f"{{}} x as fast as {_DLT}", ratio(theirs, ours), 2.5, least=True),
+            ),
+        ),
+        Line(f"{_DLT}, the same into a DuckDB file", tuple(theirs), ratio=ratio(theirs, ours)),
+        Line(f"cdpsync run, {what}, the first five of {len(ours)}", tuple(first)),
+        Line(
+            f"cdpsync run, {what}, the last five of {len(ours)}",
+            tuple(last),
+            (Limit("{} x the first", median(last) / median(first), 1.5),),
+        ),
+        Line(f"cdpsync run, {what}, all {len(ours)}", tuple(ours)),
+        _query("every column, freshly loaded", grown, fresh),
+        _query(
+            f"every column, after {len(ours)} changes",
+            grown,
+            worn,
+            Limit("{} x that of a fresh load", ratio(worn, fresh), 1.3),
+        ),
     ]
 
 
-def many_tables(server: Server, runs: int, count: int = 100) -> Line:
-    """A run over many tables none of which has changed."""
-    for number in range(count):
-        server.execute(
-            f"create table small_{number} (id int primary key, v text, rev int); "
-            f"insert into small_{number} select i, 'x', i from generate_series(1, 50) i"
-        )
-    tables = {"public.small_*": {"mode": "incremental", "cursor_field": "rev"}}
-    folder = project("many", server, tables)
-    run = [CDPSYNC, "-q", "-c", folder / "cdpsync.yml", "run"]
-    measure(run)
-    figures = tuple(measure(run) for _ in range(runs))
-    return Line(f"cdpsync run, nothing new in {count} tables", figures, "4 s")
+def _first_load(setting: Setting, rows: int) -> list[Line]:
+    truth = setting.server.psql(_ANSWER.format(table="people"))
+
+    def begin() -> Command:
+        return cdpsync(project("people", setting.server, _FOLLOW), "run")
+
+    def other() -> Command:
+        peers.clear("people")
+        return _theirs(setting)
+
+    contenders = [
+        Contender("cdpsync run", begin, partial(_landed, "people")),
+        Contender(_DLT, other, _in_duckdb, setting.few),
+    ]
+    ours, theirs = in_turns(contenders, setting.runs, [truth, truth])
+    millions = f"{rows / 1e6:g} M rows"
+    limits = (
+        Limit(f"{{}} x as fast as {_DLT}", ratio(theirs, ours), 3, least=True),
+        Limit("{} MB", peak(ours), 400),
+    )
+    return [
+        Line(f"cdpsync run, first load of {millions}", tuple(ours), limits),
+        Line(f"{_DLT}, {millions} into a DuckDB file", tuple(theirs), ratio=ratio(theirs, ours)),
+    ]
+
+
+def _changed(setting: Setting, rows: int) -> tuple[list[Figure], list[Figure]]:
+    """Change and follow, again and again; the other beside us for the first of it."""
+    server = setting.server
+    run = cdpsync(WORK / "people", "run")
+    ours: list[Figure] = []
+    theirs: list[Figure] = []
+    for number in range(setting.times):
+        seed, new = 1 + number % 100, rows // 1000
+        server.execute(_CHANGES.format(rows=rows, seed=seed, number=number, new=new))
+        ours.append(measure(run.words))
+        if number < setting.runs:
+            command = _theirs(setting)
+            theirs.append(measure(command.words, command.env))
+            truth = server.psql(_ANSWER.format(table="people"))
+            agree("cdpsync run", _landed("people"), truth)
+            agree(_DLT, _in_duckdb(), truth)
+        if number % _VACUUM_EVERY == _VACUUM_EVERY - 1:
+            server.execute("vacuum people")
+            print(f"  {number + 1} changes: {ours[-1].seconds:.2f} s", file=sys.stderr, flush=True)
+    peers.clear("people")
+    agree("cdpsync run", _landed("people"), server.psql(_ANSWER.format(table="people")))
+    return ours, theirs
+
+
+def _questions(setting: Setting) -> tuple[list[Figure], list[Figure]]:
+    """Ask the lake that has followed, and one that is loaded anew, in turns: both answer alike."""
+    fresh = project("fresh", setting.server, _FOLLOW)
+    measure(cdpsync(fresh, "run").words)
+    truth = ask(fresh, _SCAN)
+    contenders = [
+        Contender(f"query, {name}", partial(cdpsync, WORK / name, "query", _SCAN))
+        for name in ("people", "fresh")
+    ]
+    agree("the lake that has followed", ask(WORK / "people", _SCAN), truth)
+    worn, anew = in_turns(contenders, setting.runs, [truth, truth])
+    return worn, anew
+
+
+def _asked(name: str, sql: str, runs: int) -> list[Figure]:
+    question = Contender(f"query, {sql}", partial(cdpsync, WORK / name, "query", sql))
+    return in_turns([question], runs, [""])[0]
+
+
+def _query(what: str, rows: int, figures: list[Figure], *limits: Limit) -> Line:
+    return Line(f"cdpsync query, {what}, {rows / 1e6:g} M rows", tuple(figures), limits)
+
+
+def _theirs(setting: Setting) -> Command:
+    folder = peers.work("people")
+    return peers.dlt_file(setting.server, "people", folder, "id", "updated_at")
+
+
+def _landed(name: str) -> str:
+    return ask(WORK / name, _ANSWER.format(table="shop.people"))
+
+
+def _in_duckdb() -> str:
+    return peers.ask(str(peers.work("people") / "out.duckdb"), _ANSWER.format(table="shop.people"))

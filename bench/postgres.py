@@ -1,25 +1,42 @@
-"""Postgres to a lake, side by side with psql's COPY of the same rows to nowhere."""
+"""A Postgres that is measured: how its tables come to be, and a project over it."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-from measure import CDPSYNC, WORK, Figure, Line, aside, measure, ratio
-
-from cdpsync import engine
+from measure import CDPSYNC, WORK, Command, aside, output
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from servers import Server
+    from servers import Database
 
 FOLDER = {"path": "./warehouse"}
 
 
-def load_tpch(server: Server, scale: float, *tables: str) -> None:
+@dataclass(frozen=True)
+class Setting:
+    """What a part has: a database of its own, and how much it is to do.
+
+    `runs` are counted, of each; `scale` is 1 for the sizes that the limits are of; `times` a table
+    is changed.
+    """
+
+    server: Database
+    runs: int
+    scale: float
+    times: int
+
+    @property
+    def few(self) -> int:
+        """How many runs a slow peer has."""
+        return min(3, self.runs)
+
+
+def load_tpch(server: Database, scale: float, *tables: str) -> None:
     """Put TPC-H tables into the server, as its generator makes them."""
     aside(_generate, server.dsn, scale, tables)
     for table in tables:
@@ -27,6 +44,10 @@ def load_tpch(server: Server, scale: float, *tables: str) -> None:
 
 
 def _generate(dsn: str, scale: float, tables: tuple[str, ...]) -> None:
+    import duckdb
+
+    from cdpsync import engine
+
     con = duckdb.connect()
     con.execute("set enable_progress_bar = false")
     for name in ("tpch", "postgres_scanner"):
@@ -38,7 +59,7 @@ def _generate(dsn: str, scale: float, tables: tuple[str, ...]) -> None:
 
 
 def project(
-    name: str, server: Server, tables: dict[str, Any], warehouse: dict[str, Any] | None = None
+    name: str, server: Database, tables: dict[str, Any], warehouse: dict[str, Any] | None = None
 ) -> Path:
     """Write a project file over this server; return its folder, empty but for it."""
     folder = WORK / name
@@ -46,37 +67,25 @@ def project(
     folder.mkdir(parents=True)
     shop = {"type": "postgres", "url": server.url, "tables": tables}
     said = {"warehouse": warehouse or FOLDER, "sources": {"shop": shop}}
-    (folder / "cdpsync.yml").write_text(json.dumps(said))
+    file = folder / "cdpsync.yml"
+    file.write_text(json.dumps(said))
+    file.chmod(0o600)  # it holds a password
     return folder
 
 
-def lineitem(server: Server, runs: int) -> list[Line]:
-    """6 M rows, Postgres to committed lake, in turns with psql's COPY of them to nowhere."""
-    psql = [server.bin / "psql", "-X", "-q", "-d", server.dsn_bare]
-    copy = [*psql, "-c", "copy lineitem to stdout (format binary)"]
-    said: list[Figure] = []
-    landed: list[Figure] = []
-    for _ in range(runs + 1):
-        said.append(measure(copy, {"PGPASSWORD": server.password}))
-        folder = project("lineitem", server, {"public.lineitem": {}})
-        landed.append(measure([CDPSYNC, "-q", "-c", folder / "cdpsync.yml", "run"]))
-    said, landed = said[1:], landed[1:]  # the first of each warms the caches
-    return [
-        Line("psql COPY lineitem binary > /dev/null (6.0 M rows)", tuple(said)),
-        Line(
-            "cdpsync run, lineitem to folder lake",
-            tuple(landed),
-            "1.5 x, 500 MB",
-            ratio(landed, said),
-        ),
-    ]
+def cdpsync(folder: Path, *words: str) -> Command:
+    """Return a command of ours over a project."""
+    return Command([CDPSYNC, "-q", "-c", folder / "cdpsync.yml", *words])
 
 
-def nothing_new(server: Server, runs: int) -> Line:
-    """A run of one incremental table that has not changed."""
-    server.execute("alter table orders add primary key (o_orderkey)")
-    tables = {"public.orders": {"mode": "incremental", "cursor_field": "o_orderdate"}}
-    folder = project("nothing", server, tables)
-    run = [CDPSYNC, "-q", "-c", folder / "cdpsync.yml", "run"]
-    measure(run)
-    return Line("cdpsync run, nothing new in 1 table", tuple(measure(run) for _ in range(runs)))
+def ask(folder: Path, sql: str) -> str:
+    """Return the one value that a lake answers."""
+    words = cdpsync(folder, "query", "-o", "csv", sql).words
+    return output(words).splitlines()[-1].strip('"')
+
+
+def copy(server: Database, table: str) -> Command:
+    """Say every row of a table as psql does, to nowhere: the limit of all that follows."""
+    sql = f"copy {table} to stdout (format binary)"
+    words = [server.bin / "psql", "-X", "-q", "-d", server.dsn_bare, "-c", sql]
+    return Command(words, {"PGPASSWORD": server.password})

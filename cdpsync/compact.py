@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cdpsync.compact")
 
-_SMALL = 32_000_000  # bytes
+_SMALL = 4_000_000  # bytes
+_LARGE = 32_000_000
+_SHARE = 20  # between the two, a file is small that has less than such a part of its table
 _MANY = 8  # small files
 _DELETED = 0.2  # of a larger file's rows
 _AT_ONCE = 512_000_000  # bytes of one table in one run; what is left is the next run's
@@ -70,11 +72,14 @@ class DataFile:
 def worn(files: Sequence[DataFile]) -> tuple[DataFile, ...]:
     """Return the files that should become one: nothing, while questions are still quick.
 
-    Small ones once they are many, each but a few times in its life; larger ones when many of
-    their rows are deleted, the worst first and no more than one run should carry.
+    Small ones once they are many, each but a few times in its life (those of a first load are no
+    fragments, many as they are); larger ones when many of their rows are deleted, the worst first
+    and no more than one run should carry.
     """
-    small = sorted((file for file in files if file.bytes < _SMALL), key=lambda file: file.bytes)
-    large = [file for file in files if file.bytes >= _SMALL and file.deleted > _DELETED * file.rows]
+    share = sum(file.bytes for file in files) // _SHARE
+    limit = min(_LARGE, max(_SMALL, share))
+    small = sorted((file for file in files if file.bytes < limit), key=lambda file: file.bytes)
+    large = [file for file in files if file.bytes >= limit and file.deleted > _DELETED * file.rows]
     large.sort(key=lambda file: file.deleted / file.rows, reverse=True)
     chosen: set[DataFile] = set()
     left = _AT_ONCE
@@ -142,12 +147,9 @@ class Compactor:
         self, table: TableName, old: Sequence[DataFile], new: Sequence[str], rows: int
     ) -> None:
         """Let the new file take the place of the old ones, or change nothing."""
-        with self.catalog.writer() as con, transaction(con, table):
+        message = f"{self.run_id}: {table}, compacted"
+        with self.catalog.writer() as con, transaction(con, message, table):
             _replace(con, table, old, new, rows)
-            con.execute(
-                "call ducklake_set_commit_message('lake', 'cdpsync', ?)",
-                [f"{self.run_id}: {table}, compacted"],
-            )
 
 
 def _replace(

@@ -8,9 +8,9 @@ A connector is a class with these members, published under the entry-point group
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +34,17 @@ class ConnectorOptions(BaseModel):
 
     follows_changes: ClassVar[bool] = False
     """Whether streams have `changes`, so that `incremental` needs no cursor_field."""
+
+
+class DatabaseOptions(ConnectorOptions):
+    """Base of the `Options` of a database that others work with, too: how hard it may be asked.
+
+    `max_connections` are ours at any moment: one table needs two at least, of which one holds the
+    view and the other reads. `max_rate` is in rows a second, over all tables of the source.
+    """
+
+    max_connections: Annotated[int, Field(ge=2)] | None = None
+    max_rate: Annotated[float, Field(gt=0)] | None = None
 
 
 def ignore(_: object) -> None:
@@ -129,6 +140,28 @@ class Marked(Protocol):
 
         Called with the connection that `relation` was called with, in the same transaction.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much of a source may be read at once, in one run."""
+
+    tables: int
+    chunks: int
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """What a connector may be beside: one whose source bears only so much."""
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """How much that is; None: as much as the run has threads for."""
+
+
+def bounds_of(connector: Connector) -> Bounds | None:
+    """Return how much of a source may be read at once; None: nothing is said of it."""
+    return connector.bounds if isinstance(connector, Bounded) else None
 
 
 @runtime_checkable

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import queue
 import re
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 from cdpsync.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import duckdb
     from fsspec import AbstractFileSystem
@@ -27,6 +29,11 @@ _SETTINGS = """
     set enable_progress_bar = false;
     set allow_persistent_secrets = false;
 """
+
+# Connections of one thread that were made before anyone asked for them, by their extensions.
+_ahead: dict[tuple[str, ...], queue.SimpleQueue[duckdb.DuckDBPyConnection]] = defaultdict(
+    queue.SimpleQueue
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +63,36 @@ def connect(
     `temp` is where it may spill; without it nothing is written outside memory. An extension that
     pip installed is not held against DuckDB's signature again: docs/decisions/0012.
     """
+    wanted = tuple(extensions)
+    if threads == 1:
+        with suppress(queue.Empty):
+            con = _ahead[wanted].get_nowait()
+            con.execute(f"set temp_directory = {quote_text(str(temp) if temp else '')}")
+            if memory_limit is not None:
+                con.execute(f"set memory_limit = {quote_text(memory_limit)}")
+            return con
+    return _connect(wanted, threads, memory_limit, temp)
+
+
+def connect_ahead(extensions: Iterable[str]) -> None:
+    """Have a connection of one thread with these extensions ready for the next who asks for it.
+
+    What goes wrong is not told: it shows then.
+    """
+    wanted = tuple(extensions)
+    if wanted and _ahead[wanted].empty():
+        with suppress(Exception):
+            _ahead[wanted].put(_connect(wanted, threads=1))
+
+
+def _connect(
+    wanted: Sequence[str],
+    threads: int | None,
+    memory_limit: str | None = None,
+    temp: Path | None = None,
+) -> duckdb.DuckDBPyConnection:
     import duckdb
 
-    wanted = tuple(extensions)
     config: dict[str, str | bool | int | float | list[str]] = {
         "temp_directory": str(temp) if temp else ""
     }

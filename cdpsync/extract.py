@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import queue
 import shutil
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from concurrent.futures import wait
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,18 +21,18 @@ from cdpsync.model import DELETED_AT, Column, Cursor, Deletes, TablePlan
 from cdpsync.spooled import highest, spooled_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     import duckdb
 
     from cdpsync.connector import Keys, Share
+    from cdpsync.workers import Workers
 
 log = logging.getLogger("cdpsync.extract")
 
 _TRIES = 4
 _FIRST_PAUSE = 0.5  # seconds; doubled before each further try
-_MEMORY = "1GB"  # of one worker, before DuckDB spills or refuses
 
 # Level 1 of zstd lands as fast as the source talks; higher levels make the worker the bottleneck.
 _LAND = """
@@ -71,75 +69,6 @@ class Extracted:
     def rows(self) -> int:
         """How many rows were read."""
         return sum(file.rows for file in self.files)
-
-
-class Workers:
-    """The threads that read chunks, and the DuckDB connections they keep from chunk to chunk."""
-
-    def __init__(self, count: int, spill: Path) -> None:
-        self.count = count
-        self.stopping = threading.Event()
-        self._spill = spill
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="cdpsync-chunk")
-        self._idle: dict[int, queue.LifoQueue[duckdb.DuckDBPyConnection]] = {}
-        self._busy: set[duckdb.DuckDBPyConnection] = set()
-        self._guard = threading.Lock()
-
-    def submit(self, task: Callable[[], SpoolFile]) -> Future[SpoolFile]:
-        """Run a task on the next free worker."""
-        return self._pool.submit(task)
-
-    @contextmanager
-    def connection(self, connector: Connector) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Lend a connection that only this connector's chunks use, with a transaction open.
-
-        One that failed is closed, not lent again.
-        """
-        import duckdb
-
-        with self._guard:
-            idle = self._idle.setdefault(id(connector), queue.LifoQueue())
-        try:
-            con = idle.get_nowait()
-        except queue.Empty:
-            con = engine.connect(
-                threads=1, memory_limit=_MEMORY, temp=self._spill, extensions=connector.extensions
-            )
-        with self._guard:
-            self._busy.add(con)
-        try:
-            con.begin()
-            yield con
-            con.rollback()
-        except BaseException:
-            self._release(con)
-            # First, and whatever it says: to destroy a connection whose transaction is open on a
-            # server that is gone ends the whole process (postgres_scanner 1.5.5).
-            with suppress(duckdb.Error):
-                con.rollback()
-            con.close()
-            raise
-        self._release(con)
-        idle.put(con)
-
-    def _release(self, con: duckdb.DuckDBPyConnection) -> None:
-        with self._guard:
-            self._busy.discard(con)
-
-    def stop(self) -> None:
-        """Ask everything under way to end; what waits is not begun."""
-        self.stopping.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        with self._guard:
-            for con in self._busy:
-                con.interrupt()
-
-    def close(self) -> None:
-        """Wait for the threads and let go of the connections."""
-        self._pool.shutdown(wait=not self.stopping.is_set(), cancel_futures=True)
-        for idle in self._idle.values():
-            while not idle.empty():
-                idle.get_nowait().close()
 
 
 def extract(
@@ -189,7 +118,8 @@ def extract(
     with connector.read(request) as chunks:
         listed = list(chunks)
         futures = [
-            workers.submit(partial(land, number, chunk)) for number, chunk in enumerate(listed)
+            workers.submit(connector, partial(land, number, chunk))
+            for number, chunk in enumerate(listed)
         ]
         files: list[SpoolFile] = []
         try:

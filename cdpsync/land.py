@@ -13,7 +13,7 @@ from cdpsync import clock, disk, engine
 from cdpsync.catalog import sql_name
 from cdpsync.connector import ignore
 from cdpsync.errors import CdpsyncError, LandingError
-from cdpsync.extract import Extracted, SpoolFile, Workers, extract
+from cdpsync.extract import Extracted, SpoolFile, extract
 from cdpsync.gone import stage_gone
 from cdpsync.model import Deletes, SyncMode
 from cdpsync.stage import Staged, lands_as_it_arrives, stage
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cdpsync.deliver import Courier, Delivery
     from cdpsync.model import TablePlan
     from cdpsync.survey import Survey
+    from cdpsync.workers import Workers
 
 log = logging.getLogger("cdpsync.land")
 

@@ -154,7 +154,7 @@ def _compact(catalog: CatalogFile, folder: Path, dry_run: bool) -> Iterator[Chor
                     yield Chore("compact", str(table), _files(con, table))
                     continue
                 for step, function, more in _STEPS:
-                    with transaction(con, table):
+                    with transaction(con, f"maintain: {table}", table):
                         rows = con.execute(
                             f"call {function}('lake', ?, schema => ?{more})",
                             [table.name, table.schema],

@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 
     from cdpsync.begun import Begun
     from cdpsync.compare import Comparison
-    from cdpsync.extract import Extracted, Workers
+    from cdpsync.extract import Extracted
     from cdpsync.survey import Survey
     from cdpsync.verdict import Compared
+    from cdpsync.workers import Workers
 
 _MEMORY = "2GB"
 _AT_ONCE = 10_000  # keys asked for by name; more are found by reading every row

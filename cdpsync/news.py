@@ -59,6 +59,7 @@ def commit_of(landed: Landed, run_id: str) -> Commit:
         marked=staged.marked,
         converts=plan.stream.open,
         allow_shrink=plan.allow_shrink,
+        rows_before=plan.landed.rows if plan.landed else None,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -173,8 +173,22 @@ def remember(config: Config, con: duckdb.DuckDBPyConnection | None = None) -> Me
         if con is not None:
             lake = Lake(con)
             cursors, latest, tables = lake.books.cursors(), lake.books.latest(), lake.tables()
+            if not lake.has_other_writers():
+                tables = _counted(tables, latest)
     state, notices = reconcile(read_state(config.warehouse.state), cursors)
     return Memory(state, cursors, latest, tables, notices)
+
+
+def _counted(
+    tables: dict[TableName, LakeTable], latest: Sequence[RunRecord]
+) -> dict[TableName, LakeTable]:
+    """Return the tables with the rows that they had after their last successful run."""
+    rows = {
+        record.result.table: record.result.rows_in_table
+        for record in reversed(latest)
+        if record.result.status is TableStatus.OK
+    }
+    return {name: replace(table, rows=rows.get(str(name))) for name, table in tables.items()}
 
 
 def known_tables(config: Config, memory: Memory, select: Sequence[str] = ()) -> tuple[Known, ...]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from cdpsync import clock, locks, project
+from cdpsync import clock, engine, locks, project
+from cdpsync.catalog import Ahead
 from cdpsync.errors import CdpsyncError, ConfigError
 from cdpsync.model import (
     Config,
@@ -78,17 +79,17 @@ class Survey:
         self._reading = ExitStack()
         self._held: locks.Held | None = None
         self._refreshing = threading.Lock()
-        self._warming = threading.Thread(target=self.catalog.warm)
+        self._ahead = self._stack.enter_context(closing(Ahead(self.catalog)))
 
     def __enter__(self) -> Self:
-        self._warming.start()  # while the sources are asked
+        self._ahead.start()
         try:
             self.wanted = self._choose(self._discover())
         except BaseException:
             self._stack.close()
             raise
         finally:
-            self._warming.join()  # a process that ends meanwhile ends by abort()
+            self._ahead.join()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -103,7 +104,9 @@ class Survey:
         ]
         for source in sources:
             self.connectors[source.name] = self._stack.enter_context(project.open_connector(source))
-        with ThreadPoolExecutor(max(1, min(8, len(sources)))) as pool:
+        needed = {connector.extensions for connector in self.connectors.values()}
+        with ThreadPoolExecutor(max(1, min(8, len(sources) + len(needed)))) as pool:
+            pool.map(engine.connect_ahead, needed)
             found = list(pool.map(self._wanted_of, sources))
         return tuple(one for tables in found for one in tables)
 
@@ -160,7 +163,7 @@ class Survey:
         folder = project.locks_folder(self.config)
         with locks.hold(folder, names, run_id, since, waits=True) as self._held, self._reading:
             if self.catalog.exists():
-                self._lake = self._reading.enter_context(self.catalog.reader())
+                self._lake = self._reading.enter_context(self._ahead.reader())
                 self._reading.callback(self._forget)
             yield
 
@@ -194,7 +197,11 @@ class Survey:
 
     def plan(self) -> Planned:
         """Return what is to be done with each chosen table, from what is remembered now."""
-        memory = project.remember(self.config, self._lake)
+        with ExitStack() as reading:
+            con = self._lake
+            if con is None and self.catalog.exists():
+                con = reading.enter_context(self._ahead.reader())
+            memory = project.remember(self.config, con)
         for notice in memory.notices:
             log.warning("%s", notice)
         successes = {

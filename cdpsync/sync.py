@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cdpsync import clock, project
 from cdpsync.begun import Begun, begin, default_threads
 from cdpsync.catalog import Lake, private_folder, sweep
 from cdpsync.compact import Compactor
+from cdpsync.connector import bounds_of
 from cdpsync.deliver import Courier, Spool
 from cdpsync.errors import CatalogError, CdpsyncError, ContractError
-from cdpsync.extract import Workers
 from cdpsync.land import Landed, Lander
+from cdpsync.lanes import Lanes
 from cdpsync.maintain import age, has_aged
 from cdpsync.model import (
     Config,
@@ -36,6 +38,7 @@ from cdpsync.model import (
 from cdpsync.news import commit_of, is_quiet, result_of
 from cdpsync.state import State, of_catalog, update_state
 from cdpsync.survey import Choice, Survey
+from cdpsync.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -175,10 +178,15 @@ class _Execution:
         with private_folder(self.survey.catalog.scratch, "spool-") as spool:
             workers = Workers(threads, spool / "spill")
             lander = Lander(self.survey, self.courier, workers, spool, self.stopped, self._tell)
-            tables = ThreadPoolExecutor(threads, thread_name_prefix="cdpsync-table")
+            tables = Lanes(threads, "cdpsync-table")
             try:
                 self._commit_as_they_come(
-                    {tables.submit(lander.land, plan): plan for plan in self.planned.plans}
+                    {
+                        tables.submit(
+                            partial(lander.land, plan), plan.source, self._most(plan)
+                        ): plan
+                        for plan in self.planned.plans
+                    }
                 )
                 self.survey.only_upkeep()
                 compactor = Compactor(self.survey.catalog, self.courier, spool, self.begun.run_id)
@@ -198,6 +206,11 @@ class _Execution:
             self.begun.strike()
         self.begun.publish(self.survey.catalog, self.survey.storage)
         return tuple(self.results)
+
+    def _most(self, plan: TablePlan) -> int | None:
+        """Return how many tables its source bears at once."""
+        bounds = bounds_of(self.survey.connectors[plan.source])
+        return bounds.tables if bounds else None
 
     def _reached(self) -> bool:
         """Whether the storage is there; without it nothing is read, and every table fails."""

@@ -14,7 +14,7 @@ from pydantic import BaseModel, SecretStr
 
 from cdpsync import clock, engine, project, registry
 from cdpsync.cursors import cursor_type_of
-from cdpsync.extract import Extracted, Workers, extract
+from cdpsync.extract import Extracted, extract
 from cdpsync.model import (
     Column,
     Config,
@@ -30,6 +30,7 @@ from cdpsync.model import (
 from cdpsync.plan import Remembered, table_plan
 from cdpsync.spooled import spooled_rows
 from cdpsync.wanted import wanted_tables
+from cdpsync.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -15,12 +15,13 @@ from cdpsync.catalog import private_folder, sql_name, sweep
 from cdpsync.compare import Comparison, compare, share_of
 from cdpsync.engine import first_line
 from cdpsync.errors import CatalogError, CdpsyncError
-from cdpsync.extract import Workers, extract
+from cdpsync.extract import extract
 from cdpsync.known import forget_known
 from cdpsync.mend import Mender, export_wrong
 from cdpsync.model import DELETED_AT, Column, Config, Deletes, Failure, SyncMode, TablePlan
 from cdpsync.survey import Choice, Survey
 from cdpsync.verdict import Compared, Kind, Sample, Verdict, VerifyStatus
+from cdpsync.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

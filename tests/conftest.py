@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 import pytest
 from hypothesis import settings
 from mysql_server import MariaDatabase, MariaServer, mariadb
-from servers import READER, Buckets, Database, Server, fake_gcs, postgres, seaweedfs
+from servers import READER, Buckets, Database, Server, fake_gcs, postgres, seaweedfs, standby
 from snowflake_server import Account, fakesnow
 
 from cdpsync import redact
@@ -38,6 +38,13 @@ def postgres_server() -> Iterator[Server]:
     """One running Postgres for this test process."""
     with postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def replicated_servers() -> Iterator[tuple[Server, Server]]:
+    """A running Postgres for this test process, and its streaming replica."""
+    with postgres() as primary, standby(primary) as replica:
+        yield primary, replica
 
 
 @pytest.fixture

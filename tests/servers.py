@@ -21,7 +21,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 STARTS_WITHIN = 60.0  # seconds; measured 0.7
 _UNPRIVILEGED = "nobody"  # Postgres refuses to run as root
@@ -113,6 +113,15 @@ class Database:
 class Server(Database):
     """A running Postgres of its own, seen through its database `postgres`."""
 
+    def wait_for(self, primary: Server) -> None:
+        """Return when this replica has all that its primary has now."""
+        written = primary.psql("select pg_current_wal_lsn()")
+        deadline = time.monotonic() + STARTS_WITHIN
+        while self.psql(f"select pg_last_wal_replay_lsn() >= '{written}'") != "t":
+            if time.monotonic() > deadline:
+                raise ServerError("the replica does not follow")
+            time.sleep(0.02)
+
     @contextlib.contextmanager
     def database(self, name: str) -> Iterator[Database]:
         """Create a database, and drop it in the end, whoever is still connected."""
@@ -130,12 +139,43 @@ def postgres(**settings: str) -> Iterator[Server]:
     It has a superuser `postgres` with a password of its own, and answers when this returns. It
     stops, and its files go, at the end of the block or with this process, however that ends.
     """
+    password = secrets.token_hex(12)
+
+    def make(root: Path, home: Path) -> None:
+        _initialise(root, home, password)
+
+    with _running(make, settings) as (port, home):
+        yield Server(port, password, "postgres", home)
+
+
+@contextlib.contextmanager
+def standby(primary: Server, **settings: str) -> Iterator[Server]:
+    """Run a streaming replica of a server, which answers questions when this returns.
+
+    What is committed at the primary arrives a moment later.
+    """
+    address = f"host=127.0.0.1 port={primary.port} user=postgres password={primary.password}"
+
+    def make(root: Path, home: Path) -> None:
+        _make_folder(root)
+        command = [home / "pg_basebackup", "-D", root / "data", "-d", address, "-c", "fast", "-N"]
+        _finish(root, home, command)
+        (root / "data" / "standby.signal").touch()
+
+    with _running(make, {"primary_conninfo": address, **settings}) as (port, home):
+        yield Server(port, primary.password, "postgres", home)
+
+
+@contextlib.contextmanager
+def _running(
+    make: Callable[[Path, Path], None], settings: Mapping[str, str]
+) -> Iterator[tuple[int, Path]]:
+    """Run a Postgres over the cluster that `make` puts into its folder."""
     root = Path(tempfile.mkdtemp(prefix="cdpsync-pg-", dir=_temporary_folder()))
     keeper: subprocess.Popen[bytes] | None = None
     try:
         home = _binaries(root)
-        password = secrets.token_hex(12)
-        _initialise(root, home, password)
+        make(root, home)
         for attempts_left in (2, 1, 0):
             port = free_port()
             keeper = _start(root, home, port, settings)
@@ -145,7 +185,7 @@ def postgres(**settings: str) -> Iterator[Server]:
             _stop(keeper)
             if attempts_left == 0 or "Address already in use" not in log:
                 raise ServerError(f"Postgres did not start:\n{log}")
-        yield Server(port, password, "postgres", home)
+        yield port, home
     finally:
         if keeper is not None:
             _stop(keeper)
@@ -340,23 +380,36 @@ def _initialise(root: Path, home: Path, password: str) -> None:
     """Make a cluster in root/data with scram passwords."""
     secret = root / "password"
     secret.write_text(password)
+    _make_folder(root)
+    options = ["-A", "scram-sha-256", "-E", "UTF8", "--no-sync", "--no-instructions"]
+    command = [home / "initdb", "-D", root / "data", "-U", "postgres", f"--pwfile={secret}"]
+    try:
+        _finish(root, home, [*command, *options])
+    finally:
+        secret.unlink()
+
+
+def _make_folder(root: Path) -> None:
+    """Make root/data, all of it the server's own."""
     (root / "data").mkdir(mode=0o700)
     if _is_root():
         nobody = pwd.getpwnam(_UNPRIVILEGED)
         for path in (root, *root.rglob("*")):
             os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
-    options = ["-A", "scram-sha-256", "-E", "UTF8", "--no-sync", "--no-instructions"]
+
+
+def _finish(root: Path, home: Path, command: Sequence[str | Path]) -> None:
     done = subprocess.run(
-        [home / "initdb", "-D", root / "data", "-U", "postgres", f"--pwfile={secret}", *options],
+        command,
         capture_output=True,
         env=_environment(home),
         cwd=root,
         check=False,
         **_as_ordinary_user(),
     )
-    secret.unlink()
     if done.returncode != 0:
-        raise ServerError(f"initdb failed:\n{done.stdout.decode()}{done.stderr.decode()}")
+        said = f"{done.stdout.decode()}{done.stderr.decode()}"
+        raise ServerError(f"{command[0]} failed:\n{said}")
 
 
 def _start(

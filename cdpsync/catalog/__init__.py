@@ -1,11 +1,13 @@
 """The lake: its DuckLake catalog, the commits into it, its cursors and its history."""
 
+from cdpsync.catalog.ahead import Ahead
 from cdpsync.catalog.commits import transaction
 from cdpsync.catalog.file import CatalogFile, private_folder, sweep
 from cdpsync.catalog.lake import Commit, Lake, refuse_shrink, sql_name
 from cdpsync.catalog.query import Answer, ask
 
 __all__ = [
+    "Ahead",
     "Answer",
     "CatalogFile",
     "Commit",

@@ -34,10 +34,7 @@ FORMAT = 3
 
 # Whatever is written at once stays in the catalog, and asks nothing of the storage. It must be
 # committed before the first table.
-_INLINING = """
-    create schema if not exists lake.cdpsync;
-    call lake.set_option('data_inlining_row_limit', 1000000, schema => 'cdpsync');
-"""
+_INLINING = "call lake.set_option('data_inlining_row_limit', 1000000, schema => 'cdpsync')"
 
 _BOOKS = """
     create table if not exists lake.cdpsync.meta (format_version integer, created_at timestamptz);
@@ -119,11 +116,15 @@ _HISTORY = """
     order by rowid desc
 """
 
+# By their numbers alone first: a history of 2 M records takes 0.15 s so, not 5 s (DuckDB 1.5.5).
 _LATEST = """
-    select * from (select rowid, {columns} from lake.cdpsync.runs)
-    qualify row_number() over (partition by source, stream, kind order by rowid desc) = 1
-        or (status = 'ok' and row_number() over (
-            partition by source, stream, kind, status order by rowid desc) = 1)
+    with runs as (select rowid, {columns} from lake.cdpsync.runs)
+    select * from runs
+    where rowid in (
+        select unnest([max(rowid), max(rowid) filter (status = 'ok')])
+        from runs
+        group by source, stream, kind
+    )
     order by rowid desc
 """
 
@@ -142,14 +143,15 @@ class Books:
         """Make sure that there are books, and of this version."""
         if self._version == FORMAT:
             return
+        with transaction(self.con, "books"):
+            self.con.execute("create schema if not exists lake.cdpsync")
         self.con.execute(_INLINING)
-        self.con.begin()
-        if self._version == 0:
-            self.con.execute(_BOOKS)
-        for version in range(max(self._version, 1), FORMAT if self._version else 0):
-            self.con.execute(_UPGRADES[version])
-        self.con.execute("insert into lake.cdpsync.meta values (?, now())", [FORMAT])
-        self.con.commit()
+        with transaction(self.con, "books"):
+            if self._version == 0:
+                self.con.execute(_BOOKS)
+            for version in range(max(self._version, 1), FORMAT if self._version else 0):
+                self.con.execute(_UPGRADES[version])
+            self.con.execute("insert into lake.cdpsync.meta values (?, now())", [FORMAT])
         self._version = FORMAT
 
     def _find(self) -> int:
@@ -194,7 +196,7 @@ class Books:
         return int(row[0]) if row else 0
 
     def _renew(self, book: str, rows: str, values: Sequence[object] = ()) -> None:
-        with transaction(self.con):
+        with transaction(self.con, "books"):
             self.con.execute(f"create or replace table lake.cdpsync.{book} as {rows}", values)
 
     def cursors(self) -> tuple[CursorEntry, ...]:

@@ -26,9 +26,17 @@ _FOLDERS = """
 """
 
 
+# The catalog's first snapshot is DuckLake's own.
+_OTHERS = """
+    select 1 from __ducklake_metadata_lake.ducklake_snapshot_changes
+    where snapshot_id > 0 and author is distinct from 'cdpsync'
+    limit 1
+"""
+
+
 @contextmanager
-def transaction(con: duckdb.DuckDBPyConnection, *tables: TableName) -> Iterator[None]:
-    """Commit what the block does, or nothing of it when it raises.
+def transaction(con: duckdb.DuckDBPyConnection, message: str, *tables: TableName) -> Iterator[None]:
+    """Commit what the block does under a message, or nothing of it when it raises.
 
     What DuckLake itself writes for these tables (which rows are deleted, rows merged) is on the
     disk before the catalog names it: DuckDB 1.5.5 waits for it with its catalog, not with Parquet.
@@ -46,11 +54,17 @@ def transaction(con: duckdb.DuckDBPyConnection, *tables: TableName) -> Iterator[
                 disk.wait_for(file)
             if news:
                 disk.wait_for(folder)
+        con.execute("call ducklake_set_commit_message('lake', 'cdpsync', ?)", [message])
         con.commit()
     except BaseException:
         with suppress(duckdb.Error):  # a commit that failed has ended the transaction
             con.rollback()
         raise
+
+
+def has_other_writers(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether any snapshot that is left was made by something else than `transaction`."""
+    return con.execute(_OTHERS).fetchone() is not None
 
 
 def _folders(con: duckdb.DuckDBPyConnection, tables: Sequence[TableName]) -> list[Path]:

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from cdpsync import disk, engine, private
 from cdpsync.errors import CatalogError, ConfigError, LockHeldError
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("cdpsync.catalog")
 
 _LOCK = "in-use"
+_HEADERS = 3 * 4096  # bytes: the file's own, and two of the database in turns
 
 _guards: dict[Path, threading.RLock] = defaultdict(threading.RLock)
 
@@ -240,9 +241,22 @@ class CatalogFile:
         except duckdb.Error as error:
             raise self._translate(error) from error
 
-    def _copy_to(self, target: Path) -> None:
+    def version(self) -> tuple[bytes, int]:
+        """Return what every commit changes: the file's headers, and how long its log is.
+
+        DuckDB appends a commit to the log, or counts up in a header when it writes it to the file.
+        """
+        self._expect()
+        with _guards[self.path], _open_locked(self.path, self.patience) as file:
+            length = self._log.stat().st_size if self._log.exists() else 0
+            return file.read(_HEADERS), length
+
+    def _expect(self) -> None:
         if not self.exists():
             raise CatalogError(f"{self.path}: there is no lake yet. Load it: cdpsync run.")
+
+    def _copy_to(self, target: Path) -> None:
+        self._expect()
         with _guards[self.path], _open_locked(self.path, self.patience):
             try:
                 shutil.copyfile(self.path, target)
@@ -344,8 +358,8 @@ def _moment(at: str | None) -> list[str]:
 
 
 @contextmanager
-def _open_locked(path: Path, patience: float) -> Iterator[None]:
-    """Keep writers of other processes out of a file for the moment of copying it."""
+def _open_locked(path: Path, patience: float) -> Iterator[IO[bytes]]:
+    """Open a file, and keep writers of other processes out of it while it is read."""
     try:
         file = path.open("rb")
     except OSError as error:
@@ -364,4 +378,4 @@ def _open_locked(path: Path, patience: float) -> Iterator[None]:
                 time.sleep(0.02)
             else:
                 break
-        yield
+        yield file

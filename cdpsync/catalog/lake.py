@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync import disk
 from cdpsync.catalog.books import Books
-from cdpsync.catalog.commits import transaction
+from cdpsync.catalog.commits import has_other_writers, transaction
 from cdpsync.engine import first_line, glob_escaped, quote_name, quote_names, quote_text
 from cdpsync.errors import CatalogError, ContractError
 from cdpsync.model import (
@@ -55,7 +55,8 @@ class Commit:
     the rows whose `key` stands in `upserted` or in `removed` (local Parquet files) leave and the
     files join. `marked` of the `rows` are there to say that they are gone at the source.
     `converts`: a column that arrives as JSON turns what the table has into JSON. `record` is the
-    run's record, in which the counts that only the commit knows are filled.
+    run's record, in which the counts that only the commit knows are filled. `rows_before`: how
+    many rows the table has, where that is known without counting.
     """
 
     table: TableName
@@ -71,6 +72,7 @@ class Commit:
     marked: int = 0
     converts: bool = False
     allow_shrink: bool = False
+    rows_before: int | None = None
 
 
 class Lake:
@@ -95,6 +97,10 @@ class Lake:
         row = self.con.execute(_OLDEST).fetchone()
         return None if row is None else row[0]
 
+    def has_other_writers(self) -> bool:
+        """Whether the books may not tell how many rows a table has: someone else wrote here."""
+        return has_other_writers(self.con)
+
     def rows(self, table: TableName) -> int:
         """Count the rows of a table."""
         row = self.con.execute(f"select count(*) from {sql_name(table)}").fetchone()
@@ -102,7 +108,7 @@ class Lake:
 
     def record(self, records: Iterable[RunRecord]) -> None:
         """Write runs that changed no table into the history."""
-        with transaction(self.con):
+        with transaction(self.con, "history"):
             self.books.record(*records)
 
     def commit(self, *news: Commit) -> list[TableResult]:
@@ -116,12 +122,9 @@ class Lake:
 
         names = ", ".join(str(one.table) for one in news)
         try:
-            with transaction(self.con, *(one.table for one in news)):
+            message = f"{news[0].record.run_id}: {names}"
+            with transaction(self.con, message, *(one.table for one in news)):
                 results = self._apply(news)
-                self.con.execute(
-                    "call ducklake_set_commit_message('lake', 'cdpsync', ?)",
-                    [f"{news[0].record.run_id}: {names}"],
-                )
         except duckdb.Error as error:
             said = first_line(error)
             raise CatalogError(
@@ -138,11 +141,8 @@ class Lake:
         import duckdb
 
         try:
-            with transaction(self.con):
-                counts = self._rows_of([one.table for one in news])
-                records = [
-                    replace(one.record, result=_uncounted(one, counts[one.table])) for one in news
-                ]
+            with transaction(self.con, f"{news[0].record.run_id}: no news"):
+                records = [replace(one.record, result=self._unchanged(one)) for one in news]
                 self.books.remember(*(one.cursor for one in news))
                 self.books.record(*records)
         except duckdb.Error as error:
@@ -160,6 +160,10 @@ class Lake:
             counts = (f"select count(*) from {sql_name(table)}" for table in some)
             rows += self.con.execute(" union all ".join(counts)).fetchall()
         return {table: int(row[0]) for table, row in zip(tables, rows, strict=True)}
+
+    def _unchanged(self, news: Commit) -> TableResult:
+        rows = self.rows(news.table) if news.rows_before is None else news.rows_before
+        return replace(news.record.result, rows_in_table=rows)
 
     def _apply(self, news: Sequence[Commit]) -> list[TableResult]:
         for schema in {one.table.schema for one in news}:
@@ -244,7 +248,7 @@ class Lake:
 
     def drop(self, tables: Iterable[TableName]) -> None:
         """Take tables out of the lake, with what is remembered of them, in one transaction."""
-        with transaction(self.con):
+        with transaction(self.con, "delete"):
             for table in tables:
                 self.con.execute(f"drop table if exists {sql_name(table)}")
                 self.books.forget(table)
@@ -273,10 +277,6 @@ def _refuse_several_per_key(news: Commit, replaced: int) -> None:
             f"({', '.join(news.key)}) has several rows in the lake. Nothing was changed. Name the "
             f"right primary_key, and load it anew: cdpsync run {news.table} --full-refresh."
         )
-
-
-def _uncounted(news: Commit, rows_in_table: int) -> TableResult:
-    return replace(news.record.result, rows_in_table=rows_in_table)
 
 
 def _counted(news: Commit, replaced: int, deleted: int, rows_in_table: int) -> TableResult:

@@ -1,5 +1,7 @@
 """The command line: which commands there are, and how the process ends."""
 
+import gc
+import logging
 import os
 import signal
 import sys
@@ -11,6 +13,9 @@ import typer
 
 from cdpsync.cli import init, maintain, query, runs, sources, state, status, verify
 from cdpsync.cli.session import INTERRUPTED, Terminated, root_options, stopping
+
+# Objects made between two looks for garbage: a process that lives for a second need not look often.
+_GARBAGE = 50_000
 
 # Tracebacks are ours to write: typer's would show local variables, and so secrets.
 app = typer.Typer(
@@ -82,6 +87,8 @@ class _NoPandas:
 
 def main() -> NoReturn:
     """Run the command line; the process ends here."""
+    gc.set_threshold(_GARBAGE)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else every package is asked
     signal.signal(signal.SIGTERM, _terminate)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
         signal.signal(signal.SIGINT, _interrupt)
@@ -99,22 +106,25 @@ def main() -> NoReturn:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except KeyboardInterrupt:
         code = INTERRUPTED
-    if code == INTERRUPTED:
-        _leave_now()
-    sys.exit(code)
+    except OSError as error:  # of a help text: a command says its own
+        sys.stderr.write(f"error: {error}.\n")
+        code = 1
+    _leave(code)
 
 
-def _leave_now() -> NoReturn:
-    """End at once: threads may be waiting inside a driver, and an orderly exit would join them.
+def _leave(code: int) -> NoReturn:
+    """End at once: all that was opened is closed, and to take Python and DuckDB apart takes long.
 
-    What they were reading was not committed, and a commit is one transaction.
+    After an interrupt, threads may be waiting inside a driver, and an orderly exit would join
+    them. What they were reading was not committed, and a commit is one transaction.
     """
+    logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
-            continue
-    os._exit(INTERRUPTED)
+            code = code or 1
+    os._exit(code)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -144,10 +144,14 @@ class TableName:
 
 @dataclass(frozen=True, slots=True)
 class LakeTable:
-    """A table that exists in the lake: its columns with the types it has there."""
+    """A table that exists in the lake: its columns with the types it has there.
+
+    `rows`: how many it has, where that is known without counting.
+    """
 
     name: TableName
     columns: tuple[Column, ...]
+    rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

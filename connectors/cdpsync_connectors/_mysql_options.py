@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
-from cdpsync.connector import ConnectorOptions
+from cdpsync.connector import ConnectorOptions, DatabaseOptions
 from cdpsync.redact import remember
 from cdpsync_connectors._options import Names, Seconds, null_is_a_word
 
@@ -21,7 +21,7 @@ def _mode(value: object) -> object:
     return value.lower().replace("-", "_") if isinstance(value, str) else value
 
 
-class MysqlOptions(ConnectorOptions):
+class MysqlOptions(DatabaseOptions):
     """What the YAML says of a MySQL or MariaDB source."""
 
     url: SecretStr | None = None

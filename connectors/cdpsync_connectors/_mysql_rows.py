@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cdpsync_connectors._mysql_columns import OddValueError
     from cdpsync_connectors._mysql_select import Select
     from cdpsync_connectors._mysql_session import Sessions
+    from cdpsync_connectors._pace import RowPace
 
 _WAITING = 3  # blocks between the wire and DuckDB
 _PATIENCE = 0.1  # seconds until it is asked again whether the read is to stop
@@ -66,6 +67,7 @@ class MysqlChunk:
     zero_is_null: bool
     reads: Reads
     is_stopped: Callable[[], bool]
+    pace: RowPace | None = None
     under_way: list[RowStream] = field(default_factory=list)
 
     def relation(self, con: DuckDBPyConnection) -> DuckDBPyRelation:
@@ -146,12 +148,18 @@ class RowStream:
             ]
             self._put(schema_of(shapes))
             for block in wire.blocks(self._mysql):
-                self._put(record_batch(block, fields, shapes))
+                batch = record_batch(block, fields, shapes)
+                self._put(batch)
+                if chunk.pace is not None:
+                    chunk.pace.wait(batch.num_rows, self._is_over)
                 if self._stopping.is_set():
                     return
         except Exception as error:  # noqa: BLE001 - raised again in the thread that reads
             last = error
         self._put(last)
+
+    def _is_over(self) -> bool:
+        return self._stopping.is_set() or self._chunk.is_stopped()
 
     def _put(self, item: pa.Schema | pa.RecordBatch | Exception | None) -> None:
         while not self._stopping.is_set():
@@ -176,5 +184,5 @@ class RowStream:
             try:
                 return self._waiting.get(timeout=_PATIENCE)
             except queue.Empty:
-                if self._stopping.is_set() or self._chunk.is_stopped():
+                if self._is_over():
                     return ReadError("stopped.")

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from cdpsync_connectors._mysql_options import Address
 
-_IDLE_KEPT = 2
-
 # So that what is read does not depend on the server's, the user's or a proxy's settings, that no
 # setting cuts the rows short, and that a reader who waits for a disk is not taken for a dead one.
 _SETTINGS = (
@@ -39,7 +37,8 @@ _SETTINGS = (
 class Sessions:
     """One server's connections: lent, taken back, closed. Safe from many threads."""
 
-    def __init__(self, address: Address, statement_timeout: float | None) -> None:
+    def __init__(self, address: Address, statement_timeout: float | None, idle: int = 2) -> None:
+        self._kept = idle
         self.address = address
         self._timeout = statement_timeout
         self._idle: list[Connection[Any]] = []
@@ -55,7 +54,7 @@ class Sessions:
             hang_up(con)
             raise
         with self._guard:
-            if con.open and len(self._idle) < _IDLE_KEPT:
+            if con.open and len(self._idle) < self._kept:
                 self._idle.append(con)
                 return
         hang_up(con)

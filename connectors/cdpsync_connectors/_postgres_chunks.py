@@ -108,6 +108,10 @@ class Select:
         )
 
 
+def _at_once() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class PostgresChunk:
     """One statement, run in the view of the data that the whole read shares."""
@@ -120,6 +124,8 @@ class PostgresChunk:
     versions: str | None = None
     """What tells whether the rows changed, as SQL; `identity` is what it depends on beside them."""
     identity: str = ""
+    turn: Callable[[], None] = _at_once
+    """Returns when it is this chunk's turn."""
 
     def mark(self, con: DuckDBPyConnection) -> str | None:
         """Return a text that changes with any row; see `cdpsync.connector.Marked`."""
@@ -133,6 +139,7 @@ class PostgresChunk:
 
     def relation(self, con: DuckDBPyConnection) -> DuckDBPyRelation:
         """Return the rows of the statement; see `cdpsync.connector.Chunk`."""
+        self.turn()
         alias = quote_literal(self.sessions.attach(con))
         start = quote_literal(self.sessions.relation_settings(self.snapshot))
         con.execute(f"call postgres_execute({alias}, {start})")

@@ -7,15 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
-from cdpsync.connector import ConnectorOptions
+from cdpsync.connector import DatabaseOptions
 from cdpsync_connectors._options import Names, Seconds, null_is_a_word
 from cdpsync_connectors._postgres_url import refuse_bare_characters
 
 
-class PostgresOptions(ConnectorOptions):
+class PostgresOptions(DatabaseOptions):
     """What the YAML says of a Postgres source."""
 
     url: SecretStr | None = None
+    replica: SecretStr | None = None
     host: str | None = None
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     user: str | None = None
@@ -32,7 +33,7 @@ class PostgresOptions(ConnectorOptions):
     statement_timeout: Seconds | None = None
     application_name: str = "cdpsync"
 
-    @field_validator("url")
+    @field_validator("url", "replica")
     @classmethod
     def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
         text = url.get_secret_value().strip() if url else None
@@ -53,13 +54,23 @@ class PostgresOptions(ConnectorOptions):
 
     def parameters(self) -> dict[str, str]:
         """Return libpq's parameters; those of a URL still stand in it, under `url`."""
-        said = {
-            "url": self.url.get_secret_value().strip() if self.url else None,
+        parts = {
             "host": self.host,
             "port": str(self.port) if self.port else None,
             "user": self.user,
             "password": self.password.get_secret_value() if self.password else None,
             "dbname": self.database,
+        }
+        return self._parameters(self.url, parts)
+
+    def replica_parameters(self) -> dict[str, str]:
+        """Return those of the replica, which has the primary's way to connect but for its URL."""
+        return self._parameters(self.replica, {})
+
+    def _parameters(self, url: SecretStr | None, parts: dict[str, str | None]) -> dict[str, str]:
+        said = {
+            "url": url.get_secret_value().strip() if url else None,
+            **parts,
             "sslmode": self.sslmode,
             "sslrootcert": self.sslrootcert,
             "connect_timeout": str(self.connect_timeout),

@@ -53,11 +53,19 @@ _CONNECTION = {
 class Sessions:
     """One database's connections: lent, taken back, closed. Safe from many threads.
 
-    `parameters` are libpq's; what of them is a URL or keyword string stands under `url`.
+    `parameters` are libpq's; what of them is a URL or keyword string stands under `url`. With
+    `most`, one that is not needed is closed where so many are lent already.
     Settings are SET, not given as startup options, which connection poolers refuse.
     """
 
-    def __init__(self, parameters: Mapping[str, str], statement_timeout: float | None) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[str, str],
+        statement_timeout: float | None,
+        most: int | None = None,
+    ) -> None:
+        self._most = most
+        self._lent = 0
         self._given = dict(parameters)
         self._timeout = statement_timeout
         self._parsed: dict[str, str] | None = None
@@ -85,6 +93,8 @@ class Sessions:
     def lend(self) -> Iterator[psycopg.Connection[Any]]:
         """Lend a connection in autocommit; raise ConnectError when there is none to be had."""
         con = self._idle_one() or self._connect()
+        with self._guard:
+            self._lent += 1
         try:
             yield con
         finally:
@@ -184,7 +194,9 @@ class Sessions:
     def _take_back(self, con: psycopg.Connection[Any]) -> None:
         idle = con.info.transaction_status == con.info.transaction_status.IDLE
         with self._guard:
-            if not con.closed and idle and len(self._idle) < _IDLE_KEPT:
+            self._lent -= 1
+            kept = _IDLE_KEPT if self._most is None else self._most - self._lent
+            if not con.closed and idle and len(self._idle) < kept:
                 self._idle.append(con)
                 return
         con.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from cdpsync.connector import Bounds
 from cdpsync.errors import ConfigError, ConnectorError, ReadError
 from cdpsync.model import Column, Stream
 from cdpsync_connectors._mysql_errors import translate_reading
@@ -18,6 +19,7 @@ from cdpsync_connectors._mysql_select import find_relation, select_rows
 from cdpsync_connectors._mysql_session import Sessions, is_mariadb
 from cdpsync_connectors._mysql_sql import Relation, fetch_relations, fetch_schemas
 from cdpsync_connectors._mysql_types import DATED, natural_type, read_marker
+from cdpsync_connectors._pace import RowPace
 from cdpsync_connectors._streams import likely_cursors, matches, refuse_idle
 
 if TYPE_CHECKING:
@@ -40,7 +42,10 @@ class MysqlConnector:
             raise TypeError(f"MysqlConnector takes MysqlOptions, not {type(options).__name__}")
         self._options = options
         self._address = options.address()
-        self._sessions = Sessions(self._address, options.statement_timeout)
+        most = options.max_connections
+        self.bounds = None if most is None else Bounds(most - 1, most - 1)
+        self._pace = None if options.max_rate is None else RowPace(options.max_rate)
+        self._sessions = Sessions(self._address, options.statement_timeout, idle=1 if most else 2)
         self._reads = Reads()
 
     def check(self) -> None:
@@ -66,7 +71,13 @@ class MysqlConnector:
             select = select_rows(con, request, find_relation(con, request))
         zero_is_null = self._options.zero_dates == "null"
         chunk = MysqlChunk(
-            "all rows", self._sessions, select, zero_is_null, self._reads, request.is_stopped
+            "all rows",
+            self._sessions,
+            select,
+            zero_is_null,
+            self._reads,
+            request.is_stopped,
+            self._pace,
         )
         try:
             yield [chunk]

@@ -6,14 +6,20 @@ chunks, read at once by many connections, are parts of one moment.
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from cdpsync.connector import Bounds
 from cdpsync.errors import ConnectorError, ReadError
 from cdpsync.model import Column, Stream
+from cdpsync_connectors._pace import RowPace
 from cdpsync_connectors._postgres_chunks import PostgresChunk, cut, scans_much
 from cdpsync_connectors._postgres_errors import translate_connecting, translate_reading
 from cdpsync_connectors._postgres_options import PostgresOptions
+from cdpsync_connectors._postgres_replica import catch_up, refuse_stranger, written
 from cdpsync_connectors._postgres_select import explain, find_relation, select_rows
 from cdpsync_connectors._postgres_session import Sessions
 from cdpsync_connectors._postgres_settled import (
@@ -56,13 +62,27 @@ class PostgresConnector:
                 f"PostgresConnector takes PostgresOptions, not {type(options).__name__}"
             )
         self._options = options
-        self._sessions = Sessions(options.parameters(), options.statement_timeout)
+        most = options.max_connections
+        self.bounds = None if most is None else Bounds(most // 2, most - most // 2)
+        views = None if self.bounds is None else self.bounds.tables
+        self._sessions = Sessions(options.parameters(), options.statement_timeout, views)
+        self._replica: Sessions | None = None
+        if options.replica is not None:
+            told = options.replica_parameters()
+            self._replica = Sessions(told, options.statement_timeout, views)
+        self._rows = self._replica or self._sessions
+        self._related = False
+        self._pace = None if options.max_rate is None else RowPace(options.max_rate)
         self._snapshots_travel: bool | None = None
+        self._trying = threading.Lock()
 
     def check(self) -> None:
         """Return when the database lets us in and answers; else raise ConnectError."""
         with self._sessions.lend() as con, self._translated(connecting=True):
             con.execute("select 1 from pg_catalog.pg_class limit 1").fetchone()
+            if self._replica is not None:
+                with self._replica.lend() as replica:
+                    refuse_stranger(con, replica, self._replica.place)
             self._refuse_idle(con)
 
     def discover(self) -> Sequence[Stream]:
@@ -85,32 +105,53 @@ class PostgresConnector:
         Where a cursor is followed, what is handed over says how far it is settled.
         """
         with ExitStack() as held:
-            con = held.enter_context(self._sessions.lend())
+            con = held.enter_context(self._rows.lend())
+            primary = con
+            if self._replica is not None:
+                primary = held.enter_context(self._sessions.lend())
             table = ".".join(
                 quote_name(part) for part in split_pair(request.stream.name, "schema.table")
             )
             with self._translated(table):
                 if request.cursor_field is None:
-                    held.enter_context(self._sessions.view(con))
+                    self._catch_up(primary, con, request)
+                    held.enter_context(self._rows.view(con))
                     found: Iterable[PostgresChunk] = self._chunks(con, request)
                 else:
-                    found = self._settled_chunks(con, request, held)
+                    found = self._settled_chunks(primary, con, request, held)
             yield found
 
+    def _catch_up(
+        self, primary: psycopg.Connection[Any], con: psycopg.Connection[Any], request: ReadRequest
+    ) -> None:
+        """Wait until the replica, where one is read, has all that the primary has now."""
+        if self._replica is None:
+            return
+        if not self._related:
+            refuse_stranger(primary, con, self._replica.place)
+            self._related = True
+        catch_up(con, written(primary), self._replica.place, request.is_stopped)
+
     def _settled_chunks(
-        self, con: psycopg.Connection[Any], request: ReadRequest, held: ExitStack
+        self,
+        primary: psycopg.Connection[Any],
+        con: psycopg.Connection[Any],
+        request: ReadRequest,
+        held: ExitStack,
     ) -> SettledChunks:
         """Open the view; once more where a number is followed and somebody was writing."""
-        horizon = fetch_horizon(con)
+        horizon = fetch_horizon(primary)
+        self._catch_up(primary, con, request)
         with ExitStack() as first:
-            first.enter_context(self._sessions.view(con))
+            first.enter_context(self._rows.view(con))
             quiet = is_quiet(con, horizon)
             if quiet or not follows_number(request):
                 held.push(first.pop_all())
                 return SettledChunks(self._chunks(con, request), request, horizon, quiet=quiet)
         relation = find_relation(con, request)
-        ceiling = settled_number(con, relation, request.cursor_field or "")
-        held.enter_context(self._sessions.view(con))
+        ceiling = settled_number(primary, relation, request.cursor_field or "")
+        self._catch_up(primary, con, request)
+        held.enter_context(self._rows.view(con))
         chunks = self._chunks(con, request)
         return SettledChunks(chunks, request, horizon, quiet=False, ceiling=ceiling)
 
@@ -118,11 +159,12 @@ class PostgresConnector:
         """Name an error that came out of reading a chunk; None when it is not Postgres'."""
         if isinstance(error, ConnectorError):
             return error
-        return translate_reading(error, self._sessions.place, quote_name(self._sessions.user))
+        return translate_reading(error, self._rows.place, quote_name(self._rows.user))
 
     def close(self) -> None:
         """Let go of every connection. May be called twice."""
         self._sessions.close()
+        self._rows.close()
 
     @contextmanager
     def _translated(self, table: str | None = None, *, connecting: bool = False) -> Iterator[None]:
@@ -131,7 +173,7 @@ class PostgresConnector:
         try:
             yield
         except psycopg.Error as error:
-            place, user = self._sessions.place, quote_name(self._sessions.user)
+            place, user = self._rows.place, quote_name(self._rows.user)
             if connecting:
                 raise translate_connecting(error, place) from error
             raise translate_reading(error, place, user, table) or ReadError(str(error)) from error
@@ -171,14 +213,15 @@ class PostgresConnector:
             con.execute("rollback")
             con.execute("begin isolation level repeatable read, read only")
             return None
-        if self._snapshots_travel is None:
-            self._snapshots_travel = snapshot is not None and self._can_import(snapshot)
+        with self._trying:
+            if self._snapshots_travel is None:
+                self._snapshots_travel = snapshot is not None and self._can_import(snapshot)
         return snapshot if self._snapshots_travel else None
 
     def _can_import(self, snapshot: str) -> bool:
         import psycopg
 
-        with self._sessions.lend() as other, self._sessions.view(other):
+        with self._rows.lend() as other, self._rows.view(other):
             try:
                 other.execute(f"set transaction snapshot {quote_literal(snapshot)}".encode())
             except psycopg.DatabaseError:
@@ -203,7 +246,7 @@ class PostgresConnector:
         def chunk(label: str, sql: str, versions: str | None) -> PostgresChunk:
             return PostgresChunk(
                 label,
-                self._sessions,
+                self._rows,
                 sql,
                 select.outer,
                 snapshot,
@@ -211,7 +254,13 @@ class PostgresConnector:
                 identity or "",
             )
 
-        return cut(select, leaves, request.workers, chunk, steady=request.steady)
+        rows = float(plan["Plan Rows"])
+        workers = request.workers if self._pace is None else self._pace.parts(rows)
+        chunks = cut(select, leaves, workers, chunk, steady=request.steady)
+        if self._pace is None:
+            return chunks
+        turn = partial(self._pace.wait, rows / len(chunks), request.is_stopped)
+        return [replace(chunk, turn=turn) for chunk in chunks]
 
 
 _ORDERED = {"int2", "int4", "int8", "date", "timestamp", "timestamptz"}

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from servers import Database
 
 from cdpsync import project, query, sync
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from servers import Buckets, Database
+    from servers import Buckets, Server
 
     from cdpsync.model import RunResult, TableResult
 
@@ -91,6 +93,28 @@ def _warehouse(request: pytest.FixtureRequest, store: str) -> dict[str, Any]:
         address = request.getfixturevalue("gcs")
         return {"path": f"gs://{prefix}", "storage": {"endpoint": address}}
     return {"path": "./warehouse"}
+
+
+@dataclass
+class ReplicatedShop(Shop):
+    """A project that reads its rows from a streaming replica of its database."""
+
+    replica: Database = field(kw_only=True)
+
+    def configure(self, tables: dict[str, Any] | None, **source: Any) -> None:
+        super().configure(tables, **{"replica": self.replica.url, **source})
+
+
+@pytest.fixture
+def replicated_shop(
+    tmp_path: Path, replicated_servers: tuple[Server, Server]
+) -> Iterator[ReplicatedShop]:
+    """An empty project over an empty database and its replica."""
+    primary, standby = replicated_servers
+    with primary.database(f"test_{uuid.uuid4().hex[:12]}") as pg:
+        replica = Database(standby.port, standby.password, pg.name, standby.bin)
+        standby.wait_for(primary)
+        yield ReplicatedShop(tmp_path, pg, replica=replica)
 
 
 @pytest.fixture

@@ -31,6 +31,18 @@ def mode(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture(params=["primary", "replica"])
+def place(request: pytest.FixtureRequest) -> str:
+    """From where the rows are read."""
+    return str(request.param)
+
+
+@pytest.fixture
+def shop(request: pytest.FixtureRequest, place: str, shop: Shop) -> Shop:
+    """A project that reads from there."""
+    return shop if place == "primary" else request.getfixturevalue("replicated_shop")
+
+
 def configure(shop: Shop, kind: str, mode: str, **more: Any) -> None:
     shop.pg.execute(TABLE[kind])
     cursor = "id" if kind == "sequence" else "at"

@@ -32,9 +32,10 @@ def python(code, **options):
 def test_help_imports_nothing_heavy(argv, heavy):
     """What is typed often has to come at once."""
     process = python(f"""
-import sys
+import os, sys
 from cdpsync.cli.main import main
 sys.argv = ["cdpsync", *{argv!r}]
+os._exit = sys.exit
 try:
     main()
 finally:

@@ -78,7 +78,7 @@ def test_deleted_rows_are_on_the_disk_before_the_commit(tmp_path: Path, order) -
     con.execute(f"attach 'ducklake:{tmp_path}/c.ducklake' as lake (data_path '{tmp_path}/w/')")
     con.execute("create table lake.t as select i as id from range(1000) t(i)")
     order.clear()
-    with transaction(con, TableName("main", "t")):
+    with transaction(con, "test", TableName("main", "t")):
         con.execute("delete from lake.t where id % 7 = 0")
         assert not order
     (written,) = (tmp_path / "w/main/t").glob("*-delete.parquet")

@@ -17,6 +17,13 @@ def test_few_small_files_are_left_alone() -> None:
     assert worn(small(8)) == tuple(small(8))
 
 
+def test_files_of_a_first_load_are_no_fragments() -> None:
+    """A merge that follows it writes anew what came in between, not the table."""
+    loaded = [DataFile(f"loaded-{i}", 100_000, 21 * MB, 1000) for i in range(13)]
+    assert worn([*loaded, *small(7)]) == ()
+    assert worn([*loaded, *small(8)]) == tuple(small(8))
+
+
 def test_a_large_file_is_rewritten_when_a_fifth_of_it_is_deleted() -> None:
     """Before that its deleted rows are cheaper to skip than to write anew."""
     fresh = DataFile("fresh", 1000, 100 * MB, 200)

@@ -1,0 +1,93 @@
+"""Who else does such work: dlt, and DuckDB's Postgres scanner alone; in an environment of theirs.
+
+dlt is set as its documentation of `sql_database` shows for large tables: `chunk_size` 100,000, the
+source's types kept (`full_with_precision`), Parquet as the loader's file format, and numpy and
+pandas installed, which its pyarrow backend is quicker with. connectorx returns whole Arrow tables,
+its default there: as a stream it loses time zones. A first load into a DuckDB file appends: that
+takes less than to merge into nothing; what follows is merged by key. Telemetry is off.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from measure import ROOT, WORK, Command, output
+
+if TYPE_CHECKING:
+    from servers import Database
+
+_HOME = ROOT / "bench" / ".peers"
+_PYTHON = _HOME / "bin" / "python"
+_WANTED = ROOT / "bench" / "peers.txt"
+_READY = _HOME / "ready.txt"
+_DLT = Path(__file__).with_name("peer_dlt.py")
+_SCANNER = Path(__file__).with_name("peer_scanner.py")
+_VERSIONS = """
+from importlib.metadata import version
+print(", ".join(f"{name} {version(name)}" for name in ("dlt", "connectorx", "pyarrow")))
+"""
+_ASK = "import duckdb, sys; print(duckdb.connect(sys.argv[1]).sql(sys.argv[2]).fetchone()[0])"
+
+
+def install() -> None:
+    """Make their environment where it is missing, or not what bench/peers.txt says."""
+    if _READY.exists() and _READY.read_text() == _WANTED.read_text():
+        return
+    print("installing the peers", file=sys.stderr)
+    shutil.rmtree(_HOME, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", _HOME], check=True)
+    pip = [_PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "-r", _WANTED], check=True)
+    subprocess.run([_PYTHON, _DLT, "--help"], check=True, stdout=subprocess.DEVNULL)
+    shutil.copy(_WANTED, _READY)
+
+
+def versions() -> str:
+    """Return which they are."""
+    return output([_PYTHON, "-c", _VERSIONS])
+
+
+def ask(file: str, sql: str) -> str:
+    """Return the one value that a DuckDB file (or `:memory:`) answers."""
+    return output([_PYTHON, "-c", _ASK, file, sql])
+
+
+def scanner(server: Database, table: str, folder: Path) -> Command:
+    """The scanner alone, to one Parquet file as ours are written."""
+    return Command([_PYTHON, _SCANNER, server.dsn, table, _emptied(folder) / "all.parquet"])
+
+
+def dlt_folder(server: Database, table: str, backend: str, folder: Path) -> Command:
+    """Load a table into a folder of Parquet files, from the start."""
+    return _dlt(server, table, backend, _emptied(folder), "--replace")
+
+
+def dlt_file(server: Database, table: str, folder: Path, key: str, cursor: str) -> Command:
+    """Bring a DuckDB file up to date by key and cursor; the first time it is loaded."""
+    return _dlt(server, table, "connectorx", folder, "--key", key, "--cursor", cursor)
+
+
+def _dlt(server: Database, table: str, backend: str, folder: Path, *more: str) -> Command:
+    url = server.url.replace("postgresql://", "postgresql+psycopg2://")  # which dlt installs
+    words = [_PYTHON, _DLT, url, table, backend, folder, *more]
+    return Command(words, {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR"})
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def work(name: str) -> Path:
+    """Return where a peer works."""
+    return WORK / "peers" / name
+
+
+def clear(name: str) -> None:
+    """Remove what a peer has loaded."""
+    shutil.rmtree(work(name), ignore_errors=True)

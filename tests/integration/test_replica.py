@@ -1,0 +1,118 @@
+"""A streaming replica that is read in the primary's place: late, wrong, promoted; never less."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from faults import FaultProxy
+from servers import postgres
+
+from cdpsync_connectors import _postgres_replica
+from cdpsync_connectors._postgres_replica import _position
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import ReplicatedShop
+
+_FOLLOW = {"mode": "incremental", "cursor_field": "id"}
+_ORDERS = "create table orders (id bigint generated always as identity primary key, v text)"
+
+
+@pytest.fixture
+def shop(replicated_shop: ReplicatedShop) -> ReplicatedShop:
+    """A project whose rows are read from the replica."""
+    replicated_shop.pg.execute(_ORDERS)
+    return replicated_shop
+
+
+@pytest.fixture
+def paused(shop: ReplicatedShop, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The replica takes in nothing more, and it is waited for a moment only."""
+    monkeypatch.setattr(_postgres_replica, "_PATIENCE", 0.2)
+    shop.replica.psql("select pg_wal_replay_pause()")
+    yield
+    shop.replica.psql("select pg_wal_replay_resume()")
+
+
+@pytest.mark.parametrize("mode", ["incremental", "append_only", "full_table"])
+def test_rows_come_from_the_replica(shop: ReplicatedShop, mode: str) -> None:
+    """The primary sends no more than what it is asked of its catalogs."""
+    shop.pg.execute("insert into orders (v) select repeat('x', 100) from generate_series(1, 20000)")
+    rule: dict[str, Any] = {"mode": mode}
+    if mode != "full_table":
+        rule["cursor_field"] = "id"
+    with FaultProxy(shop.pg.port) as primary, FaultProxy(shop.replica.port) as replica:
+        shop.configure(
+            {"public.orders": rule},
+            url=shop.pg.url.replace(f":{shop.pg.port}/", f":{primary.port}/"),
+            replica=shop.replica.url.replace(f":{shop.replica.port}/", f":{replica.port}/"),
+        )
+        assert shop.one().rows_inserted == 20000
+        assert primary.passed < 200_000
+        assert replica.passed > 2_000_000
+    shop.same()
+
+
+def test_row_that_was_committed_just_before_is_there(shop: ReplicatedShop) -> None:
+    """However late the replica is: the read begins when it is as far as the primary was."""
+    shop.configure({"public.orders": _FOLLOW})
+    for number in range(10):
+        shop.pg.execute("insert into orders (v) select 'x' from generate_series(1, 2000)")
+        assert shop.one().rows_in_table == 2000 * (number + 1)
+
+
+@pytest.mark.usefixtures("paused")
+def test_replica_that_stays_behind_is_told(shop: ReplicatedShop) -> None:
+    """Nothing is read, and nothing of what was there is lost."""
+    shop.configure({"public.orders": _FOLLOW})
+    shop.pg.execute("insert into orders (v) values ('x')")
+    (result,) = shop.run().tables
+    assert result.error is not None
+    assert "bytes of log behind its primary" in result.error.message
+    assert f"127.0.0.1:{shop.replica.port}/" in result.error.message
+    assert "secret" not in result.error.message
+
+
+def test_replica_that_has_everything_of_an_idle_primary_is_not_behind() -> None:
+    """A page of the log that is not yet begun is told in two ways."""
+    assert _position("0/3000028") == _position("0/3000018") == _position("0/3000000")
+    assert _position("0/3000030") == 0x3000030
+    assert _position("A/0") == 0xA << 32
+
+
+def _refused(shop: ReplicatedShop, told: str) -> None:
+    (result,) = shop.run().tables
+    assert result.error is not None
+    assert told in result.error.message
+
+
+def test_another_server_is_no_replica(shop: ReplicatedShop) -> None:
+    """Nor is the primary itself, nor another database; each is one line."""
+    with postgres() as stranger:
+        shop.configure({"public.orders": _FOLLOW}, replica=stranger.url)
+        _refused(shop, "no streaming replica of the one under `url`")
+    shop.configure({"public.orders": _FOLLOW}, replica=shop.pg.url)
+    _refused(shop, "no streaming replica")
+    other = shop.replica.url.rsplit("/", 1)[0] + "/postgres"
+    shop.configure({"public.orders": _FOLLOW}, replica=other)
+    _refused(shop, f"the database is not {shop.pg.name}")
+
+
+def test_replica_of_a_replica_wants_the_primary(shop: ReplicatedShop) -> None:
+    """Only the primary tells who is writing."""
+    shop.configure({"public.orders": _FOLLOW}, url=shop.replica.url)
+    _refused(shop, "a replica itself")
+
+
+def test_secret_of_the_replica_is_hidden(shop: ReplicatedShop) -> None:
+    """In a message, and in what a readable file is warned of."""
+    secret = "planted-9f3c"
+    url = shop.replica.url.replace(f":{shop.replica.password}@", f":{secret}@")
+    shop.configure({"public.orders": _FOLLOW}, replica=url)
+    result = shop.run()
+    told = json.dumps([str(one) for one in result.tables])
+    assert "password was refused" in told
+    assert secret not in told
