@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from month import Size
     from servers import Database
 
-_A_DAY = 12  # runs
+_A_DAY = 8  # runs
 
 
 @pytest.mark.parametrize("nightly", [False, True])
@@ -28,7 +28,7 @@ def test_what_runs_leave_does_not_grow(
     month = Month(tmp_path, pg.url, every=4, keep="1d")
     sizes: list[Size] = []
     with month.lived():
-        for _ in range(7):
+        for _ in range(6):
             for _ in range(_A_DAY):
                 month.minutes += DAY // _A_DAY - 1
                 month.minute()
