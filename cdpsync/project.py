@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -240,13 +241,18 @@ def _is_enabled(config: Config, source: str, stream: str) -> bool:
 def status(config: Config, select: Sequence[str] = ()) -> tuple[TableState, ...]:
     """Return a line per table, from the lake and the locks alone; no source is asked."""
     memory = remember(config)
-    return tuple(_state_of(config, memory, one) for one in known_tables(config, memory, select))
+    records: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
+    for record in memory.latest:
+        records[record.result.source, record.result.stream].append(record)
+    return tuple(
+        _state_of(config, memory, one, records[one.source, one.stream])
+        for one in known_tables(config, memory, select)
+    )
 
 
-def _state_of(config: Config, memory: Memory, one: Known) -> TableState:
-    records = [
-        r for r in memory.latest if (r.result.source, r.result.stream) == (one.source, one.stream)
-    ]
+def _state_of(
+    config: Config, memory: Memory, one: Known, records: Sequence[RunRecord]
+) -> TableState:
     runs = [r for r in records if r.kind is RunKind.RUN]
     last = runs[0] if runs else None
     success = next((r for r in runs if r.result.status is TableStatus.OK), None)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from cdpsync.connector import Connector
+    from cdpsync.model import CursorEntry
 
 log = logging.getLogger("cdpsync.survey")
 
@@ -209,6 +210,7 @@ class Survey:
             for record in reversed(memory.latest)
             if record.result.status is TableStatus.OK and record.kind is RunKind.RUN
         }
+        entries = {(entry.source, entry.stream): entry for entry in memory.cursors}
         now = clock.now()
         plans, failed, skipped = [], list(self.unreachable), []
         for one in self.wanted:
@@ -216,7 +218,7 @@ class Survey:
             if self.choice.due and not is_due(one.options.every, success, now):
                 skipped.append(_result(one, TableStatus.SKIPPED))
                 continue
-            remembered = _remembered(one, memory)
+            remembered = _remembered(one, memory, entries.get((one.source, one.name)))
             try:
                 plans.append(
                     table_plan(
@@ -248,10 +250,8 @@ def _no_match(pattern: str, config: Config, wanted: Sequence[Wanted]) -> ConfigE
     )
 
 
-def _remembered(one: Wanted, memory: project.Memory) -> Remembered:
-    key = (one.source, one.name)
-    said = memory.state.get(key)
-    entry = next((e for e in memory.cursors if (e.source, e.stream) == key), None)
+def _remembered(one: Wanted, memory: project.Memory, entry: CursorEntry | None) -> Remembered:
+    said = memory.state.get((one.source, one.name))
     table = memory.tables.get(one.table)
     if said is None or (entry is not None and entry.table != one.table):
         return Remembered(landed=table)
