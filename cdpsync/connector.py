@@ -196,6 +196,15 @@ class Settled(Protocol):
         """
 
 
+@runtime_checkable
+class Heavy(Protocol):
+    """What a chunk may be beside: one whose rows are so large that few are read at once."""
+
+    @property
+    def memory(self) -> float:
+        """About how many bytes a worker holds of it at a time."""
+
+
 class Connector(Protocol):
     """A source system. Made once per run from its validated `Options`, used from many threads."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync import disk, engine
 from cdpsync.arriving import landed_columns
-from cdpsync.connector import Chunk, Lasting
+from cdpsync.connector import Chunk, Heavy, Lasting
 from cdpsync.errors import CdpsyncError, ContractError, LandingError, ReadError, ViewLostError
 from cdpsync.known import keep_known, known_file, take_known
 from cdpsync.model import Column, Cursor
@@ -125,7 +125,9 @@ class Landing:
         if self.is_stopping():
             raise ReadError(f"{self._plan.table}: stopped.")
         try:
-            with self._how.workers.connection(self._how.connector) as con:
+            memory = chunk.memory if isinstance(chunk, Heavy) else 0.0
+            workers = self._how.workers
+            with workers.room(memory), workers.connection(self._how.connector) as con:
                 relation = chunk.relation(con)
                 arriving = self._select(relation)
                 if kept is not None and _is_good(con, chunk, kept):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MEMORY = "1GB"  # of one worker, before DuckDB spills or refuses
+_ROOM = 400_000_000  # bytes of rows that are large, in all workers
+_LOOK = 0.1  # seconds until one that waits looks whether it shall stop
 
 
 class Workers:
@@ -42,11 +44,27 @@ class Workers:
         self._idle: dict[int, queue.LifoQueue[duckdb.DuckDBPyConnection]] = {}
         self._busy: set[duckdb.DuckDBPyConnection] = set()
         self._guard = threading.Lock()
+        self._freed = threading.Condition()
+        self._taken = 0.0
 
     def submit(self, connector: Connector, task: Callable[[], T]) -> Future[T]:
         """Run a task that reads from this source on the next worker that is free for it."""
         bounds = bounds_of(connector)
         return self._lanes.submit(task, id(connector), bounds.chunks if bounds else None)
+
+    @contextmanager
+    def room(self, wanted: float) -> Iterator[None]:
+        """Hold so many bytes of the memory for rows that all share; when there is none, wait."""
+        with self._freed:
+            while self._taken and self._taken + wanted > _ROOM and not self.stopping.is_set():
+                self._freed.wait(_LOOK)
+            self._taken += wanted
+        try:
+            yield
+        finally:
+            with self._freed:
+                self._taken -= wanted
+                self._freed.notify_all()
 
     @contextmanager
     def connection(self, connector: Connector) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from cdpsync_connectors._postgres_session import Sessions
     from cdpsync_connectors._postgres_sql import Relation
 
+PAGE = 8_192  # bytes
 FEWEST_PAGES, MOST_PAGES = 4_096, 131_072  # of one chunk: 32 MB to 1 GB with pages of 8 KB
 _MOST_LEAVES = 64  # small partitions read by one statement
 _PARTS = 8  # into which a chunk is cut that did not get through
 _CIRCLE, _HALF_A_CIRCLE = 1 << 32, 2_000_000_000  # transactions
+# Of a vector of rows: as it is read, as it is gathered for a row group, as that is compressed.
+_VECTOR, _COPIES = 2_048, 4
 FEW_ROWS = 1_000_000  # below this a filtered read is not worth cutting
 
 
@@ -129,13 +132,14 @@ class View:
 
     `snapshot` is what other connections take up, None where none can. `identity` is what the
     values of a row version depend on beside itself, None where that is not known. `moment` is the
-    oldest transaction that was open.
+    oldest transaction that was open. `row_bytes` is what a row takes on disk, about.
     """
 
     sessions: Sessions
     snapshot: str | None
     identity: str | None = None
     moment: str = ""
+    row_bytes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +168,11 @@ class PostgresChunk:
     def moment(self) -> str:
         """When the view began; see `cdpsync.connector.Lasting`."""
         return self.view.moment
+
+    @property
+    def memory(self) -> float:
+        """What a worker holds of it; see `cdpsync.connector.Heavy`."""
+        return self.view.row_bytes * _VECTOR * _COPIES
 
     def is_as_at(self, con: DuckDBPyConnection, moment: str, rows: int) -> bool:
         """Whether the rows are those of that moment; see `cdpsync.connector.Lasting`."""

@@ -16,7 +16,14 @@ from cdpsync.connector import Bounds
 from cdpsync.errors import ConnectorError, ReadError
 from cdpsync.model import Column, Stream
 from cdpsync_connectors._pace import RowPace
-from cdpsync_connectors._postgres_chunks import PostgresChunk, View, chunks_of, cut, scans_much
+from cdpsync_connectors._postgres_chunks import (
+    PAGE,
+    PostgresChunk,
+    View,
+    chunks_of,
+    cut,
+    scans_much,
+)
 from cdpsync_connectors._postgres_errors import translate_connecting, translate_reading
 from cdpsync_connectors._postgres_options import PostgresOptions
 from cdpsync_connectors._postgres_replica import catch_up, refuse_stranger, written
@@ -253,7 +260,9 @@ class PostgresConnector:
         if self._pace is not None:
             request = replace(request, workers=self._pace.parts(rows))
         groups = cut(leaves, request)
-        view = View(self._rows, snapshot)
+        pages = sum(leaf.pages + leaf.toast_pages for leaf in leaves)
+        there = relation.estimated_rows or rows
+        view = View(self._rows, snapshot, row_bytes=pages * PAGE / max(there, 1.0))
         if request.steady or len(groups) > 1:
             identity, moment = fetch_identity(con, relation, request)
             view = replace(view, identity=identity, moment=moment)

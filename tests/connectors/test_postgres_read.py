@@ -13,7 +13,7 @@ from faults import FaultProxy
 from postgres_reading import connected, land, land_chunks, request_for
 
 from cdpsync import engine
-from cdpsync.connector import ReadRequest
+from cdpsync.connector import Heavy, ReadRequest
 from cdpsync.errors import ConnectError, ConnectorError, ReadError
 from cdpsync.model import Column, Cursor, CursorType, Stream, Window
 from cdpsync_connectors import _postgres_chunks, _postgres_select
@@ -418,3 +418,20 @@ def test_cursor_literals_keep_every_digit() -> None:
     assert literal == "'0044-03-15 01:02:03.000004+00'::timestamptz"
     literal = _postgres_select.cursor_literal(Cursor(CursorType.INTEGER, 10**18 + 1))
     assert literal == "'1000000000000000001'::int8"
+
+
+def test_chunks_of_large_rows_tell_what_a_worker_holds(pg: Database) -> None:
+    """So that few of them are in memory at once; out-of-line values count, small rows are light."""
+    pg.execute(
+        "create table large (i int, t text); alter table large alter t set storage external;"
+        "insert into large select i, repeat('x', 50000) from generate_series(1, 300) i;"
+        "create table small as select i from generate_series(1, 30000) i;"
+        "vacuum analyze large; vacuum analyze small"
+    )
+    memory = {}
+    with connected(pg.url) as connector:
+        for name in ("large", "small"):
+            with connector.read(request_for(connector, f"public.{name}")) as chunks:
+                memory[name] = max(chunk.memory for chunk in chunks if isinstance(chunk, Heavy))
+    assert 2048 * 4 * 50_000 < memory["large"] < 2048 * 4 * 80_000
+    assert 0 < memory["small"] < 2048 * 4 * 100
