@@ -32,7 +32,8 @@ _CHANGES = """
     from generate_series({seed}::bigint, {rows}, 100) as chosen(id) where people.id = chosen.id;
     insert into people
     select i, 'new ' || i, i % 1000, i % 1000000, clock_timestamp(), md5(i::text)
-    from generate_series({rows} + {number} * {new} + 1, {rows} + ({number} + 1) * {new}) i
+    from generate_series({rows} + {number} * {new} + 1, {rows} + ({number} + 1) * {new}) i;
+    checkpoint -- or whoever reads first writes down what these have left in memory
 """
 
 _FOLLOW = {"public.people": {"mode": "incremental", "cursor_field": "updated_at"}}

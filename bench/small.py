@@ -63,7 +63,9 @@ def nothing_new(setting: Setting) -> list[Line]:
     """A run that finds nothing to do; at scale 1 in 1 table of 1.5 M rows, and in 100 tables."""
     server, count = setting.server, _some(100, setting)
     load_tpch(server, setting.scale, "orders")
-    server.execute("alter table orders add primary key (o_orderkey)")
+    server.execute(
+        "alter table orders add primary key (o_orderkey); create index on orders (o_orderdate)"
+    )
     server.execute(_MANY.format(count=count))
     one = project("one", server, _FOLLOW_ORDERS)
     many = project("many", server, _FOLLOW_MANY)

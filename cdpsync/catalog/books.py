@@ -156,9 +156,14 @@ class Books:
 
     def _find(self) -> int:
         """Return the books' version, 0 where there are none."""
+        import duckdb
+
         if not self.con.execute(_META).fetchone():
             return 0
-        row = self.con.execute("select max(format_version) from lake.cdpsync.meta").fetchone()
+        try:
+            row = self.con.execute("select max(format_version) from lake.cdpsync.meta").fetchone()
+        except duckdb.CatalogException:  # there are now, and were not at the moment asked for
+            return 0
         version = row[0] if row and row[0] is not None else 0
         if version > FORMAT:
             raise CatalogError(
