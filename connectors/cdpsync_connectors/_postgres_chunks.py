@@ -21,8 +21,9 @@ FEWEST_PAGES, MOST_PAGES = 4_096, 131_072  # of one chunk: 32 MB to 1 GB with pa
 _MOST_LEAVES = 64  # small partitions read by one statement
 _PARTS = 8  # into which a chunk is cut that did not get through
 _CIRCLE, _HALF_A_CIRCLE = 1 << 32, 2_000_000_000  # transactions
-# Of a vector of rows: as it is read, as it is gathered for a row group, as that is compressed.
-_VECTOR, _COPIES = 2_048, 4
+# A vector of rows is held as it is read, as it is gathered for a row group and as that is written;
+# and where large values lie, they are compressed.
+_VECTOR, _COPIES = 2_048, 8
 FEW_ROWS = 1_000_000  # below this a filtered read is not worth cutting
 
 

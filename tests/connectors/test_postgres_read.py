@@ -433,5 +433,5 @@ def test_chunks_of_large_rows_tell_what_a_worker_holds(pg: Database) -> None:
         for name in ("large", "small"):
             with connector.read(request_for(connector, f"public.{name}")) as chunks:
                 memory[name] = max(chunk.memory for chunk in chunks if isinstance(chunk, Heavy))
-    assert 2048 * 4 * 50_000 < memory["large"] < 2048 * 4 * 80_000
-    assert 0 < memory["small"] < 2048 * 4 * 100
+    assert 2048 * 8 * 50_000 < memory["large"] < 2048 * 8 * 80_000
+    assert 0 < memory["small"] < 2048 * 8 * 100
