@@ -33,7 +33,10 @@ _CHANGES = """
     insert into people
     select i, 'new ' || i, i % 1000, i % 1000000, clock_timestamp(), md5(i::text)
     from generate_series({rows} + {number} * {new} + 1, {rows} + ({number} + 1) * {new}) i;
-    checkpoint -- or whoever reads first writes down what these have left in memory
+    -- Whoever reads a changed row first marks its page, and writes down what lay in memory before.
+    select count(hash) from generate_series({seed}::bigint, {rows}, 100) as chosen(id)
+    join people using (id);
+    checkpoint
 """
 
 _FOLLOW = {"public.people": {"mode": "incremental", "cursor_field": "updated_at"}}
