@@ -65,7 +65,7 @@ def set_cursor(config: Config, table: str, value: str) -> CursorEntry:
     with _held(config, [one.table]):
         changed = replace(said, cursor=cursor, reset=False)
         _write_state(config, memory, {(one.source, one.stream): changed})
-    return replace(_joined(one, changed, None))
+    return _joined(one, changed, None)
 
 
 def reset_preview(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:

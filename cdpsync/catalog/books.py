@@ -68,15 +68,6 @@ _UPGRADES = {
     """,
 }
 
-# Asked of DuckLake's own tables: duckdb_tables() counts the rows of every table there is.
-_META = """
-    select 1
-    from __ducklake_metadata_lake.ducklake_table as t
-    join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
-    where s.schema_name = 'cdpsync' and t.table_name = 'meta'
-        and s.end_snapshot is null and t.end_snapshot is null
-"""
-
 HISTORY_KEPT = timedelta(days=90)
 """How long runs stay in the history that brought something, or failed."""
 
@@ -158,11 +149,9 @@ class Books:
         """Return the books' version, 0 where there are none."""
         import duckdb
 
-        if not self.con.execute(_META).fetchone():
-            return 0
         try:
             row = self.con.execute("select max(format_version) from lake.cdpsync.meta").fetchone()
-        except duckdb.CatalogException:  # there are now, and were not at the moment asked for
+        except duckdb.CatalogException:
             return 0
         version = row[0] if row and row[0] is not None else 0
         if version > FORMAT:

@@ -126,11 +126,7 @@ class Lake:
             with transaction(self.con, message, *(one.table for one in news)):
                 results = self._apply(news)
         except duckdb.Error as error:
-            said = first_line(error)
-            raise CatalogError(
-                f"{names}: the catalog refused the commit ({said}). "
-                f"{disk.advice(said) or 'Run this again'}; nothing was changed."
-            ) from error
+            raise _refused(f"{names}: ", error) from error
         return results
 
     def commit_quiet(self, news: Sequence[Commit]) -> list[TableResult]:
@@ -146,11 +142,7 @@ class Lake:
                 self.books.remember(*(one.cursor for one in news))
                 self.books.record(*records)
         except duckdb.Error as error:
-            said = first_line(error)
-            raise CatalogError(
-                f"the catalog refused the commit ({said}). "
-                f"{disk.advice(said) or 'Run this again'}; nothing was changed."
-            ) from error
+            raise _refused("", error) from error
         return [record.result for record in records]
 
     def _unchanged(self, news: Commit) -> TableResult:
@@ -252,6 +244,14 @@ class Lake:
             for table in tables:
                 self.con.execute(f"drop table if exists {sql_name(table)}")
                 self.books.forget(table)
+
+
+def _refused(whose: str, error: duckdb.Error) -> CatalogError:
+    said = first_line(error)
+    advice = disk.advice(said) or "Run this again"
+    return CatalogError(
+        f"{whose}the catalog refused the commit ({said}). {advice}; nothing was changed."
+    )
 
 
 def sql_name(table: TableName) -> str:

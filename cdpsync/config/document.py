@@ -143,12 +143,17 @@ class _Reader:
     def _scalar(self, node: yaml.Node) -> Scalar:
         place, value = self._place(node), _value(node.tag.removeprefix(_TAG), node.value)
         if not isinstance(value, str):
-            return Scalar(value, place)
+            return Scalar(value, place, own=str(value))
         filled = interpolate(value, self._environ, self._folder)
         for text in filled.wrong:
             self._problems.add(place, text)
         return Scalar(
-            filled.text, place, filled.text != value, filled.put_in, broken=bool(filled.wrong)
+            filled.text,
+            place,
+            interpolated=filled.text != value,
+            own=filled.own,
+            put_in=filled.put_in,
+            broken=bool(filled.wrong),
         )
 
     def _section(self, node: yaml.MappingNode) -> Section:

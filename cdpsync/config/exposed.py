@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cdpsync.config.hide import paired_secrets, sounds_secret
+from cdpsync.config.interpolate import FROM_OUTSIDE
 from cdpsync.config.tree import Items, Node, Scalar, Section
 from cdpsync.redact import url_password
 
@@ -63,8 +64,6 @@ def _literal_secrets(
 def _is_literal(scalar: Scalar, *, whole: bool) -> bool:
     if not isinstance(scalar.value, str | int) or isinstance(scalar.value, bool):
         return False
-    text = str(scalar.value)
-    if whole:
-        return bool(text) and not scalar.put_in
-    inside = [url_password(text), *paired_secrets(text)]
-    return any(one and not any(piece and piece in one for piece in scalar.put_in) for one in inside)
+    text = scalar.own
+    inside = [text] if whole else [url_password(text), *paired_secrets(text)]
+    return any(one and FROM_OUTSIDE not in one for one in inside)

@@ -12,6 +12,7 @@ from cdpsync.redact import remember
 _REFERENCE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<inside>[^}]*)(?P<end>\}?))")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(:-(.*))?", re.DOTALL)
 _FILE = re.compile(r"file:(.+)", re.DOTALL)
+FROM_OUTSIDE = "\0"
 _TELLING_LINE = 20  # characters; a shorter line of a key file says too little to be hidden
 
 
@@ -20,10 +21,12 @@ class Filled:
     """A text with its references filled in.
 
     `put_in` are the values that came from outside the file: variables' and files', not defaults.
-    `wrong` says what could not be filled in.
+    `own` is the text with `FROM_OUTSIDE` in the place of each of them. `wrong` says what could
+    not be filled in.
     """
 
     text: str
+    own: str
     put_in: tuple[str, ...]
     wrong: tuple[str, ...]
 
@@ -35,22 +38,23 @@ def interpolate(text: str, environ: Mapping[str, str], folder: Path) -> Filled:
     `${file:}` paths are taken from `folder`; the content loses its trailing newlines and is
     hidden from every message.
     """
-    put_in: list[str] = []
-    wrong: list[str] = []
-
-    def fill(found: re.Match[str]) -> str:
-        if found["dollar"]:
-            return "$"
-        try:
-            value, is_default = _resolve(found, environ, folder)
-        except _BadReferenceError as error:
-            wrong.append(str(error))
-            return ""
-        if not is_default:
+    whole, own, put_in, wrong = "", "", [], []
+    at = 0
+    for found in _REFERENCE.finditer(text):
+        between = text[at : found.start()]
+        value, is_own = "$", True
+        if not found["dollar"]:
+            try:
+                value, is_own = _resolve(found, environ, folder)
+            except _BadReferenceError as error:
+                wrong.append(str(error))
+                value = ""
+        if not is_own:
             put_in.append(value)
-        return value
-
-    return Filled(_REFERENCE.sub(fill, text), tuple(put_in), tuple(wrong))
+        whole += between + value
+        own += between + (value if is_own else FROM_OUTSIDE)
+        at = found.end()
+    return Filled(whole + text[at:], own + text[at:], tuple(put_in), tuple(wrong))
 
 
 class _BadReferenceError(ValueError):

@@ -12,12 +12,14 @@ Plain = str | int | float | bool | None
 class Scalar:
     """One value. `broken` says that its `${…}` could not be filled in, which is reported.
 
-    `put_in` are the pieces of it that came from a variable or a file.
+    `put_in` are the pieces of it that came from a variable or a file; `own` is what the project
+    file itself says, with a mark in the place of each.
     """
 
     value: Plain
     place: Place
     interpolated: bool = False
+    own: str = ""
     put_in: tuple[str, ...] = ()
     broken: bool = False
 

@@ -196,6 +196,8 @@ sources:
   b: {type: shop, url: "host=h password=zq-literal-3"}
   c: {type: shop, url: "postgres://u:${PW}@h/d"}
   d: {type: shop, host: h, password: "${PW}"}
+  f: {type: shop, url: "${URL}"}
+  g: {type: shop, url: "${URL:-postgres://u@h/d}"}
   e: {type: shop, host: h, password: "${UNSET:-zq-literal-4}", tables: {secret_tokens: {}}}
 """
 KEYS = "warehouse.storage.secret_access_key, sources.a.url, sources.b.url, sources.e.password"
@@ -212,8 +214,11 @@ def public_file(tmp_path, monkeypatch):
     return file
 
 
+OUTSIDE = {"PW": "zq-password-2", "URL": "postgres://u:zq-password-3@h/d"}
+
+
 def _load(file: Path) -> Config:
-    return load_config(file, options_for=options_for, environ={"PW": "zq-password-2"})
+    return load_config(file, options_for=options_for, environ=OUTSIDE)
 
 
 def test_literal_secrets_in_a_public_file_are_told_once(public_file, caplog):
