@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import queue
 import re
+import threading
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,10 +31,12 @@ _SETTINGS = """
     set allow_persistent_secrets = false;
 """
 
-# Connections of one thread that were made before anyone asked for them, by their extensions.
-_ahead: dict[tuple[str, ...], queue.SimpleQueue[duckdb.DuckDBPyConnection]] = defaultdict(
-    queue.SimpleQueue
+# Connections that were made before anyone asked for them, by their extensions and threads; and
+# the threads that are still at it.
+_ahead: dict[tuple[tuple[str, ...], int | None], queue.SimpleQueue[duckdb.DuckDBPyConnection]] = (
+    defaultdict(queue.SimpleQueue)
 )
+_begun: dict[tuple[tuple[str, ...], int | None], threading.Thread] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +67,47 @@ def connect(
     pip installed is not held against DuckDB's signature again: docs/decisions/0012.
     """
     wanted = tuple(extensions)
-    if threads == 1:
+    con = _made_ahead(wanted, threads)
+    if con is None:
+        return _connect(wanted, threads, memory_limit, temp)
+    con.execute(f"set temp_directory = {quote_text(str(temp) if temp else '')}")
+    if memory_limit is not None:
+        con.execute(f"set memory_limit = {quote_text(memory_limit)}")
+    return con
+
+
+def _made_ahead(wanted: tuple[str, ...], threads: int | None) -> duckdb.DuckDBPyConnection | None:
+    """Take a connection that was made ahead, also one of whose extensions the last ones lack."""
+    for length in range(len(wanted), 0, -1):
+        key = (wanted[:length], threads)
+        begun = _begun.pop(key, None)
+        if begun is not None:
+            begun.join()
         with suppress(queue.Empty):
-            con = _ahead[wanted].get_nowait()
-            con.execute(f"set temp_directory = {quote_text(str(temp) if temp else '')}")
-            if memory_limit is not None:
-                con.execute(f"set memory_limit = {quote_text(memory_limit)}")
+            con = _ahead[key].get_nowait()
+            for name in wanted[length:]:
+                load_extension(con, name)
             return con
-    return _connect(wanted, threads, memory_limit, temp)
+    return None
 
 
-def connect_ahead(extensions: Iterable[str]) -> None:
-    """Have a connection of one thread with these extensions ready for the next who asks for it.
+def connect_ahead(extensions: Iterable[str], threads: int | None = 1) -> None:
+    """Have a connection with these extensions ready for the next who asks for it.
 
     What goes wrong is not told: it shows then.
     """
-    wanted = tuple(extensions)
-    if wanted and _ahead[wanted].empty():
+    key = (tuple(extensions), threads)
+    if key[0] and _ahead[key].empty():
         with suppress(Exception):
-            _ahead[wanted].put(_connect(wanted, threads=1))
+            _ahead[key].put(_connect(key[0], threads))
+
+
+def begin_to_connect(*extensions: str) -> None:
+    """Begin to have a connection with these extensions ready; who asks for it waits for it."""
+    key = (extensions, None)
+    if key not in _begun:
+        _begun[key] = threading.Thread(target=connect_ahead, args=key, name="cdpsync-duckdb")
+        _begun[key].start()
 
 
 def _connect(

@@ -45,13 +45,14 @@ def commit_of(landed: Landed, run_id: str) -> Commit:
         columns=None if plan.stream.open else shape_of(plan.columns),
         identity=plan.stream.identity,
     )
+    stands = is_quiet(landed) and _says(plan.entry, entry)
     return Commit(
         table=plan.table,
         columns=staged.columns,
         replace=plan.replace,
         files=landed.files,
         rows=staged.rows,
-        cursor=entry,
+        cursor=plan.entry if stands and plan.entry else entry,
         record=RunRecord(run_id, landed.started_at, finished_at, result),
         key=plan.primary_key,
         upserted=staged.upserted,
@@ -60,6 +61,7 @@ def commit_of(landed: Landed, run_id: str) -> Commit:
         converts=plan.stream.open,
         allow_shrink=plan.allow_shrink,
         rows_before=plan.landed.rows if plan.landed else None,
+        stands=stands,
     )
 
 
@@ -80,6 +82,13 @@ def is_quiet(landed: Landed) -> bool:
     ) and {column.name.lower() for column in staged.columns if not column.nullable} >= {
         name for name, column in held.items() if not column.nullable
     }
+
+
+def _says(known: CursorEntry | None, entry: CursorEntry) -> bool:
+    """Whether what is known of a table is what is to be remembered, but for when and by whom."""
+    if known is None:
+        return False
+    return replace(entry, run_id=known.run_id, committed_at=known.committed_at) == known
 
 
 def _compared_at(landed: Landed) -> datetime | None:

@@ -14,6 +14,7 @@ from cdpsync.model import (
     DELETED_AT,
     Column,
     Cursor,
+    CursorEntry,
     CursorType,
     Deletes,
     LakeTable,
@@ -48,6 +49,7 @@ class Remembered:
     deletes_at: datetime | None = None
     columns: Mapping[str, str] | None = None
     identity: str | None = None
+    entry: CursorEntry | None = None
 
 
 def table_plan(
@@ -114,6 +116,7 @@ def table_plan(
         compares_keys=not replace and _compares_keys(one, stream, remembered, now),
         deletes_at=remembered.deletes_at,
         made_anew=not replace and remembered.identity not in {None, stream.identity},
+        entry=remembered.entry,
     )
 
 

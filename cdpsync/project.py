@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from cdpsync import config as config_module
 from cdpsync import locks, registry
-from cdpsync.catalog import Answer, CatalogFile, Lake, ask
+from cdpsync.catalog import Answer, CatalogFile, Lake, Recorded, ask
 from cdpsync.errors import CdpsyncError, ConfigError, QueryError
 from cdpsync.model import (
     CheckResult,
@@ -36,8 +36,6 @@ from cdpsync.wanted import matches_name, table_options
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
-
-    import duckdb
 
     from cdpsync.connector import Connector
 
@@ -159,37 +157,18 @@ class Memory:
     notices: tuple[str, ...] = ()
 
 
-def remember(config: Config, con: duckdb.DuckDBPyConnection | None = None) -> Memory:
-    """Read catalog and state file, and bring them together.
+def remember(config: Config, recorded: Recorded | None = None) -> Memory:
+    """Bring together what the lake and the state file remember.
 
-    `con` has the lake attached; without it, the catalog is opened for this.
+    `recorded` is the lake's part; without it, the catalog is opened for it.
     """
     catalog = catalog_of(config)
-    cursors: tuple[CursorEntry, ...] = ()
-    latest: tuple[RunRecord, ...] = ()
-    tables: dict[TableName, LakeTable] = {}
-    with ExitStack() as stack:
-        if con is None and catalog.exists():
-            con = stack.enter_context(catalog.reader(data=False))
-        if con is not None:
-            lake = Lake(con)
-            cursors, latest, tables = lake.books.cursors(), lake.books.latest(), lake.tables()
-            if not lake.has_other_writers():
-                tables = _counted(tables, latest)
-    state, notices = reconcile(read_state(config.warehouse.state), cursors)
-    return Memory(state, cursors, latest, tables, notices)
-
-
-def _counted(
-    tables: dict[TableName, LakeTable], latest: Sequence[RunRecord]
-) -> dict[TableName, LakeTable]:
-    """Return the tables with the rows that they had after their last successful run."""
-    rows = {
-        record.result.table: record.result.rows_in_table
-        for record in reversed(latest)
-        if record.result.status is TableStatus.OK
-    }
-    return {name: replace(table, rows=rows.get(str(name))) for name, table in tables.items()}
+    if recorded is None and catalog.exists():
+        with catalog.reader(data=False) as con:
+            recorded = Lake(con).recorded()
+    recorded = recorded or Recorded()
+    state, notices = reconcile(read_state(config.warehouse.state), recorded.cursors)
+    return Memory(state, recorded.cursors, recorded.latest, recorded.tables, notices)
 
 
 def known_tables(config: Config, memory: Memory, select: Sequence[str] = ()) -> tuple[Known, ...]:

@@ -7,7 +7,7 @@ import importlib.util
 import sys
 import traceback
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -38,7 +38,12 @@ def unregister(name: str) -> None:
 
 def names() -> tuple[str, ...]:
     """Return the source types that are installed, in alphabetical order."""
-    return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
+    return tuple(sorted({entry.name for entry in _entries()}))
+
+
+@cache
+def _entries() -> EntryPoints:
+    return entry_points(group=GROUP)
 
 
 def options_for(source_type: str) -> type[BaseModel]:
@@ -108,7 +113,7 @@ def _is_connector(one: object, module: str) -> bool:
 
 
 def _entry(source_type: str) -> EntryPoint:
-    found = [entry for entry in entry_points(group=GROUP) if entry.name == source_type]
+    found = [entry for entry in _entries() if entry.name == source_type]
     if found:
         return found[0]
     near = difflib.get_close_matches(source_type, names(), n=1)

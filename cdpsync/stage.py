@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _CHANGED = """
     select * from ({arrived})
     {operator}
-    select {held} from {table} where {window}
+    ({held})
 """
 
 _LATEST_PER_KEY = """
@@ -149,22 +149,21 @@ def _count_marked(con: duckdb.DuckDBPyConnection, columns: Sequence[Column], fil
 def _changed(plan: TablePlan, columns: tuple[Column, ...], arrived: str, table: str) -> str:
     if plan.landed is None:
         raise AssertionError("a plan that adds to a table has its landed columns")
-    window = "true"
+    windows = ["true"]
     if plan.window is not None:
         cursor = f"held.{quote_name(plan.window.cursor_field)}"
-        window = f"{cursor} >= {cursor_sql(plan.window.low)} or {cursor} is null"
+        windows = [f"{cursor} >= {cursor_sql(plan.window.low)}", f"{cursor} is null"]
     if plan.mode is SyncMode.APPEND_ONLY and plan.stream.open and plan.primary_key:
         return _NOT_LANDED.format(
-            arrived=arrived, table=table, same_key=same_key(plan), window=window
+            arrived=arrived, table=table, same_key=same_key(plan), window=" or ".join(windows)
         )
     have = {column.name.lower(): column for column in plan.landed.columns}
     held = ", ".join(held_as(plan, column, have.get(column.name.lower())) for column in columns)
     return _CHANGED.format(
         arrived=arrived,
         operator="except" if plan.mode is SyncMode.INCREMENTAL else "except all",
-        held=held,
-        table=f"{table} as held",
-        window=window,
+        # Apart, so that each passes over the files that cannot have such rows.
+        held=" union all ".join(f"select {held} from {table} as held where {w}" for w in windows),
     )
 
 

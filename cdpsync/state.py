@@ -70,12 +70,15 @@ def read_state(path: Path) -> State | None:
 def update_state(path: Path, change: Callable[[State], None]) -> None:
     """Read the state, change it and write it back, while no other process does the same.
 
+    What is as it was is not written.
     The new file is complete on the disk before it takes the old one's name.
     """
     with _alone(path):
-        state = read_state(path) or {}
+        before = read_state(path)
+        state = dict(before or {})
         change(state)
-        _write(path, state)
+        if state != before:
+            _write(path, state)
 
 
 def state_json(state: Mapping[Key, StateEntry]) -> dict[str, Any]:  # Any: JSON of mixed depth

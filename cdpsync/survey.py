@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
+    from cdpsync.catalog import Recorded
     from cdpsync.connector import Connector
     from cdpsync.model import CursorEntry
 
@@ -77,6 +78,7 @@ class Survey:
         self._stack = ExitStack()
         self._stack.callback(self.storage.close)
         self._lake: duckdb.DuckDBPyConnection | None = None
+        self._recorded: Recorded | None = None
         self._reading = ExitStack()
         self._held: locks.Held | None = None
         self._refreshing = threading.Lock()
@@ -164,7 +166,8 @@ class Survey:
         folder = project.locks_folder(self.config)
         with locks.hold(folder, names, run_id, since, waits=True) as self._held, self._reading:
             if self.catalog.exists():
-                self._lake = self._reading.enter_context(self._ahead.reader())
+                opened = self._reading.enter_context(self._ahead.reader())
+                self._lake, self._recorded = opened
                 self._reading.callback(self._forget)
             yield
 
@@ -178,7 +181,7 @@ class Survey:
         self._reading.close()
 
     def _forget(self) -> None:
-        self._lake = None
+        self._lake = self._recorded = None
 
     @contextmanager
     def lake(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -198,11 +201,11 @@ class Survey:
 
     def plan(self) -> Planned:
         """Return what is to be done with each chosen table, from what is remembered now."""
-        with ExitStack() as reading:
-            con = self._lake
-            if con is None and self.catalog.exists():
-                con = reading.enter_context(self._ahead.reader())
-            memory = project.remember(self.config, con)
+        recorded = self._recorded
+        if recorded is None and self.catalog.exists():
+            with self._ahead.reader() as (_, recorded):
+                pass
+        memory = project.remember(self.config, recorded)
         for notice in memory.notices:
             log.warning("%s", notice)
         successes = {
@@ -265,4 +268,5 @@ def _remembered(one: Wanted, memory: project.Memory, entry: CursorEntry | None) 
         deletes_at=entry.deletes_at if entry else None,
         columns=entry.columns if entry else None,
         identity=entry.identity if entry else None,
+        entry=entry,
     )

@@ -3,7 +3,7 @@
 from cdpsync.catalog.ahead import Ahead
 from cdpsync.catalog.commits import transaction
 from cdpsync.catalog.file import CatalogFile, private_folder, sweep
-from cdpsync.catalog.lake import Commit, Lake, refuse_shrink, sql_name
+from cdpsync.catalog.lake import Commit, Lake, Recorded, refuse_shrink, sql_name
 from cdpsync.catalog.query import Answer, ask
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "CatalogFile",
     "Commit",
     "Lake",
+    "Recorded",
     "ask",
     "private_folder",
     "refuse_shrink",

@@ -6,7 +6,7 @@ import threading
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog.lake import Lake
+from cdpsync.catalog.lake import Lake, Recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class Ahead:
     """A reader of a catalog that a thread opens between `start` and `join`; `close` it at the end.
 
+    It is asked what the lake remembers, too, for which DuckLake reads all it knows of tables.
+
     What goes wrong meanwhile is not told: it shows when the catalog is opened in earnest.
     """
 
@@ -28,6 +30,7 @@ class Ahead:
         self._stack = ExitStack()
         self._con: duckdb.DuckDBPyConnection | None = None
         self._version: tuple[bytes, int] | None = None
+        self._recorded = Recorded()
 
     def start(self) -> None:
         """Begin."""
@@ -44,20 +47,23 @@ class Ahead:
                 return
             version = self._catalog.version()
             con = stack.enter_context(self._catalog.reader())
-            Lake(con).books.cursors()  # at the first question DuckLake reads all it knows of tables
+            self._recorded = Lake(con).recorded()
             self._stack, self._con, self._version = stack.pop_all(), con, version
 
     @contextmanager
-    def reader(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Lend a reader of the catalog as it is now: this one, or a new one if it has changed."""
+    def reader(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, Recorded]]:
+        """Lend a reader of the catalog as it is now, and what the lake remembers.
+
+        That is what was opened and read ahead, or if the catalog has changed since, it is new.
+        """
         con, self._con = self._con, None
         if con is None or self._version != self._catalog.version():
             self._stack.close()
             with self._catalog.reader() as con:
-                yield con
+                yield con, Lake(con).recorded()
             return
         with self._stack:
-            yield con
+            yield con, self._recorded
 
     def close(self) -> None:
         """Let go of a reader that nobody has borrowed."""

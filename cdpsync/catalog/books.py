@@ -215,6 +215,8 @@ class Books:
 
     def remember(self, *entries: CursorEntry) -> None:
         """Write where tables' cursors stand, in place of what was known of them."""
+        if not entries:
+            return
         marks = ", ".join("(?, ?, ?, ?)" for _ in entries)
         keys = [(e.source, e.stream, e.table.schema, e.table.name) for e in entries]
         self.con.execute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cdpsync import disk
@@ -21,7 +21,7 @@ from cdpsync.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -56,7 +56,8 @@ class Commit:
     files join. `marked` of the `rows` are there to say that they are gone at the source.
     `converts`: a column that arrives as JSON turns what the table has into JSON. `record` is the
     run's record, in which the counts that only the commit knows are filled. `rows_before`: how
-    many rows the table has, where that is known without counting.
+    many rows the table has, where that is known without counting. `stands`: the books have this
+    cursor already.
     """
 
     table: TableName
@@ -73,6 +74,20 @@ class Commit:
     converts: bool = False
     allow_shrink: bool = False
     rows_before: int | None = None
+    stands: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """All that a lake remembers between runs, at one moment.
+
+    `latest` has each table's last record and its last successful one of a kind, newest first. The
+    tables say how many rows they have where the history knows it.
+    """
+
+    cursors: tuple[CursorEntry, ...] = ()
+    latest: tuple[RunRecord, ...] = ()
+    tables: Mapping[TableName, LakeTable] = field(default_factory=dict)
 
 
 class Lake:
@@ -92,9 +107,12 @@ class Lake:
             columns.setdefault(TableName(schema, table), []).append(Column(name, type_, nullable))
         return {name: LakeTable(name, tuple(found)) for name, found in columns.items()}
 
-    def has_other_writers(self) -> bool:
-        """Whether the books may not tell how many rows a table has: someone else wrote here."""
-        return has_other_writers(self.con)
+    def recorded(self) -> Recorded:
+        """Return all that is remembered, as it is now."""
+        latest, tables = self.books.latest(), self.tables()
+        if not has_other_writers(self.con):  # else the books may not know how many rows there are
+            tables = _counted_before(tables, latest)
+        return Recorded(self.books.cursors(), latest, tables)
 
     def oldest_snapshot(self) -> datetime | None:
         """Return when the oldest state was committed that can still be asked."""
@@ -139,7 +157,7 @@ class Lake:
         try:
             with transaction(self.con, f"{news[0].record.run_id}: no news"):
                 records = [replace(one.record, result=self._unchanged(one)) for one in news]
-                self.books.remember(*(one.cursor for one in news))
+                self.books.remember(*(one.cursor for one in news if not one.stands))
                 self.books.record(*records)
         except duckdb.Error as error:
             raise _refused("", error) from error
@@ -244,6 +262,18 @@ class Lake:
             for table in tables:
                 self.con.execute(f"drop table if exists {sql_name(table)}")
                 self.books.forget(table)
+
+
+def _counted_before(
+    tables: dict[TableName, LakeTable], latest: Sequence[RunRecord]
+) -> dict[TableName, LakeTable]:
+    """Return the tables with the rows that they had after their last successful run."""
+    rows = {
+        record.result.table: record.result.rows_in_table
+        for record in reversed(latest)
+        if record.result.status is TableStatus.OK
+    }
+    return {name: replace(table, rows=rows.get(str(name))) for name, table in tables.items()}
 
 
 def _refused(whose: str, error: duckdb.Error) -> CatalogError:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, cast
 from cdpsync.cli.text import duration
 from cdpsync.cursors import cursor_json
 from cdpsync.redact import redact
-from cdpsync.verdict import Kind
 
 if TYPE_CHECKING:
     from cdpsync.model import (
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
         TableResult,
         TableState,
     )
-    from cdpsync.verdict import Reach, Verdict
+    from cdpsync.verdict import Kind, Reach, Verdict
 
 Record = dict[str, object]
 
@@ -187,6 +186,8 @@ def of_check(result: CheckResult) -> Record:
 
 def of_verdict(verdict: Verdict) -> Record:
     """Return how a table compares with its source; counts are null where it was not compared."""
+    from cdpsync.verdict import Kind  # of `verify` alone
+
     found = verdict.compared
     counts = found.counts if found else {}
 

@@ -10,7 +10,6 @@ from cdpsync.cli.text import ago, count, due, duration, seconds
 from cdpsync.model import TableStatus
 from cdpsync.redact import redact
 from cdpsync.state import StateEntry, state_json
-from cdpsync.verdict import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -82,6 +81,8 @@ def verify_report(verdicts: Sequence[Verdict]) -> Report:
 
 
 def _verdict_cells(verdict: Verdict) -> list[str | None]:
+    from cdpsync.verdict import Kind  # of `verify` alone
+
     found = verdict.compared
     if found is None:
         return [None] * 8

@@ -50,10 +50,11 @@ def plan(
     accept_changes: AcceptChanges = False,
 ) -> int:
     """Show what a run would read and write, without doing it."""
+    config = session.config()
     from cdpsync import sync
 
     planned = sync.plan(
-        session.config(),
+        config,
         tuple(select or ()),
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
@@ -86,10 +87,10 @@ def run(
     ] = False,
 ) -> int:
     """Sync: read what is new and commit it, table by table."""
+    config, chosen = session.config(), tuple(select or ())
     from cdpsync import sync
     from cdpsync.cli import outcome, progress, reports
 
-    config, chosen = session.config(), tuple(select or ())
     choice: dict[str, Any] = {  # Any: keywords that `plan` and `run` share
         "include": tuple(include or ()),
         "exclude": tuple(exclude or ()),

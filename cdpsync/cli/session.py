@@ -69,7 +69,13 @@ class Session:
     log_format: LogFormat = LogFormat.TEXT
 
     def config(self) -> "Config":
-        """Load the project. Raises ConfigError."""
+        """Load the project. Raises ConfigError.
+
+        Whoever loads it opens its catalog next: DuckDB gets ready for it meanwhile.
+        """
+        from cdpsync import engine
+
+        engine.begin_to_connect("ducklake")
         from cdpsync import project
 
         return project.load(self.config_path)

@@ -184,7 +184,8 @@ class TablePlan:
     """What one run will do with one table.
 
     `compares_keys`: rows whose key the source no longer has are to be found, too. `made_anew`: the
-    stream is not the one that was read before, though it has its name.
+    stream is not the one that was read before, though it has its name. `entry` is what the last
+    commit remembered of it.
     """
 
     source: str
@@ -214,3 +215,4 @@ class TablePlan:
     compares_keys: bool = False
     deletes_at: datetime | None = None
     made_anew: bool = False
+    entry: CursorEntry | None = None

@@ -8,6 +8,7 @@ import pytest
 
 from cdpsync import project, survey
 from cdpsync.catalog import Ahead, CatalogFile, Lake
+from cdpsync.model import TableName
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -51,9 +52,11 @@ def test_catalog_that_was_read_ahead_is_never_an_old_one(orders: Shop, changed: 
         assert crashed[log]
         for file, content in crashed.items():
             file.write_bytes(content)
-    with ahead.reader() as con:
+    with ahead.reader() as (con, recorded):
         left = con.execute("select count(*) from lake.shop.orders").fetchone()
     assert left == ((3,) if changed == "nothing" else (2,))
+    assert recorded.cursors
+    assert (recorded.tables[TableName("shop", "orders")].rows == 3) is (changed == "nothing")
     ahead.close()
 
 
