@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
+from math import ceil, log2
 from typing import TYPE_CHECKING, Any
 
 from cdpsync_connectors._postgres_sql import Leaf, quote_literal, quote_name
@@ -21,9 +23,12 @@ FEWEST_PAGES, MOST_PAGES = 4_096, 131_072  # of one chunk: 32 MB to 1 GB with pa
 _MOST_LEAVES = 64  # small partitions read by one statement
 _PARTS = 8  # into which a chunk is cut that did not get through
 _CIRCLE, _HALF_A_CIRCLE = 1 << 32, 2_000_000_000  # transactions
-# A vector of rows is held as it is read, as it is gathered for a row group and as that is written;
-# and where large values lie, they are compressed.
+# DuckDB reads 2,048 rows into a vector, however large, and holds it as it is read, as it is
+# gathered for a row group and as that is written; and where large values lie, they are compressed.
 _VECTOR, _COPIES = 2_048, 8
+_LARGE_VECTOR = 8_000_000  # bytes; one that is larger is padded
+_MOST_PADDING = 16  # DuckDB puts vectors of fewer than 64 rows together again
+_PADDED = 150_000_000  # bytes that a worker then takes, measured: a row group of 32 MB, as above
 FEW_ROWS = 1_000_000  # below this a filtered read is not worth cutting
 
 
@@ -75,12 +80,26 @@ def page_ranges(leaves: Sequence[Leaf], workers: int) -> list[list[PageRange]]:
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """What is read of a relation: expressions for Postgres and for DuckDB, and which rows."""
+    """What is read of a relation: expressions for Postgres and for DuckDB, and which rows.
+
+    `inner` are called c0, c1 and so on, and read the columns `reads`; `types` are what they become.
+    With `padding` so many rows are sent for each, all but one of them NULL in every column: then a
+    vector of DuckDB's, which takes as many rows whatever their size, holds fewer real ones. Column
+    `real` tells them apart.
+    """
 
     relation: Relation
-    inner: str
+    inner: tuple[str, ...]
     outer: str
     conditions: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    padding: int = 1
+
+    def padded(self, row_bytes: float) -> Select:
+        """Return the same for rows of this size: padded so that a vector is not much too large."""
+        wanted = row_bytes * _VECTOR / _LARGE_VECTOR
+        return replace(self, padding=min(_MOST_PADDING, 2 ** max(0, ceil(log2(max(wanted, 1))))))
 
     def whole(self) -> str:
         """Return the statement for every row."""
@@ -104,11 +123,11 @@ class Select:
         Whatever was written since has a younger one's number, which `age` compares in their circle
         of 2^32; and of rows that none of these wrote, there are fewer only where some are gone.
         """
-        rows = replace(self, inner="xmin")
+        rows = replace(self, inner=("xmin",), padding=1)
         return f"""
             select count(*) <> {{rows}}
                 or count(*) filter (
-                    where age(v.xmin) <= (select age('{{oldest32}}'::xid)) and age(v.xmin) >= 0
+                    where age(v.c0) <= (select age('{{oldest32}}'::xid)) and age(v.c0) >= 0
                 ) > 0
                 or (
                     select txid_snapshot_xmax(txid_current_snapshot()) - {{oldest}}
@@ -118,9 +137,32 @@ class Select:
 
     def _statement(self, table: str, more: tuple[str, ...]) -> str:
         conditions = " and ".join((*self.conditions, *more))
-        return f"select {self.inner}\nfrom {table}" + (
-            f"\nwhere {conditions}" if conditions else ""
+        rows = f"\nfrom {table}" + (f"\nwhere {conditions}" if conditions else "")
+        if self.padding == 1:
+            return f"select {_named(self.inner)}{rows}"
+        real = (
+            f"case when {_REAL} = 1 then {inner} end{_digits(type_)}"
+            for inner, type_ in zip(self.inner, self.types, strict=True)
         )
+        names = ", ".join(map(quote_name, self.reads))
+        return (
+            f"select {_named(real)}, {_REAL} as real\nfrom (select {names}, "
+            f"generate_series(1, {self.padding}) as {_REAL}{rows}) as "
+            f"{quote_name(self.relation.name)}"
+        )
+
+
+_REAL = quote_name("which of the padded rows")
+
+
+def _named(expressions: Iterable[str]) -> str:
+    return ", ".join(f"{expression} as c{number}" for number, expression in enumerate(expressions))
+
+
+def _digits(type_: str) -> str:
+    """Say again how many digits a value has: a CASE forgets it, and the scanner needs to know."""
+    decimal = re.fullmatch(r"DECIMAL\((\d+),(\d+)\)(\[\])?", type_)
+    return f"::numeric({decimal[1]},{decimal[2]}){decimal[3] or ''}" if decimal else ""
 
 
 def _at_once() -> None:
@@ -173,6 +215,8 @@ class PostgresChunk:
     @property
     def memory(self) -> float:
         """What a worker holds of it; see `cdpsync.connector.Heavy`."""
+        if self.select.padding > 1:
+            return _PADDED
         return self.view.row_bytes * _VECTOR * _COPIES
 
     def is_as_at(self, con: DuckDBPyConnection, moment: str, rows: int) -> bool:
@@ -193,7 +237,8 @@ class PostgresChunk:
         start = quote_literal(sessions.relation_settings(self.view.snapshot))
         con.execute(f"call postgres_execute({alias}, {start})")
         rows = f"postgres_query({alias}, {quote_literal(self.sql)})"
-        return con.sql(f"select {self.select.outer} from {rows}")
+        only = " where real = 1" if self.select.padding > 1 else ""
+        return con.sql(f"select {self.select.outer} from {rows}{only}")
 
 
 def cut(leaves: Sequence[Leaf], request: ReadRequest) -> list[list[PageRange]]:

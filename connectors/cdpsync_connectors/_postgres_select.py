@@ -92,19 +92,26 @@ def select_rows(
     asked = {
         column.name: asked_type(column.name, request, is_open=is_open(column)) for column in columns
     }
-    draft = Select(relation, "", "", _conditions(request, by_name, manner))
+    draft = Select(relation, (), "", _conditions(request, by_name, manner))
     unbound = [c for c in columns if is_open(c) and asked[c.name] is None]
     if unbound:
         with _blaming_where(request):
             asked |= _probe(con, draft, unbound)
-    inner, outer = [], []
+    inner, outer, types = [], [], []
     for number, column in enumerate(columns):
         # A key cannot be NULL, so there a NaN is an error.
         own = replace(manner, nan_is_null=nan_is_null and column.name not in relation.primary_key)
         found = reading(column, own, asked[column.name], f"c{number}")
-        inner.append(f"{found.inner} as c{number}")
+        inner.append(found.inner)
+        types.append(found.type)
         outer.append(f"{found.outer or f'c{number}'} as {quote_name(column.name)}")
-    return replace(draft, inner=", ".join(inner), outer=", ".join(outer))
+    return replace(
+        draft,
+        inner=tuple(inner),
+        outer=", ".join(outer),
+        reads=tuple(column.name for column in columns),
+        types=tuple(types),
+    )
 
 
 def explain(con: psycopg.Connection[Any], select: Select, request: ReadRequest) -> dict[str, Any]:
@@ -188,7 +195,7 @@ def _probe(
         finite = f"filter (where {name} not in ({odd}))"
         wanted.append(f"max({scale}({name})) {finite}")
         wanted.append(f"length(nullif(trunc(max(abs({name})) {finite}), 0)::text)")
-    row = con.execute(replace(draft, inner=", ".join(wanted)).whole().encode()).fetchone() or ()
+    row = con.execute(replace(draft, inner=tuple(wanted)).whole().encode()).fetchone() or ()
     return {
         column.name: _fitting(row[2 * number], row[2 * number + 1])
         for number, column in enumerate(columns)

@@ -263,6 +263,7 @@ class PostgresConnector:
         pages = sum(leaf.pages + leaf.toast_pages for leaf in leaves)
         there = relation.estimated_rows or rows
         view = View(self._rows, snapshot, row_bytes=pages * PAGE / max(there, 1.0))
+        select = select.padded(view.row_bytes)
         if request.steady or len(groups) > 1:
             identity, moment = fetch_identity(con, relation, request)
             view = replace(view, identity=identity, moment=moment)

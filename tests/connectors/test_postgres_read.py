@@ -428,10 +428,17 @@ def test_chunks_of_large_rows_tell_what_a_worker_holds(pg: Database) -> None:
         "create table small as select i from generate_series(1, 30000) i;"
         "vacuum analyze large; vacuum analyze small"
     )
-    memory = {}
+    memory, sent = {}, {}
     with connected(pg.url) as connector:
         for name in ("large", "small"):
             with connector.read(request_for(connector, f"public.{name}")) as chunks:
                 memory[name] = max(chunk.memory for chunk in chunks if isinstance(chunk, Heavy))
-    assert 2048 * 8 * 50_000 < memory["large"] < 2048 * 8 * 80_000
+                sent[name] = "generate_series" in "".join(chunk.sql for chunk in chunks)
+                landed = land_chunks(connector, chunks)
+            with psycopg.connect(pg.url) as con:
+                rows = con.execute(f"select i::text, t.* from {name} as t".encode()).fetchall()
+            assert sorted(landed.column("i")) == sorted(row[0] for row in rows)
+            assert set(landed.column(landed.columns[-1])) <= {str(row[-1]) for row in rows}
+    assert sent == {"large": True, "small": False}  # rows of NULLs between, which do not land
+    assert memory["large"] == 150_000_000  # not 8 times 2,048 rows, 800 MB
     assert 0 < memory["small"] < 2048 * 8 * 100

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import struct
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,11 @@ from hypothesis import strategies as st
 from postgres_reading import land
 
 from cdpsync.errors import ReadError
+from cdpsync_connectors._postgres_chunks import Select
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from servers import Database, Server
 
 SETUP = """
@@ -227,6 +231,15 @@ ROWS: list[tuple[str, list[str], str]] = [
     ("uuid[][]", [f"'{{{{{'a' * 32}}}}}'"], "UUID[][]"),
     ("box[]", ["'{(1,1),(0,0);(2,2),(1,1)}'"], "VARCHAR[]"),
 ]
+
+
+@pytest.fixture(scope="module", params=["as they are", "padded"], autouse=True)
+def padding(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every type is read both ways; the sizes of rows decide otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "padded":
+            patch.setattr(Select, "padded", lambda select, _: replace(select, padding=4))
+        yield
 
 
 @pytest.fixture(scope="module")
