@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 import peers
 from measure import WORK, Command, Contender, Figure, agree, in_turns, measure, median, peak, ratio
-from postgres import ask, cdpsync, project
+from postgres import ask, cdpsync, copy, project
 from told import Limit, Line
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def changes(setting: Setting) -> list[Line]:
     setting.server.execute(_PEOPLE.format(rows=rows))
     load = _first_load(setting, rows)
     counted = _asked("people", _COUNT, setting.runs)
-    ours, theirs = _changed(setting, rows)
+    followed = _changed(setting, rows)
+    ours, theirs = followed.ours, followed.theirs
     first, last = ours[:5], ours[-5:]
     grown, what = rows + len(ours) * (rows // 1000), f"{rows * 11 // 1000:,} changes"
     worn, fresh = _questions(setting)
@@ -71,6 +73,11 @@ def changes(setting: Setting) -> list[Line]:
                 Limit("{} s", median(ours[: setting.runs]), 1.5),
                 Limit(f"{{}} x as fast as {_DLT}", ratio(theirs, ours), 2.5, least=True),
             ),
+        ),
+        Line(
+            f"psql COPY binary > /dev/null of the {what}",
+            tuple(followed.copied),
+            ratio=ratio(followed.copied, ours),
         ),
         Line(f"{_DLT}, the same into a DuckDB file", tuple(theirs), ratio=ratio(theirs, ours)),
         Line(f"cdpsync run, {what}, the first five of {len(ours)}", tuple(first)),
@@ -116,28 +123,43 @@ def _first_load(setting: Setting, rows: int) -> list[Line]:
     ]
 
 
-def _changed(setting: Setting, rows: int) -> tuple[list[Figure], list[Figure]]:
-    """Change and follow, again and again; the other beside us for the first of it."""
+@dataclass(frozen=True)
+class Followed:
+    """Runs that followed changes: ours, the other's, and psql's, which only reads what is new."""
+
+    ours: list[Figure] = field(default_factory=list)
+    theirs: list[Figure] = field(default_factory=list)
+    copied: list[Figure] = field(default_factory=list)
+
+
+def _changed(setting: Setting, rows: int) -> Followed:
+    """Change and follow, again and again; the others beside us for the first of it."""
     server = setting.server
     run = cdpsync(WORK / "people", "run")
-    ours: list[Figure] = []
-    theirs: list[Figure] = []
+    found = Followed()
     for number in range(setting.times):
         seed, new = 1 + number % 100, rows // 1000
+        last = server.psql("select max(updated_at) from people")
         server.execute(_CHANGES.format(rows=rows, seed=seed, number=number, new=new))
-        ours.append(measure(run.words))
+        found.ours.append(measure(run.words))
         if number < setting.runs:
+            command = copy(server, f"(select * from people where updated_at > '{last}')")
+            found.copied.append(measure(command.words, command.env))
             command = _theirs(setting)
-            theirs.append(measure(command.words, command.env))
+            found.theirs.append(measure(command.words, command.env))
             truth = server.psql(_ANSWER.format(table="people"))
             agree("cdpsync run", _landed("people"), truth)
             agree(_DLT, _in_duckdb(), truth)
         if number % _VACUUM_EVERY == _VACUUM_EVERY - 1:
             server.execute("vacuum people")
-            print(f"  {number + 1} changes: {ours[-1].seconds:.2f} s", file=sys.stderr, flush=True)
+            print(
+                f"  {number + 1} changes: {found.ours[-1].seconds:.2f} s",
+                file=sys.stderr,
+                flush=True,
+            )
     peers.clear("people")
     agree("cdpsync run", _landed("people"), server.psql(_ANSWER.format(table="people")))
-    return ours, theirs
+    return found
 
 
 def _questions(setting: Setting) -> tuple[list[Figure], list[Figure]]:

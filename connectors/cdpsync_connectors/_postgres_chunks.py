@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cdpsync_connectors._postgres_sql import Leaf, quote_literal, quote_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
@@ -82,6 +82,8 @@ def page_ranges(leaves: Sequence[Leaf], workers: int) -> list[list[PageRange]]:
 class Select:
     """What is read of a relation: expressions for Postgres and for DuckDB, and which rows.
 
+    Rows must meet all of the `conditions` and one of the `windows`, of which none can meet two;
+    `apart`, each window has a statement of its own.
     `inner` are called c0, c1 and so on, and read the columns `reads`; `types` are what they become.
     With `padding` so many rows are sent for each, all but one of them NULL in every column: then a
     vector of DuckDB's, which takes as many rows whatever their size, holds fewer real ones. Column
@@ -92,6 +94,8 @@ class Select:
     inner: tuple[str, ...]
     outer: str
     conditions: tuple[str, ...]
+    windows: tuple[str, ...] = ()
+    apart: bool = False
     reads: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
     padding: int = 1
@@ -103,7 +107,19 @@ class Select:
 
     def whole(self) -> str:
         """Return the statement for every row."""
-        return self._statement(self.relation.sql, ())
+        windows = (self.apart and self.windows) or (self._window,)
+        return "\nunion all\n".join(
+            self._statement(self.relation.sql, (window,) if window else ()) for window in windows
+        )
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether not all rows are wanted."""
+        return bool(self.conditions or self.windows)
+
+    @property
+    def _window(self) -> str:
+        return f"({' or '.join(self.windows)})" if self.windows else ""
 
     def part(self, ranges: Iterable[PageRange]) -> str:
         """Return the statement for some pages; partitions go by their parent's name."""
@@ -111,7 +127,7 @@ class Select:
             self._statement(
                 f"{quote_name(r.leaf.schema)}.{quote_name(r.leaf.name)}"
                 f" as {quote_name(self.relation.name)}",
-                (r.condition,) if r.condition else (),
+                tuple(one for one in (self._window, r.condition) if one),
             )
             for r in ranges
         )
@@ -315,5 +331,18 @@ def scans_much(plan: dict[str, Any]) -> bool:
     return plan["Plan Rows"] >= FEW_ROWS and _scans(plan)
 
 
+def finds_by_index(plan: dict[str, Any]) -> bool:
+    """Whether a plan spends most on other things than walking through whole tables."""
+    total: float = plan["Total Cost"]
+    return sum(_scan_costs(plan)) * 2 <= total
+
+
 def _scans(node: dict[str, Any]) -> bool:
-    return node["Node Type"] == "Seq Scan" or any(_scans(part) for part in node.get("Plans", ()))
+    return any(_scan_costs(node))
+
+
+def _scan_costs(node: dict[str, Any]) -> Iterator[float]:
+    if node["Node Type"] == "Seq Scan":
+        yield node["Total Cost"]
+    for part in node.get("Plans", ()):
+        yield from _scan_costs(part)

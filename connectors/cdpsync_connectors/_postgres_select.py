@@ -92,7 +92,8 @@ def select_rows(
     asked = {
         column.name: asked_type(column.name, request, is_open=is_open(column)) for column in columns
     }
-    draft = Select(relation, (), "", _conditions(request, by_name, manner))
+    conditions = _conditions(request)
+    draft = Select(relation, (), "", conditions, _windows(request, by_name, manner))
     unbound = [c for c in columns if is_open(c) and asked[c.name] is None]
     if unbound:
         with _blaming_where(request):
@@ -153,16 +154,22 @@ def cursor_literal(cursor: Cursor) -> str:
     return f"{quote_literal(text)}::{_TYPE_OF_CURSOR[cursor.type]}"
 
 
-def _conditions(
+def _windows(
     request: ReadRequest, columns: Mapping[str, SourceColumn], manner: Manner
 ) -> tuple[str, ...]:
+    """Return where the cursor of a row may be: at its bound and above, or nowhere."""
+    if not request.window:
+        return ()
+    column = columns[request.window.cursor_field]
+    asked = asked_type(column.name, request, is_open=is_open(column))
+    value = reading(column, manner, asked, "c").inner if asked else quote_name(column.name)
+    # Also where it is declared NOT NULL: NOT VALID, or of a foreign table, that is no promise.
+    return (f"{value} >= {cursor_literal(request.window.low)}", f"{value} is null")
+
+
+def _conditions(request: ReadRequest) -> tuple[str, ...]:
     """Return which rows are wanted. A comment at the end of the user's `where` ends with it."""
     conditions = [f"({request.where}\n)"] if request.where else []
-    if request.window:
-        column = columns[request.window.cursor_field]
-        asked = asked_type(column.name, request, is_open=is_open(column))
-        value = reading(column, manner, asked, "c").inner if asked else quote_name(column.name)
-        conditions.append(f"({value} >= {cursor_literal(request.window.low)} or {value} is null)")
     if request.only:
         conditions.append(_only(request.only))
     return tuple(conditions)

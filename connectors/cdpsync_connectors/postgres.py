@@ -22,6 +22,7 @@ from cdpsync_connectors._postgres_chunks import (
     View,
     chunks_of,
     cut,
+    finds_by_index,
     scans_much,
 )
 from cdpsync_connectors._postgres_errors import translate_connecting, translate_reading
@@ -248,12 +249,13 @@ class PostgresConnector:
         relation = find_relation(con, request)
         select = select_rows(con, request, relation, nan_is_null=self._options.on_nan == "null")
         plan = explain(con, select, request)
-        filtered = bool(select.conditions)
+        # Postgres looks up "above or NULL" by bitmaps, which are too small for many pages.
+        select = replace(select, apart=finds_by_index(plan))
         cuttable = (
             snapshot is not None
             and con.info.server_version >= 140000  # before, a range of pages reads every page
             and relation.kind in {"table", "materialized view"}
-            and (not filtered or scans_much(plan))
+            and (not select.is_filtered or scans_much(plan))
         )
         leaves = fetch_leaves(con, relation) if cuttable else ()
         rows = float(plan["Plan Rows"])
