@@ -34,6 +34,8 @@ _SHARE = 20  # between the two, a file is small that has less than such a part o
 _MANY = 8  # small files
 _DELETED = 0.2  # of a larger file's rows
 _AT_ONCE = 512_000_000  # bytes of one table in one run; what is left is the next run's
+# Of the larger ones: DuckLake keeps 50 bytes for each row that leaves, and no run should take long.
+_ROWS_AT_ONCE = 3_000_000
 _ATTEMPT = 90  # in the file's name: no attempt at a load comes that far
 
 _FILES = """
@@ -78,11 +80,16 @@ def worn(files: Sequence[DataFile]) -> tuple[DataFile, ...]:
     large = [file for file in files if file.bytes >= limit and file.deleted > _DELETED * file.rows]
     large.sort(key=lambda file: file.deleted / file.rows, reverse=True)
     chosen: set[DataFile] = set()
-    left = _AT_ONCE
-    for file in [*(small if len(small) >= _MANY else ()), *large]:
+    left, rows_left = _AT_ONCE, _ROWS_AT_ONCE
+    for file in small if len(small) >= _MANY else ():
         if file.bytes <= left:
             chosen.add(file)
             left -= file.bytes
+    for file in large:
+        if file.bytes <= left and (file.rows <= rows_left or rows_left == _ROWS_AT_ONCE):
+            chosen.add(file)
+            left -= file.bytes
+            rows_left -= file.rows
     return tuple(file for file in files if file in chosen)
 
 

@@ -64,3 +64,12 @@ def test_rewriting_ends() -> None:
             files.append(DataFile(f"{number}, compacted", 1000, size, 0))
     assert len(files) < 8 + 1000 // 30
     assert rewritten < 4 * 1000 * MB
+
+
+def test_rows_of_large_files_are_spread_over_runs() -> None:
+    """What leaves a file is held in memory, row by row; one file is always let through."""
+    files = [DataFile(str(n), 1_000_000, 40 * MB, 300_000 + n) for n in range(6)]
+    assert worn(files) == tuple(files[3:])
+    assert worn(files[:3]) == tuple(files[:3])
+    whole = DataFile("whole", 20_000_000, 400 * MB, 19_000_000)
+    assert worn([whole, *files[:1]]) == (whole,)
