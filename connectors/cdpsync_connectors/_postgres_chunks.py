@@ -331,18 +331,19 @@ def scans_much(plan: dict[str, Any]) -> bool:
     return plan["Plan Rows"] >= FEW_ROWS and _scans(plan)
 
 
-def finds_by_index(plan: dict[str, Any]) -> bool:
-    """Whether a plan spends most on other things than walking through whole tables."""
-    total: float = plan["Total Cost"]
-    return sum(_scan_costs(plan)) * 2 <= total
+def finds_by_bitmaps(plan: dict[str, Any]) -> bool:
+    """Whether a plan puts together what indexes say, and spends little on whole tables."""
+    nodes = list(_nodes(plan))
+    scans = sum(node["Total Cost"] for node in nodes if node["Node Type"] == "Seq Scan")
+    bitmaps = any(node["Node Type"] == "BitmapOr" for node in nodes)
+    return bitmaps and bool(scans * 2 <= plan["Total Cost"])
 
 
-def _scans(node: dict[str, Any]) -> bool:
-    return any(_scan_costs(node))
+def _scans(plan: dict[str, Any]) -> bool:
+    return any(node["Node Type"] == "Seq Scan" for node in _nodes(plan))
 
 
-def _scan_costs(node: dict[str, Any]) -> Iterator[float]:
-    if node["Node Type"] == "Seq Scan":
-        yield node["Total Cost"]
-    for part in node.get("Plans", ()):
-        yield from _scan_costs(part)
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from _nodes(part)

@@ -22,7 +22,7 @@ from cdpsync_connectors._postgres_chunks import (
     View,
     chunks_of,
     cut,
-    finds_by_index,
+    finds_by_bitmaps,
     scans_much,
 )
 from cdpsync_connectors._postgres_errors import translate_connecting, translate_reading
@@ -249,8 +249,9 @@ class PostgresConnector:
         relation = find_relation(con, request)
         select = select_rows(con, request, relation, nan_is_null=self._options.on_nan == "null")
         plan = explain(con, select, request)
-        # Postgres looks up "above or NULL" by bitmaps, which are too small for many pages.
-        select = replace(select, apart=finds_by_index(plan))
+        # Bitmaps of "above or NULL" are too small for many pages; a view is not worked out twice.
+        apart = relation.kind != "view" and finds_by_bitmaps(plan)
+        select = replace(select, apart=apart)
         cuttable = (
             snapshot is not None
             and con.info.server_version >= 140000  # before, a range of pages reads every page

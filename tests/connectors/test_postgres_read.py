@@ -444,25 +444,30 @@ def test_chunks_of_large_rows_tell_what_a_worker_holds(pg: Database) -> None:
     assert 0 < memory["small"] < 2048 * 8 * 100
 
 
-@pytest.mark.parametrize("indexed", [True, False], ids=["by its index", "through the table"])
+@pytest.mark.parametrize(
+    ("stream", "indexed", "apart"),
+    [("public.t", True, True), ("public.t", False, False), ("public.v", True, False)],
+    ids=["by its index", "through the table", "of a view"],
+)
 @pytest.mark.parametrize("where", [None, "id % 2 = 0"])
 def test_rows_above_the_bound_and_without_a_cursor_arrive_once(
-    pg: Database, indexed: bool, where: str | None
+    pg: Database, stream: str, indexed: bool, apart: bool, where: str | None
 ) -> None:
     """Where an index finds them, each sort has a statement of its own; else one walk finds both."""
     pg.execute(
         "create table t (id int, at timestamptz);"
         "insert into t select i, case when i % 100 <> 0 then timestamptz '2026-01-01' "
         "+ i * interval '1 minute' end from generate_series(1, 20000) i;"
-        f"{'create index on t (at);' if indexed else ''} vacuum analyze t"
+        f"{'create index on t (at);' if indexed else ''} vacuum analyze t;"
+        "create view v as select * from t"
     )
     low = Cursor(CursorType.TIMESTAMPTZ, datetime(2026, 1, 14, 21, 0, tzinfo=UTC))
     with connected(pg.url) as connector:
         request = request_for(
-            connector, "public.t", cursor_field="at", window=Window("at", low), where=where
+            connector, stream, cursor_field="at", window=Window("at", low), where=where
         )
         with connector.read(request) as chunks:
-            assert ["union all" in chunk.sql for chunk in chunks] == [indexed]
+            assert ["union all" in chunk.sql for chunk in chunks] == [apart]
             landed = land_chunks(connector, chunks)
     with psycopg.connect(pg.url) as con:
         wanted = f"(at >= '2026-01-14 21:00Z' or at is null) and {where or 'true'}"
