@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -226,8 +226,6 @@ class _Execution:
 
     def _commit_as_they_come(self, waiting: dict[Future[Landed | None], TablePlan]) -> None:
         """Commit tables as they are landed: all that are ready, through one opened catalog."""
-        if not self.survey.catalog.exists():
-            self._make_catalog()
         ready: list[Landed] = []
         failures: list[TableResult] = []
         pace = Pace()
@@ -254,11 +252,6 @@ class _Execution:
                 with pace.taken():
                     self._commit(ready, failures)
                 ready, failures = [], []
-
-    def _make_catalog(self) -> None:
-        """Make the catalog while the sources are read; what goes wrong shows at the commit."""
-        with suppress(CdpsyncError), self.survey.catalog.writer() as con:
-            Lake(con).books.prepare()
 
     def _commit(self, ready: list[Landed], failures: list[TableResult]) -> None:
         """Commit what is ready, each table wholly or not at all, and record what failed."""
