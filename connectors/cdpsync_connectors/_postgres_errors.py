@@ -90,7 +90,7 @@ _LOST = re.compile(
     r"|connection not open|could not receive data|could not send data|SSL SYSCALL"
     r"|SSL connection has been closed|Connection reset|Broken pipe|no connection to the server"
     r"|the connection is (?:closed|lost)|connection is bad|lost synchronization"
-    r'|consuming input failed|Failed to execute query "(?:ROLLBACK|COMMIT)": *$'
+    r'|consuming input failed|Failed to execute query "(?:ROLLBACK|COMMIT|set local .*)": *$'
     r"|Unexpected end of (?:file|COPY)|unexpected EOF",
     re.IGNORECASE,
 )
@@ -119,7 +119,7 @@ _READING: tuple[tuple[str, str, bool], ...] = (
         True,
     ),
     (
-        r"row-level security policy|row_security",
+        r"row-level security policy",
         (
             "row-level security keeps rows from this user. Let it BYPASSRLS, or read, in place of "
             "the table, a view of the rows it may have, owned by the table's owner."

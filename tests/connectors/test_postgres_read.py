@@ -474,3 +474,14 @@ def test_rows_above_the_bound_and_without_a_cursor_arrive_once(
         rows = con.execute(f"select id::text from t where {wanted}".encode()).fetchall()
     assert sorted(landed.column("id")) == sorted(row[0] for row in rows)
     assert 100 < len(rows) < 2000
+
+
+def test_connection_that_is_gone_when_a_chunk_begins_is_named_so(pg: Database) -> None:
+    """The statement that starts a chunk speaks of row_security; a dead server says nothing more."""
+    with connected(pg.url) as connector:
+        start = connector._sessions.relation_settings("00000003-0000001B-1")
+        assert "row_security" in start
+        error = connector.translate(duckdb.Error(f'Failed to execute query "{start}": '))
+    assert isinstance(error, ConnectError)
+    assert error.retryable
+    assert "the connection was lost while reading" in error.message
