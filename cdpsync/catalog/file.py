@@ -125,7 +125,7 @@ class CatalogFile:
                 self._relocate(con, self.path)
                 self._attach(con, self.path, [])
             else:
-                self._create(con)
+                self._create(con, folder / self.path.name)
             try:
                 yield con
             except duckdb.Error as error:
@@ -188,15 +188,25 @@ class CatalogFile:
             finally:
                 con.close()
 
-    def _create(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Make a catalog of small blocks.
+    def _create(self, con: duckdb.DuckDBPyConnection, draft: Path) -> None:
+        """Make a catalog of small blocks, and attach it; it has its name once it is whole.
 
         It holds many small tables: so it has a tenth of the default's size, and a commit takes a
-        third of the time (measured over 50 commits, DuckDB 1.5.5).
+        third of the time (measured over 50 commits, DuckDB 1.5.5). One that another process has
+        made meanwhile is the catalog.
         """
         private.make_folder(self.path.parent)
-        self._attach(con, self.path, ["meta_block_size 16384"])
-        private.close_to_others(self.path)
+        self._attach(con, draft, ["meta_block_size 16384"])
+        if not self._detached(con):
+            raise CatalogError(f"{self.path}: the catalog cannot be made. Make room; run again.")
+        private.close_to_others(draft)
+        try:
+            disk.wait_for(draft)
+            _name(draft, self.path)
+            disk.wait_for(self.path.parent)
+        except OSError as error:
+            raise CatalogError(f"{self.path}: {disk.refusal(error)}") from error
+        self._attach(con, self.path, [])
 
     def _attach(self, con: duckdb.DuckDBPyConnection, file: Path, options: list[str]) -> None:
         given = [
@@ -289,6 +299,17 @@ class CatalogFile:
             f"{self.path}: this is not a readable catalog ({text}). Nothing was changed. Put back "
             "a copy of it; or move it away and run again: every table is then loaded anew."
         )
+
+
+def _name(draft: Path, path: Path) -> None:
+    """Give a file its name, unless another has it."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    except OSError:  # there are filesystems without links
+        if not path.exists():
+            draft.rename(path)
 
 
 @contextmanager
