@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import queue
 import re
-import threading
-from collections import defaultdict
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,12 +29,8 @@ _SETTINGS = """
     set allow_persistent_secrets = false;
 """
 
-# Connections that were made before anyone asked for them, by their extensions and threads; and
-# the threads that are still at it.
-_ahead: dict[tuple[tuple[str, ...], int | None], queue.SimpleQueue[duckdb.DuckDBPyConnection]] = (
-    defaultdict(queue.SimpleQueue)
-)
-_begun: dict[tuple[tuple[str, ...], int | None], threading.Thread] = {}
+# Connections that are made before anyone asks for them, by their extensions and threads.
+_ahead: dict[tuple[tuple[str, ...], int | None], Future[duckdb.DuckDBPyConnection]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,35 +73,25 @@ def connect(
 def _made_ahead(wanted: tuple[str, ...], threads: int | None) -> duckdb.DuckDBPyConnection | None:
     """Take a connection that was made ahead, also one of whose extensions the last ones lack."""
     for length in range(len(wanted), 0, -1):
-        key = (wanted[:length], threads)
-        begun = _begun.pop(key, None)
-        if begun is not None:
-            begun.join()
-        with suppress(queue.Empty):
-            con = _ahead[key].get_nowait()
+        made = _ahead.pop((wanted[:length], threads), None)
+        if made is not None and made.exception() is None:
+            con = made.result()
             for name in wanted[length:]:
                 load_extension(con, name)
             return con
     return None
 
 
-def connect_ahead(extensions: Iterable[str], threads: int | None = 1) -> None:
-    """Have a connection with these extensions ready for the next who asks for it.
+def connect_ahead(extensions: Iterable[str], threads: int | None = None) -> None:
+    """Begin to make a connection with these extensions, for the next who asks for it.
 
     What goes wrong is not told: it shows then.
     """
     key = (tuple(extensions), threads)
-    if key[0] and _ahead[key].empty():
-        with suppress(Exception):
-            _ahead[key].put(_connect(key[0], threads))
-
-
-def begin_to_connect(*extensions: str) -> None:
-    """Begin to have a connection with these extensions ready; who asks for it waits for it."""
-    key = (extensions, None)
-    if key not in _begun:
-        _begun[key] = threading.Thread(target=connect_ahead, args=key, name="cdpsync-duckdb")
-        _begun[key].start()
+    if key[0] and key not in _ahead:
+        maker = ThreadPoolExecutor(1, "cdpsync-duckdb")
+        _ahead[key] = maker.submit(_connect, *key)
+        maker.shutdown(wait=False)
 
 
 def _connect(

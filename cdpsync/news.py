@@ -45,14 +45,15 @@ def commit_of(landed: Landed, run_id: str) -> Commit:
         columns=None if plan.stream.open else shape_of(plan.columns),
         identity=plan.stream.identity,
     )
-    stands = is_quiet(landed) and _says(plan.entry, entry)
+    if is_quiet(landed):
+        entry = _known(plan.entry, entry)
     return Commit(
         table=plan.table,
         columns=staged.columns,
         replace=plan.replace,
         files=landed.files,
         rows=staged.rows,
-        cursor=plan.entry if stands and plan.entry else entry,
+        cursor=entry,
         record=RunRecord(run_id, landed.started_at, finished_at, result),
         key=plan.primary_key,
         upserted=staged.upserted,
@@ -61,7 +62,6 @@ def commit_of(landed: Landed, run_id: str) -> Commit:
         converts=plan.stream.open,
         allow_shrink=plan.allow_shrink,
         rows_before=plan.landed.rows if plan.landed else None,
-        stands=stands,
     )
 
 
@@ -84,17 +84,20 @@ def is_quiet(landed: Landed) -> bool:
     }
 
 
-def _says(known: CursorEntry | None, entry: CursorEntry) -> bool:
-    """Whether what is known of a table is what is to be remembered, but for when and by whom."""
+def _known(known: CursorEntry | None, entry: CursorEntry) -> CursorEntry:
+    """Return what is known already where it differs in no more than when and by whom."""
     if known is None:
-        return False
-    return replace(entry, run_id=known.run_id, committed_at=known.committed_at) == known
+        return entry
+    same = replace(entry, run_id=known.run_id, committed_at=known.committed_at) == known
+    return known if same else entry
 
 
 def _compared_at(landed: Landed) -> datetime | None:
     """Return when the lake last had the source's keys and no others."""
     plan = landed.plan
-    return landed.started_at if plan.replace or plan.compares_keys else plan.deletes_at
+    if plan.replace or plan.compares_keys:
+        return landed.started_at
+    return plan.entry.deletes_at if plan.entry else None
 
 
 def _notices(landed: Landed) -> tuple[str, ...]:

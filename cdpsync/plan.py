@@ -29,7 +29,7 @@ from cdpsync.types import parse_type
 from cdpsync.wanted import Wanted, is_due, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 
 DEFAULT_LOOKBACK = timedelta(minutes=5)
@@ -38,17 +38,15 @@ DEFAULT_LOOKBACK = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What is known of a table from before: where its cursor stands, and its form in the lake."""
+    """What is known of a table from before: where its cursor stands, and its form in the lake.
+
+    The state file says where to go on; `entry` is what the last commit knew.
+    """
 
     cursor_field: str | None = None
     cursor: Cursor | None = None
-    mode: SyncMode | None = None
-    settings: str | None = None
     reset: bool = False
     landed: LakeTable | None = None
-    deletes_at: datetime | None = None
-    columns: Mapping[str, str] | None = None
-    identity: str | None = None
     entry: CursorEntry | None = None
 
 
@@ -81,13 +79,16 @@ def table_plan(
     if full_refresh:
         before, why = None, ""
     replace = before is None or remembered.landed is None
-    changed = [] if stream.open else changes(remembered.columns, shape_of(columns))
+    known = remembered.entry
+    changed = []
+    if not stream.open:
+        changed = changes(known.columns if known else None, shape_of(columns))
     refuse_changes(one, changed, accepted=accept_changes or full_refresh)
     notices = [f"loaded from the start: {why}"] if why else []
     if not replace:
         notices += _changed_notices(one, remembered, columns, settings)
-    known = " ".join(notices)
-    notices += [told for told in changed if told.split(" is new")[0] not in known]
+    told = " ".join(notices)
+    notices += [change for change in changed if change.split(" is new")[0] not in told]
     return TablePlan(
         source=one.source,
         stream=stream,
@@ -114,9 +115,10 @@ def table_plan(
         exclude=one.options.exclude,
         deletes=one.deletes,
         compares_keys=not replace and _compares_keys(one, stream, remembered, now),
-        deletes_at=remembered.deletes_at,
-        made_anew=not replace and remembered.identity not in {None, stream.identity},
-        entry=remembered.entry,
+        made_anew=not replace
+        and known is not None
+        and known.identity not in {None, stream.identity},
+        entry=known,
     )
 
 
@@ -151,16 +153,21 @@ def _start(
         return None, ""
     incremental = one.mode is SyncMode.INCREMENTAL
     other_field = remembered.cursor_field not in {None, cursor_field}
-    was_appended = incremental and remembered.mode is SyncMode.APPEND_ONLY
+    known = remembered.entry
+    was_appended = incremental and known is not None and known.mode is SyncMode.APPEND_ONLY
     if other_field or was_appended or cursor.type is not cursor_type:
         why = "its cursor does not apply"
-    elif incremental and remembered.settings not in {None, settings}:
+    elif incremental and _was_made_otherwise(known, settings):
         why = "its primary key, where or deletes has changed"
     elif incremental:
         why = _forgotten(one, cursor, now)
     if why:
         return None, why if remembered.landed else ""
     return cursor, ""
+
+
+def _was_made_otherwise(known: CursorEntry | None, settings: str) -> bool:
+    return known is not None and known.settings not in {None, settings}
 
 
 def _forgotten(one: Wanted, cursor: Cursor, now: datetime) -> str:
@@ -185,7 +192,7 @@ def _changed_notices(
         for column in columns
         if column.name.lower() not in held and not (one.stream and one.stream.open)
     ]
-    if remembered.settings not in {None, settings}:
+    if _was_made_otherwise(remembered.entry, settings):
         notices.append(f"where has changed: older rows that it now lets in need {refresh}")
     return notices
 
@@ -194,8 +201,8 @@ def _compares_keys(one: Wanted, stream: Stream, remembered: Remembered, now: dat
     """Whether rows that are gone must be found by their keys, and the time for it has come."""
     if one.deletes is Deletes.IGNORE or (stream.changes and stream.changes.deletions):
         return False
-    every = one.options.deletes_every
-    return one.mode is SyncMode.INCREMENTAL and is_due(every, remembered.deletes_at, now)
+    last = remembered.entry.deletes_at if remembered.entry else None
+    return one.mode is SyncMode.INCREMENTAL and is_due(one.options.deletes_every, last, now)
 
 
 def _refuse_wrong_deletes(one: Wanted, stream: Stream) -> None:

@@ -107,9 +107,9 @@ class Survey:
         ]
         for source in sources:
             self.connectors[source.name] = self._stack.enter_context(project.open_connector(source))
-        needed = {connector.extensions for connector in self.connectors.values()}
-        with ThreadPoolExecutor(max(1, min(8, len(sources) + len(needed)))) as pool:
-            pool.map(engine.connect_ahead, needed)
+        for connector in self.connectors.values():
+            engine.connect_ahead(connector.extensions, threads=1)
+        with ThreadPoolExecutor(max(1, min(8, len(sources)))) as pool:
             found = list(pool.map(self._wanted_of, sources))
         return tuple(one for tables in found for one in tables)
 
@@ -261,12 +261,7 @@ def _remembered(one: Wanted, memory: project.Memory, entry: CursorEntry | None) 
     return Remembered(
         cursor_field=said.cursor_field,
         cursor=said.cursor,
-        mode=entry.mode if entry else None,
-        settings=entry.settings if entry else None,
         reset=said.reset,
         landed=table,
-        deletes_at=entry.deletes_at if entry else None,
-        columns=entry.columns if entry else None,
-        identity=entry.identity if entry else None,
         entry=entry,
     )

@@ -2,9 +2,10 @@
 
 from cdpsync.catalog.ahead import Ahead
 from cdpsync.catalog.commits import transaction
-from cdpsync.catalog.file import CatalogFile, private_folder, sweep
+from cdpsync.catalog.file import CatalogFile
 from cdpsync.catalog.lake import Commit, Lake, Recorded, refuse_shrink, sql_name
 from cdpsync.catalog.query import Answer, ask
+from cdpsync.catalog.scratch import private_folder, sweep
 
 __all__ = [
     "Ahead",

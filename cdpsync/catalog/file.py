@@ -13,27 +13,26 @@ import os
 import queue
 import re
 import shutil
-import tempfile
 import threading
 import time
 from collections import defaultdict
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from cdpsync import disk, engine, private
+from cdpsync.catalog.scratch import private_folder
 from cdpsync.errors import CatalogError, ConfigError, LockHeldError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import duckdb
 
 log = logging.getLogger("cdpsync.catalog")
 
-_LOCK = "in-use"
 _HEADERS = 3 * 4096  # bytes: the file's own, and two of the database in turns
 
 _guards: dict[Path, threading.RLock] = defaultdict(threading.RLock)
@@ -195,10 +194,15 @@ class CatalogFile:
         third of the time (measured over 50 commits, DuckDB 1.5.5). One that another process has
         made meanwhile is the catalog.
         """
-        private.make_folder(self.path.parent)
+        import duckdb
+
         self._attach(con, draft, ["meta_block_size 16384"])
-        if not self._detached(con):
-            raise CatalogError(f"{self.path}: the catalog cannot be made. Make room; run again.")
+        try:
+            con.execute("use memory; detach lake")
+        except duckdb.Error as error:
+            said = engine.first_line(error)
+            advice = disk.advice(said) or "Run this again"
+            raise CatalogError(f"{self.path}: it cannot be made ({said}). {advice}.") from error
         private.close_to_others(draft)
         try:
             disk.wait_for(draft)
@@ -310,58 +314,6 @@ def _name(draft: Path, path: Path) -> None:
     except OSError:  # there are filesystems without links
         if not path.exists():
             draft.rename(path)
-
-
-@contextmanager
-def private_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """Make a folder that only this user can read, and remove it with all it holds."""
-    folder: Path | None = None
-    try:
-        private.make_folder(parent.parent)
-        private.make_folder(parent)
-        with _alone_in(parent):
-            folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=parent))
-            lock = private.open_file(folder / _LOCK, "w")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-    except OSError as error:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise CatalogError(f"{parent}: {disk.refusal(error)}") from error
-    with lock:
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def sweep(parent: Path) -> None:
-    """Remove the private folders whose owners are no more: the kernel let go of their locks."""
-    if not parent.exists():
-        return
-    with _alone_in(parent):
-        dead = [folder for folder in parent.glob("*-*-*") if _is_dead(folder)]
-    for folder in dead:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_dead(folder: Path) -> bool:
-    """Whether nobody has a folder; one without a lock died before it had one: none is in making."""
-    try:
-        with (folder / _LOCK).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
-@contextmanager
-def _alone_in(parent: Path) -> Iterator[None]:
-    """Let no other process make a private folder here, or look for dead ones."""
-    with private.open_file(parent.with_name(f".{parent.name}.lock"), "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _moment(at: str | None) -> list[str]:

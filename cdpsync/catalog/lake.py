@@ -56,8 +56,7 @@ class Commit:
     files join. `marked` of the `rows` are there to say that they are gone at the source.
     `converts`: a column that arrives as JSON turns what the table has into JSON. `record` is the
     run's record, in which the counts that only the commit knows are filled. `rows_before`: how
-    many rows the table has, where that is known without counting. `stands`: the books have this
-    cursor already.
+    many rows the table has, where that is known without counting.
     """
 
     table: TableName
@@ -74,7 +73,11 @@ class Commit:
     converts: bool = False
     allow_shrink: bool = False
     rows_before: int | None = None
-    stands: bool = False
+
+    @property
+    def moves_cursor(self) -> bool:
+        """Whether the cursor is of this run, and not one that the books have already."""
+        return self.cursor.run_id == self.record.run_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +160,7 @@ class Lake:
         try:
             with transaction(self.con, f"{news[0].record.run_id}: no news"):
                 records = [replace(one.record, result=self._unchanged(one)) for one in news]
-                self.books.remember(*(one.cursor for one in news if not one.stands))
+                self.books.remember(*(one.cursor for one in news if one.moves_cursor))
                 self.books.record(*records)
         except duckdb.Error as error:
             raise _refused("", error) from error

@@ -75,7 +75,7 @@ class Session:
         """
         from cdpsync import engine
 
-        engine.begin_to_connect("ducklake")
+        engine.connect_ahead(["ducklake"])
         from cdpsync import project
 
         return project.load(self.config_path)

@@ -213,6 +213,5 @@ class TablePlan:
     exclude: tuple[str, ...] | None = None
     deletes: Deletes = Deletes.IGNORE
     compares_keys: bool = False
-    deletes_at: datetime | None = None
     made_anew: bool = False
     entry: CursorEntry | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from math import ceil, log2
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from cdpsync_connectors._postgres_sql import Leaf, quote_literal, quote_name
@@ -102,8 +102,9 @@ class Select:
 
     def padded(self, row_bytes: float) -> Select:
         """Return the same for rows of this size: padded so that a vector is not much too large."""
-        wanted = row_bytes * _VECTOR / _LARGE_VECTOR
-        return replace(self, padding=min(_MOST_PADDING, 2 ** max(0, ceil(log2(max(wanted, 1))))))
+        parts = ceil(row_bytes * _VECTOR / _LARGE_VECTOR)
+        doubled = 1 << max(parts - 1, 0).bit_length()  # so that it does not change with each row
+        return replace(self, padding=min(_MOST_PADDING, doubled))
 
     def whole(self) -> str:
         """Return the statement for every row."""

@@ -139,4 +139,4 @@ def test_connections_ahead_are_used_and_not_left(
     assert survey.engine is engine
     orders.one()
     assert made.count(("postgres_scanner",)) == 1
-    assert all(queue.empty() for queue in engine._ahead.values())
+    assert not engine._ahead
