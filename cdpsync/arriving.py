@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cdpsync.errors import ContractError
-from cdpsync.model import DELETED_AT, Column, Deletes, TableName, TablePlan
+from cdpsync.model import DELETED_AT, MARK, Column, Deletes, TableName, TablePlan
 from cdpsync.types import lake_type, widens
 
 
@@ -33,7 +33,7 @@ def landed_columns(plan: TablePlan, arrived: list[Column]) -> tuple[Column, ...]
         required = column.name in keys and planned is not None and not planned.nullable
         columns.append(Column(column.name, type_, nullable=not required))
     marks = plan.deletes is Deletes.SOFT and all(one.name != DELETED_AT for one in columns)
-    return (*columns, Column(DELETED_AT, "TIMESTAMP WITH TIME ZONE")) if marks else tuple(columns)
+    return (*columns, MARK) if marks else tuple(columns)
 
 
 def _joined(table: TableName, name: str, held: str, arriving: str) -> str:

@@ -38,14 +38,12 @@ class Extracted:
     """What one table's read gave: files without empty ones, and the columns as they landed.
 
     `cursor` is where the next read may start. `notices` are what the connector had to say.
-    `reached`: any row had a cursor.
     """
 
     files: tuple[SpoolFile, ...]
     columns: tuple[Column, ...]
     cursor: Cursor | None = None
     notices: tuple[str, ...] = ()
-    reached: bool = True
 
     @property
     def rows(self) -> int:
@@ -178,8 +176,7 @@ class _Reading:
         if request.folder is not None:
             shutil.rmtree(request.folder, ignore_errors=True)
         with_rows = tuple(file for file in files if file.rows)
-        reached = any(file.cursor is not None for file in with_rows)
-        return Extracted(with_rows, landing.columns(), cursor, tuple(notices), reached)
+        return Extracted(with_rows, landing.columns(), cursor, tuple(notices))
 
     def _request(self, landing: Landing, notices: list[str]) -> ReadRequest:
         fetched = self.manner.folder / "fetched"

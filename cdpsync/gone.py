@@ -58,8 +58,8 @@ def stage_gone(
     said = {
         "table": table,
         "present": f"held.{quote_name(DELETED_AT)} is null" if has_marks else "true",
-        "keys": _keys(plan, keys),
-        "staged": _keys(plan, staged.files),
+        "keys": keys_in(plan, keys),
+        "staged": keys_in(plan, staged.files),
         "same_key": same_key(plan),
     }
     columns = quote_names(plan.primary_key)
@@ -71,10 +71,12 @@ def stage_gone(
         write(con, _GONE.format(columns=columns, **said), file)
         return replace(staged, removed=file) if leaving else staged
     moment = cursor_sql(Cursor(CursorType.TIMESTAMPTZ, now))
-    select = _GONE.format(columns=_columns(plan, staged, held, moment), **said)
+    select = _GONE.format(columns=marked(plan, staged.columns, held, moment), **said)
     if has_marks:
         none = "cast(null as timestamptz)"
-        select += f" union all {_BACK.format(columns=_columns(plan, staged, held, none), **said)}"
+        select += (
+            f" union all {_BACK.format(columns=marked(plan, staged.columns, held, none), **said)}"
+        )
     file = folder / "marked.parquet"
     rows, size = write(con, select, file)
     if not rows:
@@ -101,7 +103,7 @@ def _refuse_shrink(
         )
 
 
-def _keys(plan: TablePlan, files: Sequence[Path]) -> str:
+def keys_in(plan: TablePlan, files: Sequence[Path]) -> str:
     """Return the keys in spool files, of which there may be none."""
     columns = [Column(name, "") for name in plan.primary_key]
     if files:
@@ -109,9 +111,9 @@ def _keys(plan: TablePlan, files: Sequence[Path]) -> str:
     return f"select {', '.join(f'null as {quote_name(c.name)}' for c in columns)} where false"
 
 
-def _columns(plan: TablePlan, staged: Staged, held: Sequence[Column], mark: str) -> str:
-    """Return every column of the lake's rows as it will be after this commit, marked anew."""
-    becoming = {column.name.lower(): column for column in staged.columns}
+def marked(plan: TablePlan, columns: Sequence[Column], held: Sequence[Column], mark: str) -> str:
+    """Return each column of the lake's rows as it will be after a commit of these, marked anew."""
+    becoming = {column.name.lower(): column for column in columns}
     kept = [
         f"{held_as(plan, becoming.get(column.name.lower(), column), column)} "
         f"as {quote_name(column.name)}"

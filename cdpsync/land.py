@@ -14,7 +14,7 @@ from cdpsync.connector import ignore
 from cdpsync.errors import LandingError
 from cdpsync.extract import Extracted, extract
 from cdpsync.gone import stage_gone
-from cdpsync.model import Deletes, SyncMode
+from cdpsync.model import Deletes
 from cdpsync.stage import Staged, lands_as_it_arrives, stage
 from cdpsync.storage.names import folder_of
 
@@ -81,11 +81,6 @@ class Lander:
         folder.mkdir()
         self.tell(plan, "reading")
         extracted, delivery = self._extract(plan, folder)
-        if plan.made_anew and not extracted.reached:
-            delivery.take_back()
-            plan, folder = anew(plan), folder / "anew"
-            folder.mkdir()
-            extracted, delivery = self._extract(plan, folder)
         try:
             keys = self._keys(plan, folder / "keys") if plan.compares_keys else None
             self.tell(plan, "landing", rows=extracted.rows)
@@ -175,20 +170,3 @@ class Lander:
         for file in staged.files:
             delivery.send(file, file.stat().st_size, keep=file in staged.upserted)
         return staged
-
-
-def anew(plan: TablePlan) -> TablePlan:
-    """Return the plan of reading every row of a stream that is not the one of the last run.
-
-    What is only ever added to keeps what it has of the former one.
-    """
-    told = "the table was made anew at the source: every row was read"
-    return replace(
-        plan,
-        window=None,
-        cursor_before=None,
-        replace=plan.mode is SyncMode.INCREMENTAL,
-        compares_keys=False,
-        made_anew=False,
-        notices=(*plan.notices, told),
-    )

@@ -10,12 +10,17 @@ from cdpsync import clock, engine
 from cdpsync.catalog import Commit, Lake, sql_name
 from cdpsync.compare import WRONG_SQL
 from cdpsync.connector import Keys
+from cdpsync.cursors import cursor_sql
 from cdpsync.deliver import Courier, Spool
 from cdpsync.engine import quote_name, quote_names, quote_text
 from cdpsync.errors import CdpsyncError, ContractError
 from cdpsync.extract import extract
+from cdpsync.gone import keys_in, marked
 from cdpsync.model import (
+    MARK,
+    Cursor,
     CursorEntry,
+    CursorType,
     Deletes,
     RunKind,
     RunRecord,
@@ -25,7 +30,7 @@ from cdpsync.model import (
     TableStatus,
 )
 from cdpsync.spooled import spooled_rows
-from cdpsync.stage import write
+from cdpsync.stage import same_key, write
 from cdpsync.storage.names import folder_of
 from cdpsync.types import decimal_of
 from cdpsync.verdict import Kind
@@ -55,18 +60,33 @@ _BY_KEY = """
 """
 
 
+_ONE_OF_EACH = """
+    select held.* from {table} as held
+    where exists (select 1 from found where kind = 'extra' and {same})
+    qualify row_number() over (partition by {key}) = 1
+"""
+
+_GOING = """
+    select {columns} from read_parquet({going}) as held
+    where not exists (select 1 from ({arrived}) as arrived where {same})
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Wrong:
     """What is in error, in local Parquet files.
 
     `found` has k0, k1, …, or h, and the kind; `leaving` the rows, under the names of their
-    columns, that the lake must let go. `keys` are those to ask the source for, None: ask for all.
+    columns, that the lake must let go. `going` has, of a table that keeps what is gone at the
+    source, a row for each key in `leaving`. `keys` are those to ask the source for, None: ask for
+    all.
     """
 
     found: Path
     leaving: Path
     key: tuple[str, ...]
     keys: Keys | None
+    going: Path | None = None
 
 
 def export_wrong(
@@ -88,7 +108,8 @@ def export_wrong(
     if how.key:
         names = ", ".join(f"k{n} as {quote_name(name)}" for n, name in enumerate(how.key))
         write(con, f"select {names} from found where kind = 'extra'", leaving)
-        return Wrong(file, leaving, how.key, _keys(con, how))
+        going = _one_of_each(con, how, folder) if plan.deletes is Deletes.SOFT else None
+        return Wrong(file, leaving, how.key, _keys(con, how), going)
     columns = tuple(column.name for column in how.columns)
     hashed = ", ".join(
         f"cast({quote_name(column.name)} as {column.type})" for column in how.columns
@@ -100,6 +121,18 @@ def export_wrong(
         leaving,
     )
     return Wrong(file, leaving, columns, None)
+
+
+def _one_of_each(con: duckdb.DuckDBPyConnection, how: Comparison, folder: Path) -> Path:
+    file = folder / "going.parquet"
+    same = (
+        f"found.k{n} is not distinct from held.{quote_name(name)}" for n, name in enumerate(how.key)
+    )
+    select = _ONE_OF_EACH.format(
+        table=sql_name(how.plan.table), same=" and ".join(same), key=quote_names(how.key)
+    )
+    write(con, select, file)
+    return file
 
 
 def _keys(con: duckdb.DuckDBPyConnection, how: Comparison) -> Keys | None:
@@ -153,12 +186,13 @@ class Mender:
         con = engine.connect(threads=1, memory_limit=_MEMORY, temp=folder / "spill")
         try:
             staged = _staged(con, how, wrong, extracted, folder)
+            marks = _marked(con, plan, wrong, extracted, folder)
             left = _left(con, how, wrong, extracted)
         finally:
             con.close()
         delivery = self.courier.delivery(folder_of(plan.table))
         try:
-            for file, _, size in staged:
+            for file, _, size in (*staged, *marks):
                 delivery.send(file, size, keep=True)
             files = delivery.wait()
         except BaseException:
@@ -173,18 +207,21 @@ class Mender:
         )
         news = Commit(
             table=plan.table,
-            columns=extracted.columns,
+            columns=(*extracted.columns, *([MARK] if marks else [])),
             replace=False,
             files=files,
-            rows=sum(rows for _, rows, _ in staged),
+            rows=sum(rows for _, rows, _ in (*staged, *marks)),
             cursor=self._entry(plan),
             record=replace(
                 record,
-                result=replace(record.result, bytes_written=sum(size for *_, size in staged)),
+                result=replace(
+                    record.result, bytes_written=sum(size for *_, size in (*staged, *marks))
+                ),
             ),
             key=wrong.key,
             upserted=[file for file, *_ in staged if file.name == "replacing.parquet"],
             removed=wrong.leaving,
+            marked=sum(rows for _, rows, _ in marks),
             converts=plan.stream.open,
         )
         try:
@@ -278,6 +315,28 @@ def _staged(
         if rows:
             staged.append((file, rows, size))
     return staged
+
+
+def _marked(
+    con: duckdb.DuckDBPyConnection,
+    plan: TablePlan,
+    wrong: Wrong,
+    extracted: Extracted,
+    folder: Path,
+) -> list[tuple[Path, int, int]]:
+    """Write the rows that are gone at the source with their mark: file, rows, bytes."""
+    if wrong.going is None:
+        return []
+    moment = cursor_sql(Cursor(CursorType.TIMESTAMPTZ, clock.now()))
+    select = _GOING.format(
+        columns=marked(plan, extracted.columns, plan.landed.columns if plan.landed else (), moment),
+        going=quote_text(str(wrong.going)),
+        arrived=keys_in(plan, [file.path for file in extracted.files]),
+        same=same_key(plan),
+    )
+    file = folder / "marked.parquet"
+    rows, size = write(con, select, file)
+    return [(file, rows, size)] if rows else []
 
 
 def _left(

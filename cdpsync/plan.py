@@ -12,6 +12,7 @@ from cdpsync.cursors import cursor_type_of, lower_bound
 from cdpsync.errors import ContractError, ReadError
 from cdpsync.model import (
     DELETED_AT,
+    MARK,
     Column,
     Cursor,
     CursorEntry,
@@ -78,13 +79,17 @@ def table_plan(
     before, why = _start(one, remembered, cursor_field, cursor_type, settings, now)
     if full_refresh:
         before, why = None, ""
-    replace = before is None or remembered.landed is None
     known = remembered.entry
+    stays = before is not None or (not why and _is_added_to(one, known, cursor_field))
+    if before is not None and known is not None and known.identity not in {None, stream.identity}:
+        before, why = None, "the table was made anew at the source"
+        stays = one.mode is SyncMode.APPEND_ONLY
+    replace = full_refresh or not stays or remembered.landed is None
     changed = []
     if not stream.open:
         changed = changes(known.columns if known else None, shape_of(columns))
     refuse_changes(one, changed, accepted=accept_changes or full_refresh)
-    notices = [f"loaded from the start: {why}"] if why else []
+    notices = [f"{'loaded' if replace else 'read'} from the start: {why}"] if why else []
     if not replace:
         notices += _changed_notices(one, remembered, columns, settings)
     told = " ".join(notices)
@@ -115,9 +120,6 @@ def table_plan(
         exclude=one.options.exclude,
         deletes=one.deletes,
         compares_keys=not replace and _compares_keys(one, stream, remembered, now),
-        made_anew=not replace
-        and known is not None
-        and known.identity not in {None, stream.identity},
         entry=known,
     )
 
@@ -164,6 +166,21 @@ def _start(
     if why:
         return None, why if remembered.landed else ""
     return cursor, ""
+
+
+def _is_added_to(one: Wanted, known: CursorEntry | None, cursor_field: str | None) -> bool:
+    """Whether a table keeps its rows although none of them had a cursor to go on from."""
+    appends = one.mode is SyncMode.APPEND_ONLY
+    return (
+        appends
+        and known is not None
+        and (known.mode, known.cursor_field, known.cursor)
+        == (
+            SyncMode.APPEND_ONLY,
+            cursor_field,
+            None,
+        )
+    )
 
 
 def _was_made_otherwise(known: CursorEntry | None, settings: str) -> bool:
@@ -285,7 +302,7 @@ def _own_columns(one: Wanted, stream: Stream) -> tuple[Column, ...]:
                 f"{DELETED_AT}, and the {stream.kind} has one of this name. Exclude it: columns: "
                 f"{{exclude: [{DELETED_AT}]}}; or use deletes: hard."
             )
-        own.append(Column(DELETED_AT, "TIMESTAMP WITH TIME ZONE"))
+        own.append(MARK)
     return tuple(own)
 
 

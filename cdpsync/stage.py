@@ -11,7 +11,7 @@ from cdpsync.model import DELETED_AT, Column, Deletes, SyncMode, TablePlan
 from cdpsync.spooled import spooled_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     import duckdb
@@ -47,6 +47,20 @@ _NOT_LANDED = """
         select 1 from {table} as held
         where {same_key} and ({window})
     )
+"""
+
+# Rows that landed before a column came have NULL in it, and arrive with what the source filled in:
+# of the rows that differ, those are the same that differ in nothing else.
+_CHANGED_BUT_FOR = """
+    with arrived as ({arrived}), held as ({held}),
+        fresh as (
+            select *, row_number() over (partition by {shared} order by {added}) as {n}
+            from (from arrived except all from held)
+        ), past as (
+            select *, row_number() over (partition by {shared} order by {added}) as {n}
+            from (from held except all from arrived)
+        )
+    select fresh.* exclude ({n}) from fresh anti join past on {same}
 """
 
 _WRITE = """
@@ -158,12 +172,39 @@ def _changed(plan: TablePlan, columns: tuple[Column, ...], arrived: str, table: 
             arrived=arrived, table=table, same_key=same_key(plan), window=" or ".join(windows)
         )
     have = {column.name.lower(): column for column in plan.landed.columns}
-    held = ", ".join(held_as(plan, column, have.get(column.name.lower())) for column in columns)
-    return _CHANGED.format(
+    values = ", ".join(
+        f"{held_as(plan, column, have.get(column.name.lower()))} as {quote_name(column.name)}"
+        for column in columns
+    )
+    # Apart, so that each passes over the files that cannot have such rows.
+    held = " union all ".join(f"select {values} from {table} as held where {w}" for w in windows)
+    if plan.mode is SyncMode.INCREMENTAL:
+        return _CHANGED.format(arrived=arrived, operator="except", held=held)
+    old = have.keys() - plan.landed.added
+    added = {column.name for column in columns if column.name.lower() not in old}
+    if added:
+        return _changed_but_for(added, arrived, held, columns)
+    return _CHANGED.format(arrived=arrived, operator="except all", held=held)
+
+
+def _changed_but_for(
+    added: Collection[str], arrived: str, held: str, columns: Sequence[Column]
+) -> str:
+    """Return the arrived rows that the lake has not, whatever it has NULL in `added` columns."""
+    number = "n"
+    while any(column.name.lower() == number for column in columns):
+        number += "_"
+    shared = [quote_name(column.name) for column in columns if column.name not in added]
+    came = [quote_name(column.name) for column in columns if column.name in added]
+    same = [f"fresh.{name} is not distinct from past.{name}" for name in [*shared, number]]
+    same += [f"(past.{name} is null or fresh.{name} = past.{name})" for name in came]
+    return _CHANGED_BUT_FOR.format(
         arrived=arrived,
-        operator="except" if plan.mode is SyncMode.INCREMENTAL else "except all",
-        # Apart, so that each passes over the files that cannot have such rows.
-        held=" union all ".join(f"select {held} from {table} as held where {w}" for w in windows),
+        held=held,
+        shared=", ".join(["true", *shared]),
+        added=", ".join(came),
+        n=number,
+        same=" and ".join(same),
     )
 
 

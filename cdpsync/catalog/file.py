@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import os
 import queue
 import re
 import shutil
@@ -22,7 +21,7 @@ from datetime import datetime
 from typing import IO, TYPE_CHECKING
 
 from cdpsync import disk, engine, private
-from cdpsync.catalog.scratch import private_folder
+from cdpsync.catalog.scratch import alone_in, private_folder
 from cdpsync.errors import CatalogError, ConfigError, LockHeldError
 
 if TYPE_CHECKING:
@@ -206,11 +205,18 @@ class CatalogFile:
         private.close_to_others(draft)
         try:
             disk.wait_for(draft)
-            _name(draft, self.path)
+            self._name(draft)
             disk.wait_for(self.path.parent)
         except OSError as error:
             raise CatalogError(f"{self.path}: {disk.refusal(error)}") from error
         self._attach(con, self.path, [])
+
+    def _name(self, draft: Path) -> None:
+        """Give a catalog its name, unless another has it; its log would be of one that is gone."""
+        with alone_in(self.scratch):
+            if not self.exists():
+                self._log.unlink(missing_ok=True)
+                draft.rename(self.path)
 
     def _attach(self, con: duckdb.DuckDBPyConnection, file: Path, options: list[str]) -> None:
         given = [
@@ -303,17 +309,6 @@ class CatalogFile:
             f"{self.path}: this is not a readable catalog ({text}). Nothing was changed. Put back "
             "a copy of it; or move it away and run again: every table is then loaded anew."
         )
-
-
-def _name(draft: Path, path: Path) -> None:
-    """Give a file its name, unless another has it."""
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    except OSError:  # there are filesystems without links
-        if not path.exists():
-            draft.rename(path)
 
 
 def _moment(at: str | None) -> list[str]:

@@ -36,6 +36,16 @@ _COLUMNS = """
     order by schema_name, table_name, column_index
 """
 
+_ADDED = """
+    select s.schema_name, t.table_name, lower(c.column_name)
+    from __ducklake_metadata_lake.ducklake_column as c
+    join __ducklake_metadata_lake.ducklake_table as t using (table_id)
+    join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
+    where c.end_snapshot is null and t.end_snapshot is null and s.end_snapshot is null
+        and c.parent_column is null and c.begin_snapshot > t.begin_snapshot
+        and s.schema_name <> 'cdpsync'
+"""
+
 _OLDEST = "select min(snapshot_time) from __ducklake_metadata_lake.ducklake_snapshot"
 
 # No type becomes JSON in place, the text of VARCHAR apart, which need not be JSON.
@@ -108,7 +118,13 @@ class Lake:
         columns: dict[TableName, list[Column]] = {}
         for schema, table, name, type_, nullable in self.con.execute(_COLUMNS).fetchall():
             columns.setdefault(TableName(schema, table), []).append(Column(name, type_, nullable))
-        return {name: LakeTable(name, tuple(found)) for name, found in columns.items()}
+        added: dict[TableName, set[str]] = {}
+        for schema, table, name in self.con.execute(_ADDED).fetchall():
+            added.setdefault(TableName(schema, table), set()).add(name)
+        return {
+            name: LakeTable(name, tuple(found), added=frozenset(added.get(name, ())))
+            for name, found in columns.items()
+        }
 
     def recorded(self) -> Recorded:
         """Return all that is remembered, as it is now."""

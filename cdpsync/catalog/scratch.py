@@ -26,7 +26,7 @@ def private_folder(parent: Path, prefix: str) -> Iterator[Path]:
     try:
         private.make_folder(parent.parent)
         private.make_folder(parent)
-        with _alone_in(parent):
+        with alone_in(parent):
             folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=parent))
             lock = private.open_file(folder / _LOCK, "w")
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -45,7 +45,7 @@ def sweep(parent: Path) -> None:
     """Remove the private folders whose owners are no more: the kernel let go of their locks."""
     if not parent.exists():
         return
-    with _alone_in(parent):
+    with alone_in(parent):
         dead = [folder for folder in parent.glob("*-*-*") if _is_dead(folder)]
     for folder in dead:
         shutil.rmtree(folder, ignore_errors=True)
@@ -64,8 +64,8 @@ def _is_dead(folder: Path) -> bool:
 
 
 @contextmanager
-def _alone_in(parent: Path) -> Iterator[None]:
-    """Let no other process make a private folder here, or look for dead ones."""
+def alone_in(parent: Path) -> Iterator[None]:
+    """Let no other process make a private folder here, look for dead ones, or name what it made."""
     with private.open_file(parent.with_name(f".{parent.name}.lock"), "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -23,6 +23,7 @@ from cdpsync.model.settings import (
 )
 from cdpsync.model.tables import (
     DELETED_AT,
+    MARK,
     Changes,
     Column,
     Cursor,
@@ -42,6 +43,7 @@ from cdpsync.model.tables import (
 
 __all__ = [
     "DELETED_AT",
+    "MARK",
     "Changes",
     "CheckResult",
     "Chore",

@@ -67,6 +67,10 @@ class Column:
     source_type: str = ""
 
 
+MARK = Column(DELETED_AT, "TIMESTAMP WITH TIME ZONE")
+"""The column of the marks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
     """How a source tells what changed since a moment, where it keeps a log of that.
@@ -146,12 +150,14 @@ class TableName:
 class LakeTable:
     """A table that exists in the lake: its columns with the types it has there.
 
-    `rows`: how many it has, where that is known without counting.
+    `rows`: how many it has, where that is known without counting. `added`: the columns that came
+    after the table, in lower case; rows that landed before them have NULL there.
     """
 
     name: TableName
     columns: tuple[Column, ...]
     rows: int | None = None
+    added: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +189,8 @@ class CursorEntry:
 class TablePlan:
     """What one run will do with one table.
 
-    `compares_keys`: rows whose key the source no longer has are to be found, too. `made_anew`: the
-    stream is not the one that was read before, though it has its name. `entry` is what the last
-    commit remembered of it.
+    `compares_keys`: rows whose key the source no longer has are to be found, too. `entry` is what
+    the last commit remembered of the table.
     """
 
     source: str
@@ -213,5 +218,4 @@ class TablePlan:
     exclude: tuple[str, ...] | None = None
     deletes: Deletes = Deletes.IGNORE
     compares_keys: bool = False
-    made_anew: bool = False
     entry: CursorEntry | None = None

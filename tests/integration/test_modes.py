@@ -72,6 +72,22 @@ def test_incremental_follows_the_source_through_three_runs(shop: Shop, kind: str
     shop.same()
 
 
+def test_append_only_keeps_its_rows_while_none_has_a_cursor(shop: Shop) -> None:
+    """There is nothing to go on from: all is read, and what the source let go of stays."""
+    shop.pg.execute("create table orders (id int, at timestamptz)")
+    shop.pg.execute("insert into orders select generate_series(1, 5)")
+    shop.configure({"public.orders": {"mode": "append_only", "cursor_field": "at"}})
+    shop.one()
+    shop.pg.execute("delete from orders where id < 5; insert into orders values (5), (6)")
+    result = shop.one()
+    assert (result.rows_inserted, result.rows_deleted) == (2, 0)
+    shop.pg.execute("insert into orders values (7, now() - interval '1 hour')")
+    assert shop.one().rows_inserted == 1
+    rows = [(1,), (2,), (3,), (4,), (5,), (5,), (6,), (7,)]
+    assert shop.ask("select id from shop.orders order by 1") == rows
+    assert shop.one().rows_inserted == 0
+
+
 @pytest.mark.parametrize("kind", CURSORS)
 def test_append_only_takes_every_row_once(shop: Shop, kind: str) -> None:
     """Rows that share the boundary, even equal in all columns, and rows without a cursor arrive."""

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from cdpsync import project
 from cdpsync.cli.main import app
 from cdpsync.errors import LockHeldError
+from cdpsync.model import TableStatus
 from cdpsync.verdict import Kind, Sample, Verdict, VerifyStatus
 from cdpsync.verify import verify
 
@@ -189,6 +190,23 @@ def test_marked_rows_are_neither_extra_nor_right_when_they_are_there(orders: Sho
     assert one(orders, repair=True).status is VerifyStatus.REPAIRED
     assert orders.ask("select count(*) from shop.orders where _deleted_at is not null") == [(0,)]
     assert counted(one(orders)) == {}
+
+
+def test_repair_marks_what_is_gone_where_it_is_to_be_kept(orders: Shop) -> None:
+    """As the run would; what is there twice goes once, and what has come back is no marked row."""
+    configure(orders, deletes="soft", deletes_every="1d")
+    orders.one()
+    orders.pg.execute("delete from orders where id in (2, 3)")
+    plant(orders, "insert into lake.shop.orders from lake.shop.orders where id in (3, 4)")
+    verdict = one(orders, repair=True)
+    assert (verdict.status, counted(verdict)["extra"]) == (VerifyStatus.REPAIRED, 4)
+    assert orders.ask("select id from shop.orders where _deleted_at is not null order by 1") == [
+        (2,), (3,),
+    ]  # fmt: skip
+    assert orders.ask("select count(*), count(distinct id) from shop.orders") == [(20, 20)]
+    assert counted(one(orders)) == {}
+    orders.pg.execute("insert into orders (id) values (2)")
+    assert orders.one().status is TableStatus.OK
 
 
 def test_repair_does_not_empty_a_table(orders: Shop) -> None:
