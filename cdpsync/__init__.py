@@ -34,7 +34,10 @@ def run(
 def query(
     sql: str, config: Config | str | Path | None = None, *, at: str | None = None
 ) -> list[tuple[Any, ...]]:
-    """Ask the lake of a project (`cdpsync.yml` here, by default) and return all rows."""
+    """Ask the lake of a project (`cdpsync.yml` here, by default) and return all rows.
+
+    Values are Python's; what it cannot hold comes as text, as `Answer.rows` says.
+    """
     from cdpsync import project
     from cdpsync.model import Config
 

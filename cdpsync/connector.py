@@ -218,7 +218,10 @@ class Connector(Protocol):
         """Return when the source can be reached and read; else raise, saying what to fix."""
 
     def discover(self) -> Sequence[Stream]:
-        """Return every stream the credentials can see, with its columns and key."""
+        """Return every stream the credentials can see, with its columns and key.
+
+        Raises where the source cannot be asked. One stream that cannot be read is `refused`.
+        """
 
     def read(self, request: ReadRequest) -> AbstractContextManager[Iterable[Chunk]]:
         """Hold one consistent view of the stream open, and hand over its chunks.

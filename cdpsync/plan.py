@@ -62,8 +62,8 @@ def table_plan(
 ) -> TablePlan:
     """Return what a run will do with a table.
 
-    Raises ReadError when the source has no such stream, ContractError when a mode lacks what it
-    needs there. Each names the line of the project file.
+    Raises ReadError when the source has no such stream or refuses it, ContractError when a mode
+    lacks what it needs there. Each names the line of the project file, or what cannot be read.
     """
     stream = _existing(one)
     columns = _chosen(one, stream)
@@ -254,6 +254,8 @@ def _existing(one: Wanted) -> Stream:
             f'{one.location}: stream "{one.name}" does not exist at source "{one.source}", or may '
             f"not be seen. {hint}See what there is: cdpsync discover {one.source}."
         )
+    if one.stream.refused is not None:
+        raise ReadError(one.stream.refused)
     return one.stream
 
 

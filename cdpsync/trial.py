@@ -72,13 +72,15 @@ class Subject:
             connector.close()
 
     def chosen(self, connector: Connector) -> list[Stream]:
-        """Return the streams that are on trial."""
+        """Return the streams that are on trial; none of them may be refused."""
         found = [
             stream
             for stream in connector.discover()
             if any(fnmatchcase(stream.name, glob) for glob in self.streams)
         ]
         require(bool(found), f"discover() finds no stream that matches {', '.join(self.streams)}")
+        for stream in found:
+            require(stream.refused is None, f"{stream.name} cannot be read: {stream.refused}")
         return found
 
     def secrets(self) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from datetime import date, datetime
 from typing import TYPE_CHECKING
 
+from cdpsync.catalog.fetched import ways_of
 from cdpsync.engine import first_line, quote_name, quote_text
 from cdpsync.errors import QueryError
 from cdpsync.model import Column
@@ -21,9 +21,6 @@ _BATCH = 1000
 _ASKING = {"SELECT", "EXPLAIN"}
 _EXPLAINING = {"explain", "analyze", "analyse", "verbose"}
 _SETTING = {"SET", "VARIABLE_SET"}
-_MOMENTS = {"DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"}
-_SHORTEST = "cast(cast({name} as varchar) as double)"
-_ONLY_TEXT = {"INTERVAL", "TIMESTAMP_NS"}  # Python's own types have no exact place for them
 
 
 class Answer:
@@ -32,40 +29,42 @@ class Answer:
     def __init__(self, con: duckdb.DuckDBPyConnection, sql: str) -> None:
         self._con = con
         self._sql = sql
-        described = con.execute(f"describe select * from ({sql}\n)").fetchall()
-        self.columns = tuple(Column(name, type_) for name, type_, *_ in described)
+        found = con.sql(f"select * from ({sql}\n)")
+        self.columns = tuple(
+            Column(name, str(type_)) for name, type_ in zip(found.columns, found.types, strict=True)
+        )
+        self._ways = ways_of(con, found.types)
 
     def rows(self) -> Iterator[tuple[object, ...]]:
         """Return the rows as Python values.
 
-        What Python cannot hold comes as DuckDB's text: intervals, nanoseconds, dates and
-        timestamps before year 1, after 9999 and `infinity`.
+        What Python cannot hold comes as text, also inside lists, structs and maps: an INTERVAL as
+        an ISO 8601 duration, TIMESTAMP_NS and TIME_NS as ISO 8601, and DuckDB's own text of dates
+        and timestamps before year 1, after 9999 and `infinity`. A FLOAT is the float that is
+        written as it is.
         """
-        texts = {i for i, column in enumerate(self.columns) if column.type in _MOMENTS | _ONLY_TEXT}
+        decoders = [(place, way.decode) for place, way in self._ways.items() if way.decode]
         with translated():
-            self._con.execute(self._as_fetched(texts))
+            self._con.execute(self._as_fetched())
             while batch := self._con.fetchmany(_BATCH):
-                if not texts:
+                if not decoders:
                     yield from batch
                     continue
                 for row in batch:
-                    yield tuple(
-                        _moment(value, self.columns[i].type) if i in texts else value
-                        for i, value in enumerate(row)
-                    )
+                    values = list(row)
+                    for place, decode in decoders:
+                        if values[place] is not None:
+                            values[place] = decode(values[place])
+                    yield tuple(values)
 
-    def _as_fetched(self, texts: set[int]) -> str:
-        """Return the question with its moments as text: fetched as such, infinity is year 9999.
-
-        A FLOAT becomes the DOUBLE that is written as it is: Python's own of it has more digits.
-        """
-        casts = dict.fromkeys(texts, "cast({name} as varchar)")
-        casts |= {i: _SHORTEST for i, column in enumerate(self.columns) if column.type == "FLOAT"}
-        if not casts:
+    def _as_fetched(self) -> str:
+        """Return the question with its columns cast to what can be fetched exactly."""
+        if not self._ways:
             return self._sql
-        names = [f"c{i}" for i in range(len(self.columns))]
+        names = [f"c{place}" for place in range(len(self.columns))]
         select = ", ".join(
-            casts.get(i, "{name}").replace("{name}", name) for i, name in enumerate(names)
+            self._ways[place].sql(name) if place in self._ways else name
+            for place, name in enumerate(names)
         )
         return f"select {select} from ({self._sql}\n) as answer({', '.join(names)})"
 
@@ -203,12 +202,3 @@ def _explained(con: duckdb.DuckDBPyConnection, sql: str) -> str:
     rows = con.execute(sql).fetchall()
     values = ", ".join(f"({quote_text(str(key))}, {quote_text(str(text))})" for key, text in rows)
     return f"select * from (values {values}) as plan({quote_name('part')}, {quote_name('plan')})"
-
-
-def _moment(text: object, type_: str) -> object:
-    if not isinstance(text, str) or type_ in _ONLY_TEXT:
-        return text
-    try:
-        return date.fromisoformat(text) if type_ == "DATE" else datetime.fromisoformat(text)
-    except ValueError:
-        return text

@@ -39,6 +39,8 @@ def proposal(source: str, streams: Sequence[Stream]) -> str:
 def _entry(stream: Stream) -> tuple[str, str]:
     cursor = next(_change_times(stream), None)
     name = _scalar(stream.name)
+    if stream.refused:
+        return f"{name}: {{mode: full_table}}", f"cannot be read: {printable(stream.refused)}"
     keys = ", ".join(map(printable, stream.primary_key))
     key = ", ".join(map(_scalar, stream.primary_key))
     if stream.primary_key and stream.changes:

@@ -12,7 +12,7 @@ from cdpsync.redact import redact
 from cdpsync.state import StateEntry, state_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from cdpsync.model import (
         CheckResult,
@@ -112,22 +112,35 @@ def discover_report(streams: Sequence[Stream]) -> Report:
         *map(Heading, ("stream", "table", "column", "type", "key", "cursor")),
         Heading("about rows", number=True),
     ]
-    rows = [
-        (
+    rows = [row for stream in streams for row in _column_rows(stream)]
+    columns = [column for stream in streams for column in records.of_columns(stream)]
+    document = [records.of_stream(stream) for stream in streams]
+    return Report(document, records.COLUMN_KEYS, columns, headings, rows)
+
+
+def _column_rows(stream: Stream) -> Iterator[tuple[str, ...]]:
+    """Return a line per column; one for a stream without any, which may be refused."""
+    rows = count(stream.estimated_rows) or "?"
+    if not stream.columns:
+        yield (
+            stream.name,
+            stream.table,
+            "cannot be read" if stream.refused else "",
+            "",
+            "",
+            "",
+            rows,
+        )
+    for at, column in enumerate(stream.columns):
+        yield (
             "" if at else stream.name,
             "" if at else stream.table,
             column.name,
             column.type if column.nullable else f"{column.type} NOT NULL",
             "key" if column.name in stream.primary_key else "",
             "possible" if column.name in stream.cursor_fields else "",
-            "" if at else count(stream.estimated_rows) or "?",
+            "" if at else rows,
         )
-        for stream in streams
-        for at, column in enumerate(stream.columns)
-    ]
-    columns = [column for stream in streams for column in records.of_columns(stream)]
-    document = [records.of_stream(stream) for stream in streams]
-    return Report(document, records.COLUMN_KEYS, columns, headings, rows)
 
 
 def plan_report(planned: Planned) -> Report:

@@ -27,7 +27,7 @@ def check(
         if result.error:
             log.complain(f"{result.name}: {result.error.message}", event="check", name=result.name)
     failed = sum(not result.ok for result in results)
-    return 0 if not failed else 1 if failed == len(results) else 3
+    return _share(failed, len(results))
 
 
 @command(ReportFormat)
@@ -37,7 +37,7 @@ def discover(
     yaml: Annotated[
         bool, typer.Option("--yaml", help="Write a tables: section to paste, with modes.")
     ] = False,
-) -> None:
+) -> int:
     """Show a source's streams, columns, keys and possible cursor fields."""
     from cdpsync import project
     from cdpsync.cli import reports
@@ -51,3 +51,12 @@ def discover(
             out.write(proposal(source, streams))
     else:
         show(reports.discover_report(streams), session.format)
+    refused = [stream for stream in streams if stream.refused]
+    for stream in refused:
+        log.complain(f"{stream.name}: {stream.refused}", event="discover", stream=stream.name)
+    return _share(len(refused), len(streams))
+
+
+def _share(failed: int, tried: int) -> int:
+    """Return the exit code: all went well, all failed, or some."""
+    return 0 if not failed else 1 if failed == tried else 3

@@ -8,11 +8,14 @@ r"""Values of a query as text: exact, in JSON, in CSV and for a reader's eyes.
 | DECIMAL                | text, every digit                   | digits                    |
 | FLOAT, DOUBLE          | a number; `"NaN"`, `"Infinity"`     | the same, bare            |
 | DATE, TIME, TIMESTAMP  | ISO 8601 text, offset where it has  | ISO 8601                  |
-| INTERVAL               | ISO 8601 duration: `"P1DT2H"`       | the same                  |
+| beyond years 1 to 9999 | DuckDB's text: `"infinity"`         | the same                  |
+| INTERVAL               | ISO 8601 duration: `"P1M-1DT2H"`    | the same                  |
 | BLOB                   | text as DuckDB casts it: `"ab\xFF"`  | the same                  |
 | UUID, ENUM, BIT        | text                                | text                      |
 | JSON column            | the JSON itself, digit for digit    | its text                  |
 | LIST, STRUCT, MAP      | array, object, object               | the JSON                  |
+
+`cdpsync.catalog.fetched` says what of these comes from DuckDB as text already.
 """
 
 from __future__ import annotations
@@ -87,15 +90,16 @@ def _bytes(value: bytes) -> str:
 
 
 def _interval(value: timedelta) -> str:
+    """Return the duration of an interval that Python's own type came for: out of a UNION."""
     sign = "-" if value < timedelta(0) else ""
     span = abs(value)
     minutes, seconds = divmod(span.seconds, 60)
     hours, minutes = divmod(minutes, 60)
     fraction = f".{span.microseconds:06d}".rstrip("0") if span.microseconds else ""
-    days = f"{span.days}D" if span.days else ""
-    clock = "".join(f"{n}{unit}" for n, unit in ((hours, "H"), (minutes, "M")) if n)
-    clock += f"{seconds}{fraction}S" if seconds or fraction else ""
-    return f'"{sign}P{days}{"T" if clock else ""}{clock}"' if span else '"PT0S"'
+    days = f"{sign}{span.days}D" if span.days else ""
+    clock = "".join(f"{sign}{n}{unit}" for n, unit in ((hours, "H"), (minutes, "M")) if n)
+    clock += f"{sign}{seconds}{fraction}S" if seconds or fraction else ""
+    return f'"P{days}{"T" if clock else ""}{clock}"' if span else '"PT0S"'
 
 
 def _list(value: Sequence[object]) -> str:

@@ -95,7 +95,8 @@ class Stream:
     only its rows tell. `changes` stands where `incremental` follows a log instead of a column.
     A stream `settles` when its reads say how far no late row can appear; of others, those with a
     cursor of time are read again for some minutes. `identity` tells a table from a later one of
-    the same name.
+    the same name. `refused` says why a stream that is there cannot be read, and what to do: its
+    table fails with that, and the others do not.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Stream:
     changes: Changes | None = None
     settles: bool = False
     identity: str | None = None
+    refused: str | None = None
 
     def column(self, name: str) -> Column | None:
         """Return the column of this name, or None."""

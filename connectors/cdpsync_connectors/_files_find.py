@@ -27,23 +27,28 @@ _KNOWN = ", ".join(_EXTENSIONS)
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file as it was at one moment; an equal one has not changed since."""
+    """A file as it was at one moment; an equal one has not changed since.
+
+    `refused` says why it cannot be opened, and what to do.
+    """
 
     path: str
     format: str
-    size: int
-    modified: int
-    inode: int
+    size: int = 0
+    modified: int = 0
+    inode: int = 0
+    refused: str | None = None
 
 
 def find_files(path: str, format_: str | None) -> tuple[File, ...]:
     """Return the files that a file, folder or glob means, by name; hidden ones only if named.
 
-    Raises ConnectError, saying what to do, when there is none or one cannot be read.
+    One that cannot be opened is among them, refused. Raises ConnectError, saying what to do, when
+    there is none.
     """
     paths = _candidates(path, format_)
     found = [
-        _file(one, kind) for one in sorted(set(paths)) if (kind := format_ or _known_format(one))
+        _found(one, kind) for one in sorted(set(paths)) if (kind := format_ or _known_format(one))
     ]
     if found:
         return tuple(found)
@@ -90,6 +95,14 @@ def _why_nothing(path: str) -> str:
     return "does not exist. Check the path; a relative one starts at the config file's folder."
 
 
+def _found(path: str, format_: str) -> File:
+    try:
+        return _file(path, format_)
+    except ConnectError as error:
+        said = path.encode(errors="backslashreplace").decode()
+        return File(said, format_, refused=error.message)
+
+
 def _file(path: str, format_: str) -> File:
     if "\\" in path and any(sign in path for sign in "*?["):
         raise ConnectError(  # DuckDB 1.5.5 has no way to write it: another file may be meant
@@ -109,6 +122,13 @@ def _file(path: str, format_: str) -> File:
 def _unreadable(path: str, error: OSError) -> ConnectError:
     reason = (error.strerror or str(error)).lower()
     return ConnectError(f"{path}: cannot be read ({reason}). Check that it is there and readable.")
+
+
+def refuse_unopened(files: Iterable[File]) -> None:
+    """Raise ConnectError when a file could not be opened."""
+    for file in files:
+        if file.refused is not None:
+            raise ConnectError(file.refused)
 
 
 def refuse_changed(files: Iterable[File]) -> None:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from cdpsync.connector import ConnectorOptions
-from cdpsync.errors import ConfigError, ReadError
+from cdpsync.errors import ConfigError, ConnectorError, ReadError
 from cdpsync.model import Column, Stream
 from cdpsync_connectors import _files_csv, _files_errors, _files_jsonl, _files_parquet
 from cdpsync_connectors._files_find import (
@@ -38,6 +38,7 @@ from cdpsync_connectors._files_find import (
     find_files,
     one_format,
     refuse_changed,
+    refuse_unopened,
     table_name,
 )
 from cdpsync_connectors._files_read import chunks
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from cdpsync.connector import Chunk, ReadRequest
-    from cdpsync.errors import ConnectorError
     from cdpsync_connectors._files_find import File
     from cdpsync_connectors._files_types import Shape
 
@@ -130,11 +130,12 @@ class FilesConnector:
         self._shapes: dict[tuple[File, ...], Shape] = {}
 
     def check(self) -> None:
-        """Return when the path means at least one file, and each can be read."""
-        self._streams()
+        """Return when the path means at least one file, and each can be opened."""
+        for files in self._streams().values():
+            refuse_unopened(files)
 
     def discover(self) -> Sequence[Stream]:
-        """Return every stream, with the columns of all its files."""
+        """Return every stream, with the columns of all its files; refused where one is broken."""
         return [self._stream(name, files) for name, files in self._streams().items()]
 
     @contextmanager
@@ -167,7 +168,10 @@ class FilesConnector:
         return by_stream(files, self._options.stream)
 
     def _stream(self, name: str, files: tuple[File, ...]) -> Stream:
-        shape = self._shape(name, files)
+        try:
+            shape = self._shape(name, files)
+        except ConnectorError as error:
+            return Stream(name, table_name(name), (), kind="files", refused=error.message)
         columns = tuple(Column(column, type_ or "VARCHAR") for column, type_ in shape.types.items())
         return Stream(name, table_name(name), columns, estimated_rows=shape.rows, kind="files")
 
@@ -180,6 +184,7 @@ class FilesConnector:
     def _look(self, name: str, files: tuple[File, ...]) -> Shape:
         import duckdb
 
+        refuse_unopened(files)
         format_ = one_format(name, files)
         with _own_connection() as con:
             try:

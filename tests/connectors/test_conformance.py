@@ -59,6 +59,15 @@ def test_files(tmp_path: Path) -> None:
     conforms(FilesConnector, {"path": str(tmp_path)}, broken=broken)
 
 
+def test_a_refused_stream_is_told(tmp_path: Path) -> None:
+    """One that cannot be read breaks promises, unless it is not on trial."""
+    (tmp_path / "a.csv").write_text("id,v\n1,x\n")
+    (tmp_path / "b.csv").write_text("id,v\n1\n")
+    conforms(FilesConnector, {"path": str(tmp_path)}, streams=["a"])
+    with pytest.raises(PromiseError, match=r"b cannot be read: .*b\.csv, line 2"):
+        conforms(FilesConnector, {"path": str(tmp_path)})
+
+
 SNOWFLAKE_ORDERS = (
     """
     create table orders (

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cdpsync.connector import ReadRequest
-from cdpsync.errors import CdpsyncError, ConnectError, ReadError
+from cdpsync.errors import CdpsyncError, ConnectError, ConnectorError, ReadError
 from cdpsync.model import Cursor, CursorType, Window
 from cdpsync_connectors.files import FilesConnector, FilesOptions
 
@@ -42,6 +42,17 @@ def write(path: Path, content: str | bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
+
+
+def refusal(source: FilesConnector) -> str:
+    """Return why the one stream cannot be read; a read of it says the same."""
+    (stream,) = source.discover()
+    assert stream.columns == ()
+    with pytest.raises(ConnectorError) as raised, source.read(ReadRequest(stream, ())):
+        pass
+    assert raised.value.message == stream.refused
+    assert not raised.value.retryable
+    return stream.refused
 
 
 def types(source: FilesConnector, stream: str | None = None) -> dict[str, str]:
@@ -378,8 +389,8 @@ def test_parquet_types_that_do_not_join(tmp_path, con):
     (tmp_path / "2").mkdir()
     con.execute(f"copy (select 1::bigint as a) to '{tmp_path}/t.parquet'")
     con.execute(f"copy (select 1.5::double as a) to '{tmp_path}/2/t.parquet'")
-    with pytest.raises(ReadError, match='column "a" is BIGINT, and DOUBLE in another file'):
-        connector(tmp_path / "**/t.parquet").discover()
+    said = refusal(connector(tmp_path / "**/t.parquet"))
+    assert 'column "a" is BIGINT, and DOUBLE in another file' in said
 
 
 @pytest.mark.parametrize(
@@ -485,23 +496,18 @@ def test_broken_files_are_named(tmp_path, name, beside):
     broken = write(tmp_path / "b" / name, content)
     if beside and not name.endswith("parquet"):
         write(tmp_path / "a" / name, "a,b\n1,2\n" if name.endswith("csv") else '{"a":1}\n')
-    with pytest.raises(ReadError) as raised:
-        connector(tmp_path / "*" / name).discover()
-    message = raised.value.message
+    message = refusal(connector(tmp_path / "*" / name))
     assert str(broken) in message
     assert said in message
     assert "\n" not in message
-    assert not raised.value.retryable
 
 
 def test_broken_line_far_down_is_named(tmp_path):
     """The line is right however far down it stands."""
     path = write(tmp_path / "a.csv", "a,b\n" + "1,2\n" * 300_000 + "3\n")
-    with pytest.raises(ReadError, match=r"a\.csv, line 300002: 1 fields"):
-        connector(path).discover()
+    assert "a.csv, line 300002: 1 fields" in refusal(connector(path))
     path = write(tmp_path / "a.jsonl", '{"a":1.5}\n' * 300_000 + "{\n")
-    with pytest.raises(ReadError, match=r"a\.jsonl, line 300001: "):
-        connector(path).discover()
+    assert "a.jsonl, line 300001: " in refusal(connector(path))
 
 
 def test_nothing_there(tmp_path):
@@ -528,8 +534,18 @@ def test_formats_do_not_mix(tmp_path):
     """A stream is of one format."""
     write(tmp_path / "a.csv", "x\n1\n")
     write(tmp_path / "a.jsonl", '{"x":1}\n')
-    with pytest.raises(ReadError, match="of the same stream a is csv"):
-        connector(tmp_path).discover()
+    assert "of the same stream a is csv" in refusal(connector(tmp_path))
+
+
+def test_a_name_that_is_no_text_is_refused_alone(tmp_path):
+    """A file whose name is not UTF-8 is told in a way that can be written."""
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff.csv")).write_text("x\n1\n")
+    write(tmp_path / "b.csv", "x\n1\n")
+    a, b = connector(tmp_path).discover()
+    assert "the file's name is not UTF-8. Rename it." in a.refused
+    assert (a.name.encode(), a.columns, b.refused) == (b"a\\udcff", (), None)
+    with pytest.raises(ConnectError, match="not UTF-8"):
+        connector(tmp_path).check()
 
 
 def test_changed_while_read(tmp_path):
@@ -635,12 +651,16 @@ def test_unreadable_file():
         folder = Path(name)
         folder.chmod(0o755)
         write(folder / "a.csv", "x\n1\n").chmod(0)
+        write(folder / "b.csv", "x\n1\n")
         is_root = os.geteuid() == 0
         try:
             if is_root:
                 os.seteuid(65534)
             with pytest.raises(ConnectError, match="cannot be read"):
                 connector(folder).check()
+            a, b = connector(folder).discover()
+            assert (a.name, b.name, b.refused) == ("a", "b", None)
+            assert f"{folder / 'a.csv'}: cannot be read" in a.refused
         finally:
             if is_root:
                 os.seteuid(0)

@@ -95,7 +95,7 @@ def test_json_and_jsonl_say_the_same(fake):
         (time(1, 2, 3, 400), '"01:02:03.000400"'),
         (timedelta(0), '"PT0S"'),
         (timedelta(days=1, hours=2), '"P1DT2H"'),
-        (timedelta(seconds=-90, microseconds=-500_000), '"-PT1M30.5S"'),
+        (timedelta(seconds=-90, microseconds=-500_000), '"PT-1M-30.5S"'),
         (UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
         (b"it's \x00", '"it\\\\x27s \\\\x00"'),
         ((1, "a"), '[1, "a"]'),

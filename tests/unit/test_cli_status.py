@@ -242,6 +242,30 @@ def test_discover_yaml_lets_a_log_of_changes_speak():
     assert "30 days" in text
 
 
+BROKEN = Stream("bad", "bad", (), kind="files", refused="bad.csv, line 3: mend the line.")
+
+
+@pytest.mark.parametrize(
+    ("streams", "code"), [(STREAMS, 0), ((BROKEN,), 1), ((ORDERS_STREAM, BROKEN), 3)]
+)
+def test_discover_ends_with_the_share_that_cannot_be_read(fake, streams, code):
+    fake.answers("project.discover", streams)
+    result = invoke("discover", "shop")
+    assert result.exit_code == code
+    if code:
+        assert result.stderr == f"error: bad: {BROKEN.refused}\n"
+        assert result.stdout.splitlines()[-1].split() == ["bad", "bad", "cannot", "be", "read", "?"]
+
+
+def test_discover_tells_of_a_stream_that_cannot_be_read(fake):
+    fake.answers("project.discover", (ORDERS_STREAM, BROKEN))
+    good, bad = json.loads(invoke("discover", "shop", "-o", "json").stdout)
+    assert tuple(good) == tuple(bad)
+    assert (bad["stream"], bad["columns"]) == ("bad", [])
+    lines = invoke("discover", "shop", "--yaml").stdout.splitlines()
+    assert lines[-1].split("  # ")[1] == f"cannot be read: {BROKEN.refused}"
+
+
 def test_discover_wants_one_format(fake):
     assert invoke("discover", "shop", "--yaml", "-o", "json").exit_code == 2
 

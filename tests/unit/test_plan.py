@@ -114,6 +114,16 @@ def test_missing_stream_fails_alone() -> None:
         table_plan(gone, Remembered(), full_refresh=False, allow_shrink=False, now=NOON.value)
 
 
+def test_refused_stream_fails_alone() -> None:
+    """A stream that cannot be read fails its table with the reason, whatever its options name."""
+    refused = replace(ORDERS, columns=(), refused="orders.csv, line 3: mend it.")
+    named = source(public__orders=TableOptions(cursor_field="nope"), audit__log=TableOptions())
+    orders, logs = wanted_tables(named, [refused, LOGS])
+    with pytest.raises(ReadError, match=r"^orders\.csv, line 3: mend it\.$"):
+        table_plan(orders, Remembered(), full_refresh=False, allow_shrink=False, now=NOON.value)
+    table_plan(logs, Remembered(), full_refresh=False, allow_shrink=False, now=NOON.value)
+
+
 def test_first_load_reads_everything() -> None:
     """Without a cursor there is no window, and the table is replaced."""
     plan = plan_of(INCREMENTAL)
