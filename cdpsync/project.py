@@ -19,7 +19,6 @@ from cdpsync.model import (
     CursorEntry,
     Failure,
     LakeTable,
-    RunKind,
     RunRecord,
     Source,
     Stream,
@@ -31,7 +30,7 @@ from cdpsync.model import (
 from cdpsync.state import State, read_state, reconcile
 from cdpsync.storage import Storage, open_storage
 from cdpsync.storage.names import folder_of
-from cdpsync.wanted import matches_name, table_options
+from cdpsync.wanted import last_run, matches_name, next_due, table_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -171,6 +170,14 @@ def remember(config: Config, recorded: Recorded | None = None) -> Memory:
     return Memory(state, recorded.cursors, recorded.latest, recorded.tables, notices)
 
 
+def records_by_table(memory: Memory) -> Mapping[tuple[str, str], Sequence[RunRecord]]:
+    """Return the latest records of each source's stream, newest first; none of an unknown one."""
+    records: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
+    for record in memory.latest:
+        records[record.result.source, record.result.stream].append(record)
+    return records
+
+
 def known_tables(config: Config, memory: Memory, select: Sequence[str] = ()) -> tuple[Known, ...]:
     """Return the known tables that SELECT means. Raises ConfigError when one means none."""
     found: dict[tuple[str, str], Known] = {}
@@ -220,9 +227,7 @@ def _is_enabled(config: Config, source: str, stream: str) -> bool:
 def status(config: Config, select: Sequence[str] = ()) -> tuple[TableState, ...]:
     """Return a line per table, from the lake and the locks alone; no source is asked."""
     memory = remember(config)
-    records: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
-    for record in memory.latest:
-        records[record.result.source, record.result.stream].append(record)
+    records = records_by_table(memory)
     return tuple(
         _state_of(config, memory, one, records[one.source, one.stream])
         for one in known_tables(config, memory, select)
@@ -232,10 +237,9 @@ def status(config: Config, select: Sequence[str] = ()) -> tuple[TableState, ...]
 def _state_of(
     config: Config, memory: Memory, one: Known, records: Sequence[RunRecord]
 ) -> TableState:
-    runs = [r for r in records if r.kind is RunKind.RUN]
-    last = runs[0] if runs else None
-    success = next((r for r in runs if r.result.status is TableStatus.OK), None)
-    counted = next((r for r in records if r.result.status is TableStatus.OK), None)
+    last = last_run(records)
+    good = [record for record in records if record.result.status is TableStatus.OK]
+    success, counted = last_run(good), good[0] if good else None
     source = config.sources.get(one.source)
     options = table_options(source, one.stream) if source else None
     every = options.every if options else None
@@ -253,7 +257,7 @@ def _state_of(
         status=_status_word(config, one, last),
         last_run_at=last.started_at if last else None,
         last_success_at=success.started_at if success else None,
-        next_due_at=success.started_at + every if success and every and one.enabled else None,
+        next_due_at=next_due(every, last) if one.enabled else None,
         rows=counted.result.rows_in_table if counted else None,
         cursor_field=said.cursor_field if said else None,
         cursor=said.cursor if said else None,

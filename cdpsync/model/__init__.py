@@ -1,6 +1,7 @@
 """The vocabulary: what every other module speaks of, as frozen values without behaviour."""
 
 from cdpsync.model.results import (
+    ALL_STREAMS,
     CheckResult,
     Chore,
     Failure,
@@ -41,6 +42,7 @@ from cdpsync.model.tables import (
 )
 
 __all__ = [
+    "ALL_STREAMS",
     "DELETED_AT",
     "Changes",
     "CheckResult",

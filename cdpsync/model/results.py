@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from cdpsync.model.tables import Cursor, SyncMode, TableName, TablePlan
 
 
+ALL_STREAMS = "*"
+"""The stream of a failure that stands for a source's tables while none of them is known."""
+
+
 class TableStatus(StrEnum):
     """How a table came out of a run."""
 
