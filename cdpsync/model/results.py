@@ -80,10 +80,14 @@ class RunResult:
 
 
 class RunKind(StrEnum):
-    """What the history holds: runs, and the repairs of `verify`, which sync nothing."""
+    """What the history holds: runs, the repairs of `verify`, which sync nothing, and deletions.
+
+    What is older than a table's deletion tells of it no more.
+    """
 
     RUN = "run"
     REPAIR = "repair"
+    DELETE = "delete"
 
 
 @dataclass(frozen=True, slots=True)

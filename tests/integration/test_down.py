@@ -131,3 +131,52 @@ def test_tables_that_were_not_read_have_their_mode_and_cursor(shop: Shop) -> Non
     assert (placeholder.mode, placeholder.cursor_before) == (None, None)
     (verdict,) = verify(shop.file, ["shop.plans"])
     assert verdict.mode is SyncMode.FULL_TABLE
+
+
+def states(shop: Shop, *select: str) -> list[tuple[str, str, str | None]]:
+    """Return each table's stream, status and type of error."""
+    found = project.status(project.load(shop.file), select)
+    return [(one.stream, one.status, one.error and one.error.type) for one in found]
+
+
+def test_status_tells_of_a_source_that_was_never_reached(shop: Shop) -> None:
+    """Its failure stands for its tables until something newer is known of one of them."""
+    shop.pg.execute(TABLES)
+    goes_down(shop)
+    assert states(shop) == states(shop, "shop") == []
+    shop.run()
+    assert states(shop) == states(shop, "shop") == [("*", "failed", "ConnectError")]
+    shown = cdpsync(shop, "status", "shop")
+    assert (shown.returncode, shown.stdout.splitlines()[2].split()[:3]) == (
+        0,
+        ["shop.*", "-", "failed"],
+    )
+    assert len(project.history(project.load(shop.file), ["shop"])) == 1
+    shop.configure({"public.orders": {}})
+    shop.run()
+    assert states(shop) == [("public.orders", "ok", None)]
+    assert cdpsync(shop, "delete", "shop", "-y").stderr == "1 table dropped\n"
+    assert states(shop) == [("public.orders", "never", None)]
+
+
+def test_configured_source_may_be_named_before_it_is_known(shop: Shop) -> None:
+    """Nothing is known of its tables, and that is no mistake; a name of none is."""
+    goes_down(shop)
+    shop.run()
+    for arguments in (["status"], ["status", "--history"], ["state", "show"]):
+        assert cdpsync(shop, *arguments, "shop").returncode == 0
+        assert cdpsync(shop, *arguments, "ship").returncode == 2
+    assert cdpsync(shop, "reset", "shop", "-y").stderr == "nothing to reset: never loaded\n"
+    assert cdpsync(shop, "delete", "shop", "-y").stderr == "nothing to drop\n"
+    assert cdpsync(shop, "verify", "shop").returncode == 1
+    assert [one.table for one in shop.run().tables] == ["shop.*"]
+
+
+def test_failure_of_a_whole_source_goes_with_the_source(shop: Shop) -> None:
+    """A source that is no more in the file has no line."""
+    goes_down(shop)
+    shop.run()
+    said = json.loads(shop.file.read_text())
+    said["sources"] = {"other": said["sources"]["shop"]}
+    shop.file.write_text(json.dumps(said))
+    assert states(shop) == []
