@@ -25,10 +25,11 @@ from cdpsync.model import (
     Stream,
     SyncMode,
     TableName,
+    TableOptions,
     TableState,
     TableStatus,
 )
-from cdpsync.state import State, read_state, reconcile
+from cdpsync.state import State, StateEntry, read_state, reconcile
 from cdpsync.storage import Storage, open_storage
 from cdpsync.storage.names import folder_of
 from cdpsync.wanted import last_run, matches_name, means_all, next_due, table_options
@@ -315,11 +316,20 @@ def _state_of(
         last_success_at=success.started_at if success else None,
         next_due_at=next_due(every, last) if one.enabled else None,
         rows=counted.result.rows_in_table if counted else None,
-        cursor_field=said.cursor_field if said else None,
+        cursor_field=_cursor_field(said, options),
         cursor=said.cursor if said else None,
         error=last.result.error if last else None,
         notices=last.result.notices if last else (),
     )
+
+
+def _cursor_field(said: StateEntry | None, options: TableOptions | None) -> str | None:
+    """Return the field that the last run followed; before one, that which the file names."""
+    if said is not None:
+        return said.cursor_field
+    if options is None or options.mode in {None, SyncMode.FULL_TABLE}:
+        return None
+    return options.cursor_field
 
 
 def _status_word(config: Config, one: Known, last: RunRecord | None) -> str:
@@ -364,5 +374,5 @@ def open_query(config: Config, sql: str, *, at: str | None = None) -> Iterator[A
             yield ask(con, sql)
     except QueryError as error:
         if error.unread:
-            storage.reach()
+            storage.reach(filled=storage.root in error.message)
         raise

@@ -106,3 +106,17 @@ def test_catalog_of_an_older_version_is_read_and_brought_up(orders: Shop, versio
     assert kinds(orders) == [RunKind.RUN, RunKind.RUN, RunKind.REPAIR, RunKind.RUN]
     assert [record.run_id for record in project.history(config)][1:] == ids
     orders.same()
+
+
+def test_status_names_the_cursor_before_a_first_run(shop: Shop) -> None:
+    """It is what the file says, for a table that follows one."""
+    shop.pg.execute("create table orders (id int primary key); create table plans (id int)")
+    defaults = {"mode": "incremental", "cursor_field": "id"}
+    shop.configure({"public.orders": {}, "public.plans": {"mode": "full_table"}}, defaults=defaults)
+    for _ in range(2):
+        found = project.status(project.load(shop.file))
+        assert {one.table: one.cursor_field for one in found} == {
+            "shop.orders": "id",
+            "shop.plans": None,
+        }
+        shop.run()
