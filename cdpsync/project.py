@@ -14,27 +14,28 @@ from cdpsync import locks, registry
 from cdpsync.catalog import Answer, CatalogFile, Lake, Recorded, ask
 from cdpsync.errors import CdpsyncError, ConfigError, QueryError
 from cdpsync.model import (
+    ALL_STREAMS,
     CheckResult,
     Config,
     CursorEntry,
     Failure,
     LakeTable,
-    RunKind,
     RunRecord,
     Source,
     Stream,
     SyncMode,
     TableName,
+    TableOptions,
     TableState,
     TableStatus,
 )
-from cdpsync.state import State, read_state, reconcile
+from cdpsync.state import State, StateEntry, read_state, reconcile
 from cdpsync.storage import Storage, open_storage
 from cdpsync.storage.names import folder_of
-from cdpsync.wanted import matches_name, table_options
+from cdpsync.wanted import last_run, matches_name, means_all, next_due, table_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from cdpsync.connector import Connector
@@ -133,6 +134,10 @@ def _tried(name: str, kind: str, attempt: Callable[[], None]) -> CheckResult:
 # ---- what is known of the tables, without asking any source
 
 
+Names = tuple[str, str, str]
+"""A table by its source, its stream and its name in the lake."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """A table that the project file names or the lake remembers."""
@@ -142,12 +147,18 @@ class Known:
     table: TableName
     enabled: bool
 
+    @property
+    def names(self) -> Names:
+        """What SELECT may name it by."""
+        return self.source, self.stream, str(self.table)
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:
     """All that is remembered between runs, at one moment.
 
-    `latest` has each table's last record and its last successful one of a kind, newest first.
+    `latest` has each table's last record and its last successful one of a kind, newest first, and
+    nothing from before it was deleted.
     """
 
     state: State
@@ -171,14 +182,31 @@ def remember(config: Config, recorded: Recorded | None = None) -> Memory:
     return Memory(state, recorded.cursors, recorded.latest, recorded.tables, notices)
 
 
+def records_by_table(memory: Memory) -> Mapping[tuple[str, str], Sequence[RunRecord]]:
+    """Return the latest records of each source's stream, newest first; none of an unknown one."""
+    records: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
+    for record in memory.latest:
+        records[record.result.source, record.result.stream].append(record)
+    return records
+
+
 def known_tables(config: Config, memory: Memory, select: Sequence[str] = ()) -> tuple[Known, ...]:
-    """Return the known tables that SELECT means. Raises ConfigError when one means none."""
+    """Return the known tables that SELECT means. Raises ConfigError when one means none.
+
+    A source of the project may be named before anything is known of it.
+    """
+    found = _found(config, memory)
+    _refuse_unknown(config, [one.names for one in found], select)
+    return tuple(one for one in found if _is_meant(one.names, select))
+
+
+def _found(config: Config, memory: Memory) -> list[Known]:
     found: dict[tuple[str, str], Known] = {}
     for entry in memory.cursors:
         found[entry.source, entry.stream] = _known(config, entry.source, entry.stream, entry.table)
     for record in memory.latest:
         result = record.result
-        if (result.source, result.stream) not in found and result.stream != "*":
+        if (result.source, result.stream) not in found and result.stream != ALL_STREAMS:
             table = TableName(*result.table.split(".", 1))
             found[result.source, result.stream] = _known(
                 config, result.source, result.stream, table
@@ -190,16 +218,20 @@ def known_tables(config: Config, memory: Memory, select: Sequence[str] = ()) -> 
                 found[source.name, rule.pattern] = _known(
                     config, source.name, rule.pattern, TableName(source.name, name)
                 )
+    return [one for _, one in sorted(found.items())]
+
+
+def _is_meant(names: Names, select: Sequence[str]) -> bool:
+    return not select or any(matches_name(*names, pattern) for pattern in select)
+
+
+def _refuse_unknown(config: Config, tables: Iterable[Names], select: Sequence[str]) -> None:
     for pattern in select:
-        if not any(matches_name(k.source, k.stream, str(k.table), pattern) for k in found.values()):
-            names = ", ".join(str(one.table) for one in found.values()) or "none yet"
-            raise ConfigError(f'"{pattern}" matches no table. Known tables: {names}.')
-    return tuple(
-        one
-        for _, one in sorted(found.items())
-        if not select
-        or any(matches_name(one.source, one.stream, str(one.table), pattern) for pattern in select)
-    )
+        if not any(matches_name(*names, pattern) for names in tables) and not any(
+            means_all(source, pattern) for source in config.sources
+        ):
+            known = ", ".join(dict.fromkeys(table for *_, table in tables)) or "none yet"
+            raise ConfigError(f'"{pattern}" matches no table. Known tables: {known}.')
 
 
 def _guess_table(source: Source, stream: str) -> str:
@@ -218,24 +250,53 @@ def _is_enabled(config: Config, source: str, stream: str) -> bool:
 
 
 def status(config: Config, select: Sequence[str] = ()) -> tuple[TableState, ...]:
-    """Return a line per table, from the lake and the locks alone; no source is asked."""
+    """Return a line per table, from the lake and the locks alone; no source is asked.
+
+    A source that could not be asked has one for all of its tables, while nothing newer is known.
+    """
     memory = remember(config)
-    records: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
-    for record in memory.latest:
-        records[record.result.source, record.result.stream].append(record)
-    return tuple(
+    records = records_by_table(memory)
+    states = [
         _state_of(config, memory, one, records[one.source, one.stream])
         for one in known_tables(config, memory, select)
+    ]
+    states += [
+        _unreached(record)
+        for record in memory.latest
+        if record.result.stream == ALL_STREAMS
+        and record.result.source in config.sources
+        and _is_meant(_names_of(record), select)
+    ]
+    return tuple(sorted(states, key=lambda state: (state.source, state.stream)))
+
+
+def _names_of(record: RunRecord) -> Names:
+    return record.result.source, record.result.stream, record.result.table
+
+
+def _unreached(record: RunRecord) -> TableState:
+    """Return how the tables of a source are that could not be asked."""
+    result = record.result
+    return TableState(
+        result.source,
+        result.stream,
+        result.table,
+        mode=None,
+        enabled=True,
+        every=None,
+        status=result.status.value,
+        last_run_at=record.started_at,
+        error=result.error,
+        notices=result.notices,
     )
 
 
 def _state_of(
     config: Config, memory: Memory, one: Known, records: Sequence[RunRecord]
 ) -> TableState:
-    runs = [r for r in records if r.kind is RunKind.RUN]
-    last = runs[0] if runs else None
-    success = next((r for r in runs if r.result.status is TableStatus.OK), None)
-    counted = next((r for r in records if r.result.status is TableStatus.OK), None)
+    last = last_run(records)
+    good = [record for record in records if record.result.status is TableStatus.OK]
+    success, counted = last_run(good), good[0] if good else None
     source = config.sources.get(one.source)
     options = table_options(source, one.stream) if source else None
     every = options.every if options else None
@@ -253,13 +314,22 @@ def _state_of(
         status=_status_word(config, one, last),
         last_run_at=last.started_at if last else None,
         last_success_at=success.started_at if success else None,
-        next_due_at=success.started_at + every if success and every and one.enabled else None,
+        next_due_at=next_due(every, last) if one.enabled else None,
         rows=counted.result.rows_in_table if counted else None,
-        cursor_field=said.cursor_field if said else None,
+        cursor_field=_cursor_field(said, options),
         cursor=said.cursor if said else None,
         error=last.result.error if last else None,
         notices=last.result.notices if last else (),
     )
+
+
+def _cursor_field(said: StateEntry | None, options: TableOptions | None) -> str | None:
+    """Return the field that the last run followed; before one, that which the file names."""
+    if said is not None:
+        return said.cursor_field
+    if options is None or options.mode in {None, SyncMode.FULL_TABLE}:
+        return None
+    return options.cursor_field
 
 
 def _status_word(config: Config, one: Known, last: RunRecord | None) -> str:
@@ -273,19 +343,21 @@ def _status_word(config: Config, one: Known, last: RunRecord | None) -> str:
 def history(
     config: Config, select: Sequence[str] = (), limit: int | None = None
 ) -> tuple[RunRecord, ...]:
-    """Return a line per table and run, newest first."""
-    memory = remember(config)
-    chosen = {(one.source, one.stream) for one in known_tables(config, memory, select)}
-    if not catalog_of(config).exists():
-        return ()
-    with catalog_of(config).reader() as con:
-        history = Lake(con).books.history()
-    records = [
-        record
-        for record in history
-        if not select or (record.result.source, record.result.stream) in chosen
-    ]
-    return tuple(records[:limit])
+    """Return a line per table and run, newest first; also of tables that are deleted."""
+    known = known_tables(config, remember(config)) if select else ()
+    records: tuple[RunRecord, ...] = ()
+    if catalog_of(config).exists():
+        with catalog_of(config).reader() as con:
+            records = Lake(con).books.history()
+    names = sorted({*(one.names for one in known), *map(_names_of, records)})
+    _refuse_unknown(config, names, select)
+    chosen = {
+        (source, stream)
+        for source, stream, table in names
+        if _is_meant((source, stream, table), select)
+    }
+    records = tuple(one for one in records if (one.result.source, one.result.stream) in chosen)
+    return records[:limit]
 
 
 @contextmanager
@@ -302,5 +374,5 @@ def open_query(config: Config, sql: str, *, at: str | None = None) -> Iterator[A
             yield ask(con, sql)
     except QueryError as error:
         if error.unread:
-            storage.reach()
+            storage.reach(filled=storage.root in error.message)
         raise

@@ -6,30 +6,24 @@ import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from cdpsync import clock, engine, locks, project
 from cdpsync.catalog import Ahead
 from cdpsync.errors import CdpsyncError, ConfigError
-from cdpsync.model import (
-    Config,
-    Failure,
-    Planned,
-    RunKind,
-    Source,
-    TableResult,
-    TableStatus,
-)
+from cdpsync.model import Config, Failure, Planned, Source, TableResult, TableStatus
 from cdpsync.plan import Remembered, table_plan
 from cdpsync.storage import Storage, open_storage
+from cdpsync.unreached import Unreached, failures, unreached
 from cdpsync.wanted import (
     Wanted,
     concerns_source,
+    counts_from,
     is_due,
-    matches_name,
+    last_run,
     matches_select,
+    table_options,
     wanted_tables,
 )
 
@@ -74,6 +68,7 @@ class Survey:
         self.catalog = project.catalog_of(config, self.storage)
         self.connectors: dict[str, Connector] = {}
         self.unreachable: list[TableResult] = []
+        self._errors: dict[str, CdpsyncError] = {}
         self.wanted: tuple[Wanted, ...] = ()
         self._stack = ExitStack()
         self._stack.callback(self.storage.close)
@@ -119,44 +114,33 @@ class Survey:
         except ConfigError:
             raise
         except CdpsyncError as error:
-            self.unreachable += self._all_failed(source, error)
+            self._errors[source.name] = error
             return ()
         return wanted_tables(source, streams)
 
-    def _all_failed(self, source: Source, error: CdpsyncError) -> list[TableResult]:
-        """Return a failure for each table that is known of a source that cannot be asked."""
-        memory = project.remember(self.config)
-        known = [
-            one
-            for one in project.known_tables(self.config, memory)
-            if one.source == source.name and one.enabled
-        ]
-        names = [(one.stream, str(one.table)) for one in known] or [("*", f"{source.name}.*")]
-        return [
-            TableResult(
-                source.name, stream, table, None, TableStatus.FAILED, error=Failure.of(error)
-            )
-            for stream, table in names
-        ]
-
     def _choose(self, wanted: tuple[Wanted, ...]) -> tuple[Wanted, ...]:
-        down = {result.source for result in self.unreachable}
-        for pattern in (*self.choice.patterns, *self.choice.exclude):
+        patterns, exclude, down = self.choice.patterns, self.choice.exclude, self._unreached()
+        for pattern in (*patterns, *exclude):
             hit = any(matches_select(one, pattern) for one in wanted)
-            if not hit and not any(concerns_source(source, [pattern]) for source in down):
+            if not hit and not any(concerns_source(one.source, [pattern]) for one in down):
                 raise _no_match(pattern, self.config, wanted)
-        self.unreachable = [
-            result
-            for result in self.unreachable
-            if self._is_chosen(partial(matches_name, result.source, result.stream, result.table))
-        ]
-        return tuple(one for one in wanted if self._is_chosen(partial(matches_select, one)))
+        self.unreachable = failures(down, wanted, patterns, exclude)
+        return tuple(one for one in wanted if self._is_chosen(one))
 
-    def _is_chosen(self, matches: Callable[[str], bool]) -> bool:
+    def _unreached(self) -> list[Unreached]:
+        if not self._errors:
+            return []
+        memory, sources = project.remember(self.config), self.config.sources
+        return [
+            unreached(self.config, memory, sources[name], self._errors[name])
+            for name in sources
+            if name in self._errors
+        ]
+
+    def _is_chosen(self, one: Wanted) -> bool:
         patterns = self.choice.patterns
-        return (not patterns or any(map(matches, patterns))) and not any(
-            map(matches, self.choice.exclude)
-        )
+        asked = not patterns or any(matches_select(one, pattern) for pattern in patterns)
+        return asked and not any(matches_select(one, pattern) for pattern in self.choice.exclude)
 
     @contextmanager
     def locked(self, run_id: str, started_at: datetime) -> Iterator[None]:
@@ -208,20 +192,20 @@ class Survey:
         memory = project.remember(self.config, recorded)
         for notice in memory.notices:
             log.warning("%s", notice)
-        successes = {
-            (record.result.source, record.result.stream): record.started_at
-            for record in reversed(memory.latest)
-            if record.result.status is TableStatus.OK and record.kind is RunKind.RUN
-        }
         entries = {(entry.source, entry.stream): entry for entry in memory.cursors}
         now = clock.now()
-        plans, failed, skipped = [], list(self.unreachable), []
+        rests = _rests(self.config, memory, now) if self.choice.due else lambda *_: False
+        plans, failed, skipped = [], [], []
+        for result in self.unreachable:
+            if rests(result.source, result.stream):
+                skipped.append(replace(result, status=TableStatus.SKIPPED, error=None))
+            else:
+                failed.append(result)
         for one in self.wanted:
-            success = successes.get((one.source, one.name))
-            if self.choice.due and not is_due(one.options.every, success, now):
-                skipped.append(_result(one, TableStatus.SKIPPED))
-                continue
             remembered = _remembered(one, memory, entries.get((one.source, one.name)))
+            if rests(one.source, one.name):
+                skipped.append(_result(one, remembered, TableStatus.SKIPPED))
+                continue
             try:
                 plans.append(
                     table_plan(
@@ -234,12 +218,35 @@ class Survey:
                     )
                 )
             except CdpsyncError as error:
-                failed.append(_result(one, TableStatus.FAILED, Failure.of(error)))
+                failed.append(_result(one, remembered, TableStatus.FAILED, Failure.of(error)))
         return Planned(tuple(plans), tuple(failed), tuple(skipped))
 
 
-def _result(one: Wanted, status: TableStatus, failure: Failure | None = None) -> TableResult:
-    return TableResult(one.source, one.name, str(one.table), one.mode, status, error=failure)
+def _rests(config: Config, memory: project.Memory, now: datetime) -> Callable[[str, str], bool]:
+    """Return what tells of a source's stream whether its time has not come yet."""
+    records = project.records_by_table(memory)
+
+    def rests(source: str, stream: str) -> bool:
+        options = table_options(config.sources[source], stream)
+        since = counts_from(last_run(records[source, stream]))
+        return options is not None and not is_due(options.every, since, now)
+
+    return rests
+
+
+def _result(
+    one: Wanted, remembered: Remembered, status: TableStatus, failure: Failure | None = None
+) -> TableResult:
+    return TableResult(
+        one.source,
+        one.name,
+        str(one.table),
+        one.mode,
+        status,
+        cursor_before=remembered.cursor,
+        cursor_after=remembered.cursor,
+        error=failure,
+    )
 
 
 def _no_match(pattern: str, config: Config, wanted: Sequence[Wanted]) -> ConfigError:

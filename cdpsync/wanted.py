@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ConfigError
-from cdpsync.model import Deletes, Source, Stream, SyncMode, TableName, TableOptions, TableRule
+from cdpsync.model import (
+    Deletes,
+    RunKind,
+    Source,
+    Stream,
+    SyncMode,
+    TableName,
+    TableOptions,
+    TableRule,
+    TableStatus,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
+
+    from cdpsync.model import RunRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +156,51 @@ def matches_name(source: str, stream: str, table: str, pattern: str) -> bool:
 def concerns_source(source: str, patterns: Iterable[str]) -> bool:
     """Whether any of these SELECTs may mean a table of this source."""
     heads = [pattern.split(".", 1)[0] for pattern in patterns]
-    return not heads or any(head == source or any(sign in head for sign in "*?[") for head in heads)
+    return not heads or any(_may_mean(head, source) for head in heads)
 
 
-def is_due(every: timedelta | None, last_success: datetime | None, now: datetime) -> bool:
-    """Whether a table's time has come. A table without `every` is always due.
+def _may_mean(head: str, source: str) -> bool:
+    plain = re.split(r"[*?\[]", head, maxsplit=1)[0]
+    return head == source if plain == head else source.startswith(plain)
+
+
+def means_all(source: str, pattern: str) -> bool:
+    """Whether SELECT means every table of this source, whatever they are called."""
+    name = "\0\0"  # as no table is called: only what takes every name takes this one
+    return matches_name(source, name, f"{source}.{name}", pattern)
+
+
+def last_run(records: Iterable[RunRecord]) -> RunRecord | None:
+    """Return the newest run of a table's records, newest first: a repair is no sync."""
+    return next((record for record in records if record.kind is RunKind.RUN), None)
+
+
+def counts_from(last: RunRecord | None) -> datetime | None:
+    """Return from when `every` counts: the last run's begin. None where that failed, or is none."""
+    return last.started_at if last and last.result.status is TableStatus.OK else None
+
+
+def next_due(every: timedelta | None, last: RunRecord | None) -> datetime | None:
+    """Return when a table's time comes, or came: one whose last run failed is due since then.
+
+    None where that is always: a table without `every`, and one that never ran.
+    """
+    if every is None or last is None:
+        return None
+    since = counts_from(last)
+    return last.finished_at if since is None else since + every
+
+
+def is_due(every: timedelta | None, since: datetime | None, now: datetime) -> bool:
+    """Whether a table's time has come, where `every` counts from `since` (see `counts_from`).
 
     Cron starts a little earlier or later each time: a table is due when at most a tenth of its
-    interval, and at most a minute, is missing. A failed run does not count, so it is retried.
-    Where the last success lies in the future, the clock was set back: who knows when it was.
+    interval, and at most a minute, is missing. A table without `every` is always due, and so is
+    one whose last run failed. Where `since` lies in the future, the clock was set back: who knows
+    when it was.
     """
-    if every is None or last_success is None:
+    if every is None or since is None:
         return True
     slack = min(every.total_seconds() / 10, 60.0)
-    since = (now - last_success).total_seconds()
-    return since < 0 or since >= every.total_seconds() - slack
+    passed = (now - since).total_seconds()
+    return passed < 0 or passed >= every.total_seconds() - slack

@@ -11,6 +11,7 @@ from cdpsync.cursors import cursor_json, parse_cursor
 from cdpsync.engine import quote_name
 from cdpsync.errors import CatalogError
 from cdpsync.model import (
+    ALL_STREAMS,
     Cursor,
     CursorEntry,
     CursorType,
@@ -24,7 +25,7 @@ from cdpsync.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     import duckdb
@@ -202,9 +203,14 @@ class Books:
         return tuple(_record(row) for row in self._rows(_HISTORY))
 
     def latest(self) -> tuple[RunRecord, ...]:
-        """Return each table's last record and its last successful one of a kind, newest first."""
+        """Return each table's last record and its last successful one of a kind, newest first.
+
+        What is older than a table's deletion is left out, and so are the deletion, and a failure to
+        ask a source of which anything newer is known.
+        """
         columns = "*" if self._version >= FORMAT else "*, null as kind"
-        return tuple(_record(row) for row in self._rows(_LATEST.format(columns=columns)))
+        rows = self._rows(_LATEST.format(columns=columns))
+        return tuple(_standing(_record(row) for row in rows))
 
     def _rows(self, sql: str) -> Iterable[dict[str, Any]]:  # Any: rows of the database
         if not self._version:
@@ -248,6 +254,17 @@ class Books:
             f"insert into lake.cdpsync.{book} ({names}) values {', '.join([marks] * len(rows))}",
             [value for row in rows for value in row.values()],
         )
+
+
+def _standing(newest_first: Iterable[RunRecord]) -> Iterator[RunRecord]:
+    deleted, told = set(), set()
+    for record in newest_first:
+        source, stream = record.result.source, record.result.stream
+        if record.kind is RunKind.DELETE:
+            deleted.add((source, stream))
+        elif (source, stream) not in deleted and not (stream == ALL_STREAMS and source in told):
+            yield record
+        told.add(source)
 
 
 def _cursor_row(entry: CursorEntry) -> dict[str, object]:

@@ -94,8 +94,9 @@ class Commit:
 class Recorded:
     """All that a lake remembers between runs, at one moment.
 
-    `latest` has each table's last record and its last successful one of a kind, newest first. The
-    tables say how many rows they have where the history knows it.
+    `latest` has each table's last record and its last successful one of a kind, newest first, and
+    nothing from before it was deleted. The tables say how many rows they have where the history
+    knows it.
     """
 
     cursors: tuple[CursorEntry, ...] = ()
@@ -275,12 +276,16 @@ class Lake:
         ).fetchone()
         return int(row[0]) if row else 0
 
-    def drop(self, tables: Iterable[TableName]) -> None:
-        """Take tables out of the lake, with what is remembered of them, in one transaction."""
+    def drop(self, tables: Iterable[TableName], records: Iterable[RunRecord]) -> None:
+        """Take tables out of the lake, with what is remembered of them, in one transaction.
+
+        The history keeps what was, and the records of the deletion.
+        """
         with transaction(self.con, "delete"):
             for table in tables:
                 self.con.execute(f"drop table if exists {sql_name(table)}")
                 self.books.forget(table)
+            self.books.record(*records)
 
 
 def _counted_before(

@@ -6,12 +6,14 @@ import os
 import signal
 import sys
 from io import TextIOWrapper
+from itertools import pairwise
 from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
-from cdpsync.cli import init, maintain, query, runs, sources, state, status, verify
+from cdpsync.cli import init, log, maintain, query, runs, sources, state, status, verify
 from cdpsync.cli.session import INTERRUPTED, Terminated, root_options, stopping
 
 # Objects made between two looks for garbage: a process that lives for a second need not look often.
@@ -100,8 +102,7 @@ def main() -> NoReturn:
                 encoding=None if stream.isatty() else "utf-8", errors="backslashreplace"
             )
     try:
-        app()
-        code = 0
+        code = _run(sys.argv[1:])
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except KeyboardInterrupt:
@@ -110,6 +111,27 @@ def main() -> NoReturn:
         sys.stderr.write(f"error: {error}.\n")
         code = 1
     _leave(code)
+
+
+def _run(argv: list[str]) -> int:
+    """Run a command; who reads lines of JSON gets one of a usage error too, not typer's box."""
+    if not _wants_json(argv):
+        app()
+        return 0
+    try:
+        return app(standalone_mode=False) or 0
+    except typer.Abort:
+        return 1
+    except TyperException as error:
+        told = " ".join(error.format_message().split()) or "a command is missing: cdpsync --help."
+        with log.narrating(log.LogFormat.JSON, quiet=False, verbose=False):
+            log.complain(told, type="UsageError")
+        return error.exit_code
+
+
+def _wants_json(argv: list[str]) -> bool:
+    flag = "--log-format"
+    return f"{flag}=json" in argv or (flag, "json") in pairwise(argv)
 
 
 def _leave(code: int) -> NoReturn:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cdpsync.cli.output import show
-from cdpsync.cli.session import ReportFormat, Session, command, stopping
+from cdpsync.cli.session import Format, ReportFormat, Session, command, stopping
 
 if TYPE_CHECKING:
     from cdpsync.model import Planned
@@ -111,7 +111,8 @@ def run(
             on_progress=listener,
             is_stopped=stopping.is_set,
         )
-    show(reports.run_report(result), session.format)
+    if not session.quiet or session.format is not Format.TABLE:
+        show(reports.run_report(result), session.format)
     outcome.tell_end(result)
     return _EXIT[result.status]
 

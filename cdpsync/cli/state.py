@@ -83,10 +83,12 @@ def reset(session: Session, select: Chosen, yes: Yes = False) -> int | None:
 
     config, chosen = session.config(), tuple(select)
     touched = edits.reset_preview(config, chosen)
-    if not _agreed("The next run reloads from the start", touched, yes=yes):
+    if touched and not _agreed("The next run reloads from the start", touched, yes=yes):
         return 1
-    show(reports.cursor_report(edits.reset(config, chosen)), session.format)
-    log.say(f"{plural(len(touched), 'table')} reset: `cdpsync run` reloads", event="reset")
+    done = edits.reset(config, chosen) if touched else ()
+    show(reports.cursor_report(done), session.format)
+    told = f"{plural(len(done), 'table')} reset: `cdpsync run` reloads"
+    log.say(told if done else "nothing to reset: never loaded", event="reset")
     return None
 
 
@@ -98,11 +100,12 @@ def delete(session: Session, select: Chosen, yes: Yes = False) -> int | None:
 
     config, chosen = session.config(), tuple(select)
     touched = edits.delete_preview(config, chosen)
-    if not _agreed("This drops from the lake and the state", touched, yes=yes):
+    if touched and not _agreed("This drops from the lake and the state", touched, yes=yes):
         return 1
-    dropped = edits.delete(config, chosen)
+    dropped = edits.delete(config, chosen) if touched else ()
     show(reports.deleted_report(dropped), session.format)
-    log.say(f"{plural(len(dropped), 'table')} dropped", event="delete")
+    told = f"{plural(len(dropped), 'table')} dropped"
+    log.say(told if dropped else "nothing to drop", event="delete")
     return None
 
 

@@ -1,6 +1,7 @@
 """The vocabulary: what every other module speaks of, as frozen values without behaviour."""
 
 from cdpsync.model.results import (
+    ALL_STREAMS,
     CheckResult,
     Chore,
     Failure,
@@ -42,6 +43,7 @@ from cdpsync.model.tables import (
 )
 
 __all__ = [
+    "ALL_STREAMS",
     "DELETED_AT",
     "MARK",
     "Changes",

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from cdpsync.model.tables import Cursor, SyncMode, TableName, TablePlan
 
 
+ALL_STREAMS = "*"
+"""The stream of a failure that stands for a source's tables while none of them is known."""
+
+
 class TableStatus(StrEnum):
     """How a table came out of a run."""
 
@@ -76,10 +80,14 @@ class RunResult:
 
 
 class RunKind(StrEnum):
-    """What the history holds: runs, and the repairs of `verify`, which sync nothing."""
+    """What the history holds: runs, the repairs of `verify`, which sync nothing, and deletions.
+
+    What is older than a table's deletion tells of it no more.
+    """
 
     RUN = "run"
     REPAIR = "repair"
+    DELETE = "delete"
 
 
 @dataclass(frozen=True, slots=True)

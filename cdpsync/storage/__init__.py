@@ -27,10 +27,11 @@ class Storage(Protocol):
     def root(self) -> str:
         """The place as DuckDB names it, with a final slash."""
 
-    def reach(self) -> None:
+    def reach(self, *, filled: bool = False) -> None:
         """Ask for the place, before a run reads anything for it. Raises LandingError.
 
-        Passes wherever a run may go well: what is not let shows when it is tried.
+        Passes wherever a run may go well: what is not let shows when it is tried. `filled`: files
+        are in it already, so that one that a run would make is missing.
         """
 
     def put(self, file: Path, name: str) -> str:

@@ -44,8 +44,13 @@ class FolderStorage:
     def close(self) -> None:
         """Do nothing: no connection is held."""
 
-    def reach(self) -> None:
-        """Do nothing: what is wrong with a folder shows at once."""
+    def reach(self, *, filled: bool = False) -> None:
+        """Look whether the folder is there where it has to be: a run makes one that is not."""
+        if filled and not self._folder.is_dir():
+            raise LandingError(
+                f"{self._folder}: the warehouse's folder is not there. Move it back, or let "
+                "warehouse.path name where it is."
+            )
 
     def put(self, file: Path, name: str) -> str:
         """Link the file in (copy it from another file system) and wait until the disk has it."""

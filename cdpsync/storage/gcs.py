@@ -53,7 +53,7 @@ class GcsStorage:
 
     # ---- files
 
-    def reach(self) -> None:
+    def reach(self, *, filled: bool = False) -> None:  # noqa: ARG002
         """List one object, once; a refusal to list is none to write."""
         if self._reached:
             return

@@ -63,7 +63,7 @@ class S3Storage:
 
     # ---- files
 
-    def reach(self) -> None:
+    def reach(self, *, filled: bool = False) -> None:  # noqa: ARG002
         """List one object; a refusal to list is none to write."""
         try:
             with self._refusals.explained("list", ""):

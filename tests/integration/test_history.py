@@ -53,11 +53,12 @@ def kinds(shop: Shop) -> list[RunKind]:
 
 
 def test_repair_is_no_sync(orders: Shop) -> None:
-    """A table that failed since and was repaired is due at once, and was last synced before."""
+    """A table that failed since and was repaired is due since, and was last synced before."""
     config = project.load(orders.file)
     (before,) = project.status(config)
     orders.pg.execute("alter table orders rename to elsewhere")
     orders.run()
+    (failure, _) = project.history(config)
     orders.pg.execute("alter table elsewhere rename to orders")
     lose_a_row(orders)
     (verdict,) = verify(orders.file, repair=True)
@@ -66,12 +67,25 @@ def test_repair_is_no_sync(orders: Shop) -> None:
     assert (before.status, after.status) == ("ok", "failed")
     assert (after.last_success_at, after.next_due_at) == (
         before.last_success_at,
-        before.next_due_at,
+        failure.finished_at,
     )
     assert kinds(orders) == [RunKind.REPAIR, RunKind.RUN, RunKind.RUN]
-    with project.catalog_of(config).writer() as con:
-        con.execute("update lake.cdpsync.runs set started_at = '2020-01-01' where kind = 'run'")
     assert orders.one(due=True).status == "ok"
+    (mended,) = project.status(config)
+    assert mended.next_due_at == mended.last_success_at + mended.every
+    assert orders.one(due=True).status == "skipped"
+
+
+def test_table_whose_last_run_failed_is_due(orders: Shop) -> None:
+    """It is tried again at once, however long its interval; then it rests again."""
+    assert orders.one(due=True).status == "skipped"
+    orders.pg.execute("alter table orders rename to elsewhere")
+    orders.run()
+    (failed,) = orders.run(due=True).tables
+    assert failed.status == "failed"
+    orders.pg.execute("alter table elsewhere rename to orders")
+    assert orders.one(due=True).status == "ok"
+    assert orders.one(due=True).status == "skipped"
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -92,3 +106,17 @@ def test_catalog_of_an_older_version_is_read_and_brought_up(orders: Shop, versio
     assert kinds(orders) == [RunKind.RUN, RunKind.RUN, RunKind.REPAIR, RunKind.RUN]
     assert [record.run_id for record in project.history(config)][1:] == ids
     orders.same()
+
+
+def test_status_names_the_cursor_before_a_first_run(shop: Shop) -> None:
+    """It is what the file says, for a table that follows one."""
+    shop.pg.execute("create table orders (id int primary key); create table plans (id int)")
+    defaults = {"mode": "incremental", "cursor_field": "id"}
+    shop.configure({"public.orders": {}, "public.plans": {"mode": "full_table"}}, defaults=defaults)
+    for _ in range(2):
+        found = project.status(project.load(shop.file))
+        assert {one.table: one.cursor_field for one in found} == {
+            "shop.orders": "id",
+            "shop.plans": None,
+        }
+        shop.run()

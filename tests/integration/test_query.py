@@ -9,7 +9,7 @@ import pytest
 
 from cdpsync import engine, locks
 from cdpsync.catalog import ask
-from cdpsync.errors import LockHeldError, QueryError
+from cdpsync.errors import LandingError, LockHeldError, QueryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,3 +140,17 @@ def test_long_names_have_locks_of_their_own(tmp_path: Path) -> None:
             pass
     assert locks.live_runs(tmp_path) == set()
     assert {len(file.name) for file in tmp_path.iterdir()} == {155}
+
+
+def test_warehouse_that_was_moved_away_is_named(shop: Shop) -> None:
+    """A question about rows that are elsewhere is no mistake of its SQL; one of another file is."""
+    shop.pg.execute("create table orders as select 1 as id")
+    shop.configure(None)
+    shop.run()
+    (shop.folder / "warehouse").rename(shop.folder / "moved")
+    with pytest.raises(LandingError, match=r"/warehouse: the warehouse's folder is not there"):
+        shop.ask("from shop.orders")
+    with pytest.raises(QueryError):
+        shop.ask("from 'no-such.csv'")
+    (shop.folder / "moved").rename(shop.folder / "warehouse")
+    assert shop.ask("from shop.orders") == [(1,)]

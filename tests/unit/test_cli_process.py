@@ -1,5 +1,6 @@
 """The command line as a process: what it imports, how signals and closed pipes end it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -51,6 +52,37 @@ def test_the_package_is_a_program_too():
         [sys.executable, "-m", "cdpsync", "--version"], capture_output=True, text=True, check=True
     )
     assert told.stdout == f"cdpsync {version('cdpsync')}\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["run", "--nosuch", "--log-format", "json"], "--nosuch"),
+        (["--log-format=json", "status", "-n", "none"], "--limit"),
+        (["--log-format", "json", "state"], "command"),
+        (["--log-format", "json", "fly"], "fly"),
+    ],
+)
+def test_a_usage_error_can_be_json(argv, says):
+    """Who parses stderr line by line is not given a drawn box."""
+    told = subprocess.run(
+        [sys.executable, "-m", "cdpsync", *argv], capture_output=True, text=True, check=False
+    )
+    line = json.loads(told.stderr)
+    assert told.returncode == 2
+    assert {"level": "error", "event": "error", "type": "UsageError"}.items() <= line.items()
+    assert says in line["message"]
+
+
+def test_json_lines_change_nothing_else():
+    """Help, and a command's own code, come as ever."""
+    python = [sys.executable, "-m", "cdpsync", "--log-format", "json"]
+    told = [
+        subprocess.run([*python, *argv], capture_output=True, text=True, check=False)
+        for argv in (["run", "--help"], ["status", "-c", "/no/such.yml"])
+    ]
+    assert [one.returncode for one in told] == [0, 2]
+    assert json.loads(told[1].stderr)["type"] == "ConfigError"
 
 
 STUCK = """

@@ -103,10 +103,21 @@ def test_global_options_stand_before_and_after_the_command(fake, argv):
 
 
 def test_quiet_leaves_the_errors(fake):
+    """Cron mails what is written: a run that went well writes nothing."""
     fake.answers("sync.run", a_run(ORDERS, PLANS, status=RunStatus.PARTIAL))
-    assert invoke("run", "-q").stderr == (
-        f"error: 1 of 2 tables failed:\n  shop.plans: {PLANS.error.message}\n"
+    result = invoke("run", "-q")
+    assert (result.stdout, result.stderr) == (
+        "",
+        f"error: 1 of 2 tables failed:\n  shop.plans: {PLANS.error.message}\n",
     )
+    fake.answers("sync.run", a_run(ORDERS))
+    assert invoke("run", "-q").output == ""
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_quiet_leaves_the_data_that_was_asked_for(fake, form):
+    fake.answers("sync.run", a_run(ORDERS))
+    assert invoke("run", "-q", "-o", form).stdout == invoke("run", "-o", form).stdout != ""
 
 
 def test_notices_are_narrated(fake):
