@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from math import ceil
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cdpsync.cursors import cursor_type_of
@@ -177,7 +178,8 @@ def capped_by_time(cursor: Cursor, horizon: Horizon, until: Callable[[], datetim
     """Return a cursor of time moved back to where nothing was open, if it lies beyond.
 
     What clock a timestamp without zone follows is not known: so it moves back by as long as
-    passed from there until the rows were seen, unless it lies before that by any clock.
+    passed from there until the rows were seen, unless it lies before that by any clock; by whole
+    seconds, so that it is the same where nothing is new.
     """
     value = cursor.value
     if cursor.type is CursorType.TIMESTAMPTZ and isinstance(value, datetime):
@@ -186,7 +188,8 @@ def capped_by_time(cursor: Cursor, horizon: Horizon, until: Callable[[], datetim
     if isinstance(value, datetime):
         if value <= before:
             return cursor
-        return replace(cursor, value=max(before, value - (until() - horizon.reaches)))
+        passed = timedelta(seconds=ceil((until() - horizon.reaches).total_seconds()))
+        return replace(cursor, value=max(before, value - passed))
     if not isinstance(value, date) or value <= before.date():
         return cursor
     return replace(cursor, value=value - days_between(horizon.reaches, until()))
