@@ -81,7 +81,8 @@ class ReadRequest:
     both bind a column whose type the source leaves open. `window` is None for a read of every
     row. `workers` is how many chunks will be read at once.
 
-    `cursor_field` is set for every read of a table that has one. `deletions` asks a stream whose
+    `cursor_field` is set for every read of a table that has one; `looks_back` where the user says
+    from how far below its cursor rows are read again. `deletions` asks a stream whose
     `changes` tell of them for rows that are gone, too, with the column `_deleted_at` (TIMESTAMP
     WITH TIME ZONE, NULL in rows that are there). `include` and `exclude` are the file's own words
     for the columns: an open stream drops what they keep out.
@@ -107,6 +108,7 @@ class ReadRequest:
     window: Window | None = None
     workers: int = 1
     cursor_field: str | None = None
+    looks_back: bool = False
     deletions: bool = False
     include: frozenset[str] | None = None
     exclude: frozenset[str] = frozenset()

@@ -260,6 +260,7 @@ def _request(plan: TablePlan, workers: int) -> ReadRequest:
         window=plan.window,
         workers=workers,
         cursor_field=plan.cursor_field,
+        looks_back=plan.lookback is not None,
         deletions=told and plan.window is not None,
         include=None if plan.include is None else frozenset(plan.include),
         exclude=frozenset(plan.exclude or ()),

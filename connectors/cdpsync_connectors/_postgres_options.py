@@ -74,6 +74,11 @@ class PostgresOptions(DatabaseOptions):
             "sslmode": self.sslmode,
             "sslrootcert": self.sslrootcert,
             "connect_timeout": str(self.connect_timeout),
-            "application_name": self.application_name,
+            "application_name": _ours(self.application_name),
         }
         return {name: value for name, value in said.items() if value is not None}
+
+
+def _ours(name: str) -> str:
+    """Return a session's name so that no writer has it; a long one is cut at its end."""
+    return name if name.startswith("cdpsync") else f"cdpsync: {name}"

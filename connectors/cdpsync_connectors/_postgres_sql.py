@@ -268,6 +268,30 @@ def fetch_leaves(con: psycopg.Connection[Any], relation: Relation) -> tuple[Leaf
     return tuple(Leaf(*row) for row in found)
 
 
+# What the transaction has locked, by the files that its view knows and by those of now.
+_REWRITTEN = """
+    select exists (
+        select 1 from pg_catalog.pg_locks l
+        join pg_catalog.pg_class c on c.oid = l.relation
+        where l.pid = pg_backend_pid() and l.locktype = 'relation'
+            and l.database = (
+                select oid from pg_catalog.pg_database where datname = current_database()
+            )
+            and c.relfilenode <> 0
+            and c.relfilenode is distinct from pg_catalog.pg_relation_filenode(c.oid)
+    )
+"""
+
+
+def was_rewritten(con: psycopg.Connection[Any]) -> bool:
+    """Whether a table was emptied or rewritten after the view began and before it was locked.
+
+    Of all that the transaction has planned to read: partitions, and what stands behind a view.
+    """
+    row = con.execute(_REWRITTEN.encode()).fetchone()
+    return row is not None and row[0] is True
+
+
 # Another server, or one that has started anew and may have forgotten what it had not yet written
 # down; another database; a rewritten table; a column made anew: each is another. What inherits from
 # a table is read with it.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from cdpsync.connector import Bounds
 from cdpsync.errors import ConnectorError, ReadError
-from cdpsync.model import Column, Stream
+from cdpsync.model import Column, CursorType, Stream
 from cdpsync_connectors._pace import RowPace
 from cdpsync_connectors._postgres_chunks import (
     PAGE,
@@ -26,16 +26,23 @@ from cdpsync_connectors._postgres_chunks import (
     scans_much,
 )
 from cdpsync_connectors._postgres_errors import translate_connecting, translate_reading
+from cdpsync_connectors._postgres_open import (
+    fetch_clock,
+    fetch_horizon,
+    is_idle_since,
+    next_transaction,
+)
 from cdpsync_connectors._postgres_options import PostgresOptions
 from cdpsync_connectors._postgres_replica import catch_up, refuse_stranger, written
 from cdpsync_connectors._postgres_select import explain, find_relation, select_rows
 from cdpsync_connectors._postgres_session import Sessions
 from cdpsync_connectors._postgres_settled import (
+    NumberLimit,
     SettledChunks,
-    fetch_horizon,
-    follows_number,
-    is_quiet,
+    TimeLimit,
+    cursor_kind,
     settled_number,
+    unlimited,
 )
 from cdpsync_connectors._postgres_sql import (
     Relation,
@@ -45,17 +52,23 @@ from cdpsync_connectors._postgres_sql import (
     fetch_schemas,
     quote_literal,
     quote_name,
+    was_rewritten,
 )
 from cdpsync_connectors._postgres_types import natural_type
 from cdpsync_connectors._streams import likely_cursors, matches, refuse_idle, split_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
 
     import psycopg
     from pydantic import BaseModel
 
     from cdpsync.connector import ReadRequest
+    from cdpsync_connectors._postgres_open import Horizon
+    from cdpsync_connectors._postgres_settled import Limit
+
+_VIEWS = 5  # that are opened of a table which is emptied again and again
 
 
 class PostgresConnector:
@@ -123,12 +136,14 @@ class PostgresConnector:
             with self._translated(table):
                 if request.cursor_field is None:
                     self._catch_up(primary, con, request)
-                    held.enter_context(self._rows.view(con))
-                    found: Iterable[PostgresChunk] = self._chunks(con, request)
+                    found: Iterable[PostgresChunk] = self._view(con, request, held)
+                elif cursor_kind(request) in {CursorType.INTEGER, CursorType.DECIMAL}:
+                    found = self._settled_by_number(primary, con, request, held)
                 else:
-                    found = self._settled_chunks(primary, con, request, held)
+                    found = self._settled_by_time(primary, con, request, held)
             yield found
-            if len(list(found)) > 1:
+            chunks = list(found)
+            if len(chunks) > 1 or chunks[0].view.snapshot is None:
                 # The lock on the table goes with the view, and with it what stands on which page.
                 with self._translated(table):
                     con.execute("select")
@@ -144,28 +159,82 @@ class PostgresConnector:
             self._related = True
         catch_up(con, written(primary), self._replica.place, request.is_stopped)
 
-    def _settled_chunks(
+    def _view(
+        self, con: psycopg.Connection[Any], request: ReadRequest, held: ExitStack
+    ) -> list[PostgresChunk]:
+        """Open a view; another one where what is read was rewritten before it could be locked.
+
+        Who empties or rewrites a table takes away what older views would see of it.
+        """
+        for _ in range(_VIEWS):
+            with ExitStack() as opened:
+                opened.enter_context(self._rows.view(con))
+                chunks = self._chunks(con, request)
+                if not was_rewritten(con):
+                    held.push(opened.pop_all())
+                    return chunks
+        raise ReadError(
+            f'table "{request.stream.name}" was emptied or rewritten each of the {_VIEWS} times '
+            "that a read of it began. Nothing was read. Run again when that is over."
+        )
+
+    def _settled_by_time(
         self,
         primary: psycopg.Connection[Any],
         con: psycopg.Connection[Any],
         request: ReadRequest,
         held: ExitStack,
     ) -> SettledChunks:
-        """Open the view; once more where a number is followed and somebody was writing."""
+        """Open the view, knowing what was open before."""
         horizon = fetch_horizon(primary)
+        self._catch_up(primary, con, request)
+        chunks = self._view(con, request, held)
+
+        def now() -> datetime:
+            with self._translated():
+                return fetch_clock(primary)
+
+        follows_zone = cursor_kind(request) is CursorType.TIMESTAMPTZ
+        if chunks[0].view.snapshot is None or follows_zone:
+            return SettledChunks(chunks, request, TimeLimit(horizon, now), horizon)
+        began = fetch_clock(primary)
+        return SettledChunks(chunks, request, TimeLimit(horizon, lambda: began), horizon)
+
+    def _settled_by_number(
+        self,
+        primary: psycopg.Connection[Any],
+        con: psycopg.Connection[Any],
+        request: ReadRequest,
+        held: ExitStack,
+    ) -> SettledChunks:
+        """Open the view; once more where somebody was writing."""
         self._catch_up(primary, con, request)
         with ExitStack() as first:
             first.enter_context(self._rows.view(con))
-            quiet = is_quiet(con, horizon)
-            if quiet or not follows_number(request):
-                held.push(first.pop_all())
-                return SettledChunks(self._chunks(con, request), request, horizon, quiet=quiet)
-        relation = find_relation(con, request)
-        ceiling = settled_number(primary, relation, request.cursor_field or "")
+            number = next_transaction(con)
+            if number is not None and is_idle_since(primary, number):
+                chunks = self._chunks(con, request)
+                if chunks[0].view.snapshot is not None and not was_rewritten(con):
+                    held.push(first.pop_all())
+                    return SettledChunks(chunks, request, unlimited)
+        horizon = fetch_horizon(primary)
+        limit = self._number_limit(primary, con, request, horizon)
         self._catch_up(primary, con, request)
-        held.enter_context(self._rows.view(con))
-        chunks = self._chunks(con, request)
-        return SettledChunks(chunks, request, horizon, quiet=False, ceiling=ceiling)
+        chunks = self._view(con, request, held)
+        return SettledChunks(chunks, request, limit, horizon)
+
+    def _number_limit(
+        self,
+        primary: psycopg.Connection[Any],
+        con: psycopg.Connection[Any],
+        request: ReadRequest,
+        horizon: Horizon,
+    ) -> Limit:
+        """Return how far numbers are settled; a standby cannot tell, so a `lookback` is trusted."""
+        if horizon.is_standby:
+            return unlimited if request.looks_back else NumberLimit(None)
+        relation = find_relation(con, request)
+        return NumberLimit(settled_number(primary, relation, request.cursor_field or ""))
 
     def translate(self, error: Exception) -> ConnectorError | None:
         """Name an error that came out of reading a chunk; None when it is not Postgres'."""
