@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -15,10 +14,8 @@ from cdpsync.model import (
     MARK,
     Column,
     Cursor,
-    CursorEntry,
     CursorType,
     Deletes,
-    LakeTable,
     Lookback,
     Stream,
     SyncMode,
@@ -26,6 +23,7 @@ from cdpsync.model import (
     Window,
 )
 from cdpsync.shape import changes, refuse_changes, shape_of
+from cdpsync.start import Remembered, Start, start_of, was_made_otherwise
 from cdpsync.types import parse_type
 from cdpsync.wanted import Wanted, is_due, nearest
 
@@ -35,20 +33,6 @@ if TYPE_CHECKING:
 
 DEFAULT_LOOKBACK = timedelta(minutes=5)
 """How long a transaction is taken to last, where the source does not tell what is still open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """What is known of a table from before: where its cursor stands, and its form in the lake.
-
-    The state file says where to go on; `entry` is what the last commit knew.
-    """
-
-    cursor_field: str | None = None
-    cursor: Cursor | None = None
-    reset: bool = False
-    landed: LakeTable | None = None
-    entry: CursorEntry | None = None
 
 
 def table_plan(
@@ -76,20 +60,18 @@ def table_plan(
     _refuse_wrong_deletes(one, stream)
     lookback = _lookback(one, stream, cursor_type)
     settings = _settings(one, stream, key)
-    before, why = _start(one, remembered, cursor_field, cursor_type, settings, now)
+    start = start_of(one, remembered, cursor_field, cursor_type, settings, now)
     if full_refresh:
-        before, why = None, ""
-    known = remembered.entry
-    stays = before is not None or (not why and _is_added_to(one, known, cursor_field))
-    if before is not None and known is not None and known.identity not in {None, stream.identity}:
-        before, why = None, "the table was made anew at the source"
-        stays = one.mode is SyncMode.APPEND_ONLY
-    replace = full_refresh or not stays or remembered.landed is None
+        start = Start()
+    known, replace = remembered.entry, start.replaces or remembered.landed is None
     changed = []
     if not stream.open:
         changed = changes(known.columns if known else None, shape_of(columns))
     refuse_changes(one, changed, accepted=accept_changes or full_refresh)
-    notices = [f"{'loaded' if replace else 'read'} from the start: {why}"] if why else []
+    notices = []
+    if start.why and remembered.landed:
+        verb = "loaded" if replace else "read"
+        notices = [f"{verb} from the start: {start.why}"]
     if not replace:
         notices += _changed_notices(one, remembered, columns, settings)
     told = " ".join(notices)
@@ -103,8 +85,8 @@ def table_plan(
         primary_key=key,
         cursor_field=cursor_field,
         cursor_type=cursor_type,
-        cursor_before=before,
-        window=_window(before, cursor_field, lookback),
+        cursor_before=start.cursor,
+        window=_window(start.cursor, cursor_field, lookback),
         lookback=lookback,
         where=one.options.where,
         types=_types(one, columns),
@@ -137,65 +119,6 @@ def _settings(one: Wanted, stream: Stream, key: tuple[str, ...]) -> str:
     return json.dumps(said)
 
 
-def _start(
-    one: Wanted,
-    remembered: Remembered,
-    cursor_field: str | None,
-    cursor_type: CursorType | None,
-    settings: str,
-    now: datetime,
-) -> tuple[Cursor | None, str]:
-    """Return the cursor to go on from, or None to load from the start, and why, where it is news.
-
-    A table that was appended to holds old versions of its rows: to become a table with one row
-    per key, it is loaded anew.
-    """
-    cursor, why = remembered.cursor, ""
-    if cursor is None or cursor_field is None:
-        return None, ""
-    incremental = one.mode is SyncMode.INCREMENTAL
-    other_field = remembered.cursor_field not in {None, cursor_field}
-    known = remembered.entry
-    was_appended = incremental and known is not None and known.mode is SyncMode.APPEND_ONLY
-    if other_field or was_appended or cursor.type is not cursor_type:
-        why = "its cursor does not apply"
-    elif incremental and _was_made_otherwise(known, settings):
-        why = "its primary key, where or deletes has changed"
-    elif incremental:
-        why = _forgotten(one, cursor, now)
-    if why:
-        return None, why if remembered.landed else ""
-    return cursor, ""
-
-
-def _is_added_to(one: Wanted, known: CursorEntry | None, cursor_field: str | None) -> bool:
-    """Whether a table keeps its rows although none of them had a cursor to go on from."""
-    appends = one.mode is SyncMode.APPEND_ONLY
-    return (
-        appends
-        and known is not None
-        and (known.mode, known.cursor_field, known.cursor)
-        == (
-            SyncMode.APPEND_ONLY,
-            cursor_field,
-            None,
-        )
-    )
-
-
-def _was_made_otherwise(known: CursorEntry | None, settings: str) -> bool:
-    return known is not None and known.settings not in {None, settings}
-
-
-def _forgotten(one: Wanted, cursor: Cursor, now: datetime) -> str:
-    """Say that the source's log of changes does not reach back to the cursor, if it does not."""
-    kept = one.stream.changes.kept if one.stream and one.stream.changes else None
-    if kept is None or not isinstance(cursor.value, datetime) or now - cursor.value <= kept:
-        return ""
-    days = (now - cursor.value).days
-    return f"the source keeps its log of changes for {kept.days} days, and the cursor is {days} old"
-
-
 def _changed_notices(
     one: Wanted, remembered: Remembered, columns: Iterable[Column], settings: str
 ) -> list[str]:
@@ -209,7 +132,7 @@ def _changed_notices(
         for column in columns
         if column.name.lower() not in held and not (one.stream and one.stream.open)
     ]
-    if _was_made_otherwise(remembered.entry, settings):
+    if was_made_otherwise(remembered.entry, settings):
         notices.append(f"where has changed: older rows that it now lets in need {refresh}")
     return notices
 

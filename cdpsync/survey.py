@@ -13,7 +13,8 @@ from cdpsync import clock, engine, locks, project
 from cdpsync.catalog import Ahead
 from cdpsync.errors import CdpsyncError, ConfigError
 from cdpsync.model import Config, Failure, Planned, Source, TableResult, TableStatus
-from cdpsync.plan import Remembered, table_plan
+from cdpsync.plan import table_plan
+from cdpsync.start import Remembered
 from cdpsync.storage import Storage, open_storage
 from cdpsync.unreached import Unreached, failures, unreached
 from cdpsync.wanted import (

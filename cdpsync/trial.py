@@ -27,8 +27,9 @@ from cdpsync.model import (
     Warehouse,
     Window,
 )
-from cdpsync.plan import Remembered, table_plan
+from cdpsync.plan import table_plan
 from cdpsync.spooled import spooled_rows
+from cdpsync.start import Remembered
 from cdpsync.wanted import wanted_tables
 from cdpsync.workers import Workers
 

@@ -21,7 +21,8 @@ from cdpsync.model import (
     TableOptions,
     TableRule,
 )
-from cdpsync.plan import Remembered, table_plan
+from cdpsync.plan import table_plan
+from cdpsync.start import Remembered
 from cdpsync.wanted import (
     concerns_source,
     is_due,
