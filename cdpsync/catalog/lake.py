@@ -46,7 +46,11 @@ _ADDED = """
         and s.schema_name <> 'cdpsync'
 """
 
-_OLDEST = "select min(snapshot_time) from __ducklake_metadata_lake.ducklake_snapshot"
+# In the order of the commits: the clock may have been set back between two of them.
+_OLDEST = """
+    select snapshot_time from __ducklake_metadata_lake.ducklake_snapshot
+    order by snapshot_id limit 1
+"""
 
 # No type becomes JSON in place, the text of VARCHAR apart, which need not be JSON.
 _CONVERT = """
