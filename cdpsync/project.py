@@ -32,13 +32,14 @@ from cdpsync.model import (
 from cdpsync.state import State, StateEntry, read_state, reconcile
 from cdpsync.storage import Storage, open_storage
 from cdpsync.storage.names import folder_of
-from cdpsync.wanted import last_run, matches_name, means_all, next_due, table_options
+from cdpsync.wanted import is_chosen, last_run, matches_name, means_all, next_due, table_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from cdpsync.connector import Connector
+    from cdpsync.wanted import Names
 
 
 CATALOG_PATIENCE = 60.0
@@ -134,10 +135,6 @@ def _tried(name: str, kind: str, attempt: Callable[[], None]) -> CheckResult:
 # ---- what is known of the tables, without asking any source
 
 
-Names = tuple[str, str, str]
-"""A table by its source, its stream and its name in the lake."""
-
-
 @dataclass(frozen=True, slots=True)
 class Known:
     """A table that the project file names or the lake remembers."""
@@ -197,7 +194,7 @@ def known_tables(config: Config, memory: Memory, select: Sequence[str] = ()) -> 
     """
     found = _found(config, memory)
     _refuse_unknown(config, [one.names for one in found], select)
-    return tuple(one for one in found if _is_meant(one.names, select))
+    return tuple(one for one in found if is_chosen(one.names, select))
 
 
 def _found(config: Config, memory: Memory) -> list[Known]:
@@ -219,10 +216,6 @@ def _found(config: Config, memory: Memory) -> list[Known]:
                     config, source.name, rule.pattern, TableName(source.name, name)
                 )
     return [one for _, one in sorted(found.items())]
-
-
-def _is_meant(names: Names, select: Sequence[str]) -> bool:
-    return not select or any(matches_name(*names, pattern) for pattern in select)
 
 
 def _refuse_unknown(config: Config, tables: Iterable[Names], select: Sequence[str]) -> None:
@@ -265,7 +258,7 @@ def status(config: Config, select: Sequence[str] = ()) -> tuple[TableState, ...]
         for record in memory.latest
         if record.result.stream == ALL_STREAMS
         and record.result.source in config.sources
-        and _is_meant(_names_of(record), select)
+        and is_chosen(_names_of(record), select)
     ]
     return tuple(sorted(states, key=lambda state: (state.source, state.stream)))
 
@@ -354,7 +347,7 @@ def history(
     chosen = {
         (source, stream)
         for source, stream, table in names
-        if _is_meant((source, stream, table), select)
+        if is_chosen((source, stream, table), select)
     }
     records = tuple(one for one in records if (one.result.source, one.result.stream) in chosen)
     return records[:limit]

@@ -21,6 +21,7 @@ from cdpsync.wanted import (
     Wanted,
     concerns_source,
     counts_from,
+    is_chosen,
     is_due,
     last_run,
     matches_select,
@@ -126,7 +127,7 @@ class Survey:
             if not hit and not any(concerns_source(one.source, [pattern]) for one in down):
                 raise _no_match(pattern, self.config, wanted)
         self.unreachable = failures(down, wanted, patterns, exclude)
-        return tuple(one for one in wanted if self._is_chosen(one))
+        return tuple(one for one in wanted if is_chosen(one.names, patterns, exclude))
 
     def _unreached(self) -> list[Unreached]:
         if not self._errors:
@@ -137,11 +138,6 @@ class Survey:
             for name in sources
             if name in self._errors
         ]
-
-    def _is_chosen(self, one: Wanted) -> bool:
-        patterns = self.choice.patterns
-        asked = not patterns or any(matches_select(one, pattern) for pattern in patterns)
-        return asked and not any(matches_select(one, pattern) for pattern in self.choice.exclude)
 
     @contextmanager
     def locked(self, run_id: str, started_at: datetime) -> Iterator[None]:

@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING
 
 from cdpsync import project
 from cdpsync.model import ALL_STREAMS, Failure, SyncMode, TableResult, TableStatus
-from cdpsync.wanted import concerns_source, matches_name, matches_select, means_all, table_options
+from cdpsync.wanted import (
+    concerns_source,
+    is_chosen,
+    matches_name,
+    matches_select,
+    means_all,
+    table_options,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cdpsync.errors import CdpsyncError
     from cdpsync.model import Config, Source
-    from cdpsync.wanted import Wanted
+    from cdpsync.wanted import Names, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +92,15 @@ def failures(
         ]
         if any(not one.tables or _is_idle(pattern, sources, wanted) for pattern in asked):
             found.append(one.placeholder)
-        found += [table for table in one.tables if _is_chosen(table, patterns, exclude)]
+        found += [table for table in one.tables if is_chosen(_names(table), patterns, exclude)]
     return found
 
 
 def _is_idle(pattern: str, sources: Sequence[Unreached], wanted: Sequence[Wanted]) -> bool:
     return not any(matches_select(one, pattern) for one in wanted) and not any(
-        _matches(table, pattern) for one in sources for table in one.tables
+        matches_name(*_names(table), pattern) for one in sources for table in one.tables
     )
 
 
-def _is_chosen(table: TableResult, patterns: Sequence[str], exclude: Sequence[str]) -> bool:
-    asked = not patterns or any(_matches(table, pattern) for pattern in patterns)
-    return asked and not any(_matches(table, pattern) for pattern in exclude)
-
-
-def _matches(table: TableResult, pattern: str) -> bool:
-    return matches_name(table.source, table.stream, table.table, pattern)
+def _names(table: TableResult) -> Names:
+    return table.source, table.stream, table.table

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from cdpsync.model import RunRecord
 
 
+Names = tuple[str, str, str]
+"""What SELECT may mean a table by: its source, its stream, and its name in the lake."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A stream that the project file asks for, with all that the file says of it.
@@ -43,6 +47,11 @@ class Wanted:
     location: str
     stream: Stream | None
     near: str | None = None
+
+    @property
+    def names(self) -> Names:
+        """What SELECT may mean it by."""
+        return self.source, self.name, str(self.table)
 
     @property
     def mode(self) -> SyncMode:
@@ -145,12 +154,18 @@ def _refuse_shared_tables(wanted: Sequence[Wanted]) -> None:
 
 def matches_select(one: Wanted, pattern: str) -> bool:
     """Whether SELECT means this table: its source, `source.stream`, its table, or a glob of it."""
-    return matches_name(one.source, one.name, str(one.table), pattern)
+    return matches_name(*one.names, pattern)
 
 
 def matches_name(source: str, stream: str, table: str, pattern: str) -> bool:
     """Whether SELECT means the table of this source, stream and name in the lake."""
     return any(fnmatchcase(name, pattern) for name in (source, f"{source}.{stream}", table))
+
+
+def is_chosen(names: Names, select: Sequence[str], exclude: Sequence[str] = ()) -> bool:
+    """Whether SELECT means a table, or there is none, and nothing that is excluded means it."""
+    asked = not select or any(matches_name(*names, pattern) for pattern in select)
+    return asked and not any(matches_name(*names, pattern) for pattern in exclude)
 
 
 def concerns_source(source: str, patterns: Iterable[str]) -> bool:
