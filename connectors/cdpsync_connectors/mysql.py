@@ -1,7 +1,7 @@
 """MySQL and MariaDB: their catalogs as streams, their rows by the binary protocol, exactly.
 
 A read is one SELECT, which InnoDB answers from one view of the data; its rows go from the wire
-into Arrow's columns, block by block, in bounded memory. See docs/decisions/0008-mysql-reader.md.
+into Arrow's columns, block by block, in bounded memory. See docs/decisions/0008.
 """
 
 from __future__ import annotations
