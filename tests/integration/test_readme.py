@@ -1,4 +1,4 @@
-"""The README is run: every command, its YAML and its Python, over the database that it tells of."""
+"""The README and its pages in docs/ are run: every command, their YAML and their Python."""
 
 from __future__ import annotations
 
@@ -19,18 +19,30 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text()
+GUIDES = ("project-file", "sync-modes", "cron", "verify", "querying", "operating")
+"""The pages of docs/ that go on with the README's project, in the order in which they are run."""
+PAGES = README + "".join((ROOT / f"docs/{name}.md").read_text() for name in GUIDES)
 BIN = Path(sys.executable).parent
 
 
 def blocks(language: str) -> list[str]:
-    """Return the README's code blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    """Return the code blocks of a language: the README's, then those of its pages."""
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGES, re.MULTILINE | re.DOTALL)
 
 
 def commands() -> list[str]:
-    """Return what is typed in the README, in its order."""
+    """Return what is typed in the README and its pages, in their order."""
     text = "\n".join(blocks("console"))
     return re.findall(r"^\$ ((?:.*\n(?:    .*\n)*))", text, re.MULTILINE)
+
+
+def test_every_page_has_its_commands_run() -> None:
+    """A page whose blocks are not found would be tested in name only."""
+    typed = "".join(commands())
+    for part in ("init", "-c cdpsync.yml", "--accept-changes", "--due", "--repair", "--at", "reset"):
+        assert part in typed
+    assert len(blocks("yaml")) >= 2
+    assert len(blocks("python")) == 2
 
 
 @pytest.fixture
