@@ -38,18 +38,18 @@ bench-quick: .venv/ready  ## its small half at a fiftieth of the size, once: whe
 SECONDS ?= 600
 DEATHS ?= 25
 soak: .venv/ready  ## runs killed at random moments, in each mode and store; SECONDS=, SEED=, DEATHS= (of a life)
-	$(BIN)/python tests/soak.py --seconds $(SECONDS) --deaths $(DEATHS) $(if $(SEED),--seed $(SEED))
+	PYTHONPATH=tests $(BIN)/python tests/stress/soak.py --seconds $(SECONDS) --deaths $(DEATHS) $(if $(SEED),--seed $(SEED))
 
 soak-source: .venv/ready  ## a load of minutes from a source that hangs up every 20 s, and is written to
-	$(BIN)/python tests/soak_source.py
+	PYTHONPATH=tests $(BIN)/python tests/stress/soak_source.py
 
 TABLES ?= 1000
 load: .venv/ready  ## the life of a project of many tables: time, memory and size of each step; TABLES=
-	$(BIN)/python tests/many_tables.py --tables $(TABLES)
+	PYTHONPATH=tests $(BIN)/python tests/stress/many_tables.py --tables $(TABLES)
 
 DAYS ?= 3
 month: .venv/ready  ## a run every minute, by a clock of its own, and what grows; DAYS=, NIGHTLY=1 (with maintain)
-	$(BIN)/python tests/month.py --days $(DAYS) $(if $(NIGHTLY),--nightly)
+	PYTHONPATH=tests $(BIN)/python tests/stress/month.py --days $(DAYS) $(if $(NIGHTLY),--nightly)
 
 clean:
 	rm -rf .venv demo bench/.work bench/.peers

@@ -28,12 +28,12 @@ import peers
 import small
 import told
 from postgres import Setting
-from servers import postgres
+from support.servers import postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from servers import Server
+    from support.servers import Server
 
 _PARTS: dict[str, Callable[[Setting], list[told.Line]]] = {
     "lineitem": loads.lineitem,

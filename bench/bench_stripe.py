@@ -28,7 +28,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests")]
 
-from stripe_server import KEY, NOW, VERSIONS, FakeStripe, Reply, fake_stripe  # noqa: E402
+from support.stripe_server import KEY, NOW, VERSIONS, FakeStripe, Reply, fake_stripe  # noqa: E402
 
 ANSWER_AFTER = 0.15  # seconds
 YEARS = 6
@@ -142,7 +142,7 @@ def _land(folder: str, chunk: Any) -> None:
 def _read(url: str, pipe: Any) -> None:
     from cdpsync import engine
     from cdpsync.connector import ReadRequest
-    from cdpsync_connectors.stripe import StripeConnector
+    from cdpsync_connectors.stripe.connector import StripeConnector
 
     connector = StripeConnector(StripeConnector.Options(api_key=KEY, api_base=url))
     stream = next(one for one in connector.discover() if one.name == "charges")

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from measure import WORK, Figure, agree, aside, measure, ratio
 from postgres import ask, cdpsync, load_tpch, project
-from servers import seaweedfs
+from support.servers import seaweedfs
 from told import Limit, Line
 
 if TYPE_CHECKING:
     from postgres import Setting
-    from servers import Buckets
+    from support.servers import Buckets
 
 _FILES = 8  # landed files are of some 100 MB
 _ANSWER = "select count(*) || ' ' || sum(l_orderkey)::bigint from {table}"

@@ -13,10 +13,11 @@ from measure import CDPSYNC, ROOT, WORK, measure, ratio
 from told import Limit, Line, table
 
 from cdpsync import engine
+from cdpsync.sql import quote_text
 
 sys.path.insert(0, str(ROOT / "tests"))
 
-from mysql_server import MariaServer, mariadb
+from support.mysql_server import MariaServer, mariadb
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +77,7 @@ def _write(file: Path) -> None:
     engine.load_extension(con, "tpch")
     con.execute("call dbgen(sf = 1)")
     con.execute(
-        f"copy (from lineitem limit {ROWS}) to {engine.quote_text(str(file))} "
+        f"copy (from lineitem limit {ROWS}) to {quote_text(str(file))} "
         "(delimiter '\t', header false, quote '')"
     )
 

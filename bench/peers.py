@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from measure import ROOT, WORK, Command, output
 
 if TYPE_CHECKING:
-    from servers import Database
+    from support.servers import Database
 
 _HOME = ROOT / "bench" / ".peers"
 _PYTHON = _HOME / "bin" / "python"

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from measure import CDPSYNC, WORK, Command, aside, output
 
+from cdpsync.sql import quote_text
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from servers import Database
+    from support.servers import Database
 
 FOLDER = {"path": "./warehouse"}
 
@@ -53,7 +55,7 @@ def _generate(dsn: str, scale: float, tables: tuple[str, ...]) -> None:
     for name in ("tpch", "postgres_scanner"):
         engine.load_extension(con, name)
     con.execute(f"call dbgen(sf = {scale})")
-    con.execute(f"attach {engine.quote_text(dsn)} as pg (type postgres)")
+    con.execute(f"attach {quote_text(dsn)} as pg (type postgres)")
     for table in tables:
         con.execute(f"create table pg.{table} as from {table}")
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from postgres import Setting
-    from servers import Database
+    from support.servers import Database
 
 
 _MANY = """

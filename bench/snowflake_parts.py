@@ -25,7 +25,7 @@ import pyarrow as pa
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from snowflake_standin import (  # noqa: E402 - from tests/, put on the path above
+from support.snowflake_fake import (  # noqa: E402 - from tests/, put on the path above
     OPTIONS,
     StandIn,
     Storage,

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from cdpsync.deliver import Courier, Spool
+from cdpsync.load.upload import Courier, Spool
 from cdpsync.model import Warehouse
 from cdpsync.storage import open_storage
 

@@ -15,10 +15,10 @@ from measure import CDPSYNC, ROOT, WORK, Figure, measure, ratio
 
 sys.path.insert(0, str(ROOT / "tests"))
 
-from servers import postgres
+from support.servers import postgres
 
 if TYPE_CHECKING:
-    from servers import Server
+    from support.servers import Server
 
 _TABLE = """
     create table big (id bigint primary key, name text, grp int, amt numeric(12,2),

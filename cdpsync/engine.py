@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ConfigError
+from cdpsync.sql import quote_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -197,26 +197,6 @@ def wheel_file(name: str, version: str) -> Path | None:
     folder = Path(spec.submodule_search_locations[0]) / "extensions" / f"v{version}"
     file = folder / f"{name}.duckdb_extension"
     return file if file.exists() else None
-
-
-def quote_name(name: str) -> str:
-    """Return an identifier as SQL: every name of a user goes through here."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def quote_text(value: str) -> str:
-    """Return a string literal, for the few statements that take no parameters."""
-    return "'" + value.replace("'", "''") + "'"
-
-
-def glob_escaped(path: str) -> str:
-    """Return a path as DuckDB's readers take it: a glob that means this file alone."""
-    return re.sub(r"[*?\[]", r"[\g<0>]", path)
-
-
-def quote_names(names: Iterable[str]) -> str:
-    """Return identifiers as SQL, separated by commas."""
-    return ", ".join(quote_name(name) for name in names)
 
 
 def first_line(error: BaseException) -> str:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from cdpsync import disk, private
-from cdpsync.cursors import cursor_json, parse_cursor
 from cdpsync.errors import CatalogError
 from cdpsync.model import Cursor, CursorEntry, CursorType
+from cdpsync.model.cursors import cursor_json, parse_cursor
+from cdpsync.system import disk, private_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -173,8 +173,8 @@ def _write(path: Path, state: State) -> None:
 def _alone(path: Path) -> Iterator[None]:
     lock = path.with_name(f".{path.name}.lock")
     try:
-        private.make_folder(path.parent)
-        file = private.open_file(lock, "a")
+        private_files.make_folder(path.parent)
+        file = private_files.open_file(lock, "a")
     except OSError as error:
         raise CatalogError(f"{lock}: cannot be written: {error.strerror}.") from error
     with file:

@@ -9,9 +9,18 @@ from urllib.request import Request, urlopen
 
 import pytest
 from hypothesis import settings
-from mysql_server import MariaDatabase, MariaServer, mariadb
-from servers import READER, Buckets, Database, Server, fake_gcs, postgres, seaweedfs, standby
-from snowflake_server import Account, fakesnow
+from support.mysql_server import MariaDatabase, MariaServer, mariadb
+from support.servers import (
+    READER,
+    Buckets,
+    Database,
+    Server,
+    fake_gcs,
+    postgres,
+    seaweedfs,
+    standby,
+)
+from support.snowflake_server import Account, fakesnow
 
 from cdpsync import redact
 

@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, TYPE_CHECKING
 
-from cdpsync import disk, engine, private
-from cdpsync.catalog.scratch import alone_in, private_folder
+from cdpsync import engine
 from cdpsync.errors import CatalogError, ConfigError, LockHeldError
+from cdpsync.sql import quote_text
+from cdpsync.system import disk, private_files
+from cdpsync.system.temp_dirs import alone_in, private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,7 +121,7 @@ class CatalogFile:
             self._connection(folder / "spill", data=data) as con,
         ):
             if self.exists():
-                private.close_to_others(self._log)
+                private_files.close_to_others(self._log)
                 self._relocate(con, self.path)
                 self._attach(con, self.path, [])
             else:
@@ -144,7 +146,7 @@ class CatalogFile:
         except queue.Empty:
             con = self._connect()
         try:
-            con.execute(f"set temp_directory = {engine.quote_text(str(spill))}")
+            con.execute(f"set temp_directory = {quote_text(str(spill))}")
             if data and self.prepare is not None:
                 self.prepare(con)
             yield con
@@ -180,7 +182,7 @@ class CatalogFile:
         if target.with_name(target.name + ".wal").exists():
             con = engine.connect()
             try:
-                con.execute(f"attach {engine.quote_text(str(target))} as meta")
+                con.execute(f"attach {quote_text(str(target))} as meta")
                 con.execute("checkpoint meta")
                 con.execute("detach meta")
             finally:
@@ -202,7 +204,7 @@ class CatalogFile:
             said = engine.first_line(error)
             advice = disk.advice(said) or "Run this again"
             raise CatalogError(f"{self.path}: it cannot be made ({said}). {advice}.") from error
-        private.close_to_others(draft)
+        private_files.close_to_others(draft)
         try:
             disk.wait_for(draft)
             self._name(draft)
@@ -220,12 +222,12 @@ class CatalogFile:
 
     def _attach(self, con: duckdb.DuckDBPyConnection, file: Path, options: list[str]) -> None:
         given = [
-            f"data_path {engine.quote_text(self.data_path)}",
+            f"data_path {quote_text(self.data_path)}",
             "override_data_path true",
             "data_inlining_row_limit 0",  # or each new table brings another one into the catalog
             *options,
         ]
-        target = engine.quote_text(f"ducklake:{file}")
+        target = quote_text(f"ducklake:{file}")
         self._wait_for_attach(con, f"attach {target} as lake ({', '.join(given)})")
 
     def _wait_for_attach(self, con: duckdb.DuckDBPyConnection, statement: str) -> None:
@@ -247,13 +249,13 @@ class CatalogFile:
         """Follow a project that was moved: files registered with a full path lie elsewhere now."""
         import duckdb
 
-        self._wait_for_attach(con, f"attach {engine.quote_text(str(file))} as meta")
+        self._wait_for_attach(con, f"attach {quote_text(str(file))} as meta")
         try:
             found = con.execute(
                 "select value from meta.ducklake_metadata where key = 'data_path' and scope is null"
             ).fetchone()
             if found and found[0] != self.data_path:
-                old, new = engine.quote_text(found[0]), engine.quote_text(self.data_path)
+                old, new = quote_text(found[0]), quote_text(self.data_path)
                 con.begin()
                 con.execute(_RELOCATE.format(old=old, new=new))
                 con.commit()
@@ -322,7 +324,7 @@ def _moment(at: str | None) -> list[str]:
         raise ConfigError(
             f'--at: "{at}" is neither a snapshot\'s number nor a time like 2026-01-31T12:00:00.'
         ) from error
-    return [f"snapshot_time {engine.quote_text(str(moment))}"]
+    return [f"snapshot_time {quote_text(str(moment))}"]
 
 
 @contextmanager

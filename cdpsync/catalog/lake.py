@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from cdpsync import disk
-from cdpsync.catalog.books import Books
-from cdpsync.catalog.commits import has_other_writers, transaction
-from cdpsync.engine import first_line, glob_escaped, quote_name, quote_names, quote_text
+from cdpsync.catalog.system_tables import Books
+from cdpsync.catalog.transaction import has_other_writers, transaction
+from cdpsync.engine import first_line
 from cdpsync.errors import CatalogError, ContractError
 from cdpsync.model import (
     Column,
@@ -19,6 +18,8 @@ from cdpsync.model import (
     TableResult,
     TableStatus,
 )
+from cdpsync.sql import glob_escaped, quote_name, quote_names, quote_text
+from cdpsync.system import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

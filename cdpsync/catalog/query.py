@@ -6,10 +6,11 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog.fetched import ways_of
-from cdpsync.engine import first_line, quote_name, quote_text
+from cdpsync.catalog.values import ways_of
+from cdpsync.engine import first_line
 from cdpsync.errors import QueryError
 from cdpsync.model import Column
+from cdpsync.sql import quote_name, quote_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

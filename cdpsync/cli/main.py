@@ -13,7 +13,8 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from cdpsync.cli import init, log, maintain, query, runs, sources, state, status, verify
+from cdpsync.cli.commands import init, maintain, query, run, sources, state, status, verify
+from cdpsync.cli.output import log
 from cdpsync.cli.session import INTERRUPTED, Terminated, root_options, stopping
 
 # Objects made between two looks for garbage: a process that lives for a second need not look often.
@@ -57,8 +58,8 @@ def state_group() -> None:
 app.command("init")(init.init)
 app.command("check")(sources.check)
 app.command("discover")(sources.discover)
-app.command("plan")(runs.plan)
-app.command("run")(runs.run)
+app.command("plan")(run.plan)
+app.command("run")(run.run)
 app.command("query")(query.query)
 app.command("status")(status.status)
 app.command("verify")(verify.verify)

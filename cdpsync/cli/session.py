@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
-from cdpsync.cli import log
-from cdpsync.cli.log import LogFormat
+from cdpsync.cli.output import log
+from cdpsync.cli.output.log import LogFormat
 from cdpsync.errors import CdpsyncError, ConfigError
 
 if TYPE_CHECKING:

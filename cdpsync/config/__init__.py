@@ -6,6 +6,6 @@ built into the frozen values of `cdpsync.model` (`build`).
 """
 
 from cdpsync.config.load import load_config
-from cdpsync.config.sections import StorageOptions
+from cdpsync.config.schema import StorageOptions
 
 __all__ = ["StorageOptions", "load_config"]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from cdpsync.config.nodes import Entry, Scalar, Section, filled
 from cdpsync.config.paths import absolute, warehouse_path
 from cdpsync.config.problems import Problems, quoted
-from cdpsync.config.sections import (
+from cdpsync.config.schema import (
     KEY_ALIASES,
     SourceSection,
     SpoolSection,
@@ -16,7 +17,6 @@ from cdpsync.config.sections import (
     WarehouseSection,
 )
 from cdpsync.config.tables import read_defaults, read_tables
-from cdpsync.config.tree import Entry, Scalar, Section, filled
 from cdpsync.config.validate import hidden_if_filled_in, validate
 from cdpsync.errors import ConfigError
 from cdpsync.model import Source, Warehouse

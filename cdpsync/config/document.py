@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync.config.interpolate import interpolate
+from cdpsync.config.nodes import Entry, Items, Node, Plain, Scalar, Section
 from cdpsync.config.problems import Place, Problems, quoted
-from cdpsync.config.syntax import DEEPEST, compose
-from cdpsync.config.tree import Entry, Items, Node, Plain, Scalar, Section
+from cdpsync.config.yaml_syntax import DEEPEST, compose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

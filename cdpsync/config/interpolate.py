@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdpsync.config.files import NotAllowedError, read_allowed
+from cdpsync.config.file_references import NotAllowedError, read_allowed
 from cdpsync.config.paths import absolute
 from cdpsync.redact import remember
 

@@ -12,10 +12,10 @@ from cdpsync.config.build import (
     default_warehouse,
 )
 from cdpsync.config.document import read_document
-from cdpsync.config.exposed import warn_of_exposed
-from cdpsync.config.hide import hide_secrets
+from cdpsync.config.nodes import Entry, Section, filled
 from cdpsync.config.problems import Problems, quoted, unknown_key
-from cdpsync.config.tree import Entry, Section, filled
+from cdpsync.config.secret_warnings import warn_of_exposed
+from cdpsync.config.secrets import hide_secrets
 from cdpsync.errors import ConfigError
 from cdpsync.model import Config
 

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
+from cdpsync.config.nodes import Entry, Section, filled
 from cdpsync.config.problems import Place, Problems, quoted
-from cdpsync.config.sections import KEY_ALIASES, DefaultsSection, TableSection
-from cdpsync.config.tree import Entry, Section, filled
+from cdpsync.config.schema import KEY_ALIASES, DefaultsSection, TableSection
 from cdpsync.config.validate import validate
 from cdpsync.model import SyncMode, TableOptions, TableRule
 

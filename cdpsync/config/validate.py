@@ -7,9 +7,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from cdpsync.config.hide import hide_fields, hide_values, model_in
-from cdpsync.config.problems import Problems, quoted, unknown_key
-from cdpsync.config.tree import (
+from cdpsync.config.nodes import (
     Entry,
     Items,
     Node,
@@ -20,6 +18,8 @@ from cdpsync.config.tree import (
     plain,
     scalars,
 )
+from cdpsync.config.problems import Problems, quoted, unknown_key
+from cdpsync.config.secrets import hide_fields, hide_values, model_in
 from cdpsync.redact import HIDDEN
 
 M = TypeVar("M", bound=BaseModel)

@@ -1,5 +1,6 @@
 """The vocabulary: what every other module speaks of, as frozen values without behaviour."""
 
+from cdpsync.model.config import Config, Source, TableOptions, TableRule, Warehouse
 from cdpsync.model.results import (
     ALL_STREAMS,
     CheckResult,
@@ -15,14 +16,7 @@ from cdpsync.model.results import (
     TableState,
     TableStatus,
 )
-from cdpsync.model.settings import (
-    Config,
-    Source,
-    TableOptions,
-    TableRule,
-    Warehouse,
-)
-from cdpsync.model.tables import (
+from cdpsync.model.streams import (
     DELETED_AT,
     MARK,
     Changes,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from cdpsync.model.tables import Cursor, SyncMode, TableName, TablePlan
+    from cdpsync.model.streams import Cursor, SyncMode, TableName, TablePlan
 
 
 ALL_STREAMS = "*"

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from cdpsync.errors import ConfigError
-from cdpsync.storage.access import Access, Place
 from cdpsync.storage.folder import FolderStorage
+from cdpsync.storage.options import Access, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable

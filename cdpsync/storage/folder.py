@@ -9,8 +9,8 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from cdpsync import disk
 from cdpsync.errors import LandingError
+from cdpsync.system import disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdpsync import engine
 from cdpsync.errors import CdpsyncError, LandingError
-from cdpsync.storage.access import Access, Place, missing_driver, taken
+from cdpsync.storage.options import Access, Place, missing_driver, taken
 from cdpsync.storage.probe import probe
 
 if TYPE_CHECKING:

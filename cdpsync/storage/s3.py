@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from cdpsync import engine
 from cdpsync.errors import LandingError
 from cdpsync.redact import remember
-from cdpsync.storage.access import Access, Place, taken
+from cdpsync.storage.options import Access, Place, taken
 from cdpsync.storage.probe import probe
 from cdpsync.storage.s3_client import (
     FIRST_ATTEMPTS,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from cdpsync.storage.access import Access, Place, missing_driver
+from cdpsync.storage.options import Access, Place, missing_driver
 
 Boto = Any  # boto3 makes its classes as it runs, and has no types
 Answer = dict[str, Any]  # an answer of S3, as boto3 hands it out

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync import engine
 from cdpsync.errors import LandingError
-from cdpsync.storage.access import Place, missing_driver, taken
+from cdpsync.storage.options import Place, missing_driver, taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from servers import Server, postgres  # noqa: E402 - from tests/, put on the path above
+from support.servers import Server, postgres  # noqa: E402 - from tests/, put on the path above
 
 DEMO = Path(os.environ.get("CDPSYNC_DEMO", ROOT / "demo"))
 CDPSYNC = Path(sys.executable).with_name("cdpsync")

@@ -7,22 +7,22 @@ import time
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
-from stripe_server import KEY, fake_stripe
+from support.stripe_server import KEY, fake_stripe
 
 from cdpsync.connector import ConnectorOptions
 from cdpsync.errors import ReadError
 from cdpsync.model import Column, Stream
 from cdpsync.testing import PromiseError, conforms
-from cdpsync_connectors.files import FilesConnector
-from cdpsync_connectors.postgres import PostgresConnector
-from cdpsync_connectors.snowflake import SnowflakeConnector
-from cdpsync_connectors.stripe import StripeConnector
+from cdpsync_connectors.files.connector import FilesConnector
+from cdpsync_connectors.postgres.connector import PostgresConnector
+from cdpsync_connectors.snowflake.connector import SnowflakeConnector
+from cdpsync_connectors.stripe.connector import StripeConnector
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from servers import Database
-    from snowflake_server import Account
+    from support.servers import Database
+    from support.snowflake_server import Account
 
 ORDERS = """
     create table orders (

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from postgres_reading import _print
+from support.postgres_reading import _print
 from test_mysql_types import MAPPING as MYSQL_ROWS
 from test_postgres_types import REFUSED, SETUP, as_psql, canonical
 from test_postgres_types import ROWS as POSTGRES_ROWS
@@ -26,8 +26,8 @@ from cdpsync import query, sync
 
 if TYPE_CHECKING:
     import pytest
-    from mysql_server import MariaDatabase
-    from servers import Database
+    from support.mysql_server import MariaDatabase
+    from support.servers import Database
 
 DOC = Path(__file__).parents[2] / "docs/types.md"
 
@@ -62,13 +62,14 @@ Random rows of scalars and arrays go the same way, in `test_any_rows_are_what_a_
 
 
 TESTED = """
-These come from Snowflake's own bytes, in `tests/connectors/test_snowflake_types.py`.
+These come from Snowflake's own bytes, in `tests/connectors/snowflake/test_types.py`.
 """
 REST = """
 ## Stripe, and files
 
 JSON and CSV have no types of their own: a column gets the narrowest that holds each of its values
-exactly, else it stays text. `tests/connectors/test_files.py`, `tests/connectors/test_records.py`
+exactly, else it stays text. `tests/connectors/files/test_files.py`,
+`tests/connectors/shared/test_records.py`
 """
 
 

@@ -1,85 +1,19 @@
-"""A project over a real Postgres, as a user has it: a YAML file, a warehouse, a state file."""
+"""Fixtures of the integration tests: an empty project over a database of its own."""
 
 from __future__ import annotations
 
-import json
 import uuid
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
-from servers import Database
-
-from cdpsync import project, query, sync
+from support.servers import Database
+from support.shop import KEYS, ReplicatedShop, Shop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from servers import Buckets, Server
-
-    from cdpsync.model import RunResult, TableResult
-
-KEYS = ("endpoint", "region", "access_key_id", "secret_access_key")
-
-
-@dataclass
-class Shop:
-    """A project folder whose source `shop` is a database of one's own."""
-
-    folder: Path
-    pg: Database
-    warehouse: dict[str, Any] = field(default_factory=lambda: {"path": "./warehouse"})
-
-    @property
-    def file(self) -> Path:
-        return self.folder / "cdpsync.yml"
-
-    @property
-    def state_file(self) -> Path:
-        return self.folder / ".cdpsync/state.json"
-
-    def configure(self, tables: dict[str, Any] | None, **source: Any) -> None:
-        """Write the project file anew (JSON is YAML too)."""
-        shop = {"type": "postgres", "url": self.pg.url, **source}
-        if tables is not None:
-            shop["tables"] = tables
-        said = {"warehouse": self.warehouse, "sources": {"shop": shop}}
-        self.file.write_text(json.dumps(said, indent=1, ensure_ascii=False))
-
-    def run(self, *select: str, **choices: Any) -> RunResult:
-        return sync.run(self.file, select, **choices)
-
-    def one(self, *select: str, **choices: Any) -> TableResult:
-        """Run, and return the result of the one table, which went well."""
-        (result,) = self.run(*select, **choices).tables
-        assert result.error is None, result.error
-        return result
-
-    def ask(self, sql: str) -> list[tuple[Any, ...]]:
-        return query(sql, self.file)
-
-    def source(self, sql: str) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.pg.url) as con:
-            return con.execute(sql).fetchall()
-
-    def state(self) -> dict[str, Any]:
-        return json.loads(self.state_file.read_text())["tables"]["shop"]
-
-    def status(self) -> dict[str, str]:
-        loaded = project.load(self.file)
-        return {one.table: one.status for one in project.status(loaded)}
-
-    def same(self, columns: str = "*", stream: str = "public.orders", table: str = "shop.orders"):
-        """Assert that the lake has the source's rows: each one, as often as there."""
-        there = sorted(map(repr, _plain(self.source(f"select {columns} from {stream}"))))
-        here = sorted(map(repr, _plain(self.ask(f"select {columns} from {table}"))))
-        assert here == there
-
-
-def _plain(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return [tuple(v.timestamp() if getattr(v, "tzinfo", None) else v for v in row) for row in rows]
+    from support.servers import Buckets, Server
 
 
 def _warehouse(request: pytest.FixtureRequest, store: str) -> dict[str, Any]:
@@ -93,16 +27,6 @@ def _warehouse(request: pytest.FixtureRequest, store: str) -> dict[str, Any]:
         address = request.getfixturevalue("gcs")
         return {"path": f"gs://{prefix}", "storage": {"endpoint": address}}
     return {"path": "./warehouse"}
-
-
-@dataclass
-class ReplicatedShop(Shop):
-    """A project that reads its rows from a streaming replica of its database."""
-
-    replica: Database = field(kw_only=True)
-
-    def configure(self, tables: dict[str, Any] | None, **source: Any) -> None:
-        super().configure(tables, **{"replica": self.replica.url, **source})
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from stripe_server import KEY, fake_stripe
+from support.stripe_server import KEY, fake_stripe
 
 from cdpsync import query, sync
 from cdpsync.model import RunStatus
@@ -14,9 +14,9 @@ from cdpsync.model import RunStatus
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mysql_server import MariaDatabase
-    from servers import Database
-    from snowflake_server import Account
+    from support.mysql_server import MariaDatabase
+    from support.servers import Database
+    from support.snowflake_server import Account
 
 JOINED = """
     select o.id, u.name, s.region, c.amount

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
-from conftest import KEYS, Shop
-from faults import FaultProxy
+from support.faults import FaultProxy
+from support.shop import KEYS, Shop
 
 from cdpsync import maintain, project
 from cdpsync.model import RunStatus
@@ -24,7 +24,7 @@ from cdpsync.model import RunStatus
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from servers import Buckets, Database, Server
+    from support.servers import Buckets, Database, Server
 
 SOURCE = """
     create table orders as

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
-from conftest import KEYS
-from faults import FaultProxy
+from support.faults import FaultProxy
+from support.shop import KEYS
 
 from cdpsync import query, sync
 from cdpsync.model import RunStatus
@@ -16,7 +16,7 @@ from cdpsync.model import RunStatus
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from servers import Buckets
+    from support.servers import Buckets
 
 ROWS = 9_000_000  # of 15 random numbers, which do not compress: 1.0 GB
 GROUP = 122_880  # rows, DuckDB's default

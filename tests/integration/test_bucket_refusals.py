@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from s3_faults import COMPLETE, DELETE, LIST, PART, PUT, S3Faults
-from servers import READER, free_port
+from support.s3_faults import COMPLETE, DELETE, LIST, PART, PUT, S3Faults
+from support.servers import READER, free_port
 
 from cdpsync import maintain, project
 from cdpsync.model import RunStatus
@@ -19,8 +19,8 @@ from cdpsync.storage import s3_client
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import Shop
-    from servers import Buckets
+    from support.servers import Buckets
+    from support.shop import Shop
 
 ORDERS = """
     create table orders as select i as id, 1 as rev, md5(i::text) as v

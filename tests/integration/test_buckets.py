@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from faults import FaultProxy
-from servers import READER, free_port
+from support.faults import FaultProxy
+from support.servers import READER, free_port
 
-from cdpsync.deliver import Spool
+from cdpsync.load.upload import Spool
 from cdpsync.model import RunStatus
 
 if TYPE_CHECKING:
-    from conftest import Shop
-    from servers import Buckets
+    from support.servers import Buckets
+    from support.shop import Shop
 
 ORDERS = """
     create table orders as

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdpsync import clock as clocks
 from cdpsync import project
+from cdpsync.system import clock as clocks
 
 if TYPE_CHECKING:
-    from conftest import Shop
+    from support.shop import Shop
 
 
 @pytest.fixture

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdpsync import compact, maintain, project
+from cdpsync import maintain, project
 from cdpsync.errors import CatalogError
+from cdpsync.maintain import compact
 
 if TYPE_CHECKING:
-    from conftest import Shop
+    from support.shop import Shop
 
 STORES = pytest.mark.parametrize("shop", ["folder", "s3", "gcs"], indirect=True)
 TABLES = {
@@ -55,7 +56,7 @@ def test_many_small_files_become_one(grown: Shop, caplog: pytest.LogCaptureFixtu
     before = grown.ask("select count(*), sum(rev) from shop.orders")
     (snapshot,) = grown.ask("select max(snapshot_id) from lake.snapshots()")[0]
     change(grown, 3)
-    with caplog.at_level(logging.INFO, "cdpsync.compact"):
+    with caplog.at_level(logging.INFO, "cdpsync.maintain.compact"):
         results = {one.table: one for one in grown.run().tables}
     assert "shop.orders: 4 files of" in caplog.text
     assert results["shop.orders"].rows_inserted == 100

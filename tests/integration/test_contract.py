@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdpsync import clock
+from cdpsync.system import clock
 
 if TYPE_CHECKING:
-    from conftest import Shop
+    from support.shop import Shop
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden/contract.json"
 INCREMENTAL = {"mode": "incremental", "cursor_field": "updated_at"}

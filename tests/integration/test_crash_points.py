@@ -11,14 +11,14 @@ from urllib.request import urlopen
 
 import psycopg
 import pytest
-from crash_points import Mortals
-from lives import MODES, Life, moments
+from support.crash_points import Mortals
+from support.histories import MODES, Life, moments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from conftest import Shop
+    from support.shop import Shop
 
 _PARTS = 4  # of a mode's steps: a test each, so that none takes long
 

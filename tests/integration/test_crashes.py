@@ -16,7 +16,7 @@ from cdpsync import project
 from cdpsync.model import RunStatus
 
 if TYPE_CHECKING:
-    from conftest import Shop
+    from support.shop import Shop
 
 TABLES = {
     "public.orders": {"mode": "incremental", "cursor_field": "rev"},

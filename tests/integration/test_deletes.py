@@ -9,7 +9,7 @@ import pytest
 from cdpsync.model import RunStatus, TableStatus
 
 if TYPE_CHECKING:
-    from conftest import Shop
+    from support.shop import Shop
 
 MARKS = "select id, _deleted_at is not null from shop.orders order by id"
 

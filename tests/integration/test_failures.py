@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
-from faults import FaultProxy
-from servers import free_port
+from support.faults import FaultProxy
+from support.servers import free_port
 
 from cdpsync import project
 from cdpsync.errors import CatalogError, ConfigError, LockHeldError
 from cdpsync.model import RunStatus
+from cdpsync.project import workspace
 
 if TYPE_CHECKING:
-    from conftest import Shop
+    from support.shop import Shop
 
 TWO_TABLES = """
     create table good as select i as id from generate_series(1, 50) i;
@@ -315,7 +316,7 @@ def test_catalog_open_elsewhere_is_waited_for_and_named(shop: Shop, monkeypatch)
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         other.stdout.readline()
-        monkeypatch.setattr(project, "CATALOG_PATIENCE", 0.3)
+        monkeypatch.setattr(workspace, "CATALOG_PATIENCE", 0.3)
         with pytest.raises(LockHeldError, match=r"catalog\.ducklake"):
             shop.run()
         other.stdin.close()
@@ -409,7 +410,7 @@ def test_names_that_are_no_file_names_stay_inside_the_warehouse(shop: Shop) -> N
 
 def test_defect_in_one_table_does_not_stop_the_others(shop: Shop, monkeypatch) -> None:
     """Whatever goes wrong with a table, it is that table's failure, and it is recorded."""
-    from cdpsync import land
+    from cdpsync.load import table as land
 
     shop.pg.execute(TWO_TABLES)
     shop.configure(None)

@@ -8,10 +8,10 @@ import pytest
 
 from cdpsync import project
 from cdpsync.model import RunKind
-from cdpsync.verify import verify
+from cdpsync.verify.verifier import verify
 
 if TYPE_CHECKING:
-    from conftest import Shop
+    from support.shop import Shop
 
 # What turns the books of one version into those of the one before.
 _TO_FORMAT = {

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from mysql_server import MariaServer
-    from servers import Server
+    from support.mysql_server import MariaServer
+    from support.servers import Server
 
 NAMES = [
     '"; drop table victim; --',

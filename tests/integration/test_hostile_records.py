@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
-from stripe_server import KEY, fake_stripe
+from support.stripe_server import KEY, fake_stripe
 
 from cdpsync import query, sync
 from cdpsync.errors import ConnectError
-from cdpsync_connectors.files import FilesConnector, FilesOptions
+from cdpsync_connectors.files.connector import FilesConnector, FilesOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from snowflake_server import Account
+    from support.snowflake_server import Account
 
 NAMES = [
     '"; drop table victim; --',

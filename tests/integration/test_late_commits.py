@@ -13,7 +13,7 @@ import pytest
 from cdpsync import sync
 
 if TYPE_CHECKING:
-    from conftest import Shop
+    from support.shop import Shop
 
 TABLE = {
     "sequence": "create table orders (id bigint generated always as identity primary key, v text)",
@@ -133,7 +133,7 @@ def test_user_who_may_not_see_others_reads_five_minutes_again(shop: Shop) -> Non
 def test_transaction_left_open_is_named(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run's record and `status` say who holds the cursor back, and since when."""
     from cdpsync import project
-    from cdpsync_connectors import _postgres_settled as settled
+    from cdpsync_connectors.postgres import safe_cursor as settled
 
     monkeypatch.setattr(settled, "LONG", settled.LONG * 0)
     configure(shop, "timestamptz", "incremental")

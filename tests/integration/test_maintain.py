@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdpsync import edits, engine, locks, maintain, project
-from cdpsync.catalog import books
+from cdpsync import engine, maintain, project
+from cdpsync.catalog import system_tables
+from cdpsync.maintain import maintenance
+from cdpsync.project import edit
 from cdpsync.storage import open_storage
-from cdpsync.verify import verify
+from cdpsync.system import locks
+from cdpsync.verify.verifier import verify
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Shop
-    from servers import Buckets
+    from support.servers import Buckets
+    from support.shop import Shop
 
     from cdpsync.model import Chore
 
@@ -42,7 +45,7 @@ def stored(shop: Shop) -> set[str]:
 @pytest.fixture
 def worn(shop: Shop, monkeypatch, tmp_path: Path) -> Shop:
     """A lake of several small files, beside files of crashed, living and unknown runs."""
-    monkeypatch.setattr(maintain, "GRACE", timedelta(0))
+    monkeypatch.setattr(maintenance, "GRACE", timedelta(0))
     shop.warehouse = {**shop.warehouse, "keep": "0s"}
     shop.pg.execute("create table orders (id int primary key, v int)")
     shop.configure({"public.orders": {"mode": "incremental", "cursor_field": "v"}})
@@ -144,7 +147,7 @@ def test_books_of_many_runs_stay_small(shop: Shop, monkeypatch: pytest.MonkeyPat
 
     Where the cursors stand, the runs that brought something, and each table's last one stay.
     """
-    monkeypatch.setattr(books, "_MANY_PAST", 5)
+    monkeypatch.setattr(system_tables, "_MANY_PAST", 5)
     shop.warehouse = {**shop.warehouse, "keep": "0s"}
     shop.pg.execute("create table orders as select 1 as id")
     shop.configure({"public.orders": {"mode": "append_only", "cursor_field": "id"}})
@@ -155,10 +158,10 @@ def test_books_of_many_runs_stay_small(shop: Shop, monkeypatch: pytest.MonkeyPat
         shop.pg.execute(f"insert into orders values ({number + 2})")
         shop.one()
         shop.one()
-    before, history = edits.cursors(config), project.history(config)
+    before, history = edit.cursors(config), project.history(config)
     assert upkeep(shop, dry_run=True)["books"].count == 6 + 5
     assert upkeep(shop)["books"].count == 6 + 5
-    assert edits.cursors(config) == before
+    assert edit.cursors(config) == before
     news = [record for record in history[1:] if record.result.rows_inserted]
     assert len(news) == 1 + 6
     assert project.history(config) == (history[0], *news)
@@ -177,10 +180,10 @@ def test_torn_file_of_deleted_rows_does_not_stop_upkeep(shop: Shop, monkeypatch)
     torn.write_bytes(b"PAR1half")
     (shop.folder / ".cdpsync/runs/20240101T000000Z-abcdef").touch()
     config = project.load(shop.file)
-    monkeypatch.setattr(maintain, "GRACE", timedelta(days=36500))
+    monkeypatch.setattr(maintenance, "GRACE", timedelta(days=36500))
     assert [one.count for one in maintain.maintain(config) if one.step == "orphans"] == []
     assert torn.exists()
-    monkeypatch.setattr(maintain, "GRACE", timedelta())
+    monkeypatch.setattr(maintenance, "GRACE", timedelta())
     assert [one.count for one in maintain.maintain(config) if one.step == "orphans"] == [1]
     assert not torn.exists()
     shop.same("id")
@@ -197,7 +200,7 @@ def test_what_verify_knew_of_a_table_goes_with_it(shop: Shop) -> None:
     config = project.load(shop.file)
     folder = project.verified_folder(config)
     assert {one.name for one in folder.glob("*/*")} == {"kept", "left", "dropped"}
-    edits.delete(config, ["shop.dropped"])
+    edit.delete(config, ["shop.dropped"])
     assert {one.name for one in folder.glob("*/*")} == {"kept", "left"}
     with project.catalog_of(config).writer() as con:
         con.execute("drop table lake.shop.left")

@@ -6,7 +6,7 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import many_tables
+from stress import many_tables
 
 from cdpsync import maintain, project, sync
 from cdpsync.catalog import CatalogFile
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pytest
-    from conftest import Shop
+    from support.shop import Shop
 
 _TABLES = 120
 

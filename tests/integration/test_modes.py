@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Shop
+    from support.shop import Shop
 
 pytestmark = pytest.mark.parametrize("shop", ["folder", "s3", "gcs"], indirect=True)
 

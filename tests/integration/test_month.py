@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from month import DAY, Month
+from stress.month import DAY, Month
 
-from cdpsync import project, sync
-from cdpsync.catalog import books
-from cdpsync.maintain import age
+from cdpsync import project
+from cdpsync.catalog import system_tables
+from cdpsync.maintain.maintenance import age
+from cdpsync.sync import runner
 
 if TYPE_CHECKING:
     from datetime import timedelta
     from pathlib import Path
 
-    from month import Size
-    from servers import Database
+    from stress.month import Size
+    from support.servers import Database
 
     from cdpsync.catalog import CatalogFile
 
@@ -31,14 +32,14 @@ def test_what_runs_leave_does_not_grow(
 
     No more than one run a day does the upkeep.
     """
-    monkeypatch.setattr(books, "_MANY_PAST", 10)
+    monkeypatch.setattr(system_tables, "_MANY_PAST", 10)
     upkeep: list[float] = []
 
     def counted(catalog: CatalogFile, keep: timedelta) -> None:
         upkeep.append(keep.days)
         age(catalog, keep)
 
-    monkeypatch.setattr(sync, "age", counted)
+    monkeypatch.setattr(runner, "age", counted)
     month = Month(tmp_path, pg.url, every=4, keep="1d")
     sizes: list[Size] = []
     with month.lived():

@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import Shop
-from faults import FaultProxy
+from support.faults import FaultProxy
+from support.shop import Shop
 
 from cdpsync import project
-from cdpsync.verdict import VerifyStatus
-from cdpsync.verify import verify
+from cdpsync.model.verification import VerifyStatus
+from cdpsync.verify.verifier import verify
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mysql_server import MariaDatabase
+    from support.mysql_server import MariaDatabase
 
 
 @dataclass

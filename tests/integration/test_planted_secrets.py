@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Shop
-    from servers import Buckets
+    from support.servers import Buckets
+    from support.shop import Shop
 
 SECRETS = {
     name: f"zq{number}-{name}-pl4nted"

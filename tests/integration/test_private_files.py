@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from faults import FaultProxy
+from support.faults import FaultProxy
 
 from cdpsync import maintain, project, sync
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import Shop
+    from support.shop import Shop
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 

@@ -13,7 +13,7 @@ import pytest
 from cdpsync.model import RunStatus
 
 if TYPE_CHECKING:
-    from conftest import Shop
+    from support.shop import Shop
 
 pytestmark = pytest.mark.parametrize("shop", ["folder", "s3", "gcs"], indirect=True)
 

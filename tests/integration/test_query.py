@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdpsync import engine, locks
+from cdpsync import engine
 from cdpsync.catalog import ask
 from cdpsync.errors import LandingError, LockHeldError, QueryError
+from cdpsync.system import locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     import duckdb
-    from conftest import Shop
+    from support.shop import Shop
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from cdpsync import project
 from cdpsync.model import RunStatus
 
 if TYPE_CHECKING:
-    from conftest import Shop
+    from support.shop import Shop
 
 _ROWS = 10  # in each commit
 

@@ -15,7 +15,7 @@ import pytest
 from cdpsync import engine, project
 
 if TYPE_CHECKING:
-    from servers import Database
+    from support.servers import Database
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text()

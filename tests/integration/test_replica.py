@@ -6,16 +6,16 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from faults import FaultProxy
-from servers import postgres
+from support.faults import FaultProxy
+from support.servers import postgres
 
-from cdpsync_connectors import _postgres_replica
-from cdpsync_connectors._postgres_replica import _position
+from cdpsync_connectors.postgres import replica as postgres_replica
+from cdpsync_connectors.postgres.replica import _position
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import ReplicatedShop
+    from support.shop import ReplicatedShop
 
 _FOLLOW = {"mode": "incremental", "cursor_field": "id"}
 _ORDERS = "create table orders (id bigint generated always as identity primary key, v text)"
@@ -31,7 +31,7 @@ def shop(replicated_shop: ReplicatedShop) -> ReplicatedShop:
 @pytest.fixture
 def paused(shop: ReplicatedShop, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The replica takes in nothing more, and it is waited for a moment only."""
-    monkeypatch.setattr(_postgres_replica, "_PATIENCE", 0.2)
+    monkeypatch.setattr(postgres_replica, "_PATIENCE", 0.2)
     shop.replica.psql("select pg_wal_replay_pause()")
     yield
     shop.replica.psql("select pg_wal_replay_resume()")

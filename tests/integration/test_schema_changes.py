@@ -13,7 +13,7 @@ from cdpsync import project
 from cdpsync.model import RunStatus
 
 if TYPE_CHECKING:
-    from conftest import Shop
+    from support.shop import Shop
 
 BASE = {"mode": "incremental", "cursor_field": "rev"}
 

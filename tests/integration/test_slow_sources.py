@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from faults import FaultProxy
+from support.faults import FaultProxy
 
 from cdpsync.model import RunStatus
 
 if TYPE_CHECKING:
-    from conftest import Shop
+    from support.shop import Shop
 
 
 def through(shop: Shop, proxy: FaultProxy, tables: dict[str, dict[str, str]]) -> None:

@@ -14,7 +14,7 @@ from cdpsync import query, sync
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from snowflake_server import Account
+    from support.snowflake_server import Account
 
     from cdpsync.model import TableResult
 

@@ -7,11 +7,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from stripe_server import KEY, FakeStripe, Reply, fake_stripe, refusal
+from support.stripe_server import KEY, FakeStripe, Reply, fake_stripe, refusal
 
 from cdpsync import project, query, sync
-from cdpsync.verdict import VerifyStatus
-from cdpsync.verify import verify
+from cdpsync.model.verification import VerifyStatus
+from cdpsync.verify.verifier import verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,11 +13,11 @@ from cdpsync import project
 from cdpsync.cli.main import app
 from cdpsync.errors import LockHeldError
 from cdpsync.model import TableStatus
-from cdpsync.verdict import Kind, Sample, Verdict, VerifyStatus
-from cdpsync.verify import verify
+from cdpsync.model.verification import Kind, Sample, Verdict, VerifyStatus
+from cdpsync.verify.verifier import verify
 
 if TYPE_CHECKING:
-    from conftest import Shop
+    from support.shop import Shop
 
 MODES = {
     "incremental": {"mode": "incremental", "cursor_field": "rev"},
@@ -387,7 +387,7 @@ def test_sample_looks_at_a_share(shop: Shop, key: str) -> None:
 
 def test_rows_written_meanwhile_are_no_differences(orders: Shop, monkeypatch: Any) -> None:
     """Inserts, updates and late commits between the lake's copy and the source's view."""
-    from cdpsync import verify as module
+    from cdpsync.verify import verifier as module
 
     configure(orders)
     orders.one()
@@ -507,7 +507,7 @@ def test_command_tells_and_ends_with_its_code(orders: Shop) -> None:
 
 def test_repair_waits_for_no_run(orders: Shop) -> None:
     """A table that is being synced is not repaired; it is verified all the same."""
-    from cdpsync import locks
+    from cdpsync.system import locks
 
     configure(orders)
     orders.one()

@@ -1,0 +1,107 @@
+"""`query`: read-only SQL over the lake, its answer written as it streams in."""
+
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cdpsync.cli.output import log
+from cdpsync.cli.session import Format, Session, command
+from cdpsync.errors import ConfigError
+from cdpsync.serialize.text import plural, seconds
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from cdpsync.model import Config
+
+_SUFFIXES = {
+    ".csv": Format.CSV,
+    ".json": Format.JSON,
+    ".jsonl": Format.JSONL,
+    ".md": Format.MARKDOWN,
+    ".ndjson": Format.JSONL,
+    ".parquet": Format.PARQUET,
+}
+
+
+@command(Format)
+def query(
+    session: Session,
+    sql: Annotated[
+        str | None, typer.Argument(metavar="SQL", help="Default: stdin, or a prompt.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("-f", "--file", metavar="FILE", help="Read SQL; - is stdin.")
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="WHEN", help="The lake as of a snapshot or a timestamp."),
+    ] = None,
+    lake: Annotated[
+        str | None,
+        typer.Option("--lake", metavar="PATH", help="A published lake, in place of a project's."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="Write here, all or nothing.")
+    ] = None,
+) -> None:
+    """Ask the lake. Without SQL: a prompt on a terminal, else SQL from stdin."""
+    form = session.output or (_SUFFIXES.get(to.suffix.lower()) if to else None) or Format.TABLE
+    if form is Format.PARQUET and to is None:
+        raise ConfigError("--output parquet needs a file. Add --to FILE.")
+    if sql is None and file is None and sys.stdin.isatty():
+        if to is not None or not sys.stdout.isatty():
+            raise ConfigError("no SQL was given. Give it as an argument, with -f, or on stdin.")
+        from cdpsync.cli.commands.query_shell import converse
+
+        with _lake(session, lake) as config:
+            history = config.warehouse.catalog.parent / "query_history"
+            converse(lambda statement: _ask(config, statement, at, form, None), history)
+    else:
+        text = _sql(sql, file)
+        with _lake(session, lake) as config:
+            _ask(config, text, at, form, to)
+
+
+def _lake(session: Session, lake: str | None) -> "AbstractContextManager[Config]":
+    """Return the project, or a published lake as one that can only be asked."""
+    if lake is None:
+        return nullcontext(session.config())
+    if session.config_path is not None:
+        raise ConfigError("--lake and --config were given. Give one of them.")
+    from cdpsync.maintain.publish import published
+
+    return published(lake)
+
+
+def _sql(sql: str | None, file: Path | None) -> str:
+    if sql is not None and file is not None:
+        raise ConfigError("SQL was given as an argument and with -f. Give one of them.")
+    if sql is None and file is not None and str(file) != "-":
+        try:
+            sql = file.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise ConfigError(f"{file}: cannot be read: {reason}.") from error
+    elif sql is None:
+        sql = sys.stdin.read()
+    if not sql.strip():
+        raise ConfigError("the SQL is empty. Give it as an argument, with -f, or on stdin.")
+    return sql
+
+
+def _ask(config: "Config", sql: str, at: str | None, form: Format, to: Path | None) -> None:
+    """Ask, write the answer, and tell on stderr how long that took."""
+    from cdpsync import project
+    from cdpsync.cli.output.query_result import write_file, write_stdout
+
+    started = time.monotonic()
+    with project.open_query(config, sql, at=at) as answer:
+        rows = write_file(to, answer, form) if to else write_stdout(answer, form)
+    where = f" in {to}" if to else ""
+    told = f"{plural(rows, 'row')}{where}, {seconds(time.monotonic() - started)}"
+    log.say(told, event="answer", rows=rows)

@@ -1,0 +1,127 @@
+"""`plan` and `run`: what would be read and written, and the sync itself."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cdpsync.cli.output.report import show
+from cdpsync.cli.session import Format, ReportFormat, Session, command, stopping
+
+if TYPE_CHECKING:
+    from cdpsync.model import Planned
+
+PARTIAL = 3
+_EXIT = {"ok": 0, "partial": PARTIAL, "failed": 1}
+
+Select = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="SELECT", help="source, source.stream or a glob; default: all."),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option("-s", "--select", metavar="GLOB", help="Only these tables. Repeatable."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("-e", "--exclude", metavar="GLOB", help="Not these tables. Repeatable."),
+]
+Due = Annotated[bool, typer.Option("--due", help="Only tables whose `every` has passed.")]
+FullRefresh = Annotated[
+    bool, typer.Option("--full-refresh", help="Read every row and replace the tables.")
+]
+AcceptChanges = Annotated[
+    bool,
+    typer.Option("--accept-changes", help="Let in what schema_changes: ask or freeze stopped."),
+]
+AllowShrink = Annotated[
+    bool, typer.Option("--allow-shrink", help="Let a full table lose more than half its rows.")
+]
+
+
+@command(ReportFormat)
+def plan(
+    session: Session,
+    select: Select = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    due: Due = False,
+    full_refresh: FullRefresh = False,
+    allow_shrink: AllowShrink = False,
+    accept_changes: AcceptChanges = False,
+) -> int:
+    """Show what a run would read and write, without doing it."""
+    config = session.config()
+    from cdpsync import sync
+
+    planned = sync.plan(
+        config,
+        tuple(select or ()),
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        due=due,
+        full_refresh=full_refresh,
+        allow_shrink=allow_shrink,
+        accept_changes=accept_changes,
+    )
+    return _show_plan(session, planned)
+
+
+@command(ReportFormat)
+def run(
+    session: Session,
+    select: Select = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    due: Due = False,
+    full_refresh: FullRefresh = False,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Chunks read at once.")
+    ] = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Start no further table after a failure.")
+    ] = False,
+    allow_shrink: AllowShrink = False,
+    accept_changes: AcceptChanges = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the plan, as `cdpsync plan`.")
+    ] = False,
+) -> int:
+    """Sync: read what is new and commit it, table by table."""
+    config, chosen = session.config(), tuple(select or ())
+    from cdpsync import sync
+    from cdpsync.cli.output import progress, reports, run_summary
+
+    choice: dict[str, Any] = {  # Any: keywords that `plan` and `run` share
+        "include": tuple(include or ()),
+        "exclude": tuple(exclude or ()),
+        "due": due,
+        "full_refresh": full_refresh,
+        "allow_shrink": allow_shrink,
+        "accept_changes": accept_changes,
+    }
+    if dry_run:
+        return _show_plan(session, sync.plan(config, chosen, **choice))
+    with progress.shown(session) as listener:
+        result = sync.run(
+            config,
+            chosen,
+            **choice,
+            threads=threads,
+            fail_fast=fail_fast,
+            on_progress=listener,
+            is_stopped=stopping.is_set,
+        )
+    if not session.quiet or session.format is not Format.TABLE:
+        show(reports.run_report(result), session.format)
+    run_summary.tell_end(result)
+    return _EXIT[result.status]
+
+
+def _show_plan(session: Session, planned: "Planned") -> int:
+    from cdpsync.cli.output import reports, run_summary
+
+    tried = len(planned.plans) + len(planned.failed)
+    show(reports.plan_report(planned), session.format)
+    run_summary.tell_skipped(len(planned.skipped), of=tried)
+    run_summary.tell_failures(planned.failed, of=tried)
+    return 0 if not planned.failed else PARTIAL if planned.plans else 1

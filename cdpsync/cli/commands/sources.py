@@ -1,0 +1,62 @@
+"""`check` and `discover`: what can be reached, and what is there."""
+
+from typing import Annotated
+
+import typer
+
+from cdpsync.cli.output import log
+from cdpsync.cli.output.report import show, stdout
+from cdpsync.cli.session import ReportFormat, Session, command
+from cdpsync.errors import ConfigError
+
+
+@command(ReportFormat)
+def check(
+    session: Session,
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="SOURCE", help="Sources; default: all.")
+    ] = None,
+) -> int:
+    """Connect to the sources and the warehouse; read and write a probe object."""
+    from cdpsync import project
+    from cdpsync.cli.output import reports
+
+    results = project.check(session.config(), tuple(sources or ()))
+    show(reports.check_report(results), session.format)
+    for result in results:
+        if result.error:
+            log.complain(f"{result.name}: {result.error.message}", event="check", name=result.name)
+    failed = sum(not result.ok for result in results)
+    return _share(failed, len(results))
+
+
+@command(ReportFormat)
+def discover(
+    session: Session,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A source of the project.")],
+    yaml: Annotated[
+        bool, typer.Option("--yaml", help="Write a tables: section to paste, with modes.")
+    ] = False,
+) -> int:
+    """Show a source's streams, columns, keys and possible cursor fields."""
+    from cdpsync import project
+    from cdpsync.cli.commands.discover_yaml import proposal
+    from cdpsync.cli.output import reports
+
+    if yaml and session.output:
+        raise ConfigError("--yaml and --output say two formats. Give one of them.")
+    streams = project.discover(session.config(), source)
+    if yaml:
+        with stdout() as out:
+            out.write(proposal(source, streams))
+    else:
+        show(reports.discover_report(streams), session.format)
+    refused = [stream for stream in streams if stream.refused]
+    for stream in refused:
+        log.complain(f"{stream.name}: {stream.refused}", event="discover", stream=stream.name)
+    return _share(len(refused), len(streams))
+
+
+def _share(failed: int, tried: int) -> int:
+    """Return the exit code: all went well, all failed, or some."""
+    return 0 if not failed else 1 if failed == tried else 3

@@ -1,0 +1,1 @@
+"""Results as a person or a script reads them."""

@@ -1,0 +1,112 @@
+"""Narration: what cdpsync says on stderr while it works, as text or as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from cdpsync.redact import redact
+from cdpsync.serialize.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_log = logging.getLogger("cdpsync.cli")
+_COLOURS = {"error": "\x1b[1;31m", "warning": "\x1b[33m"}
+_PLAIN = "\x1b[0m"
+
+
+class LogFormat(StrEnum):
+    """How narration is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class _Text(logging.Formatter):
+    """`error: what, where, next step`; the level stands there when it is worth a look."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = printable(redact(record.getMessage()), keep="\n\t")
+        if record.levelno < logging.WARNING:
+            return message
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        return (
+            f"{_COLOURS[level]}{level}:{_PLAIN} {message}" if colours() else f"{level}: {message}"
+        )
+
+
+class _Json(logging.Formatter):
+    """`{"ts", "level", "event", "message", …}`: an object a line, secrets taken out."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": getattr(record, "event", record.name),
+            "message": record.getMessage(),
+        }
+        line |= getattr(record, "fields", {})
+        hidden = {k: redact(v) if isinstance(v, str) else v for k, v in line.items()}
+        return json.dumps(hidden, ensure_ascii=False, default=str)
+
+
+class _Stderr(logging.Handler):
+    """Writes to what stderr is at the moment: a progress display takes its place for a while."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.flush()
+        except OSError:
+            # Nobody listens any more. The work goes on, and the exit code tells how it went.
+            return
+
+
+def colours() -> bool:
+    """Whether stderr may carry colours."""
+    return sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.getenv("TERM") != "dumb"
+
+
+@contextmanager
+def narrating(log_format: LogFormat, *, quiet: bool, verbose: bool) -> Iterator[None]:
+    """Send what the `cdpsync` loggers say to stderr while this lasts."""
+    logger = logging.getLogger("cdpsync")
+    handler = _Stderr()
+    handler.setFormatter(_Json() if log_format is LogFormat.JSON else _Text())
+    before = logger.level
+    logger.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+def say(message: str, *, level: int = logging.INFO, event: str = "note", **fields: object) -> None:
+    """Narrate. The message is for people; `event` and `fields` are added in the JSON form."""
+    _log.log(level, "%s", message, extra={"event": event, "fields": fields})
+
+
+def warn(message: str, *, event: str = "warning", **fields: object) -> None:
+    """Narrate something worth a look."""
+    say(message, level=logging.WARNING, event=event, **fields)
+
+
+def complain(message: str, *, event: str = "error", **fields: object) -> None:
+    """Narrate an error: `-q` does not silence it."""
+    say(message, level=logging.ERROR, event=event, **fields)
+
+
+def trace(error: BaseException) -> None:
+    """Narrate an error's traceback for `-v`; what it holds of secrets is hidden."""
+    text = "".join(traceback.format_exception(error)).rstrip()
+    say(text, level=logging.DEBUG, event="traceback")

@@ -1,0 +1,148 @@
+"""The answer to a query, written as it streams in: to stdout, or to a file all at once."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from itertools import chain, islice
+from typing import IO, TYPE_CHECKING
+
+from cdpsync.cli.output import log
+from cdpsync.cli.output.report import SAMPLE, Heading, csv_line, stdout, write_table
+from cdpsync.cli.session import Format
+from cdpsync.errors import ConfigError
+from cdpsync.serialize.text import printable
+from cdpsync.serialize.values import cell_of, csv_of, is_number, json_encoders, json_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from cdpsync.catalog import Answer
+    from cdpsync.model import Column
+
+Row = tuple[object, ...]
+
+ON_SCREEN = 1_000
+"""So many rows are drawn on a terminal; a file or a pipe gets every one."""
+
+
+def write_stdout(answer: Answer, form: Format) -> int:
+    """Write an answer to stdout and return how many rows that were."""
+    rows = _Counted(answer.rows())
+    with stdout() as out:
+        _write(out, answer.columns, iter(rows), form)
+    return rows.count
+
+
+def write_file(path: Path, answer: Answer, form: Format) -> int:
+    """Write an answer to a file, which is there whole or not at all; return how many rows."""
+    with _in_place_of(path) as temporary:
+        if form is Format.PARQUET:
+            return answer.write_parquet(temporary)
+        rows = _Counted(answer.rows())
+        with temporary.open("w", encoding="utf-8", newline="") as out:
+            _write(out, answer.columns, iter(rows), form)
+        return rows.count
+
+
+class _Counted:
+    """Rows, counted as they pass."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._rows = rows
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Row]:
+        for row in self._rows:
+            self.count += 1
+            yield row
+
+
+@contextmanager
+def _in_place_of(path: Path) -> Iterator[Path]:
+    """Lend a file beside `path` that takes its name when all went well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        if path.is_dir():
+            raise ConfigError(f"{path}: this is a folder. Name a file.")
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write(out: IO[str], columns: Sequence[Column], rows: Iterator[Row], form: Format) -> None:
+    # Most queries that fail do so on their first rows: before anything is written.
+    rows = chain(list(islice(rows, SAMPLE)), rows)
+    if form is Format.TABLE:
+        _write_table(out, columns, rows)
+    elif form is Format.CSV:
+        out.write(csv_line(column.name for column in columns))
+        out.writelines(csv_line(map(csv_of, row)) for row in rows)
+    elif form is Format.MARKDOWN:
+        _write_markdown(out, columns, rows)
+    elif form is Format.JSONL:
+        out.writelines(f"{line}\n" for line in _objects(columns, rows))
+    else:
+        _write_list(out, _objects(columns, rows))
+
+
+def _write_table(out: IO[str], columns: Sequence[Column], rows: Iterator[Row]) -> None:
+    headings = [Heading(column.name, is_number(column)) for column in columns]
+    drawn = islice(rows, ON_SCREEN) if out.isatty() else rows
+    write_table(out, headings, ([cell_of(value) for value in row] for row in drawn))
+    if out.isatty() and next(rows, None) is not None:
+        log.warn(
+            f"only the first {ON_SCREEN:,} rows are shown. A pipe, -o csv or --to FILE gets all.",
+            event="shortened",
+        )
+
+
+def _write_markdown(out: IO[str], columns: Sequence[Column], rows: Iterator[Row]) -> None:
+    def line(cells: Iterable[str]) -> str:
+        return f"| {' | '.join(cells)} |\n"
+
+    out.write(line(_markdown(column.name) for column in columns))
+    out.write(line("---:" if is_number(column) else "---" for column in columns))
+    out.writelines(line(_markdown(cell_of(value) or "") for value in row) for row in rows)
+
+
+def _markdown(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("|", "\\|")
+    return printable(escaped.replace("\r\n", "<br>").replace("\n", "<br>"))
+
+
+def _objects(columns: Sequence[Column], rows: Iterable[Row]) -> Iterator[str]:
+    """Go through the rows as JSON objects, each on one line."""
+    names = [f"{json_of(name)}: " for name in _distinct(column.name for column in columns)]
+    encoders = json_encoders(columns)
+    for row in rows:
+        parts = [
+            name + encode(value) for name, encode, value in zip(names, encoders, row, strict=True)
+        ]
+        yield f"{{{', '.join(parts)}}}"
+
+
+def _distinct(names: Iterable[str]) -> Iterator[str]:
+    """Give columns of one name a number: an object has each key once."""
+    seen: set[str] = set()
+    for name in names:
+        distinct, number = name, 0
+        while distinct in seen:
+            number += 1
+            distinct = f"{name}_{number}"
+        seen.add(distinct)
+        yield distinct
+
+
+def _write_list(out: IO[str], objects: Iterator[str]) -> None:
+    first = next(objects, None)
+    if first is None:
+        out.write("[]\n")
+        return
+    out.write(f"[\n  {first}")
+    out.writelines(f",\n  {line}" for line in objects)
+    out.write("\n]\n")

@@ -1,0 +1,189 @@
+"""Data on stdout, or in a file: tables for people, JSON and CSV for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import IO, TYPE_CHECKING
+
+from cdpsync.cli.session import Format
+from cdpsync.serialize.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+Json = object
+"""What `json.dumps` takes."""
+
+SAMPLE = 1_000
+"""So many rows decide how wide a table's columns are; the rest is written as it comes."""
+
+_GAP = "  "
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """The head of a table's column."""
+
+    name: str
+    number: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a command found, in its three forms.
+
+    `document` is the JSON. `keys` and `records` are the CSV's header and rows. `headings` and
+    `rows` are the table; None in a row stands for what does not apply; `notes` stand below it.
+    """
+
+    document: Json
+    keys: Sequence[str]
+    records: Sequence[Mapping[str, Json]]
+    headings: Sequence[Heading]
+    rows: Sequence[Sequence[str | None]]
+    notes: Sequence[str] = ()
+
+
+def show(report: Report, form: Format) -> None:
+    """Write a report to stdout."""
+    with stdout() as out:
+        if form is Format.JSON:
+            out.write(json.dumps(report.document, indent=2, ensure_ascii=False) + "\n")
+        elif form is Format.CSV:
+            out.write(csv_line(report.keys))
+            for record in report.records:
+                out.write(csv_line([_csv_field(record[key]) for key in report.keys]))
+        elif report.rows:
+            write_table(out, report.headings, report.rows, null="-")
+            out.writelines(f"{printable(note)}\n" for note in report.notes)
+
+
+@contextmanager
+def stdout() -> Iterator[IO[str]]:
+    """Lend stdout, and return in silence when nobody reads it any more (`| head`)."""
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes stdout once more as it exits: let that go nowhere, without a word.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def csv_line(fields: Iterable[str | None]) -> str:
+    """Return a line of CSV. None leaves its field empty; empty text is quoted: `""`."""
+    return ",".join("" if field is None else _csv_quoted(field) for field in fields) + "\n"
+
+
+def write_table(
+    out: IO[str],
+    headings: Sequence[Heading],
+    rows: Iterable[Sequence[str | None]],
+    *,
+    null: str = "NULL",
+) -> None:
+    """Write a table: drawn and folded to fit a terminal, else in plain aligned columns."""
+    if out.isatty():
+        _draw(out, headings, list(rows), null)
+    else:
+        _align(out, headings, rows, null)
+
+
+def _align(
+    out: IO[str], headings: Sequence[Heading], rows: Iterable[Sequence[str | None]], null: str
+) -> None:
+    from rich.cells import cell_len
+
+    coming = iter(_plain(rows, null))
+    sample = list(islice(coming, SAMPLE))
+    names = [printable(heading.name) for heading in headings]
+    widths = [max(map(cell_len, column)) for column in zip(names, *sample, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = []
+        for cell, heading, width in zip(cells, headings, widths, strict=True):
+            blank = " " * (width - cell_len(cell))
+            padded.append(blank + cell if heading.number else cell + blank)
+        return _GAP.join(padded).rstrip() + "\n"
+
+    out.write(line(names))
+    out.write(line(["-" * width for width in widths]))
+    for cells in chain(sample, coming):
+        out.write(line(cells))
+
+
+def _plain(rows: Iterable[Sequence[str | None]], null: str) -> Iterator[list[str]]:
+    for row in rows:
+        yield [null if cell is None else printable(cell) for cell in row]
+
+
+def _draw(
+    out: IO[str], headings: Sequence[Heading], rows: Sequence[Sequence[str | None]], null: str
+) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=out, highlight=False)
+    if _too_wide(headings, rows, console.width):
+        return _draw_upright(out, headings, rows, null)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for heading in headings:
+        table.add_column(
+            Text(printable(heading.name)),
+            justify="right" if heading.number else "left",
+            overflow="fold",
+            no_wrap=heading.number,
+        )
+    for row in rows:
+        # Text, not str: what looks like markup in the data is data.
+        table.add_row(
+            *(Text(null, "dim") if cell is None else Text(printable(cell)) for cell in row)
+        )
+    console.print(table)
+    return None
+
+
+def _too_wide(
+    headings: Sequence[Heading], rows: Sequence[Sequence[str | None]], width: int
+) -> bool:
+    """Whether columns would be folded to shreds.
+
+    Each wants room for eight characters; a number is never folded and wants all of its own.
+    """
+    longest = [len(heading.name) for heading in headings]
+    for row in rows:
+        longest = [max(n, len(cell or "")) for n, cell in zip(longest, row, strict=True)]
+    wanted = (
+        n if heading.number else min(n, 8) for n, heading in zip(longest, headings, strict=True)
+    )
+    return sum(wanted) + len(_GAP) * len(longest) > width
+
+
+def _draw_upright(
+    out: IO[str], headings: Sequence[Heading], rows: Sequence[Sequence[str | None]], null: str
+) -> None:
+    """Write a line per value, for rows with more columns than the terminal has room for."""
+    names = [printable(heading.name) for heading in headings]
+    width = max(map(len, names))
+    for number, row in enumerate(_plain(rows, null), start=1):
+        out.write(f"-- {number:,} " + "-" * width + "\n")
+        for name, cell in zip(names, row, strict=True):
+            out.write(f"{name:<{width}}{_GAP}{cell}\n")
+
+
+def _csv_field(value: Json) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _csv_quoted(field: str) -> str:
+    if field and not any(sign in field for sign in ',"\r\n'):
+        return field
+    return '"' + field.replace('"', '""') + '"'

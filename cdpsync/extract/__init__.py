@@ -1,0 +1,1 @@
+"""Extraction: a table of a source into Parquet files in the spool."""

@@ -1,0 +1,67 @@
+"""Spool files as SQL: their rows, and how far these reach."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cdpsync.errors import ContractError
+from cdpsync.model import Column, Cursor, CursorType, TablePlan
+from cdpsync.model.cursors import cursor_type_of
+from cdpsync.sql import glob_escaped, quote_name, quote_names, quote_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import date, datetime
+    from pathlib import Path
+
+    import duckdb
+
+# Where a cursor may rest: not on infinity, and not in the future, or one mistyped year would hide
+# every row that comes after it. Rows beyond are read again each time, and land once.
+_HIGHEST = {
+    CursorType.INTEGER: "max({cursor})",
+    CursorType.DECIMAL: "max({cursor})",
+    CursorType.DATE: (
+        "max({cursor}) filter (where {cursor} between date '0001-01-01' "
+        "and cast(now() + interval 1 day as date))"
+    ),
+    CursorType.TIMESTAMP: (
+        # The cast is for TIMESTAMP_NS, whose range is too small for the bounds.
+        "max(cast({cursor} as timestamp)) filter (where cast({cursor} as timestamp) "
+        "between timestamp '0001-01-01' and cast(now() as timestamp) + interval 1 day)"
+    ),
+    CursorType.TIMESTAMPTZ: (
+        "max({cursor}) filter (where {cursor} between timestamptz '0001-01-01 00:00:00+00' "
+        "and now() + interval 1 day)"
+    ),
+}
+
+
+def spooled_rows(files: Iterable[Path], columns: Iterable[Column]) -> str:
+    """Return a SELECT of these columns over spool files."""
+    listed = ", ".join(quote_text(glob_escaped(str(file))) for file in files)
+    names = quote_names(column.name for column in columns)
+    # A folder called region=eu, anywhere above, is no column of the table.
+    return f"select {names} from read_parquet([{listed}], hive_partitioning = false)"
+
+
+def highest(
+    con: duckdb.DuckDBPyConnection, plan: TablePlan, columns: Iterable[Column], select: str
+) -> Cursor | None:
+    """Return how far rows read, None for a table without a cursor.
+
+    Raises ContractError for a cursor field that arrives as something that has no order.
+    """
+    if plan.cursor_field is None:
+        return None
+    column = next(column for column in columns if column.name == plan.cursor_field)
+    type_ = cursor_type_of(column.type)
+    if type_ is None:
+        raise ContractError(
+            f'{plan.table}: cursor_field "{plan.cursor_field}" arrives as {column.type}, which '
+            "cannot be a cursor. Choose an integer, date or timestamp column, or mode: full_table."
+        )
+    expression = _HIGHEST[type_].format(cursor=quote_name(plan.cursor_field))
+    row = con.execute(f"select {expression} from ({select})").fetchone()
+    value: int | date | datetime | None = row[0] if row else None
+    return None if value is None else Cursor(type_, value)

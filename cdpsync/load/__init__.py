@@ -1,0 +1,1 @@
+"""Loading: a table from the spool into the storage and the catalog."""

@@ -1,0 +1,79 @@
+"""A copy of the catalog beside the data: who may read the bucket can ask the lake."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cdpsync import project
+from cdpsync.catalog import private_folder
+from cdpsync.config.paths import is_bucket, is_file_url, is_url, warehouse_path
+from cdpsync.errors import CdpsyncError, ConfigError, LockHeldError
+from cdpsync.model import Config, Warehouse
+from cdpsync.storage import open_storage
+from cdpsync.system import locks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cdpsync.catalog import CatalogFile
+    from cdpsync.storage import Storage
+
+log = logging.getLogger("cdpsync.maintain.publish")
+
+NAME = "catalog.ducklake"
+_PATIENCE = 60.0  # seconds for other runs of the same project, which publish too
+
+
+def publish(catalog: CatalogFile, storage: Storage, locks_folder: Path, run_id: str) -> None:
+    """Put a copy of the catalog, as it is now, in place of the one that was published before.
+
+    One at a time: an older copy never replaces a newer one. Raises LandingError, LockHeldError.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            with locks.hold(locks_folder, ["published catalog"], run_id, run_id):
+                with private_folder(catalog.scratch, "publish-") as folder:
+                    copy = folder / NAME
+                    catalog.export(copy)
+                    storage.replace(copy, NAME)
+                return
+        except LockHeldError:
+            if time.monotonic() > deadline:
+                raise
+
+
+def publish_after_run(config: Config, catalog: CatalogFile, storage: Storage, run_id: str) -> None:
+    """Publish the catalog where the project asks for it; if that fails, the next run does it."""
+    if not config.warehouse.publish or not catalog.exists():
+        return
+    try:
+        publish(catalog, storage, project.locks_folder(config), run_id)
+    except CdpsyncError as error:
+        log.warning("the catalog was not published: %s", error.message)
+
+
+@contextmanager
+def published(path: str) -> Iterator[Config]:
+    """Fetch the catalog published at a folder or bucket; yield a project that only asks it.
+
+    Raises ConfigError for an address that is neither, LandingError where nothing is published.
+    """
+    if is_url(path) and not (is_bucket(path) or is_file_url(path)):
+        raise ConfigError(
+            f'--lake: "{path}" is no lake. Give a folder, s3://bucket/prefix or gs://bucket/prefix.'
+        )
+    with tempfile.TemporaryDirectory(prefix="cdpsync-lake-") as name:
+        folder = Path(name)
+        catalog, state = folder / NAME, folder / "state.json"
+        where = warehouse_path(path, Path.cwd()).rstrip("/")
+        warehouse = Warehouse(where, catalog, state, location="--lake")
+        storage = open_storage(warehouse)
+        storage.reach()  # a place that is not there is noticed soon
+        catalog.write_bytes(storage.read(NAME))
+        yield Config(warehouse, {}, ())

@@ -1,0 +1,92 @@
+"""What the project file says: its tables, sources and warehouse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from cdpsync.model.streams import Deletes, Lookback, SchemaChanges, SyncMode
+
+
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """What the YAML may say of a table. None means: not said here."""
+
+    enabled: bool | None = None
+    mode: SyncMode | None = None
+    cursor_field: str | None = None
+    primary_key: tuple[str, ...] | None = None
+    lookback: Lookback | None = None
+    every: timedelta | None = None
+    name: str | None = None
+    where: str | None = None
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+    types: Mapping[str, str] | None = None
+    allow_shrink: bool | None = None
+    deletes: Deletes | None = None
+    deletes_every: timedelta | None = None
+    schema_changes: SchemaChanges | None = None
+
+    def over(self, other: TableOptions) -> TableOptions:
+        """Return these options, with what they do not say taken from `other`."""
+        said = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(other, **{name: value for name, value in said.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class TableRule:
+    """One key under `tables:`, an exact stream name or a glob, and where it stands."""
+
+    pattern: str
+    options: TableOptions
+    location: str
+
+    @property
+    def is_glob(self) -> bool:
+        """Whether the key may match more than one stream."""
+        return any(sign in self.pattern for sign in "*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One source of the project file.
+
+    `options` is the connector's own, validated `Options`; it shows no secret when printed.
+    """
+
+    name: str
+    type: str
+    options: object
+    location: str
+    every: timedelta | None = None
+    defaults: TableOptions = field(default_factory=TableOptions)
+    tables: tuple[TableRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Warehouse:
+    """Where the lake lives. `path` is an absolute folder, or a bucket URL."""
+
+    path: str
+    catalog: Path
+    state: Path
+    storage: object = None
+    location: str = ""
+    spool_max: int = 4 << 30  # bytes that may wait for their upload
+    keep: timedelta = timedelta(days=7)  # how long old snapshots can be asked
+    publish: bool = False  # a copy of the catalog beside the data, after each run
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole project: the warehouse, its sources by name, and the files they stand in."""
+
+    warehouse: Warehouse
+    sources: Mapping[str, Source]
+    files: tuple[Path, ...]

@@ -1,0 +1,37 @@
+"""A project at rest: its file, its folders, its tables, and what is asked of them."""
+
+from cdpsync.project.check import check, discover
+from cdpsync.project.query import open_query
+from cdpsync.project.status import history, status
+from cdpsync.project.tables import Known, Memory, known_tables, records_by_table, remember
+from cdpsync.project.workspace import (
+    CATALOG_PATIENCE,
+    catalog_of,
+    journal_folder,
+    load,
+    locks_folder,
+    open_connector,
+    source_of,
+    verified_folder,
+)
+
+__all__ = [
+    "CATALOG_PATIENCE",
+    "Known",
+    "Memory",
+    "catalog_of",
+    "check",
+    "discover",
+    "history",
+    "journal_folder",
+    "known_tables",
+    "load",
+    "locks_folder",
+    "open_connector",
+    "open_query",
+    "records_by_table",
+    "remember",
+    "source_of",
+    "status",
+    "verified_folder",
+]

@@ -1,0 +1,64 @@
+"""Tries the sources and the warehouse of a project, and lists a source's streams."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cdpsync.catalog import Lake
+from cdpsync.errors import CdpsyncError
+from cdpsync.model import (
+    CheckResult,
+    Config,
+    Failure,
+    Source,
+    Stream,
+)
+from cdpsync.project.workspace import catalog_of, open_connector, source_of
+from cdpsync.state import read_state
+from cdpsync.storage import open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def discover(config: Config, source: str) -> tuple[Stream, ...]:
+    """Return the streams of a source."""
+    with open_connector(source_of(config, source)) as connector:
+        return tuple(connector.discover())
+
+
+def check(config: Config, sources: Sequence[str] = ()) -> tuple[CheckResult, ...]:
+    """Try the warehouse and these sources (all, when none is named); nothing is raised for them."""
+    chosen = [source_of(config, name) for name in sources] or list(config.sources.values())
+    results = [_tried("warehouse", config.warehouse.path, lambda: _check_warehouse(config))]
+    results += [
+        _tried(source.name, source.type, partial(_check_source, source)) for source in chosen
+    ]
+    return tuple(results)
+
+
+def _check_source(source: Source) -> None:
+    with open_connector(source) as connector:
+        connector.check()
+
+
+def _check_warehouse(config: Config) -> None:
+    open_storage(config.warehouse).check()
+    catalog = catalog_of(config)
+    if catalog.exists():
+        with catalog.reader(data=False) as con:
+            Lake(con)
+    read_state(config.warehouse.state)
+
+
+def _tried(name: str, kind: str, attempt: Callable[[], None]) -> CheckResult:
+    start = time.monotonic()
+    try:
+        attempt()
+    except CdpsyncError as error:
+        return CheckResult(
+            name, kind, ok=False, seconds=time.monotonic() - start, error=Failure.of(error)
+        )
+    return CheckResult(name, kind, ok=True, seconds=time.monotonic() - start)

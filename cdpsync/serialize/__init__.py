@@ -1,0 +1,1 @@
+"""Results as JSON, CSV and text, for the command line and any other reader."""

@@ -1,0 +1,323 @@
+"""What commands found, as the JSON that scripts depend on: keys and their order are fixed.
+
+`docs/json.md` documents them; golden files hold them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, cast
+
+from cdpsync.model.cursors import cursor_json
+from cdpsync.redact import redact
+from cdpsync.serialize.text import duration
+
+if TYPE_CHECKING:
+    from cdpsync.model import (
+        CheckResult,
+        Cursor,
+        CursorEntry,
+        Failure,
+        Lookback,
+        RunRecord,
+        RunResult,
+        Stream,
+        TablePlan,
+        TableResult,
+        TableState,
+    )
+    from cdpsync.model.verification import Kind, Reach, Verdict
+
+Record = dict[str, object]
+
+RESULT_KEYS = (
+    "source", "stream", "table", "mode", "status",
+    "rows_read", "rows_inserted", "rows_updated", "rows_deleted", "rows_in_table",
+    "bytes_written", "cursor_before", "cursor_after", "seconds", "error", "notices",
+)  # fmt: skip
+HISTORY_KEYS = (*RESULT_KEYS, "run_id", "started_at", "finished_at", "kind")
+STATUS_KEYS = (
+    "source", "stream", "table", "mode", "enabled", "every", "status",
+    "last_run_at", "last_success_at", "next_due_at", "rows", "cursor_field", "cursor", "error",
+    "notices",
+)  # fmt: skip
+PLAN_KEYS = (
+    "source", "stream", "table", "mode", "status", "primary_key", "cursor_field",
+    "cursor_before", "reads_from", "lookback", "where", "writes", "full_refresh",
+    "estimated_rows", "error",
+)  # fmt: skip
+VERIFY_KEYS = (
+    "source", "stream", "table", "mode", "status", "rows_source", "rows_lake",
+    "missing", "stale", "extra", "gone", "not_synced", "repaired", "share",
+    "cursor_field", "cursor_source", "cursor_lake", "differences", "seconds", "error", "notices",
+)  # fmt: skip
+CHECK_KEYS = ("name", "kind", "ok", "seconds", "error")
+COLUMN_KEYS = (
+    "stream", "table", "column", "type", "nullable", "source_type", "in_primary_key",
+    "possible_cursor",
+)  # fmt: skip
+CURSOR_KEYS = (
+    "source", "stream", "table", "cursor_field", "cursor_type", "cursor", "run_id",
+    "committed_at", "reset",
+)  # fmt: skip
+
+
+def of_result(result: TableResult) -> Record:
+    """Return one table of a run."""
+    return {
+        "source": result.source,
+        "stream": result.stream,
+        "table": result.table,
+        "mode": result.mode,
+        "status": result.status,
+        "rows_read": result.rows_read,
+        "rows_inserted": result.rows_inserted,
+        "rows_updated": result.rows_updated,
+        "rows_deleted": result.rows_deleted,
+        "rows_in_table": result.rows_in_table,
+        "bytes_written": result.bytes_written,
+        "cursor_before": cursor_json(result.cursor_before),
+        "cursor_after": cursor_json(result.cursor_after),
+        "seconds": round(result.seconds, 3),
+        "error": of_failure(result.error),
+        "notices": list(result.notices),
+    }
+
+
+def of_run(result: RunResult) -> Record:
+    """Return a whole run."""
+    return {
+        "run_id": result.run_id,
+        "status": result.status,
+        "started_at": moment(result.started_at),
+        "finished_at": moment(result.finished_at),
+        "tables": [of_result(table) for table in result.tables],
+    }
+
+
+def of_history(record: RunRecord) -> Record:
+    """Return one table of a past run."""
+    return of_result(record.result) | {
+        "run_id": record.run_id,
+        "started_at": moment(record.started_at),
+        "finished_at": moment(record.finished_at),
+        "kind": record.kind,
+    }
+
+
+def of_state(state: TableState) -> Record:
+    """Return how a table is."""
+    return {
+        "source": state.source,
+        "stream": state.stream,
+        "table": state.table,
+        "mode": state.mode,
+        "enabled": state.enabled,
+        "every": duration(state.every),
+        "status": state.status,
+        "last_run_at": moment(state.last_run_at),
+        "last_success_at": moment(state.last_success_at),
+        "next_due_at": moment(state.next_due_at),
+        "rows": state.rows,
+        "cursor_field": state.cursor_field,
+        "cursor": cursor_json(state.cursor),
+        "error": of_failure(state.error),
+        "notices": list(state.notices),
+    }
+
+
+def of_plan(plan: TablePlan) -> Record:
+    """Return what a run would do with a table. `reads_from` null: every row."""
+    return {
+        "source": plan.source,
+        "stream": plan.stream.name,
+        "table": str(plan.table),
+        "mode": plan.mode,
+        "status": "planned",
+        "primary_key": list(plan.primary_key),
+        "cursor_field": plan.cursor_field,
+        "cursor_before": cursor_json(plan.cursor_before),
+        "reads_from": plan.window and cursor_json(plan.window.low),
+        "lookback": lookback(plan.lookback),
+        "where": plan.where and redact(plan.where),
+        "writes": writes(plan),
+        "full_refresh": plan.full_refresh,
+        "estimated_rows": plan.stream.estimated_rows,
+        "error": None,
+    }
+
+
+def of_unplanned(result: TableResult) -> Record:
+    """Return a table that a run would fail on, or skip, with the keys of a planned one."""
+    nothing: Record = dict.fromkeys(PLAN_KEYS)
+    return nothing | {
+        "source": result.source,
+        "stream": result.stream,
+        "table": result.table,
+        "mode": result.mode,
+        "status": result.status,
+        "primary_key": [],
+        "cursor_before": cursor_json(result.cursor_before),
+        "full_refresh": False,
+        "error": of_failure(result.error),
+    }
+
+
+def writes(plan: TablePlan) -> str:
+    """Return how the rows reach the table: "create", "replace", "upsert" or "append"."""
+    if plan.landed is None:
+        return "create"
+    if plan.replace:
+        return "replace"
+    return "upsert" if plan.mode == "incremental" else "append"
+
+
+def of_check(result: CheckResult) -> Record:
+    """Return one thing that was tried."""
+    return {
+        "name": result.name,
+        "kind": result.kind,
+        "ok": result.ok,
+        "seconds": round(result.seconds, 3),
+        "error": of_failure(result.error),
+    }
+
+
+def of_verdict(verdict: Verdict) -> Record:
+    """Return how a table compares with its source; counts are null where it was not compared."""
+    from cdpsync.model.verification import Kind  # of `verify` alone
+
+    found = verdict.compared
+    counts = found.counts if found else {}
+
+    def counted(kind: Kind) -> int | None:
+        return counts.get(kind, 0) if found else None
+
+    return {
+        "source": verdict.source,
+        "stream": verdict.stream,
+        "table": verdict.table,
+        "mode": verdict.mode,
+        "status": verdict.status,
+        "rows_source": found and found.source.rows,
+        "rows_lake": found and found.lake.rows,
+        "missing": counted(Kind.MISSING),
+        "stale": counted(Kind.STALE),
+        "extra": counted(Kind.EXTRA),
+        "gone": counted(Kind.GONE),
+        "not_synced": counted(Kind.NEWER),
+        "repaired": verdict.repaired,
+        "share": verdict.share,
+        "cursor_field": verdict.cursor_field,
+        "cursor_source": _reach(found.source) if found and verdict.cursor_field else None,
+        "cursor_lake": _reach(found.lake) if found and verdict.cursor_field else None,
+        "differences": [
+            {"kind": one.kind, "key": dict(one.key)} for one in (found.listed if found else ())
+        ],
+        "seconds": round(verdict.seconds, 3),
+        "error": of_failure(verdict.error),
+        "notices": list(verdict.notices),
+    }
+
+
+def _reach(side: Reach) -> Record:
+    return {"min": side.lowest, "max": side.highest}
+
+
+def of_stream(stream: Stream) -> Record:
+    """Return a stream with its columns."""
+    return {
+        "stream": stream.name,
+        "table": stream.table,
+        "kind": stream.kind,
+        "primary_key": list(stream.primary_key),
+        "cursor_fields": list(stream.cursor_fields),
+        "estimated_rows": stream.estimated_rows,
+        "columns": [
+            {
+                "name": column.name,
+                "type": column.type,
+                "nullable": column.nullable,
+                "source_type": column.source_type,
+            }
+            for column in stream.columns
+        ],
+    }
+
+
+def of_columns(stream: Stream) -> list[Record]:
+    """Return a stream's columns, a record each, for CSV."""
+    return [
+        {
+            "stream": stream.name,
+            "table": stream.table,
+            "column": column.name,
+            "type": column.type,
+            "nullable": column.nullable,
+            "source_type": column.source_type,
+            "in_primary_key": column.name in stream.primary_key,
+            "possible_cursor": column.name in stream.cursor_fields,
+        }
+        for column in stream.columns
+    ]
+
+
+def of_cursor(entry: CursorEntry) -> Record:
+    """Return what is remembered of a table, flat."""
+    return {
+        "source": entry.source,
+        "stream": entry.stream,
+        "table": str(entry.table),
+        "cursor_field": entry.cursor_field,
+        "cursor_type": entry.cursor and entry.cursor.type,
+        "cursor": cursor_json(entry.cursor),
+        "run_id": entry.run_id,
+        "committed_at": moment(entry.committed_at),
+        "reset": entry.reset,
+    }
+
+
+def of_failure(failure: Failure | None) -> Record | None:
+    """Return an error."""
+    return None if failure is None else {"type": failure.type, "message": failure.message}
+
+
+def cursor_text(cursor: Cursor | None) -> str | None:
+    """Return a cursor as a table shows it, every digit of it."""
+    return None if cursor is None else str(cursor.value)
+
+
+def cursor_glance(cursor: Cursor | None) -> str | None:
+    """Return a cursor for a glance: a time without its fraction and, being UTC, its offset."""
+    if cursor is None or not isinstance(cursor.value, datetime):
+        return cursor_text(cursor)
+    return f"{cursor.value:%Y-%m-%d %H:%M:%S}"
+
+
+def moment(at: datetime | None) -> str | None:
+    """Return a moment as ISO 8601 text in UTC."""
+    return None if at is None else at.astimezone(UTC).isoformat()
+
+
+def lookback(span: Lookback | None) -> str | None:
+    """Return a lookback as the YAML writes it."""
+    if span is None:
+        return None
+    return duration(span) if isinstance(span, timedelta) else f"{span:f}"
+
+
+def flat(records: list[Record], keys: tuple[str, ...]) -> tuple[tuple[str, ...], list[Record]]:
+    """Return keys and records for CSV: `error` becomes two columns, `notices` one text."""
+    if "error" not in keys:
+        return keys, records
+    told = []
+    for record in records:
+        error = record["error"]
+        said = error if isinstance(error, Mapping) else {}
+        more = {"error_type": said.get("type"), "error_message": said.get("message")}
+        if "notices" in record:
+            more["notices"] = "; ".join(cast("list[str]", record["notices"])) or None
+        told.append(record | more)
+    at = keys.index("error")
+    return (*keys[:at], "error_type", "error_message", *keys[at + 1 :]), told

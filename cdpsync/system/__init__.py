@@ -1,0 +1,1 @@
+"""The machine: locks, clock, disk, private files and temporary folders."""

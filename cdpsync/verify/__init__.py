@@ -1,0 +1,7 @@
+"""The lake compared with its sources, row for row."""
+
+from cdpsync.verify.verifier import verify
+
+__all__ = [
+    "verify",
+]

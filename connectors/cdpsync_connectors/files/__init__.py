@@ -1,0 +1,5 @@
+"""The files connector."""
+
+from cdpsync_connectors.files.connector import FilesConnector
+
+__all__ = ["FilesConnector"]

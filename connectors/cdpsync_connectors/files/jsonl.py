@@ -1,0 +1,166 @@
+"""JSON Lines: numbers kept as they are written, columns from the keys of all the records.
+
+DuckDB's JSON functions print every number with a point through a double (measured with 1.5.5:
+`1.10` becomes `1.1`, `0.1234567890123456789` loses two digits, inside nested values too). So
+numbers that a double or a 64-bit integer may not keep are turned into marked strings before any
+such function sees them, and back afterwards.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cdpsync.errors import ReadError
+from cdpsync_connectors._shared import exact_sql as sql
+from cdpsync_connectors.files.schema import Layout, Shape, infer_types
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duckdb import DuckDBPyConnection
+
+    from cdpsync_connectors.files.discover import File
+
+# Unguessable, so that no string of the data begins with it.
+_MARK = f"number-{secrets.token_hex(16)}:"
+
+_DELICATE = r"[0-9]\.[0-9]|[0-9][eE][0-9+-]|[0-9]{19}|-0"
+
+# Everything up to a number (whole strings, and signs that begin no number), then the number. A 0
+# is put behind the record: where the last real number has passed, it ends the search, which
+# would otherwise go on inside a string.
+_UP_TO_NUMBER = r'((?:"(?:[^"\\]|\\.)*"|[^"\-0-9]|-[^0-9])*)(-?[0-9][0-9.eE+\-]*)'
+_MARKED = f'\\1"{_MARK}\\2"'
+_END = f'"{_MARK}0"'
+
+_RECORDS = "select json from read_ndjson_objects({files}, hive_partitioning = false)"
+
+_KEYS = """
+    with record as (
+        select json_type(json) as kind, row_number() over () as number,
+            case when json_type(json) = 'OBJECT' then json_keys(json) else [] end as keys
+        from ({records})
+    ), key as (
+        select number, unnest(keys) as name, generate_subscripts(keys, 1) as place from record
+    )
+    select null as name, bool_or(kind <> 'OBJECT') as others,
+        bool_or(len(keys) <> len(list_distinct(keys))) as twice, 0 as first, 0 as place
+    from record
+    union all
+    select name, null, null, min(number), arg_min(place, number) from key group by name
+    order by first, place
+"""
+
+
+def shape(con: DuckDBPyConnection, files: Sequence[File]) -> Shape:
+    """Return the keys of all the records, each with the type that fits every value."""
+    layouts = tuple(Layout(file) for file in files)
+    (_, others, twice, *_), *found = con.execute(
+        _KEYS.format(records=_records([file.path for file in files]))
+    ).fetchall()
+    names = [str(name) for name, *_ in found]
+    if others or twice or "" in names:
+        raise _bad_record(files)
+    expressions = [(_class(f"v[{n}]"), _number(f"v[{n}]")) for n in range(1, len(names) + 1)]
+    types = infer_types(con, expressions, rows_of(layouts, names), "JSON")
+    return Shape(dict(zip(names, types, strict=True)), layouts)
+
+
+def _records(paths: list[str]) -> str:
+    return _RECORDS.format(files=sql.quote_files(paths))
+
+
+def rows_of(layouts: Sequence[Layout], names: Sequence[str]) -> str:
+    """Return the SELECT of `v`, for each record the JSON texts of these keys."""
+    pointers = ", ".join(
+        sql.quote_text("/" + name.replace("~", "~0").replace("/", "~1")) for name in names
+    )
+    marked = (
+        f"regexp_replace(json || '0', {sql.quote_text(_UP_TO_NUMBER)}, "
+        f"{sql.quote_text(_MARKED)}, 'gs')"
+    )
+    kept = f"left({marked}, -{len(_END)})"
+    return (
+        f"select cast(json_extract(json, [{pointers}]) as varchar[]) as v from ("
+        f"select case when regexp_matches(json, {sql.quote_text(_DELICATE)}) then {kept} "
+        f"else json end as json from (select cast(json as varchar) as json "
+        f"from ({_records([layout.file.path for layout in layouts])})))"
+    )
+
+
+def _number(value: str) -> str:
+    inner = f"substr({value}, {len(_MARK) + 2}, length({value}) - {len(_MARK) + 2})"
+    return (
+        f"case when starts_with({value}, '\"{_MARK}') then {inner} else nullif({value}, 'null') end"
+    )
+
+
+def _class(value: str) -> str:
+    digits = sql.number_class(_number(value), str(sql.FLOAT))
+    return f"""case
+        when {value} is null or {value} = 'null' then 0
+        when starts_with({value}, '"{_MARK}') or regexp_matches({value}, '^-?[0-9]') then {digits}
+        when starts_with({value}, '"') then {sql.TEXT}
+        when {value} in ('true', 'false') then {sql.BOOLEAN}
+        when {value} in ('NaN', 'Infinity', '-Infinity') then {sql.FLOAT}
+        else {sql.NESTED} end"""
+
+
+def value_as_json(place: int) -> str:
+    """Return the value in this place of `v` as JSON text, its numbers as they were written."""
+    value = f"nullif(v[{place}], 'null')"
+    return f"regexp_replace({value}, '\"{_MARK}([^\"]*)\"', '\\1', 'g')"
+
+
+def value_as_text(place: int) -> str:
+    """Return the value in this place of `v` as text: of a string, what it says."""
+    value = f"v[{place}]"
+    return f"""case
+        when starts_with({value}, '"{_MARK}') then {_number(value)}
+        when starts_with({value}, '"') then cast({value} as json)->>'$'
+        else {value_as_json(place)} end"""
+
+
+def _bad_record(files: Sequence[File]) -> ReadError:
+    for file in files:
+        line = first_bad_line(file.path)
+        if line:
+            return ReadError(
+                f"{file.path}, line {line}: is not one JSON object, each key named and once. "
+                "Every line must be one record."
+            )
+    return ReadError(
+        f"{files[0].path}: a record of the stream is not one JSON object, each key named and once."
+    )
+
+
+def first_bad_line(path: str) -> int | None:
+    """Return the first line that is not one JSON object, each key named and once, or None.
+
+    DuckDB counts no empty lines, and one too many; so an error's line is looked up again.
+    """
+    if path.lower().endswith(".zst"):
+        return None
+    packed = path.lower().endswith(".gz")
+    with gzip.open(path) if packed else Path(path).open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip() and not _is_record(line):
+                return number
+    return None
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        record = json.loads(line.decode("utf-8"), object_pairs_hook=_Pairs)
+    except ValueError:
+        return False
+    keys = [key for key, _ in record] if isinstance(record, _Pairs) else [""]
+    return "" not in keys and len(keys) == len(set(keys))
+
+
+class _Pairs(list[tuple[str, object]]):
+    """An object as its pairs, so that a key that stands twice is seen."""

@@ -1,0 +1,43 @@
+"""Parquet: names and types as the files' footers say, made one over the files of a stream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cdpsync_connectors._shared.exact_sql import quote_files
+from cdpsync_connectors.files.schema import Layout, Shape, joined_type
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duckdb import DuckDBPyConnection
+
+    from cdpsync_connectors.files.discover import File
+
+
+def shape(con: DuckDBPyConnection, files: Sequence[File]) -> Shape:
+    """Return the columns of all the files, by name, each with a type that holds it exactly."""
+    layouts = tuple(_layout(con, file) for file in files)
+    types: dict[str, str] = {}
+    for layout in layouts:
+        for name, type_ in layout.columns:
+            types[name] = joined_type(name, types.get(name, type_), layout.file, type_)
+    return Shape(types, layouts, _count(con, files))
+
+
+def _layout(con: DuckDBPyConnection, file: File) -> Layout:
+    described = con.sql(rows_of([Layout(file)]))
+    pairs = zip(described.columns, described.types, strict=True)
+    return Layout(file, tuple((name, str(type_)) for name, type_ in pairs))
+
+
+def _count(con: DuckDBPyConnection, files: Sequence[File]) -> int:
+    paths = quote_files([file.path for file in files])
+    (rows,) = con.execute(f"select sum(num_rows) from parquet_file_metadata({paths})").fetchall()[0]
+    return int(rows)
+
+
+def rows_of(layouts: Sequence[Layout]) -> str:
+    """Return the SELECT of every row of files that have the same columns."""
+    paths = quote_files([layout.file.path for layout in layouts])
+    return f"select * from read_parquet({paths}, hive_partitioning = false)"

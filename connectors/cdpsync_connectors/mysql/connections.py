@@ -1,0 +1,156 @@
+"""Connections to one MySQL server: for questions, lent; for rows, one each."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from cdpsync.errors import ConnectorError
+from cdpsync_connectors.mysql.errors import translate_connecting
+from cdpsync_connectors.mysql.protocol import hang_up, keep_alive, server_version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+    from pymysql.connections import Connection
+
+    from cdpsync_connectors.mysql.options import Address
+
+# So that what is read does not depend on the server's, the user's or a proxy's settings, that no
+# setting cuts the rows short, and that a reader who waits for a disk is not taken for a dead one.
+_SETTINGS = (
+    "set session sql_mode = ''",
+    "set session time_zone = '+00:00'",
+    "set session sql_select_limit = 18446744073709551615",
+    "set session sql_big_selects = 1",
+    "set session net_write_timeout = 86400",
+    "set session wait_timeout = 86400",
+    "set session lock_wait_timeout = 120",
+    "set session transaction isolation level repeatable read",
+    "set session transaction read only",
+)
+
+
+class Sessions:
+    """One server's connections: lent, taken back, closed. Safe from many threads."""
+
+    def __init__(self, address: Address, statement_timeout: float | None, idle: int = 2) -> None:
+        self._kept = idle
+        self.address = address
+        self._timeout = statement_timeout
+        self._idle: list[Connection[Any]] = []
+        self._guard = threading.Lock()
+
+    @contextmanager
+    def lend(self) -> Iterator[Connection[Any]]:
+        """Lend a connection in autocommit; raise ConnectError when there is none to be had."""
+        con = self._idle_one() or self.connect()
+        try:
+            yield con
+        except BaseException:
+            hang_up(con)
+            raise
+        with self._guard:
+            if con.open and len(self._idle) < self._kept:
+                self._idle.append(con)
+                return
+        hang_up(con)
+
+    def connect(self) -> Connection[Any]:
+        """Return a connection of one's own, its session set up to read exactly."""
+        pymysql = _driver()
+        address = self.address
+        try:
+            con: Connection[Any] = pymysql.connect(
+                host=address.host,
+                port=address.port,
+                user=address.user,
+                password=address.password.get_secret_value().encode(),
+                database=address.database,
+                charset="utf8mb4",
+                autocommit=True,
+                connect_timeout=address.connect_timeout,
+                program_name="cdpsync",
+                **_tls(address),
+            )
+        except (pymysql.Error, OSError, RuntimeError, ValueError) as error:
+            raise translate_connecting(error, address) from error
+        try:
+            self._set_up(con)
+        except pymysql.Error as error:
+            hang_up(con)
+            raise translate_connecting(error, address) from error
+        return con
+
+    def close(self) -> None:
+        """Close what is not lent."""
+        with self._guard:
+            idle, self._idle = self._idle, []
+        for con in idle:
+            hang_up(con)
+
+    def _set_up(self, con: Connection[Any]) -> None:
+        keep_alive(con)
+        with con.cursor() as cursor:
+            for setting in (*_SETTINGS, *self._timeouts(con)):
+                cursor.execute(setting)
+
+    def _timeouts(self, con: Connection[Any]) -> list[str]:
+        if self._timeout is None:
+            return []
+        if is_mariadb(con):
+            return [f"set session max_statement_time = {self._timeout:f}"]
+        return [f"set session max_execution_time = {max(1, round(self._timeout * 1000))}"]
+
+    def _idle_one(self) -> Connection[Any] | None:
+        """Return a connection that waits and still answers; let go of those that do not."""
+        while True:
+            with self._guard:
+                if not self._idle:
+                    return None
+                con = self._idle.pop()
+            try:
+                con.ping(reconnect=False)
+            except _driver().Error:
+                hang_up(con)
+            else:
+                return con
+
+
+def is_mariadb(con: Connection[Any]) -> bool:
+    """Whether the server is a MariaDB."""
+    return "mariadb" in server_version(con).lower()
+
+
+def _tls(address: Address) -> dict[str, Any]:
+    """Return PyMySQL's keywords. It asks for TLS by itself, unverified, where nothing is said."""
+    if address.ssl_mode == "disabled":
+        return {"ssl_disabled": True}
+    if address.ssl_mode == "preferred":
+        return {}
+    try:
+        context = ssl.create_default_context(cafile=address.ssl_ca)
+    except OSError as error:
+        raise ConnectorError(
+            f"{address.place}: ssl_ca: {address.ssl_ca} cannot be read: {error.strerror or error}."
+        ) from error
+    context.check_hostname = address.ssl_mode == "verify_identity"
+    if address.ssl_mode == "required":
+        context.verify_mode = ssl.CERT_NONE
+    return {"ssl": context}
+
+
+def _driver() -> ModuleType:
+    """Return PyMySQL, which may not be installed."""
+    try:
+        import numpy  # noqa: F401, ICN001 - only whether it is there
+        import pyarrow  # noqa: F401, ICN001
+        import pymysql
+    except ImportError as error:
+        raise ConnectorError(
+            "reading MySQL needs its driver. Install it: pip install 'cdpsync[mysql]'"
+        ) from error
+    return pymysql

@@ -1,0 +1,5 @@
+"""The postgres connector."""
+
+from cdpsync_connectors.postgres.connector import PostgresConnector
+
+__all__ = ["PostgresConnector"]

@@ -1,0 +1,361 @@
+"""Which Postgres type becomes which type of the lake, and the SQL that reads it exactly.
+
+| Postgres | lake | how |
+| --- | --- | --- |
+| smallint, integer, bigint | SMALLINT, INTEGER, BIGINT | as they are |
+| oid | BIGINT | cast |
+| real, double precision | FLOAT, DOUBLE | with NaN, infinities and -0.0 |
+| numeric(p,s), p <= 38 | DECIMAL(p,s) | NaN is NULL, or an error (`on_nan`) |
+| numeric(3,-2), numeric(2,5) | DECIMAL(5,0), DECIMAL(5,5) | the digits they can have |
+| numeric, numeric(p > 38) | DECIMAL(38,s), else VARCHAR | s from the first load; never rounded |
+| boolean, uuid, date, time | BOOLEAN, UUID, DATE, TIME | BC, `infinity` and 24:00:00 kept |
+| timestamp, timestamptz | TIMESTAMP, TIMESTAMP WITH TIME ZONE | past 294247-01-10 an error |
+| text, varchar | VARCHAR | as they are |
+| char(n) | VARCHAR | with its blanks |
+| json, jsonb | JSON | an error where DuckDB's JSON refuses it (lone surrogates) |
+| bytea | BLOB | as it is |
+| domains | as their base type | |
+| arrays of the above | lists, as deep as declared | numeric[] without (p,s) is VARCHAR[] |
+| char(n)[], interval[], inet[], enum[] … | VARCHAR[] | elements as psql prints them |
+| interval, timetz, enums, "char", name, money, inet, cidr, macaddr | VARCHAR | as psql prints it |
+| bit, ranges, composites, xml, tsvector, point, reg…, all else | VARCHAR | as psql prints it |
+
+Why not more is left to DuckDB's scanner, measured with 1.5.5: it reads numeric NaN as 0, numeric
+without (p,s) as DOUBLE, domains as text; it strips char(n), wraps timestamps past 294247 into BC;
+arrays of more than one dimension end the read, lower bounds are dropped. A Parquet INTERVAL is
+cut to milliseconds and never negative, so intervals travel as text. A cast to text is not what
+psql prints for inet (it adds /32), hence each type's own output function.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cdpsync.errors import ReadError
+from cdpsync_connectors.postgres.catalog import quote_name
+from cdpsync_connectors.postgres.guards import Guard, element_wise, json_lists, text_array
+
+if TYPE_CHECKING:
+    from cdpsync_connectors.postgres.catalog import SourceColumn
+
+OPEN_DECIMAL = "DECIMAL(38,?)"
+WIDEST = 38
+SCALE_OF_NOTHING = 9  # an unconstrained numeric without a value yet
+
+TIMESTAMPTZ = "TIMESTAMP WITH TIME ZONE"
+_PLAIN = {
+    "bool": "BOOLEAN",
+    "bytea": "BLOB",
+    "date": "DATE",
+    "float4": "FLOAT",
+    "float8": "DOUBLE",
+    "int2": "SMALLINT",
+    "int4": "INTEGER",
+    "int8": "BIGINT",
+    "text": "VARCHAR",
+    "time": "TIME",
+    "uuid": "UUID",
+    "varchar": "VARCHAR",
+}
+_TYPES = _PLAIN | {
+    "json": "JSON",
+    "jsonb": "JSON",
+    "oid": "BIGINT",
+    "timestamp": "TIMESTAMP",
+    "timestamptz": TIMESTAMPTZ,
+}
+_RANGES = {
+    "TINYINT": (-(2**7), 2**7 - 1),
+    "SMALLINT": (-(2**15), 2**15 - 1),
+    "INTEGER": (-(2**31), 2**31 - 1),
+    "BIGINT": (-(2**63), 2**63 - 1),
+}
+_IN_POSTGRES = {
+    "TINYINT": "int2",
+    "SMALLINT": "int2",
+    "INTEGER": "int4",
+    "BIGINT": "int8",
+    "DOUBLE": "float8",
+    "TIMESTAMP": "timestamp",
+    TIMESTAMPTZ: "timestamptz",
+}
+_EXACT = "decimal(p,s), tinyint, smallint, integer, bigint"
+_FROM_TEXT = f"{_EXACT}, json, uuid, date, timestamp, timestamptz"
+_POSSIBLE = {
+    "int2": f"{_EXACT}, double",
+    "int4": f"{_EXACT}, double",
+    "int8": _EXACT,
+    "oid": _EXACT,
+    "numeric": _EXACT,
+    "float4": "double",
+    "date": "timestamp",
+    "timestamp": "timestamptz",
+    "text": _FROM_TEXT,
+    "varchar": _FROM_TEXT,
+    "bpchar": _FROM_TEXT,
+}
+_TEXT_FORMS = {
+    "UUID": ("uuid", "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"),
+    "DATE": ("date", r"^\d{4}-\d\d-\d\d$"),
+    "TIMESTAMP": ("timestamp", r"^\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?$"),
+    TIMESTAMPTZ: (
+        "timestamptz",
+        r"^\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d)?)$",
+    ),
+}
+_UNHEX = "unhex(substr({x}, 3))"
+_TEXTS = {"text", "varchar", "bpchar"}
+_NUMBER = r"^-?(0|[1-9]\d*)(\.\d+)?$"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a column is read: its type in the lake, what Postgres selects, what DuckDB makes of it.
+
+    `outer` is None where DuckDB takes the selected value as it is.
+    """
+
+    type: str
+    inner: str
+    outer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """What the mapping must know beside the column itself."""
+
+    stream: str
+    server_version: int
+    nan_is_null: bool
+
+
+def decimal_of(column: SourceColumn) -> tuple[int, int] | None:
+    """Return the (precision, scale) that holds every value of a numeric, or None: not known."""
+    if column.kind != "numeric" or column.modifier < 4:
+        return None
+    packed = column.modifier - 4
+    precision, scale = (packed >> 16) & 0xFFFF, ((packed & 0x7FF) ^ 0x400) - 0x400
+    if scale < 0:
+        precision, scale = precision - scale, 0
+    precision = max(precision, scale)
+    return (precision, scale) if precision <= WIDEST else None
+
+
+def is_open(column: SourceColumn) -> bool:
+    """Whether only the rows can tell how many digits the column needs."""
+    return column.kind == "numeric" and column.dimensions == 0 and decimal_of(column) is None
+
+
+def natural_type(column: SourceColumn) -> str:
+    """Return the type the column has in the lake when nobody asks for another."""
+    if is_open(column):
+        return OPEN_DECIMAL
+    decimal = decimal_of(column)
+    element = f"DECIMAL({decimal[0]},{decimal[1]})" if decimal else _TYPES.get(column.kind)
+    return (element or "VARCHAR") + "[]" * column.dimensions
+
+
+def reading(column: SourceColumn, manner: Manner, asked: str | None, alias: str) -> Reading:
+    """Return how to read a column, as `asked` or as it naturally is, selected under this alias.
+
+    Raises ReadError where the type asked for cannot hold the values exactly.
+    """
+    target = spell(asked) if asked else natural_type(column)
+    guard = Guard(manner.stream, column.name, alias)
+    if target == OPEN_DECIMAL:
+        target = f"DECIMAL({WIDEST},{SCALE_OF_NOTHING})"
+    if target == "VARCHAR" and (column.dimensions or column.kind not in _TEXTS):
+        return Reading(target, _printed(column))
+    if column.dimensions or target.endswith("[]"):
+        found = _list(column, guard, manner, target)
+    else:
+        found = _scalar(column, guard, manner, target)
+    if found is None:
+        raise ReadError(_refusal(column, manner, asked or target))
+    return found
+
+
+def spell(asked: str) -> str:
+    """Return a type as a person may write it in DuckDB's spelling."""
+    name = " ".join(asked.upper().split())
+    lists = "[]" * name.count("[]")
+    name = name.replace("[]", "").strip()
+    name = re.sub(r"^(?:NUMERIC|DECIMAL)\s*\(\s*(\d+)\s*\)$", r"DECIMAL(\1,0)", name)
+    name = re.sub(r"^(?:NUMERIC|DECIMAL)\s*\(\s*(\d+)\s*,\s*(\d+)\s*\)$", r"DECIMAL(\1,\2)", name)
+    aliases = {"TEXT": "VARCHAR", "INT": "INTEGER", "TIMESTAMPTZ": TIMESTAMPTZ, "BOOL": "BOOLEAN"}
+    return aliases.get(name, name) + lists
+
+
+def _plain(column: SourceColumn) -> str:
+    """Return the column as the built-in type under its domains; free where there are none."""
+    name = quote_name(column.name)
+    if not column.domain or not column.kind:
+        return name
+    return f"{name}::pg_catalog.{quote_name(column.kind)}{'[]' if column.dimensions else ''}"
+
+
+def _printed(column: SourceColumn) -> str:
+    """Return what psql prints, whatever casts to text the type may have; NULL stays NULL."""
+    return f"pg_catalog.textin({column.output}({quote_name(column.name)}))"
+
+
+def _scalar(column: SourceColumn, guard: Guard, manner: Manner, target: str) -> Reading | None:
+    kind, value = column.kind, _plain(column)
+    if kind == "numeric":
+        return _number(column, guard, manner, target)
+    if kind in _TEXTS:
+        return _text(column, guard, target)
+    if target == natural_type(column):
+        if kind in _PLAIN:
+            return Reading(target, value)
+        if kind in {"timestamp", "timestamptz"}:
+            return Reading(target, guard.timestamp(value, kind))
+        if kind == "oid":
+            return Reading(target, f"{value}::pg_catalog.int8")
+        if kind in {"json", "jsonb"}:
+            return Reading(target, f"{value}::text", guard.json())
+        return Reading(target, _printed(column))
+    if kind in {"int2", "int4", "int8", "oid"}:
+        if target == "DOUBLE" and kind in {"int2", "int4"}:
+            return Reading(target, f"{value}::float8")
+        base = f"{value}::int8" if kind == "oid" else value
+        return _exact_number(f"{base}::numeric", guard, target, "")
+    widening = {
+        ("float4", "DOUBLE"): f"{value}::float8",
+        ("date", "TIMESTAMP"): guard.timestamp(f"{value}::timestamp", "timestamp"),
+        ("timestamp", TIMESTAMPTZ): guard.timestamp(f"({value} at time zone 'UTC')", "timestamptz"),
+    }.get((kind, target))
+    return Reading(target, widening) if widening else None
+
+
+def _number(column: SourceColumn, guard: Guard, manner: Manner, target: str) -> Reading | None:
+    """Read a numeric: as declared without a look at its digits, as anything else guarded."""
+    value, declared = _plain(column), decimal_of(column)
+    if declared and target == natural_type(column):
+        checked = guard.without_nan(value) if not manner.nan_is_null else f"nullif({value}, 'NaN')"
+        return Reading(target, f"({checked})::numeric({declared[0]},{declared[1]})")
+    has_infinity = not declared and manner.server_version >= 140000
+    oddities = "'NaN', 'Infinity', '-Infinity'" if has_infinity else "'NaN'"
+    return _exact_number(value, guard, target, oddities if manner.nan_is_null else "")
+
+
+def _exact_number(value: str, guard: Guard, target: str, nulls: str) -> Reading | None:
+    decimal = re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", target)
+    if decimal:
+        precision, scale = int(decimal[1]), int(decimal[2])
+        if scale > precision or not 1 <= precision <= WIDEST:
+            return None
+        return Reading(target, guard.decimal(value, precision, scale, nulls))
+    if target in _RANGES:
+        low, high = _RANGES[target]
+        cast = f"::{_IN_POSTGRES[target]}"
+        outer = f"{guard.alias}::TINYINT" if target == "TINYINT" else None
+        return Reading(target, guard.integer(value, low, high, nulls, target) + cast, outer)
+    return None
+
+
+def _text(column: SourceColumn, guard: Guard, target: str) -> Reading | None:
+    value = _plain(column)
+    if column.kind == "bpchar":
+        length = column.modifier - 4
+        if target == "VARCHAR" and length > 0:  # cheaper to put the blanks back than to keep them
+            alias = guard.alias
+            padded = f"case when length({alias}) = {length} then {alias}"
+            return Reading(target, value, f"{padded} else rpad({alias}, {length}, ' ') end")
+        value = _printed(column)
+    if target == "VARCHAR":
+        return Reading(target, value)
+    if target == "JSON":
+        return Reading(target, value, guard.json())
+    if target in _TEXT_FORMS:
+        type_, form = _TEXT_FORMS[target]
+        return Reading(target, guard.matching(value, form, type_, target))
+    number = guard.matching(value, _NUMBER, "numeric", target)
+    return _exact_number(number, guard, target, "")
+
+
+def _list(column: SourceColumn, guard: Guard, manner: Manner, target: str) -> Reading | None:
+    """Read an array as a list; its real shape is checked, since Postgres does not keep to it."""
+    depth, element = target.count("[]"), target.replace("[]", "")
+    if not column.dimensions or not depth:
+        return None
+    value = _plain(column)
+    if column.kind == "numeric" and element != "VARCHAR":
+        nulled = f"array_replace({value}, 'NaN', null)"
+        value = nulled if manner.nan_is_null else guard.list_without_nan(value)
+    found = _flat_list(column, guard, value, element)
+    if found is None:
+        return None
+    if depth > 1:
+        found = _deep_list(column, guard, found, depth)
+    inner = guard.shape(quote_name(column.name), depth, target, found.inner)
+    decimal = re.fullmatch(r"DECIMAL\((\d+),(\d+)\)\[\]", target)
+    if decimal:  # a CASE forgets how many digits its branches have, and the scanner needs to know
+        inner = f"{inner}::numeric({decimal[1]},{decimal[2]})[]"
+    return Reading(target, inner, found.outer)
+
+
+def _flat_list(column: SourceColumn, guard: Guard, value: str, element: str) -> Reading | None:
+    """Return how to read an array of one dimension, before its shape is checked."""
+    target, kind, natural = f"{element}[]", column.kind, natural_type(column).replace("[]", "")
+    if element == "VARCHAR":
+        plain = kind in {"text", "varchar"}
+        return Reading(target, value if plain else text_array(column, quote_name(column.name)))
+    if element == natural:
+        return _natural_list(column, guard, value, target)
+    asked = re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", element)
+    if asked and kind in {"numeric", "int2", "int4", "int8"}:
+        return Reading(target, guard.list_cast(value, f"numeric({asked[1]},{asked[2]})", target))
+    wider = ["SMALLINT", "INTEGER", "BIGINT"]
+    if natural in wider and element in wider and wider.index(element) > wider.index(natural):
+        return Reading(target, f"{value}::{_IN_POSTGRES[element]}[]")
+    if element == "DOUBLE" and kind in {"int2", "int4", "float4"}:
+        return Reading(target, f"{value}::float8[]")
+    return None
+
+
+def _natural_list(column: SourceColumn, guard: Guard, value: str, target: str) -> Reading:
+    kind, decimal = column.kind, decimal_of(column)
+    if decimal:
+        return Reading(target, value)
+    if kind == "bytea":
+        outer = element_wise(guard.alias, 1, _UNHEX)
+        return Reading(target, text_array(column, value), outer)
+    if kind in {"json", "jsonb"}:
+        return Reading(target, text_array(column, value), f"{guard.alias}::JSON[]")
+    if kind in {"timestamp", "timestamptz"}:
+        return Reading(target, guard.list_of_timestamps(value, kind))
+    return Reading(target, f"{value}::int8[]" if kind == "oid" else value)
+
+
+def _deep_list(column: SourceColumn, guard: Guard, flat: Reading, depth: int) -> Reading:
+    """Return the same list with more dimensions: by way of JSON, which the scanner can carry."""
+    element, lists = flat.type.removesuffix("[]"), "[]" * depth
+    own = element == natural_type(column).replace("[]", "") or element == "VARCHAR"
+    numeric = column.kind == "numeric" and element != "VARCHAR"
+    if own and not numeric:
+        inner = json_lists(column, text_array(column, quote_name(column.name)))
+    else:
+        inner = json_lists(column, f"({flat.inner})::text[]")
+    outer = f"{guard.alias}::JSON::VARCHAR{lists}"
+    if element == "BLOB":
+        outer = element_wise(outer, depth, _UNHEX)
+    elif element != "VARCHAR":
+        outer = f"{outer}::{element}{lists}"
+    return Reading(element + lists, inner, outer)
+
+
+def _refusal(column: SourceColumn, manner: Manner, asked: str) -> str:
+    natural = natural_type(column).lower()
+    possible = _POSSIBLE.get(column.kind, "") if not column.dimensions else ""
+    if column.dimensions:
+        element = natural.replace("[]", "")
+        possible = f"{element}[][] and deeper, varchar[]"
+    listed = [natural.replace("?", "s"), *possible.split(", "), "varchar"]
+    choices = ", ".join(dict.fromkeys(filter(None, listed)))
+    return (
+        f'table "{manner.stream}", column "{column.name}": {column.display} cannot be read as '
+        f"{asked.lower()} without a loss. Possible: {choices}."
+    )

@@ -1,0 +1,226 @@
+"""Sessions at Snowflake, one for each thread that asks: questions to its catalogs, and reads."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from cdpsync.errors import ConfigError, ConnectorError
+from cdpsync.redact import remember
+from cdpsync_connectors.snowflake.errors import (
+    is_session_gone,
+    translate_connecting,
+    translate_reading,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+    from snowflake.connector import SnowflakeConnection
+
+    from cdpsync_connectors.snowflake.decode import Batch
+    from cdpsync_connectors.snowflake.options import SnowflakeOptions
+
+_NO_ANSWER = 300  # seconds after which an unanswered request is not tried again
+# The driver cancels a statement of its own accord after network_timeout, so a read says for itself
+# how long it may run: as long as the addresses of its answer would hold.
+_LONGEST = 6 * 3600
+
+# So that what arrives does not depend on what the account or the user prefers: above all, a limit
+# on rows would shorten every table in silence. Chunks bound the memory of a worker.
+_PARAMETERS: dict[str, str | int | bool] = {
+    "ABORT_DETACHED_QUERY": True,
+    "CLIENT_RESULT_CHUNK_SIZE": 48,  # MB
+    "CLIENT_SESSION_KEEP_ALIVE": True,
+    "CLIENT_TELEMETRY_ENABLED": False,
+    "DATE_INPUT_FORMAT": "AUTO",
+    "PYTHON_CONNECTOR_QUERY_RESULT_FORMAT": "ARROW",
+    "QUOTED_IDENTIFIERS_IGNORE_CASE": False,
+    "ROWS_PER_RESULTSET": 0,
+    "TIMESTAMP_INPUT_FORMAT": "AUTO",
+    "TIMEZONE": "UTC",
+}
+
+
+class Session:
+    """Connections to one account: lent, taken back, forgotten when Snowflake ended them.
+
+    Safe from many threads. A person who logs in with a browser is asked once: there all threads
+    share one connection.
+    """
+
+    def __init__(self, options: SnowflakeOptions) -> None:
+        self._options = options
+        self._shared = options.authenticator is not None
+        self._idle: list[SnowflakeConnection] = []
+        self._guard = threading.Lock()
+
+    @property
+    def place(self) -> str:
+        """Where this is: the account, or the host and port that stand in its place."""
+        at = self._options.connect_options
+        if at.host is None:
+            return self._options.account
+        return f"{at.host}:{at.port}" if at.port else at.host
+
+    def ask(self, sql: str) -> list[dict[str, Any]]:
+        """Return the rows of a question to the catalogs. Raises ConnectorError."""
+        with (
+            self._translated(),
+            self._lend() as connection,
+            connection.cursor(_driver().DictCursor) as cursor,
+        ):
+            cursor.execute(sql)
+            return [dict(row) for row in cursor.fetchall()]
+
+    def query(self, sql: str, where: str | None = None) -> list[Batch]:
+        """Run a statement, once, and return the parts of its answer; none is fetched yet.
+
+        Raises ConnectorError; `where` is the user's own condition in the statement.
+        """
+        with self._translated(where), self._lend() as connection, connection.cursor() as cursor:
+            cursor.execute(sql, timeout=self._options.statement_timeout or _LONGEST)
+            return cast("list[Batch]", cursor.get_result_batches() or [])
+
+    def close(self) -> None:
+        """Log out. May be called twice."""
+        with self._guard:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            with suppress(_driver().Error):
+                connection.close(retry=False)
+
+    @contextmanager
+    def _translated(self, where: str | None = None) -> Iterator[None]:
+        try:
+            yield
+        except _driver().Error as error:
+            known = translate_reading(error, self.place, where)
+            if known is None:
+                raise
+            raise known from error
+
+    @contextmanager
+    def _lend(self) -> Iterator[SnowflakeConnection]:
+        connection = self._take()
+        try:
+            yield connection
+        except _driver().Error as error:
+            self._take_back(connection, gone=is_session_gone(error))
+            raise
+        self._take_back(connection)
+
+    def _take(self) -> SnowflakeConnection:
+        with self._guard:
+            if self._idle:
+                return self._idle[-1] if self._shared else self._idle.pop()
+            if self._shared:
+                self._idle.append(self._connect())
+                return self._idle[-1]
+        return self._connect()
+
+    def _take_back(self, connection: SnowflakeConnection, *, gone: bool = False) -> None:
+        with self._guard:
+            kept = [one for one in self._idle if one is not connection]
+            self._idle = kept if gone else [*kept, connection]
+
+    def _connect(self) -> SnowflakeConnection:
+        driver = _driver()
+        try:
+            connection: SnowflakeConnection = driver.connect(**self._parameters())
+        except driver.Error as error:
+            raise translate_connecting(error, self._shown_login()) from error
+        return connection
+
+    def _shown_login(self) -> str:
+        return f"{self.place} as {self._options.user}" if self._options.user else self.place
+
+    def _parameters(self) -> dict[str, Any]:
+        options = self._options
+        parameters = _PARAMETERS | {"QUERY_TAG": options.query_tag}
+        if options.statement_timeout is not None:
+            parameters["STATEMENT_TIMEOUT_IN_SECONDS"] = options.statement_timeout
+        said = {
+            "account": options.account,
+            "user": options.user,
+            "role": options.role,
+            "warehouse": options.warehouse,
+            "database": options.database and _quoted(options.database),
+            "schema": _quoted(options.schema_) if options.database else None,
+            "login_timeout": options.connect_timeout,
+            "network_timeout": _NO_ANSWER,
+            "application": "cdpsync",
+            "session_parameters": parameters,
+            "platform_detection_timeout_seconds": 0.0,  # it would ask for a cloud's metadata
+            **_login(options),
+            **options.connect_options.model_dump(exclude_none=True),
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _login(options: SnowflakeOptions) -> dict[str, Any]:
+    """Return what logs in, each secret known to whoever hides secrets."""
+    if options.password is not None:
+        return {"password": _revealed(options.password.get_secret_value())}
+    if options.token is not None:
+        token = _revealed(options.token.get_secret_value())
+        return {"authenticator": "oauth", "token": token}
+    if options.authenticator is not None:
+        return {"authenticator": options.authenticator}
+    return {"private_key": _private_key(options)}
+
+
+def _revealed(secret: str) -> str:
+    remember(secret)
+    return secret
+
+
+def _private_key(options: SnowflakeOptions) -> bytes:
+    """Return the key as the driver takes it. Raises ConfigError, without a word of the key."""
+    _driver()
+    from cryptography.hazmat.primitives import serialization
+
+    if options.private_key is not None:
+        source, pem = "private_key", options.private_key.get_secret_value().encode()
+    else:
+        source = str(options.private_key_file)
+        try:
+            pem = Path(source).read_bytes()
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ConfigError(f"{source}: the private key cannot be read ({reason}).") from error
+    phrase = options.passphrase.get_secret_value() if options.passphrase else None
+    remember(phrase)
+    try:
+        key = serialization.load_pem_private_key(pem, phrase.encode() if phrase else None)
+    except (TypeError, ValueError):
+        # What the library says may repeat a piece of the key.
+        raise ConfigError(
+            f"{source}: is no private key in PEM form, or its passphrase is wrong or missing. "
+            "Make one: openssl genrsa 2048 | openssl pkcs8 -topk8 -inform PEM -out key.p8; "
+            "and give passphrase where it has one."
+        ) from None
+    return key.private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _driver() -> ModuleType:
+    """Return snowflake.connector, which may not be installed."""
+    try:
+        import pyarrow as pa  # noqa: F401 - the rows come in it
+        import snowflake.connector
+    except ImportError as error:
+        raise ConnectorError(
+            "reading Snowflake needs its driver. Install it: pip install 'cdpsync[snowflake]'"
+        ) from error
+    return snowflake.connector

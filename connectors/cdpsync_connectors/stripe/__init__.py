@@ -1,0 +1,5 @@
+"""The stripe connector."""
+
+from cdpsync_connectors.stripe.connector import StripeConnector
+
+__all__ = ["StripeConnector"]

@@ -1,0 +1,762 @@
+"""The files connector: every value exactly as it stands in the file, or an error that names it."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+import tempfile
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from cdpsync.connector import ReadRequest
+from cdpsync.errors import CdpsyncError, ConnectError, ConnectorError, ReadError
+from cdpsync.model import Cursor, CursorType, Window
+from cdpsync_connectors.files.connector import FilesConnector, FilesOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def con() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as con:
+        con.execute("set timezone = 'UTC'; set threads = 1")
+        yield con
+
+
+def connector(path: Path | str, **options: Any) -> FilesConnector:
+    return FilesConnector(FilesOptions.model_validate({"path": str(path), **options}))
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def refusal(source: FilesConnector) -> str:
+    """Return why the one stream cannot be read; a read of it says the same."""
+    (stream,) = source.discover()
+    assert stream.columns == ()
+    with pytest.raises(ConnectorError) as raised, source.read(ReadRequest(stream, ())):
+        pass
+    assert raised.value.message == stream.refused
+    assert not raised.value.retryable
+    return stream.refused
+
+
+def types(source: FilesConnector, stream: str | None = None) -> dict[str, str]:
+    streams = {one.name: one for one in source.discover()}
+    found = streams[stream] if stream else next(iter(streams.values()))
+    return {column.name: column.type for column in found.columns}
+
+
+def rows(
+    source: FilesConnector, con: duckdb.DuckDBPyConnection, stream: str | None = None, **said: Any
+) -> list[tuple[Any, ...]]:
+    """Read a stream as a run does: chunk by chunk, all with the same columns and types."""
+    streams = {one.name: one for one in source.discover()}
+    found = streams[stream] if stream else next(iter(streams.values()))
+    only = said.pop("only", None)
+    columns = tuple(c for c in found.columns if only is None or c.name in only)
+    gathered: list[tuple[Any, ...]] = []
+    shapes = set()
+    try:
+        with source.read(ReadRequest(found, columns, **said)) as chunks:
+            for chunk in chunks:
+                relation = chunk.relation(con)
+                shapes.add((tuple(relation.columns), tuple(map(str, relation.types))))
+                gathered += relation.fetchall()
+    except duckdb.Error as error:
+        known = source.translate(error)
+        if known is None:
+            raise
+        raise known from error
+    assert len(shapes) == 1
+    return gathered
+
+
+def column(path: Path, values: list[str]) -> Path:
+    return write(path, "n,x\n" + "".join(f"{n},{value}\n" for n, value in enumerate(values)))
+
+
+@pytest.mark.parametrize(
+    ("values", "type_"),
+    [
+        (["1", "-2", "0", "9223372036854775807", "-9223372036854775808"], "BIGINT"),
+        (["01234", "5"], "VARCHAR"),
+        (["+1"], "VARCHAR"),
+        (["-0"], "VARCHAR"),
+        (["-0.00", "1.5"], "VARCHAR"),
+        ([" 1"], "VARCHAR"),
+        (["1_000"], "VARCHAR"),
+        ([".5"], "VARCHAR"),
+        (["1."], "VARCHAR"),
+        (["9223372036854775808", "1"], "DECIMAL(38,0)"),
+        (["9" * 38], "DECIMAL(38,0)"),
+        (["9" * 39], "VARCHAR"),
+        (["1.10", "2", "-3.125"], "DECIMAL(38,3)"),
+        (["0." + "1" * 38], "DECIMAL(38,38)"),
+        (["1." + "1" * 38], "VARCHAR"),
+        (["9" * 30, "0.123456789"], "VARCHAR"),
+        (["1e5", "2.5", "7"], "DOUBLE"),
+        (["NaN", "1.5"], "DOUBLE"),
+        (["Infinity", "-Infinity", "1"], "DOUBLE"),
+        (["1e400"], "VARCHAR"),
+        (["1e-400"], "VARCHAR"),
+        (["1e5", "0.1234567890123456789"], "VARCHAR"),
+        (["1e5", "9007199254740993"], "VARCHAR"),
+        (["true", "false", ""], "BOOLEAN"),
+        (["true", "1"], "VARCHAR"),
+        (["2024-02-29", "0001-01-01"], "DATE"),
+        (["2024-02-30"], "VARCHAR"),
+        (["0000-01-01"], "VARCHAR"),
+        (["2024-01-01T10:11:12", "2024-01-01 10:11", "2024-01-01 10:11:12.123456"], "TIMESTAMP"),
+        (["2024-01-01T10:11:12.1234567"], "VARCHAR"),
+        (["2024-01-01T24:00:00"], "VARCHAR"),
+        (["2024-01-01", "2024-01-01T10:11:12"], "VARCHAR"),
+        (["2024-01-01T10:11:12Z", "2024-01-01 10:11:12+0530"], "TIMESTAMP WITH TIME ZONE"),
+        (["2024-01-01T10:11:12Z", "2024-01-01T10:11:12"], "VARCHAR"),
+        (["2024-01-01T10:11:12+25:00"], "VARCHAR"),
+        (["", ""], "VARCHAR"),
+        (["nanny"], "VARCHAR"),
+    ],
+)
+def test_csv_type_holds_every_value(tmp_path, con, values, type_):
+    """A column gets the narrowest type that holds each value exactly, and else stays text."""
+    source = connector(column(tmp_path / "t.csv", values))
+    assert types(source)["x"] == type_
+    read = [row[1] for row in rows(source, con)]
+    if type_ == "VARCHAR":
+        assert read == [value or None for value in values]
+    if type_.startswith("DECIMAL") or type_ == "BIGINT":
+        assert [Decimal(value) for value in read] == [Decimal(value) for value in values]
+
+
+def test_times_are_the_instants_written(tmp_path, con):
+    """An offset moves the instant; a time without one stays as it is."""
+    source = connector(
+        write(tmp_path / "t.csv", "a,b\n2024-01-01T10:11:12.5+05:30,2024-01-01 10:11:12.123456\n")
+    )
+    assert rows(source, con, where="a = timestamptz '2024-01-01 04:41:12.5+00'") != []
+    assert str(rows(source, con)[0][1]) == "2024-01-01 10:11:12.123456"
+
+
+def test_empty_text_is_not_null(tmp_path, con):
+    """An unquoted empty field is NULL, a quoted one is an empty text."""
+    source = connector(write(tmp_path / "t.csv", 'a,b\n"",x\n,y\n'))
+    assert rows(source, con) == [("", "x"), (None, "y")]
+
+
+def test_null_text_can_be_set(tmp_path, con):
+    """With `null: NA` an unquoted NA is NULL, and an empty field an empty text."""
+    source = connector(write(tmp_path / "t.csv", 'a,b\nNA,1\n"NA",NA\n,3\n'), null="NA")
+    assert rows(source, con) == [(None, 1), ("NA", None), ("", 3)]
+
+
+def test_dialects(tmp_path, con):
+    """Delimiters, no header, encodings, line ends and a byte order mark are read as set."""
+    write(tmp_path / "a.csv", "x;y\r\n1;é\r\n".encode("latin-1"))
+    assert rows(connector(tmp_path / "a.csv", delimiter=";", encoding="latin1"), con) == [(1, "é")]
+    write(tmp_path / "b.csv", "1,a\n2,b\n")
+    source = connector(tmp_path / "b.csv", header=False)
+    assert types(source) == {"column_1": "BIGINT", "column_2": "VARCHAR"}
+    assert rows(source, con) == [(1, "a"), (2, "b")]
+    write(tmp_path / "c.tsv", "x\ty\n1\ta,b\n")
+    assert rows(connector(tmp_path / "c.tsv"), con) == [(1, "a,b")]
+    write(tmp_path / "d.csv", "x,y\n1,é\n".encode("utf-16"))
+    assert rows(connector(tmp_path / "d.csv", encoding="utf-16"), con) == [(1, "é")]
+    write(tmp_path / "e.csv", b'\xef\xbb\xbf"x,1",z\n1,2\n')
+    source = connector(tmp_path / "e.csv")
+    assert types(source) == {"x,1": "BIGINT", "z": "BIGINT"}
+    assert rows(source, con) == [(1, 2)]
+    write(tmp_path / "f.csv", '"x,1\n""y",z\n1,2\n')
+    source = connector(tmp_path / "f.csv")
+    assert types(source) == {'x,1\n"y': "BIGINT", "z": "BIGINT"}
+    assert rows(source, con) == [(1, 2)]
+
+
+def test_packed_files(tmp_path, con):
+    """Text files may be packed with gzip or zstd."""
+    write(tmp_path / "a.csv.gz", gzip.compress(b"x\n1\n"))
+    con.execute(f"copy (select 2 as x) to '{tmp_path}/a.csv.zst' (format csv, compression zstd)")
+    write(tmp_path / "b.jsonl.gz", gzip.compress(b'{"x": 1.10}\n'))
+    source = connector(tmp_path)
+    assert sorted(rows(source, con, "a")) == [(1,), (2,)]
+    assert rows(source, con, "b") == [(Decimal("1.10"),)]
+
+
+def test_streams_are_stems_over_folders(tmp_path, con):
+    """Files of one stem are one stream, by column name; a missing column is NULL."""
+    write(tmp_path / "2023/orders.csv", "id,total\n1,1.5\n")
+    write(tmp_path / "2024/orders.csv", "note,id\nx,2\n")
+    write(tmp_path / "2024/my plans.csv", "id\n01\n")
+    write(tmp_path / "2024/.hidden.csv", "broken\n1,2,3\n")
+    source = connector(tmp_path / "**/*.csv")
+    streams = {stream.name: stream for stream in source.discover()}
+    assert {name: stream.table for name, stream in streams.items()} == {
+        "my plans": "my_plans",
+        "orders": "orders",
+    }
+    assert types(source, "orders") == {"id": "BIGINT", "total": "DECIMAL(38,1)", "note": "VARCHAR"}
+    assert rows(source, con, "orders") == [(1, Decimal("1.5"), None), (2, None, "x")]
+
+
+def test_one_stream_by_name(tmp_path, con):
+    """With `stream:` all files are one stream, and types fit the values of all of them."""
+    write(tmp_path / "a.csv", "id\n1\n")
+    write(tmp_path / "b.csv", "id\n01\n")
+    source = connector(tmp_path, stream="all")
+    assert [stream.name for stream in source.discover()] == ["all"]
+    assert rows(source, con) == [("1",), ("01",)]
+
+
+def test_folder_takes_known_formats_only(tmp_path):
+    """A folder means its own visible files of known formats."""
+    write(tmp_path / "a.csv", "id\n1\n")
+    write(tmp_path / "b.ndjson", '{"id": 1}\n')
+    write(tmp_path / "README.md", "x")
+    write(tmp_path / ".x.csv", "id\n1\n")
+    write(tmp_path / "sub/c.csv", "id\n1\n")
+    assert [stream.name for stream in connector(tmp_path).discover()] == ["a", "b"]
+    assert [stream.name for stream in connector(tmp_path, format="ndjson").discover()] == ["b"]
+
+
+def test_many_files_make_few_chunks(tmp_path, con):
+    """A thousand small files are read in at most 64 chunks, each row once."""
+    for number in range(150):
+        write(tmp_path / f"{number:03d}.csv", f"id\n{number}\n")
+    source = connector(tmp_path, stream="all")
+    (stream,) = source.discover()
+    with source.read(ReadRequest(stream, stream.columns)) as chunks:
+        assert len(list(chunks)) <= 64
+    assert sorted(rows(source, con)) == [(number,) for number in range(150)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a*", "a[1]", "a?", "it's", 'q"q', "b\\s", "p=1", "a{b,c}", "$x", "é ö", "[", "a]", "~"],
+)
+@pytest.mark.parametrize("format_", ["csv", "jsonl", "parquet"])
+def test_file_names_are_literal(tmp_path, con, name, format_):
+    """Signs that a glob or SQL would read mean nothing in the name of a file that is there."""
+    con.execute(
+        f"copy (select 1 as x) to '{tmp_path}/made' (format {format_[:7].replace('jsonl', 'json')})"
+    )
+    content = (tmp_path / "made").read_bytes()
+    write(tmp_path / f"key=7/{name}.{format_}", content)
+    for other in ("a1", "ab", "axx"):
+        write(tmp_path / f"key=7/{other}.{format_}", content)
+    source = connector(tmp_path / "key=7")
+    assert rows(source, con, name) == [(1,)]
+    assert types(source, name) == {"x": "INTEGER" if format_ == "parquet" else "BIGINT"}
+
+
+def test_header_only_file_has_columns_and_a_chunk(tmp_path, con):
+    """A table without rows still has its columns."""
+    source = connector(write(tmp_path / "a.csv", "x,y\n"))
+    assert types(source) == {"x": "VARCHAR", "y": "VARCHAR"}
+    assert rows(source, con) == []
+
+
+def test_file_of_no_bytes_adds_nothing(tmp_path, con):
+    """A file of no bytes has no columns; beside others it adds no rows."""
+    write(tmp_path / "1/a.csv", "")
+    assert types(connector(tmp_path / "*/a.csv")) == {}
+    write(tmp_path / "2/a.csv", "x\n1\n")
+    assert rows(connector(tmp_path / "*/a.csv"), con) == [(1,)]
+    write(tmp_path / "b.jsonl", "")
+    assert types(connector(tmp_path / "b.jsonl")) == {}
+
+
+def test_empty_column_keeps_the_lakes_type(tmp_path, con):
+    """Where no value was seen, the type the lake has already is kept."""
+    source = connector(write(tmp_path / "a.csv", "x,y\n1,\n"))
+    (stream,) = source.discover()
+    landed = {"x": "INTEGER", "y": "DECIMAL(10,2)"}
+    with source.read(ReadRequest(stream, stream.columns, landed=landed)) as chunks:
+        (chunk,) = chunks
+        assert list(map(str, chunk.relation(con).types)) == ["BIGINT", "DECIMAL(10,2)"]
+
+
+def test_blank_names_are_numbered(tmp_path):
+    """A header without a name, as an index column has it, is named by its place."""
+    assert list(types(connector(write(tmp_path / "a.csv", ",x\n0,1\n")))) == ["column_1", "x"]
+
+
+def test_where_and_columns(tmp_path, con):
+    """`where` sees every column, also those that are not read."""
+    source = connector(write(tmp_path / "a.csv", "x,y\n1,a\n2,b\n"))
+    assert rows(source, con, where="x > 1 -- late", only=["y"]) == [("b",)]
+
+
+JSONL = r"""
+{"id": 1, "price": 1.10, "big": 123456789012345678901234567890, "at": "2024-01-01", "ok": true}
+{"id": 2, "price": 0.1234567890123456789, "big": 5, "ok": null, "deep": {"a": [1.10, 1e5]}}
+
+{"id": 3, "f": -1.5e3, "deep": {"a": "5.0", "z": -0.0, "n": 12345678901234567890123}, "mix": "x"}
+{"id": 4, "f": 2.5, "mix": 1.50, "late": "a \"1.5\" \\ \u0000 7", "a/b~c": "2.5, 3"}
+{"id": 5, "f": 7, "mix": [], "neg": -0.0}
+{"id": 6, "neg": NaN, "mix": "-Infinity 1.5"}
+{"id": 7, "neg": -Infinity, "late": "5.5", "": 0}
+""".lstrip().replace(', "": 0', "")
+
+
+def test_json_values_are_exact(tmp_path, con):
+    """No number passes through a float that would not keep it, inside nested values too."""
+    source = connector(write(tmp_path / "a.jsonl", JSONL))
+    assert types(source) == {
+        "id": "BIGINT",
+        "price": "DECIMAL(38,19)",
+        "big": "DECIMAL(38,0)",
+        "at": "VARCHAR",
+        "ok": "BOOLEAN",
+        "deep": "JSON",
+        "f": "DOUBLE",
+        "mix": "JSON",
+        "late": "VARCHAR",
+        "a/b~c": "VARCHAR",
+        "neg": "DOUBLE",
+    }
+    read = rows(source, con)
+    assert [row[0] for row in read] == [1, 2, 3, 4, 5, 6, 7]
+    assert read[0][1:5] == (
+        Decimal("1.10"),
+        Decimal(123456789012345678901234567890),
+        "2024-01-01",
+        True,
+    )
+    assert read[1][1] == Decimal("0.1234567890123456789")
+    assert read[1][5] == '{"a":[1.10,1e5]}'
+    assert read[2][5] == '{"a":"5.0","z":-0.0,"n":12345678901234567890123}'
+    assert [row[6] for row in read] == [None, None, -1500.0, 2.5, 7.0, None, None]
+    assert [row[7] for row in read] == [None, None, '"x"', "1.50", "[]", '"-Infinity 1.5"', None]
+    assert [row[8] for row in read] == [None, None, None, 'a "1.5" \\ \0 7', None, None, "5.5"]
+    assert read[3][9] == "2.5, 3"
+    assert [str(row[10]) for row in read[4:]] == ["-0.0", "nan", "-inf"]
+
+
+@pytest.mark.parametrize(
+    ("values", "type_"),
+    [
+        (["1", "9223372036854775807"], "BIGINT"),
+        (["1", "9223372036854775808"], "DECIMAL(38,0)"),
+        (["1" * 39], "JSON"),
+        (["1.5", "1e400"], "JSON"),
+        (["1e5", "0.1234567890123456789"], "JSON"),
+        (["true", "1"], "JSON"),
+        (['"x"', "null"], "VARCHAR"),
+        (["null"], "VARCHAR"),
+        (['"x"', "{}"], "JSON"),
+        (['"1.5"', "1.5"], "JSON"),
+    ],
+)
+def test_json_types(tmp_path, con, values, type_):
+    """A column of several kinds is JSON, and each value is as it was written."""
+    lines = "".join(f'{{"x": {value}}}\n' for value in values)
+    source = connector(write(tmp_path / "a.jsonl", lines))
+    assert types(source) == {"x": type_}
+    read = [value for (value,) in rows(source, con)]
+    if type_ == "JSON":
+        assert read == [None if value == "null" else value for value in values]
+
+
+def test_parquet_is_as_it_is(tmp_path, con):
+    """Parquet keeps its types; files of different types meet in the one that holds both."""
+    (tmp_path / "1").mkdir()
+    (tmp_path / "2").mkdir()
+    con.execute(f"copy (select 1::int as a, [1.5::decimal(4,1)] as b) to '{tmp_path}/1/t.parquet'")
+    con.execute(f"copy (select 5::bigint as a, 'x' as c) to '{tmp_path}/2/t.parquet'")
+    source = connector(tmp_path / "*/t.parquet")
+    (stream,) = source.discover()
+    assert stream.estimated_rows == 2
+    assert types(source) == {"a": "BIGINT", "b": "DECIMAL(4,1)[]", "c": "VARCHAR"}
+    assert rows(source, con) == [(1, [Decimal("1.5")], None), (5, None, "x")]
+
+
+def test_parquet_types_that_do_not_join(tmp_path, con):
+    """Types of which neither holds the other are refused, not rounded."""
+    (tmp_path / "2").mkdir()
+    con.execute(f"copy (select 1::bigint as a) to '{tmp_path}/t.parquet'")
+    con.execute(f"copy (select 1.5::double as a) to '{tmp_path}/2/t.parquet'")
+    said = refusal(connector(tmp_path / "**/t.parquet"))
+    assert 'column "a" is BIGINT, and DOUBLE in another file' in said
+
+
+@pytest.mark.parametrize(
+    ("value", "type_", "expected"),
+    [
+        ("1.50", "DECIMAL(10,2)", Decimal("1.50")),
+        ("-0.00", "DECIMAL(10,2)", Decimal(0)),
+        ("1.500", "DECIMAL(10,1)", Decimal("1.5")),
+        ("1.234", "DECIMAL(10,2)", None),
+        ("1e2", "DECIMAL(10,2)", None),
+        ("123456789.5", "DECIMAL(10,2)", None),
+        ("01234", "INTEGER", 1234),
+        ("2.0", "INTEGER", 2),
+        ("2.5", "INTEGER", None),
+        ("300", "TINYINT", None),
+        ("-1", "UBIGINT", None),
+        ("0.1", "DOUBLE", 0.1),
+        ("0.1234567890123456789", "DOUBLE", None),
+        ("9007199254740993", "DOUBLE", None),
+        ("0.10000000000000001", "DOUBLE", 0.1),
+        ("1e-320", "DOUBLE", None),
+        ("0.5", "FLOAT", 0.5),
+        ("0.123456789", "FLOAT", None),
+        ("x", "DOUBLE", None),
+        ("007", "VARCHAR", "007"),
+        ("2024-01-01", "TIMESTAMP", "2024-01-01 00:00:00"),
+        ("2024-01-01 10:00:00", "DATE", None),
+        ("2024-01-01 10:00:00.1234567", "TIMESTAMP", None),
+        ("2024-01-01 10:00:00Z", "TIMESTAMP", None),
+        ("2024-01-01 10:00:00", "TIMESTAMP WITH TIME ZONE", "2024-01-01 10:00:00+00:00"),
+        ("10:11:12.5", "TIME", "10:11:12.500000"),
+        ("yes", "BOOLEAN", True),
+        ("maybe", "BOOLEAN", None),
+        ("[1.10", "JSON", None),
+        ("[1.10]", "JSON", "[1.10]"),
+        ("a\\x41", "BLOB", b"a\\x41"),
+    ],
+)
+def test_asked_types_are_exact_or_refused(tmp_path, con, value, type_, expected):
+    """A type asked for takes what is exactly of it; anything else names column and value."""
+    source = connector(write(tmp_path / "a.csv", f'x,y\n"{value}",1\n'))
+    if expected is None:
+        with pytest.raises(ReadError) as raised:
+            rows(source, con, types={"x": type_})
+        assert raised.value.message == (
+            f'a.csv: column "x": value "{value}" is not exactly a {type_}. '
+            "Set another type under columns: {types: …}."
+        )
+    else:
+        ((read, _),) = rows(source, con, types={"x": type_})
+        assert (str(read) if isinstance(expected, str) else read) == expected
+
+
+def test_asked_types_of_json_and_parquet(tmp_path, con):
+    """Types asked for are guarded in every format."""
+    json_ = connector(write(tmp_path / "a.jsonl", '{"x": 1.25, "s": "7"}\n{"x": {"a": 1.0}}\n'))
+    asked = {"x": "VARCHAR", "s": "INTEGER"}
+    assert rows(json_, con, types=asked) == [("1.25", 7), ('{"a":1.0}', None)]
+    with pytest.raises(ReadError, match=r'value "\{"a":1.0\}" is not exactly a DECIMAL'):
+        rows(json_, con, types={"x": "DECIMAL(10,2)"})
+    con.execute(f"copy (select 1.5::double as x, '01' as s) to '{tmp_path}/b.parquet'")
+    parquet = connector(tmp_path / "b.parquet")
+    asked = {"x": "DECIMAL(10,1)", "s": "INTEGER"}
+    assert rows(parquet, con, types=asked) == [(Decimal("1.5"), 1)]
+    with pytest.raises(ReadError, match=r'value "1\.5" is not exactly a INTEGER'):
+        rows(parquet, con, types={"x": "INTEGER"})
+    with pytest.raises(ReadError, match="a text cannot become"):
+        rows(json_, con, types={"x": "INTEGER[]"})
+
+
+BROKEN = {
+    "short.csv": ("a,b\n1,2\n3\n", "line 3: 1 fields where there should be 2."),
+    "long.csv": ("a,b\n1,2\n3,4,5\n", "line 3: 3 fields where there should be 2."),
+    "quote.csv": ('a,b\n1,"x"y\n', "line 2: a quote is not closed, or text follows"),
+    "open.csv": ('a,b\n1,"x\n2,3\n', "line 2: a quote is not closed"),
+    "bytes.csv": (b"a,b\n1,\xff\n", "line 2: not in the encoding that was set"),
+    "ends.csv": ("a,b\r\n1,2\n3,4\r\n", "a line end or a quote is out of place."),
+    "head.csv": ('a,"b\n1,2\n', "line 1: a quote is not closed. Mend the header."),
+    "twice.csv": ("a,A\n1,2\n", 'line 1: the header has "a" and "A"'),
+    "blank.csv": ("\na,b\n1,2\n", "line 1: is empty."),
+    "bad.jsonl": ('{"a":1}\n\n{"a":}\n', "line 3: unexpected character."),
+    "cut.jsonl": ('{"a":1}\n{"a":', "line 2: unexpected end of data."),
+    "two.jsonl": ('{"a":1}{"a":2}\n', "line 1: unexpected content after document."),
+    "bytes.jsonl": (b'{"a":1}\n{"a":"\xff"}\n', "line 2: invalid UTF-8"),
+    "list.jsonl": ('{"a":1}\n\n[1]\n', "line 3: is not one JSON object"),
+    "key.jsonl": (
+        '{"a":1}\n{"a":1,"a":2}\n',
+        "line 2: is not one JSON object, each key named and once",
+    ),
+    "list.json": ('[\n{"a":1}\n]\n', "line 1: "),
+    "empty.jsonl": ('{"a":1}\n{"":1}\n', "line 2: is not one JSON object, each key named"),
+    "mark.csv": (b'\xef\xbb\xbf"x\ny",z\n1,2\n', "line 1: a column's name has a line end"),
+    "bad.parquet": ("not one at all, you see", "a file cannot be read: "),
+    "short.parquet": ("", "too small to be a Parquet file"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("beside", [False, True])
+def test_broken_files_are_named(tmp_path, name, beside):
+    """A broken line stops the stream with its file's name and the line, beside a sound one too."""
+    content, said = BROKEN[name]
+    broken = write(tmp_path / "b" / name, content)
+    if beside and not name.endswith("parquet"):
+        write(tmp_path / "a" / name, "a,b\n1,2\n" if name.endswith("csv") else '{"a":1}\n')
+    message = refusal(connector(tmp_path / "*" / name))
+    assert str(broken) in message
+    assert said in message
+    assert "\n" not in message
+
+
+def test_broken_line_far_down_is_named(tmp_path):
+    """The line is right however far down it stands."""
+    path = write(tmp_path / "a.csv", "a,b\n" + "1,2\n" * 300_000 + "3\n")
+    assert "a.csv, line 300002: 1 fields" in refusal(connector(path))
+    path = write(tmp_path / "a.jsonl", '{"a":1.5}\n' * 300_000 + "{\n")
+    assert "a.jsonl, line 300001: " in refusal(connector(path))
+
+
+def test_nothing_there(tmp_path):
+    """A path that means nothing says so, and what to do."""
+    missing = tmp_path / "no.csv"
+    with pytest.raises(ConnectError) as raised:
+        connector(missing).check()
+    assert raised.value.message == (
+        f"{missing}: does not exist. Check the path; a relative one starts at the config file's "
+        "folder."
+    )
+    with pytest.raises(ConnectError, match="no file matches"):
+        connector(tmp_path / "*.csv").discover()
+    with pytest.raises(ConnectError, match="no file in this folder is of a known format"):
+        connector(tmp_path).check()
+    write(tmp_path / "a.dat", "x\n1\n")
+    with pytest.raises(ConnectError, match='Set "format: csv"'):
+        connector(tmp_path / "a.dat").check()
+    assert types(connector(tmp_path / "a.dat", format="csv"), "a") == {"x": "BIGINT"}
+    connector(tmp_path / "a.dat", format="csv").check()
+
+
+def test_formats_do_not_mix(tmp_path):
+    """A stream is of one format."""
+    write(tmp_path / "a.csv", "x\n1\n")
+    write(tmp_path / "a.jsonl", '{"x":1}\n')
+    assert "of the same stream a is csv" in refusal(connector(tmp_path))
+
+
+def test_a_name_that_is_no_text_is_refused_alone(tmp_path):
+    """A file whose name is not UTF-8 is told in a way that can be written."""
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff.csv")).write_text("x\n1\n")
+    write(tmp_path / "b.csv", "x\n1\n")
+    a, b = connector(tmp_path).discover()
+    assert "the file's name is not UTF-8. Rename it." in a.refused
+    assert (a.name.encode(), a.columns, b.refused) == (b"a\\udcff", (), None)
+    with pytest.raises(ConnectError, match="not UTF-8"):
+        connector(tmp_path).check()
+
+
+def test_changed_while_read(tmp_path):
+    """A file that changes during a read fails it; the next read sees the new file."""
+    path = write(tmp_path / "a.csv", "x\n1\n")
+    source = connector(path)
+    (stream,) = source.discover()
+    with (
+        pytest.raises(ReadError, match=r"a\.csv: changed while it was read; run again"),
+        source.read(ReadRequest(stream, stream.columns)),
+    ):
+        write(path, "x\n1\n2\n")
+    with (
+        pytest.raises(ReadError, match="changed while it was read"),
+        source.read(ReadRequest(stream, stream.columns)),
+    ):
+        path.unlink()
+
+
+def test_changed_between_discover_and_read(tmp_path, con):
+    """Types follow the files as they are when the read begins."""
+    path = write(tmp_path / "a.csv", "x\n1\n")
+    source = connector(path)
+    (stream,) = source.discover()
+    write(path, "x\n01\n")
+    with source.read(ReadRequest(stream, stream.columns)) as (chunk,):
+        assert chunk.relation(con).fetchall() == [("01",)]
+    write(path, "y\n01\n")
+    with (
+        pytest.raises(ReadError, match='column "x" is in no file any more'),
+        source.read(ReadRequest(stream, stream.columns)),
+    ):
+        pass
+
+
+def test_file_that_vanishes_is_named(tmp_path, con):
+    """A file that is gone when its chunk is read is named."""
+    path = write(tmp_path / "a.csv", "x\n1\n")
+    source = connector(path)
+    (stream,) = source.discover()
+
+    def read_late() -> None:
+        with source.read(ReadRequest(stream, stream.columns)) as (chunk,):
+            path.unlink()
+            chunk.relation(con).fetchall()
+
+    with pytest.raises(duckdb.Error) as raised:
+        read_late()
+    known = source.translate(raised.value)
+    assert known is not None
+    assert known.message == f"{path}: is gone, or cannot be read any more. Run again."
+    assert source.translate(ValueError("other")) is None
+
+
+@pytest.mark.parametrize("where", ["x >", "nope = 1", "x > 1) or (", "nope(x)"])
+def test_wrong_where_is_named(tmp_path, con, where):
+    """A where that is no SQL over the columns is quoted back."""
+    source = connector(write(tmp_path / "a.csv", "x\n1\n"))
+    with pytest.raises(ReadError) as raised:
+        rows(source, con, where=where)
+    assert f"where: {where}: " in raised.value.message
+    assert "\n" not in raised.value.message
+
+
+def test_windows_are_refused(tmp_path):
+    """Files have no cursor."""
+    source = connector(write(tmp_path / "a.csv", "x\n1\n"))
+    (stream,) = source.discover()
+    window = Window("x", Cursor(CursorType.INTEGER, 1))
+    with (
+        pytest.raises(ReadError, match="mode: full_table"),
+        source.read(ReadRequest(stream, stream.columns, window=window)),
+    ):
+        pass
+
+
+def test_relative_paths_start_at_the_config_file(tmp_path, monkeypatch):
+    """A relative path is the config file's neighbour, even in a folder that looks like a glob."""
+    folder = tmp_path / "conf[1]"
+    write(folder / "data/a.csv", "x\n1\n")
+    for path in ("data", "data/*.csv", "./data/a.csv"):
+        options = FilesOptions.model_validate({"path": path}, context={"folder": folder})
+        assert [stream.name for stream in FilesConnector(options).discover()] == ["a"]
+    monkeypatch.setenv("HOME", str(folder))
+    assert FilesOptions(path="~/data").path == str(folder / "data")
+    monkeypatch.chdir(folder)
+    assert FilesOptions(path="data").path == str(folder / "data")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"delimiter": '"'}, {"delimiter": ",,"}, {"format": "xml"}, {"encoding": "x"}, {"a": 1}],
+)
+def test_wrong_options_are_refused(wrong):
+    """What an option cannot be is said before anything is read."""
+    with pytest.raises(ValidationError):
+        FilesOptions.model_validate({"path": "x", **wrong})
+
+
+def test_unreadable_file():
+    """A file that may not be read is named (root, who may read everything, steps down for it)."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        write(folder / "a.csv", "x\n1\n").chmod(0)
+        write(folder / "b.csv", "x\n1\n")
+        is_root = os.geteuid() == 0
+        try:
+            if is_root:
+                os.seteuid(65534)
+            with pytest.raises(ConnectError, match="cannot be read"):
+                connector(folder).check()
+            a, b = connector(folder).discover()
+            assert (a.name, b.name, b.refused) == ("a", "b", None)
+            assert f"{folder / 'a.csv'}: cannot be read" in a.refused
+        finally:
+            if is_root:
+                os.seteuid(0)
+
+
+plain = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=20)
+cells = st.one_of(
+    st.integers().map(str),
+    st.decimals(allow_nan=False, allow_infinity=False, places=3).map(str),
+    st.decimals(allow_nan=False, allow_infinity=False).map(str),
+    st.floats().map(repr),
+    st.dates().map(str),
+    st.datetimes().map(str),
+    st.booleans().map(str),
+    texts,
+)
+
+
+@plain
+@given(st.lists(st.tuples(cells, texts), max_size=12))
+@example([("1.5", "a"), ("-0.0", "b")])
+def test_any_text_comes_back_from_csv(tmp_path, con, table):
+    """Whatever a CSV writer writes and no type claims is read back letter by letter."""
+    written = io.StringIO()
+    writer = csv.writer(written, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerows([("x", "y"), *table])
+    source = connector(write(tmp_path / "t.csv", written.getvalue()))
+    assert rows(source, con, types={"x": "VARCHAR", "y": "VARCHAR"}) == table
+    held = types(source)["x"]
+    for (value, _), (text, _) in zip(rows(source, con), table, strict=True):
+        if held == "VARCHAR":
+            assert value == text
+        elif held == "BIGINT" or held.startswith("DECIMAL"):
+            assert Decimal(value) == Decimal(text)
+        elif held == "DOUBLE":
+            assert repr(value) == repr(float(text))
+
+
+@plain
+@given(
+    st.lists(
+        st.one_of(
+            st.integers(-(10**37), 10**37),
+            st.decimals(-(10**12), 10**12, allow_nan=False, places=9),
+        ),
+        min_size=1,
+    )
+)
+def test_any_number_comes_back_from_csv(tmp_path, con, numbers):
+    """Numbers come back with the same value, as numbers, whatever stands beside them."""
+    source = connector(
+        column(tmp_path / "t.csv", [f"{number:f}" for number in map(Decimal, numbers)])
+    )
+    read = [row[1] for row in rows(source, con)]
+    assert [Decimal(value) for value in read] == [Decimal(f"{Decimal(n):f}") for n in numbers]
+
+
+json_scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), texts
+)
+json_values = st.recursive(
+    json_scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+records = st.dictionaries(st.sampled_from(["a", "b/c", "d~e", "f g"]), json_values, max_size=4)
+
+
+@plain
+@given(st.lists(records, min_size=1, max_size=8))
+@example([{"a": 1.1}, {"a": '"1.5'}])
+@example([{"a": [1.1, '\\"1.5', {"b/c": -7}]}])
+def test_any_json_comes_back(tmp_path, con, table):
+    """Every record is read back: as JSON, each column says what was written."""
+    lines = "".join(json.dumps(record) + "\n" for record in table)
+    source = connector(write(tmp_path / "t.jsonl", lines))
+    names = list(types(source))
+    if not names:
+        return
+    for record, row in zip(
+        table, rows(source, con, types=dict.fromkeys(names, "JSON")), strict=True
+    ):
+        for name, value in zip(names, row, strict=True):
+            said = None if value is None else json.loads(value)
+            assert repr(said) == repr(record.get(name))
+
+
+def test_errors_are_ours(tmp_path):
+    """Options of another connector are refused, and closing twice is fine."""
+    with pytest.raises(CdpsyncError):
+        FilesConnector(object())  # type: ignore[arg-type]
+    source = connector(write(tmp_path / "a.csv", "x\n1\n"))
+    source.close()
+    source.close()

@@ -1,0 +1,468 @@
+"""What a MySQL read asks for, what it holds on to, and what it says when something fails."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from contextlib import closing
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+from support.faults import FaultProxy
+from support.mysql_reading import connected, land, land_chunks, request_for
+from support.servers import free_port
+
+from cdpsync import engine
+from cdpsync.errors import ConfigError, ConnectError, ConnectorError, ReadError
+from cdpsync.model import Cursor, CursorType, Window
+from cdpsync_connectors.mysql import protocol
+from cdpsync_connectors.mysql.connector import MysqlConnector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.mysql_server import MariaDatabase
+
+
+def numbers(db: MariaDatabase, count: int, more: str = "") -> None:
+    db.execute(
+        f"create table t (id int primary key, note varchar(200){more});\n"
+        "insert into t (id, note) select seq, repeat(char(97 + seq % 26), seq % 200) "
+        f"from seq_1_to_{count}"
+    )
+
+
+def test_many_blocks_give_every_row_once(maria: MariaDatabase) -> None:
+    """Rows that lie across the ends of blocks arrive once and whole."""
+    numbers(maria, 60_000)
+    landed = land(maria, "t")
+    assert landed.rows == maria.rows("select id, note from t order by id")
+
+
+@pytest.mark.parametrize("size", [64, 300, 4096])
+def test_rows_are_cut_right_wherever_a_block_ends(
+    maria: MariaDatabase, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Blocks far smaller than some rows grow for them."""
+    monkeypatch.setattr(protocol, "_SIZE", size)
+    numbers(maria, 700)
+    landed = land(maria, "t")
+    assert landed.rows == maria.rows("select id, note from t order by id")
+
+
+CURSORS = [
+    ("int", "5", Cursor(CursorType.INTEGER, 5), ("4", "5", "6")),
+    (
+        "bigint unsigned",
+        "18446744073709551614",
+        Cursor(CursorType.INTEGER, 2**64 - 2),
+        ("7", "18446744073709551614", "18446744073709551615"),
+    ),
+    (
+        "date",
+        "'2024-02-01'",
+        Cursor(CursorType.DATE, date(2024, 2, 1)),
+        ("'2024-01-31'", "'2024-02-01'", "'2024-02-02'"),
+    ),
+    (
+        "datetime(6)",
+        "'2024-02-01 00:00:00.5'",
+        Cursor(CursorType.TIMESTAMP, datetime.fromisoformat("2024-02-01 00:00:00.500000")),
+        ("'2024-02-01 00:00:00.499999'", "'2024-02-01 00:00:00.5'", "'2024-02-01 00:00:01'"),
+    ),
+    (
+        "timestamp(6) null",
+        "'2024-02-01 00:00:00.5'",
+        Cursor(CursorType.TIMESTAMPTZ, datetime(2024, 2, 1, 0, 0, 0, 500000, tzinfo=UTC)),
+        ("'2024-02-01 00:00:00.499999'", "'2024-02-01 00:00:00.5'", "'2024-02-01 00:00:01'"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("type_", "low", "cursor", "values"), CURSORS, ids=[c[0] for c in CURSORS])
+def test_window_has_the_boundary_and_the_nulls(
+    maria: MariaDatabase, type_: str, low: str, cursor: Cursor, values: tuple[str, ...]
+) -> None:
+    """`>=`, to the microsecond, and every row whose cursor is NULL."""
+    rows = ", ".join(f"({n}, {value})" for n, value in enumerate(values, 1))
+    maria.execute(
+        f"create table t (id int primary key, c {type_});\nset time_zone = '+00:00';\n"
+        f"insert into t values {rows}, (9, null)"
+    )
+    assert sorted(land(maria, "t", window=Window("c", cursor)).column("id")) == [2, 3, 9]
+
+
+def test_zero_dates_are_never_left_out_of_a_window(maria: MariaDatabase) -> None:
+    """A zero date is before every cursor, so it would be lost; it comes like a NULL."""
+    maria.execute(
+        "create table t (id int primary key, c datetime);\nset sql_mode = '';\n"
+        "insert into t values (1, '0000-00-00'), (2, '2024-01-01'), (3, '2024-01-03')"
+    )
+    low = Cursor(CursorType.TIMESTAMP, datetime.fromisoformat("2024-01-02"))
+    landed = land(maria, "t", {"zero_dates": "null"}, window=Window("c", low))
+    assert sorted(landed.column("id")) == [1, 3]
+    with pytest.raises(ReadError, match="is a zero date"):
+        land(maria, "t", window=Window("c", low))
+
+
+def test_where_columns_and_a_comment(maria: MariaDatabase) -> None:
+    """The user's `where` is the server's SQL, percent signs and comments included."""
+    numbers(maria, 30)
+    with connected(maria.url) as connector:
+        request = request_for(connector, f"{maria.name}.t", where="note like 'c%' -- only c")
+        narrow = request.stream.columns[:1]
+        request = type(request)(request.stream, narrow, where=request.where)
+        with connector.read(request) as chunks:
+            landed = land_chunks(connector, chunks)
+    assert (landed.columns, landed.rows) == (["id"], [(2,), (28,)])
+
+
+@pytest.mark.parametrize("where", ["id >", "nope = 1", "id = ?", "id = (select 1"])
+def test_wrong_where_is_quoted(maria: MariaDatabase, where: str) -> None:
+    """What the server does not understand of a `where` comes back with it."""
+    numbers(maria, 3)
+    with pytest.raises(ReadError, match=r"where: ") as caught:
+        land(maria, "t", where=where)
+    assert where in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_one_view_of_the_data(maria: MariaDatabase) -> None:
+    """Rows that change or come while a read goes on are as they were when it began."""
+    numbers(maria, 60_000, ", n int default 1")
+    with connected(maria.url) as connector:
+        request = request_for(connector, f"{maria.name}.t")
+        with connector.read(request) as chunks, closing(engine.connect(threads=1)) as con:
+            (chunk,) = chunks
+            con.begin()
+            relation = chunk.relation(con)
+            maria.execute("update t set n = 2;\ninsert into t values (99999, 'late', 1)")
+            found = con.execute(
+                f"select count(*), min(n), max(n) from ({relation.sql_query()})"
+            ).fetchall()
+    assert found == [(60_000, 1, 1)]
+
+
+def test_settings_of_server_and_user_change_nothing(maria: MariaDatabase) -> None:
+    """A limit on rows, another zone, another SQL mode: the session has its own."""
+    numbers(maria, 50)
+    maria.execute(
+        "set global sql_select_limit = 7;\nset global time_zone = '+03:00';\n"
+        "set global sql_mode = 'ANSI_QUOTES,PAD_CHAR_TO_FULL_LENGTH'"
+    )
+    try:
+        landed = land(maria, "t")
+    finally:
+        maria.execute(
+            "set global sql_select_limit = default;\nset global time_zone = 'SYSTEM';\n"
+            "set global sql_mode = default"
+        )
+    assert len(landed.rows) == 50
+
+
+def test_discovery_says_keys_cursors_kinds(maria: MariaDatabase) -> None:
+    """Keys in their order, cursors by rank, views without an estimate."""
+    maria.execute(
+        "create table a (b int, a int, created datetime, changed_at timestamp null, n bigint, "
+        "s text not null, primary key (a, b));\ncreate table k (id int auto_increment primary key);"
+        "\ncreate view v as select a, s from a;\ncreate sequence not_a_table"
+    )
+    with connected(maria.url) as connector:
+        a, k, v = connector.discover()
+    assert (a.name, a.table, a.kind) == (f"{maria.name}.a", "a", "table")
+    assert a.primary_key == ("a", "b")
+    assert a.cursor_fields == ("changed_at", "created", "b", "a", "n")
+    assert [column.nullable for column in a.columns] == [False, False, True, True, True, False]
+    assert a.columns[5].source_type == "text"
+    assert (k.primary_key, k.cursor_fields, k.estimated_rows) == (("id",), ("id",), 0)
+    assert (v.kind, v.primary_key, v.estimated_rows) == ("view", (), None)
+
+
+def test_other_databases_are_asked_for_by_glob(maria: MariaDatabase) -> None:
+    """Without `schemas` the address's own database; another one's tables keep its name."""
+    maria.execute("create table t (id int)")
+    other = f"{maria.name}_audit"
+    maria.execute(f"create database {other};\ncreate table {other}.log (id int)")
+    try:
+        with connected(maria.url) as connector:
+            assert [s.table for s in connector.discover()] == ["t"]
+        with connected(maria.url, schemas=f"{maria.name}*") as connector:
+            tables = {s.name: s.table for s in connector.discover()}
+        with connected(maria.url.rsplit("/", 1)[0], schemas=[other]) as connector:
+            alone = {s.name: s.table for s in connector.discover()}
+    finally:
+        maria.execute(f"drop database {other}")
+    assert tables == {f"{maria.name}.t": "t", f"{other}.log": f"{other}_log"}
+    assert alone == {f"{other}.log": f"{other}_log"}
+
+
+def test_glob_that_matches_nothing_names_what_there_is(maria: MariaDatabase) -> None:
+    """Also beside one that matches; with the databases that can be seen."""
+    said = r'schemas: "nope\*" matches no database. There are: .*test'
+    with connected(maria.url, schemas=[maria.name, "nope*"]) as connector:
+        for act in (connector.check, connector.discover):
+            with pytest.raises(ConfigError, match=said):
+                act()
+
+
+def test_table_that_is_gone_is_named(maria: MariaDatabase) -> None:
+    """Between discover and read a table or a column may go."""
+    numbers(maria, 3, ", x int")
+    with connected(maria.url) as connector:
+        request = request_for(connector, f"{maria.name}.t")
+        maria.execute("alter table t drop column x")
+        with pytest.raises(ReadError, match=r'has no column "x", .* It has: id, note'):
+            _enter(connector, request)
+        maria.execute("drop table t")
+        with pytest.raises(ReadError, match=r"does not exist, or not any more"):
+            _enter(connector, request)
+
+
+def _enter(connector: MysqlConnector, request: Any) -> None:
+    with connector.read(request) as chunks:
+        land_chunks(connector, chunks)
+
+
+def test_missing_rights_come_with_the_grant(maria: MariaDatabase) -> None:
+    """A table, and a column, that the user may not read."""
+    numbers(maria, 3)
+    maria.execute(
+        "create or replace user reader@'%' identified by 'reader-pw-1';\n"
+        f"grant select (id) on {maria.name}.t to reader@'%';\n"
+        f"create view {maria.name}.v as select * from t;\n"
+        f"grant show view on {maria.name}.v to reader@'%'"
+    )
+    url = maria.url.replace(f"root:{maria.password}", "reader:reader-pw-1")
+    with connected(maria.url) as owner, connected(url) as connector:
+        seen = next(s for s in connector.discover() if s.name == f"{maria.name}.t")
+        assert [column.name for column in seen.columns] == ["id"]
+        request = request_for(owner, f"{maria.name}.t")
+        with pytest.raises(ReadError, match='has no column "note"'):
+            _enter(connector, request)
+        with pytest.raises(ReadError, match=r"GRANT SELECT ON .*`v` TO reader") as caught:
+            _enter(connector, request_for(owner, f"{maria.name}.v"))
+    assert "reader-pw-1" not in caught.value.message
+
+
+CONNECTING = [
+    ({"password": "wrong-password"}, "the user or the password was refused", False),
+    ({"user": "nobody"}, "the user or the password was refused", False),
+    ({"database": "no_such_db"}, "there is no such database", False),
+    ({"host": "no-such-host.invalid"}, "the host name is not known", False),
+    ({"port": None}, "nothing listens there", True),
+    ({"ssl_mode": "required"}, "the server speaks no TLS", False),
+    ({"ssl_mode": "verify_ca", "ssl_ca": "/no/such/ca.pem"}, "cannot be read", False),
+]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said", "retryable"), CONNECTING, ids=[str(c[0]) for c in CONNECTING]
+)
+def test_wrong_address_is_one_line(
+    maria: MariaDatabase, wrong: dict[str, Any], said: str, retryable: bool
+) -> None:
+    """What, where, and what to do; never the password."""
+    right = {"host": "127.0.0.1", "port": maria.port, "user": "root", "database": maria.name}
+    given = {**right, "password": maria.password, **wrong}
+    given["port"] = given["port"] or free_port()
+    connector = MysqlConnector(MysqlConnector.Options(**given))
+    with closing(connector), pytest.raises(ConnectorError, match=said) as caught:
+        connector.check()
+    message = caught.value.message
+    assert caught.value.retryable is retryable
+    assert f"{given['host']}:{given['port']}" in message
+    assert "\n" not in message
+    assert given["password"] not in message
+
+
+def test_no_connection_left_is_worth_another_try(maria: MariaDatabase) -> None:
+    """`max_user_connections` of a user."""
+    maria.execute(
+        "create or replace user few@'%' identified by 'few-pw-12' with max_user_connections 1;\n"
+        f"grant select on {maria.name}.* to few@'%'"
+    )
+    url = maria.url.replace(f"root:{maria.password}", "few:few-pw-12")
+    import pymysql
+
+    with (
+        closing(
+            pymysql.connect(host="127.0.0.1", port=maria.port, user="few", password="few-pw-12")
+        ),
+        connected(url) as connector,
+        pytest.raises(ConnectError) as caught,
+    ):
+        connector.check()
+    assert caught.value.retryable
+    assert "max_user_connections" in caught.value.message or "used up" in caught.value.message
+
+
+def test_connection_cut_while_rows_come_is_worth_another_try(maria: MariaDatabase) -> None:
+    """Half a table is an error, never a shorter table; the next try has all of it."""
+    numbers(maria, 60_000)
+    with FaultProxy(maria.port) as proxy:
+        url = maria.url.replace(f":{maria.port}/", f":{proxy.port}/")
+        with connected(url) as connector:
+            request = request_for(connector, f"{maria.name}.t")
+            proxy.cut_after = proxy.passed + 2_000_000
+            with pytest.raises(ConnectError, match="connection was lost while reading") as caught:
+                _enter(connector, request)
+            assert caught.value.retryable
+            proxy.cut_after = None
+            with connector.read(request) as chunks:
+                assert len(land_chunks(connector, chunks).rows) == 60_000
+
+
+@pytest.mark.parametrize("how", ["kill", "kill query"])
+def test_killed_statement_is_worth_another_try(maria: MariaDatabase, how: str) -> None:
+    """An administrator's KILL ends the read with an error, whatever has arrived before."""
+    maria.execute("create table t (id int primary key, note text)")
+    maria.execute("insert into t select seq, repeat('x', 60000) from seq_1_to_800")
+    with connected(maria.url) as connector:
+        request = request_for(connector, f"{maria.name}.t")
+        with connector.read(request) as chunks, closing(engine.connect(threads=1)) as con:
+            (chunk,) = chunks
+            con.begin()
+            relation = chunk.relation(con)  # 48 MB: more than any buffer on the way holds
+            (number,) = maria.rows(
+                "select id from information_schema.processlist where info like 'select `id` as c0%'"
+            )
+            maria.execute(f"{how} {number[0]}")
+            with pytest.raises(duckdb.Error) as caught:
+                con.execute(f"select count(*) from ({relation.sql_query()})").fetchall()
+            error = connector.translate(caught.value)
+    assert error is not None
+    assert error.retryable
+    assert "lost while reading" in error.message or "ended the statement" in error.message
+
+
+def test_server_waits_while_nobody_takes_rows(maria: MariaDatabase) -> None:
+    """However large a table, only a few blocks of it are in memory; the rest stays at the server.
+
+    What the system keeps for its sockets, at most some 20 MB over both ways, is no part of that.
+    """
+    maria.execute("create table t (id int primary key, note mediumtext)")
+    maria.execute("insert into t select seq, repeat('x', 250000) from seq_1_to_600")
+    with FaultProxy(maria.port) as proxy:
+        url = maria.url.replace(f":{maria.port}/", f":{proxy.port}/")
+        with connected(url) as connector:
+            request = request_for(connector, f"{maria.name}.t")
+            with connector.read(request) as chunks, closing(engine.connect(threads=1)) as con:
+                (chunk,) = chunks
+                con.begin()
+                relation = chunk.relation(con)
+                before, passed = -1, proxy.passed
+                while passed != before or not chunk.under_way[0]._waiting.full():
+                    time.sleep(0.5)
+                    before, passed = passed, proxy.passed
+                assert passed < 75_000_000
+                found = con.execute(
+                    f"select count(*), sum(length(note)) from ({relation.sql_query()})"
+                ).fetchall()
+    assert found == [(600, 150_000_000)]
+
+
+@pytest.mark.parametrize("missing", ["pymysql", "pyarrow", "numpy"])
+def test_missing_driver_names_the_one_command(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """Whoever lacks the driver, or what it decodes with, is told what to type."""
+    monkeypatch.setitem(sys.modules, missing, None)
+    with connected("mysql://u:p@127.0.0.1:1/db") as connector:
+        for ask in (connector.check, connector.discover):
+            with pytest.raises(ConnectorError, match=r"pip install 'cdpsync\[mysql\]'"):
+                ask()
+
+
+def test_statement_timeout_names_itself(maria: MariaDatabase) -> None:
+    """A statement that takes longer than it may is ended by the server."""
+    maria.execute("create view t as select sleep(30) as c")
+    with pytest.raises(ReadError, match="Raise statement_timeout"):
+        land(maria, "t", {"statement_timeout": "200ms"})
+
+
+def test_read_ends_when_it_is_stopped(maria: MariaDatabase) -> None:
+    """A server that says nothing does not hold up a run that is to stop."""
+    maria.execute("create view t as select sleep(600) as c, 1 as d union all select 1, 2")
+    stopping = threading.Event()
+    with connected(maria.url) as connector:
+        request = request_for(connector, f"{maria.name}.t", is_stopped=stopping.is_set)
+        with connector.read(request) as chunks:
+            stopping.set()
+            with pytest.raises(ConnectorError, match="stopped"):
+                land_chunks(connector, chunks)
+
+
+def test_read_that_is_left_hangs_up(maria: MariaDatabase) -> None:
+    """Whoever leaves a read in the middle leaves no connection behind."""
+    numbers(maria, 60_000)
+    with connected(maria.url) as connector:
+        request = request_for(connector, f"{maria.name}.t")
+        with connector.read(request) as chunks, closing(engine.connect(threads=1)) as con:
+            (chunk,) = chunks
+            con.begin()
+            chunk.relation(con)
+            (stream,) = chunk.under_way
+        assert chunk.under_way == []
+        stream._thread.join()
+        connector.close()
+        connector.close()
+
+
+def test_options_say_what_is_wrong() -> None:
+    """Bare characters in a password, parts beside a URL, an unknown parameter."""
+    for url, said in (
+        ("postgres://a@b/c", "write mysql://user:password@host"),
+        ("mysql://u:pa@ss@host/db", "percent-encoded"),
+        ("mysql://u:pa/ss@host/db", "percent-encoded"),
+        ("mysql://u:pa#ss@host/db", "percent-encoded"),
+        ("mysql://host:notaport/db", "write mysql://"),
+        ("mysql://u:p@host/db?sslmode=x", "not known. Known: ssl-mode"),
+    ):
+        with pytest.raises(ValueError, match=said) as caught:
+            MysqlConnector.Options(url=url)
+        assert "ss@" not in str(caught.value).replace("password@", "")
+    with pytest.raises(ValueError, match="not both: host"):
+        MysqlConnector.Options(url="mysql://u:p@host/db", host="x")
+    with pytest.raises(ValueError, match="give a url, or host"):
+        MysqlConnector.Options(user="u")
+
+
+def test_url_and_parts_mean_the_same() -> None:
+    """Percent signs, ports, IPv6 and parameters."""
+    options = MysqlConnector.Options(
+        url="mysql://us%40er:p%2Fw%40d@[::1]:3307/sh%20op?ssl-mode=REQUIRED&charset=utf8"
+    )
+    address = options.address()  # type: ignore[attr-defined]  # our own options
+    assert (address.host, address.port, address.database) == ("::1", 3307, "sh op")
+    assert (address.user, address.password.get_secret_value()) == ("us@er", "p/w@d")
+    assert (address.ssl_mode, address.connect_timeout) == ("required", 10)
+    assert "p/w@d" not in repr(options) + repr(address)
+
+
+@pytest.fixture
+def locked(maria: MariaDatabase) -> Iterator[None]:
+    """A table t whose definition another session holds."""
+    numbers(maria, 3)
+    with closing(maria.connect()) as con, con.cursor() as cursor:
+        cursor.execute("lock tables t write")
+        yield
+
+
+@pytest.mark.usefixtures("locked")
+def test_lock_that_is_not_let_go_is_named(
+    maria: MariaDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another session's LOCK TABLES ends the wait after its time, and may be tried again."""
+    from cdpsync_connectors.mysql import connections
+
+    shorter = tuple(
+        one.replace("lock_wait_timeout = 120", "lock_wait_timeout = 1")
+        for one in connections._SETTINGS
+    )
+    monkeypatch.setattr(connections, "_SETTINGS", shorter)
+    with pytest.raises(ReadError, match="waited too long for a lock") as caught:
+        land(maria, "t")
+    assert caught.value.retryable

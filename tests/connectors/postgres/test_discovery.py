@@ -1,0 +1,334 @@
+"""What there is at a Postgres, and what is said when there is no way in."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from pydantic import ValidationError
+from support.faults import FaultProxy
+from support.postgres_reading import connected
+from support.servers import free_port
+
+from cdpsync.errors import ConfigError, ConnectError
+from cdpsync.model import Column, Stream
+from cdpsync.redact import redact
+from cdpsync_connectors.postgres.connections import Sessions
+from cdpsync_connectors.postgres.connector import PostgresConnector
+
+if TYPE_CHECKING:
+    from support.servers import Database
+
+
+def streams(pg: Database, **options: Any) -> dict[str, Stream]:
+    with connected(pg.url, **options) as connector:
+        return {stream.name: stream for stream in connector.discover()}
+
+
+def test_every_kind_of_relation_is_one_stream(pg: Database) -> None:
+    """Partitions are their parent's; what the system owns is not listed."""
+    pg.execute("""
+        create table orders (id int primary key, note text);
+        create view open_orders as select * from orders;
+        create materialized view totals as select count(*) as n from orders;
+        create table events (at date, id int) partition by range (at);
+        create table events_2020 partition of events
+            for values from ('2020-01-01') to ('2021-01-01') partition by range (id);
+        create table events_2020_low partition of events_2020 for values from (0) to (100);
+        create schema audit;
+        create table audit.log (id int);
+        create temp table gone (id int);
+    """)
+    found = streams(pg)
+    assert {name: (s.kind, s.table) for name, s in found.items()} == {
+        "public.orders": ("table", "orders"),
+        "public.open_orders": ("view", "open_orders"),
+        "public.totals": ("materialized view", "totals"),
+        "public.events": ("table", "events"),
+        "audit.log": ("table", "audit_log"),
+    }
+    assert set(streams(pg, schemas=["aud*"])) == {"audit.log"}
+    assert streams(pg, default_schema="audit")["audit.log"].table == "log"
+
+
+def test_schemas_that_match_nothing_are_refused(pg: Database) -> None:
+    """Also beside one that matches; a schema without tables is one."""
+    pg.execute("create table orders (id int); create schema later")
+    assert set(streams(pg, schemas=["public", "later"])) == {"public.orders"}
+    said = r'schemas: "publik" matches no schema. There are: later, public.'
+    with pytest.raises(ConfigError, match=said):
+        streams(pg, schemas=["public", "publik"])
+
+
+def test_columns_come_in_order_with_their_real_types(pg: Database) -> None:
+    """Domains are resolved, dropped columns are gone, generated ones are there."""
+    pg.execute("""
+        create domain cents as numeric(12,2);
+        create table t (
+            dropped int, id bigint generated always as identity, price cents not null,
+            "Tags" text[][], amount numeric, twice int generated always as (2) stored,
+            at timestamptz,
+            primary key (at, id)
+        );
+        alter table t drop column dropped;
+    """)
+    found = streams(pg)["public.t"]
+    assert found.columns == (
+        Column("id", "BIGINT", nullable=False, source_type="bigint"),
+        Column("price", "DECIMAL(12,2)", nullable=False, source_type="cents"),
+        Column("Tags", "VARCHAR[][]", source_type="text[]"),
+        Column("amount", "DECIMAL(38,?)", source_type="numeric"),
+        Column("twice", "INTEGER", source_type="integer"),
+        Column("at", "TIMESTAMP WITH TIME ZONE", False, "timestamp with time zone"),
+    )
+    assert found.primary_key == ("at", "id")
+
+
+def test_a_parent_s_key_is_no_key_of_what_its_children_hold(pg: Database) -> None:
+    """Two of a parent's rows may have one key in plain inheritance; never in partitions."""
+    pg.execute("""
+        create table parent (id int primary key, name text not null);
+        create table child (more text) inherits (parent);
+        create table alone (id int primary key);
+        create table parted (id int primary key) partition by range (id);
+        create table parted_low partition of parted for values from (0) to (100);
+    """)
+    found = streams(pg)
+    assert found["public.parent"].primary_key == ()
+    assert [column.nullable for column in found["public.parent"].columns] == [False, False]
+    assert found["public.alone"].primary_key == ("id",)
+    assert found["public.parted"].primary_key == ("id",)
+
+
+def test_likely_cursors_come_first(pg: Database) -> None:
+    """A time of change, a time of creation, the key, then whatever else has an order."""
+    pg.execute("""
+        create table t (n int, at date, created_at timestamp, id bigint primary key,
+            updated_at timestamptz, updated_by text, modified_count int, x numeric)
+    """)
+    expected = ("updated_at", "created_at", "id", "n", "at", "modified_count")
+    assert streams(pg)["public.t"].cursor_fields == expected
+
+
+def test_row_estimates_are_the_catalog_s_or_none(pg: Database) -> None:
+    """Never a guess: unknown before the first ANALYZE, the sum of the leaves for a parent."""
+    pg.execute("""
+        create table t (i int);
+        create table p (i int) partition by range (i);
+        create table p1 partition of p for values from (0) to (100);
+        create table p2 partition of p for values from (100) to (1000);
+        insert into p select generate_series(1, 500);
+        create view v as select * from t;
+    """)
+    before = streams(pg)
+    assert [before[f"public.{n}"].estimated_rows for n in "tpv"] == [None, None, None]
+    pg.execute("insert into t select generate_series(1, 10); analyze")
+    after = streams(pg)
+    assert [after[f"public.{n}"].estimated_rows for n in "tpv"] == [10, 500, None]
+
+
+def test_tables_without_the_right_to_read_are_still_listed(pg: Database) -> None:
+    """That they cannot be read is said when they are read."""
+    pg.execute("create table t (i int); create role watcher login password 'watcher-pw'")
+    try:
+        url = pg.url.replace("postgres:" + pg.password, "watcher:watcher-pw")
+        with connected(url) as connector:
+            assert [stream.name for stream in connector.discover()] == ["public.t"]
+    finally:
+        pg.execute("drop owned by watcher; drop role watcher")
+
+
+def test_hostile_names_are_listed_as_they_are(pg: Database) -> None:
+    """A part with a dot or a quote is quoted, so that two tables never share a name."""
+    pg.execute("""
+        create schema "a.b"; create table "a.b".c (i int);
+        create schema a; create table a."b.c" (i int);
+        create table "He said ""%s {}"" é" (i int);
+    """)
+    assert set(streams(pg)) == {'"a.b".c', 'a."b.c"', 'public."He said ""%s {}"" é"'}
+
+
+def test_a_thousand_tables_are_discovered_at_once(
+    pg: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In two statements at most, whatever the number."""
+    original, asked = psycopg.Connection.execute, []
+
+    def counted(con: psycopg.Connection[Any], *arguments: Any, **options: Any) -> Any:
+        asked.append(arguments)
+        return original(con, *arguments, **options)
+
+    columns = ", ".join(f"c{n} numeric(10,2)" for n in range(20))
+    pg.execute(f"""
+        do $$ begin for n in 1..1000 loop
+            execute format('create table t%s (id int primary key, {columns})', n);
+            if n % 200 = 0 then commit; end if;
+        end loop; end $$;
+    """)
+    with connected(pg.url) as connector:
+        connector.check()
+        monkeypatch.setattr(psycopg.Connection, "execute", counted)
+        assert len(connector.discover()) == 1000
+    assert len(asked) <= 2  # whether the kept connection still lives, and the question
+
+
+def refusal(url: str, **options: Any) -> str:
+    with connected(url, **options) as connector, pytest.raises(ConnectError) as caught:
+        connector.check()
+    assert "\n" not in caught.value.message
+    return caught.value.message
+
+
+def test_check_says_what_to_fix(pg: Database) -> None:
+    """Where, what and the next step, for each way of not getting in; never the password."""
+    pg_url, closed = pg.url, free_port()
+    wrong = refusal(pg_url.replace(pg.password, "not-the-password"))
+    assert "password was refused" in wrong
+    assert f"127.0.0.1:{pg.port}/{pg.name} as postgres" in wrong
+    assert "not-the-password" not in wrong
+    assert "nothing listens" in refusal(pg_url.replace(str(pg.port), str(closed)))
+    assert "no such database" in refusal(pg_url.replace(pg.name, "nowhere"))
+    assert "host name is not known" in refusal(pg_url.replace("127.0.0.1", "nowhere.invalid"))
+    assert "sslmode: prefer" in refusal(pg_url, sslmode="require")
+    assert "asks for a password" in refusal(pg_url.replace(f":{pg.password}", ""))
+
+
+def test_check_says_when_the_server_is_full(pg: Database) -> None:
+    """Worth another try, unlike a wrong password."""
+    pg.execute("create role crowd login connection limit 0 password 'crowd-pw'")
+    try:
+        url = pg.url.replace("postgres:" + pg.password, "crowd:crowd-pw")
+        with connected(url) as connector, pytest.raises(ConnectError) as caught:
+            connector.check()
+        assert "no connection left" in caught.value.message
+        assert caught.value.retryable
+    finally:
+        pg.execute("drop role crowd")
+
+
+def test_check_gives_up_on_a_server_that_does_not_answer(pg: Database) -> None:
+    """`connect_timeout` bounds it."""
+    with FaultProxy(pg.port) as proxy:
+        proxy.delay = 30
+        message = refusal(pg.url.replace(str(pg.port), str(proxy.port)), connect_timeout=2)
+    assert "no answer in time" in message
+
+
+def test_check_passes_by_url_parts_and_keywords(pg: Database) -> None:
+    """The three ways to say where."""
+    parts = {"host": "127.0.0.1", "port": pg.port, "user": "postgres", "database": pg.name}
+    for given in ({"url": pg.url}, {"url": pg.dsn}, {**parts, "password": pg.password}):
+        options = PostgresConnector.Options.model_validate(given)
+        assert pg.password not in repr(options)
+        connector = PostgresConnector(options)
+        connector.check()
+        connector.close()
+        connector.close()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"url": "mysql://u:hunter22@h/d"},
+        {"url": "postgresql://u:hunter22@h/d", "host": "h"},
+        {"host": "h", "password": "hunter22", "colour": "blue"},
+        {"url": "postgresql://u:hunter22@h/d", "port": 0},
+        {"url": "postgresql://u:hunter22@h/d", "on_nan": "ignore"},
+        {"url": "postgresql://u:hunter22@h/d", "statement_timeout": "soon"},
+    ],
+)
+def test_wrong_options_are_refused_without_showing_secrets(given: dict[str, Any]) -> None:
+    """What pydantic says can be shown as it is."""
+    with pytest.raises(ValidationError) as caught:
+        PostgresConnector.Options.model_validate(given)
+    assert "hunter22" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "u:S3cret/w0rdy@127.0.0.1:1/x",
+        "u:S3cret/w0rdy@127.0.0.1",
+        "u:1234/w0rdy@127.0.0.1:1/x",
+        "u:p@ssW0rd@host/x",
+        "u:p@ssW0rd@host/x?options=a@b",
+        "u:p@S3cret/w0rdy@host/x",
+        "u:p@S3cret?w0rdy@host/x",
+        "u:S3cret?w0rdy@host/x",
+        "u:S3cret#w0rdy@host/x",
+        "u:S3cret/1?w0rdy@host/x",
+        "us/er:S3cret@host/x",
+        "u:S3cret/w0rdy",
+    ],
+)
+def test_a_password_that_is_not_encoded_is_refused(rest: str) -> None:
+    """Else libpq takes a piece of it for the host or the database, and messages show it."""
+    with pytest.raises(ValidationError) as caught:
+        PostgresConnector.Options.model_validate({"url": f"postgresql://{rest}"})
+    (problem,) = caught.value.errors()
+    said = str(problem["ctx"]["error"])
+    assert problem["type"] == "value_error"
+    assert "percent-encoded (@ as %40, / as %2F" in said or "write postgresql://" in said
+    for part in ("S3cret", "w0rdy", "W0rd", "1234", "127.0.0.1"):
+        assert part not in said
+    planted = [part for part in ("S3cret", "w0rdy", "ssW0rd") if part in rest]
+    assert planted
+    for part in planted:
+        assert part not in redact(f"to {part}:5432")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://h/x?options=a@b",
+        "postgresql://h:5432/x?options=a@b",
+        "postgresql://[::1]:5432/x?options=a@b",
+        "postgresql://h1:1,h2:2/x?options=a@b",
+        "postgresql://u:p%40ss%2Fword@h:5432/x?options=a@b",
+        "postgresql://u:p@h?options=a@b",
+        "postgresql://u:p:q@h/x",
+        "postgresql://u@h/x",
+        "postgresql:///x?host=/tmp&password=p@ss/w0rdy",
+        "postgresql://",
+        "host=h password=p@ss/w0rdy",
+    ],
+)
+def test_an_at_elsewhere_in_an_address_is_fine(url: str) -> None:
+    """In the values of a query and in keywords it means itself."""
+    PostgresConnector.Options.model_validate({"url": url})
+
+
+def test_a_place_never_shows_what_is_no_host() -> None:
+    """Whatever libpq takes for one: names, addresses and sockets are shown, and nothing else."""
+    shown = {
+        "h": "h:5432/d",
+        "::1": "::1:5432/d",
+        "/var/run": "/var/run:5432/d",
+        "ssW0rd@host": "***:5432/d",
+        "u:ssW0rd": "***:5432/d",
+    }
+    for host, place in shown.items():
+        assert Sessions({"host": host, "port": "5432", "dbname": "d"}, None).place == place
+    odd = Sessions({"host": "h", "port": "Secret", "dbname": "word@host/x"}, None)
+    assert odd.place == "h:***/***"
+
+
+def test_an_address_that_cannot_be_parsed_is_a_config_error() -> None:
+    """A bare `%` in a password breaks a URL; its pieces do not reach the message."""
+    with connected("postgresql://u:%zhunter22@h/d") as connector, pytest.raises(ConfigError) as e:
+        connector.check()
+    assert "percent-encoded" in e.value.message
+    assert "hunter" not in e.value.message
+
+
+def test_importing_the_connector_imports_no_driver() -> None:
+    """`--help` must not pay for it."""
+    script = (
+        "import sys, cdpsync_connectors.postgres.connector;"
+        "sys.exit(any(name in sys.modules for name in ('psycopg', 'duckdb', 'pyarrow')))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -1,0 +1,96 @@
+"""Postgres over TLS: what each `sslmode` asks for, and what it says when it is not met."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from support.postgres_reading import connected, land
+from support.tls import certificate, tls_door
+
+from cdpsync.errors import ConnectorError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.servers import Server
+
+
+@dataclass(frozen=True)
+class Secure:
+    """A Postgres that lets nobody in without TLS, and the certificate that it shows."""
+
+    server: Server
+    port: int
+    certificate: Path
+
+    def url(self, host: str = "127.0.0.1", query: str = "") -> str:
+        return f"postgresql://postgres:{self.server.password}@{host}:{self.port}/postgres{query}"
+
+
+@pytest.fixture(scope="module")
+def secure(postgres_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
+    """A Postgres with TLS, and with nothing else."""
+    crt, key = certificate(tmp_path_factory.mktemp("tls"))
+    with tls_door(postgres_server.port, crt, key) as port:
+        yield Secure(postgres_server, port, crt)
+
+
+@pytest.mark.parametrize("mode", [None, "prefer", "require", "verify-ca", "verify-full"])
+def test_rows_come_over_tls(secure: Secure, pg_table: str, mode: str | None) -> None:
+    """Discovery and the rows themselves come over TLS; both clients verify alike."""
+    options = {} if mode is None else {"sslmode": mode}
+    if mode and mode.startswith("verify"):
+        options["sslrootcert"] = str(secure.certificate)
+    assert len(land(secure.url(), pg_table, options).rows) == 3000
+
+
+@pytest.fixture
+def pg_table(postgres_server: Server) -> Iterator[str]:
+    """A table of 3,000 rows."""
+    postgres_server.execute("create table over_tls as select generate_series(1, 3000) as id")
+    yield "public.over_tls"
+    postgres_server.execute("drop table over_tls")
+
+
+def test_without_tls_is_refused_with_the_key_to_set(secure: Secure) -> None:
+    """The server's own wish comes with what to write."""
+    refused = pytest.raises(ConnectorError, match="Set sslmode: require")
+    with connected(secure.url(), sslmode="disable") as connector, refused:
+        connector.check()
+
+
+@pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
+def test_unknown_authority_is_refused(secure: Secure, mode: str, tmp_path: Path) -> None:
+    """A certificate that nobody vouches for is not enough to send a password to."""
+    (other := tmp_path / "other").mkdir()
+    authority, _ = certificate(other)
+    refused = pytest.raises(ConnectorError, match=r"could not be verified\. Set sslrootcert")
+    options = {"sslmode": mode, "sslrootcert": str(authority)}
+    with connected(secure.url(), **options) as connector, refused:
+        connector.check()
+
+
+def test_a_named_authority_is_asked_without_a_mode(secure: Secure) -> None:
+    """`sslrootcert` alone means verify-full: who names an authority wants the server verified."""
+    ca = str(secure.certificate)
+    with connected(secure.url(), sslrootcert=ca) as connector:
+        connector.check()
+    refused = pytest.raises(ConnectorError, match="could not be verified")
+    for url, options in (
+        (secure.url("localhost"), {"sslrootcert": ca}),
+        (secure.url("localhost", f"?sslrootcert={ca}"), {}),
+    ):
+        with connected(url, **options) as connector, refused:
+            connector.check()
+    with connected(secure.url("localhost", f"?sslrootcert={ca}&sslmode=verify-ca")) as connector:
+        connector.check()
+
+
+def test_plain_server_is_refused_where_tls_is_asked_for(postgres_server: Server) -> None:
+    """No password goes over an open line to a server that speaks no TLS."""
+    refused = pytest.raises(ConnectorError, match="speaks no TLS")
+    with connected(postgres_server.url, sslmode="require") as connector, refused:
+        connector.check()

@@ -1,0 +1,414 @@
+"""Who may still add rows below a cursor is seen, however little they have done so far."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from support.servers import postgres
+
+from cdpsync_connectors.postgres import connector as module
+from cdpsync_connectors.postgres.chunks import PostgresChunk
+from cdpsync_connectors.postgres.connections import Sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from support.servers import Server
+    from support.shop import ReplicatedShop, Shop
+
+_NUMBERED = "create table orders (id bigint generated always as identity primary key, v text)"
+_COUNTED = "create table orders (id bigint primary key default 0, v text); create sequence q"
+_NEXT = "insert into orders select nextval('q'), '{v}'"
+_INSERT = "insert into orders (v) values ('{v}')"
+_TIMED = (
+    "create table orders (id bigint generated always as identity primary key, v text, "
+    "at {kind} default {now})"
+)
+_NOW = {"timestamptz": "now()", "timestamp": "localtimestamp", "date": "current_date"}
+
+
+@pytest.fixture(params=["incremental", "append_only"])
+def mode(request: pytest.FixtureRequest) -> str:
+    """Both modes that follow a cursor."""
+    return str(request.param)
+
+
+def follow(shop: Shop, cursor: str, mode: str = "incremental", **more: Any) -> None:
+    shop.configure({"public.orders": {"mode": mode, "cursor_field": cursor}}, **more)
+
+
+def timed(shop: Shop, kind: str) -> None:
+    """Make a table whose cursor is a time, and read its first row."""
+    shop.pg.execute(_TIMED.format(kind=kind, now=_NOW[kind]))
+    shop.pg.execute(_INSERT.format(v="first"))
+    follow(shop, "at")
+    shop.one()
+
+
+def as_view_begins(
+    monkeypatch: pytest.MonkeyPatch, act: Callable[[], None], *, after: bool
+) -> None:
+    """Act once: before the first view begins, or once it has its snapshot."""
+    begin = Sessions.view
+    acts = [act]
+
+    @contextmanager
+    def view(self: Sessions, con: psycopg.Connection[Any]) -> Iterator[None]:
+        if acts and not after:
+            acts.pop()()
+        with begin(self, con):
+            if acts:
+                con.execute("select 1")
+                acts.pop()()
+            yield
+
+    monkeypatch.setattr(Sessions, "view", view)
+
+
+def test_number_that_is_taken_before_anything_is_written(shop: Shop, mode: str) -> None:
+    """A transaction that asked a sequence has no number of its own, but a lock."""
+    shop.pg.execute(_COUNTED)
+    follow(shop, "id", mode)
+    shop.pg.execute(_NEXT.format(v="first"))
+    shop.one()
+    with psycopg.connect(shop.pg.url) as late:
+        ((number,),) = late.execute("select nextval('q')").fetchall()
+        shop.pg.execute(_NEXT.format(v="newest"))
+        shop.one()
+        late.execute("insert into orders values (%s, 'late')", (number,))
+    shop.one()
+    shop.same()
+    assert shop.one().rows_inserted == 0
+
+
+def test_number_of_an_insert_that_waits_in_a_trigger(shop: Shop, mode: str) -> None:
+    """One statement, and its row is not there before the trigger has ended."""
+    shop.pg.execute(_NUMBERED)
+    shop.pg.execute(
+        """
+        create function wait() returns trigger language plpgsql as $$ begin
+            if new.v = 'late' then perform pg_advisory_xact_lock(7); end if; return new;
+        end $$;
+        create trigger wait before insert on orders for each row execute function wait();
+        """
+    )
+    follow(shop, "id", mode)
+    shop.pg.execute(_INSERT.format(v="first"))
+    shop.one()
+    late = threading.Thread(target=shop.pg.execute, args=(_INSERT.format(v="late"),))
+    with psycopg.connect(shop.pg.url, autocommit=True) as con:
+        con.execute("select pg_advisory_lock(7)")
+        late.start()
+        while not con.execute("select 1 from pg_locks where not granted").fetchone():
+            time.sleep(0.01)
+        shop.pg.execute(_INSERT.format(v="newest"))
+        shop.one()
+    late.join()
+    shop.one()
+    shop.same()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the view", "in the view"])
+def test_number_that_is_taken_as_the_view_begins(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, *, after: bool
+) -> None:
+    """Whether or not the view shows the number above it."""
+    shop.pg.execute(_COUNTED)
+    follow(shop, "id")
+    shop.pg.execute(_NEXT.format(v="first"))
+    shop.one()
+    with psycopg.connect(shop.pg.url) as late:
+        taken: list[int] = []
+
+        def take() -> None:
+            taken.append(late.execute("select nextval('q')").fetchall()[0][0])
+            shop.pg.execute(_NEXT.format(v="newest"))
+
+        as_view_begins(monkeypatch, take, after=after)
+        shop.one()
+        late.execute("insert into orders values (%s, 'late')", taken)
+    shop.one()
+    shop.same()
+
+
+def test_writer_that_ends_before_its_lock_is_looked_for(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The view does not show its row, and nobody holds a lock any more: it took a number."""
+    shop.pg.execute(_COUNTED)
+    follow(shop, "id")
+    shop.pg.execute(_NEXT.format(v="first"))
+    shop.one()
+    asks = module.is_idle_since
+    with psycopg.connect(shop.pg.url) as late:
+        ((number,),) = late.execute("select nextval('q')").fetchall()
+        shop.pg.execute(_NEXT.format(v="newest"))
+
+        def ends_first(con: psycopg.Connection[Any], own: int) -> bool:
+            late.execute("insert into orders values (%s, 'late')", (number,))
+            late.commit()
+            return asks(con, own)
+
+        monkeypatch.setattr(module, "is_idle_since", ends_first)
+        shop.one()
+    monkeypatch.undo()
+    shop.one()
+    shop.same()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select count(*) from orders",
+        "lock table orders in share update exclusive mode",  # as VACUUM and ANALYZE hold it
+        "lock table orders in share mode",
+    ],
+)
+def test_number_is_not_held_back_by_who_does_not_write(shop: Shop, sql: str) -> None:
+    """However long their transactions last."""
+    shop.pg.execute(_NUMBERED)
+    follow(shop, "id")
+    shop.pg.execute(_INSERT.format(v="first"))
+    with psycopg.connect(shop.pg.url) as other:
+        other.execute(sql.encode())
+        assert shop.one().cursor_after.value == 1
+        assert shop.one().rows_read == 1
+
+
+def test_number_of_a_lock_that_is_held_long_is_read_again(shop: Shop) -> None:
+    """The cursor stays, the rows land once, and all goes on when the lock is gone."""
+    shop.pg.execute(_NUMBERED)
+    follow(shop, "id", "append_only")
+    shop.pg.execute(_INSERT.format(v="first"))
+    shop.one()
+    with psycopg.connect(shop.pg.url) as other:
+        other.execute("lock table orders in share row exclusive mode")
+        assert shop.one().cursor_after.value == 1
+    shop.pg.execute(_INSERT.format(v="newest"))
+    assert shop.one().cursor_after.value == 2
+    shop.same()
+
+
+def test_number_where_snapshots_do_not_travel(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows are read in a later view than the one that was asked who is open."""
+    shop.pg.execute(_NUMBERED)
+    shop.pg.execute(_INSERT.format(v="first"))
+    shop.pg.execute("revoke execute on function pg_export_snapshot() from public")
+    shop.pg.execute(
+        "create role no_export login password 'r'; grant pg_read_all_stats to no_export; "
+        "grant select on orders to no_export"
+    )
+    follow(shop, "id", url=shop.pg.url.replace(f"postgres:{shop.pg.password}", "no_export:r"))
+    try:
+        shop.one()
+        reads = PostgresChunk.relation
+        with psycopg.connect(shop.pg.url) as late:
+            acts = [_INSERT.format(v="late")]
+
+            def relation(self: PostgresChunk, con: Any) -> Any:
+                if acts:
+                    late.execute(acts.pop().encode())
+                    shop.pg.execute(_INSERT.format(v="newest"))
+                return reads(self, con)
+
+            monkeypatch.setattr(PostgresChunk, "relation", relation)
+            shop.one()
+        shop.one()
+        shop.same()
+    finally:
+        shop.pg.execute("drop owned by no_export; drop role no_export")
+
+
+@pytest.mark.parametrize("kind", _NOW)
+def test_time_of_a_transaction_that_begins_before_the_view(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """It was not open yet when that was asked, and the view has later rows."""
+    timed(shop, kind)
+    with psycopg.connect(shop.pg.url) as late:
+
+        def begin() -> None:
+            late.execute(_INSERT.format(v="late").encode())
+            shop.pg.execute(_INSERT.format(v="newest"))
+
+        as_view_begins(monkeypatch, begin, after=False)
+        shop.one()
+    shop.one()
+    shop.same()
+
+
+def test_time_of_a_session_that_tells_nothing(shop: Shop) -> None:
+    """With track_activities off it does not say since when it is open, nor that it is."""
+    timed(shop, "timestamptz")
+    with psycopg.connect(shop.pg.url) as late:
+        late.execute("set track_activities = off")
+        late.commit()
+        late.execute(_INSERT.format(v="late").encode())
+        shop.pg.execute(_INSERT.format(v="newest"))
+        shop.one()
+    shop.one()
+    shop.same()
+
+
+def test_time_of_a_session_that_told_nothing_for_a_while(shop: Shop) -> None:
+    """It says again that it is in a transaction, not since when."""
+    timed(shop, "timestamptz")
+    with psycopg.connect(shop.pg.url) as late:
+        late.execute(_INSERT.format(v="late").encode())
+        late.execute("set track_activities = off")
+        late.execute("set track_activities = on")
+        shop.pg.execute(_INSERT.format(v="newest"))
+        shop.one()
+    shop.one()
+    shop.same()
+
+
+@pytest.mark.parametrize("name", ["myapp", "a long name " * 6])
+def test_time_of_a_writer_of_the_same_name(shop: Shop, name: str) -> None:
+    """A source may be given the application's own name; its sessions are not ours."""
+    timed(shop, "timestamptz")
+    follow(shop, "at", application_name=name)
+    with psycopg.connect(shop.pg.url, application_name=name) as late:
+        late.execute(_INSERT.format(v="late").encode())
+        shop.pg.execute(_INSERT.format(v="newest"))
+        shop.one()
+    shop.one()
+    shop.same()
+
+
+@pytest.fixture(scope="module")
+def preparing_server() -> Iterator[Server]:
+    """A Postgres where transactions can be prepared."""
+    with postgres(max_prepared_transactions="5") as server:
+        yield server
+
+
+@pytest.fixture
+def preparing_shop(tmp_path: Path, preparing_server: Server) -> Iterator[Shop]:
+    """An empty project over an empty database of that server."""
+    from support.shop import Shop
+
+    with preparing_server.database(f"test_{tmp_path.name[-40:]}") as pg:
+        yield Shop(tmp_path, pg)
+
+
+@pytest.mark.parametrize("kind", ["timestamptz", "timestamp"])
+def test_time_of_a_prepared_transaction(preparing_shop: Shop, kind: str) -> None:
+    """When it was prepared is told, and not when it began."""
+    shop = preparing_shop
+    timed(shop, kind)
+    with psycopg.connect(shop.pg.url, autocommit=True) as late:
+        late.execute("begin")
+        late.execute(_INSERT.format(v="late").encode())
+        shop.pg.execute(_INSERT.format(v="newest"))
+        time.sleep(1.1)  # longer than what is left out of the newest rows anyhow
+        late.execute("prepare transaction 'late'")
+        shop.one()
+        late.execute("commit prepared 'late'")
+    shop.one()
+    shop.same()
+
+
+def test_number_of_a_transaction_that_is_prepared_while_it_is_waited_for(
+    preparing_shop: Shop,
+) -> None:
+    """It lets go of its session's name, and goes on."""
+    shop = preparing_shop
+    shop.pg.execute(_COUNTED)
+    follow(shop, "id")
+    shop.pg.execute(_NEXT.format(v="first"))
+    shop.one()
+    with psycopg.connect(shop.pg.url, autocommit=True) as late:
+        late.execute("begin")
+        ((number,),) = late.execute("select nextval('q')").fetchall()
+        shop.pg.execute(_NEXT.format(v="newest"))
+
+        def prepare(*_: object) -> None:
+            late.execute("insert into orders values (%s, 'late')", (number,))
+            late.execute("prepare transaction 'late'")
+
+        with pytest.MonkeyPatch.context() as patch:
+            on_wait(patch, prepare)
+            assert shop.one().cursor_after.value == 1
+        late.execute("commit prepared 'late'")
+    shop.one()
+    shop.same()
+
+
+def on_wait(patch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """Act the first time that those who write are waited for."""
+    from cdpsync_connectors.postgres import safe_cursor as settled
+
+    acts = [act]
+
+    def sleep(seconds: float) -> None:
+        if acts:
+            acts.pop()()
+        threading.Event().wait(seconds)
+
+    class Clock:
+        monotonic = staticmethod(time.monotonic)
+
+    clock = Clock()
+    clock.sleep = sleep  # type: ignore[attr-defined]
+    patch.setattr(settled, "time", clock)
+
+
+@pytest.fixture
+def standby_shop(replicated_shop: ReplicatedShop) -> ReplicatedShop:
+    """A project whose source is the standby alone."""
+    replicated_shop.pg.execute(_NUMBERED)
+    replicated_shop.pg.execute(_INSERT.format(v="first"))
+    return replicated_shop
+
+
+def _replayed(shop: ReplicatedShop) -> None:
+    ((position,),) = shop.source("select pg_current_wal_insert_lsn()::text")
+    while shop.replica.psql(f"select pg_last_wal_replay_lsn() >= '{position}'") != "t":
+        time.sleep(0.02)
+
+
+def test_standby_does_not_tell_who_writes_numbers(standby_shop: ReplicatedShop, mode: str) -> None:
+    """So the cursor stays, all rows come each time and land once, and the run says why."""
+    shop = standby_shop
+    follow(shop, "id", mode, url=shop.replica.url, replica=None)
+    _replayed(shop)
+    result = shop.one()
+    assert result.cursor_after is None
+    (notice,) = [one for one in result.notices if "is a standby" in one]
+    assert "`replica`" in notice
+    assert "`lookback`" in notice
+    with psycopg.connect(shop.pg.url) as late:
+        late.execute(_INSERT.format(v="late").encode())
+        shop.pg.execute(_INSERT.format(v="newest"))
+        _replayed(shop)
+        assert shop.one().rows_in_table == 2
+    _replayed(shop)
+    assert shop.one().rows_in_table == 3
+    shop.same()
+
+
+def test_lookback_is_trusted_at_a_standby(standby_shop: ReplicatedShop, mode: str) -> None:
+    """Whoever gives one says from how far below rows may still come."""
+    shop = standby_shop
+    rule = {"mode": mode, "cursor_field": "id", "lookback": 5}
+    shop.configure({"public.orders": rule}, url=shop.replica.url, replica=None)
+    _replayed(shop)
+    result = shop.one()
+    assert result.cursor_after is not None
+    assert result.cursor_after.value == 1
+    assert result.notices == ()
+    with psycopg.connect(shop.pg.url) as late:
+        late.execute(_INSERT.format(v="late").encode())
+        shop.pg.execute(_INSERT.format(v="newest"))
+        _replayed(shop)
+        shop.one()
+    _replayed(shop)
+    shop.one()
+    shop.same()

@@ -1,0 +1,146 @@
+"""A source that bears only so much: connections are bounded by the server, which counts them."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+from cdpsync_connectors._shared import rate_limit
+from cdpsync_connectors._shared.rate_limit import STEP, RowPace
+
+if TYPE_CHECKING:
+    from support.mysql_server import MariaDatabase
+    from support.shop import Shop
+
+_TABLES = 6
+
+# A page for each row.
+_PAGES = """
+    create table {name} (id int, text text);
+    alter table {name} alter text set storage plain;
+    insert into {name} select i, repeat('x', 7000) from generate_series(1, {rows}) i;
+    vacuum analyze {name}
+"""
+
+
+def _as_user(url: str, user: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(
+        parts._replace(netloc=f"{user}:secret-of-{user}@{parts.netloc.split('@')[1]}")
+    )
+
+
+@pytest.mark.parametrize("most", [2, 3, 5])
+def test_postgres_never_sees_more_connections_than_max_connections(
+    shop: Shop, caplog: pytest.LogCaptureFixture, most: int
+) -> None:
+    """Several tables of many chunks, through a role that the server lets in no more often."""
+    user = f"gentle_{most}"
+    shop.pg.execute(
+        f"drop role if exists {user}; "
+        f"create role {user} login password 'secret-of-{user}' connection limit {most}; "
+        f"grant pg_read_all_data to {user}"
+    )
+    for number in range(_TABLES):
+        shop.pg.execute(
+            f"create table t{number} as select i as id, i as rev, repeat('x', 900) as text "
+            "from generate_series(1, 2000) i"
+        )
+    shop.pg.execute(_PAGES.format(name="wide", rows=20_000))
+    url = _as_user(shop.pg.url, user)
+    rules = {"public.t*": {"mode": "full_table"}, "public.wide": {"mode": "full_table"}}
+    shop.configure(rules, url=url, max_connections=most)
+    with caplog.at_level("WARNING"):
+        tables = shop.run(threads=4).tables
+    assert {one.table for one in tables} == {f"shop.t{n}" for n in range(_TABLES)} | {"shop.wide"}
+    assert all(one.error is None for one in tables), tables
+    assert not caplog.records
+    assert shop.ask("select count(*), sum(id) from shop.wide") == [(20000, 200010000)]
+
+
+def test_mysql_never_sees_more_connections_than_max_connections(
+    shop: Shop, maria: MariaDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same through a user of MariaDB that may connect three times."""
+    maria.execute("drop user if exists gentle")
+    maria.execute("create user gentle identified by 'secret-of-gentle' with max_user_connections 3")
+    maria.execute("grant select on *.* to gentle")
+    for number in range(_TABLES):
+        maria.execute(f"create table t{number} as select seq as id, seq as rev from seq_1_to_20000")
+    url = _as_user(maria.url, "gentle")
+    shop.configure({"*": {"mode": "full_table"}}, type="mysql", url=url, max_connections=3)
+    with caplog.at_level("WARNING"):
+        tables = shop.run(threads=6).tables
+    assert [one.rows_inserted for one in tables] == [20000] * _TABLES
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"max_connections": 1}, '"max_connections" must be greater than or equal to 2'),
+        ({"max_rate": 0}, '"max_rate" must be greater than 0'),
+        ({"max_rate": "fast"}, "max_rate"),
+    ],
+)
+def test_bounds_that_cannot_be_are_refused(shop: Shop, said: dict[str, object], told: str) -> None:
+    """Before anything is asked of the source."""
+    from cdpsync.errors import ConfigError
+
+    shop.configure({"public.t": {}}, **said)
+    with pytest.raises(ConfigError) as refused:
+        shop.run()
+    assert told.lower() in str(refused.value).lower()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that goes on only while somebody sleeps."""
+    now = [100.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(rate_limit.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(rate_limit.time, "sleep", sleep)
+    return now
+
+
+def test_pace_keeps_the_average(clock: list[float]) -> None:
+    """However large the parts are, each begins once those before it have had their time."""
+    pace = RowPace(100)
+    begins = []
+    for rows in (50, 500, 10, 0, 1000, 1):
+        pace.wait(rows, lambda: False)
+        begins.append(clock[0] - 100)
+    assert begins == pytest.approx([0, 0.5, 5.5, 5.6, 5.6, 15.6])
+
+
+def test_pace_is_left_at_a_stop(clock: list[float]) -> None:
+    """Nobody waits for the end of a pause that is no longer of use."""
+    pace = RowPace(1)
+    asked = itertools.count()
+    pace.wait(1000, lambda: False)
+    pace.wait(1, lambda: next(asked) > 3)
+    assert clock[0] < 101
+
+
+def test_parts_are_of_some_seconds() -> None:
+    """So that a table is read in many short bursts rather than in a few long ones."""
+    assert RowPace(1000).parts(1000 * STEP * 7) == 7
+    assert RowPace(1000).parts(10) == 1
+    assert RowPace(1000).parts(0) == 1
+
+
+def test_paced_table_is_cut_finer_and_arrives_whole(
+    shop: Shop, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Postgres' pages are read part by part, and the clock shows that rows took their time."""
+    shop.pg.execute(_PAGES.format(name="paced", rows=12_000))
+    shop.configure({"public.paced": {"mode": "full_table"}}, max_rate=100)
+    result = shop.one(threads=1)
+    assert result.rows_inserted == 12000
+    assert clock[0] - 100 > 12000 / 100 / 3

@@ -1,0 +1,360 @@
+"""What every storage keeps, whatever holds its files: one suite over folder, S3, R2 and GCS."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.faults import FaultProxy
+from support.servers import READER, free_port
+
+from cdpsync import engine
+from cdpsync.config.schema import StorageOptions
+from cdpsync.errors import CdpsyncError, ConfigError, LandingError
+from cdpsync.model import Warehouse
+from cdpsync.storage import Storage, open_storage
+from cdpsync.storage import gcs as gcs_module
+from cdpsync.storage.s3 import S3Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.servers import Buckets
+
+STORES = ["folder", "s3", "r2", "gs with keys", "gs"]
+PARTS = 40 << 20  # bytes: more than one part
+
+
+def opened(path: str, **options: str) -> Storage:
+    """Open the storage that a project file with these options means."""
+    options_ = StorageOptions(**options) if options else None
+    return open_storage(Warehouse(path, Path(), Path(), options_, "cdpsync.yml:2"))
+
+
+def keys(s3: Buckets, **other: str) -> dict[str, str]:
+    """Return the options that reach the tests' S3."""
+    names = ("endpoint", "region", "access_key_id", "secret_access_key")
+    return {name: getattr(s3, name) for name in names} | other
+
+
+@pytest.fixture(params=STORES)
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    """An empty storage of each kind."""
+    prefix = f"lake/{uuid.uuid4().hex}/deep"
+    if request.param == "folder":
+        made = opened(str(tmp_path / "lake"))
+    elif request.param == "gs":
+        made = opened(f"gs://{prefix}", endpoint=request.getfixturevalue("gcs"))
+    else:
+        scheme = request.param.split()[0]
+        made = opened(f"{scheme}://{prefix}", **keys(request.getfixturevalue("s3")))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def bucket(s3: Buckets) -> Iterator[S3Storage]:
+    """An empty prefix of the S3 bucket."""
+    made = opened(f"s3://lake/{uuid.uuid4().hex}", **keys(s3))
+    assert isinstance(made, S3Storage)
+    yield made
+    made.close()
+
+
+def file_of(tmp_path: Path, content: bytes) -> Path:
+    file = tmp_path / uuid.uuid4().hex
+    file.write_bytes(content)
+    return file
+
+
+def read(storage: Storage, address: str) -> bytes:
+    """Read an address as the lake does: through DuckDB."""
+    con = engine.connect()
+    try:
+        storage.prepare(con)
+        found = con.execute("select content from read_blob(?)", [address]).fetchone()
+    finally:
+        con.close()
+    assert found
+    return found[0]
+
+
+@pytest.mark.parametrize("size", [10, PARTS], ids=["small", "in parts"])
+def test_file_is_put_once_and_read_by_duckdb(storage: Storage, tmp_path: Path, size: int) -> None:
+    """What was put reads back the same; the name is never given to another file."""
+    content = os.urandom(size)
+    address = storage.put(file_of(tmp_path, content), "shop/orders/run-1.parquet")
+    assert address == f"{storage.root}shop/orders/run-1.parquet"
+    assert storage.root.endswith("/deep/" if "://" in address else "/")
+    assert read(storage, address) == content
+    with pytest.raises(LandingError, match=r"run-1\.parquet"):
+        storage.put(file_of(tmp_path, b"x" * size), "shop/orders/run-1.parquet")
+    assert read(storage, address) == content
+
+
+def test_removed_file_is_gone_and_not_missed(storage: Storage, tmp_path: Path) -> None:
+    """Removing twice is as good as once, and the name is free again."""
+    storage.put(file_of(tmp_path, b"first"), "a/b.parquet")
+    storage.remove("a/b.parquet")
+    storage.remove("a/b.parquet")
+    address = storage.put(file_of(tmp_path, b"second"), "a/b.parquet")
+    assert read(storage, address) == b"second"
+
+
+def test_check_passes_and_leaves_nothing(storage: Storage, s3: Buckets) -> None:
+    """The probe is removed; a second check finds the same."""
+    before = probes(s3)
+    storage.check()
+    storage.check()
+    assert probes(s3) == before
+
+
+def probes(s3: Buckets) -> set[str]:
+    pages = s3.client().get_paginator("list_objects_v2").paginate(Bucket="lake")
+    found = (one["Key"] for page in pages for one in page.get("Contents", ()))
+    return {key for key in found if "probe" in key}
+
+
+def test_many_files_are_put_at_once(storage: Storage, tmp_path: Path) -> None:
+    """Threads share a storage."""
+    files = {f"t/{i}.parquet": file_of(tmp_path, f"file {i}".encode()) for i in range(12)}
+    failed: list[BaseException] = []
+
+    def put(name: str) -> None:
+        try:
+            storage.put(files[name], name)
+        except CdpsyncError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=put, args=(name,)) for name in files]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert read(storage, f"{storage.root}t/7.parquet") == b"file 7"
+
+
+# ---- S3
+
+
+def uploads(s3: Buckets) -> list[Any]:
+    return s3.client().list_multipart_uploads(Bucket="lake").get("Uploads", [])
+
+
+@pytest.mark.parametrize("size", [10, PARTS], ids=["small", "in parts"])
+def test_upload_whose_answer_was_lost_is_ours(
+    bucket: S3Storage, tmp_path: Path, monkeypatch, size: int, s3: Buckets
+) -> None:
+    """A retry finds the object there already, and knows it as its own."""
+    upload = bucket._upload
+
+    def twice(file: Path, key: str, tag: str) -> None:
+        upload(file, key, tag)
+        upload(file, key, tag)
+
+    monkeypatch.setattr(bucket, "_upload", twice)
+    content = os.urandom(size)
+    assert read(bucket, bucket.put(file_of(tmp_path, content), "x.parquet")) == content
+    assert not uploads(s3)
+
+
+def test_cut_connections_are_mended(s3: Buckets, tmp_path: Path) -> None:
+    """Parts whose connection broke are sent again, until the file is there whole."""
+    content = os.urandom(PARTS)
+    with FaultProxy(s3.port) as proxy:
+        options = keys(s3, endpoint=f"http://127.0.0.1:{proxy.port}")
+        storage = opened(f"s3://lake/{uuid.uuid4().hex}", **options)
+        proxy.delay = 0.002
+        done: list[str] = []
+        thread = threading.Thread(
+            target=lambda: done.append(storage.put(file_of(tmp_path, content), "x.parquet"))
+        )
+        thread.start()
+        for _ in range(3):
+            time.sleep(0.15)
+            proxy.kill_all()
+        thread.join()
+        proxy.delay = 0
+        assert read(storage, done[0]) == content
+        storage.close()
+    assert not uploads(s3)
+
+
+def test_broken_off_upload_takes_its_parts_back(s3: Buckets, tmp_path: Path) -> None:
+    """Ctrl-C closes the storage: what was half sent is aborted, and says so."""
+    with FaultProxy(s3.port) as proxy:
+        proxy.delay = 0.02
+        options = keys(s3, endpoint=f"http://127.0.0.1:{proxy.port}")
+        storage = opened(f"s3://lake/{uuid.uuid4().hex}", **options)
+        said: list[str] = []
+
+        def put() -> None:
+            with pytest.raises(LandingError) as caught:
+                storage.put(file_of(tmp_path, os.urandom(PARTS)), "x.parquet")
+            said.append(caught.value.message)
+
+        thread = threading.Thread(target=put)
+        thread.start()
+        deadline = time.monotonic() + 20
+        while not uploads(s3):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        storage.close()
+        thread.join()
+    assert "broken off" in said[0]
+    assert not uploads(s3)
+
+
+def test_failed_upload_leaves_no_parts(s3: Buckets, tmp_path: Path) -> None:
+    """A file that vanishes while it is sent leaves no upload behind."""
+    storage = opened(f"s3://lake/{uuid.uuid4().hex}", **keys(s3))
+    first = storage.put(file_of(tmp_path, os.urandom(PARTS)), "x.parquet")
+    with pytest.raises(LandingError, match="there already"):
+        storage.put(file_of(tmp_path, os.urandom(PARTS)), "x.parquet")
+    assert len(read(storage, first)) == PARTS
+    assert not uploads(s3)
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"access_key_id": "nobody"}, "does not know this access_key_id"),
+        ({"secret_access_key": "wrong-secret"}, "does not fit the access_key_id"),
+        (dict(zip(["access_key_id", "secret_access_key"], READER, strict=True)), "may not write"),
+        ({"endpoint": "http://127.0.0.1:{port}"}, "cannot be reached"),
+    ],
+    ids=["key", "secret", "reader", "down"],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    s3: Buckets, tmp_path: Path, other: dict[str, str], says: str
+) -> None:
+    """`check` and `put` name the bucket and the action, and no secret."""
+    other = {name: value.format(port=free_port()) for name, value in other.items()}
+    storage = opened("s3://lake/of/mine", **keys(s3, **other))
+    file = file_of(tmp_path, os.urandom(PARTS))
+    for attempt in (storage.check, lambda: storage.put(file, "a.parquet")):
+        with pytest.raises(LandingError, match=says) as caught:
+            attempt()
+        message = caught.value.message
+        assert message.startswith("s3://lake/of/mine: ")
+        assert "\n" not in message
+        assert s3.secret_access_key not in message
+        assert "wrong-secret" not in message
+    assert not uploads(s3)
+
+
+def test_check_names_every_missing_right(s3: Buckets) -> None:
+    """A user who may only read is told which permission to ask for, and where."""
+    reader = dict(zip(["access_key_id", "secret_access_key"], READER, strict=True))
+    with pytest.raises(LandingError) as caught:
+        opened("s3://lake/of/mine", **keys(s3, **reader)).check()
+    assert "may not write objects. Grant: s3:PutObject on lake/of/mine/*" in caught.value.message
+
+
+def test_missing_bucket_is_named(gcs: str, s3: Buckets, tmp_path: Path) -> None:
+    """A bucket that is not there is said to be missing."""
+    reader = dict(zip(["access_key_id", "secret_access_key"], READER, strict=True))
+    with pytest.raises(LandingError, match="s3://another: there is no such bucket"):
+        opened("s3://another", **keys(s3, **reader)).check()
+    storage = opened("gs://no-such-bucket/x", endpoint=gcs)
+    file = file_of(tmp_path, b"x")
+    for attempt in (storage.check, lambda: storage.put(file, "a.parquet")):
+        with pytest.raises(LandingError, match=r"gs://no-such-bucket/x: .*no such bucket"):
+            attempt()
+
+
+def test_gcs_that_is_down_is_noticed_before_gcsfs_gives_up(monkeypatch) -> None:
+    """Whoever asks first hears it soon, whichever way they come."""
+    monkeypatch.setattr(gcs_module, "_KNOCK", 1.0)
+    storage = opened("gs://lake/x", endpoint=f"http://127.0.0.1:{free_port()}")
+    con = engine.connect()
+    for attempt in (storage.reach, storage.check, lambda: storage.prepare(con)):
+        with pytest.raises(LandingError, match=r"cannot be reached \(no answer within 1 s\)"):
+            attempt()
+    con.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "says"),
+    [
+        ("r2://lake", {}, "account_id is missing"),
+        ("s3://lake", {"access_key_id": "a"}, "secret_access_key is missing"),
+        ("s3://lake", {"secret_access_key": "a"}, "access_key_id is missing"),
+        ("s3://lake/2024-*", {}, "cannot be in it"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(path: str, options: dict, says: str) -> None:
+    """The line of the project file is named before any server is asked."""
+    with pytest.raises(ConfigError, match=rf"cdpsync\.yml:2: .*{says}"):
+        opened(path, **options)
+
+
+@pytest.mark.parametrize("given", ['{"type": "service_account"}', "/no/such/file", "{half"])
+def test_google_credentials_that_are_none_are_refused(given: str) -> None:
+    """Neither the key nor a piece of it is shown."""
+    with pytest.raises(ConfigError, match="credentials must be the JSON") as caught:
+        opened("gs://lake", credentials=given).check()
+    assert given not in caught.value.message
+
+
+def test_r2_account_is_an_endpoint() -> None:
+    """An account's id is all that R2 needs beside the keys; DuckDB gets it as s3 with endpoint."""
+    storage = opened("r2://lake/x", account_id="abc", access_key_id="k", secret_access_key="secret")
+    con = engine.connect()
+    storage.prepare(con)
+    (said,) = con.execute("select secret_string from duckdb_secrets()").fetchone()
+    con.close()
+    assert storage.root == "s3://lake/x/"
+    for part in ("endpoint=abc.r2.cloudflarestorage.com", "region=auto", "scope=s3://lake/x/"):
+        assert part in said
+    assert "secret=redacted" in said
+
+
+def test_secret_reaches_only_its_own_prefix(s3: Buckets, bucket: S3Storage, tmp_path: Path) -> None:
+    """A query cannot read other buckets with the lake's keys."""
+    outside = opened("s3://lake/outside", **keys(s3))
+    address = outside.put(file_of(tmp_path, b"x"), f"{uuid.uuid4().hex}.parquet")
+    con = engine.connect()
+    bucket.prepare(con)
+    with pytest.raises(Exception, match=r"40\d|HTTP|connect"):
+        con.execute("select * from read_blob(?)", [address]).fetchall()
+    con.close()
+
+
+def test_keys_come_from_the_environment_too(s3: Buckets, monkeypatch, tmp_path: Path) -> None:
+    """Without keys in the project file boto3's own chain finds them, endpoint included."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_access_key)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", s3.region)
+    opened(f"s3://lake/{uuid.uuid4().hex}").check()
+
+
+def test_new_keys_reach_a_connection_that_had_old_ones(s3: Buckets) -> None:
+    """Keys are handed over anew each time: those that expire are replaced."""
+    con = engine.connect()
+    for key in ("first-key", "second-key"):
+        options = dataclasses.replace(s3, access_key_id=key)
+        opened("s3://lake/x", **keys(options)).prepare(con)
+        (said,) = con.execute("select secret_string from duckdb_secrets()").fetchall()
+        assert key in said[0]
+    con.close()
+
+
+def test_no_keys_anywhere_is_said(monkeypatch, tmp_path: Path) -> None:
+    """The message names each place where keys may come from."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    storage = opened("s3://lake", region="eu-west-1")
+    with pytest.raises(LandingError, match=r"no credentials were found.*AWS_ACCESS_KEY_ID"):
+        storage.check()

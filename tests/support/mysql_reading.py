@@ -1,0 +1,87 @@
+"""What the MySQL tests share: a read through Parquet and back, as a run would do it."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from cdpsync import engine
+from cdpsync.connector import ReadRequest
+from cdpsync_connectors.mysql.connector import MysqlConnector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from support.mysql_server import MariaDatabase
+
+    from cdpsync.connector import Chunk
+
+
+@dataclass(frozen=True)
+class Landed:
+    """What arrived: names, DuckDB types, and rows as DuckDB hands them to Python."""
+
+    columns: list[str]
+    types: list[str]
+    rows: list[tuple[Any, ...]]
+
+    def column(self, name: str = "c") -> list[Any]:
+        place = self.columns.index(name)
+        return [row[place] for row in self.rows]
+
+    def type(self, name: str = "c") -> str:
+        return self.types[self.columns.index(name)]
+
+
+@contextmanager
+def connected(url: str, **options: Any) -> Iterator[MysqlConnector]:
+    connector = MysqlConnector(MysqlConnector.Options(url=url, **options))
+    try:
+        yield connector
+    finally:
+        connector.close()
+
+
+def request_for(connector: MysqlConnector, stream: str, **wanted: Any) -> ReadRequest:
+    found = next(s for s in connector.discover() if s.name == stream)
+    return replace(ReadRequest(found, found.columns), **wanted)
+
+
+def land(
+    db: MariaDatabase, table: str, options: dict[str, Any] | None = None, **wanted: Any
+) -> Landed:
+    """Read a table of this database, every value back from Parquet."""
+    with connected(db.url, **(options or {})) as connector:
+        request = request_for(connector, f"{db.name}.{table}", **wanted)
+        with connector.read(request) as chunks:
+            return land_chunks(connector, chunks)
+
+
+def land_chunks(connector: MysqlConnector, chunks: Iterable[Chunk]) -> Landed:
+    """Write the one chunk to Parquet; errors come out as the connector names them."""
+    import duckdb
+
+    (chunk,) = chunks
+    with tempfile.TemporaryDirectory() as folder:
+        con = engine.connect(threads=1, extensions=connector.extensions)
+        try:
+            con.begin()
+            relation = chunk.relation(con)
+            columns, types = relation.columns, [str(type_) for type_ in relation.types]
+            sql = f"copy ({relation.sql_query()}) to '{folder}/0.parquet' (format parquet)"
+            con.execute(sql)
+            con.rollback()
+            back = con.sql(f"from '{folder}/0.parquet'")
+            assert [str(type_) for type_ in back.types] == types
+            return Landed(columns, types, back.fetchall())
+        except duckdb.Error as error:
+            with suppress(duckdb.Error):
+                con.rollback()
+            known = connector.translate(error)
+            if known is None:
+                raise
+            raise known from error
+        finally:
+            con.close()

@@ -1,0 +1,123 @@
+"""A local Snowflake for the tests: fakesnow, in an environment of its own.
+
+fakesnow wants another DuckDB than cdpsync does. Its environment is made once, beside the one that
+runs the tests, by whichever test process comes first. What it cannot say is told by stand-ins:
+it collapses types, lists no views, knows no roles and no warehouses, and answers in a single batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from support.servers import ServerError, _kept, _serves, _stop, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_WANTS = ("fakesnow[server]==0.12.1", "snowflake-connector-python==4.8.1")
+
+_SERVE = """
+import sys
+import uvicorn
+from fakesnow.server import app
+uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+"""
+
+
+@dataclass(frozen=True)
+class Account:
+    """A running fakesnow, seen through one database of it."""
+
+    port: int
+    database: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The source's options, as a project file has them."""
+        return {
+            "type": "snowflake",
+            "account": "fakesnow",
+            "user": "reader",
+            "password": "fakesnow-password",
+            "database": self.database,
+            "connect_options": {"host": "127.0.0.1", "port": self.port, "protocol": "http"},
+        }
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[Any]:
+        """Lend a connection of the driver that may write."""
+        import snowflake.connector
+
+        con = snowflake.connector.connect(
+            account="fakesnow",
+            user="writer",
+            password="any",
+            database=self.database,
+            schema="PUBLIC",
+            host="127.0.0.1",
+            port=self.port,
+            protocol="http",
+            platform_detection_timeout_seconds=0.0,
+            session_parameters={"CLIENT_TELEMETRY_ENABLED": False},
+        )
+        try:
+            yield con
+        finally:
+            con.close(retry=False)
+
+    def execute(self, *statements: str) -> None:
+        """Run statements, one after another."""
+        with self.connected() as con:
+            for statement in statements:
+                con.cursor().execute(statement)
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query, as the driver hands them out."""
+        with self.connected() as con:
+            return [tuple(row) for row in con.cursor().execute(sql).fetchall()]
+
+
+@contextlib.contextmanager
+def fakesnow() -> Iterator[int]:
+    """Run fakesnow on a free port of 127.0.0.1, in memory; yield the port when it answers."""
+    python = environment()
+    root = Path(tempfile.mkdtemp(prefix="cdpsync-snowflake-"))
+    port = free_port()
+    keeper = _kept(root, "TERM", [python, "-c", _SERVE, str(port)])
+    try:
+        if not _serves(f"http://127.0.0.1:{port}/", keeper):
+            log = (root / "log").read_text(errors="replace")
+            raise ServerError(f"fakesnow did not start:\n{log}")
+        yield port
+    finally:
+        _stop(keeper)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def environment() -> Path:
+    """Return the Python of fakesnow's environment, made now if it is not there or not whole."""
+    home = Path(sys.prefix) / "fakesnow"
+    ready = home / "ready"
+    with (home.parent / "fakesnow.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ready.exists() or ready.read_text() != repr(_WANTS):
+            _make(home)
+            ready.write_text(repr(_WANTS))
+    return home / "bin" / "python"
+
+
+def _make(home: Path) -> None:
+    shutil.rmtree(home, ignore_errors=True)
+    pip = [home / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    for command in ([sys.executable, "-m", "venv", home], [*pip, *_WANTS]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ServerError(f"fakesnow's environment cannot be made:\n{done.stderr}")

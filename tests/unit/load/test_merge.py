@@ -1,0 +1,81 @@
+"""Spooled rows to the rows that must land: cursors found, repeated keys dropped."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import duckdb
+import pytest
+
+from cdpsync.extract.spool import highest, spooled_rows
+from cdpsync.load.merge import lands_as_it_arrives, row_group, stage
+from cdpsync.model import (
+    Column,
+    Cursor,
+    CursorType,
+    Stream,
+    SyncMode,
+    TableName,
+    TablePlan,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COLUMNS = (Column("id", "INTEGER", nullable=False), Column("at", "TIMESTAMP_NS"))
+
+
+def plan_of(*, enforced: bool) -> TablePlan:
+    """Return the first load of an incremental table keyed by `id`."""
+    stream = Stream("orders", "orders", COLUMNS, ("id",), ("at",), key_enforced=enforced)
+    return TablePlan(
+        source="shop",
+        stream=stream,
+        table=TableName("shop", "orders"),
+        mode=SyncMode.INCREMENTAL,
+        columns=COLUMNS,
+        primary_key=("id",),
+        cursor_field="at",
+        cursor_type=CursorType.TIMESTAMP,
+    )
+
+
+@pytest.fixture
+def spooled(tmp_path: Path) -> Path:
+    """A file in which key 1 stands twice."""
+    file = tmp_path / "0.parquet"
+    duckdb.sql(
+        """
+        select * from (values
+            (1, timestamp_ns '2024-01-01 00:00:00.123456789'),
+            (1, timestamp_ns '2023-01-01'),
+            (2, null)) as rows(id, "at")
+        """
+    ).write_parquet(str(file))
+    return file
+
+
+def test_cursor_of_nanoseconds_rests_on_the_microsecond_before(spooled: Path) -> None:
+    """A cursor has microseconds; one that was cut off is below the row it came from."""
+    rows = spooled_rows([spooled], COLUMNS)
+    found = highest(duckdb.connect(), plan_of(enforced=True), COLUMNS, rows)
+    assert found == Cursor(CursorType.TIMESTAMP, datetime(2024, 1, 1, 0, 0, 0, 123456))  # noqa: DTZ001
+
+
+def test_key_that_the_source_only_notes_is_not_trusted(spooled: Path, tmp_path: Path) -> None:
+    """Where a declared key may repeat, the row with the highest cursor is the one that lands."""
+    plan = plan_of(enforced=False)
+    assert not lands_as_it_arrives(plan)
+    assert lands_as_it_arrives(plan_of(enforced=True))
+    staged = stage(duckdb.connect(), plan, [spooled], COLUMNS, "none", tmp_path)
+    assert (staged.rows, staged.repeated) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows"),
+    [(1, 122_880), (32, 122_880), (200, 18_432), (1_600, 2_048), (9_999, 2_048)],
+)
+def test_row_groups_of_wide_tables_have_fewer_rows(columns: int, rows: int) -> None:
+    """One is in memory until it is whole; a vector of DuckDB's is the least it can have."""
+    assert row_group(columns) == rows

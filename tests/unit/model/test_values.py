@@ -1,0 +1,276 @@
+"""Small values that everything rests on: cursors, types, secrets, state, locks, storage."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import duckdb
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdpsync.errors import CatalogError, ConnectError, LandingError, LockHeldError
+from cdpsync.model import Cursor, CursorEntry, CursorType, SyncMode, TableName
+from cdpsync.model.cursors import cursor_json, cursor_sql, later, lower_bound, parse_cursor
+from cdpsync.model.types import lake_type, parse_type, widens
+from cdpsync.redact import redact, remember, remember_url
+from cdpsync.state import StateEntry, read_state, reconcile, update_state
+from cdpsync.storage import FolderStorage
+from cdpsync.system import locks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CURSORS = st.one_of(
+    st.builds(Cursor, st.just(CursorType.INTEGER), st.integers(-(2**63), 2**63 - 1)),
+    st.builds(Cursor, st.just(CursorType.DATE), st.dates()),
+    st.builds(Cursor, st.just(CursorType.TIMESTAMP), st.datetimes()),
+    st.builds(
+        Cursor,
+        st.just(CursorType.TIMESTAMPTZ),
+        st.datetimes(
+            datetime(2, 1, 1), datetime(9998, 1, 1), timezones=st.just(UTC)  # noqa: DTZ001
+        ),
+    ),
+)  # fmt: skip
+
+
+@given(CURSORS)
+def test_cursor_survives_json_and_sql(cursor: Cursor) -> None:
+    """What is written to the state file, and what DuckDB reads in a literal, is the same value."""
+    assert parse_cursor(cursor.type, json.loads(json.dumps(cursor_json(cursor)))) == cursor
+    con = duckdb.connect()
+    con.execute("set timezone = 'UTC'")
+    assert con.execute(f"select {cursor_sql(cursor)}").fetchone() == (cursor.value,)
+
+
+def test_cursor_never_moves_backwards() -> None:
+    """The later of two, whichever comes first."""
+    one, two = (Cursor(CursorType.INTEGER, n) for n in (1, 2))
+    assert later(two, one) == later(one, two) == later(None, two) == later(two, None) == two
+
+
+def test_lookback_of_a_long_decimal_is_exact() -> None:
+    """38 digits less a small number: no digit is rounded, none is added behind the point."""
+    nines = Cursor(CursorType.DECIMAL, Decimal("9" * 38))
+    assert lower_bound(nines, Decimal(1)).value == Decimal("9" * 37 + "8")
+    assert lower_bound(nines, Decimal("0.5")).value == Decimal("9" * 37 + "8")
+
+
+def test_lookback_stops_at_the_beginning_of_time() -> None:
+    """A long lookback on an early cursor is the earliest value, not an error."""
+    early = Cursor(CursorType.DATE, date(1, 1, 2))
+    assert lower_bound(early, timedelta(days=9)).value == date(1, 1, 1)
+    hours = lower_bound(Cursor(CursorType.DATE, date(2024, 1, 2)), timedelta(hours=1))
+    assert hours.value == date(2024, 1, 1)
+    assert lower_bound(Cursor(CursorType.INTEGER, -10), Decimal("0.5")).value == -11
+
+
+@pytest.mark.parametrize("text", ["2024-13-01", "yesterday", "", "12"])
+def test_wrong_cursor_is_a_value_error(text: str) -> None:
+    """A cursor that a person mistyped is refused."""
+    with pytest.raises(ValueError, match=r".+"):
+        parse_cursor(CursorType.DATE, text)
+
+
+WIDENING = [
+    ("INTEGER", "BIGINT", True), ("BIGINT", "INTEGER", False), ("UINTEGER", "BIGINT", True),
+    ("INTEGER", "DECIMAL(10,0)", True), ("INTEGER", "DECIMAL(10,2)", False),
+    ("DECIMAL(10,2)", "DECIMAL(12,2)", True), ("DECIMAL(10,2)", "DECIMAL(10,4)", False),
+    ("DECIMAL(10,2)", "DECIMAL(12,4)", True), ("DATE", "TIMESTAMP", True),
+    ("TIMESTAMP", "DATE", False), ("FLOAT", "DOUBLE", True), ("INTEGER", "DOUBLE", False),
+    ("INTEGER", "VARCHAR", False), ("VARCHAR", "JSON", True), ("UUID", "UUID", True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "exact"), WIDENING)
+def test_widening_is_only_what_loses_nothing(old: str, new: str, exact: bool) -> None:
+    """A column may become what holds all of its old values."""
+    assert widens(old, new) is exact
+
+
+@pytest.mark.parametrize(
+    ("type_", "kept"),
+    [
+        ("BIT", "VARCHAR"), ("INTERVAL", "VARCHAR"), ("ENUM('a')", "VARCHAR"),
+        ("HUGEINT", None), ("STRUCT(a HUGEINT)", None), ("DECIMAL(38,0)", "DECIMAL(38,0)"),
+        ("INTEGER[]", "INTEGER[]"), ("TIMESTAMP_S", "TIMESTAMP"), ("INTERVAL[]", "JSON"),
+    ],
+)  # fmt: skip
+def test_lake_keeps_types_it_holds_exactly(type_: str, kept: str | None) -> None:
+    """A type without an exact place becomes text, or is refused."""
+    assert lake_type(type_) == kept
+
+
+def test_types_are_read_as_people_write_them() -> None:
+    """Names of other databases and any case are understood."""
+    said = [
+        "decimal(20,4)",
+        "Numeric( 5 )",
+        "text",
+        "varchar(20)",
+        "int8",
+        "timestamptz",
+        "text[][]",
+    ]
+    assert [parse_type(text) for text in said] == [
+        "DECIMAL(20,4)", "DECIMAL(5,0)", "VARCHAR", "VARCHAR", "BIGINT",
+        "TIMESTAMP WITH TIME ZONE", "VARCHAR[][]",
+    ]  # fmt: skip
+
+
+def test_secrets_are_hidden_in_every_form() -> None:
+    """A known secret is hidden raw, quoted and percent-encoded; unknown ones by their look."""
+    remember("p@ss'w/rd-planted")
+    remember_url("postgresql://me:url%40secret@host/db")
+    texts = [
+        "it was p@ss'w/rd-planted",
+        "encoded p%40ss%27w%2Frd-planted",
+        "quoted 'p@ss''w/rd-planted'",
+        "password=letmein host=x",
+        "postgresql://u:letmein@host/db",
+        "url%40secret and url@secret",
+    ]
+    for text in texts:
+        hidden = redact(text)
+        assert "***" in hidden
+        assert not any(part in hidden for part in ("planted", "letmein", "secret"))
+    assert "planted" not in ConnectError("no: p@ss'w/rd-planted").message
+
+
+def entry(run_id: str, value: int) -> CursorEntry:
+    """Return what a catalog remembers of a table."""
+    cursor = Cursor(CursorType.INTEGER, value)
+    return CursorEntry(
+        "shop", "orders", TableName("shop", "orders"), SyncMode.INCREMENTAL, "id", cursor, run_id,
+        datetime(2024, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
+
+
+def said(run_id: str | None, value: int) -> StateEntry:
+    """Return what a state file says of the same table."""
+    return StateEntry("id", Cursor(CursorType.INTEGER, value), run_id, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "value", "notices"),
+    [
+        (None, 10, 1),
+        ({}, 10, 1),
+        ({("shop", "orders"): said("run2", 5)}, 5, 0),
+        ({("shop", "orders"): said("run1", 5)}, 10, 1),
+        ({("shop", "orders"): said(None, 5)}, 10, 1),
+    ],
+)
+def test_catalog_and_state_are_brought_together(state: dict, value: int, notices: int) -> None:
+    """The same run: the file wins, a person may have edited it. Another run: the catalog wins."""
+    merged, told = reconcile(state, [entry("run2", 10)])
+    assert merged["shop", "orders"].cursor == Cursor(CursorType.INTEGER, value)
+    assert len(told) == notices
+
+
+def test_state_of_a_lake_that_is_gone_is_dropped() -> None:
+    """A cursor whose table the catalog does not know would lose every row before it."""
+    assert reconcile({("shop", "orders"): said("run1", 5)}, [])[0] == {}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', '{"version": 1, "tables": 3}'])
+def test_corrupt_state_is_refused_and_left_alone(tmp_path: Path, text: str) -> None:
+    """The message names the path and how to rebuild; the file stays as it is."""
+    path = tmp_path / "state.json"
+    path.write_text(text)
+    with pytest.raises(CatalogError, match=r"state\.json: .*rebuilt from the catalog"):
+        update_state(path, lambda state: state.clear())
+    assert path.read_text() == text
+
+
+def test_state_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    """A newer cdpsync's file is not guessed at."""
+    path = tmp_path / "state.json"
+    path.write_text('{"version": 2, "tables": {}}')
+    with pytest.raises(CatalogError, match="Upgrade cdpsync"):
+        read_state(path)
+
+
+def test_state_file_is_private_and_round_trips(tmp_path: Path) -> None:
+    """Only its user reads it, and it says what was written."""
+    path = tmp_path / "deep/state.json"
+    update_state(path, lambda state: state.update({("a", "b"): said("r", 1)}))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert read_state(path) == {("a", "b"): said("r", 1)}
+
+
+def _hold(folder: Path, held: multiprocessing.Event, done: multiprocessing.Event) -> None:
+    with locks.hold(folder, ["shop.orders"], "run-1", "10:00"):
+        held.set()
+        done.wait(30)
+
+
+def test_lock_names_the_process_that_holds_it(tmp_path: Path) -> None:
+    """A second run learns who is at work; when that process dies, nothing stays locked."""
+    spawn = multiprocessing.get_context("spawn")
+    held, done = spawn.Event(), spawn.Event()
+    other = spawn.Process(target=_hold, args=(tmp_path, held, done))
+    other.start()
+    assert held.wait(30)
+    assert locks.holder(tmp_path, "shop.orders").pid == other.pid
+    wanted = locks.hold(tmp_path, ["shop.other", "shop.orders"], "run-2", "10:01")
+    with pytest.raises(LockHeldError, match=f"process {other.pid} .*run-1"), wanted:
+        pass
+    other.kill()
+    other.join()
+    with locks.hold(tmp_path, ["shop.orders"], "run-3", "10:02"):
+        assert locks.holder(tmp_path, "shop.orders").run_id == "run-3"
+    assert locks.holder(tmp_path, "shop.orders") is None
+
+
+def _tidy(folder: Path, held: multiprocessing.Event, go: multiprocessing.Event) -> None:
+    with locks.hold(folder, ["shop.orders"], "run-1", "10:00") as all_of_it:
+        all_of_it.only_upkeep()
+        held.set()
+        go.wait(30)
+
+
+def test_upkeep_is_waited_for_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who waits says for whom, and gets the lock; who does not wait, or waits too long, is told."""
+    spawn = multiprocessing.get_context("spawn")
+    held, go = spawn.Event(), spawn.Event()
+    other = spawn.Process(target=_tidy, args=(tmp_path, held, go))
+    other.start()
+    assert held.wait(30)
+    monkeypatch.setattr(locks, "_PATIENCE", 0.0)
+    refused = pytest.raises(LockHeldError, match="run-1")
+    with refused, locks.hold(tmp_path, ["shop.orders"], "maintenance", "10:01"):
+        pass
+    with monkeypatch.context() as patch:
+        patch.setattr(locks, "PATIENCE_WITH_UPKEEP", 0.1)
+        with refused, locks.hold(tmp_path, ["shop.orders"], "run-2", "10:01", waits=True):
+            pass
+    monkeypatch.setattr(locks, "_PATIENCE", 30.0)
+    with caplog.at_level("INFO", "cdpsync.system.locks"):
+        monkeypatch.setattr(locks.time, "sleep", lambda _: go.set())
+        with locks.hold(tmp_path, ["shop.orders"], "run-2", "10:01", waits=True):
+            assert locks.holder(tmp_path, "shop.orders").run_id == "run-2"
+    assert [f"waiting for upkeep by process {other.pid}" in text for text in caplog.messages] == [
+        True
+    ]
+    other.join()
+
+
+def test_folder_never_overwrites(tmp_path: Path) -> None:
+    """A name that was put stays what it was."""
+    storage = FolderStorage(tmp_path / "lake")
+    first, second = tmp_path / "1", tmp_path / "2"
+    first.write_text("first")
+    second.write_text("second")
+    url = storage.put(first, "a/b.parquet")
+    with pytest.raises(LandingError, match=r"b\.parquet"):
+        storage.put(second, "a/b.parquet")
+    with open(url) as file:  # noqa: PTH123 - the url is what DuckDB gets
+        assert file.read() == "first"

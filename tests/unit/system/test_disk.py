@@ -1,0 +1,132 @@
+"""Power may fail at any moment: what a name stands for is on the disk before the name is."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from cdpsync import engine
+from cdpsync.catalog import private_folder, sweep, transaction
+from cdpsync.errors import CatalogError, LandingError
+from cdpsync.model import TableName
+from cdpsync.state import update_state
+from cdpsync.storage.folder import FolderStorage
+from cdpsync.system import disk
+
+
+@pytest.fixture
+def order(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What was asked of the disk, in order: the call and the file's name."""
+    said: list[tuple[str, str]] = []
+    for name in ("fsync", "replace", "link", "mkdir"):
+        real = getattr(os, name)
+
+        def told(first, *more, _name=name, _real=real, **options):
+            is_open = isinstance(first, int)
+            path = Path(f"/proc/self/fd/{first}").readlink() if is_open else Path(first)
+            if _name != "mkdir" or not path.exists():
+                said.append((_name, path.name))
+            return _real(first, *more, **options)
+
+        monkeypatch.setattr(os, name, told)
+    return said
+
+
+def test_state_file_is_on_the_disk_before_its_name(tmp_path: Path, order) -> None:
+    """The new state is synced, renamed, and then the folder is synced: old or new, never half."""
+    update_state(tmp_path / "state.json", lambda _: None)
+    assert order == [
+        ("fsync", ".state.json.tmp"),
+        ("replace", ".state.json.tmp"),
+        ("fsync", tmp_path.name),
+    ]
+
+
+def test_landed_file_is_on_the_disk_before_its_name(tmp_path: Path, order) -> None:
+    """So are a landed file, the folders it is put in, and the folder that has its name."""
+    (tmp_path / "spooled").write_bytes(b"rows")
+    FolderStorage(tmp_path / "lake").put(tmp_path / "spooled", "shop/orders/a.parquet")
+    assert order == [
+        ("mkdir", "lake"),
+        ("fsync", tmp_path.name),
+        ("mkdir", "shop"),
+        ("fsync", "lake"),
+        ("mkdir", "orders"),
+        ("fsync", "shop"),
+        ("fsync", "spooled"),
+        ("link", "spooled"),
+        ("fsync", "orders"),
+    ]
+
+
+def test_published_catalog_is_on_the_disk_before_its_name(tmp_path: Path, order) -> None:
+    """A copy that dies half done is removed by the next one, and never seen by a reader."""
+    (tmp_path / "copy").write_bytes(b"catalog")
+    (tmp_path / ".catalog.ducklake-dead").write_bytes(b"cat")
+    FolderStorage(tmp_path).replace(tmp_path / "copy", "catalog.ducklake")
+    names = [(call, name.split("-")[0]) for call, name in order]
+    draft = ".catalog.ducklake"
+    assert names == [("fsync", draft), ("replace", draft), ("fsync", tmp_path.name)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["catalog.ducklake", "copy"]
+
+
+def test_deleted_rows_are_on_the_disk_before_the_commit(tmp_path: Path, order) -> None:
+    """DuckLake's own files are synced while the catalog does not yet name them."""
+    con = engine.connect(extensions=("ducklake",))
+    con.execute(f"attach 'ducklake:{tmp_path}/c.ducklake' as lake (data_path '{tmp_path}/w/')")
+    con.execute("create table lake.t as select i as id from range(1000) t(i)")
+    order.clear()
+    with transaction(con, "test", TableName("main", "t")):
+        con.execute("delete from lake.t where id % 7 = 0")
+        assert not order
+    (written,) = (tmp_path / "w/main/t").glob("*-delete.parquet")
+    assert order == [("fsync", written.name), ("fsync", "t")]
+    assert con.execute("select count(*) from lake.t").fetchone() == (857,)
+    con.close()
+
+
+def test_folder_whose_maker_died_at_once_is_swept(tmp_path: Path) -> None:
+    """Also one that has no lock yet; never one that is at work."""
+    scratch = tmp_path / "own/tmp"
+    with private_folder(scratch, "spool-") as at_work:
+        (scratch / "read-123-dead").mkdir()
+        sweep(scratch)
+        assert list(scratch.iterdir()) == [at_work]
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "the disk is full. Make room there; nothing was committed."),
+        (errno.EDQUOT, "the disk quota is used up. Make room there; nothing was committed."),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.EACCES, "cannot be written: Permission denied."),
+    ],
+)
+def test_refused_write_says_where_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, says: str
+) -> None:
+    """The path comes first, then the reason and the next step, on one line."""
+    (tmp_path / "spooled").write_bytes(b"rows")
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(LandingError) as landing:
+        FolderStorage(tmp_path).put(tmp_path / "spooled", "a.parquet")
+    assert landing.value.message.startswith(f"{tmp_path}/a.parquet: ")
+    assert says in landing.value.message
+    with pytest.raises(CatalogError, match=r"state\.json: the state file cannot be written"):
+        update_state(tmp_path / "state.json", lambda _: None)
+    assert not (tmp_path / "state.json").exists()
+
+
+def test_duckdbs_words_are_understood() -> None:
+    """What DuckDB says of a full disk gets the same advice; its other words get none."""
+    text = 'IO Error: Could not write file "/lake/a.parquet": No space left on device'
+    assert disk.advice(text) == "the disk is full. Make room there"
+    assert disk.advice("Binder Error: no such column") is None
