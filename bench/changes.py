@@ -62,7 +62,7 @@ def changes(setting: Setting) -> list[Line]:
     ours, theirs = followed.ours, followed.theirs
     first, last = ours[:5], ours[-5:]
     grown, what = rows + len(ours) * (rows // 1000), f"{rows * 11 // 1000:,} changes"
-    worn, fresh = _questions(setting)
+    files_to_compact, fresh = _questions(setting)
     return [
         *load,
         _query("count(*)", rows, counted, Limit("{} s", median(counted), 0.5)),
@@ -91,8 +91,8 @@ def changes(setting: Setting) -> list[Line]:
         _query(
             f"every column, after {len(ours)} changes",
             grown,
-            worn,
-            Limit("{} x that of a fresh load", ratio(worn, fresh), 1.3),
+            files_to_compact,
+            Limit("{} x that of a fresh load", ratio(files_to_compact, fresh), 1.3),
         ),
     ]
 
@@ -172,8 +172,8 @@ def _questions(setting: Setting) -> tuple[list[Figure], list[Figure]]:
         for name in ("people", "fresh")
     ]
     agree("the lake that has followed", ask(WORK / "people", _SCAN), truth)
-    worn, anew = in_turns(contenders, setting.runs, [truth, truth])
-    return worn, anew
+    files_to_compact, anew = in_turns(contenders, setting.runs, [truth, truth])
+    return files_to_compact, anew
 
 
 def _asked(name: str, sql: str, runs: int) -> list[Figure]:

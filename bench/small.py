@@ -158,7 +158,7 @@ def _record(file: Path, runs: int) -> None:
 
     with projects.catalog_of(projects.load(file)).writer() as con:
         lake = Lake(con)
-        known = lake.books.latest()
+        known = lake.system_tables.latest_runs()
         for number in range(runs):
             lake.record(replace(one, run_id=f"{one.run_id}-past-{number}") for one in known)
 

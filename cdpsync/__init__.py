@@ -36,7 +36,7 @@ def query(
 ) -> list[tuple[Any, ...]]:
     """Ask the lake of a project (`cdpsync.yml` here, by default) and return all rows.
 
-    Values are Python's; what it cannot hold comes as text, as `Answer.rows` says.
+    Values are Python's; what it cannot hold comes as text, as `QueryResult.rows` says.
     """
     from cdpsync import project
     from cdpsync.model import Config

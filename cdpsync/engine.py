@@ -82,7 +82,7 @@ def _made_ahead(wanted: tuple[str, ...], threads: int | None) -> duckdb.DuckDBPy
     return None
 
 
-def connect_ahead(extensions: Iterable[str], threads: int | None = None) -> None:
+def preconnect(extensions: Iterable[str], threads: int | None = None) -> None:
     """Begin to make a connection with these extensions, for the next who asks for it.
 
     What goes wrong is not told: it shows then.

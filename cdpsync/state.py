@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.errors import CatalogError
-from cdpsync.model import Cursor, CursorEntry, CursorType
+from cdpsync.model import Cursor, CursorType, SavedState
 from cdpsync.model.cursors import cursor_json, parse_cursor
 from cdpsync.system import disk, private_files
 
@@ -26,7 +26,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class StateEntry:
+class StateFileEntry:
     """One table in the state file. `run_id` is None where only a person has set it."""
 
     cursor_field: str | None
@@ -36,7 +36,7 @@ class StateEntry:
     reset: bool = False
 
 
-State = dict[Key, StateEntry]
+State = dict[Key, StateFileEntry]
 
 
 def read_state(path: Path) -> State | None:
@@ -81,7 +81,7 @@ def update_state(path: Path, change: Callable[[State], None]) -> None:
             _write(path, state)
 
 
-def state_json(state: Mapping[Key, StateEntry]) -> dict[str, Any]:  # Any: JSON of mixed depth
+def state_json(state: Mapping[Key, StateFileEntry]) -> dict[str, Any]:  # Any: JSON of mixed depth
     """Return the state as the JSON that its file holds."""
     tables: dict[str, dict[str, Any]] = {}
     for (source, stream), entry in sorted(state.items()):
@@ -95,12 +95,12 @@ def state_json(state: Mapping[Key, StateEntry]) -> dict[str, Any]:  # Any: JSON 
     return {"version": VERSION, "tables": tables}
 
 
-def of_catalog(entry: CursorEntry) -> StateEntry:
+def of_catalog(entry: SavedState) -> StateFileEntry:
     """Return what the state file should say where the catalog says this."""
-    return StateEntry(entry.cursor_field, entry.cursor, entry.run_id, entry.committed_at)
+    return StateFileEntry(entry.cursor_field, entry.cursor, entry.run_id, entry.committed_at)
 
 
-def reconcile(state: State | None, catalog: Iterable[CursorEntry]) -> tuple[State, tuple[str, ...]]:
+def reconcile(state: State | None, catalog: Iterable[SavedState]) -> tuple[State, tuple[str, ...]]:
     """Bring state file and catalog together after whatever happened between two runs.
 
     The transaction that committed the rows holds their cursor too, so where the two speak of
@@ -131,10 +131,10 @@ def reconcile(state: State | None, catalog: Iterable[CursorEntry]) -> tuple[Stat
     return merged, tuple(notices_found)
 
 
-def _entry(said: dict[str, Any]) -> StateEntry:  # Any: whatever stands in the file
+def _entry(said: dict[str, Any]) -> StateFileEntry:  # Any: whatever stands in the file
     cursor = said["cursor"]
     committed_at = said.get("committed_at")
-    return StateEntry(
+    return StateFileEntry(
         cursor_field=said["cursor_field"],
         cursor=parse_cursor(CursorType(cursor["type"]), cursor["value"]) if cursor else None,
         run_id=said.get("run_id"),
@@ -160,7 +160,7 @@ def _write(path: Path, state: State) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        disk.wait_for(path.parent)
+        disk.fsync(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise CatalogError(

@@ -1,23 +1,23 @@
 """The lake: its DuckLake catalog, the commits into it, its cursors and its history."""
 
 from cdpsync.catalog.file import CatalogFile
-from cdpsync.catalog.lake import Commit, Lake, Recorded, refuse_shrink, sql_name
-from cdpsync.catalog.prefetch import Ahead
-from cdpsync.catalog.query import Answer, ask
+from cdpsync.catalog.lake import Commit, Lake, LakeState, require_no_shrink, sql_name
+from cdpsync.catalog.prefetch import CatalogPrefetch
+from cdpsync.catalog.query import QueryResult, run_query
 from cdpsync.catalog.transaction import transaction
-from cdpsync.system.temp_dirs import private_folder, sweep
+from cdpsync.system.temp_dirs import remove_stale_dirs, temp_dir
 
 __all__ = [
-    "Ahead",
-    "Answer",
     "CatalogFile",
+    "CatalogPrefetch",
     "Commit",
     "Lake",
-    "Recorded",
-    "ask",
-    "private_folder",
-    "refuse_shrink",
+    "LakeState",
+    "QueryResult",
+    "remove_stale_dirs",
+    "require_no_shrink",
+    "run_query",
     "sql_name",
-    "sweep",
+    "temp_dir",
     "transaction",
 ]

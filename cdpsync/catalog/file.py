@@ -24,7 +24,7 @@ from cdpsync import engine
 from cdpsync.errors import CatalogError, ConfigError, LockHeldError
 from cdpsync.sql import quote_text
 from cdpsync.system import disk, private_files
-from cdpsync.system.temp_dirs import alone_in, private_folder
+from cdpsync.system.temp_dirs import exclusive, temp_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,7 +96,7 @@ class CatalogFile:
         With `keep` the connection is used again later, so nothing may be set in it. Without
         `data` only the catalog can be read, not the tables: no storage is asked for anything.
         """
-        with private_folder(self.scratch, "read-") as folder:
+        with temp_dir(self.scratch, "read-") as folder:
             copy = folder / "catalog.ducklake"
             self._copy_to(copy)
             with self._connection(folder / "spill", keep=keep, data=data) as con:
@@ -117,11 +117,11 @@ class CatalogFile:
 
         with (
             _guards[self.path],
-            private_folder(self.scratch, "write-") as folder,
+            temp_dir(self.scratch, "write-") as folder,
             self._connection(folder / "spill", data=data) as con,
         ):
             if self.exists():
-                private_files.close_to_others(self._log)
+                private_files.make_private(self._log)
                 self._relocate(con, self.path)
                 self._attach(con, self.path, [])
             else:
@@ -132,7 +132,8 @@ class CatalogFile:
                 said = engine.first_line(error)
                 raise CatalogError(
                     f"{self.path}: the catalog could not be written ({said}). "
-                    f"{disk.advice(said) or 'Run this again'}; nothing of this step was committed."
+                    f"{disk.disk_hint(said) or 'Run this again'}; "
+                    "nothing of this step was committed."
                 ) from error
 
     @contextmanager
@@ -167,7 +168,7 @@ class CatalogFile:
             con.execute("use memory; detach lake")
         except duckdb.Error as error:
             said = engine.first_line(error)
-            advice = disk.advice(said)
+            advice = disk.disk_hint(said)
             if advice is None:
                 raise CatalogError(
                     f"{self.path}: the catalog cannot be closed ({said})."
@@ -202,20 +203,20 @@ class CatalogFile:
             con.execute("use memory; detach lake")
         except duckdb.Error as error:
             said = engine.first_line(error)
-            advice = disk.advice(said) or "Run this again"
+            advice = disk.disk_hint(said) or "Run this again"
             raise CatalogError(f"{self.path}: it cannot be made ({said}). {advice}.") from error
-        private_files.close_to_others(draft)
+        private_files.make_private(draft)
         try:
-            disk.wait_for(draft)
+            disk.fsync(draft)
             self._name(draft)
-            disk.wait_for(self.path.parent)
+            disk.fsync(self.path.parent)
         except OSError as error:
-            raise CatalogError(f"{self.path}: {disk.refusal(error)}") from error
+            raise CatalogError(f"{self.path}: {disk.write_error(error)}") from error
         self._attach(con, self.path, [])
 
     def _name(self, draft: Path) -> None:
         """Give a catalog its name, unless another has it; its log would be of one that is gone."""
-        with alone_in(self.scratch):
+        with exclusive(self.scratch):
             if not self.exists():
                 self._log.unlink(missing_ok=True)
                 draft.rename(self.path)
@@ -286,7 +287,8 @@ class CatalogFile:
                     shutil.copyfile(self._log, target.with_name(target.name + ".wal"))
             except OSError as error:
                 raise CatalogError(
-                    f"{target.parent}: no copy of the catalog can be made: {disk.refusal(error)}"
+                    f"{target.parent}: no copy of the catalog can be made: "
+                    f"{disk.write_error(error)}"
                 ) from error
 
     def _translate(self, error: duckdb.Error) -> CatalogError | ConfigError:

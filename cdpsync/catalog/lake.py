@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog.system_tables import Books
+from cdpsync.catalog.system_tables import SystemTables
 from cdpsync.catalog.transaction import has_other_writers, transaction
 from cdpsync.engine import first_line
 from cdpsync.errors import CatalogError, ContractError
 from cdpsync.model import (
     Column,
-    CursorEntry,
     LakeTable,
     RunRecord,
+    SavedState,
     TableName,
     TableResult,
     TableStatus,
@@ -66,12 +66,12 @@ _CONVERT = """
 class Commit:
     """One table's news, to be made visible at once.
 
-    `files` are in the storage already. With `replace` they become the whole table; otherwise
-    the rows whose `key` stands in `upserted` or in `removed` (local Parquet files) leave and the
-    files join. `marked` of the `rows` are there to say that they are gone at the source.
-    `converts`: a column that arrives as JSON turns what the table has into JSON. `record` is the
-    run's record, in which the counts that only the commit knows are filled. `rows_before`: how
-    many rows the table has, where that is known without counting.
+    `files` are in the storage already. With `replace` they become the whole table; otherwise rows
+    whose `key` is in `upsert_files` or in `delete_keys` (local Parquet files) are deleted, and the
+    files are added. `soft_deleted` of the `rows` only mark rows that were deleted at the source.
+    `converts`: a column that arrives as JSON converts the table's column to JSON. `record` is the
+    run's record; the commit fills in the counts that only it knows. `rows_before` is how many rows
+    the table has, where that is known without counting.
     """
 
     table: TableName
@@ -79,12 +79,12 @@ class Commit:
     replace: bool
     files: Sequence[str]
     rows: int
-    cursor: CursorEntry
+    saved_state: SavedState
     record: RunRecord
     key: tuple[str, ...] = ()
-    upserted: Sequence[Path] = ()
-    removed: Path | None = None
-    marked: int = 0
+    upsert_files: Sequence[Path] = ()
+    delete_keys: Path | None = None
+    soft_deleted: int = 0
     converts: bool = False
     allow_shrink: bool = False
     rows_before: int | None = None
@@ -92,20 +92,20 @@ class Commit:
     @property
     def moves_cursor(self) -> bool:
         """Whether the cursor is of this run, and not one that the books have already."""
-        return self.cursor.run_id == self.record.run_id
+        return self.saved_state.run_id == self.record.run_id
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
-    """All that a lake remembers between runs, at one moment.
+class LakeState:
+    """The state that the lake saves between runs, read at one moment.
 
-    `latest` has each table's last record and its last successful one of a kind, newest first, and
-    nothing from before it was deleted. The tables say how many rows they have where the history
-    knows it.
+    `latest_runs` has each table's last record and its last successful one of a kind, newest first,
+    and none from before the table was deleted. The tables have their row counts where the history
+    knows them.
     """
 
-    cursors: tuple[CursorEntry, ...] = ()
-    latest: tuple[RunRecord, ...] = ()
+    saved_states: tuple[SavedState, ...] = ()
+    latest_runs: tuple[RunRecord, ...] = ()
     tables: Mapping[TableName, LakeTable] = field(default_factory=dict)
 
 
@@ -117,7 +117,7 @@ class Lake:
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
         self.con = con
-        self.books = Books(con)
+        self.system_tables = SystemTables(con)
 
     def tables(self) -> dict[TableName, LakeTable]:
         """Return the tables of the lake with their columns."""
@@ -128,16 +128,16 @@ class Lake:
         for schema, table, name in self.con.execute(_ADDED).fetchall():
             added.setdefault(TableName(schema, table), set()).add(name)
         return {
-            name: LakeTable(name, tuple(found), added=frozenset(added.get(name, ())))
+            name: LakeTable(name, tuple(found), added_columns=frozenset(added.get(name, ())))
             for name, found in columns.items()
         }
 
-    def recorded(self) -> Recorded:
+    def state(self) -> LakeState:
         """Return all that is remembered, as it is now."""
-        latest, tables = self.books.latest(), self.tables()
+        latest, tables = self.system_tables.latest_runs(), self.tables()
         if not has_other_writers(self.con):  # else the books may not know how many rows there are
             tables = _counted_before(tables, latest)
-        return Recorded(self.books.cursors(), latest, tables)
+        return LakeState(self.system_tables.saved_states(), latest, tables)
 
     def oldest_snapshot(self) -> datetime | None:
         """Return when the oldest state was committed that can still be asked."""
@@ -152,7 +152,7 @@ class Lake:
     def record(self, records: Iterable[RunRecord]) -> None:
         """Write runs that changed no table into the history."""
         with transaction(self.con, "history"):
-            self.books.record(*records)
+            self.system_tables.record(*records)
 
     def commit(self, *news: Commit) -> list[TableResult]:
         """Make tables' news visible, with cursors and the run's records, or change nothing.
@@ -172,7 +172,7 @@ class Lake:
             raise _refused(f"{names}: ", error) from error
         return results
 
-    def commit_quiet(self, news: Sequence[Commit]) -> list[TableResult]:
+    def commit_unchanged(self, news: Sequence[Commit]) -> list[TableResult]:
         """Write of tables that have no news that they were read, all in one transaction.
 
         Raises CatalogError when the catalog refuses.
@@ -182,8 +182,8 @@ class Lake:
         try:
             with transaction(self.con, f"{news[0].record.run_id}: no news"):
                 records = [replace(one.record, result=self._unchanged(one)) for one in news]
-                self.books.remember(*(one.cursor for one in news if one.moves_cursor))
-                self.books.record(*records)
+                self.system_tables.save(*(one.saved_state for one in news if one.moves_cursor))
+                self.system_tables.record(*records)
         except duckdb.Error as error:
             raise _refused("", error) from error
         return [record.result for record in records]
@@ -210,8 +210,8 @@ class Lake:
             _counted(one, replaced, deleted, rows[one.table])
             for one, (replaced, deleted) in zip(news, counts, strict=True)
         ]
-        self.books.remember(*(one.cursor for one in news))
-        self.books.record(
+        self.system_tables.save(*(one.saved_state for one in news))
+        self.system_tables.record(
             *(replace(one.record, result=result) for one, result in zip(news, results, strict=True))
         )
         return results
@@ -222,13 +222,13 @@ class Lake:
         if news.replace:
             deleted = self.rows(news.table) if existing else 0
             if not news.allow_shrink:
-                refuse_shrink(news.table, deleted, news.rows)
+                require_no_shrink(news.table, deleted, news.rows)
             self._create(news)
         else:
             if existing:
                 self._evolve(existing, news)
-            deleted = self._delete(news, [news.removed] if news.removed else [])
-            replaced = self._delete(news, news.upserted)
+            deleted = self._delete(news, [news.delete_keys] if news.delete_keys else [])
+            replaced = self._delete(news, news.upsert_files)
             _refuse_several_per_key(news, replaced)
         if news.files:
             self.con.execute(
@@ -289,8 +289,8 @@ class Lake:
         with transaction(self.con, "delete"):
             for table in tables:
                 self.con.execute(f"drop table if exists {sql_name(table)}")
-                self.books.forget(table)
-            self.books.record(*records)
+                self.system_tables.forget_table(table)
+            self.system_tables.record(*records)
 
 
 def _counted_before(
@@ -307,7 +307,7 @@ def _counted_before(
 
 def _refused(whose: str, error: duckdb.Error) -> CatalogError:
     said = first_line(error)
-    advice = disk.advice(said) or "Run this again"
+    advice = disk.disk_hint(said) or "Run this again"
     return CatalogError(
         f"{whose}the catalog refused the commit ({said}). {advice}; nothing was changed."
     )
@@ -318,7 +318,7 @@ def sql_name(table: TableName) -> str:
     return f"lake.{quote_name(table.schema)}.{quote_name(table.name)}"
 
 
-def refuse_shrink(table: TableName, before: int, after: int) -> None:
+def require_no_shrink(table: TableName, before: int, after: int) -> None:
     """Raise ContractError when a table would lose more than half of its rows at once."""
     if before > 0 and after * 2 < before:
         raise ContractError(
@@ -343,7 +343,7 @@ def _counted(news: Commit, replaced: int, deleted: int, rows_in_table: int) -> T
         news.record.result,
         status=TableStatus.OK,
         rows_inserted=news.rows - replaced,
-        rows_updated=max(0, replaced - news.marked),
-        rows_deleted=deleted + news.marked,
+        rows_updated=max(0, replaced - news.soft_deleted),
+        rows_deleted=deleted + news.soft_deleted,
         rows_in_table=rows_in_table,
     )

@@ -6,7 +6,7 @@ import threading
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog.lake import Lake, Recorded
+from cdpsync.catalog.lake import Lake, LakeState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cdpsync.catalog.file import CatalogFile
 
 
-class Ahead:
+class CatalogPrefetch:
     """A reader of a catalog that a thread opens between `start` and `join`; `close` it at the end.
 
     It is asked what the lake remembers, too, for which DuckLake reads all it knows of tables.
@@ -30,7 +30,7 @@ class Ahead:
         self._stack = ExitStack()
         self._con: duckdb.DuckDBPyConnection | None = None
         self._version: tuple[bytes, int] | None = None
-        self._recorded = Recorded()
+        self._recorded = LakeState()
 
     def start(self) -> None:
         """Begin."""
@@ -47,11 +47,11 @@ class Ahead:
                 return
             version = self._catalog.version()
             con = stack.enter_context(self._catalog.reader())
-            self._recorded = Lake(con).recorded()
+            self._recorded = Lake(con).state()
             self._stack, self._con, self._version = stack.pop_all(), con, version
 
     @contextmanager
-    def reader(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, Recorded]]:
+    def reader(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, LakeState]]:
         """Lend a reader of the catalog as it is now, and what the lake remembers.
 
         That is what was opened and read ahead, or if the catalog has changed since, it is new.
@@ -60,7 +60,7 @@ class Ahead:
         if con is None or self._version != self._catalog.version():
             self._stack.close()
             with self._catalog.reader() as con:
-                yield con, Lake(con).recorded()
+                yield con, Lake(con).state()
             return
         with self._stack:
             yield con, self._recorded

@@ -6,7 +6,7 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog.values import ways_of
+from cdpsync.catalog.values import readers_for
 from cdpsync.engine import first_line
 from cdpsync.errors import QueryError
 from cdpsync.model import Column
@@ -24,7 +24,7 @@ _EXPLAINING = {"explain", "analyze", "analyse", "verbose"}
 _SETTING = {"SET", "VARIABLE_SET"}
 
 
-class Answer:
+class QueryResult:
     """The result of one question. Its rows are fetched as they are asked for, once."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -34,7 +34,7 @@ class Answer:
         self.columns = tuple(
             Column(name, str(type_)) for name, type_ in zip(found.columns, found.types, strict=True)
         )
-        self._ways = ways_of(con, found.types)
+        self._ways = readers_for(con, found.types)
 
     def rows(self) -> Iterator[tuple[object, ...]]:
         """Return the rows as Python values.
@@ -103,7 +103,7 @@ _TABLES = """
 """
 
 
-def ask(con: duckdb.DuckDBPyConnection, sql: str) -> Answer:
+def run_query(con: duckdb.DuckDBPyConnection, sql: str) -> QueryResult:
     """Ask a question of the lake attached to `con`, where `shop.orders` is a name.
 
     Settings may come before it. `show tables` names the tables of every schema. Raises
@@ -128,7 +128,7 @@ def ask(con: duckdb.DuckDBPyConnection, sql: str) -> Answer:
         if statements[-1].type.name == "EXPLAIN":
             _refuse_to_explain(con, last)
             last = _explained(con, last)
-        return Answer(con, _TABLES if words == ["show", "tables"] else last)
+        return QueryResult(con, _TABLES if words == ["show", "tables"] else last)
 
 
 def _refuse_changes(kind: str, is_last: bool) -> None:

@@ -11,11 +11,11 @@ from cdpsync.errors import CatalogError
 from cdpsync.model import (
     ALL_STREAMS,
     Cursor,
-    CursorEntry,
     CursorType,
     Failure,
     RunKind,
     RunRecord,
+    SavedState,
     SyncMode,
     TableName,
     TableResult,
@@ -121,7 +121,7 @@ _LATEST = """
 """
 
 
-class Books:
+class SystemTables:
     """The books of an open lake, through the connection that `CatalogFile` gave.
 
     Raises CatalogError when a newer cdpsync keeps them.
@@ -162,7 +162,7 @@ class Books:
             )
         return int(version)
 
-    def tidy(self, now: datetime, keep: timedelta, *, dry_run: bool) -> int:
+    def prune(self, now: datetime, keep: timedelta, *, dry_run: bool) -> int:
         """Let go of what is past: how many entries that are.
 
         That is what the cursors were in earlier runs; runs longer ago than HISTORY_KEPT; and those
@@ -194,7 +194,7 @@ class Books:
         with transaction(self.con, "books"):
             self.con.execute(f"create or replace table lake.cdpsync.{book} as {rows}", values)
 
-    def cursors(self) -> tuple[CursorEntry, ...]:
+    def saved_states(self) -> tuple[SavedState, ...]:
         """Return what the last committed run of each table remembered."""
         return tuple(_cursor_entry(row) for row in self._rows("from lake.cdpsync.cursors"))
 
@@ -202,7 +202,7 @@ class Books:
         """Return the record of every table in every run, newest first."""
         return tuple(_record(row) for row in self._rows(_HISTORY))
 
-    def latest(self) -> tuple[RunRecord, ...]:
+    def latest_runs(self) -> tuple[RunRecord, ...]:
         """Return each table's last record and its last successful one of a kind, newest first.
 
         What is older than a table's deletion is left out, and so are the deletion, and a failure to
@@ -219,7 +219,7 @@ class Books:
         names = [column[0] for column in result.description or ()]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
-    def remember(self, *entries: CursorEntry) -> None:
+    def save(self, *entries: SavedState) -> None:
         """Write where tables' cursors stand, in place of what was known of them."""
         if not entries:
             return
@@ -234,7 +234,7 @@ class Books:
         )
         self._insert("cursors", [_cursor_row(entry) for entry in entries])
 
-    def forget(self, table: TableName) -> None:
+    def forget_table(self, table: TableName) -> None:
         """Write that nothing is known of a table."""
         self.con.execute(
             "delete from lake.cdpsync.cursors where table_schema = ? and table_name = ?",
@@ -267,7 +267,7 @@ def _standing(newest_first: Iterable[RunRecord]) -> Iterator[RunRecord]:
         told.add(source)
 
 
-def _cursor_row(entry: CursorEntry) -> dict[str, object]:
+def _cursor_row(entry: SavedState) -> dict[str, object]:
     cursor = entry.cursor
     return {
         "source": entry.source,
@@ -324,8 +324,8 @@ def _cursor(type_: str | None, value: str | None) -> Cursor | None:
     return None if type_ is None or value is None else parse_cursor(CursorType(type_), value)
 
 
-def _cursor_entry(row: dict[str, Any]) -> CursorEntry:  # Any: a row of the database
-    return CursorEntry(
+def _cursor_entry(row: dict[str, Any]) -> SavedState:  # Any: a row of the database
+    return SavedState(
         source=row["source"],
         stream=row["stream"],
         table=TableName(row["table_schema"], row["table_name"]),

@@ -51,9 +51,9 @@ def transaction(con: duckdb.DuckDBPyConnection, message: str, *tables: TableName
         for folder in folders:
             news = _written(folder) - before[folder]
             for file in news:
-                disk.wait_for(file)
+                disk.fsync(file)
             if news:
-                disk.wait_for(folder)
+                disk.fsync(folder)
         con.execute("call ducklake_set_commit_message('lake', 'cdpsync', ?)", [message])
         con.commit()
     except BaseException:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class ValueReader:
     """How the values of a type are fetched: cast to `text`, from there to `type`, then decoded.
 
     Both are DuckDB types that are written as they can be read. A way that is not `needed` gives
@@ -37,7 +37,9 @@ class Way:
         return text if self.text == self.type else f"cast({text} as {self.type})"
 
 
-def ways_of(con: duckdb.DuckDBPyConnection, types: Sequence[DuckDBPyType]) -> dict[int, Way]:
+def readers_for(
+    con: duckdb.DuckDBPyConnection, types: Sequence[DuckDBPyType]
+) -> dict[int, ValueReader]:
     """Return how the columns of these types are fetched: those that need it, by their place.
 
     Inside a UNION or a VARIANT values stay as DuckDB hands them out: nothing tells of what type
@@ -58,12 +60,12 @@ def _is_sql(con: duckdb.DuckDBPyConnection, type_: str) -> bool:
     return True
 
 
-def _way(type_: DuckDBPyType) -> Way:
+def _way(type_: DuckDBPyType) -> ValueReader:
     leaf = _LEAVES.get(type_.id)
     if leaf is not None:
         return leaf
     nested = _NESTED.get(type_.id)
-    return nested(type_) if nested else Way(str(type_), str(type_), needed=False)
+    return nested(type_) if nested else ValueReader(str(type_), str(type_), needed=False)
 
 
 # ---- what holds others: fetched as it is, of parts that are fetched in their way
@@ -73,7 +75,7 @@ def _children(type_: DuckDBPyType) -> list[tuple[str, Any]]:  # Any: a type, or 
     return list(type_.children)
 
 
-def _list(type_: DuckDBPyType) -> Way:
+def _list(type_: DuckDBPyType) -> ValueReader:
     (_, child), *size = _children(type_)
     way, sign = _way(child), f"[{size[0][1] if size else ''}]"
     kind = tuple if size else list
@@ -81,10 +83,10 @@ def _list(type_: DuckDBPyType) -> Way:
     def decode(values: Iterable[object]) -> object:
         return kind(_all(way.decode, values))
 
-    return Way(way.text + sign, way.type + sign, decode if way.decode else None, way.needed)
+    return ValueReader(way.text + sign, way.type + sign, decode if way.decode else None, way.needed)
 
 
-def _struct(type_: DuckDBPyType) -> Way:
+def _struct(type_: DuckDBPyType) -> ValueReader:
     """Return the way of a struct; one without names has some while it is cast."""
     names, parts = zip(*_children(type_), strict=True)
     named = all(names)
@@ -97,7 +99,7 @@ def _struct(type_: DuckDBPyType) -> Way:
         decoded = value | found
         return decoded if named else tuple(decoded.values())
 
-    return Way(
+    return ValueReader(
         _written("STRUCT", names, [way.text for way in ways]),
         _written("STRUCT", names, [way.type for way in ways]),
         decode if decoders or not named else None,
@@ -110,7 +112,7 @@ def _written(kind: str, names: Sequence[str], types: Sequence[str]) -> str:
     return f"{kind}({', '.join(parts)})"
 
 
-def _map(type_: DuckDBPyType) -> Way:
+def _map(type_: DuckDBPyType) -> ValueReader:
     """Return the way of a map: a dict, or lists of `key` and `value` where a key is no scalar."""
     (_, key_type), (_, value_type) = _children(type_)
     key, value = _way(key_type), _way(value_type)
@@ -121,7 +123,7 @@ def _map(type_: DuckDBPyType) -> Way:
             return {"key": _all(key.decode, keys), "value": _all(value.decode, values)}
         return dict(zip(_all(key.decode, held), _all(value.decode, held.values()), strict=True))
 
-    return Way(
+    return ValueReader(
         f"MAP({key.text}, {value.text})",
         f"MAP({key.type}, {value.type})",
         decode if key.decode or value.decode else None,
@@ -176,15 +178,15 @@ def duration(text: str) -> str:
 
 _LEAVES = {
     # DuckDB hands out a FLOAT as the double next to it; its own text is the shortest that means it.
-    "float": Way("VARCHAR", "DOUBLE"),
-    "date": Way("VARCHAR", "VARCHAR", _date),
-    "timestamp": Way("VARCHAR", "VARCHAR", _moment),
-    "timestamp_s": Way("VARCHAR", "VARCHAR", _moment),
-    "timestamp_ms": Way("VARCHAR", "VARCHAR", _moment),
-    "timestamp with time zone": Way("VARCHAR", "VARCHAR", _moment),
-    "timestamp_ns": Way("VARCHAR", "VARCHAR", _with_t),
-    "time_ns": Way("VARCHAR", "VARCHAR"),
-    "interval": Way("VARCHAR", "VARCHAR", duration),
+    "float": ValueReader("VARCHAR", "DOUBLE"),
+    "date": ValueReader("VARCHAR", "VARCHAR", _date),
+    "timestamp": ValueReader("VARCHAR", "VARCHAR", _moment),
+    "timestamp_s": ValueReader("VARCHAR", "VARCHAR", _moment),
+    "timestamp_ms": ValueReader("VARCHAR", "VARCHAR", _moment),
+    "timestamp with time zone": ValueReader("VARCHAR", "VARCHAR", _moment),
+    "timestamp_ns": ValueReader("VARCHAR", "VARCHAR", _with_t),
+    "time_ns": ValueReader("VARCHAR", "VARCHAR"),
+    "interval": ValueReader("VARCHAR", "VARCHAR", duration),
 }
 
 

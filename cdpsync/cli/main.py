@@ -125,8 +125,8 @@ def _run(argv: list[str]) -> int:
         return 1
     except TyperException as error:
         told = " ".join(error.format_message().split()) or "a command is missing: cdpsync --help."
-        with log.narrating(log.LogFormat.JSON, quiet=False, verbose=False):
-            log.complain(told, type="UsageError")
+        with log.logging_to_stderr(log.LogFormat.JSON, quiet=False, verbose=False):
+            log.error(told, type="UsageError")
         return error.exit_code
 
 

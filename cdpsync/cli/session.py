@@ -75,7 +75,7 @@ class Session:
         """
         from cdpsync import engine
 
-        engine.connect_ahead(["ducklake"])
+        engine.preconnect(["ducklake"])
         from cdpsync import project
 
         return project.load(self.config_path)
@@ -187,29 +187,29 @@ def _allow(output: Format | None, formats: type[Format] | type[ReportFormat] | N
 @contextmanager
 def _narrated(session: Session) -> "Iterator[None]":
     """Narrate while the command runs, and turn whatever ends it into a message and a code."""
-    with log.narrating(session.log_format, quiet=session.quiet, verbose=session.verbose):
+    with log.logging_to_stderr(session.log_format, quiet=session.quiet, verbose=session.verbose):
         try:
             yield
         except (typer.Exit, typer.Abort):
             raise
         except CdpsyncError as error:
-            log.complain(error.message, type=type(error).__name__)
+            log.error(error.message, type=type(error).__name__)
             log.trace(error)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            log.complain(
+            log.error(
                 "interrupted; what was committed stays, nothing is half committed. "
                 "The same command again goes on from there.",
                 event="interrupted",
             )
             raise typer.Exit(INTERRUPTED) from None
         except OSError as error:
-            log.complain(f"{error}.", type=type(error).__name__)
+            log.error(f"{error}.", type=type(error).__name__)
             log.trace(error)
             raise typer.Exit(1) from None
         except Exception as error:  # noqa: BLE001 - the last line of defence: said, with a code
             told = f"{type(error).__name__}: {error}".splitlines()[0]
             again = "" if session.verbose else " Run it again with -v to see where."
-            log.complain(f"this is a bug in cdpsync, please report it: {told}.{again}")
+            log.error(f"this is a bug in cdpsync, please report it: {told}.{again}")
             log.trace(error)
             raise typer.Exit(1) from None

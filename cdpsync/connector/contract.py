@@ -1,6 +1,6 @@
-"""The contract a connector fulfils: say what there is, hand over chunks, name what went wrong.
+"""The contract between cdpsync and a connector: what a source system must offer.
 
-A connector is a class with these members, published under the entry-point group
+A connector is a class with the members of `Connector`, published under the entry-point group
 `cdpsync.connectors`. It imports its driver inside its methods, so that naming a connector in
 `--help` or in an error costs nothing.
 """
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class ConnectorOptions(BaseModel):
     """Base of every connector's `Options`: an unknown key is an error, values do not change.
 
-    Declare secrets as `pydantic.SecretStr`, and URLs that may hold a password too: whatever
-    stands in such a field is hidden in every message, log line and repr.
+    Declare secrets as `pydantic.SecretStr`, and URLs that may hold a password too: the value of
+    such a field is hidden in every message, log line and repr.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -37,10 +37,11 @@ class ConnectorOptions(BaseModel):
 
 
 class DatabaseOptions(ConnectorOptions):
-    """Base of the `Options` of a database that others work with, too: how hard it may be asked.
+    """Base of the `Options` of a database that serves others too: limits on its load.
 
-    `max_connections` are ours at any moment: one table needs two at least, of which one holds the
-    view and the other reads. `max_rate` is in rows a second, over all tables of the source.
+    `max_connections` bounds our connections at any moment. One table needs at least two: one
+    holds the snapshot, the other reads. `max_rate` is in rows a second, over all tables of the
+    source.
     """
 
     max_connections: Annotated[int, Field(ge=2)] | None = None
@@ -48,7 +49,7 @@ class DatabaseOptions(ConnectorOptions):
 
 
 def ignore(_: object) -> None:
-    """Hear, and do nothing."""
+    """Do nothing: the default callback."""
 
 
 def _never() -> bool:
@@ -56,16 +57,16 @@ def _never() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
-    """Rows by their key: `values` has a text per column, in the manner of DuckDB, never NULL."""
+class KeyFilter:
+    """Rows by their key: `values` has one text per column, as DuckDB prints it, never NULL."""
 
     columns: tuple[str, ...]
     values: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """One of `parts` equal shares of a stream: where an integer's absolute rest is `part`."""
+class Bucket:
+    """One of `parts` equal parts of a stream: rows where abs(column) modulo `parts` is `part`."""
 
     column: str
     parts: int
@@ -74,51 +75,52 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """What one run wants of one stream.
+    """The rows and columns of one stream that one run asks for.
 
-    `columns` are those to read, in order; with `changes`, its cursor stands among them. `types`
-    are DuckDB types the user asked for by name; `landed` are those the lake's table has already:
-    both bind a column whose type the source leaves open. `window` is None for a read of every
-    row. `workers` is how many chunks will be read at once.
+    `columns` are those to read, in order; with `changes`, its cursor is among them. `types` are
+    DuckDB types that the user gave by name; `lake_types` are the types of columns that the lake's
+    table has already. Both decide the type of a column whose type the source leaves open.
+    `window` is None for a read of every row. `workers` is how many chunks are read at once.
 
-    `cursor_field` is set for every read of a table that has one; `looks_back` where the user says
-    from how far below its cursor rows are read again. `deletions` asks a stream whose
-    `changes` tell of them for rows that are gone, too, with the column `_deleted_at` (TIMESTAMP
-    WITH TIME ZONE, NULL in rows that are there). `include` and `exclude` are the file's own words
-    for the columns: an open stream drops what they keep out.
+    `cursor_field` is set for every read of a table that has one. `looks_back` is set where the
+    user gave a lookback, so that rows below the cursor are read again. `include_deletes` asks a
+    stream whose `changes` report deletions for deleted rows too, with the column `_deleted_at`
+    (TIMESTAMP WITH TIME ZONE, NULL in rows that exist). `include` and `exclude` are the project
+    file's patterns for columns: a stream with an open schema drops the columns that they exclude.
 
-    `only` says which rows would do: a connector that can ask for just these saves the others;
-    whoever asked leaves out what comes beside them. `steady` asks for chunks that another read
-    will cut in the same way, and that are `Lasting` where that is possible.
+    `row_filter` is an optional hint. The connector may return more rows; the caller filters again.
+    `stable_chunks` asks for chunks that another read will cut in the same way, and that are
+    `VersionedChunk`s where that is possible.
 
-    `again` are the chunks of an earlier read whose view was lost: to be cut in the same way, where
-    that is possible, but smaller where they are among `stuck`, which it could not get through.
+    `previous_chunks` are the chunks of an earlier read whose snapshot was lost. They are to be cut
+    in the same way where that is possible, but smaller where they are among `failed_chunks`,
+    because the source hung up before these were read to their end.
 
-    For connectors whose `read` fetches the rows itself, before it hands over chunks: `folder` is
-    a private place on disk that lasts as long as the read, `tell` takes how many rows are
-    fetched so far, `is_stopped` says when to give up, and `notify` puts a sentence into the
-    run's record.
+    For connectors whose `read` fetches the rows itself before it returns chunks: `folder` is a
+    private directory that lasts as long as the read, `on_progress` takes the number of rows
+    fetched so far, `is_stopped` says when to give up, and `on_notice` adds a sentence to the run's
+    record.
     """
 
     stream: Stream
     columns: tuple[Column, ...]
     types: Mapping[str, str] = field(default_factory=dict)
-    landed: Mapping[str, str] = field(default_factory=dict)
+    lake_types: Mapping[str, str] = field(default_factory=dict)
     where: str | None = None
     window: Window | None = None
     workers: int = 1
     cursor_field: str | None = None
     looks_back: bool = False
-    deletions: bool = False
+    include_deletes: bool = False
     include: frozenset[str] | None = None
     exclude: frozenset[str] = frozenset()
-    only: Keys | Share | None = None
-    steady: bool = False
-    again: tuple[Chunk, ...] = ()
-    stuck: tuple[Chunk, ...] = ()
+    row_filter: KeyFilter | Bucket | None = None
+    stable_chunks: bool = False
+    previous_chunks: tuple[Chunk, ...] = ()
+    failed_chunks: tuple[Chunk, ...] = ()
     folder: Path | None = None
-    tell: Callable[[int], None] = ignore
-    notify: Callable[[str], None] = ignore
+    on_progress: Callable[[int], None] = ignore
+    on_notice: Callable[[str], None] = ignore
     is_stopped: Callable[[], bool] = _never
 
 
@@ -127,80 +129,80 @@ class Chunk(Protocol):
 
     @property
     def label(self) -> str:
-        """What this chunk is, for a message: `pages 0 to 8191`."""
+        """Name of this chunk for a message: `pages 0 to 8191`."""
 
     def relation(self, con: DuckDBPyConnection) -> DuckDBPyRelation:
         """Return this chunk's rows, with exactly the requested columns, typed as in the lake.
 
-        The connection has a transaction open; it is rolled back after the rows are read. It is
-        the worker's own and comes back for other chunks of the same source, so what is attached
-        to it can be kept. May be called again after a failure, on another connection.
+        The connection has a transaction open, which is rolled back after the rows are read. It
+        belongs to the worker and is used again for other chunks of the same source, so whatever
+        is attached to it may stay. May be called again after a failure, on another connection.
         """
 
 
 @runtime_checkable
-class Lasting(Protocol):
-    """What a chunk may be beside: one that can tell, without its rows, whether they changed."""
+class VersionedChunk(Protocol):
+    """Optional: a chunk that can report, without reading its rows, whether they changed."""
 
     @property
-    def place(self) -> str | None:
-        """What part of what this is, and how it is read; None: it cannot be told again.
+    def key(self) -> str | None:
+        """Identifies the rows and the expressions that read them; None: not comparable.
 
-        Where a chunk of another read has the same place, unchanged rows give the same values.
+        Chunks with equal keys and unchanged rows give equal values.
         """
 
     @property
-    def moment(self) -> str:
-        """When this is: for `is_as_at` of another chunk of this place."""
+    def version(self) -> str:
+        """The moment of this chunk's snapshot, for `is_unchanged_since` of a later chunk."""
 
-    def is_as_at(self, con: DuckDBPyConnection, moment: str, rows: int) -> bool:
-        """Whether the rows are those of that moment, when they were so many: no more, no fewer.
+    def is_unchanged_since(self, con: DuckDBPyConnection, version: str, rows: int) -> bool:
+        """Whether the rows are exactly those of that version, which had `rows` rows.
 
         Called with the connection that `relation` was called with, in the same transaction.
         """
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """How much of a source may be read at once, in one run."""
+class ConcurrencyLimit:
+    """The most tables and chunks of a source that one run reads at once."""
 
     tables: int
     chunks: int
 
 
 @runtime_checkable
-class Bounded(Protocol):
-    """What a connector may be beside: one whose source bears only so much."""
+class Limited(Protocol):
+    """Optional: a connector whose source allows only so many reads at once."""
 
     @property
-    def bounds(self) -> Bounds | None:
-        """How much that is; None: as much as the run has threads for."""
+    def concurrency_limit(self) -> ConcurrencyLimit | None:
+        """The limit; None: as many as the run has threads."""
 
 
-def bounds_of(connector: Connector) -> Bounds | None:
-    """Return how much of a source may be read at once; None: nothing is said of it."""
-    return connector.bounds if isinstance(connector, Bounded) else None
+def concurrency_limit_of(connector: Connector) -> ConcurrencyLimit | None:
+    """Return how much of a source may be read at once; None: it sets no limit."""
+    return connector.concurrency_limit if isinstance(connector, Limited) else None
 
 
 @runtime_checkable
-class Settled(Protocol):
-    """What `read` may hand over in place of a plain list: chunks that know how far they reach."""
+class CursorLimited(Protocol):
+    """Optional: what `read` may return in place of a list: chunks that limit the next cursor."""
 
     def __iter__(self) -> Iterator[Chunk]:
         """Return the chunks."""
 
-    def cursor(self, highest: Cursor | None) -> Cursor | None:
+    def safe_cursor(self, highest: Cursor | None) -> Cursor | None:
         """Return where the next read may start, given the highest cursor among the rows.
 
-        Lower where rows with a lower cursor may still appear; higher where the source was asked
-        for all changes up to a moment after the last of them. Called after every chunk was read,
-        while the view is still open.
+        It is lower where rows with a lower cursor may still appear. It is higher where the source
+        was asked for all changes up to a moment after the last of them. Called after every chunk
+        was read, while the snapshot is still open.
         """
 
 
 @runtime_checkable
-class Heavy(Protocol):
-    """What a chunk may be beside: one whose rows are so large that few are read at once."""
+class SizedChunk(Protocol):
+    """Optional: a chunk whose rows are so large that few chunks are read at once."""
 
     @property
     def memory(self) -> float:
@@ -217,23 +219,24 @@ class Connector(Protocol):
     def __init__(self, options: BaseModel) -> None: ...
 
     def check(self) -> None:
-        """Return when the source can be reached and read; else raise, saying what to fix."""
+        """Return when the source can be reached and read; otherwise raise, saying what to fix."""
 
     def discover(self) -> Sequence[Stream]:
         """Return every stream the credentials can see, with its columns and key.
 
-        Raises where the source cannot be asked. One stream that cannot be read is `refused`.
+        Raises where the source cannot be reached. A single stream that cannot be read has an
+        `unreadable_reason`.
         """
 
     def read(self, request: ReadRequest) -> AbstractContextManager[Iterable[Chunk]]:
-        """Hold one consistent view of the stream open, and hand over its chunks.
+        """Hold one consistent snapshot of the stream open, and return its chunks.
 
-        There is at least one chunk, so that a table without rows still has its columns; every
-        row of the view is in exactly one chunk. What is handed over may be `Settled`.
+        There is at least one chunk, so that a table without rows still has its columns. Every row
+        of the snapshot is in exactly one chunk. The chunks may be `CursorLimited`.
         """
 
     def translate(self, error: Exception) -> ConnectorError | None:
-        """Name a driver's error that came out of reading a chunk; None when it is not known."""
+        """Return a driver's error, raised by reading a chunk, as ours; None when it is unknown."""
 
     def close(self) -> None:
-        """Let go of every connection. May be called twice."""
+        """Close every connection. May be called twice."""

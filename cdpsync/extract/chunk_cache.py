@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FORMAT = "2"
 
 
-def known_file(folder: Path, place: str, how: str) -> Path:
+def cache_path(folder: Path, place: str, how: str) -> Path:
     """Return the file of a chunk of this place, from which this was made.
 
     Hashes are DuckDB's, which may be others in another version of it.
@@ -30,7 +30,7 @@ def known_file(folder: Path, place: str, how: str) -> Path:
     return folder / f"{sha256(told.encode()).hexdigest()}.parquet"
 
 
-def take_known(con: duckdb.DuckDBPyConnection, known: Path, file: Path) -> tuple[str, int] | None:
+def cache_get(con: duckdb.DuckDBPyConnection, known: Path, file: Path) -> tuple[str, int] | None:
     """Take what is known under a name of one's own, so that nobody removes it meanwhile.
 
     Return of which moment it is, and how many rows it has; None where there is nothing, or
@@ -47,18 +47,18 @@ def take_known(con: duckdb.DuckDBPyConnection, known: Path, file: Path) -> tuple
     return told
 
 
-def keep_known(file: Path, known: Path) -> None:
+def cache_put(file: Path, known: Path) -> None:
     """Keep a complete file for the next time; where that is not possible it is made again."""
     with suppress(OSError):
         for folder in (known.parents[2], known.parents[1], known.parent):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # keys are rows' own values
-        disk.wait_for(file)
+        disk.fsync(file)
         fresh = known.with_suffix(f".{file.stem}")
         os.link(file, fresh)
         fresh.replace(known)
 
 
-def forget_known(folder: Path, used: Iterable[Path]) -> None:
+def cache_prune(folder: Path, used: Iterable[Path]) -> None:
     """Remove what is kept and was not used: those that share no bytes with `used`."""
     same = {file.stat().st_ino for file in used}
     with suppress(OSError):

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cdpsync import engine
-from cdpsync.connector import Chunk, Heavy, Lasting
+from cdpsync.connector import Chunk, SizedChunk, VersionedChunk
 from cdpsync.errors import CdpsyncError, ContractError, LandingError, ReadError, ViewLostError
-from cdpsync.extract.chunk_cache import keep_known, known_file, take_known
-from cdpsync.extract.columns import landed_columns
+from cdpsync.extract.chunk_cache import cache_get, cache_path, cache_put
+from cdpsync.extract.columns import incoming_columns
 from cdpsync.extract.spool import highest, spooled_rows
 from cdpsync.model import Column, Cursor
 from cdpsync.sql import quote_name, quote_text
@@ -54,33 +54,33 @@ class SpoolFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What was made of a chunk in an earlier view: good where the rows are those of `moment`."""
+class ReusableChunk:
+    """What was made of a chunk in an earlier view: good where the rows are those of `version`."""
 
-    moment: str
+    version: str
     file: SpoolFile
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class ReadContext:
     """How the chunks of a table are written down; see `cdpsync.extract.table.extract`."""
 
     plan: TablePlan
     connector: Connector
     workers: Workers
     folder: Path
-    wait_for_room: Callable[[Callable[[], bool]], None]
-    project: Callable[[tuple[Column, ...], str], str] | None = None
-    known: Path | None = None
+    wait_for_space: Callable[[Callable[[], bool]], None]
+    transform: Callable[[tuple[Column, ...], str], str] | None = None
+    cache_folder: Path | None = None
     numbers: itertools.count[int] = field(default_factory=itertools.count)
 
 
-class Landing:
+class ChunkWriter:
     """The landing of one view's chunks: each through one statement, all with the same columns."""
 
-    def __init__(self, manner: Manner) -> None:
+    def __init__(self, manner: ReadContext) -> None:
         self.stopping = threading.Event()
-        self.stuck = False
+        self.source_hung_up = False
         """Whether the source hung up in the middle of a chunk."""
         self._how = manner
         self._plan = manner.plan
@@ -93,12 +93,12 @@ class Landing:
             raise ReadError(f"{self._plan.table}: the connector handed over no chunk at all.")
         return self._columns
 
-    def land(self, chunk: Chunk, kept: Kept | None = None) -> SpoolFile:
+    def write(self, chunk: Chunk, kept: ReusableChunk | None = None) -> SpoolFile:
         """Write one chunk down, again where the source says it may help.
 
         What is kept of it is returned where its rows are still the same.
         """
-        self._how.wait_for_room(self.is_stopping)
+        self._how.wait_for_space(self.is_stopping)
         file = self._how.folder / f"{next(self._how.numbers):05d}.parquet"
         for attempt in range(1, _TRIES + 1):
             try:
@@ -107,7 +107,7 @@ class Landing:
                 file.unlink(missing_ok=True)
                 if not error.retryable or isinstance(error, ViewLostError):
                     raise
-                self.stuck = True
+                self.source_hung_up = True
                 if attempt == _TRIES or self.is_stopping():
                     raise
                 pause = _FIRST_PAUSE * 2 ** (attempt - 1)
@@ -121,20 +121,20 @@ class Landing:
                 self._wait(pause)
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _attempt(self, file: Path, chunk: Chunk, kept: Kept | None) -> SpoolFile:
+    def _attempt(self, file: Path, chunk: Chunk, kept: ReusableChunk | None) -> SpoolFile:
         import duckdb
 
         if self.is_stopping():
             raise ReadError(f"{self._plan.table}: stopped.")
         try:
-            memory = chunk.memory if isinstance(chunk, Heavy) else 0.0
+            memory = chunk.memory if isinstance(chunk, SizedChunk) else 0.0
             workers = self._how.workers
-            with workers.room(memory), workers.connection(self._how.connector) as con:
+            with workers.reserve_memory(memory), workers.connection(self._how.connector) as con:
                 relation = chunk.relation(con)
                 arriving = self._select(relation)
                 if kept is not None and _is_good(con, chunk, kept):
                     return kept.file
-                if self._how.project is None:
+                if self._how.transform is None:
                     return self._write(con, file, f"select {arriving} from {_from(relation)}")
                 return self._projected(con, file, chunk, relation, arriving)
         except CdpsyncError:
@@ -158,24 +158,24 @@ class Landing:
         arriving: str,
     ) -> SpoolFile:
         """Write down what is made of a chunk, or take what is known of it."""
-        project = self._how.project
+        project = self._how.transform
         if project is None:
             raise AssertionError("there is something to be made of a chunk")
-        place = chunk.place if isinstance(chunk, Lasting) else None
-        if self._how.known is None or place is None or not isinstance(chunk, Lasting):
+        place = chunk.key if isinstance(chunk, VersionedChunk) else None
+        if self._how.cache_folder is None or place is None or not isinstance(chunk, VersionedChunk):
             select = project(self.columns(), f"select {arriving} from {_from(relation)}")
             return SpoolFile(file, *_copy(con, file, select))
-        known = known_file(self._how.known, place, project(self.columns(), arriving))
-        earlier = take_known(con, known, file)
+        known = cache_path(self._how.cache_folder, place, project(self.columns(), arriving))
+        earlier = cache_get(con, known, file)
         if earlier is not None:
             moment, rows = earlier
-            kept = Kept(moment, SpoolFile(file, rows, file.stat().st_size))
+            kept = ReusableChunk(moment, SpoolFile(file, rows, file.stat().st_size))
             if _is_good(con, chunk, kept):
                 return kept.file
             file.unlink()
         select = project(self.columns(), f"select {arriving} from {_from(relation)}")
-        made = SpoolFile(file, *_copy(con, file, select, moment=chunk.moment))
-        keep_known(file, known)
+        made = SpoolFile(file, *_copy(con, file, select, moment=chunk.version))
+        cache_put(file, known)
         return made
 
     def _select(self, relation: duckdb.DuckDBPyRelation) -> str:
@@ -183,7 +183,7 @@ class Landing:
             Column(name, str(type_))
             for name, type_ in zip(relation.columns, relation.types, strict=True)
         ]
-        columns = landed_columns(self._plan, arrived)
+        columns = incoming_columns(self._plan, arrived)
         with self._guard:
             if self._columns is None:
                 self._columns = columns
@@ -200,7 +200,7 @@ class Landing:
         if known is not None:
             return known
         text = engine.first_line(error)
-        advice = disk.advice(text)
+        advice = disk.disk_hint(text)
         if advice:
             return LandingError(f"{file.parent}: {advice}; nothing was committed.")
         return ReadError(f"{self._plan.table}: {text}. Nothing was committed.")
@@ -215,8 +215,10 @@ class Landing:
             time.sleep(0.05)
 
 
-def _is_good(con: duckdb.DuckDBPyConnection, chunk: Chunk, kept: Kept) -> bool:
-    return isinstance(chunk, Lasting) and chunk.is_as_at(con, kept.moment, kept.file.rows)
+def _is_good(con: duckdb.DuckDBPyConnection, chunk: Chunk, kept: ReusableChunk) -> bool:
+    return isinstance(chunk, VersionedChunk) and chunk.is_unchanged_since(
+        con, kept.version, kept.file.rows
+    )
 
 
 def _copy(

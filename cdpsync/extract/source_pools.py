@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Lanes:
+class SourcePools:
     """At most `count` tasks at once; of a source with a bound, no more than that.
 
     A source with a bound has threads of its own, so that what waits for it stops no other.

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cdpsync.connector import Chunk, Connector, Lasting, ReadRequest, Settled, ignore
+from cdpsync.connector import Chunk, Connector, CursorLimited, ReadRequest, VersionedChunk, ignore
 from cdpsync.errors import CdpsyncError
-from cdpsync.extract.chunk_writer import Kept, Landing, Manner, SpoolFile
+from cdpsync.extract.chunk_writer import ChunkWriter, ReadContext, ReusableChunk, SpoolFile
 from cdpsync.model import DELETED_AT, Column, Cursor, Deletes, TablePlan
 from cdpsync.model.cursors import later
 
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from cdpsync.connector import Keys, Share
+    from cdpsync.connector import Bucket, KeyFilter
     from cdpsync.extract.workers import Workers
 
 log = logging.getLogger("cdpsync.extract.table")
 
-_IN_VAIN = 2  # views in a row that brought nothing, before the table is given up
-_IN_VAIN_WITH_KEPT = 5
+_MOST_ATTEMPTS_WITHOUT_PROGRESS = (
+    2  # views in a row that brought nothing, before the table is given up
+)
+_MOST_ATTEMPTS_WITH_REUSABLE = 5
 _FIRST_PAUSE = 0.5  # seconds; doubled after each view that brought nothing
 
 
@@ -57,7 +59,7 @@ class _Progress:
 
     chunks: tuple[Chunk, ...] = ()
     stuck: tuple[Chunk, ...] = ()
-    kept: dict[str, Kept] = field(default_factory=dict)
+    kept: dict[str, ReusableChunk] = field(default_factory=dict)
     loose: list[SpoolFile] = field(default_factory=list)
     """Files of the last view that no other can confirm."""
     brought: bool = False
@@ -65,16 +67,16 @@ class _Progress:
     smaller: bool = False
     """Whether it was cut into more chunks than they were."""
 
-    def of(self, chunk: Chunk) -> Kept | None:
+    def of(self, chunk: Chunk) -> ReusableChunk | None:
         """Return what is kept of this chunk."""
-        place = chunk.place if isinstance(chunk, Lasting) else None
+        place = chunk.key if isinstance(chunk, VersionedChunk) else None
         return None if place is None else self.kept.get(place)
 
     def keep(self, chunk: Chunk, file: SpoolFile) -> None:
         """Keep what was read or confirmed, for any later view that can confirm it."""
-        if isinstance(chunk, Lasting) and chunk.place is not None:
-            self.brought = self.brought or chunk.place not in self.kept
-            self.kept[chunk.place] = Kept(chunk.moment, file)
+        if isinstance(chunk, VersionedChunk) and chunk.key is not None:
+            self.brought = self.brought or chunk.key not in self.kept
+            self.kept[chunk.key] = ReusableChunk(chunk.version, file)
         else:
             self.loose.append(file)
 
@@ -86,7 +88,7 @@ class _Progress:
         """Note how a view is cut; return what of the ones before is of no use any more."""
         self.brought, self.smaller = False, 0 < len(self.chunks) < len(chunks)
         self.chunks, self.stuck = tuple(chunks), ()
-        places = {chunk.place for chunk in chunks if isinstance(chunk, Lasting)}
+        places = {chunk.key for chunk in chunks if isinstance(chunk, VersionedChunk)}
         others = [place for place in self.kept if place not in places]
         loose, self.loose = self.loose, []
         return [*loose, *(self.kept.pop(place).file for place in others)]
@@ -108,27 +110,26 @@ def extract(
     *,
     on_file: Callable[[SpoolFile], None] = ignore,
     on_drop: Callable[[SpoolFile], None] = ignore,
-    wait_for_room: Callable[[Callable[[], bool]], None] = ignore,
-    project: Callable[[tuple[Column, ...], str], str] | None = None,
-    only: Keys | Share | None = None,
-    known: Path | None = None,
+    wait_for_space: Callable[[Callable[[], bool]], None] = ignore,
+    transform: Callable[[tuple[Column, ...], str], str] | None = None,
+    row_filter: KeyFilter | Bucket | None = None,
+    cache_folder: Path | None = None,
 ) -> Extracted:
     """Read everything the plan asks for into Parquet files under `folder`.
 
-    `on_chunk(rows, chunks_done, chunks)` is called as chunks arrive. `on_file` gets each file
-    that is complete, on the thread that wrote it; `on_drop` one of those that is not among the
-    files any more. `wait_for_room`, given a function that tells when to give up, is called before a
-    chunk is read and may take its time. `project`, given the columns and a SELECT of them, returns
-    what is written down in their place; no cursor is told of it then, and `known` is a folder
-    where that is kept for chunks that do not change until they are read again. `only` is what of
-    the rows would do.
+    `on_chunk(rows, chunks_done, chunks)` is called as chunks arrive. `on_file` gets each complete
+    file, on the thread that wrote it; `on_drop` gets a file that is no longer part of the result.
+    `wait_for_space` gets a function that says when to give up; it is called before a chunk is read
+    and may block. `transform` gets the columns and a SELECT of them, and returns the SELECT that is
+    written instead; the result then has no cursor, and `cache_folder` keeps the transformed rows of
+    chunks that can report whether they changed. `row_filter` is an optional hint for the source.
 
     Where the view of the source is lost, the table is read in another one, for as long as each
     brings chunks that the ones before had not. Any other error ends the table; the files stay for
     whoever owns the folder.
     """
-    manner = Manner(plan, connector, workers, folder, wait_for_room, project, known)
-    reading = _Reading(manner, only, on_chunk, on_file, on_drop)
+    manner = ReadContext(plan, connector, workers, folder, wait_for_space, transform, cache_folder)
+    reading = _Reading(manner, row_filter, on_chunk, on_file, on_drop)
     in_vain = 0
     while True:
         try:
@@ -138,7 +139,9 @@ def extract(
                 raise
             progress = reading.progress
             in_vain = 0 if progress.brought or progress.smaller else in_vain + 1
-            if in_vain >= (_IN_VAIN_WITH_KEPT if progress.kept else _IN_VAIN):
+            if in_vain >= (
+                _MOST_ATTEMPTS_WITH_REUSABLE if progress.kept else _MOST_ATTEMPTS_WITHOUT_PROGRESS
+            ):
                 raise
             pause = _FIRST_PAUSE * 2**in_vain
             log.warning("%s: %s %s in %.1f s.", plan.table, error.message, progress.told(), pause)
@@ -150,8 +153,8 @@ def extract(
 class _Reading:
     """One table's reading, over as many views as it takes."""
 
-    manner: Manner
-    only: Keys | Share | None
+    manner: ReadContext
+    row_filter: KeyFilter | Bucket | None
     on_chunk: Callable[[int, int, int], None]
     on_file: Callable[[SpoolFile], None]
     on_drop: Callable[[SpoolFile], None]
@@ -160,7 +163,7 @@ class _Reading:
     def view(self) -> Extracted:
         """Read every chunk of one view; what is kept is looked at last, since it may be in vain."""
         plan, notices = self.manner.plan, list[str]()
-        landing = Landing(self.manner)
+        landing = ChunkWriter(self.manner)
         request = self._request(landing, notices)
         try:
             with self.manner.connector.read(request) as chunks:
@@ -171,30 +174,30 @@ class _Reading:
                 files = self._land(landing, listed)
                 cursor = _reached(plan, chunks, files)
         finally:
-            if landing.stuck:
+            if landing.source_hung_up:
                 self.progress.stopped()
         if request.folder is not None:
             shutil.rmtree(request.folder, ignore_errors=True)
         with_rows = tuple(file for file in files if file.rows)
         return Extracted(with_rows, landing.columns(), cursor, tuple(notices))
 
-    def _request(self, landing: Landing, notices: list[str]) -> ReadRequest:
+    def _request(self, landing: ChunkWriter, notices: list[str]) -> ReadRequest:
         fetched = self.manner.folder / "fetched"
         shutil.rmtree(fetched, ignore_errors=True)
         fetched.mkdir()
         return replace(
             _request(self.manner.plan, self.manner.workers.count),
-            only=self.only,
-            steady=self.manner.known is not None,
-            again=self.progress.chunks,
-            stuck=() if self.progress.brought else self.progress.stuck,
+            row_filter=self.row_filter,
+            stable_chunks=self.manner.cache_folder is not None,
+            previous_chunks=self.progress.chunks,
+            failed_chunks=() if self.progress.brought else self.progress.stuck,
             folder=fetched,
-            tell=lambda rows: self.on_chunk(rows, 0, 0),
-            notify=notices.append,
+            on_progress=lambda rows: self.on_chunk(rows, 0, 0),
+            on_notice=notices.append,
             is_stopped=landing.is_stopping,
         )
 
-    def _land(self, landing: Landing, chunks: list[Chunk]) -> list[SpoolFile]:
+    def _land(self, landing: ChunkWriter, chunks: list[Chunk]) -> list[SpoolFile]:
         """Land every chunk; the first that fails for good ends it, with its error."""
         workers, connector = self.manner.workers, self.manner.connector
         futures = [
@@ -214,9 +217,9 @@ class _Reading:
             raise
         return [files[number] for number in range(len(chunks))]
 
-    def _land_one(self, landing: Landing, chunk: Chunk) -> SpoolFile:
+    def _land_one(self, landing: ChunkWriter, chunk: Chunk) -> SpoolFile:
         kept = self.progress.of(chunk)
-        file = landing.land(chunk, kept)
+        file = landing.write(chunk, kept)
         if kept is None or file is not kept.file:
             if kept is not None:
                 self._drop(kept.file)
@@ -238,15 +241,17 @@ def _reached(plan: TablePlan, chunks: Iterable[Chunk], files: Iterable[SpoolFile
     highest: Cursor | None = None
     for file in files:
         highest = later(highest, file.cursor)
-    if isinstance(chunks, Settled):
-        highest = chunks.cursor(highest)
+    if isinstance(chunks, CursorLimited):
+        highest = chunks.safe_cursor(highest)
     return later(plan.cursor_before, highest)
 
 
 def _request(plan: TablePlan, workers: int) -> ReadRequest:
-    landed = {column.name: column.type for column in plan.landed.columns} if plan.landed else {}
+    landed = (
+        {column.name: column.type for column in plan.lake_table.columns} if plan.lake_table else {}
+    )
     changes = plan.stream.changes
-    told = changes is not None and changes.deletions and plan.deletes is not Deletes.IGNORE
+    told = changes is not None and changes.includes_deletes and plan.deletes is not Deletes.IGNORE
     return ReadRequest(
         stream=plan.stream,
         columns=tuple(
@@ -255,13 +260,13 @@ def _request(plan: TablePlan, workers: int) -> ReadRequest:
             if plan.deletes is not Deletes.SOFT or column.name != DELETED_AT
         ),
         types=plan.types,
-        landed={} if plan.full_refresh else landed,
+        lake_types={} if plan.full_refresh else landed,
         where=plan.where,
         window=plan.window,
         workers=workers,
         cursor_field=plan.cursor_field,
         looks_back=plan.lookback is not None,
-        deletions=told and plan.window is not None,
+        include_deletes=told and plan.window is not None,
         include=None if plan.include is None else frozenset(plan.include),
         exclude=frozenset(plan.exclude or ()),
     )

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from cdpsync import engine
-from cdpsync.connector import bounds_of
-from cdpsync.extract.source_pools import Lanes
+from cdpsync.connector import concurrency_limit_of
+from cdpsync.extract.source_pools import SourcePools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ class Workers:
         self.stopping = threading.Event()
         self._spill = spill
         self._numbers = itertools.count()
-        self._lanes = Lanes(count, "cdpsync-chunk")
+        self._lanes = SourcePools(count, "cdpsync-chunk")
         self._idle: dict[int, queue.LifoQueue[duckdb.DuckDBPyConnection]] = {}
         self._busy: set[duckdb.DuckDBPyConnection] = set()
         self._guard = threading.Lock()
@@ -49,11 +49,11 @@ class Workers:
 
     def submit(self, connector: Connector, task: Callable[[], T]) -> Future[T]:
         """Run a task that reads from this source on the next worker that is free for it."""
-        bounds = bounds_of(connector)
+        bounds = concurrency_limit_of(connector)
         return self._lanes.submit(task, id(connector), bounds.chunks if bounds else None)
 
     @contextmanager
-    def room(self, wanted: float) -> Iterator[None]:
+    def reserve_memory(self, wanted: float) -> Iterator[None]:
         """Hold so many bytes of the memory for rows that all share; when there is none, wait."""
         with self._freed:
             while self._taken and self._taken + wanted > _ROOM and not self.stopping.is_set():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from cdpsync.load.merge import Staged
+    from cdpsync.load.merge import MergeResult
     from cdpsync.model import TablePlan
 
 _GONE = """
@@ -37,22 +37,22 @@ _BACK = """
 """
 
 
-def stage_gone(
+def merge_deletes(
     con: duckdb.DuckDBPyConnection,
     plan: TablePlan,
-    staged: Staged,
+    staged: MergeResult,
     keys: Sequence[Path],
     table: str,
     folder: Path,
     now: datetime,
-) -> Staged:
+) -> MergeResult:
     """Add to what must land that the keys in the lake, and not in `keys`, are gone at the source.
 
     `keys` are spool files with every key that the source has. `con` has the lake attached, where
     the table is called `table`. Rows that were marked and are back lose the mark. Raises
     ContractError when more than half of the rows would go and that was not allowed.
     """
-    held = plan.landed.columns if plan.landed else ()
+    held = plan.lake_table.columns if plan.lake_table else ()
     soft = plan.deletes is Deletes.SOFT
     has_marks = soft and any(column.name == DELETED_AT for column in held)
     said = {
@@ -69,7 +69,7 @@ def stage_gone(
     if not soft:
         file = folder / "removed.parquet"
         write(con, _GONE.format(columns=columns, **said), file)
-        return replace(staged, removed=file) if leaving else staged
+        return replace(staged, delete_keys=file) if leaving else staged
     moment = cursor_sql(Cursor(CursorType.TIMESTAMPTZ, now))
     select = _GONE.format(columns=marked(plan, staged.columns, held, moment), **said)
     if has_marks:
@@ -86,8 +86,8 @@ def stage_gone(
         files=(*staged.files, file),
         rows=staged.rows + rows,
         bytes=staged.bytes + size,
-        upserted=(*staged.upserted, file),
-        marked=staged.marked + leaving,
+        upsert_files=(*staged.upsert_files, file),
+        soft_deleted=staged.soft_deleted + leaving,
     )
 
 

@@ -72,37 +72,37 @@ _VECTOR, _ROW_GROUP = 2_048, 122_880  # rows: DuckDB's own measures
 
 
 @dataclass(frozen=True, slots=True)
-class Staged:
-    """What must land: files in the spool, how many rows they hold, under which columns.
+class MergeResult:
+    """The spool files to load into the lake, their columns, and how many rows they have.
 
-    The keys in `upserted` replace landed rows, the keys in `removed` leave; `marked` of the rows
-    only say that they are gone. `repeated` counts rows dropped because another row of the same
-    key is newer.
+    The keys in `upsert_files` replace existing rows; rows with a key in `delete_keys` are deleted.
+    `soft_deleted` of the rows only mark a deletion at the source. `duplicates` counts rows that
+    were dropped because another row with the same key is newer.
     """
 
     columns: tuple[Column, ...]
     files: tuple[Path, ...] = ()
     rows: int = 0
     bytes: int = 0
-    upserted: tuple[Path, ...] = ()
-    removed: Path | None = None
-    marked: int = 0
-    repeated: int = 0
+    upsert_files: tuple[Path, ...] = ()
+    delete_keys: Path | None = None
+    soft_deleted: int = 0
+    duplicates: int = 0
 
 
-def lands_as_it_arrives(plan: TablePlan) -> bool:
+def needs_no_merge(plan: TablePlan) -> bool:
     """Whether each spooled file must land, whatever the others and the lake hold."""
     return plan.replace and (plan.mode is not SyncMode.INCREMENTAL or _unique_at_source(plan))
 
 
-def stage(
+def merge(
     con: duckdb.DuckDBPyConnection,
     plan: TablePlan,
     files: Sequence[Path],
     columns: tuple[Column, ...],
     table: str,
     folder: Path,
-) -> Staged:
+) -> MergeResult:
     """Decide which of the spooled rows must land, and write them down where not all do.
 
     `con` has the lake attached (a copy of it) when the plan adds to a table, whose SQL name is
@@ -112,7 +112,7 @@ def stage(
     if plan.deletes is not Deletes.SOFT and plan.stream.column(DELETED_AT) is None:
         landing = tuple(column for column in columns if column.name != DELETED_AT)
     if not files:
-        return Staged(landing)
+        return MergeResult(landing)
     arrived, removed = spooled_rows(files, columns), None
     if landing != columns:
         removed = _write_removed(con, plan, arrived, folder / "removed.parquet")
@@ -129,21 +129,21 @@ def stage(
         select = _changed(plan, landing, select, table)
     if select is arrived and landing is columns:
         size = sum(file.stat().st_size for file in files)
-        return Staged(landing, tuple(files), count(con, arrived), size)
+        return MergeResult(landing, tuple(files), count(con, arrived), size)
     file = folder / "staged.parquet"
     rows, size = write(con, select, file, len(landing))
     if not rows:
-        return Staged(landing, removed=removed, repeated=repeated)
+        return MergeResult(landing, delete_keys=removed, duplicates=repeated)
     replaces = plan.mode is SyncMode.INCREMENTAL and not plan.replace
-    return Staged(
+    return MergeResult(
         landing,
         (file,),
         rows,
         size,
-        upserted=(file,) if replaces else (),
-        removed=removed,
-        marked=_count_marked(con, landing, file) if plan.deletes is Deletes.SOFT else 0,
-        repeated=repeated,
+        upsert_files=(file,) if replaces else (),
+        delete_keys=removed,
+        soft_deleted=_count_marked(con, landing, file) if plan.deletes is Deletes.SOFT else 0,
+        duplicates=repeated,
     )
 
 
@@ -161,17 +161,17 @@ def _count_marked(con: duckdb.DuckDBPyConnection, columns: Sequence[Column], fil
 
 
 def _changed(plan: TablePlan, columns: tuple[Column, ...], arrived: str, table: str) -> str:
-    if plan.landed is None:
+    if plan.lake_table is None:
         raise AssertionError("a plan that adds to a table has its landed columns")
     windows = ["true"]
     if plan.window is not None:
         cursor = f"held.{quote_name(plan.window.cursor_field)}"
         windows = [f"{cursor} >= {cursor_sql(plan.window.low)}", f"{cursor} is null"]
-    if plan.mode is SyncMode.APPEND_ONLY and plan.stream.open and plan.primary_key:
+    if plan.mode is SyncMode.APPEND_ONLY and plan.stream.open_schema and plan.primary_key:
         return _NOT_LANDED.format(
             arrived=arrived, table=table, same_key=same_key(plan), window=" or ".join(windows)
         )
-    have = {column.name.lower(): column for column in plan.landed.columns}
+    have = {column.name.lower(): column for column in plan.lake_table.columns}
     values = ", ".join(
         f"{held_as(plan, column, have.get(column.name.lower()))} as {quote_name(column.name)}"
         for column in columns
@@ -180,7 +180,7 @@ def _changed(plan: TablePlan, columns: tuple[Column, ...], arrived: str, table: 
     held = " union all ".join(f"select {values} from {table} as held where {w}" for w in windows)
     if plan.mode is SyncMode.INCREMENTAL:
         return _CHANGED.format(arrived=arrived, operator="except", held=held)
-    old = have.keys() - plan.landed.added
+    old = have.keys() - plan.lake_table.added_columns
     added = {column.name for column in columns if column.name.lower() not in old}
     if added:
         return _changed_but_for(added, arrived, held, columns)
@@ -213,7 +213,7 @@ def held_as(plan: TablePlan, column: Column, held: Column | None) -> str:
     if held is None:
         return f"cast(null as {column.type})"
     name = quote_name(column.name)
-    if plan.stream.open and column.type == "JSON" and held.type != "JSON":
+    if plan.stream.open_schema and column.type == "JSON" and held.type != "JSON":
         return f"to_json({name})"
     return f"cast({name} as {column.type})"
 

@@ -13,8 +13,8 @@ from cdpsync.catalog import sql_name
 from cdpsync.connector import ignore
 from cdpsync.errors import LandingError
 from cdpsync.extract.table import Extracted, extract
-from cdpsync.load.deletes import stage_gone
-from cdpsync.load.merge import Staged, lands_as_it_arrives, stage
+from cdpsync.load.deletes import merge_deletes
+from cdpsync.load.merge import MergeResult, merge, needs_no_merge
 from cdpsync.model import Deletes
 from cdpsync.storage.paths import folder_of
 from cdpsync.system import clock, disk
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from cdpsync.connector import Connector
     from cdpsync.extract.workers import Workers
-    from cdpsync.load.upload import Courier, Delivery
+    from cdpsync.load.upload import TableUpload, Uploader
     from cdpsync.model import TablePlan
 
 _STAGE_MEMORY = "2GB"
@@ -52,31 +52,31 @@ class Tell(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class LoadedTable:
     """A table whose files are in the storage and wait for their commit."""
 
     plan: TablePlan
     extracted: Extracted
-    staged: Staged
+    merged: MergeResult
     files: tuple[str, ...]
     started_at: datetime
     clock: float
 
 
 @dataclass(frozen=True, slots=True)
-class Lander:
+class TableLoader:
     """The way of one run's tables into the storage. Used from a thread per table."""
 
     connectors: Mapping[str, Connector]
     lend_lake: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
-    courier: Courier
+    uploader: Uploader
     workers: Workers
     spool: Path
     stopped: threading.Event
     tell: Tell
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
-    def land(self, plan: TablePlan) -> Landed | None:
+    def load(self, plan: TablePlan) -> LoadedTable | None:
         """Read a table into the storage; None when the run was stopped before it began."""
         import duckdb
 
@@ -94,7 +94,7 @@ class Lander:
             files = delivery.wait()
         except duckdb.Error as error:
             said = engine.first_line(error)
-            advice = disk.advice(said)
+            advice = disk.disk_hint(said)
             if advice:
                 raise LandingError(f"{folder}: {advice}; nothing was committed.") from error
             raise LandingError(
@@ -102,16 +102,16 @@ class Lander:
                 f"({said}). Nothing was committed."
             ) from error
         except BaseException:
-            delivery.take_back()
+            delivery.rollback()
             raise
-        if not staged.upserted and staged.removed is None:
+        if not staged.upsert_files and staged.delete_keys is None:
             shutil.rmtree(folder, ignore_errors=True)
-        return Landed(plan, extracted, staged, files, started_at, start)
+        return LoadedTable(plan, extracted, staged, files, started_at, start)
 
-    def _extract(self, plan: TablePlan, folder: Path) -> tuple[Extracted, Delivery]:
+    def _extract(self, plan: TablePlan, folder: Path) -> tuple[Extracted, TableUpload]:
         """Read a table; files that must land whatever the others hold are sent as they come."""
-        delivery = self.courier.delivery(folder_of(plan.table))
-        lands = lands_as_it_arrives(plan)
+        delivery = self.uploader.start_table(folder_of(plan.table))
+        lands = needs_no_merge(plan)
 
         def tell(rows: int, done: int, chunks: int) -> None:
             self.tell(plan, "reading", rows=rows, chunks_done=done, chunks=chunks)
@@ -123,12 +123,12 @@ class Lander:
                 self.workers,
                 folder,
                 tell,
-                on_file=(lambda file: delivery.send(file.path, file.bytes)) if lands else ignore,
-                on_drop=(lambda file: delivery.recall(file.path)) if lands else ignore,
-                wait_for_room=self.courier.spool.wait,
+                on_file=(lambda file: delivery.add(file.path, file.bytes)) if lands else ignore,
+                on_drop=(lambda file: delivery.cancel(file.path)) if lands else ignore,
+                wait_for_space=self.uploader.spool.wait,
             )
         except BaseException:
-            delivery.take_back()
+            delivery.rollback()
             raise
         return extracted, delivery
 
@@ -152,27 +152,27 @@ class Lander:
         plan: TablePlan,
         extracted: Extracted,
         keys: list[Path] | None,
-        delivery: Delivery,
+        delivery: TableUpload,
         folder: Path,
-    ) -> Staged:
+    ) -> MergeResult:
         """Say what lands, and send off what is not yet on its way."""
         files = [file.path for file in extracted.files]
         columns = extracted.columns
-        if lands_as_it_arrives(plan):
+        if needs_no_merge(plan):
             size = sum(file.bytes for file in extracted.files)
-            return Staged(columns, tuple(files), extracted.rows, size)
+            return MergeResult(columns, tuple(files), extracted.rows, size)
         if plan.replace:
             con = engine.connect(threads=1, memory_limit=_STAGE_MEMORY, temp=folder / "spill")
             try:
-                staged = stage(con, plan, files, columns, "", folder)
+                staged = merge(con, plan, files, columns, "", folder)
             finally:
                 con.close()
         else:
             with self.lend_lake() as con:
                 name = sql_name(plan.table)
-                staged = stage(con, plan, files, columns, name, folder)
+                staged = merge(con, plan, files, columns, name, folder)
                 if keys is not None:
-                    staged = stage_gone(con, plan, staged, keys, name, folder, clock.now())
+                    staged = merge_deletes(con, plan, staged, keys, name, folder, clock.now())
         for file in staged.files:
-            delivery.send(file, file.stat().st_size, keep=file in staged.upserted)
+            delivery.add(file, file.stat().st_size, keep=file in staged.upsert_files)
         return staged

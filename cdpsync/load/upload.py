@@ -24,7 +24,7 @@ log = logging.getLogger("cdpsync.load.upload")
 _AT_ONCE = 4  # files
 
 
-class Spool:
+class SpoolBudget:
     """How many bytes wait in the spool for their upload, over all tables, and how many may."""
 
     def __init__(self, limit: int) -> None:
@@ -53,23 +53,23 @@ class Spool:
                 self._changed.wait(0.5)
 
 
-class Courier:
+class Uploader:
     """Who carries the files of one run to the storage.
 
-    `left_behind` tells that files may be there which no commit names.
+    `may_have_orphans` tells that files may be there which no commit names.
     """
 
-    def __init__(self, storage: Storage, run_id: str, spool: Spool) -> None:
+    def __init__(self, storage: Storage, run_id: str, spool: SpoolBudget) -> None:
         self.storage = storage
         self.spool = spool
         self._run_id = run_id
-        self.left_behind = False
+        self.may_have_orphans = False
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="cdpsync-put")
 
-    def delivery(self, folder: str, attempt: int = 0) -> Delivery:
+    def start_table(self, folder: str, attempt: int = 0) -> TableUpload:
         """Begin with the files of a table; each attempt at it has names of its own."""
         again = f"-{attempt}" if attempt else ""
-        return Delivery(self, f"{folder}/{self._run_id}{again}")
+        return TableUpload(self, f"{folder}/{self._run_id}{again}")
 
     def submit(self, task: Callable[[], str]) -> Future[str]:
         """Carry a file as soon as another is there."""
@@ -79,43 +79,43 @@ class Courier:
         """Carry no further file."""
         self._pool.shutdown(wait=wait, cancel_futures=True)
 
-    def take_back(self, addresses: Sequence[str]) -> None:
+    def remove(self, addresses: Sequence[str]) -> None:
         """Remove files that no commit will name; those that cannot be removed do no harm."""
         try:
             for address in addresses:
                 self.storage.remove(address.removeprefix(self.storage.root))
         except CdpsyncError as error:
-            self.left_behind = True
+            self.may_have_orphans = True
             log.warning("files of a table that failed stay behind: %s", error.message)
 
 
 @dataclass(slots=True)
-class Delivery:
+class TableUpload:
     """The files of one table on their way; who gives up on one takes them all back."""
 
-    courier: Courier
+    uploader: Uploader
     stem: str
     _sent: dict[Path, Future[str]] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _failed: Exception | None = None
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def send(self, file: Path, size: int, *, keep: bool = False) -> None:
+    def add(self, file: Path, size: int, *, keep: bool = False) -> None:
         """Send a file off; it leaves the spool when it has arrived, unless it is to be kept.
 
         Raises the error of an earlier file that did not arrive.
         """
         if self._failed is not None:
             raise self._failed
-        spool = self.courier.spool
+        spool = self.uploader.spool
         spool.add(size)
         with self._guard:
             name = f"{self.stem}-{next(self._numbers):05d}.parquet"
-            sent = self.courier.submit(lambda: self._put(file, name, keep=keep))
+            sent = self.uploader.submit(lambda: self._put(file, name, keep=keep))
             sent.add_done_callback(lambda _: spool.free(size))
             self._sent[file] = sent
 
-    def recall(self, file: Path) -> None:
+    def cancel(self, file: Path) -> None:
         """Let a file that was sent off not arrive, or go again."""
         with self._guard:
             sent = self._sent.pop(file)
@@ -126,14 +126,16 @@ class Delivery:
             return self._carry(file, name, keep=keep)
         except Exception as error:
             if self._failed is None:
-                self.courier.left_behind = True  # parts of it, where not even the abort got through
+                self.uploader.may_have_orphans = (
+                    True  # parts of it, where not even the abort got through
+                )
             self._failed = error
             raise
 
     def _carry(self, file: Path, name: str, *, keep: bool) -> str:
         if self._failed is not None:
             raise self._failed
-        address = self.courier.storage.put(file, name)
+        address = self.uploader.storage.put(file, name)
         if not keep:
             with suppress(OSError):  # the spool's folder goes at the end of the run anyway
                 file.unlink()
@@ -143,10 +145,10 @@ class Delivery:
         """Return where the files are, once all have arrived. Raises what kept one from it."""
         return tuple(one.result() for one in self._sent.values())
 
-    def take_back(self) -> None:
+    def rollback(self) -> None:
         """Let no file go on, and remove those that arrived."""
         self._take_back(self._sent.values())
 
     def _take_back(self, sent: Iterable[Future[str]]) -> None:
         under_way = [one for one in sent if not one.cancel()]
-        self.courier.take_back([one.result() for one in under_way if one.exception() is None])
+        self.uploader.remove([one.result() for one in under_way if one.exception() is None])

@@ -1,10 +1,10 @@
 """Upkeep of the lake: old snapshots, small files, and what crashed runs left."""
 
-from cdpsync.maintain.maintenance import GRACE, age, has_aged, maintain
+from cdpsync.maintain.maintenance import GRACE, expire, expiry_is_due, maintain
 
 __all__ = [
     "GRACE",
-    "age",
-    "has_aged",
+    "expire",
+    "expiry_is_due",
     "maintain",
 ]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from cdpsync.catalog import CatalogFile
-    from cdpsync.load.upload import Courier
+    from cdpsync.load.upload import Uploader
     from cdpsync.model import TableName
 
 log = logging.getLogger("cdpsync.maintain.compact")
@@ -68,7 +68,7 @@ class DataFile:
     deleted: int
 
 
-def worn(files: Sequence[DataFile]) -> tuple[DataFile, ...]:
+def files_to_compact(files: Sequence[DataFile]) -> tuple[DataFile, ...]:
     """Return the files that should become one: nothing, while questions are still quick.
 
     Small ones once they are many, each but a few times in its life (those of a first load are no
@@ -99,7 +99,7 @@ class Compactor:
     """Who looks after tables whose locks a run holds, once their news are committed."""
 
     catalog: CatalogFile
-    courier: Courier
+    uploader: Uploader
     spool: Path
     run_id: str
 
@@ -116,7 +116,7 @@ class Compactor:
 
         try:
             with self.catalog.reader() as con:
-                old = worn(self._files(con, table))
+                old = files_to_compact(self._files(con, table))
                 if not old:
                     return
                 rows, size = _gather(con, table, old, target)
@@ -124,17 +124,17 @@ class Compactor:
                     return
         except duckdb.Error as error:
             raise CatalogError(f"they could not be read ({first_line(error)}).") from error
-        delivery = self.courier.delivery(folder_of(table), _ATTEMPT)
+        delivery = self.uploader.start_table(folder_of(table), _ATTEMPT)
         try:
-            delivery.send(target, size)
+            delivery.add(target, size)
             new = delivery.wait()
         except BaseException:
-            delivery.take_back()
+            delivery.rollback()
             raise
         try:
             self._exchange(table, old, new, rows)
         except BaseException:
-            self.courier.left_behind = True
+            self.uploader.may_have_orphans = True
             raise
         before = sum(file.bytes for file in old)
         log.info("%s: %d files of %d bytes became one of %d", table, len(old), before, size)

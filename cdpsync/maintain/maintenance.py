@@ -12,8 +12,8 @@ from cdpsync import project
 from cdpsync.catalog import Lake, transaction
 from cdpsync.errors import CatalogError, CdpsyncError, LockHeldError
 from cdpsync.maintain.publish import publish
-from cdpsync.model import Chore, TableName
-from cdpsync.project.journal import dead_runs, run_of
+from cdpsync.model import MaintenanceStep, TableName
+from cdpsync.project.journal import crashed_runs, run_of
 from cdpsync.sql import glob_escaped, quote_text
 from cdpsync.storage import open_storage
 from cdpsync.system import clock, locks
@@ -69,7 +69,7 @@ _SEVERAL_FILES = """
 """
 
 
-def maintain(config: Config, *, dry_run: bool = False) -> tuple[Chore, ...]:
+def maintain(config: Config, *, dry_run: bool = False) -> tuple[MaintenanceStep, ...]:
     """Do what keeps a lake small and fast; return what was done, or would be.
 
     Tables that a run is at work on are left alone. Raises CatalogError, LandingError.
@@ -96,13 +96,13 @@ def maintain(config: Config, *, dry_run: bool = False) -> tuple[Chore, ...]:
     return tuple(chore for chore in chores if chore.count)
 
 
-def has_aged(lake: Lake, keep: timedelta) -> bool:
+def expiry_is_due(lake: Lake, keep: timedelta) -> bool:
     """Whether there are states of the lake older than they are kept, for a day or more."""
     oldest = lake.oldest_snapshot()
     return oldest is not None and oldest < clock.now() - keep - _OFTEN
 
 
-def age(catalog: CatalogFile, keep: timedelta) -> None:
+def expire(catalog: CatalogFile, keep: timedelta) -> None:
     """Let go of what is older than it is kept: the part of upkeep that no run has to wait for.
 
     A run does it about once a day, so that its lake stays small where nobody maintains it; nothing
@@ -117,30 +117,32 @@ def age(catalog: CatalogFile, keep: timedelta) -> None:
         log.warning("what is old stays for now: %s", error.message)
 
 
-def _tidy(catalog: CatalogFile, now: datetime, keep: timedelta, dry_run: bool) -> Chore:
+def _tidy(catalog: CatalogFile, now: datetime, keep: timedelta, dry_run: bool) -> MaintenanceStep:
     with catalog.writer(data=False) as con:
-        return Chore("books", None, Lake(con).books.tidy(now, keep, dry_run=dry_run))
+        return MaintenanceStep(
+            "books", None, Lake(con).system_tables.prune(now, keep, dry_run=dry_run)
+        )
 
 
-def _expire(catalog: CatalogFile, older_than: datetime, dry_run: bool) -> Chore:
+def _expire(catalog: CatalogFile, older_than: datetime, dry_run: bool) -> MaintenanceStep:
     return _call(catalog, "expire", "ducklake_expire_snapshots", older_than, dry_run)
 
 
-def _remove(catalog: CatalogFile, older_than: datetime, dry_run: bool) -> Chore:
+def _remove(catalog: CatalogFile, older_than: datetime, dry_run: bool) -> MaintenanceStep:
     return _call(catalog, "remove", "ducklake_cleanup_old_files", older_than, dry_run)
 
 
 def _call(
     catalog: CatalogFile, step: str, function: str, older_than: datetime, dry_run: bool
-) -> Chore:
+) -> MaintenanceStep:
     with catalog.writer() as con:
         rows = con.execute(
             f"call {function}('lake', dry_run => ?, older_than => ?)", [dry_run, older_than]
         ).fetchall()
-    return Chore(step, None, len(rows))
+    return MaintenanceStep(step, None, len(rows))
 
 
-def _compact(catalog: CatalogFile, folder: Path, dry_run: bool) -> Iterator[Chore]:
+def _compact(catalog: CatalogFile, folder: Path, dry_run: bool) -> Iterator[MaintenanceStep]:
     """Rewrite files most of whose rows were deleted, and merge small neighbours, table by table."""
     with catalog.reader(data=False) as con:
         tables = [TableName(*row) for row in con.execute(_SEVERAL_FILES).fetchall()]
@@ -152,7 +154,7 @@ def _compact(catalog: CatalogFile, folder: Path, dry_run: bool) -> Iterator[Chor
                 catalog.writer() as con,
             ):
                 if dry_run:
-                    yield Chore("compact", str(table), _files(con, table))
+                    yield MaintenanceStep("compact", str(table), _files(con, table))
                     continue
                 for step, function, more in _STEPS:
                     with transaction(con, f"maintain: {table}", table):
@@ -160,12 +162,12 @@ def _compact(catalog: CatalogFile, folder: Path, dry_run: bool) -> Iterator[Chor
                             f"call {function}('lake', ?, schema => ?{more})",
                             [table.name, table.schema],
                         ).fetchall()
-                    yield Chore(step, str(table), sum(row[2] for row in rows))
+                    yield MaintenanceStep(step, str(table), sum(row[2] for row in rows))
         except LockHeldError:
-            yield Chore("in use", str(table), 1)
+            yield MaintenanceStep("in use", str(table), 1)
 
 
-def _forget_verified(config: Config, catalog: CatalogFile, dry_run: bool) -> Chore:
+def _forget_verified(config: Config, catalog: CatalogFile, dry_run: bool) -> MaintenanceStep:
     """Remove what `verify` knew of tables that the lake has no more."""
     with catalog.reader(data=False) as con:
         held = {project.verified_folder(config, table) for table in Lake(con).tables()}
@@ -173,7 +175,7 @@ def _forget_verified(config: Config, catalog: CatalogFile, dry_run: bool) -> Cho
     if not dry_run:
         for folder in gone:
             shutil.rmtree(folder, ignore_errors=True)
-    return Chore("verified", None, len(gone))
+    return MaintenanceStep("verified", None, len(gone))
 
 
 def _files(con: duckdb.DuckDBPyConnection, table: TableName) -> int:
@@ -187,16 +189,16 @@ def _files(con: duckdb.DuckDBPyConnection, table: TableName) -> int:
 
 def _remove_what_is_dead(
     config: Config, catalog: CatalogFile, storage: Storage, dry_run: bool
-) -> Iterator[Chore]:
+) -> Iterator[MaintenanceStep]:
     """Remove the files, whole and half, of runs that this project began and that died."""
-    dead = dead_runs(config)  # who is dead commits no more
+    dead = crashed_runs(config)  # who is dead commits no more
     old = clock.now() - GRACE
 
     def is_over(name: str, since: datetime) -> bool:
         ours = run_of(name)
         return ours is not None and (ours in dead or since < old)
 
-    yield Chore("abort", None, storage.abort_uploads(is_over, dry_run=dry_run))
+    yield MaintenanceStep("abort", None, storage.abort_uploads(is_over, dry_run=dry_run))
     undecided = False
     if dead:
         chore, undecided = _remove_orphans(dead, catalog, storage, dry_run)
@@ -232,7 +234,7 @@ def _begun(path: str) -> datetime | None:
 
 def _remove_orphans(
     dead: set[str], catalog: CatalogFile, storage: Storage, dry_run: bool
-) -> tuple[Chore, bool]:
+) -> tuple[MaintenanceStep, bool]:
     """Remove the files of these runs that no commit names; tell whether some are not decided on.
 
     Never another's: two projects may have chosen the same place by mistake.
@@ -250,4 +252,4 @@ def _remove_orphans(
     if not dry_run:
         for name in found:
             storage.remove(name)
-    return Chore("orphans", None, len(found)), None in whose.values()
+    return MaintenanceStep("orphans", None, len(found)), None in whose.values()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync import project
-from cdpsync.catalog import private_folder
+from cdpsync.catalog import temp_dir
 from cdpsync.config.paths import is_bucket, is_file_url, is_url, warehouse_path
 from cdpsync.errors import CdpsyncError, ConfigError, LockHeldError
 from cdpsync.model import Config, Warehouse
@@ -38,7 +38,7 @@ def publish(catalog: CatalogFile, storage: Storage, locks_folder: Path, run_id: 
     while True:
         try:
             with locks.hold(locks_folder, ["published catalog"], run_id, run_id):
-                with private_folder(catalog.scratch, "publish-") as folder:
+                with temp_dir(catalog.scratch, "publish-") as folder:
                     copy = folder / NAME
                     catalog.export(copy)
                     storage.replace(copy, NAME)
@@ -74,6 +74,6 @@ def published(path: str) -> Iterator[Config]:
         where = warehouse_path(path, Path.cwd()).rstrip("/")
         warehouse = Warehouse(where, catalog, state, location="--lake")
         storage = open_storage(warehouse)
-        storage.reach()  # a place that is not there is noticed soon
+        storage.ping()  # a place that is not there is noticed soon
         catalog.write_bytes(storage.read(NAME))
         yield Config(warehouse, {}, ())

@@ -124,7 +124,7 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class TableState:
+class TableOverview:
     """One table as `status` tells it, at one moment.
 
     `status` is "ok", "failed", "running", "never" or "disabled". `notices` are the last run's.
@@ -159,7 +159,7 @@ class CheckResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Chore:
+class MaintenanceStep:
     """One thing that maintenance did, or would do.
 
     `step` is "books" (entries of earlier runs), "expire" (snapshots), "compact", "rewrite",

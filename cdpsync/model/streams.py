@@ -1,4 +1,4 @@
-"""Tables: as a source has them, as the lake has them, and what a run makes of them."""
+"""Frozen values for tables: at a source (`Stream`), in the lake, and planned for a run."""
 
 from __future__ import annotations
 
@@ -67,22 +67,22 @@ class Column:
     source_type: str = ""
 
 
-MARK = Column(DELETED_AT, "TIMESTAMP WITH TIME ZONE")
+DELETED_AT_COLUMN = Column(DELETED_AT, "TIMESTAMP WITH TIME ZONE")
 """The column of the marks."""
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """How a source tells what changed since a moment, where it keeps a log of that.
+class ChangeLog:
+    """A source's log of changes, for streams that have one.
 
     `cursor` is the column that a read of changes adds to its rows: when the row last changed.
-    `kept` is how long the source remembers; a cursor that is older cannot be followed.
-    `deletions`: rows that are gone come too, with `_deleted_at` set.
+    `retention` is how long the source keeps the log; an older cursor cannot be followed.
+    `includes_deletes`: deleted rows are in the log too, with `_deleted_at` set.
     """
 
     cursor: Column
-    kept: timedelta | None = None
-    deletions: bool = False
+    retention: timedelta | None = None
+    includes_deletes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +90,13 @@ class Stream:
     """Something at a source that can become a table.
 
     `table` is its name in the lake without the source: `orders`, or `audit_log` for a stream
-    outside the source's default schema. `key_enforced` is False where the source only notes a
-    primary key and lets rows repeat it. An `open` stream may have more columns than are listed:
-    only its rows tell. `changes` stands where `incremental` follows a log instead of a column.
-    A stream `settles` when its reads say how far no late row can appear; of others, those with a
-    cursor of time are read again for some minutes. `identity` tells a table from a later one of
-    the same name. `refused` says why a stream that is there cannot be read, and what to do: its
-    table fails with that, and the others do not.
+    outside the source's default schema. `key_enforced` is False where the source only declares a
+    primary key and lets rows repeat it. With `open_schema`, rows may have more columns than are
+    listed. `changes` is set where `incremental` follows a log instead of a column. With
+    `has_safe_cursor`, the stream's reads say below which cursor no late row can appear; of other
+    streams, the last minutes below a cursor of time are read again. `identity` tells a table from
+    a later one of the same name. `unreadable_reason` says why a stream cannot be read, and what to
+    do: its table fails with that message, and the others do not.
     """
 
     name: str
@@ -107,11 +107,11 @@ class Stream:
     estimated_rows: int | None = None
     kind: str = "table"
     key_enforced: bool = True
-    open: bool = False
-    changes: Changes | None = None
-    settles: bool = False
+    open_schema: bool = False
+    changes: ChangeLog | None = None
+    has_safe_cursor: bool = False
     identity: str | None = None
-    refused: str | None = None
+    unreadable_reason: str | None = None
 
     def column(self, name: str) -> Column | None:
         """Return the column of this name, or None."""
@@ -152,24 +152,24 @@ class TableName:
 class LakeTable:
     """A table that exists in the lake: its columns with the types it has there.
 
-    `rows`: how many it has, where that is known without counting. `added`: the columns that came
-    after the table, in lower case; rows that landed before them have NULL there.
+    `rows`: how many it has, where that is known without counting. `added_columns`: the columns that
+    were added after the table was made, in lower case; rows loaded before have NULL there.
     """
 
     name: TableName
     columns: tuple[Column, ...]
     rows: int | None = None
-    added: frozenset[str] = frozenset()
+    added_columns: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class CursorEntry:
-    """What is remembered of a table between runs, in the catalog and in the state file.
+class SavedState:
+    """The state of a table that is saved between runs, in the catalog and in the state file.
 
-    `reset` asks that the next run loads from the start. `settings` is what the project file said
-    of the table that its rows depend on, as JSON. `deletes_at` is when the lake's keys were last
-    compared with the source's. `columns` are those of the stream at the last run, with their types
-    there, and `identity` what the stream was then.
+    `reset` asks that the next run loads from the start. `settings` are the options of the project
+    file that the table's rows depend on, as JSON. `deletes_at` is when the lake's keys were last
+    compared with the source's. `columns` are the stream's columns at the last run, with their
+    types at the source; `identity` is the stream's identity then.
     """
 
     source: str
@@ -191,8 +191,8 @@ class CursorEntry:
 class TablePlan:
     """What one run will do with one table.
 
-    `compares_keys`: rows whose key the source no longer has are to be found, too. `entry` is what
-    the last commit remembered of the table.
+    `compares_keys`: rows whose key the source no longer has are looked for. `saved_state` is the
+    state that the table's last commit saved.
     """
 
     source: str
@@ -208,7 +208,7 @@ class TablePlan:
     lookback: Lookback | None = None
     where: str | None = None
     types: Mapping[str, str] = field(default_factory=dict)
-    landed: LakeTable | None = None
+    lake_table: LakeTable | None = None
     replace: bool = True
     full_refresh: bool = False
     allow_shrink: bool = False
@@ -220,4 +220,4 @@ class TablePlan:
     exclude: tuple[str, ...] | None = None
     deletes: Deletes = Deletes.IGNORE
     compares_keys: bool = False
-    entry: CursorEntry | None = None
+    saved_state: SavedState | None = None

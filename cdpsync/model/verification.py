@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from cdpsync.model import Failure, SyncMode
 
 
-class Kind(StrEnum):
+class DiffKind(StrEnum):
     """How a row of the lake and one of the source differ.
 
     MISSING, STALE and EXTRA (not at the source, or there more often than at the source) are
@@ -25,7 +25,7 @@ class Kind(StrEnum):
     NEWER = "newer"
 
 
-WRONG = (Kind.MISSING, Kind.STALE, Kind.EXTRA)
+WRONG = (DiffKind.MISSING, DiffKind.STALE, DiffKind.EXTRA)
 """The differences that are errors."""
 
 
@@ -60,12 +60,12 @@ class Difference:
     Of rows that are compared whole it is the hash of the row, under the name `row`.
     """
 
-    kind: Kind
+    kind: DiffKind
     key: tuple[tuple[str, str | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class SideStats:
     """The rows of one side, and the lowest and highest of their cursors as text."""
 
     rows: int
@@ -74,12 +74,12 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class TableDiff:
     """What a comparison counted. `listed` are the first of the differences that are errors."""
 
-    source: Reach
-    lake: Reach
-    counts: dict[Kind, int]
+    source: SideStats
+    lake: SideStats
+    counts: dict[DiffKind, int]
     listed: tuple[Difference, ...] = ()
 
     @property
@@ -89,7 +89,7 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class VerifyResult:
     """One table, verified. `compared` is None where it was not. `share` is 1 of so many parts."""
 
     source: str
@@ -97,7 +97,7 @@ class Verdict:
     table: str
     mode: SyncMode | None
     status: VerifyStatus
-    compared: Compared | None = None
+    compared: TableDiff | None = None
     share: int = 1
     repaired: int = 0
     cursor_field: str | None = None

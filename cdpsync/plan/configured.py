@@ -27,7 +27,7 @@ Names = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ConfiguredTable:
     """A stream that the project file asks for, with all that the file says of it.
 
     `stream` is None when the source has no stream of this name; `near` is then the one it has
@@ -58,7 +58,7 @@ class Wanted:
         return self.options.deletes or Deletes.IGNORE
 
 
-def wanted_tables(source: Source, streams: Iterable[Stream]) -> tuple[Wanted, ...]:
+def configured_tables(source: Source, streams: Iterable[Stream]) -> tuple[ConfiguredTable, ...]:
     """Return the enabled tables of a source, in the order of its streams.
 
     Raises ConfigError for a glob that matches nothing, and for two streams of one table.
@@ -73,7 +73,7 @@ def wanted_tables(source: Source, streams: Iterable[Stream]) -> tuple[Wanted, ..
         if not rule.is_glob and rule.pattern not in by_name
     ]
     enabled = tuple(
-        one if one.stream else replace(one, near=nearest(one.name, by_name))
+        one if one.stream else replace(one, near=suggest(one.name, by_name))
         for one in wanted
         if one is not None
     )
@@ -81,21 +81,23 @@ def wanted_tables(source: Source, streams: Iterable[Stream]) -> tuple[Wanted, ..
     return enabled
 
 
-def nearest(name: str, names: Iterable[str]) -> str | None:
+def suggest(name: str, names: Iterable[str]) -> str | None:
     """Return the name that is spelled most like another, whatever their case, or None."""
     known = {one.lower(): one for one in names}
     found = difflib.get_close_matches(name.lower(), known, n=1)
     return known[found[0]] if found else None
 
 
-def _wanted(source: Source, name: str, stream: Stream | None) -> Wanted | None:
+def _wanted(source: Source, name: str, stream: Stream | None) -> ConfiguredTable | None:
     options = table_options(source, name)
     if options is None:
         return None
     table = options.name or (stream.table if stream else name.rsplit(".", 1)[-1])
     rules = _rules(source, name)
     location = rules[-1].location if rules else source.location
-    return Wanted(source.name, name, TableName(source.name, table), options, location, stream)
+    return ConfiguredTable(
+        source.name, name, TableName(source.name, table), options, location, stream
+    )
 
 
 def table_options(source: Source, name: str) -> TableOptions | None:
@@ -135,8 +137,8 @@ def _refuse_idle_globs(source: Source, streams: Mapping[str, Stream]) -> None:
             )
 
 
-def _refuse_shared_tables(wanted: Sequence[Wanted]) -> None:
-    owners: dict[str, Wanted] = {}
+def _refuse_shared_tables(wanted: Sequence[ConfiguredTable]) -> None:
+    owners: dict[str, ConfiguredTable] = {}
     for one in wanted:
         other = owners.setdefault(str(one.table).lower(), one)
         if other is not one:

@@ -6,91 +6,91 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from cdpsync.model import Cursor, CursorEntry, CursorType, LakeTable, SyncMode
+from cdpsync.model import Cursor, CursorType, LakeTable, SavedState, SyncMode
 
 if TYPE_CHECKING:
-    from cdpsync.plan.configured import Wanted
+    from cdpsync.plan.configured import ConfiguredTable
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class PreviousState:
     """What is known of a table from before: where its cursor stands, and its form in the lake.
 
-    The state file says where to go on; `entry` is what the last commit knew.
+    The state file says where to go on; `saved_state` is what the last commit knew.
     """
 
     cursor_field: str | None = None
     cursor: Cursor | None = None
     reset: bool = False
-    landed: LakeTable | None = None
-    entry: CursorEntry | None = None
+    lake_table: LakeTable | None = None
+    saved_state: SavedState | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """Where to go on from; without a cursor every row is read, and `why`, where that is news.
+class ResumePoint:
+    """Where to go on from; without a cursor every row is read, and `reason`, where that is news.
 
     `replaces`: what is read takes the place of the rows that landed.
     """
 
     cursor: Cursor | None = None
-    why: str = ""
+    reason: str = ""
     replaces: bool = True
 
 
-def start_of(
-    one: Wanted,
-    remembered: Remembered,
+def resume_from(
+    one: ConfiguredTable,
+    remembered: PreviousState,
     cursor_field: str | None,
     cursor_type: CursorType | None,
     settings: str,
     now: datetime,
-) -> Start:
+) -> ResumePoint:
     """Return where a run begins; docs/decisions/0006 says why.
 
     A table that was appended to holds old versions of its rows: to become a table with one row
     per key, it is loaded anew. Rows that were appended stay, whatever became of the source.
     """
-    cursor, known = remembered.cursor, remembered.entry
+    cursor, known = remembered.cursor, remembered.saved_state
     appends = one.mode is SyncMode.APPEND_ONLY
     if cursor is None or cursor_field is None:
-        return Start(replaces=not (appends and _was_appended_to(known, cursor_field)))
+        return ResumePoint(replaces=not (appends and _was_appended_to(known, cursor_field)))
     other_field = remembered.cursor_field not in {None, cursor_field}
     was_appended = known is not None and known.mode is SyncMode.APPEND_ONLY
     if other_field or cursor.type is not cursor_type or (was_appended and not appends):
-        return Start(why="its cursor does not apply")
-    if not appends and was_made_otherwise(known, settings):
-        return Start(why="its primary key, where or deletes has changed")
-    forgotten = "" if appends else _forgotten(one, cursor, now)
+        return ResumePoint(reason="its cursor does not apply")
+    if not appends and settings_changed(known, settings):
+        return ResumePoint(reason="its primary key, where or deletes has changed")
+    forgotten = "" if appends else _change_log_expired(one, cursor, now)
     if forgotten:
-        return Start(why=forgotten)
-    if _is_another(one, known):
-        return Start(why="the table was made anew at the source", replaces=not appends)
-    return Start(cursor, replaces=False)
+        return ResumePoint(reason=forgotten)
+    if _is_recreated(one, known):
+        return ResumePoint(reason="the table was made anew at the source", replaces=not appends)
+    return ResumePoint(cursor, replaces=False)
 
 
-def was_made_otherwise(known: CursorEntry | None, settings: str) -> bool:
+def settings_changed(known: SavedState | None, settings: str) -> bool:
     """Whether a table was loaded with another key, `where` or `deletes`."""
     return known is not None and known.settings not in {None, settings}
 
 
-def _was_appended_to(known: CursorEntry | None, cursor_field: str | None) -> bool:
+def _was_appended_to(known: SavedState | None, cursor_field: str | None) -> bool:
     """Whether a table was appended to without any row that had a cursor to go on from."""
     if known is None or known.mode is not SyncMode.APPEND_ONLY:
         return False
     return known.cursor is None and known.cursor_field == cursor_field
 
 
-def _is_another(one: Wanted, known: CursorEntry | None) -> bool:
+def _is_recreated(one: ConfiguredTable, known: SavedState | None) -> bool:
     """Whether the stream is not the one that was read before, though it has its name."""
     if known is None or one.stream is None:
         return False
     return known.identity not in {None, one.stream.identity}
 
 
-def _forgotten(one: Wanted, cursor: Cursor, now: datetime) -> str:
+def _change_log_expired(one: ConfiguredTable, cursor: Cursor, now: datetime) -> str:
     """Say that the source's log of changes does not reach back to the cursor, if it does not."""
-    kept = one.stream.changes.kept if one.stream and one.stream.changes else None
+    kept = one.stream.changes.retention if one.stream and one.stream.changes else None
     if kept is None or not isinstance(cursor.value, datetime) or now - cursor.value <= kept:
         return ""
     days = (now - cursor.value).days

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cdpsync.model import Column
-    from cdpsync.plan.configured import Wanted
+    from cdpsync.plan.configured import ConfiguredTable
 
 
-def shape_of(columns: Sequence[Column]) -> dict[str, str]:
+def column_types(columns: Sequence[Column]) -> dict[str, str]:
     """Return what is remembered of columns: their names and types at the source."""
     return {column.name: column.source_type or column.type for column in columns}
 
 
-def changes(before: Mapping[str, str] | None, now: Mapping[str, str]) -> list[str]:
+def diff_columns(before: Mapping[str, str] | None, now: Mapping[str, str]) -> list[str]:
     """Say what is new, gone or of another type; the order of columns means nothing."""
     if before is None:
         return []
@@ -48,7 +48,7 @@ def _renamed(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> st
     return f' (perhaps it is "{came[0]}" now)' if len(came) == len(went) == 1 else ""
 
 
-def refuse_changes(one: Wanted, told: Sequence[str], *, accepted: bool) -> None:
+def enforce_schema_policy(one: ConfiguredTable, told: Sequence[str], *, accepted: bool) -> None:
     """Raise ContractError for changes that the project file does not let in."""
     rule = one.options.schema_changes or SchemaChanges.EVOLVE
     if not told or rule is SchemaChanges.EVOLVE or accepted:

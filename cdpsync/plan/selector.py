@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from cdpsync.plan.configured import Names, Wanted
+    from cdpsync.plan.configured import ConfiguredTable, Names
 
 
-def matches_select(one: Wanted, pattern: str) -> bool:
+def matches_select(one: ConfiguredTable, pattern: str) -> bool:
     """Whether SELECT means this table: its source, `source.stream`, its table, or a glob of it."""
     return matches_name(*one.names, pattern)
 

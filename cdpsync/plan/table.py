@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cdpsync.errors import ContractError, ReadError
 from cdpsync.model import (
     DELETED_AT,
-    MARK,
+    DELETED_AT_COLUMN,
     Column,
     Cursor,
     CursorType,
@@ -23,10 +23,10 @@ from cdpsync.model import (
 )
 from cdpsync.model.cursors import cursor_type_of, lower_bound
 from cdpsync.model.types import parse_type
-from cdpsync.plan.configured import Wanted, nearest
-from cdpsync.plan.resume import Remembered, Start, start_of, was_made_otherwise
+from cdpsync.plan.configured import ConfiguredTable, suggest
+from cdpsync.plan.resume import PreviousState, ResumePoint, resume_from, settings_changed
 from cdpsync.plan.schedule import is_due
-from cdpsync.plan.schema_changes import changes, refuse_changes, shape_of
+from cdpsync.plan.schema_changes import column_types, diff_columns, enforce_schema_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,8 +37,8 @@ DEFAULT_LOOKBACK = timedelta(minutes=5)
 
 
 def table_plan(
-    one: Wanted,
-    remembered: Remembered,
+    one: ConfiguredTable,
+    remembered: PreviousState,
     *,
     full_refresh: bool,
     allow_shrink: bool,
@@ -61,18 +61,18 @@ def table_plan(
     _refuse_wrong_deletes(one, stream)
     lookback = _lookback(one, stream, cursor_type)
     settings = _settings(one, stream, key)
-    start = start_of(one, remembered, cursor_field, cursor_type, settings, now)
+    start = resume_from(one, remembered, cursor_field, cursor_type, settings, now)
     if full_refresh:
-        start = Start()
-    known, replace = remembered.entry, start.replaces or remembered.landed is None
+        start = ResumePoint()
+    known, replace = remembered.saved_state, start.replaces or remembered.lake_table is None
     changed = []
-    if not stream.open:
-        changed = changes(known.columns if known else None, shape_of(columns))
-    refuse_changes(one, changed, accepted=accept_changes or full_refresh)
+    if not stream.open_schema:
+        changed = diff_columns(known.columns if known else None, column_types(columns))
+    enforce_schema_policy(one, changed, accepted=accept_changes or full_refresh)
     notices = []
-    if start.why and remembered.landed:
+    if start.reason and remembered.lake_table:
         verb = "loaded" if replace else "read"
-        notices = [f"{verb} from the start: {start.why}"]
+        notices = [f"{verb} from the start: {start.reason}"]
     if not replace:
         notices += _changed_notices(one, remembered, columns, settings)
     told = " ".join(notices)
@@ -91,7 +91,7 @@ def table_plan(
         lookback=lookback,
         where=one.options.where,
         types=_types(one, columns),
-        landed=remembered.landed,
+        lake_table=remembered.lake_table,
         replace=replace,
         full_refresh=full_refresh,
         allow_shrink=allow_shrink or bool(one.options.allow_shrink),
@@ -103,11 +103,11 @@ def table_plan(
         exclude=one.options.exclude,
         deletes=one.deletes,
         compares_keys=not replace and _compares_keys(one, stream, remembered, now),
-        entry=known,
+        saved_state=known,
     )
 
 
-def _settings(one: Wanted, stream: Stream, key: tuple[str, ...]) -> str:
+def _settings(one: ConfiguredTable, stream: Stream, key: tuple[str, ...]) -> str:
     """Return what of the project file a table's rows depend on.
 
     It is kept in the catalog, which may be published, and `where` may hold a secret: so that goes
@@ -121,32 +121,34 @@ def _settings(one: Wanted, stream: Stream, key: tuple[str, ...]) -> str:
 
 
 def _changed_notices(
-    one: Wanted, remembered: Remembered, columns: Iterable[Column], settings: str
+    one: ConfiguredTable, remembered: PreviousState, columns: Iterable[Column], settings: str
 ) -> list[str]:
     """Return what a person should know of a table that is added to and whose making changed."""
-    if remembered.landed is None:
+    if remembered.lake_table is None:
         return []
     refresh = f"cdpsync run {one.table} --full-refresh"
-    held = {column.name.lower() for column in remembered.landed.columns}
+    held = {column.name.lower() for column in remembered.lake_table.columns}
     notices = [
         f'column "{column.name}" is new, and NULL in rows that do not come again, until {refresh}'
         for column in columns
-        if column.name.lower() not in held and not (one.stream and one.stream.open)
+        if column.name.lower() not in held and not (one.stream and one.stream.open_schema)
     ]
-    if was_made_otherwise(remembered.entry, settings):
+    if settings_changed(remembered.saved_state, settings):
         notices.append(f"where has changed: older rows that it now lets in need {refresh}")
     return notices
 
 
-def _compares_keys(one: Wanted, stream: Stream, remembered: Remembered, now: datetime) -> bool:
+def _compares_keys(
+    one: ConfiguredTable, stream: Stream, remembered: PreviousState, now: datetime
+) -> bool:
     """Whether rows that are gone must be found by their keys, and the time for it has come."""
-    if one.deletes is Deletes.IGNORE or (stream.changes and stream.changes.deletions):
+    if one.deletes is Deletes.IGNORE or (stream.changes and stream.changes.includes_deletes):
         return False
-    last = remembered.entry.deletes_at if remembered.entry else None
+    last = remembered.saved_state.deletes_at if remembered.saved_state else None
     return one.mode is SyncMode.INCREMENTAL and is_due(one.options.deletes_every, last, now)
 
 
-def _refuse_wrong_deletes(one: Wanted, stream: Stream) -> None:
+def _refuse_wrong_deletes(one: ConfiguredTable, stream: Stream) -> None:
     if one.deletes is Deletes.IGNORE or one.mode is SyncMode.INCREMENTAL:
         return
     if one.mode is SyncMode.FULL_TABLE and one.deletes is Deletes.HARD:
@@ -160,7 +162,7 @@ def _refuse_wrong_deletes(one: Wanted, stream: Stream) -> None:
 _NUMBERS = {CursorType.INTEGER, CursorType.DECIMAL}
 
 
-def _refuse_wrong_lookback(one: Wanted, cursor_type: CursorType | None) -> None:
+def _refuse_wrong_lookback(one: ConfiguredTable, cursor_type: CursorType | None) -> None:
     lookback = one.options.lookback
     if cursor_type is None or lookback is None:
         return
@@ -171,19 +173,19 @@ def _refuse_wrong_lookback(one: Wanted, cursor_type: CursorType | None) -> None:
         )
 
 
-def _existing(one: Wanted) -> Stream:
+def _existing(one: ConfiguredTable) -> Stream:
     if one.stream is None:
         hint = f'Did you mean "{one.near}"? ' if one.near else ""
         raise ReadError(
             f'{one.location}: stream "{one.name}" does not exist at source "{one.source}", or may '
             f"not be seen. {hint}See what there is: cdpsync discover {one.source}."
         )
-    if one.stream.refused is not None:
-        raise ReadError(one.stream.refused)
+    if one.stream.unreadable_reason is not None:
+        raise ReadError(one.stream.unreadable_reason)
     return one.stream
 
 
-def _chosen(one: Wanted, stream: Stream) -> tuple[Column, ...]:
+def _chosen(one: ConfiguredTable, stream: Stream) -> tuple[Column, ...]:
     names = [column.name for column in stream.columns]
     chosen = set(names)
     if one.options.include is not None:
@@ -209,14 +211,14 @@ def _chosen(one: Wanted, stream: Stream) -> tuple[Column, ...]:
     return columns
 
 
-def _named(one: Wanted, stream: Stream, names: Iterable[str], where: str) -> set[str]:
+def _named(one: ConfiguredTable, stream: Stream, names: Iterable[str], where: str) -> set[str]:
     """Return the columns of these names; an open stream may have more than it listed."""
-    if stream.open:
+    if stream.open_schema:
         return set(names)
     return {_column(one, stream, name, where).name for name in names}
 
 
-def _own_columns(one: Wanted, stream: Stream) -> tuple[Column, ...]:
+def _own_columns(one: ConfiguredTable, stream: Stream) -> tuple[Column, ...]:
     """Return the columns that are not the source's: when a row changed, and when it left."""
     if one.mode is not SyncMode.INCREMENTAL:
         return ()
@@ -228,16 +230,16 @@ def _own_columns(one: Wanted, stream: Stream) -> tuple[Column, ...]:
                 f"{DELETED_AT}, and the {stream.kind} has one of this name. Exclude it: columns: "
                 f"{{exclude: [{DELETED_AT}]}}; or use deletes: hard."
             )
-        own.append(MARK)
+        own.append(DELETED_AT_COLUMN)
     return tuple(own)
 
 
-def _column(one: Wanted, stream: Stream, name: str, where: str) -> Column:
+def _column(one: ConfiguredTable, stream: Stream, name: str, where: str) -> Column:
     found = stream.column(name)
     if found is not None:
         return found
     names = [column.name for column in stream.columns]
-    near = nearest(name, names)
+    near = suggest(name, names)
     hint = f'Did you mean "{near}"? ' if near else ""
     raise ContractError(
         f'{one.location}: {where}: stream "{one.name}" has no column "{name}". {hint}'
@@ -245,7 +247,7 @@ def _column(one: Wanted, stream: Stream, name: str, where: str) -> Column:
     )
 
 
-def _cursor_field(one: Wanted, stream: Stream) -> str | None:
+def _cursor_field(one: ConfiguredTable, stream: Stream) -> str | None:
     field = one.options.cursor_field
     if one.mode is SyncMode.FULL_TABLE:
         return None
@@ -268,7 +270,7 @@ def _cursor_field(one: Wanted, stream: Stream) -> str | None:
     return field
 
 
-def _cursor_type(one: Wanted, field: str, columns: tuple[Column, ...]) -> CursorType:
+def _cursor_type(one: ConfiguredTable, field: str, columns: tuple[Column, ...]) -> CursorType:
     stream = _existing(one)
     column = next((column for column in columns if column.name == field), None)
     if column is None:
@@ -296,7 +298,7 @@ def _alternatives(stream: Stream) -> str:
     return "Use mode: full_table."
 
 
-def _key(one: Wanted, stream: Stream, columns: tuple[Column, ...]) -> tuple[str, ...]:
+def _key(one: ConfiguredTable, stream: Stream, columns: tuple[Column, ...]) -> tuple[str, ...]:
     key = one.options.primary_key or stream.primary_key
     if not key:
         raise ContractError(
@@ -315,18 +317,22 @@ def _key(one: Wanted, stream: Stream, columns: tuple[Column, ...]) -> tuple[str,
     return key
 
 
-def _known_key(one: Wanted, stream: Stream, columns: tuple[Column, ...]) -> tuple[str, ...]:
+def _known_key(
+    one: ConfiguredTable, stream: Stream, columns: tuple[Column, ...]
+) -> tuple[str, ...]:
     """Return the key where it is no more than information: which columns stay NOT NULL."""
     names = {column.name for column in columns}
     return tuple(name for name in one.options.primary_key or stream.primary_key if name in names)
 
 
-def _lookback(one: Wanted, stream: Stream, cursor_type: CursorType | None) -> Lookback | None:
+def _lookback(
+    one: ConfiguredTable, stream: Stream, cursor_type: CursorType | None
+) -> Lookback | None:
     """Return how far behind its cursor a read begins: for rows that were committed late."""
     if cursor_type is None or one.options.lookback is not None:
         return one.options.lookback if cursor_type else None
     is_time = cursor_type in {CursorType.TIMESTAMP, CursorType.TIMESTAMPTZ}
-    return DEFAULT_LOOKBACK if is_time and not (stream.settles or stream.changes) else None
+    return DEFAULT_LOOKBACK if is_time and not (stream.has_safe_cursor or stream.changes) else None
 
 
 def _window(
@@ -337,11 +343,11 @@ def _window(
     return Window(cursor_field, lower_bound(before, lookback))
 
 
-def _types(one: Wanted, columns: tuple[Column, ...]) -> dict[str, str]:
+def _types(one: ConfiguredTable, columns: tuple[Column, ...]) -> dict[str, str]:
     stream = _existing(one)
     types = {}
     for name, text in (one.options.types or {}).items():
-        if not stream.open and _column(one, stream, name, "columns.types") not in columns:
+        if not stream.open_schema and _column(one, stream, name, "columns.types") not in columns:
             continue
         try:
             types[name] = parse_type(text)

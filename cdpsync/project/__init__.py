@@ -3,7 +3,13 @@
 from cdpsync.project.check import check, discover
 from cdpsync.project.query import open_query
 from cdpsync.project.status import history, status
-from cdpsync.project.tables import Known, Memory, known_tables, records_by_table, remember
+from cdpsync.project.tables import (
+    KnownTable,
+    ProjectState,
+    known_tables,
+    load_state,
+    records_by_table,
+)
 from cdpsync.project.workspace import (
     CATALOG_PATIENCE,
     catalog_of,
@@ -17,8 +23,8 @@ from cdpsync.project.workspace import (
 
 __all__ = [
     "CATALOG_PATIENCE",
-    "Known",
-    "Memory",
+    "KnownTable",
+    "ProjectState",
     "catalog_of",
     "check",
     "discover",
@@ -26,11 +32,11 @@ __all__ = [
     "journal_folder",
     "known_tables",
     "load",
+    "load_state",
     "locks_folder",
     "open_connector",
     "open_query",
     "records_by_table",
-    "remember",
     "source_of",
     "status",
     "verified_folder",

@@ -13,10 +13,10 @@ from cdpsync.errors import ConfigError
 from cdpsync.model import (
     Config,
     Cursor,
-    CursorEntry,
     CursorType,
     RunKind,
     RunRecord,
+    SavedState,
     SyncMode,
     TableName,
     TableResult,
@@ -24,20 +24,20 @@ from cdpsync.model import (
 )
 from cdpsync.model.cursors import parse_cursor
 from cdpsync.plan.configured import table_options
-from cdpsync.project.journal import begin
-from cdpsync.state import State, StateEntry, update_state
+from cdpsync.project.journal import start_run
+from cdpsync.state import State, StateFileEntry, update_state
 from cdpsync.system import clock, locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cdpsync.project.journal import Begun
+    from cdpsync.project.journal import Run
 
 
-def cursors(config: Config, select: Sequence[str] = ()) -> tuple[CursorEntry, ...]:
+def cursors(config: Config, select: Sequence[str] = ()) -> tuple[SavedState, ...]:
     """Return where each table's cursor stands, as the next run will take it."""
-    memory = project.remember(config)
-    by_key = {(entry.source, entry.stream): entry for entry in memory.cursors}
+    memory = project.load_state(config)
+    by_key = {(entry.source, entry.stream): entry for entry in memory.saved_states}
     found = []
     for one in project.known_tables(config, memory, select):
         said = memory.state.get((one.source, one.stream))
@@ -47,8 +47,8 @@ def cursors(config: Config, select: Sequence[str] = ()) -> tuple[CursorEntry, ..
     return tuple(found)
 
 
-def _joined(one: project.Known, said: StateEntry, entry: CursorEntry | None) -> CursorEntry:
-    return CursorEntry(
+def _joined(one: project.KnownTable, said: StateFileEntry, entry: SavedState | None) -> SavedState:
+    return SavedState(
         source=one.source,
         stream=one.stream,
         table=one.table,
@@ -61,7 +61,7 @@ def _joined(one: project.Known, said: StateEntry, entry: CursorEntry | None) -> 
     )
 
 
-def set_cursor(config: Config, table: str, value: str) -> CursorEntry:
+def set_cursor(config: Config, table: str, value: str) -> SavedState:
     """Let the next run of one table go on from this value. Raises ConfigError when it cannot."""
     with _held(config, [table]) as (memory, chosen):
         if len(chosen) != 1:
@@ -88,11 +88,11 @@ def _parsed(table: TableName, type_: CursorType, value: str) -> Cursor:
 
 def reset_preview(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
     """Return the tables that `reset` would touch: those that were loaded."""
-    memory = project.remember(config)
+    memory = project.load_state(config)
     return tuple(one.table for one in _loaded(memory, project.known_tables(config, memory, select)))
 
 
-def reset(config: Config, select: Sequence[str]) -> tuple[CursorEntry, ...]:
+def reset(config: Config, select: Sequence[str]) -> tuple[SavedState, ...]:
     """Let the next run load these tables from the start; until then they stay as they are.
 
     Returns those that were reset: one that was never loaded starts there anyway.
@@ -107,13 +107,15 @@ def reset(config: Config, select: Sequence[str]) -> tuple[CursorEntry, ...]:
     return tuple(_joined(one, entry, None) for one, entry in entries.items())
 
 
-def _loaded(memory: project.Memory, chosen: Sequence[project.Known]) -> list[project.Known]:
+def _loaded(
+    memory: project.ProjectState, chosen: Sequence[project.KnownTable]
+) -> list[project.KnownTable]:
     return [one for one in chosen if (one.source, one.stream) in memory.state]
 
 
 def delete_preview(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
     """Return the tables that `delete` would drop."""
-    memory = project.remember(config)
+    memory = project.load_state(config)
     return tuple(one.table for one in _there(memory, project.known_tables(config, memory, select)))
 
 
@@ -122,7 +124,7 @@ def delete(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
 
     Returns those of which there was anything; the history tells of their deletion.
     """
-    begun = begin(config)
+    begun = start_run(config)
     with _held(config, select) as (memory, chosen):
         there = _there(memory, chosen)
         tables = tuple(dict.fromkeys(one.table for one in there))
@@ -131,7 +133,7 @@ def delete(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
             records = [_deletion(config, memory, one, begun) for one in there]
             with catalog.writer(data=False) as con:
                 lake = Lake(con)
-                lake.books.prepare()
+                lake.system_tables.prepare()
                 lake.drop(tables, records)
 
         def forget(state: State) -> None:
@@ -144,7 +146,9 @@ def delete(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
     return tables
 
 
-def _there(memory: project.Memory, chosen: Sequence[project.Known]) -> list[project.Known]:
+def _there(
+    memory: project.ProjectState, chosen: Sequence[project.KnownTable]
+) -> list[project.KnownTable]:
     """Return the tables of which the lake, the state or the history knows anything."""
     recorded = project.records_by_table(memory)
     return [
@@ -157,7 +161,7 @@ def _there(memory: project.Memory, chosen: Sequence[project.Known]) -> list[proj
 
 
 def _deletion(
-    config: Config, memory: project.Memory, one: project.Known, begun: Begun
+    config: Config, memory: project.ProjectState, one: project.KnownTable, begun: Run
 ) -> RunRecord:
     """Return what the history tells of a deletion; the rows are those that were counted before."""
     source = config.sources.get(one.source)
@@ -178,7 +182,7 @@ def _deletion(
     return RunRecord(begun.run_id, begun.started_at, clock.now(), result, RunKind.DELETE)
 
 
-def _write_state(config: Config, memory: project.Memory, changed: State) -> None:
+def _write_state(config: Config, memory: project.ProjectState, changed: State) -> None:
     def apply(state: State) -> None:
         for key, entry in memory.state.items():
             state.setdefault(key, entry)
@@ -190,16 +194,16 @@ def _write_state(config: Config, memory: project.Memory, changed: State) -> None
 @contextmanager
 def _held(
     config: Config, select: Sequence[str]
-) -> Iterator[tuple[project.Memory, tuple[project.Known, ...]]]:
+) -> Iterator[tuple[project.ProjectState, tuple[project.KnownTable, ...]]]:
     """Keep runs off the tables that SELECT means, and lend what is remembered of them then.
 
     What was remembered before is old where a run ended meanwhile.
     """
     names = {
-        str(one.table) for one in project.known_tables(config, project.remember(config), select)
+        str(one.table) for one in project.known_tables(config, project.load_state(config), select)
     }
     now = clock.now().isoformat(timespec="seconds")
     with locks.hold(project.locks_folder(config), names, "by hand", now, waits=True):
-        memory = project.remember(config)
+        memory = project.load_state(config)
         chosen = project.known_tables(config, memory, select)
         yield memory, tuple(one for one in chosen if str(one.table) in names)

@@ -21,7 +21,7 @@ _OF_A_RUN = re.compile(r"(\d{8}T\d{6}Z-[0-9a-f]{6})(?:-\d+)?-\d{5}\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class Run:
     """A run, or a repair, by the name that its files bear, and when it began.
 
     The journal is a folder with an empty file for each that has begun and not ended well: upkeep
@@ -36,23 +36,23 @@ class Begun:
     def _entry(self) -> Path:
         return project.journal_folder(self.config) / self.run_id
 
-    def note(self) -> None:
+    def mark_started(self) -> None:
         """Write it into the journal; that must be done before its first file."""
         private_files.make_folder(self._entry.parent)
         self._entry.touch(mode=0o600)
 
-    def strike(self) -> None:
+    def mark_finished(self) -> None:
         """Take it out of the journal: nothing that no commit names is left of it."""
         self._entry.unlink(missing_ok=True)
 
 
-def begin(config: Config) -> Begun:
+def start_run(config: Config) -> Run:
     """Return a run that begins now, under a name that no other has."""
     started_at = clock.now()
-    return Begun(config, f"{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}", started_at)
+    return Run(config, f"{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}", started_at)
 
 
-def dead_runs(config: Config) -> set[str]:
+def crashed_runs(config: Config) -> set[str]:
     """Return the runs that began, did not end well, and are at work no more."""
     journal = project.journal_folder(config)
     begun = {entry.name for entry in journal.iterdir()} if journal.exists() else set()

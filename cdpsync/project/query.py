@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog import Answer, Lake, ask
+from cdpsync.catalog import Lake, QueryResult, run_query
 from cdpsync.errors import QueryError
 from cdpsync.project.workspace import catalog_of
 from cdpsync.storage import open_storage
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_query(config: Config, sql: str, *, at: str | None = None) -> Iterator[Answer]:
+def open_query(config: Config, sql: str, *, at: str | None = None) -> Iterator[QueryResult]:
     """Ask the lake, as it is now or was at a snapshot's number or a time. Changes nothing.
 
     Raises QueryError for SQL that fails or would change something, LandingError where that is
@@ -29,8 +29,8 @@ def open_query(config: Config, sql: str, *, at: str | None = None) -> Iterator[A
     try:
         with catalog_of(config, storage).reader(at, keep=False) as con:
             Lake(con)  # refuses a lake that a newer cdpsync keeps
-            yield ask(con, sql)
+            yield run_query(con, sql)
     except QueryError as error:
         if error.unread:
-            storage.reach(filled=storage.root in error.message)
+            storage.ping(filled=storage.root in error.message)
         raise

@@ -11,19 +11,19 @@ from cdpsync.model import (
     RunRecord,
     SyncMode,
     TableOptions,
-    TableState,
+    TableOverview,
     TableStatus,
 )
 from cdpsync.plan.configured import table_options
 from cdpsync.plan.schedule import last_run, next_due
 from cdpsync.plan.selector import is_chosen
 from cdpsync.project.tables import (
-    Known,
-    Memory,
+    KnownTable,
+    ProjectState,
     _refuse_unknown,
     known_tables,
+    load_state,
     records_by_table,
-    remember,
 )
 from cdpsync.project.workspace import catalog_of, locks_folder
 from cdpsync.system import locks
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cdpsync.plan.configured import Names
-    from cdpsync.state import StateEntry
+    from cdpsync.state import StateFileEntry
 
 
-def status(config: Config, select: Sequence[str] = ()) -> tuple[TableState, ...]:
+def status(config: Config, select: Sequence[str] = ()) -> tuple[TableOverview, ...]:
     """Return a line per table, from the lake and the locks alone; no source is asked.
 
     A source that could not be asked has one for all of its tables, while nothing newer is known.
     """
-    memory = remember(config)
+    memory = load_state(config)
     records = records_by_table(memory)
     states = [
         _state_of(config, memory, one, records[one.source, one.stream])
@@ -48,7 +48,7 @@ def status(config: Config, select: Sequence[str] = ()) -> tuple[TableState, ...]
     ]
     states += [
         _unreached(record)
-        for record in memory.latest
+        for record in memory.latest_runs
         if record.result.stream == ALL_STREAMS
         and record.result.source in config.sources
         and is_chosen(_names_of(record), select)
@@ -60,10 +60,10 @@ def _names_of(record: RunRecord) -> Names:
     return record.result.source, record.result.stream, record.result.table
 
 
-def _unreached(record: RunRecord) -> TableState:
+def _unreached(record: RunRecord) -> TableOverview:
     """Return how the tables of a source are that could not be asked."""
     result = record.result
-    return TableState(
+    return TableOverview(
         result.source,
         result.stream,
         result.table,
@@ -78,8 +78,8 @@ def _unreached(record: RunRecord) -> TableState:
 
 
 def _state_of(
-    config: Config, memory: Memory, one: Known, records: Sequence[RunRecord]
-) -> TableState:
+    config: Config, memory: ProjectState, one: KnownTable, records: Sequence[RunRecord]
+) -> TableOverview:
     last = last_run(records)
     good = [record for record in records if record.result.status is TableStatus.OK]
     success, counted = last_run(good), good[0] if good else None
@@ -90,7 +90,7 @@ def _state_of(
     mode = last.result.mode if last else None
     if options:
         mode = options.mode or SyncMode.FULL_TABLE
-    return TableState(
+    return TableOverview(
         source=one.source,
         stream=one.stream,
         table=str(one.table),
@@ -109,7 +109,7 @@ def _state_of(
     )
 
 
-def _cursor_field(said: StateEntry | None, options: TableOptions | None) -> str | None:
+def _cursor_field(said: StateFileEntry | None, options: TableOptions | None) -> str | None:
     """Return the field that the last run followed; before one, that which the file names."""
     if said is not None:
         return said.cursor_field
@@ -118,7 +118,7 @@ def _cursor_field(said: StateEntry | None, options: TableOptions | None) -> str 
     return options.cursor_field
 
 
-def _status_word(config: Config, one: Known, last: RunRecord | None) -> str:
+def _status_word(config: Config, one: KnownTable, last: RunRecord | None) -> str:
     if not one.enabled:
         return "disabled"
     if locks.holder(locks_folder(config), str(one.table)) is not None:
@@ -130,11 +130,11 @@ def history(
     config: Config, select: Sequence[str] = (), limit: int | None = None
 ) -> tuple[RunRecord, ...]:
     """Return a line per table and run, newest first; also of tables that are deleted."""
-    known = known_tables(config, remember(config)) if select else ()
+    known = known_tables(config, load_state(config)) if select else ()
     records: tuple[RunRecord, ...] = ()
     if catalog_of(config).exists():
         with catalog_of(config).reader() as con:
-            records = Lake(con).books.history()
+            records = Lake(con).system_tables.history()
     names = sorted({*(one.names for one in known), *map(_names_of, records)})
     _refuse_unknown(config, names, select)
     chosen = {

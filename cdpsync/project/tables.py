@@ -6,14 +6,14 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog import Lake, Recorded
+from cdpsync.catalog import Lake, LakeState
 from cdpsync.errors import ConfigError
 from cdpsync.model import (
     ALL_STREAMS,
     Config,
-    CursorEntry,
     LakeTable,
     RunRecord,
+    SavedState,
     Source,
     TableName,
 )
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownTable:
     """A table that the project file names or the lake remembers."""
 
     source: str
@@ -47,21 +47,21 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """All that is remembered between runs, at one moment.
+class ProjectState:
+    """The state of a project between runs, from lake and state file, read at one moment.
 
-    `latest` has each table's last record and its last successful one of a kind, newest first, and
-    nothing from before it was deleted.
+    `latest_runs` has each table's last record and its last successful one of a kind, newest first,
+    and none from before the table was deleted.
     """
 
     state: State
-    cursors: tuple[CursorEntry, ...]
-    latest: tuple[RunRecord, ...]
+    saved_states: tuple[SavedState, ...]
+    latest_runs: tuple[RunRecord, ...]
     tables: Mapping[TableName, LakeTable]
     notices: tuple[str, ...] = ()
 
 
-def remember(config: Config, recorded: Recorded | None = None) -> Memory:
+def load_state(config: Config, recorded: LakeState | None = None) -> ProjectState:
     """Bring together what the lake and the state file remember.
 
     `recorded` is the lake's part; without it, the catalog is opened for it.
@@ -69,21 +69,25 @@ def remember(config: Config, recorded: Recorded | None = None) -> Memory:
     catalog = catalog_of(config)
     if recorded is None and catalog.exists():
         with catalog.reader(data=False) as con:
-            recorded = Lake(con).recorded()
-    recorded = recorded or Recorded()
-    state, notices = reconcile(read_state(config.warehouse.state), recorded.cursors)
-    return Memory(state, recorded.cursors, recorded.latest, recorded.tables, notices)
+            recorded = Lake(con).state()
+    recorded = recorded or LakeState()
+    state, notices = reconcile(read_state(config.warehouse.state), recorded.saved_states)
+    return ProjectState(
+        state, recorded.saved_states, recorded.latest_runs, recorded.tables, notices
+    )
 
 
-def records_by_table(memory: Memory) -> Mapping[tuple[str, str], Sequence[RunRecord]]:
+def records_by_table(memory: ProjectState) -> Mapping[tuple[str, str], Sequence[RunRecord]]:
     """Return the latest records of each source's stream, newest first; none of an unknown one."""
     records: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
-    for record in memory.latest:
+    for record in memory.latest_runs:
         records[record.result.source, record.result.stream].append(record)
     return records
 
 
-def known_tables(config: Config, memory: Memory, select: Sequence[str] = ()) -> tuple[Known, ...]:
+def known_tables(
+    config: Config, memory: ProjectState, select: Sequence[str] = ()
+) -> tuple[KnownTable, ...]:
     """Return the known tables that SELECT means. Raises ConfigError when one means none.
 
     A source of the project may be named before anything is known of it.
@@ -93,11 +97,11 @@ def known_tables(config: Config, memory: Memory, select: Sequence[str] = ()) -> 
     return tuple(one for one in found if is_chosen(one.names, select))
 
 
-def _found(config: Config, memory: Memory) -> list[Known]:
-    found: dict[tuple[str, str], Known] = {}
-    for entry in memory.cursors:
+def _found(config: Config, memory: ProjectState) -> list[KnownTable]:
+    found: dict[tuple[str, str], KnownTable] = {}
+    for entry in memory.saved_states:
         found[entry.source, entry.stream] = _known(config, entry.source, entry.stream, entry.table)
-    for record in memory.latest:
+    for record in memory.latest_runs:
         result = record.result
         if (result.source, result.stream) not in found and result.stream != ALL_STREAMS:
             table = TableName(*result.table.split(".", 1))
@@ -130,8 +134,8 @@ def _guess_table(source: Source, stream: str) -> str:
     return name if schema in {"", default} else stream.replace(".", "_")
 
 
-def _known(config: Config, source: str, stream: str, table: TableName) -> Known:
-    return Known(source, stream, table, _is_enabled(config, source, stream))
+def _known(config: Config, source: str, stream: str, table: TableName) -> KnownTable:
+    return KnownTable(source, stream, table, _is_enabled(config, source, stream))
 
 
 def _is_enabled(config: Config, source: str, stream: str) -> bool:

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from cdpsync.model import (
         CheckResult,
         Cursor,
-        CursorEntry,
         Failure,
         Lookback,
         RunRecord,
         RunResult,
+        SavedState,
         Stream,
+        TableOverview,
         TablePlan,
         TableResult,
-        TableState,
     )
-    from cdpsync.model.verification import Kind, Reach, Verdict
+    from cdpsync.model.verification import DiffKind, SideStats, VerifyResult
 
 Record = dict[str, object]
 
@@ -106,7 +106,7 @@ def of_history(record: RunRecord) -> Record:
     }
 
 
-def of_state(state: TableState) -> Record:
+def of_state(state: TableOverview) -> Record:
     """Return how a table is."""
     return {
         "source": state.source,
@@ -166,7 +166,7 @@ def of_unplanned(result: TableResult) -> Record:
 
 def writes(plan: TablePlan) -> str:
     """Return how the rows reach the table: "create", "replace", "upsert" or "append"."""
-    if plan.landed is None:
+    if plan.lake_table is None:
         return "create"
     if plan.replace:
         return "replace"
@@ -184,14 +184,14 @@ def of_check(result: CheckResult) -> Record:
     }
 
 
-def of_verdict(verdict: Verdict) -> Record:
+def of_verdict(verdict: VerifyResult) -> Record:
     """Return how a table compares with its source; counts are null where it was not compared."""
-    from cdpsync.model.verification import Kind  # of `verify` alone
+    from cdpsync.model.verification import DiffKind  # of `verify` alone
 
     found = verdict.compared
     counts = found.counts if found else {}
 
-    def counted(kind: Kind) -> int | None:
+    def counted(kind: DiffKind) -> int | None:
         return counts.get(kind, 0) if found else None
 
     return {
@@ -202,11 +202,11 @@ def of_verdict(verdict: Verdict) -> Record:
         "status": verdict.status,
         "rows_source": found and found.source.rows,
         "rows_lake": found and found.lake.rows,
-        "missing": counted(Kind.MISSING),
-        "stale": counted(Kind.STALE),
-        "extra": counted(Kind.EXTRA),
-        "gone": counted(Kind.GONE),
-        "not_synced": counted(Kind.NEWER),
+        "missing": counted(DiffKind.MISSING),
+        "stale": counted(DiffKind.STALE),
+        "extra": counted(DiffKind.EXTRA),
+        "gone": counted(DiffKind.GONE),
+        "not_synced": counted(DiffKind.NEWER),
         "repaired": verdict.repaired,
         "share": verdict.share,
         "cursor_field": verdict.cursor_field,
@@ -221,7 +221,7 @@ def of_verdict(verdict: Verdict) -> Record:
     }
 
 
-def _reach(side: Reach) -> Record:
+def _reach(side: SideStats) -> Record:
     return {"min": side.lowest, "max": side.highest}
 
 
@@ -263,7 +263,7 @@ def of_columns(stream: Stream) -> list[Record]:
     ]
 
 
-def of_cursor(entry: CursorEntry) -> Record:
+def of_cursor(entry: SavedState) -> Record:
     """Return what is remembered of a table, flat."""
     return {
         "source": entry.source,

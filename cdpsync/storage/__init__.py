@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from cdpsync.errors import ConfigError
 from cdpsync.storage.folder import FolderStorage
-from cdpsync.storage.options import Access, Place
+from cdpsync.storage.options import BucketUrl, StorageOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ class Storage(Protocol):
     def root(self) -> str:
         """The place as DuckDB names it, with a final slash."""
 
-    def reach(self, *, filled: bool = False) -> None:
+    def ping(self, *, filled: bool = False) -> None:
         """Ask for the place, before a run reads anything for it. Raises LandingError.
 
         Passes wherever a run may go well: what is not let shows when it is tried. `filled`: files
@@ -70,10 +70,10 @@ def open_storage(warehouse: Warehouse) -> Storage:
     """Return the storage of a warehouse. Raises ConfigError when its keys do not fit its kind."""
     if "://" not in warehouse.path:
         return FolderStorage(Path(warehouse.path))
-    place = Place.of(warehouse.path)
+    place = BucketUrl.of(warehouse.path)
     if any(sign in warehouse.path for sign in "*?["):
         raise ConfigError(f"{warehouse.location}: warehouse.path: *, ? and [ cannot be in it.")
-    access = Access.of(warehouse.storage, warehouse.location)
+    access = StorageOptions.of(warehouse.storage, warehouse.location)
     if place.scheme == "gs" and access.access_key_id is None:
         from cdpsync.storage.gcs import GcsStorage
 

@@ -44,7 +44,7 @@ class FolderStorage:
     def close(self) -> None:
         """Do nothing: no connection is held."""
 
-    def reach(self, *, filled: bool = False) -> None:
+    def ping(self, *, filled: bool = False) -> None:
         """Look whether the folder is there where it has to be: a run makes one that is not."""
         if filled and not self._folder.is_dir():
             raise LandingError(
@@ -57,7 +57,7 @@ class FolderStorage:
         target = self._folder / name
         try:
             _make_folders(target.parent)
-            disk.wait_for(file)
+            disk.fsync(file)
             try:
                 target.hardlink_to(file)
             except FileExistsError:
@@ -65,7 +65,7 @@ class FolderStorage:
             except OSError:  # another file system, or one without links
                 with target.open("xb") as copy:
                     _fill(copy, file)
-            disk.wait_for(target.parent)
+            disk.fsync(target.parent)
         except OSError as error:
             raise _landing_error(target, error) from error
         return str(target)
@@ -81,7 +81,7 @@ class FolderStorage:
                 fcntl.flock(copy, fcntl.LOCK_EX)
                 _fill(copy, file)
                 draft.replace(target)
-            disk.wait_for(target.parent)
+            disk.fsync(target.parent)
         except OSError as error:
             draft.unlink(missing_ok=True)
             raise _landing_error(target, error) from error
@@ -139,8 +139,8 @@ def _make_folders(folder: Path) -> None:
     _make_folders(folder.parent)
     folder.mkdir(exist_ok=True)
     with suppress(PermissionError):  # who may make a folder here need not be one who may list it
-        disk.wait_for(folder.parent)
+        disk.fsync(folder.parent)
 
 
 def _landing_error(path: Path, error: OSError) -> LandingError:
-    return LandingError(f"{path}: {disk.refusal(error)}")
+    return LandingError(f"{path}: {disk.write_error(error)}")

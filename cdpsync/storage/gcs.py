@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdpsync import engine
 from cdpsync.errors import CdpsyncError, LandingError
-from cdpsync.storage.options import Access, Place, missing_driver, taken
+from cdpsync.storage.options import BucketUrl, StorageOptions, already_exists, missing_driver
 from cdpsync.storage.probe import probe
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _RIGHTS = {
 class GcsStorage:
     """Objects below a prefix of a bucket. Each upload is checked by its MD5."""
 
-    def __init__(self, place: Place, access: Access) -> None:
+    def __init__(self, place: BucketUrl, access: StorageOptions) -> None:
         self._place = place
         self._access = access
         self._guard = threading.Lock()
@@ -53,7 +53,7 @@ class GcsStorage:
 
     # ---- files
 
-    def reach(self, *, filled: bool = False) -> None:  # noqa: ARG002
+    def ping(self, *, filled: bool = False) -> None:  # noqa: ARG002
         """List one object, once; a refusal to list is none to write."""
         if self._reached:
             return
@@ -70,7 +70,9 @@ class GcsStorage:
         tag = uuid.uuid4().hex
         with self._asking("write", name):
             if file.stat().st_size > _PART and self._fs.exists(self._path(name)):
-                raise taken(self._place, name)  # sent in parts, it would be refused only at its end
+                raise already_exists(
+                    self._place, name
+                )  # sent in parts, it would be refused only at its end
             try:
                 self._fs.put_file(
                     str(file),
@@ -105,7 +107,7 @@ class GcsStorage:
 
     def check(self) -> None:
         """Do with a probe what a run does with its files."""
-        self.reach()
+        self.ping()
         rights = {right: f"{action} on {self._place.bucket}" for right, action in _RIGHTS.items()}
         probe(self, str(self._place), rights)
 
@@ -138,7 +140,7 @@ class GcsStorage:
 
     def prepare(self, con: duckdb.DuckDBPyConnection) -> None:
         """Let DuckDB reach `gs://` through gcsfs, which renews its credentials by itself."""
-        self.reach()
+        self.ping()
         with self._asking("read", ""):
             filesystem = self._fs
         engine.use_filesystem(con, filesystem)
@@ -203,7 +205,7 @@ class GcsStorage:
         except CdpsyncError:
             raise
         except FileExistsError as error:
-            raise taken(self._place, name) from error
+            raise already_exists(self._place, name) from error
         except FileNotFoundError as error:
             if action == "read":
                 raise LandingError(f"{self._place}: there is no {name} there.") from error
@@ -248,7 +250,7 @@ class GcsStorage:
         )
 
 
-def _credentials(access: Access, said: str) -> Google:
+def _credentials(access: StorageOptions, said: str) -> Google:
     """Return credentials from a JSON text, or from the file of this name."""
     from google.auth.exceptions import GoogleAuthError
     from google.oauth2 import credentials, service_account

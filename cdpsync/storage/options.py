@@ -11,7 +11,7 @@ from cdpsync.errors import ConfigError, LandingError
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BucketUrl:
     """A bucket and what the names in it begin with: nothing, or a prefix with a final slash."""
 
     scheme: str
@@ -35,7 +35,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class StorageOptions:
     """`warehouse.storage`, with its secrets as text; None means: as the usual chains say."""
 
     endpoint: str | None = None
@@ -78,7 +78,7 @@ def missing_driver(name: str, extra: str) -> ConfigError:
     )
 
 
-def taken(place: Place, name: str) -> LandingError:
+def already_exists(place: BucketUrl, name: str) -> LandingError:
     """Return the error for a name under which there is an object already."""
     return LandingError(
         f"{place}/{name}: an object of this name is there already, and none is ever overwritten. "

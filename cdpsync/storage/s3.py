@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from cdpsync import engine
 from cdpsync.errors import LandingError
 from cdpsync.redact import remember
-from cdpsync.storage.options import Access, Place, taken
+from cdpsync.storage.options import BucketUrl, StorageOptions, already_exists
 from cdpsync.storage.probe import probe
 from cdpsync.storage.s3_client import (
     FIRST_ATTEMPTS,
@@ -28,7 +28,7 @@ from cdpsync.storage.s3_client import (
     is_amazon,
     session_and_client,
 )
-from cdpsync.storage.s3_errors import RIGHTS, TAKEN, Refusals, code
+from cdpsync.storage.s3_errors import RIGHTS, TAKEN, S3Errors, code
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,11 +45,11 @@ _FAREWELL = 10.0  # seconds for taking back parts; a service that hangs is left 
 class S3Storage:
     """Objects below a prefix of a bucket."""
 
-    def __init__(self, place: Place, access: Access, service: Service) -> None:
+    def __init__(self, place: BucketUrl, access: StorageOptions, service: Service) -> None:
         self._place = place
         self._access = access
         self._service = service
-        self._refusals = Refusals(place, service.endpoint)
+        self._refusals = S3Errors(place, service.endpoint)
         self._guard = threading.RLock()
         self._made: tuple[Boto, Boto] | None = None
         self._manager: Boto = None
@@ -63,10 +63,10 @@ class S3Storage:
 
     # ---- files
 
-    def reach(self, *, filled: bool = False) -> None:  # noqa: ARG002
+    def ping(self, *, filled: bool = False) -> None:  # noqa: ARG002
         """List one object; a refusal to list is none to write."""
         try:
-            with self._refusals.explained("list", ""):
+            with self._refusals.translated("list", ""):
                 session, client = self._session_and_client()
                 region = client.meta.region_name
                 self._listed(client_of(session, self._service, region, FIRST_ATTEMPTS), "")
@@ -77,9 +77,9 @@ class S3Storage:
     def put(self, file: Path, name: str) -> str:
         """Upload a file under a new name and make sure that it arrived whole."""
         key, tag = self._place.key(name), uuid.uuid4().hex
-        with self._refusals.explained("write", name):
+        with self._refusals.translated("write", name):
             if not self._service.conditional and self._head(key) is not None:
-                raise taken(self._place, name)
+                raise already_exists(self._place, name)
             try:
                 self._upload(file, key, tag)
             except Exception as error:
@@ -109,7 +109,7 @@ class S3Storage:
     def replace(self, file: Path, name: str) -> None:
         """Upload a file in place of an older one; readers see the one or the other."""
         key = self._place.key(name)
-        with self._refusals.explained("write", name):
+        with self._refusals.translated("write", name):
             session, client = self._session_and_client()
             service = replace(self._service, conditional=False)
             free = client_of(session, service, client.meta.region_name)
@@ -138,14 +138,14 @@ class S3Storage:
 
     def remove(self, name: str) -> None:
         """Delete an object; S3 does not miss one that is not there."""
-        with self._refusals.explained("delete", name):
+        with self._refusals.translated("delete", name):
             self._client.delete_object(Bucket=self._place.bucket, Key=self._place.key(name))
 
     def abort_uploads(self, is_over: Callable[[str, datetime], bool], *, dry_run: bool) -> int:
         """Abort uploads in parts that nobody goes on with."""
         where = {"Bucket": self._place.bucket}
         found = 0
-        with self._refusals.explained("list", "uploads"):
+        with self._refusals.translated("list", "uploads"):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(
                 **where, Prefix=self._place.prefix
             )
@@ -165,7 +165,7 @@ class S3Storage:
 
     def check(self) -> None:
         """Do with a probe what a run does with its files."""
-        self.reach()
+        self.ping()
         where = f"{self._place.bucket}/{self._place.prefix}*"
         rights = {
             right: f"{action} on {self._place.bucket if right == 'list' else where}"
@@ -176,7 +176,7 @@ class S3Storage:
     def write(self, name: str, content: bytes) -> bool:
         """Write a small object, if there is none of its name."""
         key = self._place.key(name)
-        with self._refusals.explained("write", name):
+        with self._refusals.translated("write", name):
             if not self._service.conditional and self._head(key) is not None:
                 return False
             try:
@@ -189,14 +189,14 @@ class S3Storage:
 
     def read(self, name: str) -> bytes:
         """Return what an object holds."""
-        with self._refusals.explained("read", name):
+        with self._refusals.translated("read", name):
             answer = self._client.get_object(Bucket=self._place.bucket, Key=self._place.key(name))
             with answer["Body"] as body:
                 return bytes(body.read())
 
     def list(self, name: str) -> bool:
         """Tell whether an object is listed."""
-        with self._refusals.explained("list", name):
+        with self._refusals.translated("list", name):
             return self._listed(self._client, name)
 
     def _listed(self, client: Boto, name: str) -> bool:
@@ -209,7 +209,7 @@ class S3Storage:
 
     def prepare(self, con: duckdb.DuckDBPyConnection) -> None:
         """Give a connection the keys that boto3 has at this moment."""
-        with self._refusals.explained("read", ""):
+        with self._refusals.translated("read", ""):
             session, client = self._session_and_client()
             found = session.get_credentials()
             keys = found.get_frozen_credentials() if found else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from cdpsync.storage.options import Access, Place, missing_driver
+from cdpsync.storage.options import BucketUrl, StorageOptions, missing_driver
 
 Boto = Any  # boto3 makes its classes as it runs, and has no types
 Answer = dict[str, Any]  # an answer of S3, as boto3 hands it out
@@ -34,7 +34,7 @@ class Service:
     checksums: bool = True
 
 
-def service_of(place: Place, access: Access) -> Service:
+def service_of(place: BucketUrl, access: StorageOptions) -> Service:
     """Return the service that an address means. Raises ConfigError for R2 without an account."""
     if place.scheme == "gs":
         endpoint = access.endpoint or "https://storage.googleapis.com"
@@ -50,7 +50,7 @@ def service_of(place: Place, access: Access) -> Service:
     return Service(endpoint=access.endpoint, region=access.region)
 
 
-def session_and_client(access: Access, service: Service, bucket: str) -> tuple[Boto, Boto]:
+def session_and_client(access: StorageOptions, service: Service, bucket: str) -> tuple[Boto, Boto]:
     """Return boto3's session, which knows the keys, and a client that speaks as the service wants.
 
     Raises ConfigError where boto3 is not installed.

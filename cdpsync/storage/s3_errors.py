@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync import engine
 from cdpsync.errors import LandingError
-from cdpsync.storage.options import Place, missing_driver, taken
+from cdpsync.storage.options import BucketUrl, already_exists, missing_driver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,14 +53,14 @@ def code(error: Exception) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusals:
+class S3Errors:
     """Who says what boto3's errors mean for one place, at an endpoint or, with None, at Amazon."""
 
-    place: Place
+    place: BucketUrl
     endpoint: str | None
 
     @contextmanager
-    def explained(self, action: str, name: str) -> Iterator[None]:
+    def translated(self, action: str, name: str) -> Iterator[None]:
         """Raise LandingError, naming the place and the action, for what boto3 raises inside."""
         try:
             from botocore.exceptions import BotoCoreError, ClientError
@@ -97,7 +97,7 @@ class Refusals:
     def _refused(self, action: str, name: str, error: Exception) -> LandingError:
         word = code(error)
         if word in TAKEN | {"ConditionalRequestConflict"}:
-            return taken(self.place, name)
+            return already_exists(self.place, name)
         if word in _FORBIDDEN:
             return LandingError(
                 f"{self.place}: these credentials may not {action} objects there. Grant "

@@ -12,34 +12,34 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cdpsync import project
-from cdpsync.catalog import Lake, private_folder, sweep
-from cdpsync.connector import bounds_of
+from cdpsync.catalog import Lake, remove_stale_dirs, temp_dir
+from cdpsync.connector import concurrency_limit_of
 from cdpsync.errors import CatalogError, CdpsyncError, ContractError
-from cdpsync.extract.source_pools import Lanes
+from cdpsync.extract.source_pools import SourcePools
 from cdpsync.extract.workers import Workers
-from cdpsync.load.commit import commit_of, is_quiet, result_of
-from cdpsync.load.table import Landed, Lander
-from cdpsync.load.upload import Courier, Spool
+from cdpsync.load.commit import commit_of, is_unchanged, result_of
+from cdpsync.load.table import LoadedTable, TableLoader
+from cdpsync.load.upload import SpoolBudget, Uploader
 from cdpsync.maintain.compact import Compactor
-from cdpsync.maintain.maintenance import age, has_aged
+from cdpsync.maintain.maintenance import expire, expiry_is_due
 from cdpsync.maintain.publish import publish_after_run
 from cdpsync.model import (
     Config,
-    CursorEntry,
     Failure,
     Planned,
     Progress,
     RunRecord,
     RunResult,
     RunStatus,
+    SavedState,
     TableName,
     TablePlan,
     TableResult,
     TableStatus,
 )
-from cdpsync.project.journal import Begun, begin, default_threads
+from cdpsync.project.journal import Run, default_threads, start_run
 from cdpsync.state import State, of_catalog, update_state
-from cdpsync.sync.session import Choice, Survey
+from cdpsync.sync.session import RunOptions, RunSession
 from cdpsync.system import clock
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def plan(
     accept_changes: bool = False,
 ) -> Planned:
     """Return what `run` with the same arguments would do. Reads from sources and lake only."""
-    choice = Choice(select, include, exclude, due, full_refresh, allow_shrink, accept_changes)
-    with Survey(_loaded(config), choice) as survey:
+    choice = RunOptions(select, include, exclude, due, full_refresh, allow_shrink, accept_changes)
+    with RunSession(_loaded(config), choice) as survey:
         return survey.plan()
 
 
@@ -92,9 +92,9 @@ def run(
     was changed then. `on_progress` is called from several threads. When `is_stopped` turns true,
     the run ends as with Ctrl-C: KeyboardInterrupt, nothing half committed.
     """
-    choice = Choice(select, include, exclude, due, full_refresh, allow_shrink, accept_changes)
-    begun = begin(_loaded(config))
-    with Survey(begun.config, choice) as survey, survey.locked(begun.run_id, begun.started_at):
+    choice = RunOptions(select, include, exclude, due, full_refresh, allow_shrink, accept_changes)
+    begun = start_run(_loaded(config))
+    with RunSession(begun.config, choice) as survey, survey.locked(begun.run_id, begun.started_at):
         planned = survey.plan()
         execution = _Execution(
             survey,
@@ -123,7 +123,7 @@ def _overall(results: Sequence[TableResult]) -> RunStatus:
 
 
 @dataclass(slots=True)
-class Pace:
+class CommitInterval:
     """When to commit: soon, and then so that commits take a fifth of the time at most.
 
     To open the catalog takes long when it has many tables; what is ready meanwhile goes together.
@@ -148,25 +148,25 @@ class Pace:
 class _Execution:
     """The work of one run: tables extracted side by side, committed one by one."""
 
-    survey: Survey
-    begun: Begun
+    session: RunSession
+    run_: Run
     planned: Planned
     fail_fast: bool
     on_progress: Callable[[Progress], None]
     is_stopped: Callable[[], bool]
     results: list[TableResult] = field(default_factory=list)
-    grown: list[TableName] = field(default_factory=list)
-    aged: bool = False
+    tables_to_compact: list[TableName] = field(default_factory=list)
+    expiry_is_due: bool = False
     stopped: threading.Event = field(default_factory=threading.Event)
-    courier: Courier = field(init=False)
+    uploader: Uploader = field(init=False)
 
     def __post_init__(self) -> None:
-        spool = Spool(self.survey.config.warehouse.spool_max)
-        self.courier = Courier(self.survey.storage, self.begun.run_id, spool)
+        spool = SpoolBudget(self.session.config.warehouse.spool_max)
+        self.uploader = Uploader(self.session.storage, self.run_.run_id, spool)
 
     def work(self, threads: int) -> tuple[TableResult, ...]:
         """Do all that is planned; return a result per table, also of those that were not tried."""
-        sweep(self.survey.catalog.scratch)
+        remove_stale_dirs(self.session.catalog.scratch)
         self.results += self.planned.skipped
         for failed in self.planned.failed:
             self._finish(failed)
@@ -176,58 +176,58 @@ class _Execution:
                 self.stopped.set()
         if not self.planned.plans or not self._reached():
             return tuple(self.results)
-        self.begun.note()
-        with private_folder(self.survey.catalog.scratch, "spool-") as spool:
+        self.run_.mark_started()
+        with temp_dir(self.session.catalog.scratch, "spool-") as spool:
             workers = Workers(threads, spool / "spill")
-            lander = Lander(
-                self.survey.connectors,
-                self.survey.lake,
-                self.courier,
+            lander = TableLoader(
+                self.session.connectors,
+                self.session.lake,
+                self.uploader,
                 workers,
                 spool,
                 self.stopped,
                 self._tell,
             )
-            tables = Lanes(threads, "cdpsync-table")
+            tables = SourcePools(threads, "cdpsync-table")
             try:
                 self._commit_as_they_come(
                     {
                         tables.submit(
-                            partial(lander.land, plan), plan.source, self._most(plan)
+                            partial(lander.load, plan), plan.source, self._most(plan)
                         ): plan
                         for plan in self.planned.plans
                     }
                 )
-                self.survey.only_upkeep()
-                compactor = Compactor(self.survey.catalog, self.courier, spool, self.begun.run_id)
-                compactor.compact(self.grown)
-                if self.aged:
-                    age(self.survey.catalog, self.survey.config.warehouse.keep)
+                self.session.only_upkeep()
+                compactor = Compactor(self.session.catalog, self.uploader, spool, self.run_.run_id)
+                compactor.compact(self.tables_to_compact)
+                if self.expiry_is_due:
+                    expire(self.session.catalog, self.session.config.warehouse.keep)
             except BaseException:
                 self.stopped.set()
                 workers.stop()
-                self.courier.close(wait=False)
+                self.uploader.close(wait=False)
                 tables.shutdown(wait=False, cancel_futures=True)
                 raise
             tables.shutdown()
-            self.courier.close()
+            self.uploader.close()
             workers.close()
-        if not self.courier.left_behind:
-            self.begun.strike()
+        if not self.uploader.may_have_orphans:
+            self.run_.mark_finished()
         publish_after_run(
-            self.survey.config, self.survey.catalog, self.survey.storage, self.begun.run_id
+            self.session.config, self.session.catalog, self.session.storage, self.run_.run_id
         )
         return tuple(self.results)
 
     def _most(self, plan: TablePlan) -> int | None:
         """Return how many tables its source bears at once."""
-        bounds = bounds_of(self.survey.connectors[plan.source])
+        bounds = concurrency_limit_of(self.session.connectors[plan.source])
         return bounds.tables if bounds else None
 
     def _reached(self) -> bool:
         """Whether the storage is there; without it nothing is read, and every table fails."""
         try:
-            self.survey.storage.reach()
+            self.session.storage.ping()
         except CdpsyncError as error:
             failures = [self._failed(plan, error) for plan in self.planned.plans]
             self._record_failures(failures)
@@ -236,11 +236,11 @@ class _Execution:
             return False
         return True
 
-    def _commit_as_they_come(self, waiting: dict[Future[Landed | None], TablePlan]) -> None:
+    def _commit_as_they_come(self, waiting: dict[Future[LoadedTable | None], TablePlan]) -> None:
         """Commit tables as they are landed: all that are ready, through one opened catalog."""
-        ready: list[Landed] = []
+        ready: list[LoadedTable] = []
         failures: list[TableResult] = []
-        pace = Pace()
+        pace = CommitInterval()
         while waiting:
             done, _ = wait(waiting, return_when=FIRST_COMPLETED, timeout=0.5)
             if self.is_stopped():
@@ -259,20 +259,20 @@ class _Execution:
                     else:
                         ready.append(landed)
             if not waiting:
-                self.survey.done_reading()
+                self.session.done_reading()
             if (ready or failures) and (not waiting or pace.is_time()):
                 with pace.taken():
                     self._commit(ready, failures)
                 ready, failures = [], []
 
-    def _commit(self, ready: list[Landed], failures: list[TableResult]) -> None:
+    def _commit(self, ready: list[LoadedTable], failures: list[TableResult]) -> None:
         """Commit what is ready, each table wholly or not at all, and record what failed."""
         left = {landed.plan.table: landed for landed in ready}
-        committed: list[CursorEntry] = []
+        committed: list[SavedState] = []
         try:
-            with self.survey.catalog.writer() as con:
+            with self.session.catalog.writer() as con:
                 lake = Lake(con)
-                lake.books.prepare()
+                lake.system_tables.prepare()
                 committed += self._commit_quiet(lake, left)
                 while left:
                     some = tuple(left.values())[:_TOGETHER]
@@ -280,9 +280,9 @@ class _Execution:
                     for landed in some:
                         del left[landed.plan.table]
                 lake.record(self._record_of(failure) for failure in failures)
-                self.aged = has_aged(lake, self.survey.config.warehouse.keep)
+                self.expiry_is_due = expiry_is_due(lake, self.session.config.warehouse.keep)
         except CdpsyncError as error:
-            self.courier.left_behind = True
+            self.uploader.may_have_orphans = True
             if not left:
                 log.warning("the failures are not in the history: %s", error.message)
             failures += [self._failed(one.plan, error, one) for one in left.values()]
@@ -293,12 +293,12 @@ class _Execution:
             self.stopped.set()
 
     def _commit_together(
-        self, lake: Lake, landed: Sequence[Landed], failures: list[TableResult]
-    ) -> list[CursorEntry]:
+        self, lake: Lake, landed: Sequence[LoadedTable], failures: list[TableResult]
+    ) -> list[SavedState]:
         """Commit tables in one transaction; when that is refused, by halves, to find which one."""
         for one in landed:
             self._tell(one.plan, "committing", rows=one.extracted.rows)
-        news = [commit_of(one, self.begun.run_id) for one in landed]
+        news = [commit_of(one, self.run_.run_id) for one in landed]
         try:
             results = lake.commit(*news)
         except CdpsyncError as error:
@@ -308,29 +308,29 @@ class _Execution:
                 return first + self._commit_together(lake, landed[middle:], failures)
             failures.append(self._failed(landed[0].plan, error, landed[0]))
             if isinstance(error, ContractError):  # decided before anything was written
-                self.courier.take_back(landed[0].files)
+                self.uploader.remove(landed[0].files)
             elif landed[0].files:
-                self.courier.left_behind = True
+                self.uploader.may_have_orphans = True
             return []
         for commit, result in zip(news, results, strict=True):
             if not commit.replace and (commit.files or result.rows_deleted):
-                self.grown.append(commit.table)
+                self.tables_to_compact.append(commit.table)
             self._finish(result)
-        return [one.cursor for one in news]
+        return [one.saved_state for one in news]
 
-    def _commit_quiet(self, lake: Lake, left: dict[TableName, Landed]) -> list[CursorEntry]:
+    def _commit_quiet(self, lake: Lake, left: dict[TableName, LoadedTable]) -> list[SavedState]:
         """Commit what has no news at once, and take it out of what is left to commit."""
         news = [
-            commit_of(landed, self.begun.run_id) for landed in left.values() if is_quiet(landed)
+            commit_of(landed, self.run_.run_id) for landed in left.values() if is_unchanged(landed)
         ]
         if news:
-            for result in lake.commit_quiet(news):
+            for result in lake.commit_unchanged(news):
                 self._finish(result)
             for one in news:
                 del left[one.table]
-        return [one.cursor for one in news]
+        return [one.saved_state for one in news]
 
-    def _remember(self, committed: Sequence[CursorEntry]) -> None:
+    def _remember(self, committed: Sequence[SavedState]) -> None:
         """Bring the state file up to date; if that fails, the next run mends it."""
         if not committed:
             return
@@ -340,25 +340,25 @@ class _Execution:
                 state[entry.source, entry.stream] = of_catalog(entry)
 
         try:
-            update_state(self.survey.config.warehouse.state, apply)
+            update_state(self.session.config.warehouse.state, apply)
         except CatalogError as error:
             log.warning("%s", error.message)  # the lake has the cursors: nothing is lost
 
     def _record_failures(self, failures: Sequence[TableResult]) -> None:
         """Write failures into the history where there is a lake to hold one."""
         try:
-            with self.survey.catalog.writer(data=False) as con:
+            with self.session.catalog.writer(data=False) as con:
                 lake = Lake(con)
-                lake.books.prepare()
+                lake.system_tables.prepare()
                 lake.record(self._record_of(failure) for failure in failures)
         except CatalogError as error:
             log.warning("the failures could not be written into the history: %s", error.message)
 
     def _record_of(self, result: TableResult) -> RunRecord:
-        return RunRecord(self.begun.run_id, self.begun.started_at, clock.now(), result)
+        return RunRecord(self.run_.run_id, self.run_.started_at, clock.now(), result)
 
     def _failed(
-        self, plan: TablePlan, error: Exception, landed: Landed | None = None
+        self, plan: TablePlan, error: Exception, landed: LoadedTable | None = None
     ) -> TableResult:
         if not isinstance(error, CdpsyncError):
             log.error("%s: this is a defect of cdpsync", plan.table, exc_info=error)

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from cdpsync import engine, project
-from cdpsync.catalog import Ahead
+from cdpsync.catalog import CatalogPrefetch
 from cdpsync.errors import CdpsyncError, ConfigError
 from cdpsync.model import Config, Failure, Planned, Source, TableResult, TableStatus
-from cdpsync.plan.configured import Wanted, table_options, wanted_tables
-from cdpsync.plan.resume import Remembered
+from cdpsync.plan.configured import ConfiguredTable, configured_tables, table_options
+from cdpsync.plan.resume import PreviousState
 from cdpsync.plan.schedule import counts_from, is_due, last_run
 from cdpsync.plan.selector import concerns_source, is_chosen, matches_select
 from cdpsync.plan.table import table_plan
 from cdpsync.storage import Storage, open_storage
-from cdpsync.sync.unreachable import Unreached, failures, unreached
+from cdpsync.sync.unreachable import UnreachableSource, failures, unreached
 from cdpsync.system import clock, locks
 
 if TYPE_CHECKING:
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from cdpsync.catalog import Recorded
+    from cdpsync.catalog import LakeState
     from cdpsync.connector import Connector
-    from cdpsync.model import CursorEntry
+    from cdpsync.model import SavedState
 
 log = logging.getLogger("cdpsync.sync.session")
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class RunOptions:
     """Which tables a run is about, and how it treats them."""
 
     select: Sequence[str] = ()
@@ -53,10 +53,10 @@ class Choice:
         return (*self.select, *self.include)
 
 
-class Survey:
+class RunSession:
     """What the sources have, what the project asks of it, and what is remembered."""
 
-    def __init__(self, config: Config, choice: Choice) -> None:
+    def __init__(self, config: Config, choice: RunOptions) -> None:
         self.config = config
         self.choice = choice
         self.storage: Storage = open_storage(config.warehouse)
@@ -64,20 +64,20 @@ class Survey:
         self.connectors: dict[str, Connector] = {}
         self.unreachable: list[TableResult] = []
         self._errors: dict[str, CdpsyncError] = {}
-        self.wanted: tuple[Wanted, ...] = ()
+        self.tables: tuple[ConfiguredTable, ...] = ()
         self._stack = ExitStack()
         self._stack.callback(self.storage.close)
         self._lake: duckdb.DuckDBPyConnection | None = None
-        self._recorded: Recorded | None = None
+        self._recorded: LakeState | None = None
         self._reading = ExitStack()
         self._held: locks.Held | None = None
         self._refreshing = threading.Lock()
-        self._ahead = self._stack.enter_context(closing(Ahead(self.catalog)))
+        self._ahead = self._stack.enter_context(closing(CatalogPrefetch(self.catalog)))
 
     def __enter__(self) -> Self:
         self._ahead.start()
         try:
-            self.wanted = self._choose(self._discover())
+            self.tables = self._choose(self._discover())
         except BaseException:
             self._stack.close()
             raise
@@ -88,7 +88,7 @@ class Survey:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def _discover(self) -> tuple[Wanted, ...]:
+    def _discover(self) -> tuple[ConfiguredTable, ...]:
         patterns = self.choice.patterns
         sources = [
             source
@@ -98,12 +98,12 @@ class Survey:
         for source in sources:
             self.connectors[source.name] = self._stack.enter_context(project.open_connector(source))
         for connector in self.connectors.values():
-            engine.connect_ahead(connector.extensions, threads=1)
+            engine.preconnect(connector.extensions, threads=1)
         with ThreadPoolExecutor(max(1, min(8, len(sources)))) as pool:
             found = list(pool.map(self._wanted_of, sources))
         return tuple(one for tables in found for one in tables)
 
-    def _wanted_of(self, source: Source) -> tuple[Wanted, ...]:
+    def _wanted_of(self, source: Source) -> tuple[ConfiguredTable, ...]:
         try:
             streams = self.connectors[source.name].discover()
         except ConfigError:
@@ -111,9 +111,9 @@ class Survey:
         except CdpsyncError as error:
             self._errors[source.name] = error
             return ()
-        return wanted_tables(source, streams)
+        return configured_tables(source, streams)
 
-    def _choose(self, wanted: tuple[Wanted, ...]) -> tuple[Wanted, ...]:
+    def _choose(self, wanted: tuple[ConfiguredTable, ...]) -> tuple[ConfiguredTable, ...]:
         patterns, exclude, down = self.choice.patterns, self.choice.exclude, self._unreached()
         for pattern in (*patterns, *exclude):
             hit = any(matches_select(one, pattern) for one in wanted)
@@ -122,10 +122,10 @@ class Survey:
         self.unreachable = failures(down, wanted, patterns, exclude)
         return tuple(one for one in wanted if is_chosen(one.names, patterns, exclude))
 
-    def _unreached(self) -> list[Unreached]:
+    def _unreached(self) -> list[UnreachableSource]:
         if not self._errors:
             return []
-        memory, sources = project.remember(self.config), self.config.sources
+        memory, sources = project.load_state(self.config), self.config.sources
         return [
             unreached(self.config, memory, sources[name], self._errors[name])
             for name in sources
@@ -136,7 +136,7 @@ class Survey:
     def locked(self, run_id: str, started_at: datetime) -> Iterator[None]:
         """Keep every other run off the chosen tables; so the lake has them as it has them now."""
         since = started_at.isoformat(timespec="seconds")
-        names = [str(one.table) for one in self.wanted]
+        names = [str(one.table) for one in self.tables]
         folder = project.locks_folder(self.config)
         with locks.hold(folder, names, run_id, since, waits=True) as self._held, self._reading:
             if self.catalog.exists():
@@ -179,10 +179,10 @@ class Survey:
         if recorded is None and self.catalog.exists():
             with self._ahead.reader() as (_, recorded):
                 pass
-        memory = project.remember(self.config, recorded)
+        memory = project.load_state(self.config, recorded)
         for notice in memory.notices:
             log.warning("%s", notice)
-        entries = {(entry.source, entry.stream): entry for entry in memory.cursors}
+        entries = {(entry.source, entry.stream): entry for entry in memory.saved_states}
         now = clock.now()
         rests = _rests(self.config, memory, now) if self.choice.due else lambda *_: False
         plans, failed, skipped = [], [], []
@@ -191,7 +191,7 @@ class Survey:
                 skipped.append(replace(result, status=TableStatus.SKIPPED, error=None))
             else:
                 failed.append(result)
-        for one in self.wanted:
+        for one in self.tables:
             remembered = _remembered(one, memory, entries.get((one.source, one.name)))
             if rests(one.source, one.name):
                 skipped.append(_result(one, remembered, TableStatus.SKIPPED))
@@ -212,7 +212,9 @@ class Survey:
         return Planned(tuple(plans), tuple(failed), tuple(skipped))
 
 
-def _rests(config: Config, memory: project.Memory, now: datetime) -> Callable[[str, str], bool]:
+def _rests(
+    config: Config, memory: project.ProjectState, now: datetime
+) -> Callable[[str, str], bool]:
     """Return what tells of a source's stream whether its time has not come yet."""
     records = project.records_by_table(memory)
 
@@ -225,7 +227,10 @@ def _rests(config: Config, memory: project.Memory, now: datetime) -> Callable[[s
 
 
 def _result(
-    one: Wanted, remembered: Remembered, status: TableStatus, failure: Failure | None = None
+    one: ConfiguredTable,
+    remembered: PreviousState,
+    status: TableStatus,
+    failure: Failure | None = None,
 ) -> TableResult:
     return TableResult(
         one.source,
@@ -239,7 +244,7 @@ def _result(
     )
 
 
-def _no_match(pattern: str, config: Config, wanted: Sequence[Wanted]) -> ConfigError:
+def _no_match(pattern: str, config: Config, wanted: Sequence[ConfiguredTable]) -> ConfigError:
     head = pattern.split(".", 1)[0]
     if not concerns_source(head, config.sources) and not any(sign in head for sign in "*?["):
         known = ", ".join(config.sources) or "none"
@@ -250,15 +255,17 @@ def _no_match(pattern: str, config: Config, wanted: Sequence[Wanted]) -> ConfigE
     )
 
 
-def _remembered(one: Wanted, memory: project.Memory, entry: CursorEntry | None) -> Remembered:
+def _remembered(
+    one: ConfiguredTable, memory: project.ProjectState, entry: SavedState | None
+) -> PreviousState:
     said = memory.state.get((one.source, one.name))
     table = memory.tables.get(one.table)
     if said is None or (entry is not None and entry.table != one.table):
-        return Remembered(landed=table)
-    return Remembered(
+        return PreviousState(lake_table=table)
+    return PreviousState(
         cursor_field=said.cursor_field,
         cursor=said.cursor,
         reset=said.reset,
-        landed=table,
-        entry=entry,
+        lake_table=table,
+        saved_state=entry,
     )

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from cdpsync.errors import CdpsyncError
     from cdpsync.model import Config, Source
-    from cdpsync.plan.configured import Names, Wanted
+    from cdpsync.plan.configured import ConfiguredTable, Names
 
 
 @dataclass(frozen=True, slots=True)
-class Unreached:
+class UnreachableSource:
     """A source that cannot be asked, why, and a failure for each table that is known of it."""
 
     source: str
@@ -46,8 +46,8 @@ class Unreached:
 
 
 def unreached(
-    config: Config, memory: project.Memory, source: Source, error: CdpsyncError
-) -> Unreached:
+    config: Config, memory: project.ProjectState, source: Source, error: CdpsyncError
+) -> UnreachableSource:
     """Return a source that cannot be asked, with its known tables as they are remembered."""
     failure = Failure.of(error)
     tables = []
@@ -68,12 +68,12 @@ def unreached(
                     error=failure,
                 )
             )
-    return Unreached(source.name, failure, tuple(tables))
+    return UnreachableSource(source.name, failure, tuple(tables))
 
 
 def failures(
-    sources: Sequence[Unreached],
-    wanted: Sequence[Wanted],
+    sources: Sequence[UnreachableSource],
+    wanted: Sequence[ConfiguredTable],
     patterns: Sequence[str],
     exclude: Sequence[str],
 ) -> list[TableResult]:
@@ -96,7 +96,9 @@ def failures(
     return found
 
 
-def _is_idle(pattern: str, sources: Sequence[Unreached], wanted: Sequence[Wanted]) -> bool:
+def _is_idle(
+    pattern: str, sources: Sequence[UnreachableSource], wanted: Sequence[ConfiguredTable]
+) -> bool:
     return not any(matches_select(one, pattern) for one in wanted) and not any(
         matches_name(*_names(table), pattern) for one in sources for table in one.tables
     )

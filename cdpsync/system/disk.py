@@ -24,7 +24,7 @@ _WORDS = {
 }
 
 
-def wait_for(path: Path) -> None:
+def fsync(path: Path) -> None:
     """Return when a file, or what stands in a folder, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -33,7 +33,7 @@ def wait_for(path: Path) -> None:
         os.close(descriptor)
 
 
-def refusal(error: OSError) -> str:
+def write_error(error: OSError) -> str:
     """Return what follows a path and a colon: why it cannot be written, and the next step."""
     said = _ADVICE.get(error.errno or 0)
     if said is None:
@@ -41,7 +41,7 @@ def refusal(error: OSError) -> str:
     return f"{said}; nothing was committed."
 
 
-def advice(text: str) -> str | None:
+def disk_hint(text: str) -> str | None:
     """Return what to do about a failed write of DuckDB's, by its words; None for another error.
 
     A sentence and a half: what follows may be "; nothing was committed."

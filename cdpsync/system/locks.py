@@ -112,13 +112,13 @@ def _acquire(folder: Path, name: str, me: Holder, *, waits: bool) -> IO[str]:
         private_files.open_file(path, "a").close()
         file = path.open("r+")  # "a+" would put each description behind the last
     except OSError as error:
-        raise CatalogError(f"{path}: {disk.refusal(error)}") from error
+        raise CatalogError(f"{path}: {disk.write_error(error)}") from error
     try:
         _wait_for(file, name, waits=waits)
         _describe(file, me)
     except OSError as error:
         file.close()
-        raise CatalogError(f"{path}: {disk.refusal(error)}") from error
+        raise CatalogError(f"{path}: {disk.write_error(error)}") from error
     except BaseException:
         file.close()
         raise

@@ -28,7 +28,7 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(exist_ok=True, mode=0o700)
 
 
-def close_to_others(*files: Path) -> None:
+def make_private(*files: Path) -> None:
     """Take from others what files that another library made let them do; a file may be missing."""
     for file in files:
         with suppress(FileNotFoundError, PermissionError):

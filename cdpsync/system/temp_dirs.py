@@ -20,20 +20,20 @@ _LOCK = "in-use"
 
 
 @contextmanager
-def private_folder(parent: Path, prefix: str) -> Iterator[Path]:
+def temp_dir(parent: Path, prefix: str) -> Iterator[Path]:
     """Make a folder that only this user can read, and remove it with all it holds."""
     folder: Path | None = None
     try:
         private_files.make_folder(parent.parent)
         private_files.make_folder(parent)
-        with alone_in(parent):
+        with exclusive(parent):
             folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=parent))
             lock = private_files.open_file(folder / _LOCK, "w")
             fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
-        raise CatalogError(f"{parent}: {disk.refusal(error)}") from error
+        raise CatalogError(f"{parent}: {disk.write_error(error)}") from error
     with lock:
         try:
             yield folder
@@ -41,11 +41,11 @@ def private_folder(parent: Path, prefix: str) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep(parent: Path) -> None:
+def remove_stale_dirs(parent: Path) -> None:
     """Remove the private folders whose owners are no more: the kernel let go of their locks."""
     if not parent.exists():
         return
-    with alone_in(parent):
+    with exclusive(parent):
         dead = [folder for folder in parent.glob("*-*-*") if _is_dead(folder)]
     for folder in dead:
         shutil.rmtree(folder, ignore_errors=True)
@@ -64,7 +64,7 @@ def _is_dead(folder: Path) -> bool:
 
 
 @contextmanager
-def alone_in(parent: Path) -> Iterator[None]:
+def exclusive(parent: Path) -> Iterator[None]:
     """Let no other process make a private folder here, look for dead ones, or name what it made."""
     with private_files.open_file(parent.with_name(f".{parent.name}.lock"), "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,7 +1,5 @@
-"""The suite that a connector's author runs."""
+"""The conformance suite that a connector's author runs in a test of its own."""
 
-from cdpsync.testing.conformance import conforms
+from cdpsync.testing.conformance import PromiseError, conforms
 
-__all__ = [
-    "conforms",
-]
+__all__ = ["PromiseError", "conforms"]

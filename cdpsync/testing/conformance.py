@@ -23,7 +23,7 @@ from cdpsync.model import SyncMode
 from cdpsync.model.cursors import cursor_sql, cursor_type_of, later
 from cdpsync.model.types import lake_type
 from cdpsync.sql import quote_name
-from cdpsync.testing.harness import Subject, reading_of, require, secrets_of
+from cdpsync.testing.harness import ConnectorCase, reading_of, require, secrets_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +47,7 @@ def conforms(
     `options` are as a project file says them. `broken` are changes to them with which the source
     cannot be used: a wrong password, a host that is none. `streams` are globs of those to read.
     """
-    subject = Subject(connector, options, broken, streams)
+    subject = ConnectorCase(connector, options, broken, streams)
     found = []
     for promise in PROMISES:
         try:
@@ -61,7 +61,7 @@ def conforms(
         )
 
 
-def options_are_strict(subject: Subject) -> None:
+def options_are_strict(subject: ConnectorCase) -> None:
     """Options take no key they do not know, and never change."""
     require(
         issubclass(subject.connector.Options, ConnectorOptions),
@@ -74,20 +74,20 @@ def options_are_strict(subject: Subject) -> None:
     raise AssertionError("a key that means nothing was taken")
 
 
-def secrets_are_hidden(subject: Subject) -> None:
+def secrets_are_hidden(subject: ConnectorCase) -> None:
     """No secret stands in what options or connector print of themselves."""
     with subject.opened() as connector:
         for shown in (repr(subject.validated()), str(subject.validated()), repr(connector)):
             require(not any(secret in shown for secret in subject.secrets()), "a secret is printed")
 
 
-def check_passes(subject: Subject) -> None:
+def check_passes(subject: ConnectorCase) -> None:
     """check() returns where the source can be read."""
     with subject.opened() as connector:
         connector.check()
 
 
-def check_says_what_is_wrong(subject: Subject) -> None:
+def check_says_what_is_wrong(subject: ConnectorCase) -> None:
     """Of a source that cannot be used, check() and discover() say why: a line, no secret in it."""
     for changes in subject.broken:
         for ask in ("check", "discover"):
@@ -99,7 +99,7 @@ def check_says_what_is_wrong(subject: Subject) -> None:
             require(not told, f"{ask}() tells a secret")
 
 
-def _refusal(subject: Subject, changes: Mapping[str, object], ask: str) -> str:
+def _refusal(subject: ConnectorCase, changes: Mapping[str, object], ask: str) -> str:
     try:
         with subject.opened(**changes) as connector:
             getattr(connector, ask)()
@@ -110,14 +110,14 @@ def _refusal(subject: Subject, changes: Mapping[str, object], ask: str) -> str:
     return ""
 
 
-def _secrets_in(subject: Subject, changes: Mapping[str, object]) -> list[str]:
+def _secrets_in(subject: ConnectorCase, changes: Mapping[str, object]) -> list[str]:
     try:
         return list(secrets_of(subject.validated(**changes)))
     except ValidationError:
         return []
 
 
-def close_is_idempotent(subject: Subject) -> None:
+def close_is_idempotent(subject: ConnectorCase) -> None:
     """close() may be called twice, also of a connector that was never used."""
     connector = subject.connector(subject.validated())
     connector.close()
@@ -127,7 +127,7 @@ def close_is_idempotent(subject: Subject) -> None:
         used.close()
 
 
-def discovery_is_stable(subject: Subject) -> None:
+def discovery_is_stable(subject: ConnectorCase) -> None:
     """discover() of an unchanged source gives the same streams, in the same order."""
     with subject.opened() as connector:
         first = [replace(stream, estimated_rows=None) for stream in connector.discover()]
@@ -135,7 +135,7 @@ def discovery_is_stable(subject: Subject) -> None:
     require(first == again, "two discoveries differ")
 
 
-def streams_are_sound(subject: Subject) -> None:
+def streams_are_sound(subject: ConnectorCase) -> None:
     """Streams and columns have names of their own; keys and cursor fields are among the columns."""
     with subject.opened() as connector:
         streams = subject.chosen(connector)
@@ -145,7 +145,7 @@ def streams_are_sound(subject: Subject) -> None:
         require(len(set(names)) == len(names), f"two streams have one {what}")
     for stream in streams:
         columns = {column.name: column.type for column in stream.columns}
-        require(bool(columns) or stream.open, f"{stream.name}: no column")
+        require(bool(columns) or stream.open_schema, f"{stream.name}: no column")
         require(len(columns) == len(stream.columns), f"{stream.name}: a column stands twice")
         require(set(stream.primary_key) <= set(columns), f"{stream.name}: its key is no column")
         for name in stream.cursor_fields:
@@ -155,14 +155,14 @@ def streams_are_sound(subject: Subject) -> None:
             )
 
 
-def rows_have_the_discovered_columns(subject: Subject) -> None:
+def rows_have_the_discovered_columns(subject: ConnectorCase) -> None:
     """A read gives the columns that discovery named, in order, with their types in the lake."""
     with reading_of(subject) as reading:
         for stream in reading.streams:
             columns = reading.read(stream, "columns").columns
             wanted = [(column.name, lake_type(column.type)) for column in stream.columns]
             got = [(column.name, column.type) for column in columns]
-            if stream.open:
+            if stream.open_schema:
                 wanted = [one for one in wanted if one[0] in {column.name for column in columns}]
                 got = [one for one in got if one[0] in {name for name, _ in wanted}]
             fixed = [one for one in wanted if "?" not in str(one[1])]
@@ -174,7 +174,7 @@ def rows_have_the_discovered_columns(subject: Subject) -> None:
             require(kept == fixed, f"{stream.name}: types {kept}, discovered as {fixed}")
 
 
-def reading_twice_gives_the_same_rows(subject: Subject) -> None:
+def reading_twice_gives_the_same_rows(subject: ConnectorCase) -> None:
     """Reads of an unchanged source give the same rows, whole chunks or many small ones."""
     with reading_of(subject) as reading:
         for stream in reading.streams:
@@ -182,7 +182,7 @@ def reading_twice_gives_the_same_rows(subject: Subject) -> None:
             reading.assert_same(stream, first, reading.read(stream, "second", workers=4))
 
 
-def some_columns_can_be_read_alone(subject: Subject) -> None:
+def some_columns_can_be_read_alone(subject: ConnectorCase) -> None:
     """A read of some columns gives those and no others, the same rows."""
     with reading_of(subject) as reading:
         for stream in reading.streams:
@@ -196,7 +196,7 @@ def some_columns_can_be_read_alone(subject: Subject) -> None:
             )
 
 
-def reading_from_a_cursor_leaves_no_gap(subject: Subject) -> None:
+def reading_from_a_cursor_leaves_no_gap(subject: ConnectorCase) -> None:
     """From each value of a cursor on, a read gives every row at or beyond it, and those without."""
     with reading_of(subject) as reading:
         for stream in reading.streams:
@@ -213,7 +213,7 @@ def reading_from_a_cursor_leaves_no_gap(subject: Subject) -> None:
                     )
 
 
-def cursors_only_advance(subject: Subject) -> None:
+def cursors_only_advance(subject: ConnectorCase) -> None:
     """A read that begins at the last one's cursor does not end before it."""
     with reading_of(subject) as reading:
         for stream in reading.streams:
@@ -234,7 +234,7 @@ def cursors_only_advance(subject: Subject) -> None:
                 )
 
 
-def missing_streams_are_told(subject: Subject) -> None:
+def missing_streams_are_told(subject: ConnectorCase) -> None:
     """A read of what is not there is a ConnectorError of one line."""
     with reading_of(subject) as reading:
         gone = replace(reading.streams[0], name="no_such_schema.no_such_stream")
@@ -246,7 +246,7 @@ def missing_streams_are_told(subject: Subject) -> None:
             raise AssertionError("reading a stream that does not exist went well")
 
 
-def strange_errors_are_left_alone(subject: Subject) -> None:
+def strange_errors_are_left_alone(subject: ConnectorCase) -> None:
     """translate() gives None for an error that is not the source's."""
     with subject.opened() as connector:
         require(
@@ -255,7 +255,7 @@ def strange_errors_are_left_alone(subject: Subject) -> None:
         )
 
 
-def every_value_survives_to_the_query(subject: Subject) -> None:
+def every_value_survives_to_the_query(subject: ConnectorCase) -> None:
     """A run lands each row once, and a query gives every value as the source gave it."""
     with reading_of(subject) as reading:
         result = sync.run(reading.config)
@@ -266,7 +266,7 @@ def every_value_survives_to_the_query(subject: Subject) -> None:
             reading.assert_in_lake(stream, read)
 
 
-PROMISES: tuple[Callable[[Subject], None], ...] = (
+PROMISES: tuple[Callable[[ConnectorCase], None], ...] = (
     options_are_strict,
     secrets_are_hidden,
     check_passes,

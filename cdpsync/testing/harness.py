@@ -30,8 +30,8 @@ from cdpsync.model import (
     Window,
 )
 from cdpsync.model.cursors import cursor_type_of
-from cdpsync.plan.configured import wanted_tables
-from cdpsync.plan.resume import Remembered
+from cdpsync.plan.configured import configured_tables
+from cdpsync.plan.resume import PreviousState
 from cdpsync.plan.table import table_plan
 from cdpsync.sql import quote_name, quote_names, quote_text
 from cdpsync.system import clock
@@ -54,7 +54,7 @@ def require(holds: bool, otherwise: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class ConnectorCase:
     """A connector, options that work, and changes to them that do not."""
 
     connector: type[Connector]
@@ -84,7 +84,10 @@ class Subject:
         ]
         require(bool(found), f"discover() finds no stream that matches {', '.join(self.streams)}")
         for stream in found:
-            require(stream.refused is None, f"{stream.name} cannot be read: {stream.refused}")
+            require(
+                stream.unreadable_reason is None,
+                f"{stream.name} cannot be read: {stream.unreadable_reason}",
+            )
         return found
 
     def secrets(self) -> list[str]:
@@ -103,7 +106,7 @@ def secrets_of(options: BaseModel) -> Iterator[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TestProject:
     """A connector at work, over a project of its own in a folder that does not last."""
 
     connector: Connector
@@ -149,8 +152,10 @@ class Reading:
             include=include,
         )
         source = replace(self.config.sources[NAME], tables=(TableRule(stream.name, options, NAME),))
-        (one,) = wanted_tables(source, [stream])
-        return table_plan(one, Remembered(), full_refresh=False, allow_shrink=True, now=clock.now())
+        (one,) = configured_tables(source, [stream])
+        return table_plan(
+            one, PreviousState(), full_refresh=False, allow_shrink=True, now=clock.now()
+        )
 
     def rows(self, extracted: Extracted, columns: Sequence[Column] | None = None) -> str:
         """Return what was read as SQL."""
@@ -213,7 +218,7 @@ class Reading:
 
 
 @contextmanager
-def reading_of(subject: Subject) -> Iterator[Reading]:
+def reading_of(subject: ConnectorCase) -> Iterator[TestProject]:
     """Make the connector, and a project over it in a folder that does not last."""
     registry.register(NAME, subject.connector)
     with tempfile.TemporaryDirectory(prefix="cdpsync-") as name, subject.opened() as connector:
@@ -231,7 +236,7 @@ def reading_of(subject: Subject) -> Iterator[Reading]:
         try:
             config = Config(warehouse, {NAME: source}, ())
             (folder / "reads").mkdir()
-            yield Reading(connector, streams, config, folder / "reads", con)
+            yield TestProject(connector, streams, config, folder / "reads", con)
         finally:
             con.close()
             registry.unregister(NAME)

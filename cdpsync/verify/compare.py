@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cdpsync.connector import Share
+from cdpsync.connector import Bucket
 from cdpsync.extract.spool import spooled_rows
 from cdpsync.load.merge import held_as
 from cdpsync.model import DELETED_AT, Column, Deletes, SyncMode, TablePlan
 from cdpsync.model.cursors import cursor_sql
-from cdpsync.model.verification import WRONG, Compared, Difference, Kind, Reach
+from cdpsync.model.verification import WRONG, Difference, DiffKind, SideStats, TableDiff
 from cdpsync.sql import quote_name
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ _BY_ROW = """
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class CompareSpec:
     """How one table is compared: `columns` on both sides, by `key`, or whole where there is none.
 
     `columns` have the types in which both sides are hashed; `carried` are read beside them and
@@ -122,7 +122,7 @@ class Comparison:
     plan: TablePlan
     columns: tuple[Column, ...]
     carried: tuple[Column, ...]
-    share: Share | None
+    share: Bucket | None
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -173,10 +173,12 @@ class Comparison:
         return f"coalesce({cursor} >= {cursor_sql(window.low)}, true)" if window else "true"
 
     def _held(self) -> tuple[Column, ...]:
-        return self.plan.landed.columns if self.plan.landed else ()
+        return self.plan.lake_table.columns if self.plan.lake_table else ()
 
 
-def _in_share(share: Share | None, keys: Sequence[str], hashed: str, values: dict[str, str]) -> str:
+def _in_share(
+    share: Bucket | None, keys: Sequence[str], hashed: str, values: dict[str, str]
+) -> str:
     if share is None:
         return "true"
     if share.column:
@@ -196,7 +198,7 @@ def key_of(plan: TablePlan) -> tuple[str, ...]:
     return plan.primary_key if keyed else ()
 
 
-def share_of(plan: TablePlan, parts: int, part: int) -> Share | None:
+def share_of(plan: TablePlan, parts: int, part: int) -> Bucket | None:
     """Return one share of a table: by the value of an integer key, where a source can do that.
 
     Else without a column: by the hash of key or row.
@@ -207,12 +209,12 @@ def share_of(plan: TablePlan, parts: int, part: int) -> Share | None:
     column = next((one for one in plan.columns if one.name in key), None)
     countable = len(key) == 1 and column is not None and column.type in _INTEGERS
     asked = column is not None and column.name in plan.types
-    return Share(column.name if column and countable and not asked else "", parts, part)
+    return Bucket(column.name if column and countable and not asked else "", parts, part)
 
 
 def compare(
-    con: duckdb.DuckDBPyConnection, how: Comparison, digests: Sequence[Path], table: str
-) -> Compared:
+    con: duckdb.DuckDBPyConnection, how: CompareSpec, digests: Sequence[Path], table: str
+) -> TableDiff:
     """Compare the digests of the source, in spool files, with those of the lake's table.
 
     `con` has the lake attached. What differs, if anything, stands in its temporary table `found`
@@ -228,7 +230,7 @@ def compare(
     con.execute(_DIFFERING)
     sides = [_reach(con, side) for side in ("source", "lake")]
     if not con.execute("select 1 from differing limit 1").fetchone():
-        return Compared(sides[0], sides[1], {})
+        return TableDiff(sides[0], sides[1], {})
     said = {"source": source, "lake": lake, "bucket": bucket, "unknown": _unknown(how.plan)}
     if keys:
         pairs = [f"k{n}" for n in range(len(how.key))]
@@ -238,18 +240,18 @@ def compare(
     else:
         con.execute(_BY_ROW.format(**said))
     counted = con.execute("select kind, sum(n)::bigint from found group by all").fetchall()
-    counts = {Kind(kind): int(n) for kind, n in counted}
-    return Compared(sides[0], sides[1], counts, _listed(con, how))
+    counts = {DiffKind(kind): int(n) for kind, n in counted}
+    return TableDiff(sides[0], sides[1], counts, _listed(con, how))
 
 
-def _unknown(plan: TablePlan) -> Kind:
+def _unknown(plan: TablePlan) -> DiffKind:
     """Return what a row is that the source does not have: kept on purpose, or one too many."""
     keeps = plan.mode is SyncMode.APPEND_ONLY
     keeps = keeps or (plan.mode is SyncMode.INCREMENTAL and plan.deletes is Deletes.IGNORE)
-    return Kind.GONE if keeps else Kind.EXTRA
+    return DiffKind.GONE if keeps else DiffKind.EXTRA
 
 
-def _arrived(how: Comparison, digests: Sequence[Path]) -> str:
+def _arrived(how: CompareSpec, digests: Sequence[Path]) -> str:
     names = [*(f"k{n}" for n in range(len(how.key))), "h", "c", "newer", "marked"]
     if digests:
         return spooled_rows(digests, [Column(name, "") for name in names])
@@ -261,12 +263,12 @@ def _arrived(how: Comparison, digests: Sequence[Path]) -> str:
     return how.digests_of_source(f"select {empty} where false") if types else ""
 
 
-def _reach(con: duckdb.DuckDBPyConnection, side: str) -> Reach:
+def _reach(con: duckdb.DuckDBPyConnection, side: str) -> SideStats:
     row = con.execute(_REACH.format(side=side)).fetchone() or (0, None, None)
-    return Reach(*row)
+    return SideStats(*row)
 
 
-def _listed(con: duckdb.DuckDBPyConnection, how: Comparison) -> tuple[Difference, ...]:
+def _listed(con: duckdb.DuckDBPyConnection, how: CompareSpec) -> tuple[Difference, ...]:
     names = how.key or ("row",)
     values = [f"k{n}::varchar" for n in range(len(how.key))] or ["lower(to_hex(h))"]
     order = [f"k{n}" for n in range(len(how.key))] or ["h"]
@@ -274,7 +276,9 @@ def _listed(con: duckdb.DuckDBPyConnection, how: Comparison) -> tuple[Difference
         f"select kind, {', '.join(values)} from found where kind in {WRONG_SQL} "
         f"order by kind, {', '.join(order)} limit {LISTED}"
     ).fetchall()
-    return tuple(Difference(Kind(kind), tuple(zip(names, key, strict=True))) for kind, *key in rows)
+    return tuple(
+        Difference(DiffKind(kind), tuple(zip(names, key, strict=True))) for kind, *key in rows
+    )
 
 
 WRONG_SQL = "('" + "', '".join(WRONG) + "')"

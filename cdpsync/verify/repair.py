@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 
 from cdpsync import engine
 from cdpsync.catalog import Commit, Lake, sql_name
-from cdpsync.connector import Keys
+from cdpsync.connector import KeyFilter
 from cdpsync.errors import CdpsyncError, ContractError
 from cdpsync.extract.spool import spooled_rows
 from cdpsync.extract.table import extract
 from cdpsync.load.deletes import keys_in, marked
 from cdpsync.load.merge import same_key, write
-from cdpsync.load.upload import Courier, Spool
+from cdpsync.load.upload import SpoolBudget, Uploader
 from cdpsync.maintain.publish import publish_after_run
 from cdpsync.model import (
-    MARK,
+    DELETED_AT_COLUMN,
     Cursor,
-    CursorEntry,
     CursorType,
     Deletes,
     RunKind,
     RunRecord,
+    SavedState,
     SyncMode,
     TablePlan,
     TableResult,
@@ -31,7 +31,7 @@ from cdpsync.model import (
 )
 from cdpsync.model.cursors import cursor_sql
 from cdpsync.model.types import decimal_of
-from cdpsync.model.verification import Kind
+from cdpsync.model.verification import DiffKind
 from cdpsync.sql import quote_name, quote_names, quote_text
 from cdpsync.storage.paths import folder_of
 from cdpsync.system import clock
@@ -44,10 +44,10 @@ if TYPE_CHECKING:
 
     from cdpsync.extract.table import Extracted
     from cdpsync.extract.workers import Workers
-    from cdpsync.model.verification import Compared
-    from cdpsync.project.journal import Begun
-    from cdpsync.sync.session import Survey
-    from cdpsync.verify.compare import Comparison
+    from cdpsync.model.verification import TableDiff
+    from cdpsync.project.journal import Run
+    from cdpsync.sync.session import RunSession
+    from cdpsync.verify.compare import CompareSpec
 
 _MEMORY = "2GB"
 _AT_ONCE = 10_000  # keys asked for by name; more are found by reading every row
@@ -75,7 +75,7 @@ _GOING = """
 
 
 @dataclass(frozen=True, slots=True)
-class Wrong:
+class DiffFiles:
     """What is in error, in local Parquet files.
 
     `found` has k0, k1, …, or h, and the kind; `leaving` the rows, under the names of their
@@ -87,18 +87,18 @@ class Wrong:
     found: Path
     leaving: Path
     key: tuple[str, ...]
-    keys: Keys | None
+    keys: KeyFilter | None
     going: Path | None = None
 
 
-def export_wrong(
-    con: duckdb.DuckDBPyConnection, how: Comparison, found: Compared, folder: Path
-) -> Wrong:
+def export_diff(
+    con: duckdb.DuckDBPyConnection, how: CompareSpec, found: TableDiff, folder: Path
+) -> DiffFiles:
     """Write down what `compare` left in `con`, which has the lake attached.
 
     Raises ContractError where more than half of the rows would leave and that was not allowed.
     """
-    plan, extra = how.plan, found.counts.get(Kind.EXTRA, 0)
+    plan, extra = how.plan, found.counts.get(DiffKind.EXTRA, 0)
     if extra * 2 > found.lake.rows and not plan.allow_shrink:
         raise ContractError(
             f"{plan.table}: {extra:,} of its {found.lake.rows:,} rows are not at the source: more "
@@ -111,7 +111,7 @@ def export_wrong(
         names = ", ".join(f"k{n} as {quote_name(name)}" for n, name in enumerate(how.key))
         write(con, f"select {names} from found where kind = 'extra'", leaving)
         going = _one_of_each(con, how, folder) if plan.deletes is Deletes.SOFT else None
-        return Wrong(file, leaving, how.key, _keys(con, how), going)
+        return DiffFiles(file, leaving, how.key, _keys(con, how), going)
     columns = tuple(column.name for column in how.columns)
     hashed = ", ".join(
         f"cast({quote_name(column.name)} as {column.type})" for column in how.columns
@@ -122,10 +122,10 @@ def export_wrong(
         f"where hash({hashed}) in (select h from found where kind in {WRONG_SQL})",
         leaving,
     )
-    return Wrong(file, leaving, columns, None)
+    return DiffFiles(file, leaving, columns, None)
 
 
-def _one_of_each(con: duckdb.DuckDBPyConnection, how: Comparison, folder: Path) -> Path:
+def _one_of_each(con: duckdb.DuckDBPyConnection, how: CompareSpec, folder: Path) -> Path:
     file = folder / "going.parquet"
     same = (
         f"found.k{n} is not distinct from held.{quote_name(name)}" for n, name in enumerate(how.key)
@@ -137,7 +137,7 @@ def _one_of_each(con: duckdb.DuckDBPyConnection, how: Comparison, folder: Path) 
     return file
 
 
-def _keys(con: duckdb.DuckDBPyConnection, how: Comparison) -> Keys | None:
+def _keys(con: duckdb.DuckDBPyConnection, how: CompareSpec) -> KeyFilter | None:
     """Return the keys to ask for, where each has a text that every source reads as itself."""
     plan = how.plan
     types = {column.name: column.type for column in how.columns}
@@ -153,37 +153,37 @@ def _keys(con: duckdb.DuckDBPyConnection, how: Comparison) -> Keys | None:
     ).fetchall()
     if len(rows) > _AT_ONCE or any(text is None for row in rows for text in row):
         return None
-    return Keys(how.key, tuple(tuple(row) for row in rows))
+    return KeyFilter(how.key, tuple(tuple(row) for row in rows))
 
 
 @dataclass(slots=True)
-class Mender:
+class Repairer:
     """Who repairs the tables of one verification; it holds their locks. `finish` at the end."""
 
-    survey: Survey
+    session: RunSession
     workers: Workers
-    begun: Begun
-    courier: Courier = field(init=False)
+    run: Run
+    uploader: Uploader = field(init=False)
     _mended: bool = False
 
     def __post_init__(self) -> None:
-        spool = Spool(self.survey.config.warehouse.spool_max)
-        self.courier = Courier(self.survey.storage, self.begun.run_id, spool)
+        spool = SpoolBudget(self.session.config.warehouse.spool_max)
+        self.uploader = Uploader(self.session.storage, self.run.run_id, spool)
 
-    def mend(self, plan: TablePlan, how: Comparison, wrong: Wrong, folder: Path) -> int:
+    def repair(self, plan: TablePlan, how: CompareSpec, wrong: DiffFiles, folder: Path) -> int:
         """Read what is in error again and commit it; return how many rows stay in error.
 
         Those are rows that the source has not any more, since it was compared.
         """
         start = time.monotonic()
-        self.begun.note()
+        self.run.mark_started()
         self._mended = True
         fresh = folder / "fresh"
         fresh.mkdir()
         reading = replace(how.plan, window=None, deletes=Deletes.IGNORE)
-        connector = self.survey.connectors[plan.source]
+        connector = self.session.connectors[plan.source]
         extracted = extract(
-            reading, connector, self.workers, fresh, lambda *_: None, only=wrong.keys
+            reading, connector, self.workers, fresh, lambda *_: None, row_filter=wrong.keys
         )
         con = engine.connect(threads=1, memory_limit=_MEMORY, temp=folder / "spill")
         try:
@@ -192,28 +192,28 @@ class Mender:
             left = _left(con, how, wrong, extracted)
         finally:
             con.close()
-        delivery = self.courier.delivery(folder_of(plan.table))
+        delivery = self.uploader.start_table(folder_of(plan.table))
         try:
             for file, _, size in (*staged, *marks):
-                delivery.send(file, size, keep=True)
+                delivery.add(file, size, keep=True)
             files = delivery.wait()
         except BaseException:
-            delivery.take_back()
+            delivery.rollback()
             raise
         record = RunRecord(
-            self.begun.run_id,
-            self.begun.started_at,
+            self.run.run_id,
+            self.run.started_at,
             clock.now(),
             self._result(plan, extracted, start),
             RunKind.REPAIR,
         )
         news = Commit(
             table=plan.table,
-            columns=(*extracted.columns, *([MARK] if marks else [])),
+            columns=(*extracted.columns, *([DELETED_AT_COLUMN] if marks else [])),
             replace=False,
             files=files,
             rows=sum(rows for _, rows, _ in (*staged, *marks)),
-            cursor=self._entry(plan),
+            saved_state=self._entry(plan),
             record=replace(
                 record,
                 result=replace(
@@ -221,29 +221,29 @@ class Mender:
                 ),
             ),
             key=wrong.key,
-            upserted=[file for file, *_ in staged if file.name == "replacing.parquet"],
-            removed=wrong.leaving,
-            marked=sum(rows for _, rows, _ in marks),
-            converts=plan.stream.open,
+            upsert_files=[file for file, *_ in staged if file.name == "replacing.parquet"],
+            delete_keys=wrong.leaving,
+            soft_deleted=sum(rows for _, rows, _ in marks),
+            converts=plan.stream.open_schema,
         )
         try:
-            with self.survey.catalog.writer() as lake_con:
+            with self.session.catalog.writer() as lake_con:
                 lake = Lake(lake_con)
-                lake.books.prepare()
+                lake.system_tables.prepare()
                 lake.commit(news)
         except CdpsyncError:
-            self.courier.left_behind = True
+            self.uploader.may_have_orphans = True
             raise
         return left
 
     def finish(self) -> None:
         """Let go of what the repairs needed, and show the lake where it is published."""
-        self.courier.close()
-        if self.courier.left_behind or not self._mended:
+        self.uploader.close()
+        if self.uploader.may_have_orphans or not self._mended:
             return
-        self.begun.strike()
+        self.run.mark_finished()
         publish_after_run(
-            self.survey.config, self.survey.catalog, self.survey.storage, self.begun.run_id
+            self.session.config, self.session.catalog, self.session.storage, self.run.run_id
         )
 
     def _result(self, plan: TablePlan, extracted: Extracted, start: float) -> TableResult:
@@ -261,10 +261,10 @@ class Mender:
             notices=("repaired by cdpsync verify",),
         )
 
-    def _entry(self, plan: TablePlan) -> CursorEntry:
+    def _entry(self, plan: TablePlan) -> SavedState:
         """Return what is remembered of the table, which stays as it is."""
-        with self.survey.catalog.reader(data=False) as con:
-            entries = Lake(con).books.cursors()
+        with self.session.catalog.reader(data=False) as con:
+            entries = Lake(con).system_tables.saved_states()
         known = (
             one for one in entries if (one.source, one.stream) == (plan.source, plan.stream.name)
         )
@@ -279,8 +279,8 @@ class Mender:
 
 def _staged(
     con: duckdb.DuckDBPyConnection,
-    how: Comparison,
-    wrong: Wrong,
+    how: CompareSpec,
+    wrong: DiffFiles,
     extracted: Extracted,
     folder: Path,
 ) -> list[tuple[Path, int, int]]:
@@ -324,7 +324,7 @@ def _staged(
 def _marked(
     con: duckdb.DuckDBPyConnection,
     plan: TablePlan,
-    wrong: Wrong,
+    wrong: DiffFiles,
     extracted: Extracted,
     folder: Path,
 ) -> list[tuple[Path, int, int]]:
@@ -333,7 +333,9 @@ def _marked(
         return []
     moment = cursor_sql(Cursor(CursorType.TIMESTAMPTZ, clock.now()))
     select = _GOING.format(
-        columns=marked(plan, extracted.columns, plan.landed.columns if plan.landed else (), moment),
+        columns=marked(
+            plan, extracted.columns, plan.lake_table.columns if plan.lake_table else (), moment
+        ),
         going=quote_text(str(wrong.going)),
         arrived=keys_in(plan, [file.path for file in extracted.files]),
         same=same_key(plan),
@@ -344,7 +346,7 @@ def _marked(
 
 
 def _left(
-    con: duckdb.DuckDBPyConnection, how: Comparison, wrong: Wrong, extracted: Extracted
+    con: duckdb.DuckDBPyConnection, how: CompareSpec, wrong: DiffFiles, extracted: Extracted
 ) -> int:
     """Count the rows in error that did not come."""
     paths = [file.path for file in extracted.files]
@@ -358,12 +360,12 @@ def _left(
     return int(row[0]) if row else 0
 
 
-def _same(how: Comparison) -> str:
+def _same(how: CompareSpec) -> str:
     return " and ".join(
         f"held.k{n} is not distinct from arrived.{quote_name(name)}"
         for n, name in enumerate(how.key)
     )
 
 
-def _hash(how: Comparison) -> str:
+def _hash(how: CompareSpec) -> str:
     return f"hash({quote_names(column.name for column in how.columns)})"

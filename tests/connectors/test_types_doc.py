@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from connectors.mysql.test_types import MAPPING as MYSQL_ROWS
+from connectors.postgres.test_types import REFUSED, SETUP, as_psql, canonical
+from connectors.postgres.test_types import ROWS as POSTGRES_ROWS
+from connectors.snowflake.test_types import MAPPING as SNOWFLAKE_ROWS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.postgres_reading import _print
-from test_mysql_types import MAPPING as MYSQL_ROWS
-from test_postgres_types import REFUSED, SETUP, as_psql, canonical
-from test_postgres_types import ROWS as POSTGRES_ROWS
-from test_snowflake_types import MAPPING as SNOWFLAKE_ROWS
 
 from cdpsync import query, sync
 

@@ -132,8 +132,8 @@ def test_all_broken_is_a_failure_of_each(folder: Path) -> None:
 def test_discover_and_verify_go_on_beside_it(folder: Path) -> None:
     """Discovery has its name and not its columns; verification fails for it alone."""
     a, b = project.discover(project.load(folder / "cdpsync.yml"), "f")
-    assert (a.name, a.columns, b.refused) == ("a", (), None)
-    assert "a.csv, line 2" in a.refused
+    assert (a.name, a.columns, b.unreadable_reason) == ("a", (), None)
+    assert "a.csv, line 2" in a.unreadable_reason
     assert invoke(folder, "discover", "f", "-o", "json").exit_code == 3
     assert invoke(folder, "check").exit_code == 0
     run(folder)

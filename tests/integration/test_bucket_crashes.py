@@ -158,9 +158,11 @@ def assert_whole(shop: Shop) -> None:
     shop.same(stream="public.orders", table="shop.orders")
     shop.same(stream="public.events", table="shop.events")
     shop.same("id, md5(content)", stream="public.files", table="shop.files")
-    entries = project.remember(project.load(shop.file))
+    entries = project.load_state(project.load(shop.file))
     said = {key: (entry.cursor, entry.run_id) for key, entry in entries.state.items()}
-    assert said == {(one.source, one.stream): (one.cursor, one.run_id) for one in entries.cursors}
+    assert said == {
+        (one.source, one.stream): (one.cursor, one.run_id) for one in entries.saved_states
+    }
     assert not list((shop.folder / ".cdpsync/tmp").iterdir())
 
 

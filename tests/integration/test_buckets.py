@@ -13,7 +13,7 @@ import pytest
 from support.faults import FaultProxy
 from support.servers import READER, free_port
 
-from cdpsync.load.upload import Spool
+from cdpsync.load.upload import SpoolBudget
 from cdpsync.model import RunStatus
 
 if TYPE_CHECKING:
@@ -227,13 +227,13 @@ def test_small_spool_holds_a_large_table(shop: Shop, monkeypatch) -> None:
     shop.warehouse = {**shop.warehouse, "spool": {"max": "10kB"}}
     shop.configure(None)
     waiting: list[int] = []
-    add = Spool.add
+    add = SpoolBudget.add
 
-    def counted(self: Spool, size: int) -> None:
+    def counted(self: SpoolBudget, size: int) -> None:
         add(self, size)
         waiting.append(self._held)
 
-    monkeypatch.setattr(Spool, "add", counted)
+    monkeypatch.setattr(SpoolBudget, "add", counted)
     assert shop.one(threads=1).rows_inserted == 200_000
     assert len(waiting) > 1
     assert max(waiting) < 2 * min(waiting)  # one file at a time

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cdpsync import project
-from cdpsync.catalog import Ahead, CatalogFile, Lake
+from cdpsync.catalog import CatalogFile, CatalogPrefetch, Lake
 from cdpsync.model import TableName
 from cdpsync.sync import session
 
@@ -40,7 +40,7 @@ def changed(request: pytest.FixtureRequest) -> str:
 def test_catalog_that_was_read_ahead_is_never_an_old_one(orders: Shop, changed: str) -> None:
     """A commit meanwhile is seen, whether it lies in the catalog's log or in the file."""
     catalog = _catalog(orders)
-    ahead = Ahead(catalog)
+    ahead = CatalogPrefetch(catalog)
     ahead.start()
     ahead.join()
     log = catalog.path.with_name(catalog.path.name + ".wal")
@@ -56,7 +56,7 @@ def test_catalog_that_was_read_ahead_is_never_an_old_one(orders: Shop, changed: 
     with ahead.reader() as (con, recorded):
         left = con.execute("select count(*) from lake.shop.orders").fetchone()
     assert left == ((3,) if changed == "nothing" else (2,))
-    assert recorded.cursors
+    assert recorded.saved_states
     assert (recorded.tables[TableName("shop", "orders")].rows == 3) is (changed == "nothing")
     ahead.close()
 
@@ -77,14 +77,14 @@ def test_run_that_commits_between_reading_ahead_and_the_locks_is_heeded(
 ) -> None:
     """The plan is made of what the catalog says once the tables are locked."""
     orders.pg.execute("insert into orders values (4, 4)")
-    join = Ahead.join
+    join = CatalogPrefetch.join
 
-    def late(ahead: Ahead) -> None:
+    def late(ahead: CatalogPrefetch) -> None:
         join(ahead)
-        monkeypatch.setattr(Ahead, "join", join)
+        monkeypatch.setattr(CatalogPrefetch, "join", join)
         assert orders.one().rows_inserted == 1  # another run, from start to end
 
-    monkeypatch.setattr(Ahead, "join", late)
+    monkeypatch.setattr(CatalogPrefetch, "join", late)
     second = orders.one()
     assert (second.rows_inserted, second.rows_in_table) == (0, 4)
     assert second.cursor_before is not None

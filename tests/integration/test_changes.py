@@ -25,7 +25,7 @@ from pathlib import Path
 
 from cdpsync.connector import ConnectorOptions
 from cdpsync.errors import ReadError
-from cdpsync.model import Changes, Column, Cursor, CursorType, Stream
+from cdpsync.model import ChangeLog, Column, Cursor, CursorType, Stream
 
 CHANGED = Column("_updated_at", "TIMESTAMP WITH TIME ZONE")
 
@@ -55,7 +55,7 @@ class Read(list):
         super().__init__(chunks)
         self.reached = reached
 
-    def cursor(self, highest):
+    def safe_cursor(self, highest):
         return Cursor(CursorType.TIMESTAMPTZ, self.reached)
 
 
@@ -71,22 +71,26 @@ class Log:
 
     def discover(self):
         columns = (Column("id", "VARCHAR", nullable=False), Column("created", "BIGINT"))
-        log = Changes(CHANGED, kept=timedelta(days=30), deletions=True)
-        return [Stream("things", "things", columns, ("id",), ("created",), open=True, changes=log)]
+        log = ChangeLog(CHANGED, retention=timedelta(days=30), includes_deletes=True)
+        return [
+            Stream(
+                "things", "things", columns, ("id",), ("created",), open_schema=True, changes=log
+            )
+        ]
 
     @contextmanager
     def read(self, request):
         said = json.loads(self.file.read_text())
         now, types = datetime.fromisoformat(said["now"]), said["types"]
         rows = said["rows"] if request.window is None else said["changed"]
-        rows = [row for row in rows if request.deletions or not row.get("_deleted_at")]
+        rows = [row for row in rows if request.include_deletes or not row.get("_deleted_at")]
         types = {n: t for n, t in types.items() if n not in request.exclude}
         for note in said.get("notes", ()):
-            request.notify(note)
+            request.on_notice(note)
         if request.cursor_field == CHANGED.name:
             types |= {CHANGED.name: CHANGED.type}
             rows = [{CHANGED.name: said["now"]} | row for row in rows]
-        if request.deletions:
+        if request.include_deletes:
             types |= {"_deleted_at": CHANGED.type}
         assert request.folder.is_dir()
         if request.cursor_field == CHANGED.name:

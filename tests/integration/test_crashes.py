@@ -51,7 +51,9 @@ def test_killed_run_and_a_rerun_are_one_clean_run(shop: Shop, seed: int) -> None
     again = {one.table: one for one in shop.run().tables}
     assert again["shop.orders"].rows_inserted + again["shop.orders"].rows_updated == 0
     assert again["shop.events"].rows_inserted == 0
-    entries = project.remember(project.load(shop.file))
+    entries = project.load_state(project.load(shop.file))
     said = {key: (entry.cursor, entry.run_id) for key, entry in entries.state.items()}
-    assert said == {(one.source, one.stream): (one.cursor, one.run_id) for one in entries.cursors}
+    assert said == {
+        (one.source, one.stream): (one.cursor, one.run_id) for one in entries.saved_states
+    }
     assert not list((shop.folder / ".cdpsync/tmp").iterdir())

@@ -103,7 +103,7 @@ def test_file_that_can_only_be_named_by_a_pattern_is_refused(tmp_path: Path) -> 
     (tmp_path / "lake1/a.csv").write_text("id\n2\n")
     connector = FilesConnector(FilesOptions(path=str(tmp_path)))
     (stream,) = connector.discover()
-    assert "is always a pattern" in stream.refused
+    assert "is always a pattern" in stream.unreadable_reason
     with pytest.raises(ConnectError, match="is always a pattern"):
         connector.check()
 

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from support.servers import Buckets
     from support.shop import Shop
 
-    from cdpsync.model import Chore
+    from cdpsync.model import MaintenanceStep
 
 STORES = pytest.mark.parametrize("shop", ["folder", "s3", "gcs"], indirect=True)
 CRASHED, LIVE, ENDED = (f"20200101T00000{i}Z-abcdef" for i in range(3))
 
 
-def upkeep(shop: Shop, **options: bool) -> dict[str, Chore]:
+def upkeep(shop: Shop, **options: bool) -> dict[str, MaintenanceStep]:
     return {chore.step: chore for chore in maintain.maintain(project.load(shop.file), **options)}
 
 
@@ -43,7 +43,7 @@ def stored(shop: Shop) -> set[str]:
 
 
 @pytest.fixture
-def worn(shop: Shop, monkeypatch, tmp_path: Path) -> Shop:
+def files_to_compact(shop: Shop, monkeypatch, tmp_path: Path) -> Shop:
     """A lake of several small files, beside files of crashed, living and unknown runs."""
     monkeypatch.setattr(maintenance, "GRACE", timedelta(0))
     shop.warehouse = {**shop.warehouse, "keep": "0s"}
@@ -71,50 +71,50 @@ def worn(shop: Shop, monkeypatch, tmp_path: Path) -> Shop:
 
 
 @STORES
-def test_upkeep_keeps_every_row_and_others_files(worn: Shop) -> None:
+def test_upkeep_keeps_every_row_and_others_files(files_to_compact: Shop) -> None:
     """Small files are merged; of strange files only those of this project's dead runs go."""
-    before = stored(worn)
-    folder = project.locks_folder(project.load(worn.file))
+    before = stored(files_to_compact)
+    folder = project.locks_folder(project.load(files_to_compact.file))
     with locks.hold(folder, ["shop.other"], LIVE, "now"):
-        assert set(upkeep(worn, dry_run=True)) == {"expire", "compact", "orphans"}
-        assert stored(worn) == before
-        done = upkeep(worn)
+        assert set(upkeep(files_to_compact, dry_run=True)) == {"expire", "compact", "orphans"}
+        assert stored(files_to_compact) == before
+        done = upkeep(files_to_compact)
     assert done["orphans"].count == 2
     assert done["expire"].count > 4
     assert done["merge"].table == "shop.orders"
-    worn.same()
-    left = stored(worn)
+    files_to_compact.same()
+    left = stored(files_to_compact)
     assert {name for name in left if "abcdef" in name or "somebody" in name} == {
         f"{LIVE}-00000.parquet", f"{ENDED}-00000.parquet", "somebody's.parquet",
     }  # fmt: skip
-    again = upkeep(worn)
+    again = upkeep(files_to_compact)
     assert again["orphans"].count == 1  # the run that was alive is dead by now
     assert again["remove"].count  # what was merged is named by no snapshot any more
-    assert len(stored(worn)) < len(before) - 2
-    worn.pg.execute("insert into orders values (1000, 9)")
-    assert worn.one().rows_inserted == 1
-    worn.same()
+    assert len(stored(files_to_compact)) < len(before) - 2
+    files_to_compact.pg.execute("insert into orders values (1000, 9)")
+    assert files_to_compact.one().rows_inserted == 1
+    files_to_compact.same()
 
 
-def test_table_in_use_is_left_alone(worn: Shop) -> None:
+def test_table_in_use_is_left_alone(files_to_compact: Shop) -> None:
     """A run at work keeps its table to itself."""
-    folder = project.locks_folder(project.load(worn.file))
+    folder = project.locks_folder(project.load(files_to_compact.file))
     with locks.hold(folder, ["shop.orders"], LIVE, "now"):
-        done = upkeep(worn)
+        done = upkeep(files_to_compact)
     assert done["in use"].table == "shop.orders"
     assert "merge" not in done
-    worn.same()
+    files_to_compact.same()
 
 
 @pytest.mark.parametrize("shop", ["s3"], indirect=True)
-def test_uploads_of_killed_processes_are_aborted(worn: Shop, s3: Buckets) -> None:
+def test_uploads_of_killed_processes_are_aborted(files_to_compact: Shop, s3: Buckets) -> None:
     """Parts under our own names go; another's upload is not ours to abort."""
-    prefix = worn.warehouse["path"].removeprefix("s3://lake/")
+    prefix = files_to_compact.warehouse["path"].removeprefix("s3://lake/")
     names = [f"{prefix}/shop/orders/{CRASHED}-00007.parquet", f"{prefix}/other.bin"]
     for name in names:
         s3.client().create_multipart_upload(Bucket="lake", Key=name)
-    assert upkeep(worn, dry_run=True)["abort"].count == 1
-    assert upkeep(worn)["abort"].count == 1
+    assert upkeep(files_to_compact, dry_run=True)["abort"].count == 1
+    assert upkeep(files_to_compact)["abort"].count == 1
     found = s3.client().list_multipart_uploads(Bucket="lake").get("Uploads", [])
     assert [one["Key"] for one in found if one["Key"] in names] == names[1:]
 

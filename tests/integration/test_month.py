@@ -9,7 +9,7 @@ from stress.month import DAY, Month
 
 from cdpsync import project
 from cdpsync.catalog import system_tables
-from cdpsync.maintain.maintenance import age
+from cdpsync.maintain.maintenance import expire
 from cdpsync.sync import runner
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def test_what_runs_leave_does_not_grow(
 
     def counted(catalog: CatalogFile, keep: timedelta) -> None:
         upkeep.append(keep.days)
-        age(catalog, keep)
+        expire(catalog, keep)
 
     monkeypatch.setattr(runner, "age", counted)
     month = Month(tmp_path, pg.url, every=4, keep="1d")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cdpsync import engine
-from cdpsync.catalog import ask
+from cdpsync.catalog import run_query
 from cdpsync.errors import LandingError, LockHeldError, QueryError
 from cdpsync.system import locks
 
@@ -34,7 +34,7 @@ def lake(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def rows(con: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[object, ...]]:
-    return list(ask(con, sql).rows())
+    return list(run_query(con, sql).rows())
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_comments_may_stand_at_the_end(
 ) -> None:
     """And semicolons, and both; in answers and in files."""
     assert rows(lake, sql) == [(1,)]
-    assert ask(lake, sql).write_parquet(tmp_path / "answer.parquet") == 1
+    assert run_query(lake, sql).write_parquet(tmp_path / "answer.parquet") == 1
 
 
 def test_what_looks_like_a_comment_in_a_text_is_text(lake: duckdb.DuckDBPyConnection) -> None:
@@ -67,9 +67,9 @@ def test_only_questions_are_explained(
     """EXPLAIN ANALYZE runs what it explains: a COPY would write its file."""
     file = tmp_path / "written"
     with pytest.raises(QueryError, match="COPY is refused"):
-        ask(lake, f"explain {how} copy (select 1) to '{file}'; -- é")
+        run_query(lake, f"explain {how} copy (select 1) to '{file}'; -- é")
     with pytest.raises(QueryError, match="DELETE is refused"):
-        ask(lake, f"-- é\nexplain {how} delete from shop.orders")
+        run_query(lake, f"-- é\nexplain {how} delete from shop.orders")
     assert not file.exists()
     assert rows(lake, "select count(*) from shop.orders") == [(1,)]
     for question in (
@@ -90,13 +90,13 @@ def test_a_pivot_names_its_values(lake: duckdb.DuckDBPyConnection) -> None:
         "explain pivot shop.orders on status using count(*)",
     ):
         with pytest.raises(QueryError, match=r"^PIVOT is refused .* status in"):
-            ask(lake, sql)
+            run_query(lake, sql)
 
 
 @pytest.mark.parametrize("sql", ["show tables", "SHOW /* é */ TABLES; -- all"])
 def test_show_tables_names_those_of_every_schema(lake: duckdb.DuckDBPyConnection, sql: str) -> None:
     """But not cdpsync's own."""
-    answer = ask(lake, sql)
+    answer = run_query(lake, sql)
     assert [column.name for column in answer.columns] == ["schema", "name"]
     assert list(answer.rows()) == [("crm", "people"), ("shop", "orders")]
 

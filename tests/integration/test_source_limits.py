@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from cdpsync_connectors._shared import rate_limit
-from cdpsync_connectors._shared.rate_limit import STEP, RowPace
+from cdpsync_connectors._shared.rate_limit import STEP, RowLimiter
 
 if TYPE_CHECKING:
     from support.mysql_server import MariaDatabase
@@ -111,7 +111,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_pace_keeps_the_average(clock: list[float]) -> None:
     """However large the parts are, each begins once those before it have had their time."""
-    pace = RowPace(100)
+    pace = RowLimiter(100)
     begins = []
     for rows in (50, 500, 10, 0, 1000, 1):
         pace.wait(rows, lambda: False)
@@ -121,7 +121,7 @@ def test_pace_keeps_the_average(clock: list[float]) -> None:
 
 def test_pace_is_left_at_a_stop(clock: list[float]) -> None:
     """Nobody waits for the end of a pause that is no longer of use."""
-    pace = RowPace(1)
+    pace = RowLimiter(1)
     asked = itertools.count()
     pace.wait(1000, lambda: False)
     pace.wait(1, lambda: next(asked) > 3)
@@ -130,9 +130,9 @@ def test_pace_is_left_at_a_stop(clock: list[float]) -> None:
 
 def test_parts_are_of_some_seconds() -> None:
     """So that a table is read in many short bursts rather than in a few long ones."""
-    assert RowPace(1000).parts(1000 * STEP * 7) == 7
-    assert RowPace(1000).parts(10) == 1
-    assert RowPace(1000).parts(0) == 1
+    assert RowLimiter(1000).parts(1000 * STEP * 7) == 7
+    assert RowLimiter(1000).parts(10) == 1
+    assert RowLimiter(1000).parts(0) == 1
 
 
 def test_paced_table_is_cut_finer_and_arrives_whole(

@@ -112,9 +112,9 @@ def test_deletion_outlives_what_it_deleted(orders: Shop, monkeypatch) -> None:
     delete(orders, "shop.orders")
     later = clock.now() + timedelta(days=100)
     with project.catalog_of(project.load(orders.file)).writer() as con:
-        assert Lake(con).books.tidy(later, timedelta(days=7), dry_run=False) > 0
-        assert Lake(con).books.latest() == ()
-        assert Lake(con).books.history()[0].kind is RunKind.DELETE
+        assert Lake(con).system_tables.prune(later, timedelta(days=7), dry_run=False) > 0
+        assert Lake(con).system_tables.latest_runs() == ()
+        assert Lake(con).system_tables.history()[0].kind is RunKind.DELETE
 
 
 def test_reset_tells_what_was_reset(orders: Shop) -> None:

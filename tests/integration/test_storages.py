@@ -275,7 +275,7 @@ def test_gcs_that_is_down_is_noticed_before_gcsfs_gives_up(monkeypatch) -> None:
     monkeypatch.setattr(gcs_module, "_KNOCK", 1.0)
     storage = opened("gs://lake/x", endpoint=f"http://127.0.0.1:{free_port()}")
     con = engine.connect()
-    for attempt in (storage.reach, storage.check, lambda: storage.prepare(con)):
+    for attempt in (storage.ping, storage.check, lambda: storage.prepare(con)):
         with pytest.raises(LandingError, match=r"cannot be reached \(no answer within 1 s\)"):
             attempt()
     con.close()

@@ -13,7 +13,7 @@ from cdpsync import project
 from cdpsync.cli.main import app
 from cdpsync.errors import LockHeldError
 from cdpsync.model import TableStatus
-from cdpsync.model.verification import Kind, Sample, Verdict, VerifyStatus
+from cdpsync.model.verification import DiffKind, Sample, VerifyResult, VerifyStatus
 from cdpsync.verify.verifier import verify
 
 if TYPE_CHECKING:
@@ -48,20 +48,20 @@ def plant(shop: Shop, *statements: str) -> None:
             con.execute(statement)
 
 
-def one(shop: Shop, **choices: Any) -> Verdict:
+def one(shop: Shop, **choices: Any) -> VerifyResult:
     """Verify the one table, which could be compared."""
     (verdict,) = verify(shop.file, **choices)
     assert verdict.error is None, verdict.error
     return verdict
 
 
-def told(verdict: Verdict) -> list[tuple[str, ...]]:
+def told(verdict: VerifyResult) -> list[tuple[str, ...]]:
     """Return the differences as (kind, key…)."""
     assert verdict.compared
     return [(d.kind.value, *(text for _, text in d.key)) for d in verdict.compared.listed]
 
 
-def counted(verdict: Verdict) -> dict[str, int]:
+def counted(verdict: VerifyResult) -> dict[str, int]:
     assert verdict.compared
     return {kind.value: n for kind, n in verdict.compared.counts.items()}
 
@@ -406,7 +406,7 @@ def test_rows_written_meanwhile_are_no_differences(orders: Shop, monkeypatch: An
         monkeypatch.setattr(module, "extract", later)
         verdict = one(orders)
     assert verdict.status is VerifyStatus.EQUAL
-    assert verdict.compared.counts[Kind.NEWER] == 3
+    assert verdict.compared.counts[DiffKind.NEWER] == 3
 
 
 def test_source_of_files_is_verified_and_mended_too(shop: Shop) -> None:

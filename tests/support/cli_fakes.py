@@ -18,7 +18,6 @@ from cdpsync.model import (
     Column,
     Config,
     Cursor,
-    CursorEntry,
     CursorType,
     Failure,
     LakeTable,
@@ -26,12 +25,13 @@ from cdpsync.model import (
     RunRecord,
     RunResult,
     RunStatus,
+    SavedState,
     Stream,
     SyncMode,
     TableName,
+    TableOverview,
     TablePlan,
     TableResult,
-    TableState,
     TableStatus,
     Warehouse,
     Window,
@@ -127,7 +127,7 @@ PLANNED = Planned(
             window=Window("updated_at", BEFORE),
             lookback=timedelta(minutes=10),
             where="deleted_at is null",
-            landed=LakeTable(TableName("shop", "orders"), ORDERS_STREAM.columns),
+            lake_table=LakeTable(TableName("shop", "orders"), ORDERS_STREAM.columns),
             replace=False,
         ),
         a_plan(
@@ -136,7 +136,7 @@ PLANNED = Planned(
             cursor_field="id",
             window=Window("id", Cursor(CursorType.INTEGER, 90)),
             lookback=Decimal(10),
-            landed=LakeTable(TableName("shop", "events"), EVENTS_STREAM.columns),
+            lake_table=LakeTable(TableName("shop", "events"), EVENTS_STREAM.columns),
             replace=False,
         ),
         a_plan(PLANS_STREAM, SyncMode.FULL_TABLE),
@@ -144,7 +144,7 @@ PLANNED = Planned(
 )
 
 STATES = (
-    TableState(
+    TableOverview(
         source="shop",
         stream="public.orders",
         table="shop.orders",
@@ -159,7 +159,7 @@ STATES = (
         cursor_field="updated_at",
         cursor=AFTER,
     ),
-    TableState(
+    TableOverview(
         source="shop",
         stream="public.plans",
         table="shop.plans",
@@ -173,14 +173,14 @@ STATES = (
         rows=0,
         error=REFUSED,
     ),
-    TableState("shop", "audit.log", "shop.audit_log", None, False, None, "disabled"),
+    TableOverview("shop", "audit.log", "shop.audit_log", None, False, None, "disabled"),
 )
 HISTORY = (
     RunRecord(RUN_ID, NOW - timedelta(minutes=3), NOW - timedelta(seconds=177), ORDERS),
     RunRecord(RUN_ID, NOW - timedelta(minutes=3), NOW - timedelta(seconds=179), PLANS),
 )
 CURSORS = (
-    CursorEntry(
+    SavedState(
         "shop",
         "public.orders",
         TableName("shop", "orders"),
@@ -190,7 +190,7 @@ CURSORS = (
         RUN_ID,
         NOW - timedelta(minutes=3),
     ),
-    CursorEntry(
+    SavedState(
         "shop",
         "public.rates",
         TableName("shop", "rates"),
@@ -200,7 +200,7 @@ CURSORS = (
         RUN_ID,
         NOW - timedelta(minutes=3),
     ),
-    CursorEntry(
+    SavedState(
         "shop",
         "public.events",
         TableName("shop", "events"),

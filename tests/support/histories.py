@@ -110,9 +110,9 @@ class Life:
         assert present == self._rows("select id, v, rev from orders"), why
         if self.mode == "deletes_soft":
             assert marked == self._rows("select id from gone"), why
-        memory = project.remember(config)
+        memory = project.load_state(config)
         said = {key: (entry.cursor, entry.run_id) for key, entry in memory.state.items()}
-        known = {(one.source, one.stream): (one.cursor, one.run_id) for one in memory.cursors}
+        known = {(one.source, one.stream): (one.cursor, one.run_id) for one in memory.saved_states}
         assert said == known, why
         assert len(known) == 1, why
         assert locks.live_runs(project.locks_folder(config)) == set(), why

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from support.stripe_server import KEY
 
 from cdpsync import engine
-from cdpsync.connector import ReadRequest, Settled
+from cdpsync.connector import CursorLimited, ReadRequest
 from cdpsync.model import Column, Cursor, CursorType, Window
 from cdpsync.sql import quote_name
 from cdpsync_connectors.stripe.connector import StripeConnector
@@ -67,7 +67,7 @@ def read_on(connector: StripeConnector, stream: str, since: int | None = None, *
     window = Window(field, at(since)) if since is not None else None
     with tempfile.TemporaryDirectory() as folder, engine.connect(threads=1) as con:
         request = ReadRequest(
-            found, columns, window=window, folder=Path(folder), notify=notices.append
+            found, columns, window=window, folder=Path(folder), on_notice=notices.append
         )
         with connector.read(replace(request, **wanted)) as chunks:
             rows: list[dict[str, str | None]] = []
@@ -78,7 +78,7 @@ def read_on(connector: StripeConnector, stream: str, since: int | None = None, *
                 names = ", ".join(f"{quote_name(name)}::varchar" for name in types)
                 got = con.execute(f"select {names} from ({relation.sql_query()})").fetchall()
                 rows += [dict(zip(types, row, strict=True)) for row in got]
-            cursor = chunks.cursor(None) if isinstance(chunks, Settled) else None
+            cursor = chunks.safe_cursor(None) if isinstance(chunks, CursorLimited) else None
             return Read(rows, types, cursor, notices)
 
 

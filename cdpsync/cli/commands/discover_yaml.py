@@ -11,7 +11,7 @@ from cdpsync.serialize.text import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cdpsync.model import Changes, Stream
+    from cdpsync.model import ChangeLog, Stream
 
 # A cursor has to move whenever a row changes. A time is not enough for that: created_at and
 # order_date are times too, and following them would lose updates in silence.
@@ -39,8 +39,11 @@ def proposal(source: str, streams: Sequence[Stream]) -> str:
 def _entry(stream: Stream) -> tuple[str, str]:
     cursor = next(_change_times(stream), None)
     name = _scalar(stream.name)
-    if stream.refused:
-        return f"{name}: {{mode: full_table}}", f"cannot be read: {printable(stream.refused)}"
+    if stream.unreadable_reason:
+        return (
+            f"{name}: {{mode: full_table}}",
+            f"cannot be read: {printable(stream.unreadable_reason)}",
+        )
     keys = ", ".join(map(printable, stream.primary_key))
     key = ", ".join(map(_scalar, stream.primary_key))
     if stream.primary_key and stream.changes:
@@ -51,9 +54,9 @@ def _entry(stream: Stream) -> tuple[str, str]:
     return f"{name}: {{mode: full_table}}", _why_full(stream, cursor)
 
 
-def _log(changes: Changes) -> str:
-    kept = f", kept for {changes.kept.days} days" if changes.kept else ""
-    gone = "; deletes: hard or soft follows deletions" if changes.deletions else ""
+def _log(changes: ChangeLog) -> str:
+    kept = f", kept for {changes.retention.days} days" if changes.retention else ""
+    gone = "; deletes: hard or soft follows deletions" if changes.includes_deletes else ""
     return f"the source has a log of what changed{kept}{gone}"
 
 

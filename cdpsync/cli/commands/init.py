@@ -45,11 +45,11 @@ def init(
         for path, text in files.items():
             with path.open("x", encoding="utf-8") as file:
                 file.write(text)
-            log.say(f"wrote {path}", event="wrote", path=str(path))
+            log.info(f"wrote {path}", event="wrote", path=str(path))
     except OSError as error:
         raise ConfigError(
             f"{error.filename or folder}: cannot be written: {error.strerror}."
         ) from error
     if kept:
         log.warn(f"{ignored} is left as it is. It should hold: {'  '.join(IGNORED)}")
-    log.say(_NEXT.format(project=folder / "cdpsync.yml"), event="next")
+    log.info(_NEXT.format(project=folder / "cdpsync.yml"), event="next")

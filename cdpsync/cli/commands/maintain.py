@@ -23,4 +23,4 @@ def maintain(
     chores = upkeep.maintain(session.config(), dry_run=dry_run)
     show(reports.maintain_report(chores), session.format)
     if not chores:
-        log.say("nothing to do", event="maintain")
+        log.info("nothing to do", event="maintain")

@@ -56,11 +56,11 @@ def query(
     if sql is None and file is None and sys.stdin.isatty():
         if to is not None or not sys.stdout.isatty():
             raise ConfigError("no SQL was given. Give it as an argument, with -f, or on stdin.")
-        from cdpsync.cli.commands.query_shell import converse
+        from cdpsync.cli.commands.query_shell import repl
 
         with _lake(session, lake) as config:
             history = config.warehouse.catalog.parent / "query_history"
-            converse(lambda statement: _ask(config, statement, at, form, None), history)
+            repl(lambda statement: _ask(config, statement, at, form, None), history)
     else:
         text = _sql(sql, file)
         with _lake(session, lake) as config:
@@ -104,4 +104,4 @@ def _ask(config: "Config", sql: str, at: str | None, form: Format, to: Path | No
         rows = write_file(to, answer, form) if to else write_stdout(answer, form)
     where = f" in {to}" if to else ""
     told = f"{plural(rows, 'row')}{where}, {seconds(time.monotonic() - started)}"
-    log.say(told, event="answer", rows=rows)
+    log.info(told, event="answer", rows=rows)

@@ -19,19 +19,19 @@ _LONGEST_HISTORY = 1_000
 _LEAVE = {"exit", "quit", "\\q", ".exit", ".quit"}
 
 
-def converse(ask: Callable[[str], None], history: Path) -> None:
+def repl(ask: Callable[[str], None], history: Path) -> None:
     """Read statements and ask each; an error is told and does not end the conversation."""
-    log.say("SQL, ended by a semicolon. Ctrl-C clears, Ctrl-D ends.", event="prompt")
+    log.info("SQL, ended by a semicolon. Ctrl-C clears, Ctrl-D ends.", event="prompt")
     with _history(history):
         for statement in _statements():
             try:
                 ask(statement)
             except CdpsyncError as error:
-                log.complain(error.message, type=type(error).__name__)
+                log.error(error.message, type=type(error).__name__)
             except Terminated:
                 raise
             except KeyboardInterrupt:
-                log.say("cancelled", event="cancelled")
+                log.info("cancelled", event="cancelled")
 
 
 def _statements() -> Iterator[str]:
@@ -41,12 +41,12 @@ def _statements() -> Iterator[str]:
         try:
             line = input(NEXT if lines else FIRST)
         except EOFError:
-            log.say("", event="prompt")
+            log.info("", event="prompt")
             return
         except Terminated:
             raise
         except KeyboardInterrupt:
-            log.say("", event="prompt")
+            log.info("", event="prompt")
             lines.clear()
             continue
         if not lines and line.strip().rstrip(";").lower() in _LEAVE:

@@ -25,7 +25,7 @@ def check(
     show(reports.check_report(results), session.format)
     for result in results:
         if result.error:
-            log.complain(f"{result.name}: {result.error.message}", event="check", name=result.name)
+            log.error(f"{result.name}: {result.error.message}", event="check", name=result.name)
     failed = sum(not result.ok for result in results)
     return _share(failed, len(results))
 
@@ -51,9 +51,11 @@ def discover(
             out.write(proposal(source, streams))
     else:
         show(reports.discover_report(streams), session.format)
-    refused = [stream for stream in streams if stream.refused]
+    refused = [stream for stream in streams if stream.unreadable_reason]
     for stream in refused:
-        log.complain(f"{stream.name}: {stream.refused}", event="discover", stream=stream.name)
+        log.error(
+            f"{stream.name}: {stream.unreadable_reason}", event="discover", stream=stream.name
+        )
     return _share(len(refused), len(streams))
 
 

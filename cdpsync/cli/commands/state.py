@@ -72,7 +72,7 @@ def state_set(
 
     entry = edit.set_cursor(session.config(), table, value)
     show(reports.cursor_report([entry]), session.format)
-    log.say(f"{entry.table}: the next run reads from there", event="state", table=str(entry.table))
+    log.info(f"{entry.table}: the next run reads from there", event="state", table=str(entry.table))
 
 
 @command(ReportFormat)
@@ -88,7 +88,7 @@ def reset(session: Session, select: Chosen, yes: Yes = False) -> int | None:
     done = edit.reset(config, chosen) if touched else ()
     show(reports.cursor_report(done), session.format)
     told = f"{plural(len(done), 'table')} reset: `cdpsync run` reloads"
-    log.say(told if done else "nothing to reset: never loaded", event="reset")
+    log.info(told if done else "nothing to reset: never loaded", event="reset")
     return None
 
 
@@ -105,7 +105,7 @@ def delete(session: Session, select: Chosen, yes: Yes = False) -> int | None:
     dropped = edit.delete(config, chosen) if touched else ()
     show(reports.deleted_report(dropped), session.format)
     told = f"{plural(len(dropped), 'table')} dropped"
-    log.say(told if dropped else "nothing to drop", event="delete")
+    log.info(told if dropped else "nothing to drop", event="delete")
     return None
 
 
@@ -124,7 +124,7 @@ def _agreed(what: str, tables: "Sequence[TableName]", *, yes: bool) -> bool:
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return True
-    log.say("nothing was changed", event="declined")
+    log.info("nothing was changed", event="declined")
     return False
 
 

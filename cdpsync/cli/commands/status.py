@@ -35,4 +35,4 @@ def status(
         report = reports.status_report(project.status(config, chosen))
     show(report, session.format)
     if not report.rows:
-        log.say("no table is known yet: `cdpsync run` loads them", event="empty")
+        log.info("no table is known yet: `cdpsync run` loads them", event="empty")

@@ -14,7 +14,7 @@ from cdpsync.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cdpsync.model.verification import Sample, Verdict
+    from cdpsync.model.verification import Sample, VerifyResult
 
 DIFFERENT = 5
 
@@ -50,7 +50,7 @@ def verify(
     return _exit(verdicts)
 
 
-def _tell(verdict: "Verdict") -> None:
+def _tell(verdict: "VerifyResult") -> None:
     for notice in verdict.notices:
         log.warn(f"{verdict.table}: {notice}", event="notice", table=verdict.table)
     fields: dict[str, Any] = {  # Any: the keywords of a narration
@@ -59,10 +59,10 @@ def _tell(verdict: "Verdict") -> None:
         "status": verdict.status.value,
     }
     if verdict.error:
-        log.complain(f"{verdict.table}: {verdict.error.message}", **fields)
+        log.error(f"{verdict.table}: {verdict.error.message}", **fields)
     elif verdict.compared:
         told = f"{verdict.table}  {verdict.status}  {verdict.compared.wrong:,} rows differ"
-        log.say(told, **fields, wrong=verdict.compared.wrong, repaired=verdict.repaired)
+        log.info(told, **fields, wrong=verdict.compared.wrong, repaired=verdict.repaired)
 
 
 def _sample(text: str | None) -> "Sample | None":
@@ -79,7 +79,7 @@ def _sample(text: str | None) -> "Sample | None":
     raise ConfigError(f'--sample: "{text}" is neither a number of rows (1000) nor a share (5%).')
 
 
-def _exit(verdicts: "Sequence[Verdict]") -> int:
+def _exit(verdicts: "Sequence[VerifyResult]") -> int:
     """Return 5 for a difference that is left, else as `run` does for what failed."""
     statuses = [verdict.status.value for verdict in verdicts]
     if "different" in statuses:

@@ -76,7 +76,7 @@ def colours() -> bool:
 
 
 @contextmanager
-def narrating(log_format: LogFormat, *, quiet: bool, verbose: bool) -> Iterator[None]:
+def logging_to_stderr(log_format: LogFormat, *, quiet: bool, verbose: bool) -> Iterator[None]:
     """Send what the `cdpsync` loggers say to stderr while this lasts."""
     logger = logging.getLogger("cdpsync")
     handler = _Stderr()
@@ -91,22 +91,22 @@ def narrating(log_format: LogFormat, *, quiet: bool, verbose: bool) -> Iterator[
         logger.setLevel(before)
 
 
-def say(message: str, *, level: int = logging.INFO, event: str = "note", **fields: object) -> None:
+def info(message: str, *, level: int = logging.INFO, event: str = "note", **fields: object) -> None:
     """Narrate. The message is for people; `event` and `fields` are added in the JSON form."""
     _log.log(level, "%s", message, extra={"event": event, "fields": fields})
 
 
 def warn(message: str, *, event: str = "warning", **fields: object) -> None:
     """Narrate something worth a look."""
-    say(message, level=logging.WARNING, event=event, **fields)
+    info(message, level=logging.WARNING, event=event, **fields)
 
 
-def complain(message: str, *, event: str = "error", **fields: object) -> None:
+def error(message: str, *, event: str = "error", **fields: object) -> None:
     """Narrate an error: `-q` does not silence it."""
-    say(message, level=logging.ERROR, event=event, **fields)
+    info(message, level=logging.ERROR, event=event, **fields)
 
 
 def trace(error: BaseException) -> None:
     """Narrate an error's traceback for `-v`; what it holds of secrets is hidden."""
     text = "".join(traceback.format_exception(error)).rstrip()
-    say(text, level=logging.DEBUG, event="traceback")
+    info(text, level=logging.DEBUG, event="traceback")

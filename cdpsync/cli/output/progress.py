@@ -63,7 +63,7 @@ class Lines:
             if now - self._told.get(table, now - PAUSE) < PAUSE:
                 return
             self._told[table] = now
-        log.say(
+        log.info(
             f"{table}: {_far(progress, now - started)}",
             event="progress",
             table=table,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from cdpsync.catalog import Answer
+    from cdpsync.catalog import QueryResult
     from cdpsync.model import Column
 
 Row = tuple[object, ...]
@@ -27,7 +27,7 @@ ON_SCREEN = 1_000
 """So many rows are drawn on a terminal; a file or a pipe gets every one."""
 
 
-def write_stdout(answer: Answer, form: Format) -> int:
+def write_stdout(answer: QueryResult, form: Format) -> int:
     """Write an answer to stdout and return how many rows that were."""
     rows = _Counted(answer.rows())
     with stdout() as out:
@@ -35,7 +35,7 @@ def write_stdout(answer: Answer, form: Format) -> int:
     return rows.count
 
 
-def write_file(path: Path, answer: Answer, form: Format) -> int:
+def write_file(path: Path, answer: QueryResult, form: Format) -> int:
     """Write an answer to a file, which is there whole or not at all; return how many rows."""
     with _in_place_of(path) as temporary:
         if form is Format.PARQUET:

@@ -10,25 +10,25 @@ from cdpsync.redact import redact
 from cdpsync.serialize import results as records
 from cdpsync.serialize import text
 from cdpsync.serialize.text import ago, count, due, duration, seconds
-from cdpsync.state import StateEntry, state_json
+from cdpsync.state import StateFileEntry, state_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from cdpsync.model import (
         CheckResult,
-        Chore,
-        CursorEntry,
         Failure,
+        MaintenanceStep,
         Planned,
         RunRecord,
         RunResult,
+        SavedState,
         Stream,
         TableName,
+        TableOverview,
         TablePlan,
-        TableState,
     )
-    from cdpsync.model.verification import Verdict
+    from cdpsync.model.verification import VerifyResult
 
 _SHOWN = 10  # differences of a table
 
@@ -52,7 +52,7 @@ def check_report(results: Sequence[CheckResult]) -> Report:
     return Report(told, keys, flat, headings, rows)
 
 
-def maintain_report(chores: Sequence[Chore]) -> Report:
+def maintain_report(chores: Sequence[MaintenanceStep]) -> Report:
     """Report what maintenance did, or would do."""
     told: list[records.Record] = [
         {"step": chore.step, "table": chore.table, "count": chore.count} for chore in chores
@@ -62,7 +62,7 @@ def maintain_report(chores: Sequence[Chore]) -> Report:
     return Report(told, ("step", "table", "count"), told, headings, rows)
 
 
-def verify_report(verdicts: Sequence[Verdict]) -> Report:
+def verify_report(verdicts: Sequence[VerifyResult]) -> Report:
     """Report how tables compare with their sources; below, the keys that differ."""
     told = [records.of_verdict(verdict) for verdict in verdicts]
     keys, flat = records.flat(told, records.VERIFY_KEYS)
@@ -81,18 +81,18 @@ def verify_report(verdicts: Sequence[Verdict]) -> Report:
     return Report(told, keys, flat, headings, rows, notes)
 
 
-def _verdict_cells(verdict: Verdict) -> list[str | None]:
-    from cdpsync.model.verification import Kind  # of `verify` alone
+def _verdict_cells(verdict: VerifyResult) -> list[str | None]:
+    from cdpsync.model.verification import DiffKind  # of `verify` alone
 
     found = verdict.compared
     if found is None:
         return [None] * 8
-    kinds = (Kind.MISSING, Kind.STALE, Kind.EXTRA, Kind.GONE, Kind.NEWER)
+    kinds = (DiffKind.MISSING, DiffKind.STALE, DiffKind.EXTRA, DiffKind.GONE, DiffKind.NEWER)
     numbers = (found.source.rows, found.lake.rows, *(found.counts.get(kind, 0) for kind in kinds))
     return [count(number) for number in (*numbers, verdict.repaired)]
 
 
-def _differences(verdict: Verdict) -> list[str]:
+def _differences(verdict: VerifyResult) -> list[str]:
     """Return a line for each of the first differences of a table, and one for the rest."""
     found = verdict.compared
     if found is None:
@@ -126,7 +126,7 @@ def _column_rows(stream: Stream) -> Iterator[tuple[str, ...]]:
         yield (
             stream.name,
             stream.table,
-            "cannot be read" if stream.refused else "",
+            "cannot be read" if stream.unreadable_reason else "",
             "",
             "",
             "",
@@ -194,7 +194,7 @@ def run_report(result: RunResult) -> Report:
     return Report(document, keys, flat, headings, rows)
 
 
-def status_report(states: Sequence[TableState]) -> Report:
+def status_report(states: Sequence[TableOverview]) -> Report:
     """Report how each table is."""
     now = text.now()
     told = [records.of_state(state) for state in states]
@@ -255,11 +255,11 @@ def history_report(history: Sequence[RunRecord]) -> Report:
     return Report(told, keys, flat, headings, rows, errors)
 
 
-def cursor_report(entries: Sequence[CursorEntry]) -> Report:
+def cursor_report(entries: Sequence[SavedState]) -> Report:
     """Report the cursors, in JSON as the state file has them."""
     document = state_json(
         {
-            (one.source, one.stream): StateEntry(
+            (one.source, one.stream): StateFileEntry(
                 one.cursor_field, one.cursor, one.run_id, one.committed_at, one.reset
             )
             for one in entries

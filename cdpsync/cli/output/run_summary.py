@@ -23,14 +23,14 @@ def tell_result(result: TableResult) -> None:
     }
     if result.status is TableStatus.FAILED:
         message = result.error.message if result.error else "failed"
-        log.complain(f"{result.table}: {message}", **fields)
+        log.error(f"{result.table}: {message}", **fields)
     elif result.status is TableStatus.OK:
         told = (
             f"{result.table}  ok  {result.rows_read:,} read  {result.rows_inserted:,} inserted  "
             f"{result.rows_updated:,} updated  {result.rows_deleted:,} deleted  "
             f"{seconds(result.seconds)}"
         )
-        log.say(
+        log.info(
             told,
             **fields,
             rows_read=result.rows_read,
@@ -51,7 +51,7 @@ def tell_end(result: RunResult) -> None:
     tell_skipped(len(result.tables) - len(ended), of=len(ended))
     took = seconds((result.finished_at - result.started_at).total_seconds())
     if ended:
-        log.say(
+        log.info(
             f"run {result.run_id}: {plural(len(ended) - len(failed), 'table')} ok, "
             f"{len(failed):,} failed, {took}",
             event="run",
@@ -64,9 +64,9 @@ def tell_end(result: RunResult) -> None:
 def tell_skipped(skipped: int, *, of: int) -> None:
     """Narrate that there was nothing to do, or not for all."""
     if not of:
-        log.say("nothing is due" if skipped else "nothing to do", event="skipped", tables=skipped)
+        log.info("nothing is due" if skipped else "nothing to do", event="skipped", tables=skipped)
     elif skipped:
-        log.say(f"{plural(skipped, 'table')} skipped", event="skipped", tables=skipped)
+        log.info(f"{plural(skipped, 'table')} skipped", event="skipped", tables=skipped)
 
 
 def tell_failures(failed: Sequence[TableResult], *, of: int) -> None:
@@ -74,4 +74,4 @@ def tell_failures(failed: Sequence[TableResult], *, of: int) -> None:
     if failed:
         lines = [f"{one.table}: {one.error.message if one.error else 'failed'}" for one in failed]
         told = "\n  ".join([f"{len(failed):,} of {plural(of, 'table')} failed:", *lines])
-        log.complain(told, event="failed", tables=[one.table for one in failed])
+        log.error(told, event="failed", tables=[one.table for one in failed])

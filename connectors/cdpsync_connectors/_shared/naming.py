@@ -91,5 +91,5 @@ def asked_type(name: str, request: ReadRequest, *, is_open: bool) -> str | None:
     """Return the type that binds a column: the user's, or the lake's where the source has none."""
     if name in request.types or not is_open:
         return request.types.get(name)
-    landed = {column.lower(): type_ for column, type_ in request.landed.items()}
+    landed = {column.lower(): type_ for column, type_ in request.lake_types.items()}
     return landed.get(name.lower())

@@ -15,7 +15,7 @@ STEP = 20.0
 """For how many seconds' worth of rows are read at one go."""
 
 
-class RowPace:
+class RowLimiter:
     """One pace for all reads of a source, whichever thread makes them."""
 
     def __init__(self, rate: float) -> None:

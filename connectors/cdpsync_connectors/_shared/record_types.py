@@ -30,7 +30,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Typing:
+class RecordColumns:
     """How the fields that were seen become the columns of this read."""
 
     request: ReadRequest
@@ -70,7 +70,7 @@ class Typing:
         return sql.plain_cast(text, type_)
 
     def _held(self, name: str) -> str | None:
-        return self.request.landed.get(name) or self.declared.get(name)
+        return self.request.lake_types.get(name) or self.declared.get(name)
 
     def _type(self, field: Field) -> str:
         """Return the lake's or the declared type, grown where values did; JSON if it cannot."""
@@ -90,14 +90,14 @@ class Typing:
     def _conflict(self, field: Field, held: str | None) -> str:
         kinds = dict.fromkeys(kind for bit, kind in _KINDS.items() if field.classes & bit)
         but = f", but the column is {held}" if held else ""
-        self.request.notify(
+        self.request.on_notice(
             f'column "{field.name}" holds {" and ".join(kinds)}{but}: it becomes JSON.'
         )
         return "JSON"
 
     def _refuse_names(self, values: Mapping[str, str]) -> None:
         stream = self.request.stream.name
-        lower = {name.lower(): name for name in self.request.landed}
+        lower = {name.lower(): name for name in self.request.lake_types}
         for name in values:
             then = f"Leave it out: columns: {{exclude: [{sql.quote_name(name)}]}}."
             if not name or "\0" in name:

@@ -24,7 +24,7 @@ import msgspec
 from cdpsync.errors import ReadError
 from cdpsync_connectors._shared import exact_sql as sql
 from cdpsync_connectors._shared.record_fields import Field, refuse_twice
-from cdpsync_connectors._shared.record_types import TIME, Typing
+from cdpsync_connectors._shared.record_types import TIME, RecordColumns
 from cdpsync_connectors._shared.sql_chunk import SqlChunk
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Records:
                 self._longest = max(self._longest, 2 * max(map(len, lines)))
                 self.rows += len(lines)
             rows = self.rows
-        self._request.tell(rows)
+        self._request.on_progress(rows)
 
     def _kept(self, record: Mapping[str, msgspec.Raw | bytes]) -> bytes:
         line = {}
@@ -173,7 +173,7 @@ class Records:
     def chunks(self) -> list[SqlChunk]:
         """Return the chunks over all records; at least one, so that there are columns."""
         self.close()
-        columns = Typing(self._request, self._declared, self._fields).columns()
+        columns = RecordColumns(self._request, self._declared, self._fields).columns()
         if not columns:
             name = self._request.stream.name
             raise ReadError(f"stream {name}: no record came, and no column is known of it.")

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from cdpsync.connector import Chunk, ReadRequest
     from cdpsync_connectors.files.discover import File
-    from cdpsync_connectors.files.schema import Shape
+    from cdpsync_connectors.files.schema import FileSchema
 
 _SPELLINGS = {
     "ndjson": "jsonl",
@@ -127,7 +127,7 @@ class FilesConnector:
         if not isinstance(options, FilesOptions):
             raise ConfigError("the files connector was given another connector's options.")
         self._options = options
-        self._shapes: dict[tuple[File, ...], Shape] = {}
+        self._shapes: dict[tuple[File, ...], FileSchema] = {}
 
     def check(self) -> None:
         """Return when the path means at least one file, and each can be opened."""
@@ -171,17 +171,17 @@ class FilesConnector:
         try:
             shape = self._shape(name, files)
         except ConnectorError as error:
-            return Stream(name, table_name(name), (), kind="files", refused=error.message)
+            return Stream(name, table_name(name), (), kind="files", unreadable_reason=error.message)
         columns = tuple(Column(column, type_ or "VARCHAR") for column, type_ in shape.types.items())
         return Stream(name, table_name(name), columns, estimated_rows=shape.rows, kind="files")
 
-    def _shape(self, name: str, files: tuple[File, ...]) -> Shape:
+    def _shape(self, name: str, files: tuple[File, ...]) -> FileSchema:
         """Return what the files hold; looked at once, and again only when one has changed."""
         if files not in self._shapes:
             self._shapes[files] = self._look(name, files)
         return self._shapes[files]
 
-    def _look(self, name: str, files: tuple[File, ...]) -> Shape:
+    def _look(self, name: str, files: tuple[File, ...]) -> FileSchema:
         import duckdb
 
         refuse_unopened(files)
@@ -192,7 +192,7 @@ class FilesConnector:
             except duckdb.Error as error:
                 raise self._named(con, format_, files, error) from error
 
-    def _shape_of(self, con: DuckDBPyConnection, format_: str, files: Sequence[File]) -> Shape:
+    def _shape_of(self, con: DuckDBPyConnection, format_: str, files: Sequence[File]) -> FileSchema:
         if format_ == "parquet":
             return parquet.shape(con, files)
         if format_ == "jsonl":

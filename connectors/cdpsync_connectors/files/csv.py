@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
 from cdpsync_connectors._shared.exact_sql import quote_files, quote_name, quote_text, text_class
-from cdpsync_connectors.files.schema import Layout, Shape, infer_types
+from cdpsync_connectors.files.schema import FileSchema, Layout, infer_types
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,13 +47,13 @@ class Dialect:
     null: str
 
 
-def shape(con: DuckDBPyConnection, files: Sequence[File], dialect: Dialect) -> Shape:
+def shape(con: DuckDBPyConnection, files: Sequence[File], dialect: Dialect) -> FileSchema:
     """Return the columns of all the files, by name, each with the type that fits every value."""
     layouts = tuple(_layout(con, file, dialect) for file in files)
     names = list(dict.fromkeys(name for layout in layouts for name, _ in layout.columns))
     held = [layout for layout in layouts if layout.columns]
     if not held:
-        return Shape({}, layouts)
+        return FileSchema({}, layouts)
     rows = " union all ".join(
         f"select {_values(names, {name for name, _ in part[0].columns})} "
         f"from ({rows_of(part, dialect)})"
@@ -61,7 +61,7 @@ def shape(con: DuckDBPyConnection, files: Sequence[File], dialect: Dialect) -> S
     )
     texts = [f"v{number}" for number in range(len(names))]
     types = infer_types(con, [(text_class(text), text) for text in texts], rows, "VARCHAR")
-    return Shape(dict(zip(names, types, strict=True)), layouts)
+    return FileSchema(dict(zip(names, types, strict=True)), layouts)
 
 
 def _values(names: Sequence[str], there: set[str]) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
 from cdpsync_connectors._shared import exact_sql as sql
-from cdpsync_connectors.files.schema import Layout, Shape, infer_types
+from cdpsync_connectors.files.schema import FileSchema, Layout, infer_types
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +56,7 @@ _KEYS = """
 """
 
 
-def shape(con: DuckDBPyConnection, files: Sequence[File]) -> Shape:
+def shape(con: DuckDBPyConnection, files: Sequence[File]) -> FileSchema:
     """Return the keys of all the records, each with the type that fits every value."""
     layouts = tuple(Layout(file) for file in files)
     (_, others, twice, *_), *found = con.execute(
@@ -67,7 +67,7 @@ def shape(con: DuckDBPyConnection, files: Sequence[File]) -> Shape:
         raise _bad_record(files)
     expressions = [(_class(f"v[{n}]"), _number(f"v[{n}]")) for n in range(1, len(names) + 1)]
     types = infer_types(con, expressions, rows_of(layouts, names), "JSON")
-    return Shape(dict(zip(names, types, strict=True)), layouts)
+    return FileSchema(dict(zip(names, types, strict=True)), layouts)
 
 
 def _records(paths: list[str]) -> str:

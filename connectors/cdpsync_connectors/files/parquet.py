@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cdpsync_connectors._shared.exact_sql import quote_files
-from cdpsync_connectors.files.schema import Layout, Shape, joined_type
+from cdpsync_connectors.files.schema import FileSchema, Layout, joined_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from cdpsync_connectors.files.discover import File
 
 
-def shape(con: DuckDBPyConnection, files: Sequence[File]) -> Shape:
+def shape(con: DuckDBPyConnection, files: Sequence[File]) -> FileSchema:
     """Return the columns of all the files, by name, each with a type that holds it exactly."""
     layouts = tuple(_layout(con, file) for file in files)
     types: dict[str, str] = {}
     for layout in layouts:
         for name, type_ in layout.columns:
             types[name] = joined_type(name, types.get(name, type_), layout.file, type_)
-    return Shape(types, layouts, _count(con, files))
+    return FileSchema(types, layouts, _count(con, files))
 
 
 def _layout(con: DuckDBPyConnection, file: File) -> Layout:

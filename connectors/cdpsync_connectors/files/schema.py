@@ -27,7 +27,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class FileSchema:
     """A stream over all its files: the type of each column, in order of first appearance."""
 
     types: dict[str, str]

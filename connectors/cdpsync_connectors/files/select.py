@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cdpsync.connector import ReadRequest
     from cdpsync_connectors.files.csv import Dialect
-    from cdpsync_connectors.files.schema import Layout, Shape
+    from cdpsync_connectors.files.schema import FileSchema, Layout
 
 _MOST_CHUNKS = 64
 
@@ -31,7 +31,7 @@ _CHUNK = """
 
 
 def chunks(
-    shape: Shape, format_: str, dialect: Dialect, request: ReadRequest
+    shape: FileSchema, format_: str, dialect: Dialect, request: ReadRequest
 ) -> tuple[SqlChunk, ...]:
     """Return the chunks of a read: a file each, or as many files as make 64 chunks.
 
@@ -43,7 +43,7 @@ def chunks(
                 f'stream {request.stream.name}: column "{column.name}" is in no file any more. '
                 "Run again."
             )
-    typing = Typing(shape, format_, dialect, request.types, request.landed)
+    typing = FileColumns(shape, format_, dialect, request.types, request.lake_types)
     layouts = shape.layouts
     if format_ in {"csv", "tsv"}:
         layouts = tuple(layout for layout in layouts if layout.columns)  # not those of 0 bytes
@@ -54,7 +54,7 @@ def chunks(
     )
 
 
-def _chunk(typing: Typing, layouts: Sequence[Layout], request: ReadRequest) -> SqlChunk:
+def _chunk(typing: FileColumns, layouts: Sequence[Layout], request: ReadRequest) -> SqlChunk:
     first, last = Path(layouts[0].file.path).name, Path(layouts[-1].file.path).name
     label = f"file {first}" if len(layouts) == 1 else f"files {first} to {last}"
     statement = _CHUNK.format(
@@ -66,10 +66,10 @@ def _chunk(typing: Typing, layouts: Sequence[Layout], request: ReadRequest) -> S
 
 
 @dataclass(frozen=True, slots=True)
-class Typing:
+class FileColumns:
     """How the values of a stream become the types of this read."""
 
-    shape: Shape
+    shape: FileSchema
     format: str
     dialect: Dialect
     wanted: Mapping[str, str]

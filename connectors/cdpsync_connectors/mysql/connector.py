@@ -9,11 +9,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from cdpsync.connector import Bounds
+from cdpsync.connector import ConcurrencyLimit
 from cdpsync.errors import ConfigError, ConnectorError, ReadError
 from cdpsync.model import Column, Stream
 from cdpsync_connectors._shared.naming import likely_cursors, matches, refuse_idle
-from cdpsync_connectors._shared.rate_limit import RowPace
+from cdpsync_connectors._shared.rate_limit import RowLimiter
 from cdpsync_connectors.mysql.catalog import Relation, fetch_relations, fetch_schemas
 from cdpsync_connectors.mysql.connections import Sessions, is_mariadb
 from cdpsync_connectors.mysql.errors import translate_reading
@@ -43,8 +43,8 @@ class MysqlConnector:
         self._options = options
         self._address = options.address()
         most = options.max_connections
-        self.bounds = None if most is None else Bounds(most - 1, most - 1)
-        self._pace = None if options.max_rate is None else RowPace(options.max_rate)
+        self.concurrency_limit = None if most is None else ConcurrencyLimit(most - 1, most - 1)
+        self._pace = None if options.max_rate is None else RowLimiter(options.max_rate)
         self._sessions = Sessions(self._address, options.statement_timeout, idle=1 if most else 2)
         self._reads = Reads()
 

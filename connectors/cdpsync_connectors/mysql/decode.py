@@ -80,7 +80,7 @@ class OddTypeError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ArrowSchema:
     """What a column of the result becomes: an Arrow type, and whether a zero date is NULL."""
 
     arrow: pa.DataType
@@ -116,7 +116,9 @@ def arrow_type(kind: str, field: Field) -> pa.DataType:
     return types.get(kind, pa.string_view())
 
 
-def record_batch(block: Block, fields: Sequence[Field], shapes: Sequence[Shape]) -> pa.RecordBatch:
+def record_batch(
+    block: Block, fields: Sequence[Field], shapes: Sequence[ArrowSchema]
+) -> pa.RecordBatch:
     """Return a block's rows. Raises OddValueError for the first value that does not fit."""
     data, rows = block.data, block.rows
     walk = _Walk(data, rows + 1 + (len(fields) + 9) // 8)
@@ -130,7 +132,7 @@ def record_batch(block: Block, fields: Sequence[Field], shapes: Sequence[Shape])
     return pa.record_batch(arrays, schema=schema_of(shapes))
 
 
-def schema_of(shapes: Sequence[Shape]) -> pa.Schema:
+def schema_of(shapes: Sequence[ArrowSchema]) -> pa.Schema:
     """Return the names and types under which the rows arrive."""
     return pa.schema([(f"c{n}", shape.arrow) for n, shape in enumerate(shapes)])
 
@@ -173,7 +175,7 @@ class _Walk:
 
 
 def _column(
-    walk: _Walk, number: int, field: Field, shape: Shape, null: Mask | None
+    walk: _Walk, number: int, field: Field, shape: ArrowSchema, null: Mask | None
 ) -> pa.Array[Any]:
     if field.type in _FIXED:
         signed, unsigned, size = _FIXED[field.type]
@@ -198,7 +200,7 @@ def _validity(null: Mask | None) -> pa.Buffer | None:
     return None if null is None else pa.py_buffer(np.packbits(~null, bitorder="little"))
 
 
-def _texts(walk: _Walk, number: int, shape: Shape, null: Mask | None) -> pa.Array[Any]:
+def _texts(walk: _Walk, number: int, shape: ArrowSchema, null: Mask | None) -> pa.Array[Any]:
     begin, length = walk.lengths(null)
     views = np.empty(len(begin), dtype=_VIEW)
     views["length"] = length
@@ -219,7 +221,7 @@ def _texts(walk: _Walk, number: int, shape: Shape, null: Mask | None) -> pa.Arra
 
 
 def _moments(
-    walk: _Walk, number: int, shape: Shape, null: Mask | None
+    walk: _Walk, number: int, shape: ArrowSchema, null: Mask | None
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], Mask | None]:
     """Return days since 1970, microseconds of the day, and what is NULL.
 

@@ -18,7 +18,7 @@ from cdpsync_connectors.mysql.catalog import (
     quote_name,
 )
 from cdpsync_connectors.mysql.connections import is_mariadb
-from cdpsync_connectors.mysql.types import DATED, WIDEST, Reading, is_open, reading
+from cdpsync_connectors.mysql.types import DATED, WIDEST, ColumnExpr, is_open, reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ class Select:
 
     relation: Relation
     columns: tuple[SourceColumn, ...]
-    readings: tuple[Reading, ...]
+    readings: tuple[ColumnExpr, ...]
     sql: str
     outer: str
     where: str | None

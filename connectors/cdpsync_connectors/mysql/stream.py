@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
     from pymysql.connections import Connection
 
-    from cdpsync_connectors._shared.rate_limit import RowPace
+    from cdpsync_connectors._shared.rate_limit import RowLimiter
     from cdpsync_connectors.mysql.connections import Sessions
     from cdpsync_connectors.mysql.decode import OddValueError
     from cdpsync_connectors.mysql.select import Select
@@ -67,7 +67,7 @@ class MysqlChunk:
     zero_is_null: bool
     reads: Reads
     is_stopped: Callable[[], bool]
-    pace: RowPace | None = None
+    pace: RowLimiter | None = None
     under_way: list[RowStream] = field(default_factory=list)
 
     def relation(self, con: DuckDBPyConnection) -> DuckDBPyRelation:
@@ -137,13 +137,13 @@ class RowStream:
         wire.hang_up(self._mysql)
 
     def _work(self) -> None:
-        from cdpsync_connectors.mysql.decode import Shape, arrow_type, record_batch, schema_of
+        from cdpsync_connectors.mysql.decode import ArrowSchema, arrow_type, record_batch, schema_of
 
         chunk, last = self._chunk, None
         try:
             fields = wire.run(self._mysql, chunk.select.sql)
             shapes = [
-                Shape(arrow_type(found.wire, one), chunk.zero_is_null)
+                ArrowSchema(arrow_type(found.wire, one), chunk.zero_is_null)
                 for found, one in zip(chunk.select.readings, fields, strict=True)
             ]
             self._put(schema_of(shapes))

@@ -83,7 +83,7 @@ _SHOWN = 60  # characters of a value in a message
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ColumnExpr:
     """How a column is read: its type in the lake, and how it travels there.
 
     `inner` is what MySQL selects, `outer` what DuckDB makes of it.
@@ -116,7 +116,7 @@ def natural_type(column: SourceColumn) -> str:
     return _OTHERS.get(kind, "VARCHAR")
 
 
-def reading(column: SourceColumn, stream: str, asked: str | None, alias: str) -> Reading:
+def reading(column: SourceColumn, stream: str, asked: str | None, alias: str) -> ColumnExpr:
     """Return how to read a column, as `asked` or as it naturally is, selected under this alias.
 
     Raises ReadError where the type asked for cannot hold the values exactly.
@@ -142,35 +142,35 @@ def _spelled(asked: str) -> str:
         return asked
 
 
-def _natural(column: SourceColumn, guard: _Guard, type_: str) -> Reading:
+def _natural(column: SourceColumn, guard: _Guard, type_: str) -> ColumnExpr:
     name, alias = quote_name(column.name), guard.alias
     if type_ in _WIRES:
-        return Reading(type_, _WIRES[type_], name, f"{alias}::{type_}")
+        return ColumnExpr(type_, _WIRES[type_], name, f"{alias}::{type_}")
     if column.kind == "bit":
-        return Reading(type_, "integer", f"cast({name} as unsigned)", f"{alias}::{type_}")
+        return ColumnExpr(type_, "integer", f"cast({name} as unsigned)", f"{alias}::{type_}")
     if type_ in _WHOLE:
-        return Reading(type_, "integer", name, f"{alias}::{type_}")
+        return ColumnExpr(type_, "integer", name, f"{alias}::{type_}")
     if type_ == "JSON":
-        return Reading(type_, "text", name, guard.parsed("JSON"))
+        return ColumnExpr(type_, "text", name, guard.parsed("JSON"))
     if column.kind in _TEXTS or column.kind == "decimal":
         outer = alias if type_ == "VARCHAR" else f"{alias}::{type_}"
-        return Reading(type_, "text", name, outer)
-    return Reading(type_, "text", f"cast({name} as char)", f"{alias}::{type_}")
+        return ColumnExpr(type_, "text", name, outer)
+    return ColumnExpr(type_, "text", f"cast({name} as char)", f"{alias}::{type_}")
 
 
-def _printed(column: SourceColumn, guard: _Guard, natural: str) -> Reading | None:
+def _printed(column: SourceColumn, guard: _Guard, natural: str) -> ColumnExpr | None:
     """Read a column as text: the server's, but for numbers, which it would round or pad."""
     if natural == "BLOB":
         return None
     if column.kind in _INTEGERS or natural in {"FLOAT", "DOUBLE", "UBIGINT", "SMALLINT", "BOOLEAN"}:
         plain = _natural(column, guard, "UBIGINT" if column.kind == "bit" else natural)
-        return Reading("VARCHAR", plain.wire, plain.inner, f"{plain.outer}::VARCHAR")
+        return ColumnExpr("VARCHAR", plain.wire, plain.inner, f"{plain.outer}::VARCHAR")
     name = quote_name(column.name)
     inner = name if column.kind in _TEXTS | {"decimal", "json"} else f"cast({name} as char)"
-    return Reading("VARCHAR", "text", inner, guard.alias)
+    return ColumnExpr("VARCHAR", "text", inner, guard.alias)
 
 
-def _retyped(column: SourceColumn, guard: _Guard, natural: str, target: str) -> Reading | None:
+def _retyped(column: SourceColumn, guard: _Guard, natural: str, target: str) -> ColumnExpr | None:
     """Read a column as another type, where each value is looked at, or no value can change."""
     number = target in _WHOLE or decimal_of(target) is not None
     name, alias = quote_name(column.name), guard.alias
@@ -179,18 +179,18 @@ def _retyped(column: SourceColumn, guard: _Guard, natural: str, target: str) -> 
             return None
         whole = "UBIGINT" if column.kind == "bit" else natural
         plain = _natural(column, guard, whole)
-        return Reading(target, plain.wire, plain.inner, guard.back_and_forth(whole, target))
+        return ColumnExpr(target, plain.wire, plain.inner, guard.back_and_forth(whole, target))
     if number and (column.kind == "decimal" or column.kind in _TEXTS):
-        return Reading(target, "text", name, guard.number(target))
+        return ColumnExpr(target, "text", name, guard.number(target))
     if column.kind in _TEXTS and target in {"JSON", "UUID"}:
-        return Reading(target, "text", name, guard.parsed(target))
+        return ColumnExpr(target, "text", name, guard.parsed(target))
     widening = {
         ("FLOAT", "DOUBLE"): "real",
         ("DATE", "TIMESTAMP"): "date",
         ("TIMESTAMP", TIMESTAMPTZ): "timestamptz",
         (TIMESTAMPTZ, "TIMESTAMP"): "datetime",
     }.get((natural, target))
-    return Reading(target, widening, name, f"{alias}::{target}") if widening else None
+    return ColumnExpr(target, widening, name, f"{alias}::{target}") if widening else None
 
 
 @dataclass(frozen=True, slots=True)

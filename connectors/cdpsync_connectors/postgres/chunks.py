@@ -218,27 +218,27 @@ class PostgresChunk:
     """Returns when it is this chunk's turn."""
 
     @property
-    def place(self) -> str | None:
-        """What is read how, as text; see `cdpsync.connector.Lasting`."""
+    def key(self) -> str | None:
+        """What is read how, as text; see `cdpsync.connector.VersionedChunk`."""
         if self.view.identity is None or not self.ranges:
             return None
         return f"{self.view.identity}\n{self.sql}\n{self.select.outer}"
 
     @property
-    def moment(self) -> str:
-        """When the view began; see `cdpsync.connector.Lasting`."""
+    def version(self) -> str:
+        """When the view began; see `cdpsync.connector.VersionedChunk`."""
         return self.view.moment
 
     @property
     def memory(self) -> float:
-        """What a worker holds of it; see `cdpsync.connector.Heavy`."""
+        """What a worker holds of it; see `cdpsync.connector.SizedChunk`."""
         if self.select.padding > 1:
             return _PADDED
         return self.view.row_bytes * _VECTOR * _COPIES
 
-    def is_as_at(self, con: DuckDBPyConnection, moment: str, rows: int) -> bool:
-        """Whether the rows are those of that moment; see `cdpsync.connector.Lasting`."""
-        oldest = int(moment)
+    def is_unchanged_since(self, con: DuckDBPyConnection, version: str, rows: int) -> bool:
+        """Whether the rows are those of that moment; see `cdpsync.connector.VersionedChunk`."""
+        oldest = int(version)
         sql = self.select.changes(self.ranges).format(
             rows=rows, oldest=oldest, oldest32=oldest % _CIRCLE
         )
@@ -265,7 +265,7 @@ def cut(leaves: Sequence[Leaf], request: ReadRequest) -> list[list[PageRange]]:
     again = cut_again(leaves, request)
     if again is not None:
         return again
-    if request.steady and len(leaves) == 1:
+    if request.stable_chunks and len(leaves) == 1:
         return steady_ranges(leaves[0])
     return page_ranges(leaves, request.workers)
 
@@ -285,11 +285,11 @@ def chunks_of(view: View, select: Select, groups: Sequence[list[PageRange]]) -> 
 def cut_again(leaves: Sequence[Leaf], request: ReadRequest) -> list[list[PageRange]] | None:
     """Cut tables as an earlier read did, smaller where it got stuck; None where they are others."""
     now = {(leaf.schema, leaf.name): leaf for leaf in leaves}
-    earlier = [chunk for chunk in request.again if isinstance(chunk, PostgresChunk)]
+    earlier = [chunk for chunk in request.previous_chunks if isinstance(chunk, PostgresChunk)]
     then = {(one.leaf.schema, one.leaf.name) for chunk in earlier for one in chunk.ranges}
     if not earlier or then != set(now):
         return None
-    stuck = {id(chunk) for chunk in request.stuck}
+    stuck = {id(chunk) for chunk in request.failed_chunks}
     groups: list[list[PageRange]] = []
     for chunk in earlier:
         group = [replace(one, leaf=now[one.leaf.schema, one.leaf.name]) for one in chunk.ranges]

@@ -12,11 +12,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from cdpsync.connector import Bounds
+from cdpsync.connector import ConcurrencyLimit
 from cdpsync.errors import ConnectorError, ReadError
 from cdpsync.model import Column, CursorType, Stream
 from cdpsync_connectors._shared.naming import likely_cursors, matches, refuse_idle, split_pair
-from cdpsync_connectors._shared.rate_limit import RowPace
+from cdpsync_connectors._shared.rate_limit import RowLimiter
 from cdpsync_connectors.postgres.catalog import (
     Relation,
     fetch_identity,
@@ -84,8 +84,10 @@ class PostgresConnector:
             )
         self._options = options
         most = options.max_connections
-        self.bounds = None if most is None else Bounds(most // 2, most - most // 2)
-        views = None if self.bounds is None else self.bounds.tables
+        self.concurrency_limit = (
+            None if most is None else ConcurrencyLimit(most // 2, most - most // 2)
+        )
+        views = None if self.concurrency_limit is None else self.concurrency_limit.tables
         self._sessions = Sessions(options.parameters(), options.statement_timeout, views)
         self._replica: Sessions | None = None
         if options.replica is not None:
@@ -93,7 +95,7 @@ class PostgresConnector:
             self._replica = Sessions(told, options.statement_timeout, views)
         self._rows = self._replica or self._sessions
         self._related = False
-        self._pace = None if options.max_rate is None else RowPace(options.max_rate)
+        self._pace = None if options.max_rate is None else RowLimiter(options.max_rate)
         self._snapshots_travel: bool | None = None
         self._trying = threading.Lock()
 
@@ -273,7 +275,7 @@ class PostgresConnector:
             cursor_fields=cursor_fields(relation),
             estimated_rows=relation.estimated_rows,
             kind=relation.kind,
-            settles=True,
+            has_safe_cursor=True,
             identity=relation.identity,
         )
 
@@ -336,7 +338,7 @@ class PostgresConnector:
         there = relation.estimated_rows or rows
         view = View(self._rows, snapshot, row_bytes=pages * PAGE / max(there, 1.0))
         select = select.padded(view.row_bytes)
-        if request.steady or len(groups) > 1:
+        if request.stable_chunks or len(groups) > 1:
             identity, moment = fetch_identity(con, relation, request)
             view = replace(view, identity=identity, moment=moment)
         chunks = chunks_of(view, select, groups)

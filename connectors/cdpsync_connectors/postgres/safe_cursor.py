@@ -125,7 +125,7 @@ def unlimited(highest: Cursor) -> Cursor | None:
 
 
 class SettledChunks:
-    """The chunks of a read, and how far it is settled; see `cdpsync.connector.Settled`.
+    """The chunks of a read, and how far it is settled; see `cdpsync.connector.CursorLimited`.
 
     `horizon` is None where nothing was open.
     """
@@ -146,7 +146,7 @@ class SettledChunks:
         """Return the chunks."""
         return iter(self._chunks)
 
-    def cursor(self, highest: Cursor | None) -> Cursor | None:
+    def safe_cursor(self, highest: Cursor | None) -> Cursor | None:
         """Return the highest cursor below which no row can appear any more."""
         if highest is None:
             return None
@@ -162,14 +162,14 @@ class SettledChunks:
         if horizon is None:
             return
         if horizon.is_standby and not isinstance(self._limit, TimeLimit):
-            self._request.notify(
+            self._request.on_notice(
                 f"the cursor {where}, and rows from there on are read again each time: this server "
                 "is a standby, which does not know who is writing numbers at its primary. Put the "
                 "primary's address under `url` and this one under `replica`; or give the table a "
                 "`lookback`."
             )
         elif horizon.oldest and horizon.at - horizon.oldest > LONG:
-            self._request.notify(
+            self._request.on_notice(
                 f"the cursor {where}: {horizon.who} has had a transaction open since "
                 f"{horizon.oldest:%Y-%m-%d %H:%M:%S} UTC; rows since then are read again each "
                 "time until it ends"

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from cdpsync.connector import Keys
+from cdpsync.connector import KeyFilter
 from cdpsync.errors import ReadError
 from cdpsync.model import Cursor, CursorType
 from cdpsync_connectors._shared.naming import asked_type, split_pair
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from cdpsync.connector import ReadRequest, Share
+    from cdpsync.connector import Bucket, ReadRequest
 
 _TYPE_OF_CURSOR = {
     CursorType.INTEGER: "int8",
@@ -164,14 +164,14 @@ def _windows(
 def _conditions(request: ReadRequest) -> tuple[str, ...]:
     """Return which rows are wanted. A comment at the end of the user's `where` ends with it."""
     conditions = [f"({request.where}\n)"] if request.where else []
-    if request.only:
-        conditions.append(_only(request.only))
+    if request.row_filter:
+        conditions.append(_only(request.row_filter))
     return tuple(conditions)
 
 
-def _only(only: Keys | Share) -> str:
+def _only(only: KeyFilter | Bucket) -> str:
     """Return the condition of just these rows; Postgres reads each text as the column's type."""
-    if not isinstance(only, Keys):
+    if not isinstance(only, KeyFilter):
         return f"abs({quote_name(only.column)}::int8 % {only.parts}) = {only.part}"
     if not only.values:
         return "false"

@@ -111,7 +111,7 @@ _NUMBER = r"^-?(0|[1-9]\d*)(\.\d+)?$"
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ColumnExpr:
     """How a column is read: its type in the lake, what Postgres selects, what DuckDB makes of it.
 
     `outer` is None where DuckDB takes the selected value as it is.
@@ -157,7 +157,7 @@ def natural_type(column: SourceColumn) -> str:
     return (element or "VARCHAR") + "[]" * column.dimensions
 
 
-def reading(column: SourceColumn, manner: Manner, asked: str | None, alias: str) -> Reading:
+def reading(column: SourceColumn, manner: Manner, asked: str | None, alias: str) -> ColumnExpr:
     """Return how to read a column, as `asked` or as it naturally is, selected under this alias.
 
     Raises ReadError where the type asked for cannot hold the values exactly.
@@ -167,7 +167,7 @@ def reading(column: SourceColumn, manner: Manner, asked: str | None, alias: str)
     if target == OPEN_DECIMAL:
         target = f"DECIMAL({WIDEST},{SCALE_OF_NOTHING})"
     if target == "VARCHAR" and (column.dimensions or column.kind not in _TEXTS):
-        return Reading(target, _printed(column))
+        return ColumnExpr(target, _printed(column))
     if column.dimensions or target.endswith("[]"):
         found = _list(column, guard, manner, target)
     else:
@@ -201,7 +201,7 @@ def _printed(column: SourceColumn) -> str:
     return f"pg_catalog.textin({column.output}({quote_name(column.name)}))"
 
 
-def _scalar(column: SourceColumn, guard: Guard, manner: Manner, target: str) -> Reading | None:
+def _scalar(column: SourceColumn, guard: Guard, manner: Manner, target: str) -> ColumnExpr | None:
     kind, value = column.kind, _plain(column)
     if kind == "numeric":
         return _number(column, guard, manner, target)
@@ -209,17 +209,17 @@ def _scalar(column: SourceColumn, guard: Guard, manner: Manner, target: str) -> 
         return _text(column, guard, target)
     if target == natural_type(column):
         if kind in _PLAIN:
-            return Reading(target, value)
+            return ColumnExpr(target, value)
         if kind in {"timestamp", "timestamptz"}:
-            return Reading(target, guard.timestamp(value, kind))
+            return ColumnExpr(target, guard.timestamp(value, kind))
         if kind == "oid":
-            return Reading(target, f"{value}::pg_catalog.int8")
+            return ColumnExpr(target, f"{value}::pg_catalog.int8")
         if kind in {"json", "jsonb"}:
-            return Reading(target, f"{value}::text", guard.json())
-        return Reading(target, _printed(column))
+            return ColumnExpr(target, f"{value}::text", guard.json())
+        return ColumnExpr(target, _printed(column))
     if kind in {"int2", "int4", "int8", "oid"}:
         if target == "DOUBLE" and kind in {"int2", "int4"}:
-            return Reading(target, f"{value}::float8")
+            return ColumnExpr(target, f"{value}::float8")
         base = f"{value}::int8" if kind == "oid" else value
         return _exact_number(f"{base}::numeric", guard, target, "")
     widening = {
@@ -227,56 +227,56 @@ def _scalar(column: SourceColumn, guard: Guard, manner: Manner, target: str) -> 
         ("date", "TIMESTAMP"): guard.timestamp(f"{value}::timestamp", "timestamp"),
         ("timestamp", TIMESTAMPTZ): guard.timestamp(f"({value} at time zone 'UTC')", "timestamptz"),
     }.get((kind, target))
-    return Reading(target, widening) if widening else None
+    return ColumnExpr(target, widening) if widening else None
 
 
-def _number(column: SourceColumn, guard: Guard, manner: Manner, target: str) -> Reading | None:
+def _number(column: SourceColumn, guard: Guard, manner: Manner, target: str) -> ColumnExpr | None:
     """Read a numeric: as declared without a look at its digits, as anything else guarded."""
     value, declared = _plain(column), decimal_of(column)
     if declared and target == natural_type(column):
         checked = guard.without_nan(value) if not manner.nan_is_null else f"nullif({value}, 'NaN')"
-        return Reading(target, f"({checked})::numeric({declared[0]},{declared[1]})")
+        return ColumnExpr(target, f"({checked})::numeric({declared[0]},{declared[1]})")
     has_infinity = not declared and manner.server_version >= 140000
     oddities = "'NaN', 'Infinity', '-Infinity'" if has_infinity else "'NaN'"
     return _exact_number(value, guard, target, oddities if manner.nan_is_null else "")
 
 
-def _exact_number(value: str, guard: Guard, target: str, nulls: str) -> Reading | None:
+def _exact_number(value: str, guard: Guard, target: str, nulls: str) -> ColumnExpr | None:
     decimal = re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", target)
     if decimal:
         precision, scale = int(decimal[1]), int(decimal[2])
         if scale > precision or not 1 <= precision <= WIDEST:
             return None
-        return Reading(target, guard.decimal(value, precision, scale, nulls))
+        return ColumnExpr(target, guard.decimal(value, precision, scale, nulls))
     if target in _RANGES:
         low, high = _RANGES[target]
         cast = f"::{_IN_POSTGRES[target]}"
         outer = f"{guard.alias}::TINYINT" if target == "TINYINT" else None
-        return Reading(target, guard.integer(value, low, high, nulls, target) + cast, outer)
+        return ColumnExpr(target, guard.integer(value, low, high, nulls, target) + cast, outer)
     return None
 
 
-def _text(column: SourceColumn, guard: Guard, target: str) -> Reading | None:
+def _text(column: SourceColumn, guard: Guard, target: str) -> ColumnExpr | None:
     value = _plain(column)
     if column.kind == "bpchar":
         length = column.modifier - 4
         if target == "VARCHAR" and length > 0:  # cheaper to put the blanks back than to keep them
             alias = guard.alias
             padded = f"case when length({alias}) = {length} then {alias}"
-            return Reading(target, value, f"{padded} else rpad({alias}, {length}, ' ') end")
+            return ColumnExpr(target, value, f"{padded} else rpad({alias}, {length}, ' ') end")
         value = _printed(column)
     if target == "VARCHAR":
-        return Reading(target, value)
+        return ColumnExpr(target, value)
     if target == "JSON":
-        return Reading(target, value, guard.json())
+        return ColumnExpr(target, value, guard.json())
     if target in _TEXT_FORMS:
         type_, form = _TEXT_FORMS[target]
-        return Reading(target, guard.matching(value, form, type_, target))
+        return ColumnExpr(target, guard.matching(value, form, type_, target))
     number = guard.matching(value, _NUMBER, "numeric", target)
     return _exact_number(number, guard, target, "")
 
 
-def _list(column: SourceColumn, guard: Guard, manner: Manner, target: str) -> Reading | None:
+def _list(column: SourceColumn, guard: Guard, manner: Manner, target: str) -> ColumnExpr | None:
     """Read an array as a list; its real shape is checked, since Postgres does not keep to it."""
     depth, element = target.count("[]"), target.replace("[]", "")
     if not column.dimensions or not depth:
@@ -294,43 +294,43 @@ def _list(column: SourceColumn, guard: Guard, manner: Manner, target: str) -> Re
     decimal = re.fullmatch(r"DECIMAL\((\d+),(\d+)\)\[\]", target)
     if decimal:  # a CASE forgets how many digits its branches have, and the scanner needs to know
         inner = f"{inner}::numeric({decimal[1]},{decimal[2]})[]"
-    return Reading(target, inner, found.outer)
+    return ColumnExpr(target, inner, found.outer)
 
 
-def _flat_list(column: SourceColumn, guard: Guard, value: str, element: str) -> Reading | None:
+def _flat_list(column: SourceColumn, guard: Guard, value: str, element: str) -> ColumnExpr | None:
     """Return how to read an array of one dimension, before its shape is checked."""
     target, kind, natural = f"{element}[]", column.kind, natural_type(column).replace("[]", "")
     if element == "VARCHAR":
         plain = kind in {"text", "varchar"}
-        return Reading(target, value if plain else text_array(column, quote_name(column.name)))
+        return ColumnExpr(target, value if plain else text_array(column, quote_name(column.name)))
     if element == natural:
         return _natural_list(column, guard, value, target)
     asked = re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", element)
     if asked and kind in {"numeric", "int2", "int4", "int8"}:
-        return Reading(target, guard.list_cast(value, f"numeric({asked[1]},{asked[2]})", target))
+        return ColumnExpr(target, guard.list_cast(value, f"numeric({asked[1]},{asked[2]})", target))
     wider = ["SMALLINT", "INTEGER", "BIGINT"]
     if natural in wider and element in wider and wider.index(element) > wider.index(natural):
-        return Reading(target, f"{value}::{_IN_POSTGRES[element]}[]")
+        return ColumnExpr(target, f"{value}::{_IN_POSTGRES[element]}[]")
     if element == "DOUBLE" and kind in {"int2", "int4", "float4"}:
-        return Reading(target, f"{value}::float8[]")
+        return ColumnExpr(target, f"{value}::float8[]")
     return None
 
 
-def _natural_list(column: SourceColumn, guard: Guard, value: str, target: str) -> Reading:
+def _natural_list(column: SourceColumn, guard: Guard, value: str, target: str) -> ColumnExpr:
     kind, decimal = column.kind, decimal_of(column)
     if decimal:
-        return Reading(target, value)
+        return ColumnExpr(target, value)
     if kind == "bytea":
         outer = element_wise(guard.alias, 1, _UNHEX)
-        return Reading(target, text_array(column, value), outer)
+        return ColumnExpr(target, text_array(column, value), outer)
     if kind in {"json", "jsonb"}:
-        return Reading(target, text_array(column, value), f"{guard.alias}::JSON[]")
+        return ColumnExpr(target, text_array(column, value), f"{guard.alias}::JSON[]")
     if kind in {"timestamp", "timestamptz"}:
-        return Reading(target, guard.list_of_timestamps(value, kind))
-    return Reading(target, f"{value}::int8[]" if kind == "oid" else value)
+        return ColumnExpr(target, guard.list_of_timestamps(value, kind))
+    return ColumnExpr(target, f"{value}::int8[]" if kind == "oid" else value)
 
 
-def _deep_list(column: SourceColumn, guard: Guard, flat: Reading, depth: int) -> Reading:
+def _deep_list(column: SourceColumn, guard: Guard, flat: ColumnExpr, depth: int) -> ColumnExpr:
     """Return the same list with more dimensions: by way of JSON, which the scanner can carry."""
     element, lists = flat.type.removesuffix("[]"), "[]" * depth
     own = element == natural_type(column).replace("[]", "") or element == "VARCHAR"
@@ -344,7 +344,7 @@ def _deep_list(column: SourceColumn, guard: Guard, flat: Reading, depth: int) ->
         outer = element_wise(outer, depth, _UNHEX)
     elif element != "VARCHAR":
         outer = f"{outer}::{element}{lists}"
-    return Reading(element + lists, inner, outer)
+    return ColumnExpr(element + lists, inner, outer)
 
 
 def _refusal(column: SourceColumn, manner: Manner, asked: str) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from cdpsync_connectors.snowflake.types import Reading
+    from cdpsync_connectors.snowflake.types import ColumnExpr
 
 _NANOSECONDS = 9
 _WIDEST = 38
@@ -50,7 +50,7 @@ class Batch(Protocol):
         """Download into `_data`."""
 
 
-def fetch(batch: Batch, readings: Sequence[Reading]) -> pa.Table | None:
+def fetch(batch: Batch, readings: Sequence[ColumnExpr]) -> pa.Table | None:
     """Download a batch and decode it; None where it has no rows. Raises the driver's errors.
 
     The batch keeps nothing of what was downloaded: memory holds only those that are being read,
@@ -81,7 +81,7 @@ def _download(batch: Batch) -> bytes:
     return b64decode(data) if isinstance(data, str) else bytes(data)
 
 
-def decode(data: bytes, readings: Sequence[Reading]) -> pa.Table:
+def decode(data: bytes, readings: Sequence[ColumnExpr]) -> pa.Table:
     """Return the rows of one Arrow stream under their names, in types that tell each value.
 
     Raises ReadError, naming the column, for a value that the wanted type cannot hold.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cdpsync.model import Cursor
     from cdpsync_connectors.snowflake.catalog import Ask, Relation, SourceColumn
     from cdpsync_connectors.snowflake.decode import Batch
-    from cdpsync_connectors.snowflake.types import Reading
+    from cdpsync_connectors.snowflake.types import ColumnExpr
 
 _MIDNIGHT = datetime.min.time()
 
@@ -29,7 +29,7 @@ class Statement:
     """What Snowflake is asked, and how each column of its answer is read."""
 
     sql: str
-    readings: tuple[Reading, ...]
+    readings: tuple[ColumnExpr, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class SnowflakeChunk:
 
     label: str
     batch: Batch | None
-    readings: tuple[Reading, ...]
+    readings: tuple[ColumnExpr, ...]
 
     def relation(self, con: DuckDBPyConnection) -> DuckDBPyRelation:
         """Return the rows of the part; see `cdpsync.connector.Chunk`."""

@@ -86,7 +86,7 @@ _ORDERED = {"DATE", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ", "DATETIME"
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ColumnExpr:
     """How a column is read: its name and type in the lake, and what Snowflake selects."""
 
     name: str
@@ -113,7 +113,7 @@ def is_time(column: SourceColumn) -> bool:
     return column.kind in _ORDERED - _NUMBERS
 
 
-def reading(column: SourceColumn, asked: str | None, stream: str) -> Reading:
+def reading(column: SourceColumn, asked: str | None, stream: str) -> ColumnExpr:
     """Return how to read a column, as the type that a person asked for where there is one.
 
     Raises ReadError for a type that would not be exact, naming those that are.
@@ -125,7 +125,7 @@ def reading(column: SourceColumn, asked: str | None, stream: str) -> Reading:
             f'stream "{stream}": column "{column.name}" is {column.display}, which cannot be read '
             f"exactly as {type_.lower()}. It can be: {', '.join(_choices(natural))}."
         )
-    return Reading(column.name, type_, _select(column, type_))
+    return ColumnExpr(column.name, type_, _select(column, type_))
 
 
 def _number(column: SourceColumn) -> str:

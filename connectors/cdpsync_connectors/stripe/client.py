@@ -22,7 +22,7 @@ from cdpsync_connectors.stripe.errors import (
     unreachable,
 )
 from cdpsync_connectors.stripe.options import ENDPOINT_RATE
-from cdpsync_connectors.stripe.rate_limit import Pace
+from cdpsync_connectors.stripe.rate_limit import RequestLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,7 +60,7 @@ class Client:
 
     def __init__(self, options: StripeOptions) -> None:
         self.address = options.api_base
-        self._pace = Pace(options.rate, options.concurrency)
+        self._pace = RequestLimiter(options.rate, options.concurrency)
         timeout = (min(_CONNECT_TIMEOUT, options.timeout), options.timeout)
         self._http = stripe.RequestsClient(timeout=timeout)
         self._has_answered = False

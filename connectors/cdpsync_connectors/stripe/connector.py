@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from cdpsync.errors import ConfigError, ConnectError, ReadError
-from cdpsync.model import Changes, Column, Stream
+from cdpsync.model import ChangeLog, Column, Stream
 from cdpsync_connectors.stripe.columns import TIME, columns_of
 from cdpsync_connectors.stripe.options import StripeOptions
 from cdpsync_connectors.stripe.streams import TABLES
@@ -55,7 +55,7 @@ class _Followed:
     def __iter__(self) -> Iterator[Chunk]:
         return iter(self.chunks)
 
-    def cursor(self, highest: Cursor | None) -> Cursor | None:  # noqa: ARG002 - the clock tells
+    def safe_cursor(self, highest: Cursor | None) -> Cursor | None:  # noqa: ARG002 - the clock tells
         return self.reached
 
 
@@ -184,7 +184,7 @@ def _instead(table: Table) -> str:
 def _stream(table: Table) -> Stream:
     from cdpsync_connectors.stripe.reader import KEPT, UPDATED
 
-    changes = Changes(Column(UPDATED, TIME), kept=KEPT, deletions=True)
+    changes = ChangeLog(Column(UPDATED, TIME), retention=KEPT, includes_deletes=True)
     return Stream(
         table.name,
         table.name,
@@ -192,7 +192,7 @@ def _stream(table: Table) -> Stream:
         primary_key=("id",),
         cursor_fields=(table.created,) if table.created else (),
         kind="list",
-        open=True,
+        open_schema=True,
         changes=changes if _is_followed(table) else None,
     )
 
@@ -203,7 +203,7 @@ def _with_marks(request: ReadRequest) -> ReadRequest:
 
     names = {column.name for column in request.columns}
     due = [UPDATED] if request.cursor_field == UPDATED else []
-    due += [DELETED] if request.deletions else []
+    due += [DELETED] if request.include_deletes else []
     marks = tuple(Column(name, TIME) for name in due if name not in names)
     return replace(request, columns=(*request.columns, *marks))
 

@@ -20,7 +20,7 @@ _LOOK = 0.1  # seconds until a waiting thread looks whether it shall stop
 
 
 @dataclass(slots=True)
-class _Lane:
+class EndpointLimit:
     """Requests under way, and when the last ones ended; `most` in `span` seconds."""
 
     most: float = float("inf")
@@ -30,6 +30,7 @@ class _Lane:
     closed_until: float = 0.0
 
     def limit(self, rate: float) -> None:
+        """Allow `rate` requests a second."""
         self.span = max(1.0, 1.0 / rate)
         self.most = max(1, int(rate * self.span))
 
@@ -44,10 +45,11 @@ class _Lane:
         return self.ended[0] + self.span - now if self.ended else _LOOK
 
     def close(self, until: float) -> None:
+        """Allow no request before this time."""
         self.closed_until = max(self.closed_until, until)
 
 
-class Pace:
+class RequestLimiter:
     """One pace for all requests of a source, whichever thread makes them.
 
     A request's place is free again a second after the server must have seen it: not when it was
@@ -58,9 +60,9 @@ class Pace:
 
     def __init__(self, rate: float, concurrency: int) -> None:
         self._concurrency = concurrency
-        self._all = _Lane()
+        self._all = EndpointLimit()
         self._all.limit(rate)
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, EndpointLimit] = {}
         self._fastest = float("inf")
         self._changed = threading.Condition()
 
@@ -93,10 +95,10 @@ class Pace:
         with self._changed:
             self._lane(lane).limit(rate)
 
-    def _lane(self, name: str) -> _Lane:
-        return self._lanes.setdefault(name, _Lane())
+    def _lane(self, name: str) -> EndpointLimit:
+        return self._lanes.setdefault(name, EndpointLimit())
 
-    def _begin(self, name: str, is_stopped: Callable[[], bool]) -> _Lane:
+    def _begin(self, name: str, is_stopped: Callable[[], bool]) -> EndpointLimit:
         with self._changed:
             own = self._lane(name)
             while True:
@@ -113,7 +115,7 @@ class Pace:
             self._all.under_way += 1
             return own
 
-    def _end(self, own: _Lane, began: float) -> None:
+    def _end(self, own: EndpointLimit, began: float) -> None:
         with self._changed:
             now = time.monotonic()
             self._fastest = min(self._fastest, now - began)

@@ -256,7 +256,7 @@ class Reading:
 
     def _last_content(self, change: _Change) -> bytes | None:
         """Return an object that is gone as its last event has it."""
-        if change.told is None or not self._request.deletions:
+        if change.told is None or not self._request.include_deletes:
             return None
         path = f"/v1/events/{change.told[-1]}"
         try:
@@ -280,7 +280,7 @@ class Reading:
         return second_of(fields, created, self._lists.where(self._table.place)) < self._since
 
     def _keep_gone(self, id_: str, content: bytes | None, at: int) -> None:
-        if not self._request.deletions:
+        if not self._request.include_deletes:
             return
         where = self._lists.where(self._table.place)
         fields = parse_record(content, where) if content else {}

@@ -50,9 +50,9 @@ def refusal(source: FilesConnector) -> str:
     assert stream.columns == ()
     with pytest.raises(ConnectorError) as raised, source.read(ReadRequest(stream, ())):
         pass
-    assert raised.value.message == stream.refused
+    assert raised.value.message == stream.unreadable_reason
     assert not raised.value.retryable
-    return stream.refused
+    return stream.unreadable_reason
 
 
 def types(source: FilesConnector, stream: str | None = None) -> dict[str, str]:
@@ -284,7 +284,7 @@ def test_empty_column_keeps_the_lakes_type(tmp_path, con):
     source = connector(write(tmp_path / "a.csv", "x,y\n1,\n"))
     (stream,) = source.discover()
     landed = {"x": "INTEGER", "y": "DECIMAL(10,2)"}
-    with source.read(ReadRequest(stream, stream.columns, landed=landed)) as chunks:
+    with source.read(ReadRequest(stream, stream.columns, lake_types=landed)) as chunks:
         (chunk,) = chunks
         assert list(map(str, chunk.relation(con).types)) == ["BIGINT", "DECIMAL(10,2)"]
 
@@ -542,8 +542,8 @@ def test_a_name_that_is_no_text_is_refused_alone(tmp_path):
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff.csv")).write_text("x\n1\n")
     write(tmp_path / "b.csv", "x\n1\n")
     a, b = connector(tmp_path).discover()
-    assert "the file's name is not UTF-8. Rename it." in a.refused
-    assert (a.name.encode(), a.columns, b.refused) == (b"a\\udcff", (), None)
+    assert "the file's name is not UTF-8. Rename it." in a.unreadable_reason
+    assert (a.name.encode(), a.columns, b.unreadable_reason) == (b"a\\udcff", (), None)
     with pytest.raises(ConnectError, match="not UTF-8"):
         connector(tmp_path).check()
 
@@ -659,8 +659,8 @@ def test_unreadable_file():
             with pytest.raises(ConnectError, match="cannot be read"):
                 connector(folder).check()
             a, b = connector(folder).discover()
-            assert (a.name, b.name, b.refused) == ("a", "b", None)
-            assert f"{folder / 'a.csv'}: cannot be read" in a.refused
+            assert (a.name, b.name, b.unreadable_reason) == ("a", "b", None)
+            assert f"{folder / 'a.csv'}: cannot be read" in a.unreadable_reason
         finally:
             if is_root:
                 os.seteuid(0)

@@ -259,10 +259,10 @@ def test_decimal_of_65_digits_becomes_text_where_no_decimal_holds_it(maria: Mari
 def test_decimal_of_65_digits_keeps_the_lakes_type(maria: MariaDatabase) -> None:
     """Once landed the type stands, and a value that no longer fits is an error by name."""
     table(maria, "decimal(65,30)", "1.5")
-    assert read(maria, landed={"c": "DECIMAL(38,2)"}).type() == "DECIMAL(38,2)"
+    assert read(maria, lake_types={"c": "DECIMAL(38,2)"}).type() == "DECIMAL(38,2)"
     maria.execute("insert into t values (9, 1.255)")
     with pytest.raises(ReadError, match=r'column "c": the value 1\.255\d* does not fit DECIMAL'):
-        read(maria, landed={"c": "DECIMAL(38,2)"})
+        read(maria, lake_types={"c": "DECIMAL(38,2)"})
 
 
 ASKED = [

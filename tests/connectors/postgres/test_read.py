@@ -13,7 +13,7 @@ from support.faults import FaultProxy
 from support.postgres_reading import connected, land, land_chunks, request_for
 
 from cdpsync import engine
-from cdpsync.connector import Heavy, ReadRequest
+from cdpsync.connector import ReadRequest, SizedChunk
 from cdpsync.errors import ConnectError, ConnectorError, ReadError
 from cdpsync.model import Column, Cursor, CursorType, Stream, Window
 from cdpsync.sql import quote_name
@@ -434,7 +434,9 @@ def test_chunks_of_large_rows_tell_what_a_worker_holds(pg: Database) -> None:
     with connected(pg.url) as connector:
         for name in ("large", "small"):
             with connector.read(request_for(connector, f"public.{name}")) as chunks:
-                memory[name] = max(chunk.memory for chunk in chunks if isinstance(chunk, Heavy))
+                memory[name] = max(
+                    chunk.memory for chunk in chunks if isinstance(chunk, SizedChunk)
+                )
                 sent[name] = "generate_series" in "".join(chunk.sql for chunk in chunks)
                 landed = land_chunks(connector, chunks)
             with psycopg.connect(pg.url) as con:

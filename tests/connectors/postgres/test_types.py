@@ -396,13 +396,13 @@ def test_numeric_without_values_gets_nine_digits_behind_the_point(pg: Database) 
 def test_landed_type_binds_and_nothing_is_rounded(pg: Database) -> None:
     """The lake's type is the authority after the first load; what does not fit is an error."""
     pg.execute("create table t (n int, price numeric); insert into t values (1, 1.5)")
-    fits = land(pg.url, "public.t", landed={"price": "DECIMAL(38,4)"})
+    fits = land(pg.url, "public.t", lake_types={"price": "DECIMAL(38,4)"})
     assert (fits.type("price"), fits.column("price")) == ("DECIMAL(38,4)", ["1.5000"])
-    assert land(pg.url, "public.t", landed={"price": "VARCHAR"}).column("price") == ["1.5"]
+    assert land(pg.url, "public.t", lake_types={"price": "VARCHAR"}).column("price") == ["1.5"]
     for value in ("1.00001", "1e34", "-1e34"):
         pg.execute(f"insert into t values (2, {value})")
         with pytest.raises(ReadError, match="does not fit DECIMAL") as caught:
-            land(pg.url, "public.t", landed={"price": "DECIMAL(38,4)"})
+            land(pg.url, "public.t", lake_types={"price": "DECIMAL(38,4)"})
         assert 'column "price"' in caught.value.message
         assert "--full-refresh" in caught.value.message
         pg.execute("delete from t where n = 2")

@@ -77,19 +77,19 @@ def kept(
             first = list(chunks)
             before = [rows_of(con, chunk) for chunk in first]
         between()
-        with connector.read(replace(request, again=tuple(first))) as chunks:
-            now = {chunk.place: rows_of(con, chunk) for chunk in chunks}
+        with connector.read(replace(request, previous_chunks=tuple(first))) as chunks:
+            now = {chunk.key: rows_of(con, chunk) for chunk in chunks}
             count = source.psql(f"select count(*) from {stream}")
             assert sum(map(len, now.values())) == int(count) or None in now
             confirmed = 0
             for chunk in chunks:
                 for old, rows in zip(first, before, strict=True):
-                    if chunk.place is not None and chunk.place == old.place:
+                    if chunk.key is not None and chunk.key == old.key:
                         chunk.relation(con)
-                        same = chunk.is_as_at(con, old.moment, len(rows))
+                        same = chunk.is_unchanged_since(con, old.version, len(rows))
                         con.rollback()
                         con.begin()
-                        assert not same or now[chunk.place] == rows
+                        assert not same or now[chunk.key] == rows
                         confirmed += same
     assert len(first) > 5
     return confirmed, len(first)
@@ -242,11 +242,11 @@ def test_what_it_was_stuck_at_is_cut_smaller(source: Database) -> None:
         with connector.read(request) as chunks:
             first = list(chunks)
         stuck = (first[1], first[-1])
-        request = replace(request, again=tuple(first), stuck=stuck)
+        request = replace(request, previous_chunks=tuple(first), failed_chunks=stuck)
         with connector.read(request) as chunks:
             second = list(chunks)
             ids = [row[0] for chunk in second for row in rows_of(con, chunk)]
     assert sorted(ids) == list(range(1, 401))
-    places = {chunk.place for chunk in second}
-    assert [chunk.place in places for chunk in first] == [one not in stuck for one in first]
+    places = {chunk.key for chunk in second}
+    assert [chunk.key in places for chunk in first] == [one not in stuck for one in first]
     assert sum(chunk.label.startswith(("pages 4 ", "pages 5 ")) for chunk in second) == 2

@@ -44,9 +44,9 @@ class Read:
         declared = wanted.pop("declared", NONE)
         columns = wanted.pop("columns", ())
         request = ReadRequest(
-            Stream("things", "things", columns, open=True),
+            Stream("things", "things", columns, open_schema=True),
             columns,
-            notify=self.notices.append,
+            on_notice=self.notices.append,
             **wanted,
         )
         records = Records(folder, request, declared)
@@ -119,7 +119,7 @@ def test_field_without_a_value_is_no_column_yet(read):
 def test_field_without_a_value_keeps_the_lakes_type(read):
     """A requested column is there, as NULL, typed as in the lake, or else as declared."""
     columns = (Column("a", "VARCHAR"), Column("b", "VARCHAR"), Column("c", "BIGINT"))
-    got = read('{"a": null}', columns=columns, landed={"a": "BIGINT"}, declared={"b": TIME})
+    got = read('{"a": null}', columns=columns, lake_types={"a": "BIGINT"}, declared={"b": TIME})
     assert got.types == {"a": "BIGINT", "b": TIME, "c": "BIGINT"}
     assert got.rows == [(None, None, None)]
 
@@ -161,7 +161,7 @@ def test_nothing_known_at_all_is_an_error(read):
 )
 def test_lakes_type_is_the_authority(read, held, value, type_):
     """A column keeps its type, grows with its values, or becomes JSON with a notice."""
-    got = read(f'{{"a": {value}}}', landed={"a": held})
+    got = read(f'{{"a": {value}}}', lake_types={"a": held})
     assert got.types == {"a": type_}
     assert bool(got.notices) == (type_ == "JSON" and held != "JSON")
 
@@ -251,7 +251,7 @@ def test_name_with_an_escape_is_no_duplicate(read):
 def test_column_of_the_lake_in_another_case_is_refused(read):
     """Two columns that differ only in case cannot both be in the lake."""
     with pytest.raises(ReadError, match='"ID" and "id" differ only in case'):
-        read('{"id": 1}', landed={"ID": "BIGINT"})
+        read('{"id": 1}', lake_types={"ID": "BIGINT"})
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b'{"data": 1}', b"[]", b'{"a": "\xff"}'])
@@ -282,7 +282,7 @@ def test_record_longer_than_duckdbs_usual_line(read):
 
 def test_many_threads_add_at_once(con, tmp_path):
     """Nothing is lost or mixed when several writers add."""
-    request = ReadRequest(Stream("t", "t", (), open=True), ())
+    request = ReadRequest(Stream("t", "t", (), open_schema=True), ())
     records = Records(tmp_path, request, {})
 
     def add(start: int) -> None:
@@ -351,7 +351,7 @@ def test_column_only_grows_from_run_to_run(con, tmp_path_factory, before, after)
     first, then = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("then")
     held = Read(con, first, [f'{{"a": {v}}}' for v in before], columns=columns).types.get("a")
     landed = {"a": held} if held else {}
-    got = Read(con, then, [f'{{"a": {v}}}' for v in after], columns=columns, landed=landed)
+    got = Read(con, then, [f'{{"a": {v}}}' for v in after], columns=columns, lake_types=landed)
     type_ = got.types.get("a")
     assert held is None or type_ in {None, held, "JSON"} or widens(held, type_)
     if type_ is not None:

@@ -19,7 +19,7 @@ from cdpsync.errors import ConnectError, ReadError
 from cdpsync.model import Cursor, CursorType, Window
 from cdpsync_connectors.snowflake.connector import SnowflakeConnector
 from cdpsync_connectors.snowflake.decode import decode
-from cdpsync_connectors.snowflake.types import Reading
+from cdpsync_connectors.snowflake.types import ColumnExpr
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -263,7 +263,7 @@ def test_any_moment_survives_its_encodings(values: list[datetime | None]) -> Non
         B=(moments(counts, timezone=zones), "TIMESTAMP_TZ", 6),
         C=(pa.array(counts, pa.int64()), "TIMESTAMP_LTZ", 6),
     )
-    table = decode(data, [Reading(name, TZ, name) for name in "ABC"])
+    table = decode(data, [ColumnExpr(name, TZ, name) for name in "ABC"])
     for column in table.columns:
         assert column.cast(pa.int64()).to_pylist() == counts
 
@@ -272,7 +272,7 @@ def test_any_moment_survives_its_encodings(values: list[datetime | None]) -> Non
 def test_any_scaled_number_is_exact(values: list[int | None], scale: int) -> None:
     """The digits are those that came; the point is where the scale says."""
     array = pa.array(values, pa.int64())
-    table = decode(stream(C=(array, "FIXED", scale)), [Reading("C", "", "")])
+    table = decode(stream(C=(array, "FIXED", scale)), [ColumnExpr("C", "", "")])
     expected = [None if v is None else Decimal(v).scaleb(-scale) for v in values]
     assert table.column(0).to_pylist() == expected
 
@@ -365,4 +365,4 @@ def test_other_count_of_columns_is_an_error() -> None:
     """An answer to some other question is not taken for this one."""
     data = stream(A=(pa.array([1]), "FIXED", 0), B=(pa.array([1]), "FIXED", 0))
     with pytest.raises((ReadError, ConnectError), match="2 columns where 1"):
-        decode(data, [Reading("A", "BIGINT", "A")])
+        decode(data, [ColumnExpr("A", "BIGINT", "A")])

@@ -17,7 +17,7 @@ from cdpsync.errors import ConfigError, ConnectError, RateLimitError, ReadError
 from cdpsync.model import Stream
 from cdpsync_connectors.stripe import client
 from cdpsync_connectors.stripe.connector import StripeConnector
-from cdpsync_connectors.stripe.rate_limit import Pace
+from cdpsync_connectors.stripe.rate_limit import RequestLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -299,7 +299,7 @@ def test_no_more_than_concurrency_requests_are_under_way(stripe):
 def test_limited_endpoint_is_slowed_alone():
     """25 a second at one endpoint (https://docs.stripe.com/rate-limits): after a 429 that one is
     kept a quarter below, the others are not."""
-    pace = Pace(1000, 100)
+    pace = RequestLimiter(1000, 100)
     pace.slow("/v1/charges", 2)
     asked: list[str] = []
 
@@ -318,7 +318,7 @@ def test_limited_endpoint_is_slowed_alone():
 
 def test_pause_holds_every_request():
     """Retry-After of a limit on everything stops everything."""
-    pace = Pace(1000, 100)
+    pace = RequestLimiter(1000, 100)
     pace.rest(60)
     assert not pace.has_room()
     answers = iter([False, False, True])

@@ -278,7 +278,7 @@ def test_deleted_objects_come_as_they_last_were(stripe):
     fill(stripe, "customers", 5, email="a@b")
     stripe.now += 600
     stripe.delete("customers", "cus_00000002", "customer.deleted")
-    (row,) = changes(stripe, "customers", NOW + 600, deletions=True).rows
+    (row,) = changes(stripe, "customers", NOW + 600, include_deletes=True).rows
     assert (row["id"], row["email"], seconds(row["_deleted_at"])) == (
         "cus_00000002",
         "a@b",
@@ -294,7 +294,7 @@ def test_object_that_is_not_found_is_gone(stripe):
     stripe.now += 600
     stripe.change("invoices", "in_00000002", "invoice.updated", total=5)
     stripe.delete("invoices", "in_00000002")
-    (row,) = changes(stripe, "invoices", NOW + 600, deletions=True).rows
+    (row,) = changes(stripe, "invoices", NOW + 600, include_deletes=True).rows
     assert (row["id"], row["total"], row["_deleted_at"] is None) == ("in_00000002", "5", False)
 
 
@@ -304,7 +304,7 @@ def test_object_created_again_under_its_id_is_there(stripe):
     stripe.now += 600
     stripe.delete("coupons", "SUMMER", "coupon.deleted")
     stripe.add("coupons", id="SUMMER", event="coupon.created", name="again")
-    (row,) = changes(stripe, "coupons", NOW + 600, deletions=True).rows
+    (row,) = changes(stripe, "coupons", NOW + 600, include_deletes=True).rows
     assert (row["name"], row["_deleted_at"]) == ("again", None)
 
 
@@ -316,7 +316,7 @@ def test_canceled_subscription_is_not_deleted(stripe):
     stripe.change(
         "subscriptions", "sub_00000001", "customer.subscription.deleted", status="canceled"
     )
-    (row,) = changes(stripe, "subscriptions", NOW + 600, deletions=True).rows
+    (row,) = changes(stripe, "subscriptions", NOW + 600, include_deletes=True).rows
     assert (row["status"], row["_deleted_at"]) == ("canceled", None)
 
 
@@ -352,7 +352,7 @@ def test_detached_payment_method_is_gone(stripe):
     stripe.now += 600
     stripe.change("payment_methods", "pm_00000001", "payment_method.detached", customer=None)
     stripe.add("payment_methods", customer="cus_00000001", event="payment_method.attached")
-    rows = changes(stripe, "payment_methods", NOW + 600, deletions=True).by_id
+    rows = changes(stripe, "payment_methods", NOW + 600, include_deletes=True).by_id
     assert rows["pm_00000001"]["_deleted_at"] is not None
     assert rows["pm_00000002"]["_deleted_at"] is None
 
@@ -371,7 +371,7 @@ def test_items_follow_their_subscriptions(stripe):
         stripe.rows("subscriptions")["sub_00000001"],
         {"items": {"data": before}},
     )
-    rows = changes(stripe, "subscription_items", NOW + 600, deletions=True).by_id
+    rows = changes(stripe, "subscription_items", NOW + 600, include_deletes=True).by_id
     assert {i: (row["quantity"], row["_deleted_at"] is None) for i, row in rows.items()} == {
         "si_00000001": ("1", True),
         "si_00000002": ("2", False),
@@ -473,5 +473,5 @@ def test_rows_fetched_so_far_are_told(stripe):
     """Progress counts objects as they come."""
     fill(stripe, "charges", 250)
     told: list[int] = []
-    read(stripe, "charges", tell=told.append)
+    read(stripe, "charges", on_progress=told.append)
     assert max(told) == 250

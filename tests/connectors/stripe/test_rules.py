@@ -130,7 +130,7 @@ def test_streams_are_those_promised():
     with fake_stripe() as server, connected(server) as connector:
         streams = {stream.name: stream for stream in connector.discover()}
     assert len(streams) == 29
-    assert all(stream.primary_key == ("id",) and stream.open for stream in streams.values())
+    assert all(stream.primary_key == ("id",) and stream.open_schema for stream in streams.values())
     assert {name for name, stream in streams.items() if stream.changes is None} == {
         "account",
         "balance_transactions",

@@ -28,11 +28,11 @@ def test_catalog_has_its_name_once_it_is_whole(
 
     monkeypatch.setattr(CatalogFile, "_name", look)
     with catalog.writer() as con:
-        Lake(con).books.prepare()
+        Lake(con).system_tables.prepare()
     assert seen == [False]
     assert catalog.path.stat().st_mode & 0o777 == 0o600
     with catalog.reader() as con:
-        assert Lake(con).recorded().cursors == ()
+        assert Lake(con).state().saved_states == ()
 
 
 def test_catalog_that_another_made_meanwhile_is_kept(
@@ -57,7 +57,7 @@ def test_log_of_a_catalog_that_was_moved_away_is_not_taken_for_its_own(tmp_path:
     """A run that died in its commit left it; the way out that the message names must be one."""
     catalog = _catalog(tmp_path)
     with catalog.writer() as con:
-        Lake(con).books.prepare()
+        Lake(con).system_tables.prepare()
     catalog.path.rename(tmp_path / "moved")
     catalog.path.with_name(catalog.path.name + ".wal").write_bytes(
         (tmp_path / "moved").read_bytes()

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdpsync import engine
-from cdpsync.catalog.query import Answer
+from cdpsync.catalog.query import QueryResult
 from cdpsync.serialize.values import json_of
 
 CON = engine.connect(threads=1)
@@ -77,7 +77,7 @@ AROUND = [
 
 
 def fetched(sql: str) -> list[tuple[object, ...]]:
-    return list(Answer(CON, sql).rows())
+    return list(QueryResult(CON, sql).rows())
 
 
 @pytest.mark.parametrize(("around", "expected"), AROUND, ids=[around for around, _ in AROUND])
@@ -110,7 +110,7 @@ def test_empty_ones_stay_empty() -> None:
 def test_what_needs_nothing_is_fetched_as_it_is() -> None:
     """No cast stands between DuckDB and a column that Python holds exactly."""
     sql = "select 1 as a, [1.5] as b, {'a': 'x'} as c, row(1, 2) as d, map {1: [true]} as e"
-    assert Answer(CON, sql)._as_fetched() == sql
+    assert QueryResult(CON, sql)._as_fetched() == sql
     assert fetched(sql) == [(1, [Decimal("1.5")], {"a": "x"}, (1, 2), {1: [True]})]
 
 
@@ -134,7 +134,7 @@ def test_columns_are_named_as_described() -> None:
     """Of one name, of no name, of any type: as DESCRIBE says it."""
     sql = "select 1 as a, 2 as a, 3 as A, [1.1::float], 'x'::enum('x') as \"e e\", '1'::json as j"
     described = CON.execute(f"describe select * from ({sql})").fetchall()
-    assert [(one.name, one.type) for one in Answer(CON, sql).columns] == [
+    assert [(one.name, one.type) for one in QueryResult(CON, sql).columns] == [
         (name, type_) for name, type_, *_ in described
     ]
 

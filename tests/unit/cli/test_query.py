@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.cli_fakes import Fake, FakeAnswer, assert_golden, invoke
 
-from cdpsync.cli.commands.query_shell import converse
+from cdpsync.cli.commands.query_shell import repl
 from cdpsync.cli.output import report
 from cdpsync.cli.session import Terminated
 from cdpsync.errors import QueryError
@@ -263,7 +263,7 @@ def talk(monkeypatch, tmp_path, *typed, ask=None):
         return line
 
     monkeypatch.setattr("builtins.input", read)
-    converse(ask or asked.append, tmp_path / "history")
+    repl(ask or asked.append, tmp_path / "history")
     return asked
 
 

@@ -206,7 +206,7 @@ def test_no_room_left_is_no_bug(fake):
 
 @pytest.fixture
 def narration():
-    with log.narrating(LogFormat.TEXT, quiet=False, verbose=False):
+    with log.logging_to_stderr(LogFormat.TEXT, quiet=False, verbose=False):
         yield
 
 

@@ -24,7 +24,7 @@ from support.cli_fakes import (
 )
 
 from cdpsync.cli.commands.discover_yaml import proposal
-from cdpsync.model import Changes, Column, Stream, TableName
+from cdpsync.model import ChangeLog, Column, Stream, TableName
 from cdpsync.serialize.results import (
     CHECK_KEYS,
     COLUMN_KEYS,
@@ -235,14 +235,14 @@ def test_discover_yaml_quotes_what_yaml_would_misread(name):
 
 
 def test_discover_yaml_lets_a_log_of_changes_speak():
-    changes = Changes(Column("_updated_at", "TIMESTAMP WITH TIME ZONE"), timedelta(days=30), True)
+    changes = ChangeLog(Column("_updated_at", "TIMESTAMP WITH TIME ZONE"), timedelta(days=30), True)
     stream = Stream("charges", "charges", (Column("id", "VARCHAR"),), ("id",), changes=changes)
     text = proposal("billing", [stream])
     assert yaml.safe_load(text)["tables"] == {"charges": {"mode": "incremental"}}
     assert "30 days" in text
 
 
-BROKEN = Stream("bad", "bad", (), kind="files", refused="bad.csv, line 3: mend the line.")
+BROKEN = Stream("bad", "bad", (), kind="files", unreadable_reason="bad.csv, line 3: mend the line.")
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_discover_ends_with_the_share_that_cannot_be_read(fake, streams, code):
     result = invoke("discover", "shop")
     assert result.exit_code == code
     if code:
-        assert result.stderr == f"error: bad: {BROKEN.refused}\n"
+        assert result.stderr == f"error: bad: {BROKEN.unreadable_reason}\n"
         assert result.stdout.splitlines()[-1].split() == ["bad", "bad", "cannot", "be", "read", "?"]
 
 
@@ -263,7 +263,7 @@ def test_discover_tells_of_a_stream_that_cannot_be_read(fake):
     assert tuple(good) == tuple(bad)
     assert (bad["stream"], bad["columns"]) == ("bad", [])
     lines = invoke("discover", "shop", "--yaml").stdout.splitlines()
-    assert lines[-1].split("  # ")[1] == f"cannot be read: {BROKEN.refused}"
+    assert lines[-1].split("  # ")[1] == f"cannot be read: {BROKEN.unreadable_reason}"
 
 
 def test_discover_wants_one_format(fake):

@@ -86,7 +86,7 @@ def test_what_cannot_be_confirmed_is_read_again(workers: Workers, tmp_path: Path
     source = Flighty(losses=1)
     rows, _ = told_of(source, workers, tmp_path / "spool")
     assert rows == [2, 2, 2]
-    assert [chunk.label for chunk in source.asked[1].again] == ["first", "second", "last"]
+    assert [chunk.label for chunk in source.asked[1].previous_chunks] == ["first", "second", "last"]
 
 
 def test_view_that_is_lost_twice_in_vain_is_given_up(workers: Workers, tmp_path: Path) -> None:

@@ -35,16 +35,16 @@ def test_large_rows_take_turns(tmp_path):
     inside, leave = threading.Event(), threading.Event()
 
     def hold():
-        with workers.room(300e6):
+        with workers.reserve_memory(300e6):
             inside.set()
             leave.wait()
 
-    with workers.room(900e6):
+    with workers.reserve_memory(900e6):
         other = threading.Thread(target=hold)
         other.start()
         assert not inside.wait(0.3)
     assert inside.wait(60)
-    with workers.room(50e6):  # there is room beside it
+    with workers.reserve_memory(50e6):  # there is room beside it
         leave.set()
     other.join()
     workers.close()
@@ -53,8 +53,8 @@ def test_large_rows_take_turns(tmp_path):
 def test_nobody_waits_for_room_once_all_is_given_up(tmp_path):
     """A run that is interrupted ends."""
     workers = Workers(2, tmp_path / "spill")
-    with workers.room(400e6):
+    with workers.reserve_memory(400e6):
         workers.stop()
-        with workers.room(400e6):
+        with workers.reserve_memory(400e6):
             pass
     workers.close()

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from cdpsync.extract.spool import highest, spooled_rows
-from cdpsync.load.merge import lands_as_it_arrives, row_group, stage
+from cdpsync.load.merge import merge, needs_no_merge, row_group
 from cdpsync.model import (
     Column,
     Cursor,
@@ -66,10 +66,10 @@ def test_cursor_of_nanoseconds_rests_on_the_microsecond_before(spooled: Path) ->
 def test_key_that_the_source_only_notes_is_not_trusted(spooled: Path, tmp_path: Path) -> None:
     """Where a declared key may repeat, the row with the highest cursor is the one that lands."""
     plan = plan_of(enforced=False)
-    assert not lands_as_it_arrives(plan)
-    assert lands_as_it_arrives(plan_of(enforced=True))
-    staged = stage(duckdb.connect(), plan, [spooled], COLUMNS, "none", tmp_path)
-    assert (staged.rows, staged.repeated) == (2, 1)
+    assert not needs_no_merge(plan)
+    assert needs_no_merge(plan_of(enforced=True))
+    staged = merge(duckdb.connect(), plan, [spooled], COLUMNS, "none", tmp_path)
+    assert (staged.rows, staged.duplicates) == (2, 1)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from cdpsync.config.sizes import parse_size
 from cdpsync.errors import LandingError
-from cdpsync.load.upload import Courier, Delivery, Spool
+from cdpsync.load.upload import SpoolBudget, TableUpload, Uploader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,8 +43,8 @@ def shelf() -> Shelf:
     return Shelf()
 
 
-def begun(shelf: Shelf, limit: int = 100) -> Delivery:
-    return Courier(shelf, "run-1", Spool(limit)).delivery("shop/orders")
+def begun(shelf: Shelf, limit: int = 100) -> TableUpload:
+    return Uploader(shelf, "run-1", SpoolBudget(limit)).start_table("shop/orders")
 
 
 def files(folder: Path, count: int) -> list[Path]:
@@ -59,7 +59,7 @@ def test_files_arrive_in_order_and_leave_the_spool(shelf: Shelf, tmp_path: Path)
     delivery = begun(shelf)
     sent = files(tmp_path, 8)
     for file in sent:
-        delivery.send(file, 10, keep=file is sent[3])
+        delivery.add(file, 10, keep=file is sent[3])
     assert delivery.wait() == tuple(f"shelf:/shop/orders/run-1-{i:05d}.parquet" for i in range(8))
     assert [file.exists() for file in sent] == [i == 3 for i in range(8)]
     assert shelf.held["shop/orders/run-1-00005.parquet"] == b"5.parquet"
@@ -71,25 +71,25 @@ def test_one_that_fails_takes_the_others_back(shelf: Shelf, tmp_path: Path) -> N
     shelf.fails = "00002.parquet"
     for file in files(tmp_path, 6):
         try:
-            delivery.send(file, 10)
+            delivery.add(file, 10)
         except LandingError:
             break
     with pytest.raises(LandingError, match="no room on the shelf"):
         delivery.wait()
-    delivery.take_back()
+    delivery.rollback()
     assert shelf.held == {}
     with pytest.raises(LandingError, match="no room"):
-        delivery.send(tmp_path / "7.parquet", 10)
+        delivery.add(tmp_path / "7.parquet", 10)
 
 
 def test_full_spool_is_waited_for(shelf: Shelf, tmp_path: Path) -> None:
     """Who would add to it waits until enough has left, or until the work is to stop."""
     delivery = begun(shelf, limit=25)
-    spool = delivery.courier.spool
+    spool = delivery.uploader.spool
     shelf.go.clear()
     for file in files(tmp_path, 3):
         spool.wait(lambda: False)
-        delivery.send(file, 10)
+        delivery.add(file, 10)
     passed = threading.Event()
     waiter = threading.Thread(target=lambda: (spool.wait(lambda: False), passed.set()))
     waiter.start()
@@ -105,8 +105,8 @@ def test_spool_is_freed_by_failures_too(shelf: Shelf, tmp_path: Path) -> None:
     """A storage that takes nothing does not stop the run for ever."""
     delivery = begun(shelf, limit=5)
     shelf.fails = ".parquet"
-    delivery.send(files(tmp_path, 1)[0], 10)
-    delivery.courier.spool.wait(lambda: False)
+    delivery.add(files(tmp_path, 1)[0], 10)
+    delivery.uploader.spool.wait(lambda: False)
     with pytest.raises(LandingError):
         delivery.wait()
 

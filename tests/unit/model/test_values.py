@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdpsync.errors import CatalogError, ConnectError, LandingError, LockHeldError
-from cdpsync.model import Cursor, CursorEntry, CursorType, SyncMode, TableName
+from cdpsync.model import Cursor, CursorType, SavedState, SyncMode, TableName
 from cdpsync.model.cursors import cursor_json, cursor_sql, later, lower_bound, parse_cursor
 from cdpsync.model.types import lake_type, parse_type, widens
 from cdpsync.redact import redact, remember, remember_url
-from cdpsync.state import StateEntry, read_state, reconcile, update_state
+from cdpsync.state import StateFileEntry, read_state, reconcile, update_state
 from cdpsync.storage import FolderStorage
 from cdpsync.system import locks
 
@@ -142,18 +142,18 @@ def test_secrets_are_hidden_in_every_form() -> None:
     assert "planted" not in ConnectError("no: p@ss'w/rd-planted").message
 
 
-def entry(run_id: str, value: int) -> CursorEntry:
+def entry(run_id: str, value: int) -> SavedState:
     """Return what a catalog remembers of a table."""
     cursor = Cursor(CursorType.INTEGER, value)
-    return CursorEntry(
+    return SavedState(
         "shop", "orders", TableName("shop", "orders"), SyncMode.INCREMENTAL, "id", cursor, run_id,
         datetime(2024, 1, 1, tzinfo=UTC),
     )  # fmt: skip
 
 
-def said(run_id: str | None, value: int) -> StateEntry:
+def said(run_id: str | None, value: int) -> StateFileEntry:
     """Return what a state file says of the same table."""
-    return StateEntry("id", Cursor(CursorType.INTEGER, value), run_id, None)
+    return StateFileEntry("id", Cursor(CursorType.INTEGER, value), run_id, None)
 
 
 @pytest.mark.parametrize(

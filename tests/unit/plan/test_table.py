@@ -21,8 +21,8 @@ from cdpsync.model import (
     TableOptions,
     TableRule,
 )
-from cdpsync.plan.configured import table_options, wanted_tables
-from cdpsync.plan.resume import Remembered
+from cdpsync.plan.configured import configured_tables, table_options
+from cdpsync.plan.resume import PreviousState
 from cdpsync.plan.schedule import is_due
 from cdpsync.plan.selector import concerns_source, matches_name
 from cdpsync.plan.table import table_plan
@@ -52,16 +52,16 @@ def source(**tables: TableOptions) -> Source:
     return Source("shop", "postgres", None, "p.yml:3", tables=rules)
 
 
-def plan_of(options: TableOptions, remembered: Remembered | None = None, **how: bool):
+def plan_of(options: TableOptions, remembered: PreviousState | None = None, **how: bool):
     """Plan `public.orders` with these options."""
-    (one,) = wanted_tables(source(public__orders=options), [ORDERS])
+    (one,) = configured_tables(source(public__orders=options), [ORDERS])
     how = {"full_refresh": False, "allow_shrink": False, "now": NOON.value, **how}
-    return table_plan(one, remembered or Remembered(), **how)
+    return table_plan(one, remembered or PreviousState(), **how)
 
 
 def test_without_keys_every_stream_is_loaded_in_full() -> None:
     """No `tables`: every stream, `full_table`."""
-    wanted = wanted_tables(source(), [ORDERS, LOGS])
+    wanted = configured_tables(source(), [ORDERS, LOGS])
     assert [(str(one.table), one.mode) for one in wanted] == [
         ("shop.orders", SyncMode.FULL_TABLE),
         ("shop.audit_log", SyncMode.FULL_TABLE),
@@ -72,7 +72,7 @@ def test_keys_that_only_switch_off_leave_the_rest() -> None:
     """A project that only disables tables syncs all the others."""
     off = TableOptions(enabled=False)
     rules = (TableRule("audit.*", off, "p.yml:9"),)
-    wanted = wanted_tables(replace(source(), tables=rules), [ORDERS, LOGS])
+    wanted = configured_tables(replace(source(), tables=rules), [ORDERS, LOGS])
     assert [one.name for one in wanted] == ["public.orders"]
 
 
@@ -91,34 +91,34 @@ def test_glob_that_matches_nothing_is_an_error_with_its_line() -> None:
     """A typo in a glob is found before anything runs."""
     rules = (TableRule("pubic.*", TableOptions(), "p.yml:7"),)
     with pytest.raises(ConfigError, match=r"p\.yml:7: .*pubic.*matches no stream.*public\.orders"):
-        wanted_tables(replace(source(), tables=rules), [ORDERS])
+        configured_tables(replace(source(), tables=rules), [ORDERS])
 
 
 def test_two_streams_for_one_table_is_an_error() -> None:
     """Both streams and their lines are named; the lake does not tell case apart."""
     named = source(public__orders=TableOptions(), audit__log=TableOptions(name="ORDERS"))
     with pytest.raises(ConfigError, match=r"p\.yml:11.*public\.orders.*p\.yml:10.*shop\.ORDERS"):
-        wanted_tables(named, [ORDERS, LOGS])
+        configured_tables(named, [ORDERS, LOGS])
 
 
 def test_missing_stream_fails_alone() -> None:
     """A stream that is not there is a failure of its table, with the line and the way out."""
-    (orders, gone) = wanted_tables(
+    (orders, gone) = configured_tables(
         source(public__orders=TableOptions(), gone=TableOptions()), [ORDERS]
     )
-    table_plan(orders, Remembered(), full_refresh=False, allow_shrink=False, now=NOON.value)
+    table_plan(orders, PreviousState(), full_refresh=False, allow_shrink=False, now=NOON.value)
     with pytest.raises(ReadError, match=r'p\.yml:11: stream "gone".*cdpsync discover shop'):
-        table_plan(gone, Remembered(), full_refresh=False, allow_shrink=False, now=NOON.value)
+        table_plan(gone, PreviousState(), full_refresh=False, allow_shrink=False, now=NOON.value)
 
 
 def test_refused_stream_fails_alone() -> None:
     """A stream that cannot be read fails its table with the reason, whatever its options name."""
-    refused = replace(ORDERS, columns=(), refused="orders.csv, line 3: mend it.")
+    refused = replace(ORDERS, columns=(), unreadable_reason="orders.csv, line 3: mend it.")
     named = source(public__orders=TableOptions(cursor_field="nope"), audit__log=TableOptions())
-    orders, logs = wanted_tables(named, [refused, LOGS])
+    orders, logs = configured_tables(named, [refused, LOGS])
     with pytest.raises(ReadError, match=r"^orders\.csv, line 3: mend it\.$"):
-        table_plan(orders, Remembered(), full_refresh=False, allow_shrink=False, now=NOON.value)
-    table_plan(logs, Remembered(), full_refresh=False, allow_shrink=False, now=NOON.value)
+        table_plan(orders, PreviousState(), full_refresh=False, allow_shrink=False, now=NOON.value)
+    table_plan(logs, PreviousState(), full_refresh=False, allow_shrink=False, now=NOON.value)
 
 
 def test_first_load_reads_everything() -> None:
@@ -130,7 +130,7 @@ def test_first_load_reads_everything() -> None:
 def test_lookback_moves_the_window_not_the_cursor() -> None:
     """A read starts at the cursor less the lookback."""
     landed = LakeTable(TableName("shop", "orders"), ORDERS.columns)
-    before = Remembered("updated_at", NOON, landed=landed)
+    before = PreviousState("updated_at", NOON, lake_table=landed)
     plan = plan_of(replace(INCREMENTAL, lookback=timedelta(minutes=10)), before)
     assert plan.window is not None
     assert plan.window.low.value == datetime(2024, 1, 1, 11, 50, tzinfo=UTC)
@@ -140,30 +140,30 @@ def test_lookback_moves_the_window_not_the_cursor() -> None:
 @pytest.mark.parametrize(
     ("remembered", "how"),
     [
-        (Remembered("updated_at", NOON, reset=True), {}),
-        (Remembered("created_at", NOON), {}),
-        (Remembered("updated_at", Cursor(CursorType.INTEGER, 5)), {}),
-        (Remembered("updated_at", NOON), {"full_refresh": True}),
+        (PreviousState("updated_at", NOON, reset=True), {}),
+        (PreviousState("created_at", NOON), {}),
+        (PreviousState("updated_at", Cursor(CursorType.INTEGER, 5)), {}),
+        (PreviousState("updated_at", NOON), {"full_refresh": True}),
     ],
 )
-def test_cursor_of_another_making_is_not_followed(remembered: Remembered, how: dict) -> None:
+def test_cursor_of_another_making_is_not_followed(remembered: PreviousState, how: dict) -> None:
     """After a reset, with another cursor field or type, or when asked: from the start."""
     landed = LakeTable(TableName("shop", "orders"), ORDERS.columns)
-    plan = plan_of(INCREMENTAL, replace(remembered, landed=landed), **how)
+    plan = plan_of(INCREMENTAL, replace(remembered, lake_table=landed), **how)
     assert (plan.window, plan.replace) == (None, True)
 
 
 def test_load_that_was_asked_for_is_not_explained() -> None:
     """A notice says why a table starts over by itself; --full-refresh needs none."""
     landed = LakeTable(TableName("shop", "orders"), ORDERS.columns)
-    moved = Remembered("created_at", NOON, landed=landed)
+    moved = PreviousState("created_at", NOON, lake_table=landed)
     assert plan_of(INCREMENTAL, moved, full_refresh=True).notices == ()
     assert "loaded from the start" in plan_of(INCREMENTAL, moved).notices[0]
 
 
 def test_cursor_without_its_table_is_not_followed() -> None:
     """A table that is no longer in the lake is loaded whole, whatever the state file says."""
-    plan = plan_of(INCREMENTAL, Remembered("updated_at", NOON))
+    plan = plan_of(INCREMENTAL, PreviousState("updated_at", NOON))
     assert plan.replace
 
 
@@ -201,18 +201,18 @@ def test_lookback_of_the_wrong_kind_is_refused(lookback: Decimal | timedelta) ->
     landed = LakeTable(TableName("shop", "orders"), ORDERS.columns)
     options = replace(INCREMENTAL, cursor_field=field, lookback=lookback)
     with pytest.raises(ContractError, match=r"lookback does not fit"):
-        plan_of(options, Remembered(field, cursor, landed=landed))
+        plan_of(options, PreviousState(field, cursor, lake_table=landed))
 
 
 def test_name_in_other_case_is_told() -> None:
     """Where a source shows upper case, who types lower case is shown the name to type."""
     loud = replace(ORDERS, name="PUBLIC.ORDERS", columns=(Column("ID", "BIGINT"),), primary_key=())
-    (one,) = wanted_tables(source(public__orders=INCREMENTAL), [loud])
+    (one,) = configured_tables(source(public__orders=INCREMENTAL), [loud])
     with pytest.raises(ReadError, match=r'Did you mean "PUBLIC\.ORDERS"\?'):
-        table_plan(one, Remembered(), full_refresh=False, allow_shrink=False, now=NOON.value)
-    (one,) = wanted_tables(source(PUBLIC__ORDERS=TableOptions(include=("id",))), [loud])
+        table_plan(one, PreviousState(), full_refresh=False, allow_shrink=False, now=NOON.value)
+    (one,) = configured_tables(source(PUBLIC__ORDERS=TableOptions(include=("id",))), [loud])
     with pytest.raises(ContractError, match=r'Did you mean "ID"\?'):
-        table_plan(one, Remembered(), full_refresh=False, allow_shrink=False, now=NOON.value)
+        table_plan(one, PreviousState(), full_refresh=False, allow_shrink=False, now=NOON.value)
 
 
 AMOUNTS = replace(
@@ -225,10 +225,10 @@ AMOUNTS = replace(
 def plan_of_amounts(field: str, lookback: Decimal | timedelta | None = None):
     """Plan a table whose decimal column `rev` its connector offers as a cursor."""
     options = replace(INCREMENTAL, cursor_field=field, lookback=lookback)
-    (one,) = wanted_tables(source(public__orders=options), [AMOUNTS])
+    (one,) = configured_tables(source(public__orders=options), [AMOUNTS])
     cursor = Cursor(CursorType.DECIMAL, Decimal("10.25"))
     landed = LakeTable(TableName("shop", "orders"), AMOUNTS.columns)
-    before = Remembered(field, cursor, landed=landed)
+    before = PreviousState(field, cursor, lake_table=landed)
     return table_plan(one, before, full_refresh=False, allow_shrink=False, now=NOON.value)
 
 
@@ -255,17 +255,17 @@ def test_duration_does_not_fit_a_decimal_cursor() -> None:
 def test_view_without_key_says_what_to_add() -> None:
     """An incremental table needs a key from somewhere."""
     view = replace(ORDERS, primary_key=(), kind="view")
-    (one,) = wanted_tables(source(public__orders=INCREMENTAL), [view])
+    (one,) = configured_tables(source(public__orders=INCREMENTAL), [view])
     with pytest.raises(ContractError, match=r"primary_key.*declares none for this view"):
-        table_plan(one, Remembered(), full_refresh=False, allow_shrink=False, now=NOON.value)
+        table_plan(one, PreviousState(), full_refresh=False, allow_shrink=False, now=NOON.value)
 
 
 def test_columns_that_differ_in_case_are_refused() -> None:
     """The lake would take `Id` and `id` for one column."""
     twins = replace(ORDERS, columns=(*ORDERS.columns, Column("ID", "VARCHAR")))
-    (one,) = wanted_tables(source(public__orders=TableOptions()), [twins])
+    (one,) = configured_tables(source(public__orders=TableOptions()), [twins])
     with pytest.raises(ContractError, match=r'"id" and "ID" differ only in case'):
-        table_plan(one, Remembered(), full_refresh=False, allow_shrink=False, now=NOON.value)
+        table_plan(one, PreviousState(), full_refresh=False, allow_shrink=False, now=NOON.value)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cdpsync import engine
-from cdpsync.catalog import private_folder, sweep, transaction
+from cdpsync.catalog import remove_stale_dirs, temp_dir, transaction
 from cdpsync.errors import CatalogError, LandingError
 from cdpsync.model import TableName
 from cdpsync.state import update_state
@@ -91,9 +91,9 @@ def test_deleted_rows_are_on_the_disk_before_the_commit(tmp_path: Path, order) -
 def test_folder_whose_maker_died_at_once_is_swept(tmp_path: Path) -> None:
     """Also one that has no lock yet; never one that is at work."""
     scratch = tmp_path / "own/tmp"
-    with private_folder(scratch, "spool-") as at_work:
+    with temp_dir(scratch, "spool-") as at_work:
         (scratch / "read-123-dead").mkdir()
-        sweep(scratch)
+        remove_stale_dirs(scratch)
         assert list(scratch.iterdir()) == [at_work]
 
 
@@ -128,5 +128,5 @@ def test_refused_write_says_where_and_what_to_do(
 def test_duckdbs_words_are_understood() -> None:
     """What DuckDB says of a full disk gets the same advice; its other words get none."""
     text = 'IO Error: Could not write file "/lake/a.parquet": No space left on device'
-    assert disk.advice(text) == "the disk is full. Make room there"
-    assert disk.advice("Binder Error: no such column") is None
+    assert disk.disk_hint(text) == "the disk is full. Make room there"
+    assert disk.disk_hint("Binder Error: no such column") is None
