@@ -1,15 +1,19 @@
-# One command each; every target builds .venv when it is missing or older than pyproject.toml.
+# One command each; every target builds .venv when it is missing or older than pyproject.toml or
+# requirements.lock, which names the exact version of every package.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: demo test check format bench bench-quick soak soak-source load month clean
+.PHONY: demo test test-latest check format lock bench bench-quick soak soak-source load month clean
 
-.venv/ready: pyproject.toml
+.venv/ready: pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "cdpsync needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --upgrade pip
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements.lock \
+		--build-constraint requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip check
 	@touch $@
 
 demo: .venv/ready  ## a real Postgres and a folder of files into a lake, asked with SQL
@@ -17,6 +21,14 @@ demo: .venv/ready  ## a real Postgres and a folder of files into a lake, asked w
 
 test: .venv/ready  ## the whole suite, against real servers that it starts itself
 	$(BIN)/pytest
+
+test-latest:  ## the whole suite on the newest versions that pyproject.toml allows, in .venv-latest
+	@test -n "$(PYTHON)" || { echo "cdpsync needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }
+	rm -rf .venv-latest
+	$(PYTHON) -m venv .venv-latest
+	.venv-latest/bin/python -m pip install --quiet --upgrade pip
+	.venv-latest/bin/python -m pip install --quiet --editable '.[all]' --group dev
+	.venv-latest/bin/pytest
 
 check: .venv/ready  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -27,6 +39,18 @@ check: .venv/ready  ## format, lint, types, layers
 format: .venv/ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# uv comes into an environment of its own, because nothing else needs it.
+COMPILE = .venv-lock/bin/uv pip compile --quiet --no-config --upgrade --universal \
+	--python-version 3.11 --custom-compile-command 'make lock'
+lock:  ## write each *.lock anew, with the newest versions that the ranges allow on Python 3.11 to 3.14
+	$(PYTHON) -m venv --clear .venv-lock
+	.venv-lock/bin/python -m pip install --quiet uv
+	echo '--editable .[all]' | $(COMPILE) - --group dev --no-emit-package cdpsync \
+		--output-file requirements.lock
+	$(COMPILE) tests/support/fakesnow.in --output-file tests/support/fakesnow.lock
+	$(COMPILE) bench/peers.in --output-file bench/peers.lock
+	rm -rf .venv-lock
 
 bench: .venv/ready  ## speed and memory beside psql, dlt and DuckDB's scanner, against the limits; an hour
 	$(BIN)/python bench/bench.py
@@ -52,4 +76,4 @@ month: .venv/ready  ## a run every minute, by a clock of its own, and what grows
 	PYTHONPATH=tests $(BIN)/python tests/stress/month.py --days $(DAYS) $(if $(NIGHTLY),--nightly)
 
 clean:
-	rm -rf .venv demo bench/.work bench/.peers
+	rm -rf .venv .venv-latest .venv-lock demo bench/.work bench/.peers

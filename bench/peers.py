@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _HOME = ROOT / "bench" / ".peers"
 _PYTHON = _HOME / "bin" / "python"
-_WANTED = ROOT / "bench" / "peers.txt"
+_LOCK = ROOT / "bench" / "peers.lock"  # written by `make lock`
 _READY = _HOME / "ready.txt"
 _DLT = Path(__file__).with_name("peer_dlt.py")
 _SCANNER = Path(__file__).with_name("peer_scanner.py")
@@ -39,16 +39,16 @@ print(con.execute(sys.argv[2]).fetchone()[0])
 
 
 def install() -> None:
-    """Make their environment where it is missing, or not what bench/peers.txt says."""
-    if _READY.exists() and _READY.read_text() == _WANTED.read_text():
+    """Make their environment where it is missing, or not what bench/peers.lock says."""
+    if _READY.exists() and _READY.read_text() == _LOCK.read_text():
         return
     print("installing the peers", file=sys.stderr)
     shutil.rmtree(_HOME, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", _HOME], check=True)
-    pip = [_PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-r", _WANTED], check=True)
+    pip = [_PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*pip, "-r", _LOCK], check=True)
     subprocess.run([_PYTHON, _DLT, "--help"], check=True, stdout=subprocess.DEVNULL)
-    shutil.copy(_WANTED, _READY)
+    shutil.copy(_LOCK, _READY)
 
 
 def versions() -> str:

@@ -59,6 +59,8 @@ def read_state(path: Path) -> State | None:
                 for source, streams in said["tables"].items()
                 for stream, entry in streams.items()
             }
+    except RecursionError as error:
+        raise _unreadable(path, "its values are nested too deep") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unreadable(path, f"{type(error).__name__}: {error}") from error
     raise CatalogError(

@@ -46,6 +46,12 @@ _SAID = {
     "string_too_short": "must not be empty. Give it a value, or remove the key",
     "too_short": "must not be empty. Name at least one, or remove the key",
 }
+_BOUNDS = {
+    "greater_than": ("greater than", "gt"),
+    "greater_than_equal": ("greater than or equal to", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("less than or equal to", "le"),
+}
 
 
 def validate(
@@ -131,8 +137,15 @@ def _said(detail: ErrorDetails, node: Node) -> str:
         return "must be text. Put it in quotes"
     if kind in _SAID:
         return _SAID[kind]
+    context = detail.get("ctx", {})
+    if kind in _BOUNDS:
+        words, name = _BOUNDS[kind]
+        bound = context[name]
+        return f"must be {words} {f'{bound:.15g}' if isinstance(bound, float) else bound}"
+    if kind == "literal_error":
+        return f"must be {context['expected']}"
     if kind in {"value_error", "assertion_error"}:
-        return str(detail.get("ctx", {}).get("error", "is not valid"))
+        return str(context.get("error", "is not valid"))
     return detail["msg"].replace("Input should ", "must ")
 
 

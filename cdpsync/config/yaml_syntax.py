@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from cdpsync.config.problems import Place, Problems
@@ -56,7 +57,24 @@ def _line_too_deep(text: str) -> int:
     """Return the line where nesting goes too deep, or 0.
 
     libyaml's composer recurses in C and dies of such a text, so the events are looked at first.
+    The scanner reads ahead of the events, and since PyYAML 6.0.4 it refuses 1,000 levels itself.
+    So the text before an error is looked at again: its depth is told first, whoever noticed.
     """
+    import yaml
+
+    try:
+        return _line_of_depth(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        if mark and mark.index < len(text):
+            with contextlib.suppress(yaml.YAMLError):
+                if line := _line_of_depth(text[: mark.index]):
+                    return line
+        raise
+
+
+def _line_of_depth(text: str) -> int:
+    """Return the line of the first event that is too deep, or 0; raises what the parser raises."""
     import yaml
 
     depth = 0

@@ -262,7 +262,7 @@ def _credentials(access: StorageOptions, said: str) -> Google:
         info = json.loads(text)
         make = {"service_account": account, "authorized_user": user}[info["type"]]
         return make(info, scopes=[_SCOPE])
-    except (OSError, ValueError, KeyError, TypeError, GoogleAuthError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, GoogleAuthError):
         raise access.error(
             "credentials must be the JSON of a Google service account, or the path of such a file. "
             "Write ${file:/path/to/key.json}; other kinds come from GOOGLE_APPLICATION_CREDENTIALS"

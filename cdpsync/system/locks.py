@@ -162,7 +162,7 @@ def _read_holder(file: IO[str]) -> Holder | None:
     try:
         said = json.loads(os.pread(file.fileno(), 4096, 0))  # past the buffers: it may have changed
         return Holder(**said)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None  # it holds the lock but has not yet written its name
 
 

@@ -296,7 +296,15 @@ def test_options_that_do_not_fit_are_refused(path: str, options: dict, says: str
         opened(path, **options)
 
 
-@pytest.mark.parametrize("given", ['{"type": "service_account"}', "/no/such/file", "{half"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        '{"type": "service_account"}',
+        "/no/such/file",
+        "{half",
+        pytest.param('{"type": ' * 100_000, id="deep"),
+    ],
+)
 def test_google_credentials_that_are_none_are_refused(given: str) -> None:
     """Neither the key nor a piece of it is shown."""
     with pytest.raises(ConfigError, match="credentials must be the JSON") as caught:

@@ -22,7 +22,7 @@ from support.servers import ServerError, _kept, _serves, _stop, free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_WANTS = ("fakesnow[server]==0.12.1", "snowflake-connector-python==4.8.1")
+_LOCK = Path(__file__).with_name("fakesnow.lock")  # written by `make lock`
 
 _SERVE = """
 import sys
@@ -108,16 +108,16 @@ def environment() -> Path:
     ready = home / "ready"
     with (home.parent / "fakesnow.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not ready.exists() or ready.read_text() != repr(_WANTS):
+        if not ready.exists() or ready.read_text() != _LOCK.read_text():
             _make(home)
-            ready.write_text(repr(_WANTS))
+            shutil.copy(_LOCK, ready)
     return home / "bin" / "python"
 
 
 def _make(home: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
-    pip = [home / "bin" / "python", "-m", "pip", "install", "--quiet"]
-    for command in ([sys.executable, "-m", "venv", home], [*pip, *_WANTS]):
+    pip = [home / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps"]
+    for command in ([sys.executable, "-m", "venv", home], [*pip, "-r", _LOCK]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise ServerError(f"fakesnow's environment cannot be made:\n{done.stderr}")

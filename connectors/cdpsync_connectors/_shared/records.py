@@ -16,6 +16,7 @@ cannot becomes JSON, with a notice.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,7 +29,7 @@ from cdpsync_connectors._shared.record_types import TIME, RecordColumns
 from cdpsync_connectors._shared.sql_chunk import SqlChunk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from io import BufferedWriter
     from pathlib import Path
 
@@ -68,13 +69,26 @@ _raws = msgspec.json.Decoder(msgspec.Raw)
 
 def parse_list(body: bytes, where: str) -> tuple[list[Fields], bool]:
     """Return the records under `data`, and whether there are more; else raise ReadError."""
-    found = _decoded(_lists, body, where, "a list of objects")
-    return [_record(raw, where) for raw in found.data], found.has_more
+    with _depth_told(where):
+        found = _decoded(_lists, body, where, "a list of objects")
+        return [_record(raw, where) for raw in found.data], found.has_more
 
 
 def parse_record(body: bytes, where: str) -> Fields:
     """Return the one record of an answer; else raise ReadError."""
-    return _record(_decoded(_raws, body, where, "an object"), where)
+    with _depth_told(where):
+        return _record(_decoded(_raws, body, where, "an object"), where)
+
+
+@contextlib.contextmanager
+def _depth_told(where: str) -> Iterator[None]:
+    """Raise ReadError where a parser reaches the end of Python's stack."""
+    try:
+        yield
+    except RecursionError as error:
+        raise ReadError(
+            f"{where}: the values of the answer are nested too deep to be read. Nothing was kept."
+        ) from error
 
 
 def _decoded(decoder: msgspec.json.Decoder[_T], body: bytes, where: str, wanted: str) -> _T:

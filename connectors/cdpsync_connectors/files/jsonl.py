@@ -39,6 +39,11 @@ _END = f'"{_MARK}0"'
 
 _RECORDS = "select json from read_ndjson_objects({files}, hive_partitioning = false)"
 
+_DEEP_KEYS = """
+    select case when json_type(line) = 'OBJECT' then json_keys(line) else [''] end
+    from (select cast(? as json) as line)
+"""
+
 _KEYS = """
     with record as (
         select json_type(json) as kind, row_number() over () as number,
@@ -158,8 +163,26 @@ def _is_record(line: bytes) -> bool:
         record = json.loads(line.decode("utf-8"), object_pairs_hook=_Pairs)
     except ValueError:
         return False
-    keys = [key for key, _ in record] if isinstance(record, _Pairs) else [""]
+    except RecursionError:
+        keys = _keys_of_deep_record(line)
+    else:
+        keys = [key for key, _ in record] if isinstance(record, _Pairs) else [""]
     return "" not in keys and len(keys) == len(set(keys))
+
+
+def _keys_of_deep_record(line: bytes) -> list[str]:
+    """Return the keys of an object that is nested too deep for Python's parser, by DuckDB's.
+
+    What is no object has one key without a name.
+    """
+    import duckdb
+
+    with duckdb.connect() as con:
+        try:
+            row = con.execute(_DEEP_KEYS, [line.decode("utf-8")]).fetchone()
+        except duckdb.Error:
+            row = None
+    return list(row[0]) if row else [""]
 
 
 class _Pairs(list[tuple[str, object]]):

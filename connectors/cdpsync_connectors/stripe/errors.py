@@ -31,7 +31,7 @@ class Refusal:
         try:
             error = json.loads(body)["error"]
             said = {name: str(error.get(name) or "") for name in ("message", "code", "param")}
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             beginning = body[:60].decode("utf-8", "replace")
             said = {
                 "message": f"an answer that is not JSON: {beginning!r}",

@@ -461,6 +461,8 @@ def test_asked_types_of_json_and_parquet(tmp_path, con):
         rows(json_, con, types={"x": "INTEGER[]"})
 
 
+DEEP = "[" * 100_000 + "]" * 100_000  # deeper than Python's own parser goes
+
 BROKEN = {
     "short.csv": ("a,b\n1,2\n3\n", "line 3: 1 fields where there should be 2."),
     "long.csv": ("a,b\n1,2\n3,4,5\n", "line 3: 3 fields where there should be 2."),
@@ -482,6 +484,9 @@ BROKEN = {
     ),
     "list.json": ('[\n{"a":1}\n]\n', "line 1: "),
     "empty.jsonl": ('{"a":1}\n{"":1}\n', "line 2: is not one JSON object, each key named"),
+    "deep.jsonl": (f'{{"a":{DEEP}}}\n{{"a":}}\n', "line 2: unexpected character."),
+    "deeper.jsonl": (f'{{"a":{DEEP}}}\n{{"a":1,"a":{DEEP}}}\n', "line 2: is not one JSON object"),
+    "deepest.jsonl": (f'{{"a":1}}\n{DEEP}\n', "line 2: is not one JSON object"),
     "mark.csv": (b'\xef\xbb\xbf"x\ny",z\n1,2\n', "line 1: a column's name has a line end"),
     "bad.parquet": ("not one at all, you see", "a file cannot be read: "),
     "short.parquet": ("", "too small to be a Parquet file"),

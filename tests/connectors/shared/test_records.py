@@ -254,6 +254,18 @@ def test_column_of_the_lake_in_another_case_is_refused(read):
         read('{"id": 1}', lake_types={"ID": "BIGINT"})
 
 
+@pytest.mark.parametrize(
+    "value", [b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 100_000 + b"1" + b"}" * 100_000]
+)
+def test_answer_nested_too_deep_is_refused(value):
+    """Whichever parser reaches the end of its stack, the place is named in our words."""
+    told = "/v1/things: the values of the answer are nested too deep to be read"
+    with pytest.raises(ReadError, match=told):
+        parse_list(b'{"data": [{"id": ' + value + b"}]}", "/v1/things")
+    with pytest.raises(ReadError, match=told):
+        parse_record(b'{"id": ' + value + b"}", "/v1/things")
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b'{"data": 1}', b"[]", b'{"a": "\xff"}'])
 def test_answer_that_is_no_page_names_its_place(body):
     """A proxy's HTML page or half an answer is told, with how it begins."""

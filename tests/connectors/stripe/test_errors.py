@@ -17,6 +17,7 @@ from cdpsync.errors import ConfigError, ConnectError, RateLimitError, ReadError
 from cdpsync.model import Stream
 from cdpsync_connectors.stripe import client
 from cdpsync_connectors.stripe.connector import StripeConnector
+from cdpsync_connectors.stripe.errors import Refusal
 from cdpsync_connectors.stripe.rate_limit import RequestLimiter
 
 if TYPE_CHECKING:
@@ -203,6 +204,12 @@ def test_unknown_parameter_would_be_refused(stripe):
     stripe.on_request = at_times(refusal(400, "Received unknown parameter: foo", "x", "foo"))
     with pytest.raises(ReadError, match="unknown parameter: foo"):
         read(stripe, "charges")
+
+
+def test_refusal_nested_too_deep_is_told_by_its_beginning():
+    """As any answer that is not Stripe's."""
+    refusal = Refusal.of(500, b"[" * 100_000 + b"]" * 100_000, {})
+    assert refusal.message == f"an answer that is not JSON: '{'[' * 60}'"
 
 
 @pytest.mark.parametrize("name", ["charges", "customers"])

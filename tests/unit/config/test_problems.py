@@ -14,6 +14,10 @@ from cdpsync.errors import ConfigError
 GOLDEN = Path(__file__).parents[2] / "golden" / "config_errors.txt"
 
 
+# One key more on each line: libraries that count for themselves stop at lines of their own.
+STAIRS = b"".join(b" " * level + b"a:\n" for level in range(1200))
+
+
 def message_of(text: str) -> str:
     """Return the error of a project file, which lies in the current folder."""
     Path("cdpsync.yml").write_text(text)
@@ -109,7 +113,11 @@ def test_missing_project_says_how_to_begin(tmp_path, monkeypatch):
         (b"a: 1\nb: \xff\n", ":2: not UTF-8 text. Save the file as UTF-8."),
         ("a: 1".encode("utf-16"), ":1: not UTF-8 text. Save the file as UTF-8."),
         (b"a: 1\nb: \x01\n", ":2: a control character. Write it as \\x… in double quotes."),
+        (b"[" * 60, ":1: more than 50 levels deep. Nest it less."),
         (b"[" * 200_000, ":1: more than 50 levels deep. Nest it less."),
+        (b"a: 1\nb: " + b"{c: " * 1500, ":2: more than 50 levels deep. Nest it less."),
+        (b"- " * 1500 + b"a\n", ":1: more than 50 levels deep. Nest it less."),
+        (STAIRS, ":51: more than 50 levels deep. Nest it less."),
     ],
 )
 def test_files_that_are_no_yaml(tmp_path, content, said):

@@ -25,6 +25,8 @@ from cdpsync.system import locks
 if TYPE_CHECKING:
     from pathlib import Path
 
+DEEP = '{"version": 1, "tables": ' + "[" * 100_000 + "]" * 100_000 + "}"
+
 CURSORS = st.one_of(
     st.builds(Cursor, st.just(CursorType.INTEGER), st.integers(-(2**63), 2**63 - 1)),
     st.builds(Cursor, st.just(CursorType.DATE), st.dates()),
@@ -178,7 +180,10 @@ def test_state_of_a_lake_that_is_gone_is_dropped() -> None:
     assert reconcile({("shop", "orders"): said("run1", 5)}, [])[0] == {}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', '{"version": 1, "tables": 3}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"version": 1}', '{"version": 1, "tables": 3}', pytest.param(DEEP, id="deep")],
+)
 def test_corrupt_state_is_refused_and_left_alone(tmp_path: Path, text: str) -> None:
     """The message names the path and how to rebuild; the file stays as it is."""
     path = tmp_path / "state.json"
