@@ -289,7 +289,7 @@ def test_cursor_of_ones_own_is_refused(log: Log) -> None:
     [
         ("def broken(:\n", "SyntaxError"),
         ("import nothing_of_this_name\n", "ModuleNotFoundError"),
-        ("x = 1\n", "Here: none"),
+        ("x = 1\n", "It defines: none"),
         (None, "no such file"),
     ],
 )

@@ -161,7 +161,7 @@ def test_table_made_anew_is_read_from_its_start(shop: Shop, mode: str) -> None:
     shop.pg.execute(create)
     shop.pg.execute("insert into orders select i, 'new', i from generate_series(1, 3) i")
     result = shop.one()
-    assert "made anew" in result.notices[-1]
+    assert "created again" in result.notices[-1]
     assert result.cursor_after.value == 3
     if mode == "incremental":
         shop.same()
@@ -187,7 +187,7 @@ def test_swapped_table_is_read_from_its_start(shop: Shop, mode: str) -> None:
     shop.pg.execute("insert into other select * from orders where id > 2")
     shop.pg.execute("drop table orders; alter table other rename to orders")
     result = shop.one()
-    assert "made anew" in result.notices[-1]
+    assert "created again" in result.notices[-1]
     assert (result.rows_read, result.cursor_after.value) == (5, 9)
     if mode == "incremental":
         shop.same()
