@@ -55,7 +55,7 @@ def invoke(folder: Path, *arguments: str) -> Result:
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_file_fails_its_own_table(folder: Path, kind: str) -> None:
-    """The other table is synced; so is a fixed file, and a broken one changes no row in the lake."""
+    """The other table is synced; so is a fixed file; a broken one changes no row of the lake."""
     broken, fixed = BROKEN[kind]
     (folder / "in/a.csv").unlink()
     file = folder / f"in/a.{kind}"

@@ -88,7 +88,7 @@ def test_types_are_those_of_the_library(stream):
             assert column.type in {"JSON", "VARCHAR"}
 
 
-@pytest.mark.parametrize("stream", [name for name, known in STREAMS.items() if not known.is_single])
+@pytest.mark.parametrize("stream", [name for name, ours in STREAMS.items() if not ours.is_single])
 def test_filters_are_those_of_the_library(stream):
     """A list is filtered by `created` if and only if it has that parameter."""
     base = LISTS.get(stream, f"_{stream.removesuffix('s')}")
