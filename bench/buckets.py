@@ -10,41 +10,41 @@ from typing import TYPE_CHECKING
 
 from measure import WORK, Figure, agree, aside, measure, ratio
 from postgres import ask, cdpsync, load_tpch, project
-from report import Limit, Line
 from support.servers import seaweedfs
+from report import Limit, Line
 
 if TYPE_CHECKING:
     from postgres import Setting
     from support.servers import Buckets
 
-_FILES = 8  # because a run writes files of some 100 MB
+_FILES = 8  # of some 100 MB, as the files of a large table
 _ANSWER = "select count(*) || ' ' || sum(l_orderkey)::bigint from {table}"
 _PLAIN = Path(__file__).with_name("upload_plain.py")
 _OURS = Path(__file__).with_name("upload_ours.py")
 
 
 def upload(setting: Setting) -> list[Line]:
-    """Parquet files of 1 GiB in all, in turns with one plain `upload_file` of that size."""
+    """A table's files of a gigabyte, in turns with one plain `upload_file` of the same size."""
     size = int(setting.scale * (1 << 30))
     with seaweedfs() as s3:
         aside(_make, s3)
-        return [line for total in (size // 4, size) for line in _upload(s3, total, setting.runs)]
+        return [line for total in (size // 4, size) for line in _uploaded(s3, total, setting.runs)]
 
 
-def _upload(s3: Buckets, total: int, runs: int) -> list[Line]:
+def _uploaded(s3: Buckets, total: int, runs: int) -> list[Line]:
     folder = _files(total)
     plain: list[Figure] = []
     ours: list[Figure] = []
     for number in range(runs + 1):
         plain.append(measure([sys.executable, _PLAIN, folder / "whole", f"p{number}"], _env(s3)))
-        ours.append(measure([sys.executable, _OURS, folder / "landed", f"o{number}"], _env(s3)))
+        ours.append(measure([sys.executable, _OURS, folder / "parts", f"o{number}"], _env(s3)))
         aside(_empty, s3)
     del plain[0], ours[0]
-    size, longer = f"{total / 2**30:.2f} GiB to S3", ratio(ours, plain)
-    limit = Limit("{} x boto3's", longer, 1.25)
+    workload, times = f"{total / 2**30:.2f} GiB to S3", ratio(ours, plain)
+    limit = Limit("{} x boto3's", times, 1.25)
     return [
-        Line(f"boto3 upload_file, {size}", tuple(plain), ratio=1 / longer),
-        Line(f"cdpsync, {_FILES} landed files, {size}", tuple(ours), (limit,)),
+        Line(f"boto3 upload_file, {workload}", tuple(plain), ratio=1 / times),
+        Line(f"cdpsync, {_FILES} landed files, {workload}", tuple(ours), (limit,)),
     ]
 
 
@@ -53,7 +53,7 @@ def lineitem(setting: Setting) -> list[Line]:
     load_tpch(setting.server, setting.scale, "lineitem")
     with seaweedfs() as s3:
         aside(_make, s3)
-        folders, buckets = _load(setting, s3)
+        folders, buckets = _load_lineitem(setting, s3)
     millions, longer = f"{6 * setting.scale:g} M lineitem rows", ratio(buckets, folders)
     limit = Limit("{} x the folder's", longer, 1.25)
     return [
@@ -62,7 +62,7 @@ def lineitem(setting: Setting) -> list[Line]:
     ]
 
 
-def _load(setting: Setting, s3: Buckets) -> tuple[list[Figure], list[Figure]]:
+def _load_lineitem(setting: Setting, s3: Buckets) -> tuple[list[Figure], list[Figure]]:
     tables = {"public.lineitem": {}}
     keys = ("endpoint", "region", "access_key_id", "secret_access_key")
     storage = {name: getattr(s3, name) for name in keys}
@@ -80,14 +80,14 @@ def _load(setting: Setting, s3: Buckets) -> tuple[list[Figure], list[Figure]]:
 
 
 def _files(total: int) -> Path:
-    """Write this many random bytes as one file, and as the files of a table."""
+    """Write so many random bytes as one file, and as the files of a table."""
     folder = WORK / "upload"
     shutil.rmtree(folder, ignore_errors=True)
-    (folder / "landed").mkdir(parents=True)
+    (folder / "parts").mkdir(parents=True)
     piece = total // _FILES
     with (folder / "whole").open("wb") as single:
         for number in range(_FILES):
-            with (folder / "landed" / f"{number:05d}.parquet").open("wb") as part:
+            with (folder / "parts" / f"{number:05d}.parquet").open("wb") as part:
                 for start in range(0, piece, 1 << 20):
                     block = os.urandom(min(1 << 20, piece - start))
                     single.write(block)
@@ -111,5 +111,5 @@ def _make(s3: Buckets) -> None:
 def _empty(s3: Buckets) -> None:
     client = s3.client()
     for page in client.get_paginator("list_objects_v2").paginate(Bucket="lake"):
-        for entry in page.get("Contents", ()):
-            client.delete_object(Bucket="lake", Key=entry["Key"])
+        for item in page.get("Contents", ()):
+            client.delete_object(Bucket="lake", Key=item["Key"])
