@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from measure import WORK, Figure, agree, aside, measure, ratio
 from postgres import ask, cdpsync, load_tpch, project
-from support.servers import seaweedfs
 from report import Limit, Line
+from support.servers import seaweedfs
 
 if TYPE_CHECKING:
     from postgres import Setting
