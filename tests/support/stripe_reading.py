@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from support.stripe_server import KEY
+from support.stripe_server import KEY, NOW
 
 from cdpsync import engine
 from cdpsync.connector import CursorLimited, ReadRequest
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from support.stripe_server import FakeStripe
 
 RATE = 10_000.0
+HOUR = 3600
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,12 @@ def read(server: FakeStripe, name: str, since: int | None = None, **request_fiel
     options = request_fields.pop("options", {})
     with connected(server, **options) as connector:
         return read_on(connector, name, since, **request_fields)
+
+
+def fill(stripe: FakeStripe, name: str, count: int, step: int = HOUR, **fields: object) -> None:
+    """Add objects, each `step` seconds older than the one before."""
+    for number in range(count):
+        stripe.add(name, created=NOW - number * step, amount=number, **fields)
 
 
 def seconds(text: str | None) -> int | None:
