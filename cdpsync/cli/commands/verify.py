@@ -44,7 +44,7 @@ def verify(
         sample=_sample(sample),
         repair=repair,
         threads=threads,
-        on_verdict=_tell,
+        on_result=_tell,
     )
     show(reports.verify_report(verdicts), session.format)
     return _exit(verdicts)
