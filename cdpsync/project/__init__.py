@@ -1,4 +1,4 @@
-"""A project at rest: its file, its folders, its tables, and what is asked of them."""
+"""A project between runs: its file, folders, tables and state, and the commands that read them."""
 
 from cdpsync.project.check import check, discover
 from cdpsync.project.query import open_query

@@ -258,7 +258,7 @@ def _no_match(pattern: str, config: Config, wanted: Sequence[ConfiguredTable]) -
 def _remembered(
     one: ConfiguredTable, memory: project.ProjectState, entry: SavedState | None
 ) -> PreviousState:
-    said = memory.state.get((one.source, one.name))
+    said = memory.entries.get((one.source, one.name))
     table = memory.tables.get(one.table)
     if said is None or (entry is not None and entry.table != one.table):
         return PreviousState(lake_table=table)

@@ -54,7 +54,7 @@ def unreached(
     for one in project.known_tables(config, memory):
         options = table_options(source, one.stream) if one.source == source.name else None
         if options is not None:
-            said = memory.state.get((one.source, one.stream))
+            said = memory.entries.get((one.source, one.stream))
             cursor = said.cursor if said else None
             tables.append(
                 TableResult(

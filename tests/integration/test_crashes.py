@@ -52,7 +52,7 @@ def test_killed_run_and_a_rerun_are_one_clean_run(shop: Shop, seed: int) -> None
     assert again["shop.orders"].rows_inserted + again["shop.orders"].rows_updated == 0
     assert again["shop.events"].rows_inserted == 0
     entries = project.load_state(project.load(shop.file))
-    said = {key: (entry.cursor, entry.run_id) for key, entry in entries.state.items()}
+    said = {key: (entry.cursor, entry.run_id) for key, entry in entries.entries.items()}
     assert said == {
         (one.source, one.stream): (one.cursor, one.run_id) for one in entries.saved_states
     }

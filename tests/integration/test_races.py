@@ -98,6 +98,6 @@ def test_runs_of_two_tables_at_once_both_commit(shop: Shop) -> None:
             shop.same(stream=f"public.{name}", table=f"shop.{name}")
             shop.pg.execute(f"insert into {name} values (0)")
     entries = project.load_state(project.load(shop.file))
-    said = {key: entry.run_id for key, entry in entries.state.items()}
+    said = {key: entry.run_id for key, entry in entries.entries.items()}
     assert said == {(one.source, one.stream): one.run_id for one in entries.saved_states}
     assert len(said) == len(names)

@@ -111,7 +111,7 @@ class Life:
         if self.mode == "deletes_soft":
             assert marked == self._rows("select id from gone"), why
         memory = project.load_state(config)
-        said = {key: (entry.cursor, entry.run_id) for key, entry in memory.state.items()}
+        said = {key: (entry.cursor, entry.run_id) for key, entry in memory.entries.items()}
         known = {(one.source, one.stream): (one.cursor, one.run_id) for one in memory.saved_states}
         assert said == known, why
         assert len(known) == 1, why

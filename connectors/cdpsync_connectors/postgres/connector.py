@@ -262,7 +262,7 @@ class PostgresConnector:
             raise translate_reading(error, place, user, table) or ReadError(str(error)) from error
 
     def _stream(self, relation: Relation) -> Stream:
-        keeps_name = relation.schema == self._options.default_schema
+        keeps_name = relation.schema == self._options.omitted_schema
         key = relation.primary_key
         return Stream(
             name=relation.stream,

@@ -33,6 +33,11 @@ class PostgresOptions(DatabaseOptions):
     statement_timeout: Seconds | None = None
     application_name: str = "cdpsync"
 
+    @property
+    def omitted_schema(self) -> str:
+        """The schema whose tables are named without it in the lake."""
+        return self.default_schema
+
     @field_validator("url", "replica")
     @classmethod
     def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
