@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cdpsync.errors import ContractError
+from cdpsync.catalog import require_no_shrink
 from cdpsync.extract.spool import spooled_rows
 from cdpsync.load.merge import count, held_as, same_key, write
 from cdpsync.model import DELETED_AT, Column, Cursor, CursorType, Deletes
@@ -95,12 +95,13 @@ def _refuse_shrink(
     con: duckdb.DuckDBPyConnection, plan: TablePlan, said: dict[str, str], leaving: int
 ) -> None:
     before = count(con, "select 1 from {table} as held where {present}".format(**said))
-    if leaving * 2 > before:
-        raise ContractError(
-            f"{plan.table}: {leaving:,} of its {before:,} rows are not at the source any more: "
-            "more than half. They stay, and nothing was committed. If that is right, run it with "
-            '--allow-shrink, or set "allow_shrink: true" for the table.'
-        )
+    require_no_shrink(
+        before,
+        before - leaving,
+        f"{plan.table}: {leaving:,} of its {before:,} rows are not at the source any more: "
+        "more than half. They stay, and nothing was committed. If that is right, run it with "
+        '--allow-shrink, or set "allow_shrink: true" for the table.',
+    )
 
 
 def keys_in(plan: TablePlan, files: Sequence[Path]) -> str:

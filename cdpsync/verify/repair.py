@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cdpsync import engine
-from cdpsync.catalog import Commit, Lake, sql_name
+from cdpsync.catalog import Commit, Lake, require_no_shrink, sql_name
 from cdpsync.connector import KeyFilter
 from cdpsync.errors import CdpsyncError, ContractError
 from cdpsync.extract.spool import spooled_rows
@@ -99,11 +99,13 @@ def export_diff(
     Raises ContractError where more than half of the rows would leave and that was not allowed.
     """
     plan, extra = how.plan, found.counts.get(DiffKind.EXTRA, 0)
-    if extra * 2 > found.lake.rows and not plan.allow_shrink:
-        raise ContractError(
+    if not plan.allow_shrink:
+        require_no_shrink(
+            found.lake.rows,
+            found.lake.rows - extra,
             f"{plan.table}: {extra:,} of its {found.lake.rows:,} rows are not at the source: more "
             'than half. Nothing was repaired. If that is right, set "allow_shrink: true" for the '
-            "table."
+            "table.",
         )
     file, leaving = folder / "found.parquet", folder / "leaving.parquet"
     write(con, f"select * from found where kind in {WRONG_SQL}", file)
