@@ -18,8 +18,8 @@ from cdpsync.errors import CatalogError, CdpsyncError, ContractError
 from cdpsync.extract.source_pools import SourcePools
 from cdpsync.extract.workers import Workers
 from cdpsync.load.commit import commit_of, is_unchanged, result_of
-from cdpsync.load.table import LoadedTable, TableLoader
-from cdpsync.load.upload import SpoolBudget, Uploader
+from cdpsync.load.table import LoadedTable, TableLoader, progress_of
+from cdpsync.load.upload import Uploader
 from cdpsync.maintain.compact import Compactor
 from cdpsync.maintain.maintenance import expire, expiry_is_due
 from cdpsync.maintain.publish import publish_after_run
@@ -161,8 +161,8 @@ class _Execution:
     uploader: Uploader = field(init=False)
 
     def __post_init__(self) -> None:
-        spool = SpoolBudget(self.session.config.warehouse.spool_max)
-        self.uploader = Uploader(self.session.storage, self.run_.run_id, spool)
+        spool_max = self.session.config.warehouse.spool_max
+        self.uploader = Uploader(self.session.storage, self.run_.run_id, spool_max)
 
     def work(self, threads: int) -> tuple[TableResult, ...]:
         """Do all that is planned; return a result per table, also of those that were not tried."""
@@ -186,7 +186,7 @@ class _Execution:
                 workers,
                 spool,
                 self.stopped,
-                self._tell,
+                self.on_progress,
             )
             tables = SourcePools(threads, "cdpsync-table")
             try:
@@ -297,7 +297,7 @@ class _Execution:
     ) -> list[SavedState]:
         """Commit tables in one transaction; when that is refused, by halves, to find which one."""
         for one in landed:
-            self._tell(one.plan, "committing", rows=one.extracted.rows)
+            self.on_progress(progress_of(one.plan, "committing", rows=one.extracted.rows))
         news = [commit_of(one, self.run_.run_id) for one in landed]
         try:
             results = lake.commit(*news)
@@ -367,7 +367,7 @@ class _Execution:
             rows_read=landed.extracted.rows if landed else 0,
             cursor_before=plan.cursor_before,
             cursor_after=plan.cursor_before,
-            seconds=round(time.monotonic() - landed.clock, 3) if landed else 0.0,
+            seconds=landed.seconds if landed else 0.0,
             error=Failure.of(error),
         )
 
@@ -375,15 +375,3 @@ class _Execution:
         self.results.append(result)
         table = TableName(*result.table.split(".", 1))
         self.on_progress(Progress(table, result.status.value, rows=result.rows_read, result=result))
-
-    def _tell(
-        self,
-        plan: TablePlan,
-        step: str,
-        *,
-        rows: int = 0,
-        chunks_done: int = 0,
-        chunks: int | None = None,
-    ) -> None:
-        estimated = plan.stream.estimated_rows if plan.replace else None
-        self.on_progress(Progress(plan.table, step, rows, estimated, chunks_done, chunks))

@@ -12,9 +12,9 @@ from cdpsync.connector import KeyFilter
 from cdpsync.errors import CdpsyncError, ContractError
 from cdpsync.extract.spool import spooled_rows
 from cdpsync.extract.table import extract
-from cdpsync.load.deletes import keys_in, marked
+from cdpsync.load.deletes import marked_columns, spooled_keys
 from cdpsync.load.merge import same_key, write
-from cdpsync.load.upload import SpoolBudget, Uploader
+from cdpsync.load.upload import Uploader
 from cdpsync.maintain.publish import publish_after_run
 from cdpsync.model import (
     DELETED_AT_COLUMN,
@@ -69,8 +69,8 @@ _ONE_OF_EACH = """
 """
 
 _GOING = """
-    select {columns} from read_parquet({going}) as held
-    where not exists (select 1 from ({arrived}) as arrived where {same})
+    select {columns} from read_parquet({going}) as existing
+    where not exists (select 1 from ({arrived}) as incoming where {same})
 """
 
 
@@ -169,8 +169,8 @@ class Repairer:
     _mended: bool = False
 
     def __post_init__(self) -> None:
-        spool = SpoolBudget(self.session.config.warehouse.spool_max)
-        self.uploader = Uploader(self.session.storage, self.run.run_id, spool)
+        spool_max = self.session.config.warehouse.spool_max
+        self.uploader = Uploader(self.session.storage, self.run.run_id, spool_max)
 
     def repair(self, plan: TablePlan, how: CompareSpec, wrong: DiffFiles, folder: Path) -> int:
         """Read what is in error again and commit it; return how many rows stay in error.
@@ -333,11 +333,11 @@ def _marked(
         return []
     moment = cursor_sql(Cursor(CursorType.TIMESTAMPTZ, clock.now()))
     select = _GOING.format(
-        columns=marked(
+        columns=marked_columns(
             plan, extracted.columns, plan.lake_table.columns if plan.lake_table else (), moment
         ),
         going=quote_text(str(wrong.going)),
-        arrived=keys_in(plan, [file.path for file in extracted.files]),
+        arrived=spooled_keys(plan, [file.path for file in extracted.files]),
         same=same_key(plan),
     )
     file = folder / "marked.parquet"

@@ -414,13 +414,14 @@ def test_defect_in_one_table_does_not_stop_the_others(shop: Shop, monkeypatch) -
 
     shop.pg.execute(TWO_TABLES)
     shop.configure(None)
-    original = land.TableLoader._stage
+    original = land.TableLoader._extract
 
     def broken(self, plan, *arguments):
+        extracted = original(self, plan, *arguments)
         if plan.table.name == "bad":
             raise RuntimeError("a defect")
-        return original(self, plan, *arguments)
+        return extracted
 
-    monkeypatch.setattr(land.TableLoader, "_stage", broken)
+    monkeypatch.setattr(land.TableLoader, "_extract", broken)
     assert fails(shop) == "a defect"
     assert shop.status()["shop.bad"] == "failed"
