@@ -67,7 +67,7 @@ def commit_of(landed: LoadedTable, run_id: str) -> Commit:
 
 def result_of(plan: TablePlan, status: TableStatus) -> TableResult:
     """Return a table's result in a run, as yet without figures."""
-    return TableResult(plan.source, plan.stream.name, str(plan.table), plan.mode, status)
+    return TableResult(plan.source, plan.stream.name, plan.table, plan.mode, status)
 
 
 def is_unchanged(landed: LoadedTable) -> bool:

@@ -373,8 +373,9 @@ class _Execution:
 
     def _finish(self, result: TableResult) -> None:
         self.results.append(result)
-        table = TableName(*result.table.split(".", 1))
-        self.on_progress(Progress(table, result.status.value, rows=result.rows_read, result=result))
+        self.on_progress(
+            Progress(result.table, result.status.value, rows=result.rows_read, result=result)
+        )
 
     def _tell(
         self,

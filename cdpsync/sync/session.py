@@ -235,7 +235,7 @@ def _result(
     return TableResult(
         one.source,
         one.name,
-        str(one.table),
+        one.table,
         one.mode,
         status,
         cursor_before=remembered.cursor,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync import project
-from cdpsync.model import ALL_STREAMS, Failure, SyncMode, TableResult, TableStatus
+from cdpsync.model import ALL_STREAMS, Failure, SyncMode, TableName, TableResult, TableStatus
 from cdpsync.plan.configured import table_options
 from cdpsync.plan.selector import (
     concerns_source,
@@ -38,7 +38,7 @@ class UnreachableSource:
         return TableResult(
             self.source,
             ALL_STREAMS,
-            f"{self.source}.{ALL_STREAMS}",
+            TableName(self.source, ALL_STREAMS),
             None,
             TableStatus.FAILED,
             error=self.failure,
@@ -60,7 +60,7 @@ def unreached(
                 TableResult(
                     one.source,
                     one.stream,
-                    str(one.table),
+                    one.table,
                     options.mode or SyncMode.FULL_TABLE,
                     TableStatus.FAILED,
                     cursor_before=cursor,
@@ -105,4 +105,4 @@ def _is_idle(
 
 
 def _names(table: TableResult) -> Names:
-    return table.source, table.stream, table.table
+    return table.source, table.stream, str(table.table)
