@@ -302,7 +302,7 @@ def _counted_before(
         for record in reversed(latest)
         if record.result.status is TableStatus.OK
     }
-    return {name: replace(table, rows=rows.get(str(name))) for name, table in tables.items()}
+    return {name: replace(table, rows=rows.get(name)) for name, table in tables.items()}
 
 
 def _refused(whose: str, error: duckdb.Error) -> CatalogError:

@@ -66,7 +66,7 @@ def commit_of(table: LoadedTable, run_id: str) -> Commit:
 
 def result_of(plan: TablePlan, status: TableStatus) -> TableResult:
     """Return a table's result with this status and no figures."""
-    return TableResult(plan.source, plan.stream.name, str(plan.table), plan.mode, status)
+    return TableResult(plan.source, plan.stream.name, plan.table, plan.mode, status)
 
 
 def is_unchanged(table: LoadedTable) -> bool:

@@ -171,7 +171,7 @@ def _deletion(
     result = TableResult(
         one.source,
         one.stream,
-        str(one.table),
+        one.table,
         (options.mode or SyncMode.FULL_TABLE) if options else None,
         TableStatus.OK,
         rows_deleted=(table.rows or 0) if table else 0,

@@ -57,7 +57,7 @@ def status(config: Config, select: Sequence[str] = ()) -> tuple[TableOverview, .
 
 
 def _names_of(record: RunRecord) -> Names:
-    return record.result.source, record.result.stream, record.result.table
+    return record.result.source, record.result.stream, str(record.result.table)
 
 
 def _unreached(record: RunRecord) -> TableOverview:
@@ -93,7 +93,7 @@ def _state_of(
     return TableOverview(
         source=one.source,
         stream=one.stream,
-        table=str(one.table),
+        table=one.table,
         mode=mode,
         enabled=one.enabled,
         every=every,

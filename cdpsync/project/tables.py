@@ -104,9 +104,8 @@ def _found(config: Config, memory: ProjectState) -> list[KnownTable]:
     for record in memory.latest_runs:
         result = record.result
         if (result.source, result.stream) not in found and result.stream != ALL_STREAMS:
-            table = TableName(*result.table.split(".", 1))
             found[result.source, result.stream] = _known(
-                config, result.source, result.stream, table
+                config, result.source, result.stream, result.table
             )
     for source in config.sources.values():
         for rule in source.tables:

@@ -251,7 +251,7 @@ class Repairer:
         return TableResult(
             plan.source,
             plan.stream.name,
-            str(plan.table),
+            plan.table,
             plan.mode,
             TableStatus.OK,
             rows_read=extracted.rows,

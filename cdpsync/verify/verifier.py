@@ -113,7 +113,7 @@ class _Verifier:
         verdict = VerifyResult(
             plan.source,
             plan.stream.name,
-            str(plan.table),
+            plan.table,
             plan.mode,
             VerifyStatus.SKIPPED,
             cursor_field=plan.cursor_field,
