@@ -222,7 +222,7 @@ class Lake:
         if news.replace:
             deleted = self.rows(news.table) if existing else 0
             if not news.allow_shrink:
-                require_no_shrink(news.table, deleted, news.rows)
+                require_no_shrink(deleted, news.rows, _too_few_rows(news.table, deleted, news.rows))
             self._create(news)
         else:
             if existing:
@@ -302,7 +302,7 @@ def _counted_before(
         for record in reversed(latest)
         if record.result.status is TableStatus.OK
     }
-    return {name: replace(table, rows=rows.get(str(name))) for name, table in tables.items()}
+    return {name: replace(table, rows=rows.get(name)) for name, table in tables.items()}
 
 
 def _refused(whose: str, error: duckdb.Error) -> CatalogError:
@@ -318,14 +318,18 @@ def sql_name(table: TableName) -> str:
     return f"lake.{quote_name(table.schema)}.{quote_name(table.name)}"
 
 
-def require_no_shrink(table: TableName, before: int, after: int) -> None:
-    """Raise ContractError when a table would lose more than half of its rows at once."""
-    if before > 0 and after * 2 < before:
-        raise ContractError(
-            f"{table}: this load has {after:,} rows, the table {before:,}: less than half. The "
-            'old rows stay. If that is right, run it with --allow-shrink, or set "allow_shrink: '
-            'true" for the table.'
-        )
+def require_no_shrink(rows_before: int, rows_after: int, message: str) -> None:
+    """Raise ContractError with `message` when a table would lose more than half of its rows."""
+    if rows_after * 2 < rows_before:
+        raise ContractError(message)
+
+
+def _too_few_rows(table: TableName, before: int, after: int) -> str:
+    return (
+        f"{table}: this load has {after:,} rows, the table {before:,}: less than half. The "
+        'old rows stay. If that is right, run it with --allow-shrink, or set "allow_shrink: '
+        'true" for the table.'
+    )
 
 
 def _refuse_several_per_key(news: Commit, replaced: int) -> None:

@@ -296,7 +296,7 @@ def _record_row(record: RunRecord) -> dict[str, object]:
         "finished_at": record.finished_at,
         "source": result.source,
         "stream": result.stream,
-        "table_name": result.table,
+        "table_name": str(result.table),
         "mode": result.mode,
         "status": result.status,
         "rows_read": result.rows_read,
@@ -346,7 +346,7 @@ def _record(row: dict[str, Any]) -> RunRecord:  # Any: a row of the database
     result = TableResult(
         source=row["source"],
         stream=row["stream"],
-        table=row["table_name"],
+        table=TableName.parse(row["table_name"]),
         mode=SyncMode(row["mode"]) if row["mode"] else None,
         status=TableStatus(row["status"]),
         rows_read=row["rows_read"],

@@ -62,6 +62,18 @@ class ReusableChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkTransform:
+    """A query over each chunk; its result is written in place of the chunk's rows.
+
+    `select` takes the chunk's columns and a SELECT of them, and returns the SELECT to write.
+    `cache_folder` keeps results, for chunks that can report whether their rows changed.
+    """
+
+    select: Callable[[tuple[Column, ...], str], str]
+    cache_folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ReadContext:
     """How the chunks of a table are written down; see `cdpsync.extract.table.extract`."""
 
@@ -70,8 +82,7 @@ class ReadContext:
     workers: Workers
     folder: Path
     wait_for_space: Callable[[Callable[[], bool]], None]
-    transform: Callable[[tuple[Column, ...], str], str] | None = None
-    cache_folder: Path | None = None
+    transform: ChunkTransform | None = None
     numbers: itertools.count[int] = field(default_factory=itertools.count)
 
 
@@ -158,14 +169,14 @@ class ChunkWriter:
         arriving: str,
     ) -> SpoolFile:
         """Write down what is made of a chunk, or take what is known of it."""
-        project = self._how.transform
-        if project is None:
+        if self._how.transform is None:
             raise AssertionError("there is something to be made of a chunk")
+        project, folder = self._how.transform.select, self._how.transform.cache_folder
         place = chunk.key if isinstance(chunk, VersionedChunk) else None
-        if self._how.cache_folder is None or place is None or not isinstance(chunk, VersionedChunk):
+        if folder is None or place is None or not isinstance(chunk, VersionedChunk):
             select = project(self.columns(), f"select {arriving} from {_from(relation)}")
             return SpoolFile(file, *_copy(con, file, select))
-        known = cache_path(self._how.cache_folder, place, project(self.columns(), arriving))
+        known = cache_path(folder, place, project(self.columns(), arriving))
         earlier = cache_get(con, known, file)
         if earlier is not None:
             moment, rows = earlier

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cdpsync.connector import Bucket, KeyFilter
+    from cdpsync.extract.chunk_writer import ChunkTransform
     from cdpsync.extract.workers import Workers
 
 log = logging.getLogger("cdpsync.extract.table")
@@ -51,6 +52,29 @@ class Extracted:
     def rows(self) -> int:
         """How many rows were read."""
         return sum(file.rows for file in self.files)
+
+
+def _ignore_progress(_rows: int, _chunks_done: int, _chunks: int) -> None:
+    """Do nothing: the default of `on_progress`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractHooks:
+    """Callbacks of one table's read; each does nothing by default.
+
+    `on_progress(rows, chunks_done, chunks)` is called as rows and chunks arrive. `on_file` takes
+    each complete file, on the thread that wrote it. `on_drop` takes a file that is no longer part
+    of the result. `wait_for_space` is called before a chunk is read, and may block until the
+    function that it takes returns True, because the read is given up.
+    """
+
+    on_progress: Callable[[int, int, int], None] = _ignore_progress
+    on_file: Callable[[SpoolFile], None] = ignore
+    on_drop: Callable[[SpoolFile], None] = ignore
+    wait_for_space: Callable[[Callable[[], bool]], None] = ignore
+
+
+_NO_HOOKS = ExtractHooks()
 
 
 @dataclass(slots=True)
@@ -106,30 +130,22 @@ def extract(
     connector: Connector,
     workers: Workers,
     folder: Path,
-    on_chunk: Callable[[int, int, int], None],
     *,
-    on_file: Callable[[SpoolFile], None] = ignore,
-    on_drop: Callable[[SpoolFile], None] = ignore,
-    wait_for_space: Callable[[Callable[[], bool]], None] = ignore,
-    transform: Callable[[tuple[Column, ...], str], str] | None = None,
+    hooks: ExtractHooks = _NO_HOOKS,
+    transform: ChunkTransform | None = None,
     row_filter: KeyFilter | Bucket | None = None,
-    cache_folder: Path | None = None,
 ) -> Extracted:
-    """Read everything the plan asks for into Parquet files under `folder`.
+    """Read all rows that the plan asks for into Parquet files under `folder`.
 
-    `on_chunk(rows, chunks_done, chunks)` is called as chunks arrive. `on_file` gets each complete
-    file, on the thread that wrote it; `on_drop` gets a file that is no longer part of the result.
-    `wait_for_space` gets a function that says when to give up; it is called before a chunk is read
-    and may block. `transform` gets the columns and a SELECT of them, and returns the SELECT that is
-    written instead; the result then has no cursor, and `cache_folder` keeps the transformed rows of
-    chunks that can report whether they changed. `row_filter` is an optional hint for the source.
+    With `transform`, the files hold its results, and there is no cursor. `row_filter` is an
+    optional hint for the source.
 
     Where the view of the source is lost, the table is read in another one, for as long as each
     brings chunks that the ones before had not. Any other error ends the table; the files stay for
     whoever owns the folder.
     """
-    manner = ReadContext(plan, connector, workers, folder, wait_for_space, transform, cache_folder)
-    reading = _Reading(manner, row_filter, on_chunk, on_file, on_drop)
+    manner = ReadContext(plan, connector, workers, folder, hooks.wait_for_space, transform)
+    reading = _Reading(manner, row_filter, hooks)
     in_vain = 0
     while True:
         try:
@@ -155,9 +171,7 @@ class _Reading:
 
     manner: ReadContext
     row_filter: KeyFilter | Bucket | None
-    on_chunk: Callable[[int, int, int], None]
-    on_file: Callable[[SpoolFile], None]
-    on_drop: Callable[[SpoolFile], None]
+    hooks: ExtractHooks
     progress: _Progress = field(default_factory=_Progress)
 
     def view(self) -> Extracted:
@@ -182,17 +196,18 @@ class _Reading:
         return Extracted(with_rows, landing.columns(), cursor, tuple(notices))
 
     def _request(self, landing: ChunkWriter, notices: list[str]) -> ReadRequest:
+        transform = self.manner.transform
         fetched = self.manner.folder / "fetched"
         shutil.rmtree(fetched, ignore_errors=True)
         fetched.mkdir()
         return replace(
             _request(self.manner.plan, self.manner.workers.count),
             row_filter=self.row_filter,
-            stable_chunks=self.manner.cache_folder is not None,
+            stable_chunks=transform is not None and transform.cache_folder is not None,
             previous_chunks=self.progress.chunks,
             failed_chunks=() if self.progress.brought else self.progress.stuck,
             folder=fetched,
-            on_progress=lambda rows: self.on_chunk(rows, 0, 0),
+            on_progress=lambda rows: self.hooks.on_progress(rows, 0, 0),
             on_notice=notices.append,
             is_stopped=landing.is_stopping,
         )
@@ -208,7 +223,8 @@ class _Reading:
         try:
             for number, future in enumerate(futures):
                 files[number] = future.result()
-                self.on_chunk(sum(one.rows for one in files.values()), len(files), len(chunks))
+                rows = sum(spooled.rows for spooled in files.values())
+                self.hooks.on_progress(rows, len(files), len(chunks))
         except BaseException:
             landing.stopping.set()
             for future in futures:
@@ -224,13 +240,13 @@ class _Reading:
             if kept is not None:
                 self._drop(kept.file)
             if file.rows:
-                self.on_file(file)
+                self.hooks.on_file(file)
         self.progress.keep(chunk, file)
         return file
 
     def _drop(self, file: SpoolFile) -> None:
         if file.rows:
-            self.on_drop(file)
+            self.hooks.on_drop(file)
         file.path.unlink(missing_ok=True)
 
 

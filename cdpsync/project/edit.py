@@ -166,7 +166,7 @@ def _deletion_record(config: Config, state: ProjectState, table: KnownTable, run
     result = TableResult(
         table.source,
         table.stream,
-        str(table.table),
+        table.table,
         (options.mode or SyncMode.FULL_TABLE) if options else None,
         TableStatus.OK,
         rows_deleted=(lake_table.rows or 0) if lake_table else 0,

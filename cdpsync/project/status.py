@@ -58,7 +58,7 @@ def status(config: Config, select: Sequence[str] = ()) -> tuple[TableOverview, .
 
 
 def _names_of(record: RunRecord) -> Names:
-    return record.result.source, record.result.stream, record.result.table
+    return record.result.source, record.result.stream, str(record.result.table)
 
 
 def _unreachable_overview(record: RunRecord) -> TableOverview:
@@ -94,7 +94,7 @@ def _overview(
     return TableOverview(
         source=table.source,
         stream=table.stream,
-        table=str(table.table),
+        table=table.table,
         mode=mode,
         enabled=table.enabled,
         every=every,

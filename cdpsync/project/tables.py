@@ -108,7 +108,7 @@ def _all_known(config: Config, state: ProjectState) -> list[KnownTable]:
     for record in state.latest_runs:
         result = record.result
         if (result.source, result.stream) not in names and result.stream != ALL_STREAMS:
-            names[result.source, result.stream] = TableName(*result.table.split(".", 1))
+            names[result.source, result.stream] = result.table
     for source in config.sources.values():
         for rule in source.tables:
             if not rule.is_glob and (source.name, rule.pattern) not in names:

@@ -68,7 +68,7 @@ def of_result(result: TableResult) -> Record:
     return {
         "source": result.source,
         "stream": result.stream,
-        "table": result.table,
+        "table": str(result.table),
         "mode": result.mode,
         "status": result.status,
         "rows_read": result.rows_read,
@@ -111,7 +111,7 @@ def of_state(state: TableOverview) -> Record:
     return {
         "source": state.source,
         "stream": state.stream,
-        "table": state.table,
+        "table": str(state.table),
         "mode": state.mode,
         "enabled": state.enabled,
         "every": duration(state.every),
@@ -154,7 +154,7 @@ def of_unplanned(result: TableResult) -> Record:
     return nothing | {
         "source": result.source,
         "stream": result.stream,
-        "table": result.table,
+        "table": str(result.table),
         "mode": result.mode,
         "status": result.status,
         "primary_key": [],
@@ -197,7 +197,7 @@ def of_verdict(verdict: VerifyResult) -> Record:
     return {
         "source": verdict.source,
         "stream": verdict.stream,
-        "table": verdict.table,
+        "table": str(verdict.table),
         "mode": verdict.mode,
         "status": verdict.status,
         "rows_source": found and found.source.rows,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync.connector import Bucket
 from cdpsync.extract.spool import spooled_rows
-from cdpsync.load.merge import held_as
+from cdpsync.load.merge import cast_existing
 from cdpsync.model import DELETED_AT, Column, Deletes, SyncMode, TablePlan
 from cdpsync.model.cursors import cursor_sql
 from cdpsync.model.verification import WRONG, Difference, DiffKind, SideStats, TableDiff
@@ -150,7 +150,7 @@ class CompareSpec:
         lake_columns = self.plan.lake_table.columns if self.plan.lake_table else ()
         existing = {column.name.lower(): column for column in lake_columns}
         values = {
-            column.name: held_as(self.plan, column, existing.get(column.name.lower()))
+            column.name: cast_existing(self.plan, column, existing.get(column.name.lower()))
             for column in self.read_columns
         }
         has_marks = self.plan.deletes is Deletes.SOFT and DELETED_AT in existing

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cdpsync.catalog import Commit, Lake
 from cdpsync.errors import CdpsyncError, ContractError
 from cdpsync.extract.table import extract
-from cdpsync.load.upload import SpoolBudget, Uploader
+from cdpsync.load.upload import Uploader
 from cdpsync.maintain.publish import publish_after_run
 from cdpsync.model import (
     Deletes,
@@ -48,8 +48,8 @@ class Repairer:
     _has_started: bool = False
 
     def __post_init__(self) -> None:
-        spool = SpoolBudget(self.session.config.warehouse.spool_max)
-        self.uploader = Uploader(self.session.storage, self.run.run_id, spool)
+        spool_max = self.session.config.warehouse.spool_max
+        self.uploader = Uploader(self.session.storage, self.run.run_id, spool_max)
 
     def repair(self, spec: CompareSpec, diff_files: DiffFiles, folder: Path) -> int:
         """Read the wrong rows again and commit them; return how many rows stay wrong.
@@ -67,7 +67,7 @@ class Repairer:
         result = TableResult(
             plan.source,
             plan.stream.name,
-            str(plan.table),
+            plan.table,
             plan.mode,
             TableStatus.OK,
             rows_read=extracted.rows,
@@ -90,7 +90,6 @@ class Repairer:
             self.session.connectors[plan.source],
             self.workers,
             folder,
-            lambda *_: None,
             row_filter=key_filter,
         )
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync import engine
-from cdpsync.catalog import sql_name
+from cdpsync.catalog import require_no_shrink, sql_name
 from cdpsync.connector import KeyFilter
-from cdpsync.errors import ContractError
 from cdpsync.extract.spool import spooled_rows
-from cdpsync.load.deletes import keys_in, marked
+from cdpsync.load.deletes import marked_columns, spooled_keys
 from cdpsync.load.merge import same_key, write
 from cdpsync.model import DELETED_AT_COLUMN, Column, Cursor, CursorType, Deletes, SyncMode
 from cdpsync.model.cursors import cursor_sql
@@ -55,8 +54,8 @@ _ONE_ROW_PER_KEY = """
 """
 
 _SOFT_DELETES = """
-    select {columns} from read_parquet({rows}) as held
-    where not exists (select 1 from ({incoming}) as arrived where {same})
+    select {columns} from read_parquet({rows}) as existing
+    where not exists (select 1 from ({incoming}) as incoming where {same})
 """
 
 _NOT_INCOMING = """
@@ -122,11 +121,13 @@ def export_diff(
     allow that.
     """
     plan, extra = spec.plan, diff.counts.get(DiffKind.EXTRA, 0)
-    if extra * 2 > diff.lake.rows and not plan.allow_shrink:
-        raise ContractError(
+    if not plan.allow_shrink:
+        require_no_shrink(
+            diff.lake.rows,
+            diff.lake.rows - extra,
             f"{plan.table}: {extra:,} of its {diff.lake.rows:,} rows are not at the source: more "
             'than half. Nothing was repaired. If that is right, set "allow_shrink: true" for the '
-            "table."
+            "table.",
         )
     differences, delete_keys = folder / "differences.parquet", folder / "delete_keys.parquet"
     write(con, f"select * from differences where kind in {WRONG_SQL}", differences)
@@ -263,9 +264,9 @@ def _write_soft_deletes(
     deleted_at = cursor_sql(Cursor(CursorType.TIMESTAMPTZ, clock.now()))
     lake_columns = plan.lake_table.columns if plan.lake_table else ()
     select = _SOFT_DELETES.format(
-        columns=marked(plan, extracted.columns, lake_columns, deleted_at),
+        columns=marked_columns(plan, extracted.columns, lake_columns, deleted_at),
         rows=quote_text(str(diff_files.soft_deletes)),
-        incoming=keys_in(plan, [file.path for file in extracted.files]),
+        incoming=spooled_keys(plan, [file.path for file in extracted.files]),
         same=same_key(plan),
     )
     return _written(con, select, file)

@@ -13,6 +13,7 @@ from cdpsync.catalog import remove_stale_dirs, sql_name, temp_dir
 from cdpsync.engine import first_line
 from cdpsync.errors import CatalogError, CdpsyncError
 from cdpsync.extract.chunk_cache import cache_prune
+from cdpsync.extract.chunk_writer import ChunkTransform
 from cdpsync.extract.table import extract
 from cdpsync.extract.workers import Workers
 from cdpsync.model import DELETED_AT, Column, Config, Deletes, Failure, SyncMode, TablePlan
@@ -113,7 +114,7 @@ class _Verifier:
         result = VerifyResult(
             plan.source,
             plan.stream.name,
-            str(plan.table),
+            plan.table,
             plan.mode,
             VerifyStatus.SKIPPED,
             cursor_field=plan.cursor_field,
@@ -180,10 +181,8 @@ class _Verifier:
             self.session.connectors[plan.source],
             self.workers,
             digests,
-            lambda *_: None,
-            transform=to_digests,
+            transform=ChunkTransform(to_digests, cache_folder),
             row_filter=bucket if bucket and bucket.column else None,
-            cache_folder=cache_folder,
         )
         files = [file.path for file in extracted.files]
         if cache_folder is not None:

@@ -414,13 +414,14 @@ def test_defect_in_one_table_does_not_stop_the_others(shop: Shop, monkeypatch) -
 
     shop.pg.execute(TWO_TABLES)
     shop.configure(None)
-    original = TableLoader._stage
+    original = TableLoader._extract
 
     def broken(self, plan, *arguments):
+        extracted = original(self, plan, *arguments)
         if plan.table.name == "bad":
             raise RuntimeError("a defect")
-        return original(self, plan, *arguments)
+        return extracted
 
-    monkeypatch.setattr(TableLoader, "_stage", broken)
+    monkeypatch.setattr(TableLoader, "_extract", broken)
     assert run_failure(shop) == "a defect"
     assert shop.status()["shop.bad"] == "failed"

@@ -48,7 +48,7 @@ def test_many_tables_of_every_mode(shop: Shop, monkeypatch: pytest.MonkeyPatch) 
     assert counts(shop) == expected
     states = project.status(config)
     assert [(one.status, one.rows) for one in states] == [
-        ("ok", expected[one.table.removeprefix("shop.")]) for one in states
+        ("ok", expected[one.table.name]) for one in states
     ]
     assert len(states) == len(json.loads(shop.state_file.read_text())["tables"]["shop"]) == _TABLES
 

@@ -39,7 +39,7 @@ def test_what_runs_leave_does_not_grow(
         upkeep.append(keep.days)
         expire(catalog, keep)
 
-    monkeypatch.setattr(runner, "age", counted)
+    monkeypatch.setattr(runner, "expire", counted)
     month = Month(tmp_path, pg.url, every=4, keep="1d")
     sizes: list[Size] = []
     with month.lived():

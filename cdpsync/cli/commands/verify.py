@@ -52,10 +52,10 @@ def verify(
 
 def _tell(verdict: "VerifyResult") -> None:
     for notice in verdict.notices:
-        log.warn(f"{verdict.table}: {notice}", event="notice", table=verdict.table)
+        log.warn(f"{verdict.table}: {notice}", event="notice", table=str(verdict.table))
     fields: dict[str, Any] = {  # Any: the keywords of a narration
         "event": "verified",
-        "table": verdict.table,
+        "table": str(verdict.table),
         "status": verdict.status.value,
     }
     if verdict.error:

@@ -73,7 +73,7 @@ def verify_report(verdicts: Sequence[VerifyResult]) -> Report:
         *(Heading(name, number=True) for name in (*numbers, "time")),
     ]
     rows = [
-        (verdict.table, verdict.status, *_verdict_cells(verdict), seconds(verdict.seconds))
+        (str(verdict.table), verdict.status, *_verdict_cells(verdict), seconds(verdict.seconds))
         for verdict in verdicts
     ]
     notes = [note for verdict in verdicts for note in _differences(verdict)]
@@ -165,7 +165,7 @@ def plan_report(planned: Planned) -> Report:
         )
         for plan in planned.plans
     ]
-    failures = [(one.table, one.mode, None, None, "fails", None) for one in planned.failed]
+    failures = [(str(one.table), one.mode, None, None, "fails", None) for one in planned.failed]
     return Report(told, keys, flat, headings, [*rows, *failures])
 
 
@@ -181,7 +181,7 @@ def run_report(result: RunResult) -> Report:
     ]
     rows = [
         (
-            table.table,
+            str(table.table),
             table.mode,
             table.status,
             *map(count, (table.rows_read, table.rows_inserted)),
@@ -206,7 +206,7 @@ def status_report(states: Sequence[TableOverview]) -> Report:
     ]
     rows = [
         (
-            state.table,
+            str(state.table),
             state.mode,
             state.status,
             count(state.rows),
@@ -236,7 +236,7 @@ def history_report(history: Sequence[RunRecord]) -> Report:
             f"{record.started_at.astimezone():%Y-%m-%d %H:%M:%S}",
             record.run_id,
             record.kind,
-            record.result.table,
+            str(record.result.table),
             record.result.status,
             *map(count, (record.result.rows_read, record.result.rows_inserted)),
             *map(count, (record.result.rows_updated, record.result.rows_deleted)),
@@ -298,6 +298,6 @@ def _reads(plan: TablePlan) -> str:
     return f"{told}, where {redact(plan.where)}" if plan.where else told
 
 
-def _errors(told: Iterable[tuple[str, Failure | None]]) -> list[str]:
+def _errors(told: Iterable[tuple[object, Failure | None]]) -> list[str]:
     """Return a line for each that failed: an error has no room in a table."""
     return [f"{name}: {error.message}" for name, error in told if error]

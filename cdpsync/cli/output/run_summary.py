@@ -18,7 +18,7 @@ def tell_result(result: TableResult) -> None:
     """Narrate how a table came out."""
     fields: dict[str, Any] = {  # Any: the keywords of a narration
         "event": "table",
-        "table": result.table,
+        "table": str(result.table),
         "status": result.status.value,
     }
     if result.status is TableStatus.FAILED:
@@ -47,7 +47,7 @@ def tell_end(result: RunResult) -> None:
     failed = [table for table in ended if table.status is TableStatus.FAILED]
     for table in result.tables:
         for notice in table.notices:
-            log.warn(f"{table.table}: {notice}", event="notice", table=table.table)
+            log.warn(f"{table.table}: {notice}", event="notice", table=str(table.table))
     tell_skipped(len(result.tables) - len(ended), of=len(ended))
     took = seconds((result.finished_at - result.started_at).total_seconds())
     if ended:
@@ -74,4 +74,4 @@ def tell_failures(failed: Sequence[TableResult], *, of: int) -> None:
     if failed:
         lines = [f"{one.table}: {one.error.message if one.error else 'failed'}" for one in failed]
         told = "\n  ".join([f"{len(failed):,} of {plural(of, 'table')} failed:", *lines])
-        log.error(told, event="failed", tables=[one.table for one in failed])
+        log.error(told, event="failed", tables=[str(one.table) for one in failed])

@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from cdpsync.errors import ConnectError, ConnectorError, ViewLostError
-from cdpsync.extract.table import extract
+from cdpsync.extract.table import ExtractHooks, extract
 from cdpsync.extract.workers import Workers
 from cdpsync.model import Column, Stream, SyncMode, TableName, TablePlan
 
@@ -72,9 +72,8 @@ def told_of(source: Any, workers: Workers, folder: Path) -> tuple[list[int], set
     """Return the rows that were read, and the files that were told of and not dropped."""
     told: list[SpoolFile] = []
     folder.mkdir()
-    got = extract(
-        PLAN, source, workers, folder, lambda *_: None, on_file=told.append, on_drop=told.remove
-    )
+    hooks = ExtractHooks(on_file=told.append, on_drop=told.remove)
+    got = extract(PLAN, source, workers, folder, hooks=hooks)
     assert {one.path for one in got.files} == {one.path for one in told}
     files = [str(one.path) for one in got.files]
     rows = duckdb.sql("select i from read_parquet($files) order by 1", params={"files": files})

@@ -56,6 +56,17 @@ def test_cursor_never_moves_backwards() -> None:
     assert later(two, one) == later(one, two) == later(None, two) == later(two, None) == two
 
 
+def test_table_name_equals_its_text() -> None:
+    """A script that compares a result's table with text, or looks it up by text, goes on."""
+    name = TableName("shop", "orders")
+    assert str(name) == "shop.orders" == name
+    assert name in {"shop.orders"}
+    assert {name: 1}["shop.orders"] == 1
+    assert name == TableName.parse("shop.orders")
+    assert name not in (TableName("shop", "order"), "shop.order", ("shop", "orders"), None)
+    assert TableName.parse("shop.a.b") == TableName("shop", "a.b")
+
+
 def test_lookback_of_a_long_decimal_is_exact() -> None:
     """38 digits less a small number: no digit is rounded, none is added behind the point."""
     nines = Cursor(CursorType.DECIMAL, Decimal("9" * 38))
