@@ -6,13 +6,13 @@ import fcntl
 import json
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.errors import CatalogError
-from cdpsync.model import Cursor, CursorType, SavedState
+from cdpsync.model import CursorType, SavedState
 from cdpsync.model.cursors import cursor_json, parse_cursor
+from cdpsync.model.state import StateFileEntry, TableKey
 from cdpsync.system import disk, private_files
 
 if TYPE_CHECKING:
@@ -21,22 +21,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
-Key = tuple[str, str]
-"""A table in the state file: its source and its stream."""
-
-
-@dataclass(frozen=True, slots=True)
-class StateFileEntry:
-    """One table in the state file. `run_id` is None where only a person has set it."""
-
-    cursor_field: str | None
-    cursor: Cursor | None
-    run_id: str | None
-    committed_at: datetime | None
-    reset: bool = False
-
-
-State = dict[Key, StateFileEntry]
+State = dict[TableKey, StateFileEntry]
 
 
 def read_state(path: Path) -> State | None:
@@ -83,7 +68,8 @@ def update_state(path: Path, change: Callable[[State], None]) -> None:
             _write(path, state)
 
 
-def state_json(state: Mapping[Key, StateFileEntry]) -> dict[str, Any]:  # Any: JSON of mixed depth
+# Any: JSON of mixed depth
+def state_json(state: Mapping[TableKey, StateFileEntry]) -> dict[str, Any]:
     """Return the state as the JSON that its file holds."""
     tables: dict[str, dict[str, Any]] = {}
     for (source, stream), entry in sorted(state.items()):
@@ -97,9 +83,15 @@ def state_json(state: Mapping[Key, StateFileEntry]) -> dict[str, Any]:  # Any: J
     return {"version": VERSION, "tables": tables}
 
 
-def of_catalog(entry: SavedState) -> StateFileEntry:
-    """Return what the state file should say where the catalog says this."""
-    return StateFileEntry(entry.cursor_field, entry.cursor, entry.run_id, entry.committed_at)
+def entry_of(saved_state: SavedState) -> StateFileEntry:
+    """Return the state file's entry of a table whose state is this one."""
+    return StateFileEntry(
+        saved_state.cursor_field,
+        saved_state.cursor,
+        saved_state.run_id,
+        saved_state.committed_at,
+        saved_state.reset,
+    )
 
 
 def reconcile(state: State | None, catalog: Iterable[SavedState]) -> tuple[State, tuple[str, ...]]:
@@ -111,7 +103,7 @@ def reconcile(state: State | None, catalog: Iterable[SavedState]) -> tuple[State
     and dropped when a run did: the lake it spoke of is gone. Returns the state and notices.
     """
     if state is None:
-        rebuilt = {(entry.source, entry.stream): of_catalog(entry) for entry in catalog}
+        rebuilt = {(entry.source, entry.stream): entry_of(entry) for entry in catalog}
         notices = ("the state file is missing: rebuilt from the catalog",) if rebuilt else ()
         return rebuilt, notices
     merged: State = {}
@@ -122,7 +114,7 @@ def reconcile(state: State | None, catalog: Iterable[SavedState]) -> tuple[State
         if said is not None and said.run_id == entry.run_id:
             merged[key] = said
         else:
-            merged[key] = of_catalog(entry)
+            merged[key] = entry_of(entry)
             notices_found.append(
                 f"{key[0]}.{key[1]}: the state file is not of the catalog's last run: "
                 "the catalog's cursor is used"

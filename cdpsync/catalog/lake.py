@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog.system_tables import SystemTables
@@ -18,11 +18,12 @@ from cdpsync.model import (
     TableResult,
     TableStatus,
 )
+from cdpsync.model.state import ProjectState
 from cdpsync.sql import glob_escaped, quote_name, quote_names, quote_text
 from cdpsync.system import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -95,20 +96,6 @@ class Commit:
         return self.saved_state.run_id == self.record.run_id
 
 
-@dataclass(frozen=True, slots=True)
-class LakeState:
-    """The state that the lake saves between runs, read at one moment.
-
-    `latest_runs` has each table's last record and its last successful one of a kind, newest first,
-    and none from before the table was deleted. The tables have their row counts where the history
-    knows them.
-    """
-
-    saved_states: tuple[SavedState, ...] = ()
-    latest_runs: tuple[RunRecord, ...] = ()
-    tables: Mapping[TableName, LakeTable] = field(default_factory=dict)
-
-
 class Lake:
     """An open catalog, through the connection that `CatalogFile` gave.
 
@@ -132,12 +119,12 @@ class Lake:
             for name, found in columns.items()
         }
 
-    def state(self) -> LakeState:
-        """Return all that is remembered, as it is now."""
+    def state(self) -> ProjectState:
+        """Return the project's state as the catalog has it now, without the state file."""
         latest, tables = self.system_tables.latest_runs(), self.tables()
         if not has_other_writers(self.con):  # else the books may not know how many rows there are
             tables = _counted_before(tables, latest)
-        return LakeState(self.system_tables.saved_states(), latest, tables)
+        return ProjectState(self.system_tables.saved_states(), latest, tables)
 
     def oldest_snapshot(self) -> datetime | None:
         """Return when the oldest state was committed that can still be asked."""

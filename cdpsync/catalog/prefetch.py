@@ -6,7 +6,8 @@ import threading
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog.lake import Lake, LakeState
+from cdpsync.catalog.lake import Lake
+from cdpsync.model.state import ProjectState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +31,7 @@ class CatalogPrefetch:
         self._stack = ExitStack()
         self._con: duckdb.DuckDBPyConnection | None = None
         self._version: tuple[bytes, int] | None = None
-        self._recorded = LakeState()
+        self._recorded = ProjectState()
 
     def start(self) -> None:
         """Begin."""
@@ -51,7 +52,7 @@ class CatalogPrefetch:
             self._stack, self._con, self._version = stack.pop_all(), con, version
 
     @contextmanager
-    def reader(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, LakeState]]:
+    def reader(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, ProjectState]]:
         """Lend a reader of the catalog as it is now, and what the lake remembers.
 
         That is what was opened and read ahead, or if the catalog has changed since, it is new.

@@ -26,14 +26,14 @@ from cdpsync.plan.configured import table_options
 from cdpsync.project.journal import start_run
 from cdpsync.project.tables import KnownTable, known_tables, load_state, records_by_table
 from cdpsync.project.workspace import catalog_of, locks_folder, verified_folder
-from cdpsync.state import State, StateFileEntry, update_state
+from cdpsync.state import State, update_state
 from cdpsync.system import clock, locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from cdpsync.model.state import ProjectState, StateFileEntry
     from cdpsync.project.journal import Run
-    from cdpsync.project.tables import ProjectState
 
 
 def cursors(config: Config, select: Sequence[str] = ()) -> tuple[SavedState, ...]:

@@ -19,7 +19,6 @@ from cdpsync.plan.schedule import last_run, next_due
 from cdpsync.plan.selector import is_chosen
 from cdpsync.project.tables import (
     KnownTable,
-    ProjectState,
     known_tables,
     load_state,
     records_by_table,
@@ -31,8 +30,8 @@ from cdpsync.system import locks
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cdpsync.model.state import ProjectState, StateFileEntry
     from cdpsync.plan.configured import Names
-    from cdpsync.state import StateFileEntry
 
 
 def status(config: Config, select: Sequence[str] = ()) -> tuple[TableOverview, ...]:

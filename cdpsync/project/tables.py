@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog import Lake, LakeState
+from cdpsync.catalog import Lake
 from cdpsync.connector import ConnectorOptions
 from cdpsync.errors import ConfigError
 from cdpsync.model import (
     ALL_STREAMS,
     Config,
-    LakeTable,
     RunRecord,
-    SavedState,
     Source,
     TableName,
 )
+from cdpsync.model.state import ProjectState, TableKey
 from cdpsync.plan.configured import table_options
 from cdpsync.plan.selector import is_chosen, matches_name, means_all
 from cdpsync.project.workspace import catalog_of
-from cdpsync.state import Key, State, read_state, reconcile
+from cdpsync.state import read_state, reconcile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -39,7 +38,7 @@ class KnownTable:
     enabled: bool
 
     @property
-    def key(self) -> Key:
+    def key(self) -> TableKey:
         """The table's key in the state file: its source and stream."""
         return self.source, self.stream
 
@@ -49,41 +48,23 @@ class KnownTable:
         return self.source, self.stream, str(self.table)
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectState:
-    """The state of a project between runs, from lake and state file, read at one moment.
-
-    `entries` are those of the state file, reconciled with the catalog. `latest_runs` has each
-    table's last record and its last successful record of each kind, newest first, and none from
-    before the table was deleted.
-    """
-
-    entries: State
-    saved_states: tuple[SavedState, ...]
-    latest_runs: tuple[RunRecord, ...]
-    tables: Mapping[TableName, LakeTable]
-    notices: tuple[str, ...] = ()
-
-
-def load_state(config: Config, lake_state: LakeState | None = None) -> ProjectState:
+def load_state(config: Config, lake_state: ProjectState | None = None) -> ProjectState:
     """Read the state of the project, from the lake and the state file.
 
-    `lake_state` is the lake's part; without it, the catalog is opened for it.
+    `lake_state` is the state as the catalog has it; without it, the catalog is opened for it.
     """
     catalog = catalog_of(config)
     if lake_state is None and catalog.exists():
         with catalog.reader(data=False) as con:
             lake_state = Lake(con).state()
-    lake_state = lake_state or LakeState()
+    lake_state = lake_state or ProjectState()
     entries, notices = reconcile(read_state(config.warehouse.state), lake_state.saved_states)
-    return ProjectState(
-        entries, lake_state.saved_states, lake_state.latest_runs, lake_state.tables, notices
-    )
+    return replace(lake_state, entries=entries, notices=notices)
 
 
-def records_by_table(state: ProjectState) -> Mapping[Key, Sequence[RunRecord]]:
+def records_by_table(state: ProjectState) -> Mapping[TableKey, Sequence[RunRecord]]:
     """Return the latest records of each table, newest first; none for an unknown table."""
-    records: dict[Key, list[RunRecord]] = defaultdict(list)
+    records: dict[TableKey, list[RunRecord]] = defaultdict(list)
     for record in state.latest_runs:
         records[record.result.source, record.result.stream].append(record)
     return records
@@ -102,7 +83,7 @@ def known_tables(
 
 
 def _all_known(config: Config, state: ProjectState) -> list[KnownTable]:
-    names: dict[Key, TableName] = {}
+    names: dict[TableKey, TableName] = {}
     for saved in state.saved_states:
         names[saved.source, saved.stream] = saved.table
     for record in state.latest_runs:

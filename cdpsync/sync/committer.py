@@ -14,7 +14,7 @@ from cdpsync.load.commit import commit_of, is_unchanged, result_of
 from cdpsync.load.table import progress_of
 from cdpsync.maintain.maintenance import expiry_is_due
 from cdpsync.model import Failure, RunRecord, SavedState, TableName, TableResult, TableStatus
-from cdpsync.state import State, of_catalog, update_state
+from cdpsync.state import State, entry_of, update_state
 from cdpsync.system import clock
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Committer:
 
         def apply(state: State) -> None:
             for saved_state in saved_states:
-                state[saved_state.source, saved_state.stream] = of_catalog(saved_state)
+                state[saved_state.source, saved_state.stream] = entry_of(saved_state)
 
         try:
             update_state(self.session.config.warehouse.state, apply)

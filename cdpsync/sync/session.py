@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from cdpsync.catalog import LakeState
     from cdpsync.connector import Connector
     from cdpsync.model import SavedState
+    from cdpsync.model.state import ProjectState
 
 log = logging.getLogger("cdpsync.sync.session")
 
@@ -71,7 +71,7 @@ class RunSession:
         self._stack = ExitStack()
         self._stack.callback(self.storage.close)
         self._lake: duckdb.DuckDBPyConnection | None = None
-        self._lake_state: LakeState | None = None
+        self._lake_state: ProjectState | None = None
         self._reader_stack = ExitStack()
         self._locks: locks.Held | None = None
         self._refresh_lock = threading.Lock()
@@ -225,7 +225,7 @@ class RunSession:
 
 
 def _not_due_check(
-    config: Config, state: project.ProjectState, now: datetime
+    config: Config, state: ProjectState, now: datetime
 ) -> Callable[[str, str], bool]:
     """Return a function that says whether a stream of a source is not due yet."""
     records = project.records_by_table(state)
@@ -274,7 +274,7 @@ def _no_match(pattern: str, config: Config, tables: Sequence[ConfiguredTable]) -
 
 
 def _previous_state(
-    table: ConfiguredTable, state: project.ProjectState, saved_state: SavedState | None
+    table: ConfiguredTable, state: ProjectState, saved_state: SavedState | None
 ) -> PreviousState:
     entry = state.entries.get((table.source, table.name))
     lake_table = state.tables.get(table.table)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from cdpsync.errors import CdpsyncError
     from cdpsync.model import Config, Source
+    from cdpsync.model.state import ProjectState
     from cdpsync.plan.configured import ConfiguredTable, Names
 
 
@@ -46,7 +47,7 @@ class UnreachableSource:
 
 
 def unreachable_source(
-    config: Config, state: project.ProjectState, source: Source, error: CdpsyncError
+    config: Config, state: ProjectState, source: Source, error: CdpsyncError
 ) -> UnreachableSource:
     """Return a source that cannot be reached, with its known tables and their saved cursors."""
     failure = Failure.of(error)

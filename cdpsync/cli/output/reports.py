@@ -10,7 +10,7 @@ from cdpsync.redact import redact
 from cdpsync.serialize import results as records
 from cdpsync.serialize import text
 from cdpsync.serialize.text import ago, count, due, duration, seconds
-from cdpsync.state import StateFileEntry, state_json
+from cdpsync.state import entry_of, state_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -258,12 +258,7 @@ def history_report(history: Sequence[RunRecord]) -> Report:
 def cursor_report(entries: Sequence[SavedState]) -> Report:
     """Report the cursors, in JSON as the state file has them."""
     document = state_json(
-        {
-            (one.source, one.stream): StateFileEntry(
-                one.cursor_field, one.cursor, one.run_id, one.committed_at, one.reset
-            )
-            for one in entries
-        }
+        {(saved_state.source, saved_state.stream): entry_of(saved_state) for saved_state in entries}
     )
     now = text.now()
     rows = [

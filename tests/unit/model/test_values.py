@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from cdpsync.errors import CatalogError, ConnectError, LandingError, LockHeldError
 from cdpsync.model import Cursor, CursorType, SavedState, SyncMode, TableName
 from cdpsync.model.cursors import cursor_json, cursor_sql, later, lower_bound, parse_cursor
+from cdpsync.model.state import StateFileEntry
 from cdpsync.model.types import lake_type, parse_type, widens
 from cdpsync.redact import redact, remember, remember_url
-from cdpsync.state import StateFileEntry, read_state, reconcile, update_state
+from cdpsync.state import read_state, reconcile, update_state
 from cdpsync.storage import FolderStorage
 from cdpsync.system import locks
 
