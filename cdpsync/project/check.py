@@ -35,9 +35,9 @@ def check(config: Config, sources: Sequence[str] = ()) -> tuple[CheckResult, ...
     Raises ConfigError for the name of an unknown source.
     """
     selected = [source_of(config, name) for name in sources] or list(config.sources.values())
-    results = [_result("warehouse", config.warehouse.path, lambda: _check_warehouse(config))]
+    results = [_run_check("warehouse", config.warehouse.path, lambda: _check_warehouse(config))]
     results += [
-        _result(source.name, source.type, partial(_check_source, source)) for source in selected
+        _run_check(source.name, source.type, partial(_check_source, source)) for source in selected
     ]
     return tuple(results)
 
@@ -56,7 +56,7 @@ def _check_warehouse(config: Config) -> None:
     read_state(config.warehouse.state)
 
 
-def _result(name: str, kind: str, attempt: Callable[[], None]) -> CheckResult:
+def _run_check(name: str, kind: str, attempt: Callable[[], None]) -> CheckResult:
     start = time.monotonic()
     try:
         attempt()
