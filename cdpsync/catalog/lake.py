@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from cdpsync.catalog import ducklake
 from cdpsync.catalog.system_tables import SystemTables
-from cdpsync.catalog.transaction import has_other_writers, transaction
+from cdpsync.catalog.transaction import transaction
 from cdpsync.engine import first_line
 from cdpsync.errors import CatalogError, ContractError
 from cdpsync.model import (
@@ -35,22 +36,6 @@ _COLUMNS = """
     from duckdb_columns()
     where database_name = 'lake' and schema_name <> 'cdpsync' and not internal
     order by schema_name, table_name, column_index
-"""
-
-_ADDED = """
-    select s.schema_name, t.table_name, lower(c.column_name)
-    from __ducklake_metadata_lake.ducklake_column as c
-    join __ducklake_metadata_lake.ducklake_table as t using (table_id)
-    join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
-    where c.end_snapshot is null and t.end_snapshot is null and s.end_snapshot is null
-        and c.parent_column is null and c.begin_snapshot > t.begin_snapshot
-        and s.schema_name <> 'cdpsync'
-"""
-
-# In the order of the commits: the clock may have been set back between two of them.
-_OLDEST = """
-    select snapshot_time from __ducklake_metadata_lake.ducklake_snapshot
-    order by snapshot_id limit 1
 """
 
 # No type becomes JSON in place, the text of VARCHAR apart, which need not be JSON.
@@ -124,25 +109,22 @@ class Lake:
         columns: dict[TableName, list[Column]] = {}
         for schema, table, name, type_, nullable in self.con.execute(_COLUMNS).fetchall():
             columns.setdefault(TableName(schema, table), []).append(Column(name, type_, nullable))
-        added: dict[TableName, set[str]] = {}
-        for schema, table, name in self.con.execute(_ADDED).fetchall():
-            added.setdefault(TableName(schema, table), set()).add(name)
+        added = ducklake.added_columns(self.con)
         return {
-            name: LakeTable(name, tuple(found), added_columns=frozenset(added.get(name, ())))
-            for name, found in columns.items()
+            name: LakeTable(name, tuple(existing), added_columns=added.get(name, frozenset()))
+            for name, existing in columns.items()
         }
 
     def state(self) -> LakeState:
         """Return all that is remembered, as it is now."""
         latest, tables = self.system_tables.latest_runs(), self.tables()
-        if not has_other_writers(self.con):  # else the books may not know how many rows there are
+        if not ducklake.has_other_authors(self.con):  # who may have changed the row counts
             tables = _counted_before(tables, latest)
         return LakeState(self.system_tables.saved_states(), latest, tables)
 
     def oldest_snapshot(self) -> datetime | None:
         """Return when the oldest state was committed that can still be asked."""
-        row = self.con.execute(_OLDEST).fetchone()
-        return None if row is None else row[0]
+        return ducklake.oldest_snapshot(self.con)
 
     def rows(self, table: TableName) -> int:
         """Count the rows of a table."""
@@ -231,11 +213,7 @@ class Lake:
             replaced = self._delete(news, news.upsert_files)
             _refuse_several_per_key(news, replaced)
         if news.files:
-            self.con.execute(
-                "call ducklake_add_data_files('lake', ?, ?, schema => ?, allow_missing => true, "
-                "hive_partitioning => false)",
-                [news.table.name, [glob_escaped(file) for file in news.files], news.table.schema],
-            )
+            ducklake.add_data_files(self.con, news.table, news.files, allow_missing=True)
         return replaced, deleted
 
     def _create(self, news: Commit) -> None:

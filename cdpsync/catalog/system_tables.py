@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from cdpsync.catalog import ducklake
 from cdpsync.catalog.transaction import transaction
 from cdpsync.errors import CatalogError
 from cdpsync.model import (
@@ -22,7 +23,6 @@ from cdpsync.model import (
     TableStatus,
 )
 from cdpsync.model.cursors import cursor_json, parse_cursor
-from cdpsync.sql import quote_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 
 FORMAT = 3
 """Version of the tables in schema `cdpsync`; a catalog with a higher one is refused."""
-
-# Whatever is written at once stays in the catalog, and asks nothing of the storage. It must be
-# committed before the first table.
-_INLINING = "call lake.set_option('data_inlining_row_limit', 1000000, schema => 'cdpsync')"
 
 _BOOKS = """
     create table if not exists lake.cdpsync.meta (format_version integer, created_at timestamptz);
@@ -73,22 +69,6 @@ HISTORY_KEPT = timedelta(days=90)
 """How long runs stay in the history that brought something, or failed."""
 
 _MANY_PAST = 1_000  # entries of earlier runs; fewer are not worth a new table
-
-_INLINED = """
-    select i.table_name
-    from __ducklake_metadata_lake.ducklake_inlined_data_tables as i
-    join __ducklake_metadata_lake.ducklake_table as t using (table_id)
-    join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
-    where s.schema_name = 'cdpsync' and t.table_name = 'cursors'
-        and s.end_snapshot is null and t.end_snapshot is null
-    order by i.schema_version desc
-    limit 1
-"""
-
-_PAST_CURSORS = """
-    select (select count(*) from __ducklake_metadata_lake.{held})
-        - (select count(*) from lake.cdpsync.cursors)
-"""
 
 _KEPT = """
     from (select rowid as place, * from lake.cdpsync.runs)
@@ -137,7 +117,7 @@ class SystemTables:
             return
         with transaction(self.con, "books"):
             self.con.execute("create schema if not exists lake.cdpsync")
-        self.con.execute(_INLINING)
+        ducklake.inline_system_tables(self.con)
         with transaction(self.con, "books"):
             if self._version == 0:
                 self.con.execute(_BOOKS)
@@ -172,8 +152,8 @@ class SystemTables:
         """
         if not self._version:
             return 0
-        found = self.con.execute(_INLINED).fetchone()
-        past = 0 if found is None else self._count(_PAST_CURSORS.format(held=quote_name(found[0])))
+        past = ducklake.inlined_rows(self.con, TableName(ducklake.SYSTEM_SCHEMA, "cursors"))
+        past -= self._count("select count(*) from lake.cdpsync.cursors")
         if past < _MANY_PAST:
             past = 0
         elif not dry_run:
