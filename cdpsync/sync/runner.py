@@ -272,7 +272,6 @@ class _Execution:
         try:
             with self.session.catalog.writer() as con:
                 lake = Lake(con)
-                lake.system_tables.prepare()
                 committed += self._commit_quiet(lake, left)
                 while left:
                     some = tuple(left.values())[:_TOGETHER]
@@ -348,9 +347,7 @@ class _Execution:
         """Write failures into the history where there is a lake to hold one."""
         try:
             with self.session.catalog.writer(data=False) as con:
-                lake = Lake(con)
-                lake.system_tables.prepare()
-                lake.record(self._record_of(failure) for failure in failures)
+                Lake(con).record(self._record_of(failure) for failure in failures)
         except CatalogError as error:
             log.warning("the failures could not be written into the history: %s", error.message)
 
