@@ -10,11 +10,11 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog import sql_name, transaction
+from cdpsync.catalog import ducklake, sql_name, transaction
 from cdpsync.engine import first_line
 from cdpsync.errors import CatalogError, CdpsyncError
 from cdpsync.load.merge import write
-from cdpsync.sql import glob_escaped, quote_text
+from cdpsync.sql import quote_text
 from cdpsync.storage.paths import folder_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from cdpsync.catalog import CatalogFile
+    from cdpsync.catalog.ducklake import DataFile
     from cdpsync.load.upload import Uploader
     from cdpsync.model import TableName
 
@@ -38,34 +39,6 @@ _AT_ONCE = 512_000_000  # bytes of one table in one run; what is left is the nex
 # Of the larger ones: DuckLake keeps 50 bytes for each row that leaves, and no run should take long.
 _ROWS_AT_ONCE = 3_000_000
 _ATTEMPT = 90  # in the file's name: no attempt at a load comes that far
-
-_FILES = """
-    select
-        if(f.path_is_relative, ? || s.path || t.path || f.path, f.path) as path,
-        f.record_count, f.file_size_bytes, coalesce(d.deleted, 0)
-    from __ducklake_metadata_lake.ducklake_data_file as f
-    join __ducklake_metadata_lake.ducklake_table as t using (table_id)
-    join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
-    left join (
-        select data_file_id, sum(delete_count)::bigint as deleted
-        from __ducklake_metadata_lake.ducklake_delete_file
-        where end_snapshot is null
-        group by all
-    ) as d using (data_file_id)
-    where s.schema_name = ? and t.table_name = ?
-        and s.end_snapshot is null and t.end_snapshot is null and f.end_snapshot is null
-    order by f.data_file_id
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class DataFile:
-    """A file of a table: its rows, of which some are `deleted`, and its size."""
-
-    path: str
-    rows: int
-    bytes: int
-    deleted: int
 
 
 def files_to_compact(files: Sequence[DataFile]) -> tuple[DataFile, ...]:
@@ -144,8 +117,7 @@ class Compactor:
         described = con.execute(f"describe {sql_name(table)}").fetchall()
         if any(name.lower() == "filename" for name, *_ in described):
             return ()
-        asked = [self.catalog.data_path, table.schema, table.name]
-        return tuple(DataFile(*row) for row in con.execute(_FILES, asked).fetchall())
+        return ducklake.data_files(con, table, self.catalog.data_path)
 
     def _exchange(
         self, table: TableName, old: Sequence[DataFile], new: Sequence[str], rows: int
@@ -168,10 +140,7 @@ def _replace(
     ).fetchone()
     if deleted is None or deleted[0] != rows:
         raise CatalogError("they are not what they were. Nothing was changed.")
-    con.execute(
-        "call ducklake_add_data_files('lake', ?, ?, schema => ?, hive_partitioning => false)",
-        [table.name, [glob_escaped(file) for file in new], table.schema],
-    )
+    ducklake.add_data_files(con, table, new)
 
 
 def _gather(

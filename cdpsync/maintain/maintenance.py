@@ -9,12 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cdpsync import project
-from cdpsync.catalog import Lake, transaction
+from cdpsync.catalog import Lake, ducklake, transaction
 from cdpsync.errors import CatalogError, CdpsyncError, LockHeldError
 from cdpsync.maintain.publish import publish
-from cdpsync.model import MaintenanceStep, TableName
+from cdpsync.model import MaintenanceStep
 from cdpsync.project.journal import crashed_runs, run_of
-from cdpsync.sql import glob_escaped, quote_text
 from cdpsync.storage import open_storage
 from cdpsync.system import clock, locks
 
@@ -36,37 +35,7 @@ GRACE = timedelta(days=1)
 _OFTEN = timedelta(days=1)  # between two times that a run lets go of what is old
 
 _DELETED_SHARE = 0.5  # of a file's rows; then it is written anew without them
-_STEPS = (
-    ("rewrite", "ducklake_rewrite_data_files", f", delete_threshold => {_DELETED_SHARE}"),
-    ("merge", "ducklake_merge_adjacent_files", ""),
-)
 _OF_DUCKLAKE = re.compile(r"ducklake-([0-9a-f]{8}-[0-9a-f]{4})-7[0-9a-f-]+-delete\.parquet$")
-
-_DELETED_ELSEWHERE = """
-    select file_path from read_parquet({file}, hive_partitioning = false)
-    except
-    select if(f.path_is_relative, ? || s.path || t.path || f.path, f.path)
-    from __ducklake_metadata_lake.ducklake_data_file as f
-    join __ducklake_metadata_lake.ducklake_table as t using (table_id)
-    join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
-    limit 1
-"""
-
-
-# Of other tables nothing can be rewritten or merged, and each look takes an opened catalog.
-_SEVERAL_FILES = """
-    select s.schema_name, t.table_name
-    from __ducklake_metadata_lake.ducklake_table as t
-    join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
-    join __ducklake_metadata_lake.ducklake_data_file as f using (table_id)
-    left join __ducklake_metadata_lake.ducklake_delete_file as d
-        on d.data_file_id = f.data_file_id and d.end_snapshot is null
-    where s.schema_name <> 'cdpsync'
-        and s.end_snapshot is null and t.end_snapshot is null and f.end_snapshot is null
-    group by all
-    having count(distinct f.data_file_id) > 1 or count(d.data_file_id) > 0
-    order by all
-"""
 
 
 def maintain(config: Config, *, dry_run: bool = False) -> tuple[MaintenanceStep, ...]:
@@ -125,27 +94,21 @@ def _tidy(catalog: CatalogFile, now: datetime, keep: timedelta, dry_run: bool) -
 
 
 def _expire(catalog: CatalogFile, older_than: datetime, dry_run: bool) -> MaintenanceStep:
-    return _call(catalog, "expire", "ducklake_expire_snapshots", older_than, dry_run)
+    with catalog.writer() as con:
+        snapshots = ducklake.expire_snapshots(con, older_than, dry_run=dry_run)
+    return MaintenanceStep("expire", None, snapshots)
 
 
 def _remove(catalog: CatalogFile, older_than: datetime, dry_run: bool) -> MaintenanceStep:
-    return _call(catalog, "remove", "ducklake_cleanup_old_files", older_than, dry_run)
-
-
-def _call(
-    catalog: CatalogFile, step: str, function: str, older_than: datetime, dry_run: bool
-) -> MaintenanceStep:
     with catalog.writer() as con:
-        rows = con.execute(
-            f"call {function}('lake', dry_run => ?, older_than => ?)", [dry_run, older_than]
-        ).fetchall()
-    return MaintenanceStep(step, None, len(rows))
+        files = ducklake.remove_expired_files(con, older_than, dry_run=dry_run)
+    return MaintenanceStep("remove", None, files)
 
 
 def _compact(catalog: CatalogFile, folder: Path, dry_run: bool) -> Iterator[MaintenanceStep]:
     """Rewrite files most of whose rows were deleted, and merge small neighbours, table by table."""
     with catalog.reader(data=False) as con:
-        tables = [TableName(*row) for row in con.execute(_SEVERAL_FILES).fetchall()]
+        tables = ducklake.tables_to_rewrite(con)
     for table in tables:
         try:
             since = clock.now().isoformat(timespec="seconds")
@@ -154,15 +117,15 @@ def _compact(catalog: CatalogFile, folder: Path, dry_run: bool) -> Iterator[Main
                 catalog.writer() as con,
             ):
                 if dry_run:
-                    yield MaintenanceStep("compact", str(table), _files(con, table))
+                    files = ducklake.count_files(con, table)  # one alone is left as it is
+                    yield MaintenanceStep("compact", str(table), files if files > 1 else 0)
                     continue
-                for step, function, more in _STEPS:
-                    with transaction(con, f"maintain: {table}", table):
-                        rows = con.execute(
-                            f"call {function}('lake', ?, schema => ?{more})",
-                            [table.name, table.schema],
-                        ).fetchall()
-                    yield MaintenanceStep(step, str(table), sum(row[2] for row in rows))
+                with transaction(con, f"maintain: {table}", table):
+                    files = ducklake.rewrite_data_files(con, table, _DELETED_SHARE)
+                yield MaintenanceStep("rewrite", str(table), files)
+                with transaction(con, f"maintain: {table}", table):
+                    files = ducklake.merge_adjacent_files(con, table)
+                yield MaintenanceStep("merge", str(table), files)
         except LockHeldError:
             yield MaintenanceStep("in use", str(table), 1)
 
@@ -176,15 +139,6 @@ def _forget_verified(config: Config, catalog: CatalogFile, dry_run: bool) -> Mai
         for folder in gone:
             shutil.rmtree(folder, ignore_errors=True)
     return MaintenanceStep("verified", None, len(gone))
-
-
-def _files(con: duckdb.DuckDBPyConnection, table: TableName) -> int:
-    """Count the files that compacting a table would look at; one alone is left as it is."""
-    rows = con.execute(
-        "select data_file from ducklake_list_files('lake', ?, schema => ?)",
-        [table.name, table.schema],
-    ).fetchall()
-    return len(rows) if len(rows) > 1 else 0
 
 
 def _remove_what_is_dead(
@@ -216,9 +170,8 @@ def _deletes_from_lake(con: duckdb.DuckDBPyConnection, path: str, root: str) -> 
     """
     import duckdb
 
-    question = _DELETED_ELSEWHERE.format(file=quote_text(glob_escaped(path)))
     try:
-        return con.execute(question, [root]).fetchone() is None
+        return ducklake.deletes_only_from_lake(con, path, root)
     except duckdb.Error:
         begun = _begun(path)
         return True if begun is not None and begun < clock.now() - GRACE else None
@@ -240,10 +193,7 @@ def _remove_orphans(
     Never another's: two projects may have chosen the same place by mistake.
     """
     with catalog.writer() as con:
-        rows = con.execute(
-            "call ducklake_delete_orphaned_files('lake', dry_run => true, cleanup_all => true)"
-        ).fetchall()
-        stray = [path for (path,) in rows if path.startswith(storage.root)]
+        stray = [path for path in ducklake.orphaned_files(con) if path.startswith(storage.root)]
         of_runs = [path for path in stray if run_of(path) in dead]
         deletions = [path for path in stray if path.endswith("-delete.parquet")]
         whose = {path: _deletes_from_lake(con, path, storage.root) for path in deletions}

@@ -132,9 +132,7 @@ def delete(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
         if there and catalog.exists():
             records = [_deletion(config, memory, one, begun) for one in there]
             with catalog.writer(data=False) as con:
-                lake = Lake(con)
-                lake.system_tables.prepare()
-                lake.drop(tables, records)
+                Lake(con).drop(tables, records)
 
         def forget(state: State) -> None:
             for one in chosen:

@@ -228,9 +228,7 @@ class Repairer:
         )
         try:
             with self.session.catalog.writer() as lake_con:
-                lake = Lake(lake_con)
-                lake.system_tables.prepare()
-                lake.commit(news)
+                Lake(lake_con).commit(news)
         except CdpsyncError:
             self.uploader.may_have_orphans = True
             raise

@@ -147,7 +147,7 @@ def test_books_of_many_runs_stay_small(shop: Shop, monkeypatch: pytest.MonkeyPat
 
     Where the cursors stand, the runs that brought something, and each table's last one stay.
     """
-    monkeypatch.setattr(system_tables, "_MANY_PAST", 5)
+    monkeypatch.setattr(system_tables, "_MIN_SUPERSEDED", 5)
     shop.warehouse = {**shop.warehouse, "keep": "0s"}
     shop.pg.execute("create table orders as select 1 as id")
     shop.configure({"public.orders": {"mode": "append_only", "cursor_field": "id"}})

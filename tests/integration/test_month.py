@@ -32,7 +32,7 @@ def test_what_runs_leave_does_not_grow(
 
     No more than one run a day does the upkeep.
     """
-    monkeypatch.setattr(system_tables, "_MANY_PAST", 10)
+    monkeypatch.setattr(system_tables, "_MIN_SUPERSEDED", 10)
     upkeep: list[float] = []
 
     def counted(catalog: CatalogFile, keep: timedelta) -> None:

@@ -107,7 +107,7 @@ def test_deletion_outlives_what_it_deleted(orders: Shop, monkeypatch) -> None:
     """When old history goes, a deleted table does not come back."""
     from cdpsync.catalog import system_tables
 
-    monkeypatch.setattr(system_tables, "_MANY_PAST", 1)
+    monkeypatch.setattr(system_tables, "_MIN_SUPERSEDED", 1)
     orders.one("shop.orders", full_refresh=True)
     delete(orders, "shop.orders")
     later = clock.now() + timedelta(days=100)

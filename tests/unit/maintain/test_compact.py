@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cdpsync.maintain.compact import DataFile, files_to_compact
+from cdpsync.catalog.ducklake import DataFile
+from cdpsync.maintain.compact import files_to_compact
 
 MB = 1_000_000
 
