@@ -115,7 +115,7 @@ def test_tables_that_are_not_due_are_skipped_while_the_source_is_unreachable(sho
 
 
 def test_tables_that_were_not_read_have_their_mode_and_cursor(shop: Shop) -> None:
-    """A table that was skipped or failed has its mode from the file and its cursor from the state."""
+    """A skipped or failed table has its mode from the file and its cursor from the state."""
     shop.pg.execute(TABLES)
     tables = {"public.orders": HOURLY, "public.plans": {}}
     shop.configure(tables)
