@@ -21,6 +21,7 @@ from datetime import datetime
 from typing import IO, TYPE_CHECKING
 
 from cdpsync import engine
+from cdpsync.catalog import ducklake
 from cdpsync.errors import CatalogError, ConfigError, LockHeldError
 from cdpsync.sql import quote_text
 from cdpsync.system import disk, private_files
@@ -41,14 +42,6 @@ _guards: dict[Path, threading.RLock] = defaultdict(threading.RLock)
 # Connections with the extension loaded, kept for the next opening: loading it takes 80 ms. A pool
 # per place of data, since a connection keeps the keys of the place it was prepared for.
 _idle: dict[str, queue.LifoQueue[duckdb.DuckDBPyConnection]] = defaultdict(queue.LifoQueue)
-
-_RELOCATE = """
-    update meta.ducklake_data_file set path = {new} || substr(path, length({old}) + 1)
-        where not path_is_relative and starts_with(path, {old});
-    update meta.ducklake_delete_file set path = {new} || substr(path, length({old}) + 1)
-        where not path_is_relative and starts_with(path, {old});
-    update meta.ducklake_metadata set value = {new} where key = 'data_path' and scope is null;
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,14 +245,9 @@ class CatalogFile:
 
         self._wait_for_attach(con, f"attach {quote_text(str(file))} as meta")
         try:
-            found = con.execute(
-                "select value from meta.ducklake_metadata where key = 'data_path' and scope is null"
-            ).fetchone()
-            if found and found[0] != self.data_path:
-                old, new = quote_text(found[0]), quote_text(self.data_path)
-                con.begin()
-                con.execute(_RELOCATE.format(old=old, new=new))
-                con.commit()
+            recorded = ducklake.data_path(con)
+            if recorded is not None and recorded != self.data_path:
+                ducklake.move_data_path(con, recorded, self.data_path)
             con.execute("detach meta")
         except duckdb.Error as error:
             raise self._translate(error) from error

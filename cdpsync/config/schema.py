@@ -164,7 +164,7 @@ class SourceSection(_Section):
     every: Every | None = None
 
 
-class StorageOptions(_Section):
+class StorageSection(_Section):
     """`warehouse.storage`: how a bucket is reached. None: the usual credential chain says.
 
     An empty text counts as absent, so that `${S3_ENDPOINT:-}` can stand for "as usual".
@@ -201,7 +201,7 @@ class WarehouseSection(_Section):
     path: Text
     catalog: Text = ".cdpsync/catalog.ducklake"
     state: Text = ".cdpsync/state.json"
-    storage: StorageOptions | None = None
+    storage: StorageSection | None = None
     spool: SpoolSection | None = None
     publish: bool = False
     keep: Annotated[timedelta, PlainValidator(parse_duration)] = timedelta(days=7)

@@ -133,9 +133,7 @@ def delete(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
         if existing and catalog.exists():
             records = [_deletion_record(config, state, table, run) for table in existing]
             with catalog.writer(data=False) as con:
-                lake = Lake(con)
-                lake.system_tables.prepare()
-                lake.drop(names, records)
+                Lake(con).drop(names, records)
 
         def remove_entries(entries: State) -> None:
             for table in tables:

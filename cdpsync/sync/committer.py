@@ -95,9 +95,7 @@ class Committer:
         """Record failures in the history, if there is a lake."""
         try:
             with self.session.catalog.writer(data=False) as con:
-                lake = Lake(con)
-                lake.system_tables.prepare()
-                lake.record(self._record_of(failure) for failure in failures)
+                Lake(con).record(self._record_of(failure) for failure in failures)
         except CatalogError as error:
             _warn_unrecorded(error)
 
@@ -108,7 +106,6 @@ class Committer:
         try:
             with self.session.catalog.writer() as con:
                 lake = Lake(con)
-                lake.system_tables.prepare()
                 saved_states += self._commit_unchanged(lake, remaining)
                 while remaining:
                     batch = tuple(remaining.values())[:_MAX_BATCH]

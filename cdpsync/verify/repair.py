@@ -118,9 +118,7 @@ class Repairer:
     def _commit(self, commit: Commit) -> None:
         try:
             with self.session.catalog.writer() as con:
-                lake = Lake(con)
-                lake.system_tables.prepare()
-                lake.commit(commit)
+                Lake(con).commit(commit)
         except CdpsyncError:
             self.uploader.may_have_orphans = True
             raise

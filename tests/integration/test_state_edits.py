@@ -110,7 +110,7 @@ def test_record_of_a_deletion_outlives_the_older_ones(orders: Shop, monkeypatch)
     """When old history is pruned, a deleted table does not appear again."""
     from cdpsync.catalog import system_tables
 
-    monkeypatch.setattr(system_tables, "_MANY_PAST", 1)
+    monkeypatch.setattr(system_tables, "_MIN_SUPERSEDED", 1)
     orders.one("shop.orders", full_refresh=True)
     delete(orders, "shop.orders")
     later = clock.now() + timedelta(days=100)

@@ -15,7 +15,7 @@ from support.faults import FaultProxy
 from support.servers import READER, free_port
 
 from cdpsync import engine
-from cdpsync.config.schema import StorageOptions
+from cdpsync.config.schema import StorageSection
 from cdpsync.errors import CdpsyncError, ConfigError, LandingError
 from cdpsync.model import Warehouse
 from cdpsync.storage import Storage, open_storage
@@ -33,7 +33,7 @@ PARTS = 40 << 20  # bytes: more than one part
 
 def opened(path: str, **options: str) -> Storage:
     """Open the storage that a project file with these options means."""
-    options_ = StorageOptions(**options) if options else None
+    options_ = StorageSection(**options) if options else None
     return open_storage(Warehouse(path, Path(), Path(), options_, "cdpsync.yml:2"))
 
 

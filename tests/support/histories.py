@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from cdpsync import maintain, project, sync
+from cdpsync.maintain import orphans
 from cdpsync.model import Config, RunStatus
 from cdpsync.system import locks
 
@@ -128,7 +129,7 @@ class Life:
 
         `stored` returns the addresses of the data files that are in the store.
         """
-        with patch.object(maintain, "GRACE", timedelta()):  # a torn file may be another's for a day
+        with patch.object(orphans, "GRACE", timedelta()):  # a torn file may be another's for a day
             self.settle()
         files, named = stored(), self._named()
         assert files == named, f"unnamed: {files - named}, missing: {named - files}"
