@@ -70,7 +70,7 @@ class RunSession:
         self._lake: duckdb.DuckDBPyConnection | None = None
         self._recorded: LakeState | None = None
         self._reading = ExitStack()
-        self._held: locks.Held | None = None
+        self._held: locks.Locks | None = None
         self._refreshing = threading.Lock()
         self._ahead = self._stack.enter_context(closing(CatalogPrefetch(self.catalog)))
 
