@@ -1,4 +1,4 @@
-"""One transaction of the lake: all of it, on the disk, or nothing."""
+"""One transaction of the lake: everything is committed and on the disk, or nothing."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 @contextmanager
 def transaction(con: duckdb.DuckDBPyConnection, message: str, *tables: TableName) -> Iterator[None]:
-    """Commit what the block does under a message, or nothing of it when it raises.
+    """Commit the statements of the block under a message, or roll them back when it raises.
 
-    What DuckLake itself writes for these tables (which rows are deleted, rows merged) is on the
-    disk before the catalog names it: DuckDB 1.5.5 waits for it with its catalog, not with Parquet.
+    Files that DuckLake itself writes for these tables (deleted rows, merged rows) are synced to
+    the disk before the commit, because DuckDB 1.5.5 syncs its catalog, but no Parquet files.
     """
     import duckdb
 
     con.begin()
     try:
         folders = _folders(con, tables)
-        before = {folder: _written(folder) for folder in folders}
+        before = {folder: _ducklake_files(folder) for folder in folders}
         yield
         for folder in folders:
-            news = _written(folder) - before[folder]
-            for file in news:
+            new_files = _ducklake_files(folder) - before[folder]
+            for file in new_files:
                 disk.fsync(file)
-            if news:
+            if new_files:
                 disk.fsync(folder)
         ducklake.set_commit_message(con, message)
         con.commit()
@@ -46,10 +46,10 @@ def transaction(con: duckdb.DuckDBPyConnection, message: str, *tables: TableName
 
 
 def _folders(con: duckdb.DuckDBPyConnection, tables: Sequence[TableName]) -> list[Path]:
-    """Return where DuckLake writes for tables that there are, unless that is a bucket."""
+    """Return the local folders of those of these tables that exist."""
     folders = ducklake.table_folders(con, tables)
     return [Path(folder) for folder in folders if "://" not in folder]
 
 
-def _written(folder: Path) -> set[Path]:
+def _ducklake_files(folder: Path) -> set[Path]:
     return set(folder.glob("ducklake-*.parquet"))

@@ -19,7 +19,7 @@ TableKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class StateFileEntry:
-    """One table in the state file. `run_id` is None where only a person has set it."""
+    """One table in the state file. `run_id` is None if a person has set the cursor."""
 
     cursor_field: str | None
     cursor: Cursor | None

@@ -73,7 +73,7 @@ class RunSession:
         self._lake: duckdb.DuckDBPyConnection | None = None
         self._lake_state: ProjectState | None = None
         self._reader_stack = ExitStack()
-        self._locks: locks.Held | None = None
+        self._locks: locks.Locks | None = None
         self._refresh_lock = threading.Lock()
         self._prefetch = self._stack.enter_context(closing(CatalogPrefetch(self.catalog)))
 
