@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
-from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
-
-
-def now() -> datetime:
-    """Return this moment, in UTC. The one clock that ages are reckoned by."""
-    return datetime.now(UTC)
 
 
 def count(number: int | None) -> str | None:

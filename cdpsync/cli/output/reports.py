@@ -8,9 +8,9 @@ from cdpsync.cli.output.report import Heading, Report
 from cdpsync.model import TableStatus
 from cdpsync.redact import redact
 from cdpsync.serialize import results as records
-from cdpsync.serialize import text
 from cdpsync.serialize.text import ago, count, due, duration, seconds
 from cdpsync.state import StateFileEntry, state_json
+from cdpsync.system import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -196,7 +196,7 @@ def run_report(result: RunResult) -> Report:
 
 def status_report(states: Sequence[TableOverview]) -> Report:
     """Report how each table is."""
-    now = text.now()
+    now = clock.now()
     told = [records.of_state(state) for state in states]
     keys, flat = records.flat(told, records.STATUS_KEYS)
     headings = [
@@ -265,7 +265,7 @@ def cursor_report(entries: Sequence[SavedState]) -> Report:
             for one in entries
         }
     )
-    now = text.now()
+    now = clock.now()
     rows = [
         (
             str(one.table),
