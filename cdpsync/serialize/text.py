@@ -1,4 +1,4 @@
-"""Figures, ages and durations as people read them; text made safe for a terminal."""
+"""Figures, ages and durations as people read them; text that is safe for a terminal."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def plural(number: int, noun: str) -> str:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return the text with control characters written out, so that data cannot drive a terminal.
+    """Return the text with control characters escaped, because data must not drive a terminal.
 
-    `keep` holds control characters that may stay.
+    `keep` has the control characters that stay.
     """
     if text.isprintable():
         return text
@@ -70,7 +70,7 @@ def printable(text: str, keep: str = "") -> str:
         char
         if char in keep
         or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
-        # A joiner is part of many an emoji and of several scripts' spelling.
+        # Joiners are parts of many emoji, and of the spelling in several scripts.
         or char in "\u200c\u200d"
         else _escaped(char)
         for char in text
