@@ -16,6 +16,8 @@
 A message says what, where and the next step, in one line. The constructor removes secrets.
 """
 
+from collections.abc import Iterable
+
 from cdpsync.redact import redact
 
 
@@ -109,3 +111,20 @@ class QueryError(CdpsyncError):
 
 class ContractError(CdpsyncError):
     """Incoming rows break the agreement: a schema, a key, the size of a table."""
+
+
+def suggest(name: str, names: Iterable[str]) -> str | None:
+    """Return the name that a user probably meant by a misspelled one, or None.
+
+    Case does not count, nor does `-` for `_`. It stands here because keys, source types and streams
+    all need it, and their packages share no lower module that is about messages.
+    """
+    import difflib  # only a failing command needs it
+
+    by_folded = {_folded(candidate): candidate for candidate in names}
+    matches = difflib.get_close_matches(_folded(name), by_folded, n=1)
+    return by_folded[matches[0]] if matches else None
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("-", "_")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import sys
 import traceback
@@ -11,7 +10,7 @@ from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from cdpsync.errors import ConfigError
+from cdpsync.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -116,8 +115,8 @@ def _entry(source_type: str) -> EntryPoint:
     found = [entry for entry in _entries() if entry.name == source_type]
     if found:
         return found[0]
-    near = difflib.get_close_matches(source_type, names(), n=1)
-    hint = f' Did you mean "{near[0]}"?' if near else ""
+    near = suggest(source_type, names())
+    hint = f' Did you mean "{near}"?' if near else ""
     raise ConfigError(
         f'unknown source type "{source_type}".{hint} Installed: {", ".join(names())}.'
     )

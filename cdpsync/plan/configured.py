@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from cdpsync.errors import ConfigError
+from cdpsync.errors import ConfigError, suggest
 from cdpsync.model import (
     Deletes,
     Source,
@@ -79,13 +78,6 @@ def configured_tables(source: Source, streams: Iterable[Stream]) -> tuple[Config
     )
     _refuse_shared_tables(enabled)
     return enabled
-
-
-def suggest(name: str, names: Iterable[str]) -> str | None:
-    """Return the name that is spelled most like another, whatever their case, or None."""
-    known = {one.lower(): one for one in names}
-    found = difflib.get_close_matches(name.lower(), known, n=1)
-    return known[found[0]] if found else None
 
 
 def _wanted(source: Source, name: str, stream: Stream | None) -> ConfiguredTable | None:

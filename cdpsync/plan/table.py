@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from cdpsync.errors import ContractError, ReadError
+from cdpsync.errors import ContractError, ReadError, suggest
 from cdpsync.model import (
     DELETED_AT,
     DELETED_AT_COLUMN,
@@ -23,13 +23,14 @@ from cdpsync.model import (
 )
 from cdpsync.model.cursors import cursor_type_of, lower_bound
 from cdpsync.model.types import parse_type
-from cdpsync.plan.configured import ConfiguredTable, suggest
 from cdpsync.plan.resume import PreviousState, ResumePoint, resume_from, settings_changed
 from cdpsync.plan.schedule import is_due
 from cdpsync.plan.schema_changes import column_types, diff_columns, enforce_schema_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from cdpsync.plan.configured import ConfiguredTable
 
 
 DEFAULT_LOOKBACK = timedelta(minutes=5)

@@ -254,7 +254,7 @@ class Fake:
     calls: list[tuple[Any, ...]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.monkeypatch.setattr("cdpsync.serialize.text.now", lambda: NOW)
+        self.monkeypatch.setattr("cdpsync.system.clock.now", lambda: NOW)
         self.monkeypatch.setenv("COLUMNS", "200")
         self.answers("project.load", self.config)
 
