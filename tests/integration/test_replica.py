@@ -93,9 +93,9 @@ def test_another_server_is_no_replica(shop: ReplicatedShop) -> None:
     """Nor is the primary itself, nor another database; each is one line."""
     with postgres() as stranger:
         shop.configure({"public.orders": _FOLLOW}, replica=stranger.url)
-        _refused(shop, "no streaming replica of the one under `url`")
+        _refused(shop, "not a streaming replica of the one under `url`")
     shop.configure({"public.orders": _FOLLOW}, replica=shop.pg.url)
-    _refused(shop, "no streaming replica")
+    _refused(shop, "not a streaming replica")
     other = shop.replica.url.rsplit("/", 1)[0] + "/postgres"
     shop.configure({"public.orders": _FOLLOW}, replica=other)
     _refused(shop, f"the database is not {shop.pg.name}")

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from support.servers import postgres
 
-from cdpsync_connectors.postgres import connector as module
+from cdpsync_connectors.postgres import table_read
 from cdpsync_connectors.postgres.chunks import PostgresChunk
 from cdpsync_connectors.postgres.connections import Sessions
 
@@ -55,7 +55,7 @@ def as_view_begins(
     monkeypatch: pytest.MonkeyPatch, act: Callable[[], None], *, after: bool
 ) -> None:
     """Act once: before the first view begins, or once it has its snapshot."""
-    begin = Sessions.view
+    begin = Sessions.snapshot
     acts = [act]
 
     @contextmanager
@@ -68,7 +68,7 @@ def as_view_begins(
                 acts.pop()()
             yield
 
-    monkeypatch.setattr(Sessions, "view", view)
+    monkeypatch.setattr(Sessions, "snapshot", view)
 
 
 def test_number_that_is_taken_before_anything_is_written(shop: Shop, mode: str) -> None:
@@ -145,7 +145,7 @@ def test_writer_that_ends_before_its_lock_is_looked_for(
     follow(shop, "id")
     shop.pg.execute(_NEXT.format(v="first"))
     shop.one()
-    asks = module.is_idle_since
+    asks = table_read.is_idle_since
     with psycopg.connect(shop.pg.url) as late:
         ((number,),) = late.execute("select nextval('q')").fetchall()
         shop.pg.execute(_NEXT.format(v="newest"))
@@ -155,7 +155,7 @@ def test_writer_that_ends_before_its_lock_is_looked_for(
             late.commit()
             return asks(con, own)
 
-        monkeypatch.setattr(module, "is_idle_since", ends_first)
+        monkeypatch.setattr(table_read, "is_idle_since", ends_first)
         shop.one()
     monkeypatch.undo()
     shop.one()

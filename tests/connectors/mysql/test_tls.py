@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Secure:
-    """A server that lets nobody in without TLS, and the certificate that it shows."""
+    """A server that refuses connections without TLS, and the certificate that it shows."""
 
     server: MariaServer
     certificate: Path

@@ -210,7 +210,7 @@ def test_zero_date_is_null_where_that_is_asked_for(
     "literal", ["'2024-00-15'", "'2024-02-00'", "'2024-02-31'", "'0000-01-01'"]
 )
 def test_impossible_date_is_never_null(maria: MariaDatabase, literal: str) -> None:
-    """A date that says something, but is no day, is an error however zero dates are read."""
+    """A date that says something, but is not a day, is an error however zero dates are read."""
     maria.execute(
         "create table t (id int primary key, c date);\n"
         f"set sql_mode = 'ALLOW_INVALID_DATES';\ninsert into t values (1, {literal})"
@@ -220,7 +220,7 @@ def test_impossible_date_is_never_null(maria: MariaDatabase, literal: str) -> No
             "0000-01-01"
         ]
         return
-    with pytest.raises(ReadError, match=r'column "c": the value 2024-\d\d-\d\d is no day'):
+    with pytest.raises(ReadError, match=r'column "c": the value 2024-\d\d-\d\d is not a day'):
         read(maria, {"zero_dates": "null"})
     assert read(maria, types={"c": "VARCHAR"}).column() == [literal.strip("'")]
 
@@ -234,7 +234,7 @@ def test_time_that_is_no_time_of_day_is_an_error(
 ) -> None:
     """A TIME below zero or past a day is named, and arrives as text when that is asked for."""
     table(maria, "time", literal)
-    with pytest.raises(ReadError, match=f'column "c": the value {shown} is no time of a day'):
+    with pytest.raises(ReadError, match=f'column "c": the value {shown} is not a time of day'):
         read(maria)
     assert read(maria, types={"c": "VARCHAR"}).column() == [shown, None]
 
@@ -337,7 +337,7 @@ def test_type_that_would_lose_something_is_refused(
 ) -> None:
     """A type that cannot hold the values is refused before any is read."""
     table(maria, type_)
-    with pytest.raises(ReadError, match=r"without a loss\. Possible: "):
+    with pytest.raises(ReadError, match=r"without loss\. Possible types: "):
         read(maria, types={"c": asked})
 
 

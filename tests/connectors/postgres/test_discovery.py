@@ -203,7 +203,7 @@ def test_check_says_when_the_server_is_full(pg: Database) -> None:
         url = pg.url.replace("postgres:" + pg.password, "crowd:crowd-pw")
         with connected(url) as connector, pytest.raises(ConnectError) as caught:
             connector.check()
-        assert "no connection left" in caught.value.message
+        assert "no free connection" in caught.value.message
         assert caught.value.retryable
     finally:
         pg.execute("drop role crowd")
@@ -312,9 +312,9 @@ def test_a_place_never_shows_what_is_no_host() -> None:
         "u:ssW0rd": "***:5432/d",
     }
     for host, place in shown.items():
-        assert Sessions({"host": host, "port": "5432", "dbname": "d"}, None).place == place
+        assert Sessions({"host": host, "port": "5432", "dbname": "d"}, None).location == place
     odd = Sessions({"host": "h", "port": "Secret", "dbname": "word@host/x"}, None)
-    assert odd.place == "h:***/***"
+    assert odd.location == "h:***/***"
 
 
 def test_an_address_that_cannot_be_parsed_is_a_config_error() -> None:

@@ -384,10 +384,12 @@ def test_without_shared_snapshots_a_table_is_one_statement(
         "insert into t select i, 0.5, repeat('x', 200) from generate_series(1, 3000) i"
     )
     with connected(pg.url) as connector:
-        monkeypatch.setattr(connector, "_can_import", lambda _: False)
+        monkeypatch.setattr(connector._source.exporter, "_can_import", lambda _: False)
         with connector.read(request_for(connector, "public.t", workers=4)) as chunks:
             listed = list(chunks)
-            assert [(chunk.label, chunk.view.snapshot) for chunk in listed] == [("all rows", None)]
+            assert [(chunk.label, chunk.snapshot.exported_id) for chunk in listed] == [
+                ("all rows", None)
+            ]
             landed = land_chunks(connector, listed)
     assert numbers(landed.column("i")) == list(range(1, 3001))
 
@@ -483,7 +485,7 @@ def test_rows_above_the_bound_and_without_a_cursor_arrive_once(
 def test_connection_that_is_gone_when_a_chunk_begins_is_named_so(pg: Database) -> None:
     """The statement that starts a chunk speaks of row_security; a dead server says nothing more."""
     with connected(pg.url) as connector:
-        start = connector._sessions.relation_settings("00000003-0000001B-1")
+        start = connector._primary.relation_settings("00000003-0000001B-1")
         assert "row_security" in start
         error = connector.translate(duckdb.Error(f'Failed to execute query "{start}": '))
     assert isinstance(error, ConnectError)

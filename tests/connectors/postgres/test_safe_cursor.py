@@ -30,7 +30,7 @@ _SECOND = timedelta(seconds=1)
 
 
 def quiet(at: datetime = NOON, oldest: datetime | None = None, **more: Any) -> Horizon:
-    return Horizon(**{"at": at, "oldest": oldest, "who": None, **_PLAIN, **more})
+    return Horizon(**{"at": at, "oldest": oldest, "owner": None, **_PLAIN, **more})
 
 
 _PLAIN = {"is_standby": False, "has_unseen": False}
@@ -62,8 +62,8 @@ def told(pg: Database, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_whatever_may_write_counts(told: Any, type_: str) -> None:
     """Workers of extensions are called as their authors like."""
     horizon = told(backend_type=type_, state=None, xact_start=NOON)
-    assert horizon.reaches <= NOON
-    assert horizon.who == "process 1 of user app"
+    assert horizon.safe_until <= NOON
+    assert horizon.owner == "process 1 of user app"
 
 
 @pytest.mark.parametrize("type_", ["autovacuum worker", "walsender", "parallel worker"])
@@ -98,7 +98,7 @@ def test_session_that_does_not_tell_is_unseen(told: Any, row: dict[str, Any]) ->
     """For want of the right to see it, or because it tells nobody."""
     horizon = told(**row)
     assert horizon.has_unseen
-    assert horizon.reaches == horizon.at - UNSEEN
+    assert horizon.safe_until == horizon.at - UNSEEN
 
 
 def test_our_own_sessions_do_not_count_while_they_only_read(told: Any) -> None:
@@ -109,10 +109,10 @@ def test_our_own_sessions_do_not_count_while_they_only_read(told: Any) -> None:
 
 def test_horizon_keeps_off_the_last_second() -> None:
     """A session reads the clock before it tells of its transaction."""
-    assert quiet().reaches == NOON - _SECOND
-    assert quiet(oldest=NOON - _SECOND / 2).reaches == NOON - _SECOND
-    assert quiet(oldest=NOON - _SECOND * 3).reaches == NOON - _SECOND * 3
-    assert quiet(is_standby=True).reaches == NOON - UNSEEN
+    assert quiet().safe_until == NOON - _SECOND
+    assert quiet(oldest=NOON - _SECOND / 2).safe_until == NOON - _SECOND
+    assert quiet(oldest=NOON - _SECOND * 3).safe_until == NOON - _SECOND * 3
+    assert quiet(is_standby=True).safe_until == NOON - UNSEEN
 
 
 @given(
@@ -131,7 +131,7 @@ def test_no_row_of_an_open_transaction_lies_below(
     clock = timedelta(minutes=15 * offset)
 
     def shown(share: float) -> datetime:
-        moment = horizon.reaches + (until - horizon.reaches) * share
+        moment = horizon.safe_until + (until - horizon.safe_until) * share
         return (moment + clock).replace(tzinfo=None)
 
     highest, late = shown(seen), shown(begun)
@@ -192,7 +192,7 @@ _REWRITE = "alter table orders add extra uuid default gen_random_uuid()"
 @pytest.fixture
 def in_between(pg: Database, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function that takes what happens, so often, between a view's snapshot and its locks."""
-    begin = Sessions.view
+    begin = Sessions.snapshot
     todo: list[str] = []
 
     @contextmanager
@@ -204,7 +204,7 @@ def in_between(pg: Database, monkeypatch: pytest.MonkeyPatch) -> Any:
                     other.execute(todo.pop().encode())
             yield
 
-    monkeypatch.setattr(Sessions, "view", view)
+    monkeypatch.setattr(Sessions, "snapshot", view)
     return lambda sql, times=1: todo.extend([sql] * times)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Secure:
-    """A Postgres that lets nobody in without TLS, and the certificate that it shows."""
+    """A Postgres that refuses connections without TLS, and the certificate that it shows."""
 
     server: Server
     port: int
@@ -90,7 +90,7 @@ def test_a_named_authority_is_asked_without_a_mode(secure: Secure) -> None:
 
 
 def test_plain_server_is_refused_where_tls_is_asked_for(postgres_server: Server) -> None:
-    """No password goes over an open line to a server that speaks no TLS."""
-    refused = pytest.raises(ConnectorError, match="speaks no TLS")
+    """No password goes over an open line to a server that does not support TLS."""
+    refused = pytest.raises(ConnectorError, match="does not support TLS")
     with connected(postgres_server.url, sslmode="require") as connector, refused:
         connector.check()

@@ -327,13 +327,13 @@ def parse_array(text: str) -> Any:
 
 
 REFUSED: list[tuple[str, str, str]] = [
-    ("timestamp", "'294247-01-10 04:00:54.775807'", "past the last timestamp"),
-    ("timestamp", "'294247-01-10 04:00:54.775808'", "past the last timestamp"),
-    ("timestamp", "'294276-12-31 23:59:59.999999'", "past the last timestamp"),
-    ("timestamptz", "'294247-01-10 04:00:54.775809+00'", "past the last timestamp"),
-    ("timestamp[]", "'{infinity,294276-12-31 23:59:59.999999}'", "past the last a lake can hold"),
-    ("timestamptz[]", "'{294276-12-31 23:59:59.999999+00}'", "past the last a lake can hold"),
-    ("json", r"""'["\ud800"]'""", "DuckDB refuses"),
+    ("timestamp", "'294247-01-10 04:00:54.775807'", "later than the last timestamp"),
+    ("timestamp", "'294247-01-10 04:00:54.775808'", "later than the last timestamp"),
+    ("timestamp", "'294276-12-31 23:59:59.999999'", "later than the last timestamp"),
+    ("timestamptz", "'294247-01-10 04:00:54.775809+00'", "later than the last timestamp"),
+    ("timestamp[]", "'{infinity,294276-12-31 23:59:59.999999}'", "later than the lake's last one"),
+    ("timestamptz[]", "'{294276-12-31 23:59:59.999999+00}'", "later than the lake's last one"),
+    ("json", r"""'["\ud800"]'""", "DuckDB does not accept"),
     ("integer[]", "'{{1,2}}'", "does not have 1 dimension"),
     ("integer[]", "'[0:1]={1,2}'", "counted from 1"),
     ("integer[][]", "'{1,2}'", "does not have 2 dimensions"),
@@ -518,7 +518,7 @@ def test_an_override_that_could_lose_something_is_refused(
 ) -> None:
     """The message says what is possible instead."""
     pg.execute(f"create table t (c {type_})")
-    with pytest.raises(ReadError, match=r"without a loss\. Possible: .*varchar"):
+    with pytest.raises(ReadError, match=r"without loss\. Possible types: .*varchar"):
         land(pg.url, "public.t", types={"c": asked})
 
 

@@ -45,8 +45,8 @@ LOGINS = [
     (250001, "Failed to connect to DB: x. Incorrect username or password", "password was refused"),
     (390102, "User temporarily locked. Try again later", "locked for some minutes"),
     (390101, "User access disabled. Contact your local system administrator.", "is disabled"),
-    (390144, "JWT token is invalid. [0ce9eb56]", "key does not fit the user"),
-    (394304, "JWT token has an invalid fingerprint", "key does not fit the user"),
+    (390144, "JWT token is invalid. [0ce9eb56]", "private key is not the user"),
+    (394304, "JWT token has an invalid fingerprint", "private key is not the user"),
     (390318, "OAuth access token expired. [1172562260498]", "token has expired"),
     (390303, "Invalid OAuth access token. [1172562260498]", "token was refused"),
     (390189, "Role 'X' specified in the connect string does not exist", "GRANT ROLE"),
@@ -78,7 +78,7 @@ def test_account_that_does_not_exist_is_forbidden_by_the_service(
     """The service answers 403 for an account that is not there."""
     words = "Failed to connect to DB. Verify the account name is correct: x:443. 403 Forbidden"
     stood_in(monkeypatch, login=errors.ForbiddenError(msg=words, errno=250001))
-    with pytest.raises(ConnectError, match=r"no such account answers there\. Check account"):
+    with pytest.raises(ConnectError, match=r"there is no such account\. Check account"):
         connector_of().check()
 
 
@@ -166,8 +166,8 @@ def test_session_that_ended_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> Non
     ("error", "kind", "told"),
     [
         (errors.TooManyRequests(errno=429), RateLimitError, "fewer requests"),
-        (errors.ServiceUnavailableError(errno=503), ConnectError, "not available for the moment"),
-        (errors.GatewayTimeoutError(errno=504), ConnectError, "not available for the moment"),
+        (errors.ServiceUnavailableError(errno=503), ConnectError, "temporarily unavailable"),
+        (errors.GatewayTimeoutError(errno=504), ConnectError, "temporarily unavailable"),
         (errors.ForbiddenError(errno=403), ReadError, "six hours, have expired"),
     ],
 )
