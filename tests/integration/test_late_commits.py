@@ -43,10 +43,10 @@ def shop(request: pytest.FixtureRequest, place: str, shop: Shop) -> Shop:
     return shop if place == "primary" else request.getfixturevalue("replicated_shop")
 
 
-def configure(shop: Shop, kind: str, mode: str, **more: Any) -> None:
+def configure(shop: Shop, kind: str, mode: str, **source_options: Any) -> None:
     shop.pg.execute(TABLE[kind])
     cursor = "id" if kind == "sequence" else "at"
-    shop.configure({"public.orders": {"mode": mode, "cursor_field": cursor}}, **more)
+    shop.configure({"public.orders": {"mode": mode, "cursor_field": cursor}}, **source_options)
 
 
 @pytest.mark.parametrize("kind", TABLE)

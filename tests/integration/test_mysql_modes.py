@@ -38,9 +38,9 @@ class MysqlShop(Shop):
 
     def same_rows(self) -> None:
         """Assert that the lake has the source's rows: each one, as often as there."""
-        there = sorted(map(repr, map(_plain, self.source("select * from orders"))))
-        here = sorted(map(repr, map(_plain, self.ask("select * from shop.orders"))))
-        assert here == there
+        at_source = sorted(map(repr, map(_plain, self.source("select * from orders"))))
+        in_lake = sorted(map(repr, map(_plain, self.ask("select * from shop.orders"))))
+        assert in_lake == at_source
 
 
 def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -108,9 +108,9 @@ def test_incremental_follows_the_source_through_three_runs(shop: MysqlShop, kind
     assert (result.rows_inserted, result.rows_updated) == (2, 1)
     shop.same_rows()
 
-    again = shop.one()
-    assert (again.rows_inserted, again.rows_updated, again.rows_deleted) == (0, 0, 0)
-    assert again.cursor_after == result.cursor_after
+    repeated = shop.one()
+    assert (repeated.rows_inserted, repeated.rows_updated, repeated.rows_deleted) == (0, 0, 0)
+    assert repeated.cursor_after == result.cursor_after
     shop.same_rows()
 
 

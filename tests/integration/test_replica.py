@@ -83,10 +83,10 @@ def test_replica_that_has_everything_of_an_idle_primary_is_not_behind() -> None:
     assert _position("A/0") == 0xA << 32
 
 
-def _refused(shop: ReplicatedShop, told: str) -> None:
+def _refused(shop: ReplicatedShop, message: str) -> None:
     (result,) = shop.run().tables
     assert result.error is not None
-    assert told in result.error.message
+    assert message in result.error.message
 
 
 def test_another_server_is_no_replica(shop: ReplicatedShop) -> None:
@@ -96,8 +96,8 @@ def test_another_server_is_no_replica(shop: ReplicatedShop) -> None:
         _refused(shop, "not a streaming replica of the one under `url`")
     shop.configure({"public.orders": _FOLLOW}, replica=shop.pg.url)
     _refused(shop, "not a streaming replica")
-    other = shop.replica.url.rsplit("/", 1)[0] + "/postgres"
-    shop.configure({"public.orders": _FOLLOW}, replica=other)
+    replica_url = shop.replica.url.rsplit("/", 1)[0] + "/postgres"
+    shop.configure({"public.orders": _FOLLOW}, replica=replica_url)
     _refused(shop, f"the database is not {shop.pg.name}")
 
 
@@ -113,6 +113,6 @@ def test_secret_of_the_replica_is_hidden(shop: ReplicatedShop) -> None:
     url = shop.replica.url.replace(f":{shop.replica.password}@", f":{secret}@")
     shop.configure({"public.orders": _FOLLOW}, replica=url)
     result = shop.run()
-    told = json.dumps([str(one) for one in result.tables])
-    assert "password was refused" in told
-    assert secret not in told
+    message = json.dumps([str(table) for table in result.tables])
+    assert "password was refused" in message
+    assert secret not in message

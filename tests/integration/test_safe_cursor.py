@@ -39,8 +39,8 @@ def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def follow(shop: Shop, cursor: str, mode: str = "incremental", **more: Any) -> None:
-    shop.configure({"public.orders": {"mode": mode, "cursor_field": cursor}}, **more)
+def follow(shop: Shop, cursor: str, mode: str = "incremental", **source_options: Any) -> None:
+    shop.configure({"public.orders": {"mode": mode, "cursor_field": cursor}}, **source_options)
 
 
 def timed(shop: Shop, kind: str) -> None:
@@ -124,15 +124,15 @@ def test_number_that_is_taken_as_the_view_begins(
     shop.pg.execute(_NEXT.format(v="first"))
     shop.one()
     with psycopg.connect(shop.pg.url) as late:
-        taken: list[int] = []
+        numbers: list[int] = []
 
         def take() -> None:
-            taken.append(late.execute("select nextval('q')").fetchall()[0][0])
+            numbers.append(late.execute("select nextval('q')").fetchall()[0][0])
             shop.pg.execute(_NEXT.format(v="newest"))
 
         as_view_begins(monkeypatch, take, after=after)
         shop.one()
-        late.execute("insert into orders values (%s, 'late')", taken)
+        late.execute("insert into orders values (%s, 'late')", numbers)
     shop.one()
     shop.same()
 
@@ -175,8 +175,8 @@ def test_number_is_not_held_back_by_who_does_not_write(shop: Shop, sql: str) -> 
     shop.pg.execute(_NUMBERED)
     follow(shop, "id")
     shop.pg.execute(_INSERT.format(v="first"))
-    with psycopg.connect(shop.pg.url) as other:
-        other.execute(sql.encode())
+    with psycopg.connect(shop.pg.url) as con:
+        con.execute(sql.encode())
         assert shop.one().cursor_after.value == 1
         assert shop.one().rows_read == 1
 
@@ -187,8 +187,8 @@ def test_number_of_a_lock_that_is_held_long_is_read_again(shop: Shop) -> None:
     follow(shop, "id", "append_only")
     shop.pg.execute(_INSERT.format(v="first"))
     shop.one()
-    with psycopg.connect(shop.pg.url) as other:
-        other.execute("lock table orders in share row exclusive mode")
+    with psycopg.connect(shop.pg.url) as con:
+        con.execute("lock table orders in share row exclusive mode")
         assert shop.one().cursor_after.value == 1
     shop.pg.execute(_INSERT.format(v="newest"))
     assert shop.one().cursor_after.value == 2
@@ -381,7 +381,7 @@ def test_standby_does_not_tell_who_writes_numbers(standby_shop: ReplicatedShop, 
     _replayed(shop)
     result = shop.one()
     assert result.cursor_after is None
-    (notice,) = [one for one in result.notices if "is a standby" in one]
+    (notice,) = [text for text in result.notices if "is a standby" in text]
     assert "`replica`" in notice
     assert "`lookback`" in notice
     with psycopg.connect(shop.pg.url) as late:

@@ -111,12 +111,12 @@ class Storage:
             self._turn.wait_for(self._may_go, timeout=60)
             self._waiting -= 1
             self._answered += 1
-            odd = self.replace.get(number)
-            return odd.pop(0) if odd else self.parts[number]
+            replacements = self.replace.get(number)
+            return replacements.pop(0) if replacements else self.parts[number]
 
     def _may_go(self) -> bool:
-        left = len(self.parts) - self._answered
-        return self.most >= self.at_once or self._waiting >= left
+        remaining = len(self.parts) - self._answered
+        return self.most >= self.at_once or self._waiting >= remaining
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[str]:
@@ -146,7 +146,7 @@ class Storage:
 
 
 @dataclass
-class StandIn:
+class FakeSnowflake:
     """In place of `snowflake.connector.connect`: a database SHOP with one table, PUBLIC.T.
 
     `columns` are (name, type, precision, scale). `errors` are raised by statements that match
@@ -169,15 +169,15 @@ class StandIn:
         self.fail("login")
         return _Connection(self)
 
-    def fail(self, what: str) -> None:
+    def fail(self, action: str) -> None:
         for pattern, error in self.errors.items():
-            if re.search(pattern, what, re.IGNORECASE):
+            if re.search(pattern, action, re.IGNORECASE):
                 raise error
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         if "information_schema.tables" in sql:
-            one = {"TABLE_SCHEMA": "PUBLIC", "TABLE_NAME": "T", "TABLE_TYPE": "BASE TABLE"}
-            return [{**one, "ROW_COUNT": 7, **self.table}]
+            row = {"TABLE_SCHEMA": "PUBLIC", "TABLE_NAME": "T", "TABLE_TYPE": "BASE TABLE"}
+            return [{**row, "ROW_COUNT": 7, **self.table}]
         if "information_schema.columns" in sql:
             return [self._column(*column) for column in self.columns]
         if "show primary keys" in sql:
@@ -201,11 +201,11 @@ class StandIn:
 
 @dataclass
 class _Connection:
-    stand_in: StandIn
+    fake: FakeSnowflake
 
     @contextlib.contextmanager
     def cursor(self, *_: Any) -> Iterator[_Cursor]:
-        yield _Cursor(self.stand_in)
+        yield _Cursor(self.fake)
 
     def close(self, **_: Any) -> None:
         pass
@@ -213,17 +213,17 @@ class _Connection:
 
 @dataclass
 class _Cursor:
-    stand_in: StandIn
+    fake: FakeSnowflake
     sql: str = ""
 
     def execute(self, sql: str, timeout: int | None = None) -> None:
-        self.stand_in.statements.append(sql)
-        self.stand_in.timeouts.append(timeout)
-        self.stand_in.fail(sql)
+        self.fake.statements.append(sql)
+        self.fake.timeouts.append(timeout)
+        self.fake.fail(sql)
         self.sql = sql
 
     def fetchall(self) -> list[dict[str, Any]]:
-        return self.stand_in.rows(self.sql)
+        return self.fake.rows(self.sql)
 
     def get_result_batches(self) -> list[Any]:
-        return self.stand_in.batches
+        return self.fake.batches

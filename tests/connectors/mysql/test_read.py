@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 from support.faults import FaultProxy
-from support.mysql_reading import connected, land, land_chunks, request_for
+from support.mysql_reading import connected, read_back, read_chunks, request_for
 from support.servers import free_port
 
 from cdpsync import engine
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from support.mysql_server import MariaDatabase
 
 
-def numbers(db: MariaDatabase, count: int, more: str = "") -> None:
+def numbers(db: MariaDatabase, count: int, columns: str = "") -> None:
     db.execute(
-        f"create table t (id int primary key, note varchar(200){more});\n"
+        f"create table t (id int primary key, note varchar(200){columns});\n"
         "insert into t (id, note) select seq, repeat(char(97 + seq % 26), seq % 200) "
         f"from seq_1_to_{count}"
     )
@@ -38,8 +38,8 @@ def numbers(db: MariaDatabase, count: int, more: str = "") -> None:
 def test_many_blocks_give_every_row_once(maria: MariaDatabase) -> None:
     """Rows that lie across the ends of blocks arrive once and whole."""
     numbers(maria, 60_000)
-    landed = land(maria, "t")
-    assert landed.rows == maria.rows("select id, note from t order by id")
+    result = read_back(maria, "t")
+    assert result.rows == maria.rows("select id, note from t order by id")
 
 
 @pytest.mark.parametrize("size", [64, 300, 4096])
@@ -49,8 +49,8 @@ def test_rows_are_cut_right_wherever_a_block_ends(
     """Blocks far smaller than some rows grow for them."""
     monkeypatch.setattr(protocol, "_SIZE", size)
     numbers(maria, 700)
-    landed = land(maria, "t")
-    assert landed.rows == maria.rows("select id, note from t order by id")
+    result = read_back(maria, "t")
+    assert result.rows == maria.rows("select id, note from t order by id")
 
 
 CURSORS = [
@@ -92,7 +92,7 @@ def test_window_has_the_boundary_and_the_nulls(
         f"create table t (id int primary key, c {type_});\nset time_zone = '+00:00';\n"
         f"insert into t values {rows}, (9, null)"
     )
-    assert sorted(land(maria, "t", window=Window("c", cursor)).column("id")) == [2, 3, 9]
+    assert sorted(read_back(maria, "t", window=Window("c", cursor)).column("id")) == [2, 3, 9]
 
 
 def test_zero_dates_are_never_left_out_of_a_window(maria: MariaDatabase) -> None:
@@ -102,10 +102,10 @@ def test_zero_dates_are_never_left_out_of_a_window(maria: MariaDatabase) -> None
         "insert into t values (1, '0000-00-00'), (2, '2024-01-01'), (3, '2024-01-03')"
     )
     low = Cursor(CursorType.TIMESTAMP, datetime.fromisoformat("2024-01-02"))
-    landed = land(maria, "t", {"zero_dates": "null"}, window=Window("c", low))
-    assert sorted(landed.column("id")) == [1, 3]
+    result = read_back(maria, "t", {"zero_dates": "null"}, window=Window("c", low))
+    assert sorted(result.column("id")) == [1, 3]
     with pytest.raises(ReadError, match="is a zero date"):
-        land(maria, "t", window=Window("c", low))
+        read_back(maria, "t", window=Window("c", low))
 
 
 def test_where_columns_and_a_comment(maria: MariaDatabase) -> None:
@@ -116,8 +116,8 @@ def test_where_columns_and_a_comment(maria: MariaDatabase) -> None:
         narrow = request.stream.columns[:1]
         request = type(request)(request.stream, narrow, where=request.where)
         with connector.read(request) as chunks:
-            landed = land_chunks(connector, chunks)
-    assert (landed.columns, landed.rows) == (["id"], [(2,), (28,)])
+            result = read_chunks(connector, chunks)
+    assert (result.columns, result.rows) == (["id"], [(2,), (28,)])
 
 
 @pytest.mark.parametrize("where", ["id >", "nope = 1", "id = ?", "id = (select 1"])
@@ -125,7 +125,7 @@ def test_wrong_where_is_quoted(maria: MariaDatabase, where: str) -> None:
     """What the server does not understand of a `where` comes back with it."""
     numbers(maria, 3)
     with pytest.raises(ReadError, match=r"where: ") as caught:
-        land(maria, "t", where=where)
+        read_back(maria, "t", where=where)
     assert where in caught.value.message
     assert "\n" not in caught.value.message
 
@@ -140,10 +140,10 @@ def test_one_view_of_the_data(maria: MariaDatabase) -> None:
             con.begin()
             relation = chunk.relation(con)
             maria.execute("update t set n = 2;\ninsert into t values (99999, 'late', 1)")
-            found = con.execute(
+            rows = con.execute(
                 f"select count(*), min(n), max(n) from ({relation.sql_query()})"
             ).fetchall()
-    assert found == [(60_000, 1, 1)]
+    assert rows == [(60_000, 1, 1)]
 
 
 def test_settings_of_server_and_user_change_nothing(maria: MariaDatabase) -> None:
@@ -154,13 +154,13 @@ def test_settings_of_server_and_user_change_nothing(maria: MariaDatabase) -> Non
         "set global sql_mode = 'ANSI_QUOTES,PAD_CHAR_TO_FULL_LENGTH'"
     )
     try:
-        landed = land(maria, "t")
+        result = read_back(maria, "t")
     finally:
         maria.execute(
             "set global sql_select_limit = default;\nset global time_zone = 'SYSTEM';\n"
             "set global sql_mode = default"
         )
-    assert len(landed.rows) == 50
+    assert len(result.rows) == 50
 
 
 def test_discovery_says_keys_cursors_kinds(maria: MariaDatabase) -> None:
@@ -184,27 +184,27 @@ def test_discovery_says_keys_cursors_kinds(maria: MariaDatabase) -> None:
 def test_other_databases_are_asked_for_by_glob(maria: MariaDatabase) -> None:
     """Without `schemas` the address's own database; another one's tables keep its name."""
     maria.execute("create table t (id int)")
-    other = f"{maria.name}_audit"
-    maria.execute(f"create database {other};\ncreate table {other}.log (id int)")
+    audit = f"{maria.name}_audit"
+    maria.execute(f"create database {audit};\ncreate table {audit}.log (id int)")
     try:
         with connected(maria.url) as connector:
             assert [s.table for s in connector.discover()] == ["t"]
         with connected(maria.url, schemas=f"{maria.name}*") as connector:
             tables = {s.name: s.table for s in connector.discover()}
-        with connected(maria.url.rsplit("/", 1)[0], schemas=[other]) as connector:
-            alone = {s.name: s.table for s in connector.discover()}
+        with connected(maria.url.rsplit("/", 1)[0], schemas=[audit]) as connector:
+            selected = {s.name: s.table for s in connector.discover()}
     finally:
-        maria.execute(f"drop database {other}")
-    assert tables == {f"{maria.name}.t": "t", f"{other}.log": f"{other}_log"}
-    assert alone == {f"{other}.log": f"{other}_log"}
+        maria.execute(f"drop database {audit}")
+    assert tables == {f"{maria.name}.t": "t", f"{audit}.log": f"{audit}_log"}
+    assert selected == {f"{audit}.log": f"{audit}_log"}
 
 
 def test_glob_that_matches_nothing_names_what_there_is(maria: MariaDatabase) -> None:
     """Also beside one that matches; with the databases that can be seen."""
-    said = r'schemas: "nope\*" matches no database. There are: .*test'
+    problem = r'schemas: "nope\*" matches no database. There are: .*test'
     with connected(maria.url, schemas=[maria.name, "nope*"]) as connector:
         for act in (connector.check, connector.discover):
-            with pytest.raises(ConfigError, match=said):
+            with pytest.raises(ConfigError, match=problem):
                 act()
 
 
@@ -223,7 +223,7 @@ def test_table_that_is_gone_is_named(maria: MariaDatabase) -> None:
 
 def _enter(connector: MysqlConnector, request: Any) -> None:
     with connector.read(request) as chunks:
-        land_chunks(connector, chunks)
+        read_chunks(connector, chunks)
 
 
 def test_missing_rights_come_with_the_grant(maria: MariaDatabase) -> None:
@@ -237,8 +237,8 @@ def test_missing_rights_come_with_the_grant(maria: MariaDatabase) -> None:
     )
     url = maria.url.replace(f"root:{maria.password}", "reader:reader-pw-1")
     with connected(maria.url) as owner, connected(url) as connector:
-        seen = next(s for s in connector.discover() if s.name == f"{maria.name}.t")
-        assert [column.name for column in seen.columns] == ["id"]
+        stream = next(s for s in connector.discover() if s.name == f"{maria.name}.t")
+        assert [column.name for column in stream.columns] == ["id"]
         request = request_for(owner, f"{maria.name}.t")
         with pytest.raises(ReadError, match='has no column "note"'):
             _enter(connector, request)
@@ -259,23 +259,23 @@ CONNECTING = [
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said", "retryable"), CONNECTING, ids=[str(c[0]) for c in CONNECTING]
+    ("wrong", "problem", "retryable"), CONNECTING, ids=[str(c[0]) for c in CONNECTING]
 )
 def test_wrong_address_is_one_line(
-    maria: MariaDatabase, wrong: dict[str, Any], said: str, retryable: bool
+    maria: MariaDatabase, wrong: dict[str, Any], problem: str, retryable: bool
 ) -> None:
     """What, where, and what to do; never the password."""
     right = {"host": "127.0.0.1", "port": maria.port, "user": "root", "database": maria.name}
-    given = {**right, "password": maria.password, **wrong}
-    given["port"] = given["port"] or free_port()
-    connector = MysqlConnector(MysqlConnector.Options(**given))
-    with closing(connector), pytest.raises(ConnectorError, match=said) as caught:
+    options = {**right, "password": maria.password, **wrong}
+    options["port"] = options["port"] or free_port()
+    connector = MysqlConnector(MysqlConnector.Options(**options))
+    with closing(connector), pytest.raises(ConnectorError, match=problem) as caught:
         connector.check()
     message = caught.value.message
     assert caught.value.retryable is retryable
-    assert f"{given['host']}:{given['port']}" in message
+    assert f"{options['host']}:{options['port']}" in message
     assert "\n" not in message
-    assert given["password"] not in message
+    assert options["password"] not in message
 
 
 def test_no_connection_left_is_worth_another_try(maria: MariaDatabase) -> None:
@@ -312,11 +312,11 @@ def test_connection_cut_while_rows_come_is_worth_another_try(maria: MariaDatabas
             assert caught.value.retryable
             proxy.cut_after = None
             with connector.read(request) as chunks:
-                assert len(land_chunks(connector, chunks).rows) == 60_000
+                assert len(read_chunks(connector, chunks).rows) == 60_000
 
 
-@pytest.mark.parametrize("how", ["kill", "kill query"])
-def test_killed_statement_is_worth_another_try(maria: MariaDatabase, how: str) -> None:
+@pytest.mark.parametrize("command", ["kill", "kill query"])
+def test_killed_statement_is_worth_another_try(maria: MariaDatabase, command: str) -> None:
     """An administrator's KILL ends the read with an error, whatever has arrived before."""
     maria.execute("create table t (id int primary key, note text)")
     maria.execute("insert into t select seq, repeat('x', 60000) from seq_1_to_800")
@@ -329,7 +329,7 @@ def test_killed_statement_is_worth_another_try(maria: MariaDatabase, how: str) -
             (number,) = maria.rows(
                 "select id from information_schema.processlist where info like 'select `id` as c0%'"
             )
-            maria.execute(f"{how} {number[0]}")
+            maria.execute(f"{command} {number[0]}")
             with pytest.raises(duckdb.Error) as caught:
                 con.execute(f"select count(*) from ({relation.sql_query()})").fetchall()
             error = connector.translate(caught.value)
@@ -358,10 +358,10 @@ def test_server_waits_while_nobody_takes_rows(maria: MariaDatabase) -> None:
                     time.sleep(0.5)
                     before, passed = passed, proxy.passed
                 assert passed < 75_000_000
-                found = con.execute(
+                rows = con.execute(
                     f"select count(*), sum(length(note)) from ({relation.sql_query()})"
                 ).fetchall()
-    assert found == [(600, 150_000_000)]
+    assert rows == [(600, 150_000_000)]
 
 
 @pytest.mark.parametrize("missing", ["pymysql", "pyarrow", "numpy"])
@@ -380,7 +380,7 @@ def test_statement_timeout_names_itself(maria: MariaDatabase) -> None:
     """A statement that takes longer than it may is ended by the server."""
     maria.execute("create view t as select sleep(30) as c")
     with pytest.raises(ReadError, match="Raise statement_timeout"):
-        land(maria, "t", {"statement_timeout": "200ms"})
+        read_back(maria, "t", {"statement_timeout": "200ms"})
 
 
 def test_read_ends_when_it_is_stopped(maria: MariaDatabase) -> None:
@@ -392,7 +392,7 @@ def test_read_ends_when_it_is_stopped(maria: MariaDatabase) -> None:
         with connector.read(request) as chunks:
             stopping.set()
             with pytest.raises(ConnectorError, match="stopped"):
-                land_chunks(connector, chunks)
+                read_chunks(connector, chunks)
 
 
 def test_read_that_is_left_hangs_up(maria: MariaDatabase) -> None:
@@ -413,7 +413,7 @@ def test_read_that_is_left_hangs_up(maria: MariaDatabase) -> None:
 
 def test_options_say_what_is_wrong() -> None:
     """Bare characters in a password, parts beside a URL, an unknown parameter."""
-    for url, said in (
+    for url, problem in (
         ("postgres://a@b/c", "write mysql://user:password@host"),
         ("mysql://u:pa@ss@host/db", "percent-encoded"),
         ("mysql://u:pa/ss@host/db", "percent-encoded"),
@@ -421,7 +421,7 @@ def test_options_say_what_is_wrong() -> None:
         ("mysql://host:notaport/db", "write mysql://"),
         ("mysql://u:p@host/db?sslmode=x", 'unknown parameter "sslmode". Known: ssl-mode'),
     ):
-        with pytest.raises(ValueError, match=said) as caught:
+        with pytest.raises(ValueError, match=problem) as caught:
             MysqlConnector.Options(url=url)
         assert "ss@" not in str(caught.value).replace("password@", "")
     with pytest.raises(ValueError, match="not both: host"):
@@ -459,10 +459,10 @@ def test_lock_that_is_not_let_go_is_named(
     from cdpsync_connectors.mysql import connections
 
     shorter = tuple(
-        one.replace("lock_wait_timeout = 120", "lock_wait_timeout = 1")
-        for one in connections._SETTINGS
+        setting.replace("lock_wait_timeout = 120", "lock_wait_timeout = 1")
+        for setting in connections._SETTINGS
     )
     monkeypatch.setattr(connections, "_SETTINGS", shorter)
     with pytest.raises(ReadError, match="waited too long for a lock") as caught:
-        land(maria, "t")
+        read_back(maria, "t")
     assert caught.value.retryable

@@ -42,8 +42,8 @@ def test_every_kind_of_relation_is_one_stream(pg: Database) -> None:
         create table audit.log (id int);
         create temp table gone (id int);
     """)
-    found = streams(pg)
-    assert {name: (s.kind, s.table) for name, s in found.items()} == {
+    listed = streams(pg)
+    assert {name: (s.kind, s.table) for name, s in listed.items()} == {
         "public.orders": ("table", "orders"),
         "public.open_orders": ("view", "open_orders"),
         "public.totals": ("materialized view", "totals"),
@@ -58,8 +58,8 @@ def test_schemas_that_match_nothing_are_refused(pg: Database) -> None:
     """Also beside one that matches; a schema without tables is one."""
     pg.execute("create table orders (id int); create schema later")
     assert set(streams(pg, schemas=["public", "later"])) == {"public.orders"}
-    said = r'schemas: "publik" matches no schema. There are: later, public.'
-    with pytest.raises(ConfigError, match=said):
+    message = r'schemas: "publik" matches no schema. There are: later, public.'
+    with pytest.raises(ConfigError, match=message):
         streams(pg, schemas=["public", "publik"])
 
 
@@ -75,8 +75,8 @@ def test_columns_come_in_order_with_their_real_types(pg: Database) -> None:
         );
         alter table t drop column dropped;
     """)
-    found = streams(pg)["public.t"]
-    assert found.columns == (
+    listed = streams(pg)["public.t"]
+    assert listed.columns == (
         Column("id", "BIGINT", nullable=False, source_type="bigint"),
         Column("price", "DECIMAL(12,2)", nullable=False, source_type="cents"),
         Column("Tags", "VARCHAR[][]", source_type="text[]"),
@@ -84,7 +84,7 @@ def test_columns_come_in_order_with_their_real_types(pg: Database) -> None:
         Column("twice", "INTEGER", source_type="integer"),
         Column("at", "TIMESTAMP WITH TIME ZONE", False, "timestamp with time zone"),
     )
-    assert found.primary_key == ("at", "id")
+    assert listed.primary_key == ("at", "id")
 
 
 def test_a_parent_s_key_is_no_key_of_what_its_children_hold(pg: Database) -> None:
@@ -96,11 +96,11 @@ def test_a_parent_s_key_is_no_key_of_what_its_children_hold(pg: Database) -> Non
         create table parted (id int primary key) partition by range (id);
         create table parted_low partition of parted for values from (0) to (100);
     """)
-    found = streams(pg)
-    assert found["public.parent"].primary_key == ()
-    assert [column.nullable for column in found["public.parent"].columns] == [False, False]
-    assert found["public.alone"].primary_key == ("id",)
-    assert found["public.parted"].primary_key == ("id",)
+    listed = streams(pg)
+    assert listed["public.parent"].primary_key == ()
+    assert [column.nullable for column in listed["public.parent"].columns] == [False, False]
+    assert listed["public.alone"].primary_key == ("id",)
+    assert listed["public.parted"].primary_key == ("id",)
 
 
 def test_likely_cursors_come_first(pg: Database) -> None:
@@ -155,10 +155,10 @@ def test_a_thousand_tables_are_discovered_at_once(
     pg: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In two statements at most, whatever the number."""
-    original, asked = psycopg.Connection.execute, []
+    original, statements = psycopg.Connection.execute, []
 
     def counted(con: psycopg.Connection[Any], *arguments: Any, **options: Any) -> Any:
-        asked.append(arguments)
+        statements.append(arguments)
         return original(con, *arguments, **options)
 
     columns = ", ".join(f"c{n} numeric(10,2)" for n in range(20))
@@ -172,7 +172,7 @@ def test_a_thousand_tables_are_discovered_at_once(
         connector.check()
         monkeypatch.setattr(psycopg.Connection, "execute", counted)
         assert len(connector.discover()) == 1000
-    assert len(asked) <= 2  # whether the kept connection still lives, and the question
+    assert len(statements) <= 2  # whether the kept connection still lives, and the question
 
 
 def refusal(url: str, **options: Any) -> str:
@@ -220,8 +220,8 @@ def test_check_gives_up_on_a_server_that_does_not_answer(pg: Database) -> None:
 def test_check_passes_by_url_parts_and_keywords(pg: Database) -> None:
     """The three ways to say where."""
     parts = {"host": "127.0.0.1", "port": pg.port, "user": "postgres", "database": pg.name}
-    for given in ({"url": pg.url}, {"url": pg.dsn}, {**parts, "password": pg.password}):
-        options = PostgresConnector.Options.model_validate(given)
+    for values in ({"url": pg.url}, {"url": pg.dsn}, {**parts, "password": pg.password}):
+        options = PostgresConnector.Options.model_validate(values)
         assert pg.password not in repr(options)
         connector = PostgresConnector(options)
         connector.check()
@@ -230,7 +230,7 @@ def test_check_passes_by_url_parts_and_keywords(pg: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "options",
     [
         {},
         {"url": "mysql://u:hunter22@h/d"},
@@ -241,15 +241,15 @@ def test_check_passes_by_url_parts_and_keywords(pg: Database) -> None:
         {"url": "postgresql://u:hunter22@h/d", "statement_timeout": "soon"},
     ],
 )
-def test_wrong_options_are_refused_without_showing_secrets(given: dict[str, Any]) -> None:
+def test_wrong_options_are_refused_without_showing_secrets(options: dict[str, Any]) -> None:
     """What pydantic says can be shown as it is."""
     with pytest.raises(ValidationError) as caught:
-        PostgresConnector.Options.model_validate(given)
+        PostgresConnector.Options.model_validate(options)
     assert "hunter22" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "rest",
+    "address",
     [
         "u:S3cret/w0rdy@127.0.0.1:1/x",
         "u:S3cret/w0rdy@127.0.0.1",
@@ -265,17 +265,17 @@ def test_wrong_options_are_refused_without_showing_secrets(given: dict[str, Any]
         "u:S3cret/w0rdy",
     ],
 )
-def test_a_password_that_is_not_encoded_is_refused(rest: str) -> None:
+def test_a_password_that_is_not_encoded_is_refused(address: str) -> None:
     """Else libpq takes a piece of it for the host or the database, and messages show it."""
     with pytest.raises(ValidationError) as caught:
-        PostgresConnector.Options.model_validate({"url": f"postgresql://{rest}"})
+        PostgresConnector.Options.model_validate({"url": f"postgresql://{address}"})
     (problem,) = caught.value.errors()
-    said = str(problem["ctx"]["error"])
+    message = str(problem["ctx"]["error"])
     assert problem["type"] == "value_error"
-    assert "percent-encoded (@ as %40, / as %2F" in said or "write postgresql://" in said
+    assert "percent-encoded (@ as %40, / as %2F" in message or "write postgresql://" in message
     for part in ("S3cret", "w0rdy", "W0rd", "1234", "127.0.0.1"):
-        assert part not in said
-    planted = [part for part in ("S3cret", "w0rdy", "ssW0rd") if part in rest]
+        assert part not in message
+    planted = [part for part in ("S3cret", "w0rdy", "ssW0rd") if part in address]
     assert planted
     for part in planted:
         assert part not in redact(f"to {part}:5432")

@@ -11,11 +11,11 @@ import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.postgres_reading import connected, land, land_chunks, request_for
+from support.postgres_reading import connected, read_back, read_chunks, request_for
 
 from cdpsync.errors import ConnectError, ReadError
 from cdpsync.model import Cursor, CursorType
-from cdpsync_connectors.postgres import transactions as asked
+from cdpsync_connectors.postgres import transactions
 from cdpsync_connectors.postgres.connections import Sessions
 from cdpsync_connectors.postgres.safe_cursor import capped_by_time, days_between, still_open
 from cdpsync_connectors.postgres.transactions import UNSEEN, Horizon, Writers
@@ -29,18 +29,18 @@ NOON = datetime(2026, 3, 4, 12, 0, 30, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 
 
-def quiet(at: datetime = NOON, oldest: datetime | None = None, **more: Any) -> Horizon:
-    return Horizon(**{"at": at, "oldest": oldest, "owner": None, **_PLAIN, **more})
+def quiet(at: datetime = NOON, oldest: datetime | None = None, **changes: Any) -> Horizon:
+    return Horizon(**{"at": at, "oldest": oldest, "owner": None, **_PLAIN, **changes})
 
 
 _PLAIN = {"is_standby": False, "has_unseen": False}
 
 
 @pytest.fixture
-def told(pg: Database, monkeypatch: pytest.MonkeyPatch) -> Any:
+def horizon_of(pg: Database, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function that returns the horizon where pg_stat_activity has just this row."""
-    sql = asked._OPEN.replace("pg_catalog.pg_stat_activity", "activity")
-    monkeypatch.setattr(asked, "_OPEN", sql)
+    sql = transactions._OPEN.replace("pg_catalog.pg_stat_activity", "activity")
+    monkeypatch.setattr(transactions, "_OPEN", sql)
 
     def fetch(**row: Any) -> Horizon:
         usual = {"pid": 1, "usename": "app", "backend_type": "client backend", "state": "active"}
@@ -51,7 +51,7 @@ def told(pg: Database, monkeypatch: pytest.MonkeyPatch) -> Any:
             marks = ", ".join(f"%({name})s" for name in shown)
             insert = f"insert into activity (datname, {names}) values (current_database(), {marks})"
             con.execute(insert.encode(), shown)
-            return asked.fetch_horizon(con)
+            return transactions.fetch_horizon(con)
 
     return fetch
 
@@ -59,29 +59,29 @@ def told(pg: Database, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize(
     "type_", ["client backend", "pg_cron", "my job", "logical replication apply worker"]
 )
-def test_whatever_may_write_counts(told: Any, type_: str) -> None:
+def test_whatever_may_write_counts(horizon_of: Any, type_: str) -> None:
     """Workers of extensions are called as their authors like."""
-    horizon = told(backend_type=type_, state=None, xact_start=NOON)
+    horizon = horizon_of(backend_type=type_, state=None, xact_start=NOON)
     assert horizon.safe_until <= NOON
     assert horizon.owner == "process 1 of user app"
 
 
 @pytest.mark.parametrize("type_", ["autovacuum worker", "walsender", "parallel worker"])
-def test_what_writes_no_rows_does_not_count(told: Any, type_: str) -> None:
+def test_what_writes_no_rows_does_not_count(horizon_of: Any, type_: str) -> None:
     """A VACUUM of hours holds nothing back."""
-    horizon = told(backend_type=type_, xact_start=NOON)
+    horizon = horizon_of(backend_type=type_, xact_start=NOON)
     assert (horizon.oldest, horizon.has_unseen) == (None, False)
 
 
-def test_worker_outside_of_a_transaction_is_no_secret(told: Any) -> None:
+def test_worker_outside_of_a_transaction_is_no_secret(horizon_of: Any) -> None:
     """Workers of extensions say no state, also when they do nothing."""
-    assert not told(backend_type="pg_cron launcher", state=None).has_unseen
+    assert not horizon_of(backend_type="pg_cron launcher", state=None).has_unseen
 
 
-def test_statement_that_has_just_begun_counts(told: Any) -> None:
+def test_statement_that_has_just_begun_counts(horizon_of: Any) -> None:
     """It is said to be active before it is said to be in a transaction."""
-    assert told(query_start=NOON).oldest == NOON
-    assert told(query_start=NOON, state="idle").oldest is None
+    assert horizon_of(query_start=NOON).oldest == NOON
+    assert horizon_of(query_start=NOON, state="idle").oldest is None
 
 
 @pytest.mark.parametrize(
@@ -94,17 +94,17 @@ def test_statement_that_has_just_begun_counts(told: Any) -> None:
         {"state": "idle in transaction (aborted)"},
     ],
 )
-def test_session_that_does_not_tell_is_unseen(told: Any, row: dict[str, Any]) -> None:
+def test_session_that_does_not_tell_is_unseen(horizon_of: Any, row: dict[str, Any]) -> None:
     """For want of the right to see it, or because it tells nobody."""
-    horizon = told(**row)
+    horizon = horizon_of(**row)
     assert horizon.has_unseen
     assert horizon.safe_until == horizon.at - UNSEEN
 
 
-def test_our_own_sessions_do_not_count_while_they_only_read(told: Any) -> None:
+def test_our_own_sessions_do_not_count_while_they_only_read(horizon_of: Any) -> None:
     """By a name that nobody else has; and who writes is not ours."""
-    assert told(application_name="cdpsync", xact_start=NOON).oldest is None
-    assert told(application_name="cdpsync", xact_start=NOON, backend_xid="7").oldest == NOON
+    assert horizon_of(application_name="cdpsync", xact_start=NOON).oldest is None
+    assert horizon_of(application_name="cdpsync", xact_start=NOON, backend_xid="7").oldest == NOON
 
 
 def test_horizon_keeps_off_the_last_second() -> None:
@@ -118,12 +118,12 @@ def test_horizon_keeps_off_the_last_second() -> None:
 @given(
     open_for=st.timedeltas(timedelta(), timedelta(days=3)),
     view_after=st.timedeltas(timedelta(), timedelta(hours=30)),
-    seen=st.floats(0, 1),
-    begun=st.floats(0, 1),
+    read_share=st.floats(0, 1),
+    commit_share=st.floats(0, 1),
     offset=st.integers(-48, 56),
 )
 def test_no_row_of_an_open_transaction_lies_below(
-    open_for: timedelta, view_after: timedelta, seen: float, begun: float, offset: int
+    open_for: timedelta, view_after: timedelta, read_share: float, commit_share: float, offset: int
 ) -> None:
     """Whatever clock the column follows: what the view has is seen, and others may still come."""
     horizon = quiet(oldest=NOON - open_for)
@@ -134,7 +134,7 @@ def test_no_row_of_an_open_transaction_lies_below(
         moment = horizon.safe_until + (until - horizon.safe_until) * share
         return (moment + clock).replace(tzinfo=None)
 
-    highest, late = shown(seen), shown(begun)
+    highest, late = shown(read_share), shown(commit_share)
     stamp = capped_by_time(Cursor(CursorType.TIMESTAMP, highest), horizon, lambda: until)
     assert stamp.value <= late
     day = capped_by_time(Cursor(CursorType.DATE, highest.date()), horizon, lambda: until)
@@ -200,8 +200,8 @@ def in_between(pg: Database, monkeypatch: pytest.MonkeyPatch) -> Any:
         with begin(self, con):
             con.execute("select 1")
             if todo:
-                with psycopg.connect(pg.url) as other:
-                    other.execute(todo.pop().encode())
+                with psycopg.connect(pg.url) as con:
+                    con.execute(todo.pop().encode())
             yield
 
     monkeypatch.setattr(Sessions, "snapshot", view)
@@ -216,7 +216,7 @@ def test_table_that_is_rewritten_as_a_read_begins(
     """It is read as it is then: older views see nothing of what was in it."""
     pg.execute(_PARTS)
     in_between(sql)
-    rows = land(pg.url, f"public.{stream}").rows
+    rows = read_back(pg.url, f"public.{stream}").rows
     assert len(rows) == int(pg.psql("select count(*) from orders"))
 
 
@@ -230,9 +230,9 @@ def test_column_grants_do_not_keep_a_read_from_seeing_it(pg: Database, in_betwee
     try:
         with connected(url) as connector:
             request = request_for(connector, "public.orders")
-            only = tuple(one for one in request.columns if one.name == "v")
+            only = tuple(column for column in request.columns if column.name == "v")
             with connector.read(replace(request, columns=only)) as chunks:
-                assert len(land_chunks(connector, chunks).rows) == 18
+                assert len(read_chunks(connector, chunks).rows) == 18
     finally:
         pg.execute("drop owned by some_columns; drop role some_columns")
 
@@ -241,7 +241,7 @@ def test_refreshed_view_is_whole(pg: Database, in_between: Any) -> None:
     """A materialised view is rewritten at each REFRESH."""
     pg.execute(_PARTS)
     in_between(f"{_REFILL}; refresh materialized view kept")
-    assert len(land(pg.url, "public.kept").rows) == 18
+    assert len(read_back(pg.url, "public.kept").rows) == 18
 
 
 def test_table_that_is_emptied_again_and_again_is_an_error(pg: Database, in_between: Any) -> None:
@@ -249,7 +249,7 @@ def test_table_that_is_emptied_again_and_again_is_an_error(pg: Database, in_betw
     pg.execute(_PARTS)
     in_between(_REFILL, 9)
     with pytest.raises(ReadError, match="emptied or rewritten each of the 5 times"):
-        land(pg.url, "public.orders")
+        read_back(pg.url, "public.orders")
 
 
 def test_view_that_is_lost_is_noticed_where_snapshots_do_not_travel(pg: Database) -> None:
@@ -258,7 +258,7 @@ def test_view_that_is_lost_is_noticed_where_snapshots_do_not_travel(pg: Database
     with connected(pg.url) as connector, pytest.raises(ConnectError) as lost:  # noqa: PT012
         connector._snapshots_travel = False
         with connector.read(request_for(connector, "public.orders")) as chunks:
-            assert len(land_chunks(connector, chunks).rows) == 20
+            assert len(read_chunks(connector, chunks).rows) == 20
             pg.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity "
                 "where application_name = 'cdpsync' and state = 'idle in transaction'"

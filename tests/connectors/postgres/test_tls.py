@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from support.postgres_reading import connected, land
+from support.postgres_reading import connected, read_back
 from support.tls import certificate, tls_door
 
 from cdpsync.errors import ConnectorError
@@ -44,7 +44,7 @@ def test_rows_come_over_tls(secure: Secure, pg_table: str, mode: str | None) -> 
     options = {} if mode is None else {"sslmode": mode}
     if mode and mode.startswith("verify"):
         options["sslrootcert"] = str(secure.certificate)
-    assert len(land(secure.url(), pg_table, options).rows) == 3000
+    assert len(read_back(secure.url(), pg_table, options).rows) == 3000
 
 
 @pytest.fixture
@@ -57,19 +57,19 @@ def pg_table(postgres_server: Server) -> Iterator[str]:
 
 def test_without_tls_is_refused_with_the_key_to_set(secure: Secure) -> None:
     """The server's own wish comes with what to write."""
-    refused = pytest.raises(ConnectorError, match="Set sslmode: require")
-    with connected(secure.url(), sslmode="disable") as connector, refused:
+    expected_error = pytest.raises(ConnectorError, match="Set sslmode: require")
+    with connected(secure.url(), sslmode="disable") as connector, expected_error:
         connector.check()
 
 
 @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
 def test_unknown_authority_is_refused(secure: Secure, mode: str, tmp_path: Path) -> None:
     """A certificate that nobody vouches for is not enough to send a password to."""
-    (other := tmp_path / "other").mkdir()
-    authority, _ = certificate(other)
-    refused = pytest.raises(ConnectorError, match=r"could not be verified\. Set sslrootcert")
+    (folder := tmp_path / "other").mkdir()
+    authority, _ = certificate(folder)
+    expected_error = pytest.raises(ConnectorError, match=r"could not be verified\. Set sslrootcert")
     options = {"sslmode": mode, "sslrootcert": str(authority)}
-    with connected(secure.url(), **options) as connector, refused:
+    with connected(secure.url(), **options) as connector, expected_error:
         connector.check()
 
 
@@ -78,12 +78,12 @@ def test_a_named_authority_is_asked_without_a_mode(secure: Secure) -> None:
     ca = str(secure.certificate)
     with connected(secure.url(), sslrootcert=ca) as connector:
         connector.check()
-    refused = pytest.raises(ConnectorError, match="could not be verified")
+    expected_error = pytest.raises(ConnectorError, match="could not be verified")
     for url, options in (
         (secure.url("localhost"), {"sslrootcert": ca}),
         (secure.url("localhost", f"?sslrootcert={ca}"), {}),
     ):
-        with connected(url, **options) as connector, refused:
+        with connected(url, **options) as connector, expected_error:
             connector.check()
     with connected(secure.url("localhost", f"?sslrootcert={ca}&sslmode=verify-ca")) as connector:
         connector.check()
@@ -91,6 +91,6 @@ def test_a_named_authority_is_asked_without_a_mode(secure: Secure) -> None:
 
 def test_plain_server_is_refused_where_tls_is_asked_for(postgres_server: Server) -> None:
     """No password goes over an open line to a server that does not support TLS."""
-    refused = pytest.raises(ConnectorError, match="does not support TLS")
-    with connected(postgres_server.url, sslmode="require") as connector, refused:
+    expected_error = pytest.raises(ConnectorError, match="does not support TLS")
+    with connected(postgres_server.url, sslmode="require") as connector, expected_error:
         connector.check()

@@ -68,11 +68,11 @@ def rows_of(con: Any, chunk: PostgresChunk) -> list[tuple[Any, ...]]:
 
 
 def kept(
-    source: Database, between: Callable[[], object], stream: str = "public.big", **wanted: Any
+    source: Database, between: Callable[[], object], stream: str = "public.big", **changes: Any
 ) -> tuple[int, int]:
     """Return how many chunks a second view confirms, of how many; what it confirms is right."""
     with connected(source.url) as connector, worker(connector) as con:
-        request = request_for(connector, stream, **wanted)
+        request = request_for(connector, stream, **changes)
         with connector.read(request) as chunks:
             first = list(chunks)
             before = [rows_of(con, chunk) for chunk in first]
@@ -136,9 +136,9 @@ FEW = {
 @pytest.mark.parametrize("change", FEW)
 def test_only_the_chunks_that_changed_are_others(source: Database, change: str) -> None:
     """A row counts where it was, and where it is."""
-    sql, others = FEW[change]
+    sql, changed = FEW[change]
     confirmed, chunks = kept(source, lambda: source.execute(sql))
-    assert chunks - others <= confirmed < chunks
+    assert chunks - changed <= confirmed < chunks
 
 
 ALL = {
@@ -241,12 +241,12 @@ def test_what_it_was_stuck_at_is_cut_smaller(source: Database) -> None:
         request = request_for(connector, "public.big")
         with connector.read(request) as chunks:
             first = list(chunks)
-        stuck = (first[1], first[-1])
-        request = replace(request, previous_chunks=tuple(first), failed_chunks=stuck)
+        failed = (first[1], first[-1])
+        request = replace(request, previous_chunks=tuple(first), failed_chunks=failed)
         with connector.read(request) as chunks:
             second = list(chunks)
             ids = [row[0] for chunk in second for row in rows_of(con, chunk)]
     assert sorted(ids) == list(range(1, 401))
     places = {chunk.key for chunk in second}
-    assert [chunk.key in places for chunk in first] == [one not in stuck for one in first]
+    assert [chunk.key in places for chunk in first] == [chunk not in failed for chunk in first]
     assert sum(chunk.label.startswith(("pages 4 ", "pages 5 ")) for chunk in second) == 2

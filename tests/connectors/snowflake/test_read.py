@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.snowflake_fake import (
     OPTIONS,
-    StandIn,
+    FakeSnowflake,
     Storage,
     inline_batch,
     remote_batch,
@@ -32,14 +32,14 @@ COLUMNS = [("ID", "NUMBER", 18, 0), ("NOTE", "TEXT", None, None)]
 @pytest.fixture
 def sync_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TableResult]:
     """Run a project over these parts of an answer, and return its one table's result."""
-    said = {"warehouse": {"path": "./warehouse"}, "sources": {"sf": {"type": "snowflake"}}}
-    said["sources"]["sf"] |= OPTIONS
+    project = {"warehouse": {"path": "./warehouse"}, "sources": {"sf": {"type": "snowflake"}}}
+    project["sources"]["sf"] |= OPTIONS
     file = tmp_path / "cdpsync.yml"
-    file.write_text(json.dumps(said))
+    file.write_text(json.dumps(project))
 
     def run(batches: list[Any]) -> TableResult:
-        stand_in = StandIn(COLUMNS, batches)
-        monkeypatch.setattr("snowflake.connector.connect", stand_in.connect)
+        fake = FakeSnowflake(COLUMNS, batches)
+        monkeypatch.setattr("snowflake.connector.connect", fake.connect)
         (result,) = sync.run(file, threads=WORKERS).tables
         return result
 
@@ -63,12 +63,12 @@ def test_parts_are_fetched_at_once_and_land_as_they_come(
     sync_of: Callable[..., TableResult], tmp_path: Path
 ) -> None:
     """Four workers have a download under way at once; none fetches ahead of what it has written."""
-    landed: list[int] = []
+    files_at_fetch: list[int] = []
 
     def count_files(_: int) -> None:
         while (files := parquet_below(tmp_path)) != parquet_below(tmp_path):
             pass  # one of them moved from the spool to the warehouse, and may not have been seen
-        landed.append(len(files))
+        files_at_fetch.append(len(files))
 
     storage = Storage(parts_of(20), at_once=WORKERS, on_request=count_files)
     with storage.serving() as url:
@@ -76,7 +76,7 @@ def test_parts_are_fetched_at_once_and_land_as_they_come(
         result = sync_of(batches)
     assert result.error is None
     assert storage.most == WORKERS
-    assert all(files >= number - WORKERS for number, files in enumerate(landed, start=1))
+    assert all(files >= number - WORKERS for number, files in enumerate(files_at_fetch, start=1))
     rows = query("select count(*), count(distinct id), sum(id) from sf.t", tmp_path / "cdpsync.yml")
     assert rows == [(2000, 2000, sum(range(2000)))]
     assert [batch._data for batch in batches] == [None] * 20  # nothing is kept
