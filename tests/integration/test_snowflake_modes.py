@@ -44,7 +44,7 @@ CURSORS = {
 
 @dataclass
 class Project:
-    """A project folder whose source `sf` is a database of one's own in a local Snowflake."""
+    """A project folder whose source `sf` is its own database in a local Snowflake."""
 
     folder: Path
     snow: Account
@@ -163,7 +163,7 @@ def test_append_only_takes_every_row_once(shop: Project, kind: str) -> None:
 
 
 def test_full_table_replaces_the_table_through_three_runs(shop: Project) -> None:
-    """Rows changed and deleted at the source are changed and gone in the lake."""
+    """The lake follows rows that are changed and deleted at the source."""
     shop.snow.execute(
         "create table orders (id int primary key, what text)",
         *(f"insert into orders values ({number}, 'a')" for number in range(10)),
@@ -182,7 +182,7 @@ def test_full_table_replaces_the_table_through_three_runs(shop: Project) -> None
 
 
 def test_empty_table_has_its_columns_and_types(shop: Project) -> None:
-    """A table without rows arrives as a table, typed as it will be."""
+    """A table without rows arrives with its columns and types."""
     shop.snow.execute("create table orders (id int, amount number(10,2), doc variant, t time)")
     shop.configure(None)
     assert shop.one().rows_in_table == 0
@@ -193,7 +193,7 @@ def test_empty_table_has_its_columns_and_types(shop: Project) -> None:
 
 
 def test_key_that_repeats_keeps_the_newest_row(shop: Project) -> None:
-    """Snowflake notes primary keys and enforces none: of equal keys the newest row lands, once."""
+    """Snowflake does not enforce primary keys: of equal keys, only the newest row lands."""
     shop.snow.execute("create table orders (id int, what text, rev int)")
     rows = ["(1, 'old', 1)", "(1, 'new', 2)", "(2, 'only', 1)"]
     shop.snow.execute(*(f"insert into orders values {row}" for row in rows))

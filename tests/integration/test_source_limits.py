@@ -1,4 +1,4 @@
-"""A source that bears only so much: connections are bounded by the server, which counts them."""
+"""Limits on connections and rows of a source; the server counts and limits the connections."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _as_user(url: str, user: str) -> str:
 def test_postgres_never_sees_more_connections_than_max_connections(
     shop: Shop, caplog: pytest.LogCaptureFixture, limit: int
 ) -> None:
-    """Several tables of many chunks, through a role that the server lets in no more often."""
+    """Several tables of many chunks, through a role with that limit at the server."""
     user = f"gentle_{limit}"
     shop.pg.execute(
         f"drop role if exists {user}; "
@@ -88,10 +88,8 @@ def test_mysql_never_sees_more_connections_than_max_connections(
         ({"max_rate": "fast"}, "max_rate"),
     ],
 )
-def test_bounds_that_cannot_be_are_refused(
-    shop: Shop, limits: dict[str, object], message: str
-) -> None:
-    """Before anything is asked of the source."""
+def test_impossible_limits_are_refused(shop: Shop, limits: dict[str, object], message: str) -> None:
+    """Before the source is queried."""
     from cdpsync.errors import ConfigError
 
     shop.configure({"public.t": {}}, **limits)
@@ -102,7 +100,7 @@ def test_bounds_that_cannot_be_are_refused(
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that goes on only while somebody sleeps."""
+    """A clock that advances only during sleeps."""
     now = [100.0]
 
     def sleep(seconds: float) -> None:
@@ -113,8 +111,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_pace_keeps_the_average(clock: list[float]) -> None:
-    """However large the parts are, each begins once those before it have had their time."""
+def test_row_limiter_keeps_the_average(clock: list[float]) -> None:
+    """However large the parts are, each waits for the time of those before it."""
     limiter = RowLimiter(100)
     begins = []
     for rows in (50, 500, 10, 0, 1000, 1):
@@ -123,8 +121,8 @@ def test_pace_keeps_the_average(clock: list[float]) -> None:
     assert begins == pytest.approx([0, 0.5, 5.5, 5.6, 5.6, 15.6])
 
 
-def test_pace_is_left_at_a_stop(clock: list[float]) -> None:
-    """Nobody waits for the end of a pause that is no longer of use."""
+def test_row_limiter_ends_its_wait_at_a_stop(clock: list[float]) -> None:
+    """A stop ends the wait early."""
     limiter = RowLimiter(1)
     checks = itertools.count()
     limiter.wait(1000, lambda: False)
@@ -132,17 +130,17 @@ def test_pace_is_left_at_a_stop(clock: list[float]) -> None:
     assert clock[0] < 101
 
 
-def test_parts_are_of_some_seconds() -> None:
-    """So that a table is read in many short bursts rather than in a few long ones."""
+def test_parts_take_some_seconds() -> None:
+    """A table is read in many short bursts, not in a few long ones."""
     assert RowLimiter(1000).parts(1000 * STEP * 7) == 7
     assert RowLimiter(1000).parts(10) == 1
     assert RowLimiter(1000).parts(0) == 1
 
 
-def test_paced_table_is_cut_finer_and_arrives_whole(
+def test_limited_table_is_cut_finer_and_arrives_complete(
     shop: Shop, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Postgres' pages are read part by part, and the clock shows that rows took their time."""
+    """Postgres' pages are read part by part, and the clock shows the waits."""
     shop.pg.execute(_PAGES.format(name="paced", rows=12_000))
     shop.configure({"public.paced": {"mode": "full_table"}}, max_rate=100)
     result = shop.one(threads=1)

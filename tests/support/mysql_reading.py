@@ -1,4 +1,4 @@
-"""What the MySQL tests share: a read through Parquet and back, as a run would do it."""
+"""A read of MySQL through Parquet and back, as a run does it; shared by tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real MariaDB for the tests: Debian's programs, unpacked beside Python's, nothing installed."""
+"""A real MariaDB for the tests: Debian's programs, unpacked beside Python's, not installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Postgres tests share: a read through Parquet and back, as a run would do it."""
+"""A read of Postgres through Parquet and back, as a run does it; shared by tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReadBack:
-    """What arrived: names, DuckDB types, and rows of text as DuckDB prints them."""
+    """The columns of a read, their DuckDB types, and its rows as text that DuckDB prints."""
 
     columns: list[str]
     types: list[str]

@@ -1,8 +1,8 @@
-"""Stand-ins for what fakesnow cannot say: many slow batches, every type, every error.
+"""Fakes for answers that fakesnow cannot give: many slow batches, every type, every error.
 
-The batches are the driver's own, built as it builds them from an answer of Snowflake, and their
-bytes come from an HTTP server that is as slow, or as broken, as a test wants. Only the connection
-and its cursor are made up.
+The batches are of the driver's own class, built as the driver builds them from an answer. Their
+bytes come from an HTTP server that is as slow or as broken as a test needs. Only the connection and
+its cursor are fakes.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _packed(content: bytes) -> bytes:
 
 @dataclass
 class Storage:
-    """An HTTP server that holds parts of an answer, as Snowflake's stages do: gzipped.
+    """An HTTP server with the parts of a result, gzipped as in Snowflake's stages.
 
     It keeps every request waiting until `at_once` of them are there, or all that are left.
     `on_request(number of requests so far)` is called before each answer.
@@ -95,7 +95,7 @@ class Storage:
     requests: int = 0
     on_request: Callable[[int], None] = lambda _: None
     replace: dict[int, list[bytes]] = field(default_factory=dict)
-    """For a part, what is answered in its place, one after another."""
+    """For a part, the bodies that are sent first in its place, in order."""
     _waiting: int = 0
     _answered: int = 0
     _turn: threading.Condition = field(default_factory=threading.Condition)

@@ -1,4 +1,4 @@
-"""What a MySQL read asks for, what it holds on to, and what it says when something fails."""
+"""Reads of MySQL: their rows, their connections, and their errors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def numbers(db: MariaDatabase, count: int, columns: str = "") -> None:
 
 
 def test_many_blocks_give_every_row_once(maria: MariaDatabase) -> None:
-    """Rows that lie across the ends of blocks arrive once and whole."""
+    """Rows that cross the end of a block arrive once and complete."""
     numbers(maria, 60_000)
     result = read_back(maria, "t")
     assert result.rows == maria.rows("select id, note from t order by id")
@@ -83,7 +83,7 @@ CURSORS = [
 
 
 @pytest.mark.parametrize(("type_", "low", "cursor", "values"), CURSORS, ids=[c[0] for c in CURSORS])
-def test_window_has_the_boundary_and_the_nulls(
+def test_window_includes_its_boundary_and_null_cursors(
     maria: MariaDatabase, type_: str, low: str, cursor: Cursor, values: tuple[str, ...]
 ) -> None:
     """`>=`, to the microsecond, and every row whose cursor is NULL."""
@@ -95,8 +95,8 @@ def test_window_has_the_boundary_and_the_nulls(
     assert sorted(read_back(maria, "t", window=Window("c", cursor)).column("id")) == [2, 3, 9]
 
 
-def test_zero_dates_are_never_left_out_of_a_window(maria: MariaDatabase) -> None:
-    """A zero date is before every cursor, so it would be lost; it comes like a NULL."""
+def test_window_includes_zero_dates(maria: MariaDatabase) -> None:
+    """A zero date is below every cursor, so it would be lost; it is read like a NULL."""
     maria.execute(
         "create table t (id int primary key, c datetime);\nset sql_mode = '';\n"
         "insert into t values (1, '0000-00-00'), (2, '2024-01-01'), (3, '2024-01-03')"
@@ -122,7 +122,7 @@ def test_where_columns_and_a_comment(maria: MariaDatabase) -> None:
 
 @pytest.mark.parametrize("where", ["id >", "nope = 1", "id = ?", "id = (select 1"])
 def test_wrong_where_is_quoted(maria: MariaDatabase, where: str) -> None:
-    """What the server does not understand of a `where` comes back with it."""
+    """The error has the server's message and the `where`."""
     numbers(maria, 3)
     with pytest.raises(ReadError, match=r"where: ") as caught:
         read_back(maria, "t", where=where)
@@ -130,8 +130,8 @@ def test_wrong_where_is_quoted(maria: MariaDatabase, where: str) -> None:
     assert "\n" not in caught.value.message
 
 
-def test_one_view_of_the_data(maria: MariaDatabase) -> None:
-    """Rows that change or come while a read goes on are as they were when it began."""
+def test_read_is_of_one_snapshot(maria: MariaDatabase) -> None:
+    """Rows that change during a read are read as they were at its begin."""
     numbers(maria, 60_000, ", n int default 1")
     with connected(maria.url) as connector:
         request = request_for(connector, f"{maria.name}.t")
@@ -147,7 +147,7 @@ def test_one_view_of_the_data(maria: MariaDatabase) -> None:
 
 
 def test_settings_of_server_and_user_change_nothing(maria: MariaDatabase) -> None:
-    """A limit on rows, another zone, another SQL mode: the session has its own."""
+    """The session has its own limit on rows, time zone and SQL mode."""
     numbers(maria, 50)
     maria.execute(
         "set global sql_select_limit = 7;\nset global time_zone = '+03:00';\n"
@@ -163,7 +163,7 @@ def test_settings_of_server_and_user_change_nothing(maria: MariaDatabase) -> Non
     assert len(result.rows) == 50
 
 
-def test_discovery_says_keys_cursors_kinds(maria: MariaDatabase) -> None:
+def test_discovery_has_keys_cursors_and_kinds(maria: MariaDatabase) -> None:
     """Keys in their order, cursors by rank, views without an estimate."""
     maria.execute(
         "create table a (b int, a int, created datetime, changed_at timestamp null, n bigint, "
@@ -181,8 +181,8 @@ def test_discovery_says_keys_cursors_kinds(maria: MariaDatabase) -> None:
     assert (v.kind, v.primary_key, v.estimated_rows) == ("view", (), None)
 
 
-def test_other_databases_are_asked_for_by_glob(maria: MariaDatabase) -> None:
-    """Without `schemas` the address's own database; another one's tables keep its name."""
+def test_other_databases_are_selected_by_glob(maria: MariaDatabase) -> None:
+    """Without `schemas`, the address's database is read; tables of another one keep its name."""
     maria.execute("create table t (id int)")
     audit = f"{maria.name}_audit"
     maria.execute(f"create database {audit};\ncreate table {audit}.log (id int)")
@@ -199,8 +199,8 @@ def test_other_databases_are_asked_for_by_glob(maria: MariaDatabase) -> None:
     assert selected == {f"{audit}.log": f"{audit}_log"}
 
 
-def test_glob_that_matches_nothing_names_what_there_is(maria: MariaDatabase) -> None:
-    """Also beside one that matches; with the databases that can be seen."""
+def test_glob_that_matches_nothing_lists_the_databases(maria: MariaDatabase) -> None:
+    """Even beside a glob that matches; the error lists the visible databases."""
     problem = r'schemas: "nope\*" matches no database. There are: .*test'
     with connected(maria.url, schemas=[maria.name, "nope*"]) as connector:
         for act in (connector.check, connector.discover):
@@ -208,8 +208,8 @@ def test_glob_that_matches_nothing_names_what_there_is(maria: MariaDatabase) -> 
                 act()
 
 
-def test_table_that_is_gone_is_named(maria: MariaDatabase) -> None:
-    """Between discover and read a table or a column may go."""
+def test_dropped_table_or_column_is_named(maria: MariaDatabase) -> None:
+    """A table or a column may be dropped between discovery and read."""
     numbers(maria, 3, ", x int")
     with connected(maria.url) as connector:
         request = request_for(connector, f"{maria.name}.t")
@@ -227,7 +227,7 @@ def _enter(connector: MysqlConnector, request: Any) -> None:
 
 
 def test_missing_rights_come_with_the_grant(maria: MariaDatabase) -> None:
-    """A table, and a column, that the user may not read."""
+    """For a table and for a column that the user may not read."""
     numbers(maria, 3)
     maria.execute(
         "create or replace user reader@'%' identified by 'reader-pw-1';\n"
@@ -264,7 +264,7 @@ CONNECTING = [
 def test_wrong_address_is_one_line(
     maria: MariaDatabase, wrong: dict[str, Any], problem: str, retryable: bool
 ) -> None:
-    """What, where, and what to do; never the password."""
+    """The error names problem, address and next step; never the password."""
     right = {"host": "127.0.0.1", "port": maria.port, "user": "root", "database": maria.name}
     options = {**right, "password": maria.password, **wrong}
     options["port"] = options["port"] or free_port()
@@ -278,7 +278,7 @@ def test_wrong_address_is_one_line(
     assert options["password"] not in message
 
 
-def test_no_connection_left_is_worth_another_try(maria: MariaDatabase) -> None:
+def test_no_free_connection_is_retryable(maria: MariaDatabase) -> None:
     """`max_user_connections` of a user."""
     maria.execute(
         "create or replace user few@'%' identified by 'few-pw-12' with max_user_connections 1;\n"
@@ -299,8 +299,8 @@ def test_no_connection_left_is_worth_another_try(maria: MariaDatabase) -> None:
     assert "max_user_connections" in caught.value.message or "used up" in caught.value.message
 
 
-def test_connection_cut_while_rows_come_is_worth_another_try(maria: MariaDatabase) -> None:
-    """Half a table is an error, never a shorter table; the next try has all of it."""
+def test_connection_lost_during_a_read_is_retryable(maria: MariaDatabase) -> None:
+    """A read that ends early is an error, never a shorter table; the next one has every row."""
     numbers(maria, 60_000)
     with FaultProxy(maria.port) as proxy:
         url = maria.url.replace(f":{maria.port}/", f":{proxy.port}/")
@@ -316,8 +316,8 @@ def test_connection_cut_while_rows_come_is_worth_another_try(maria: MariaDatabas
 
 
 @pytest.mark.parametrize("command", ["kill", "kill query"])
-def test_killed_statement_is_worth_another_try(maria: MariaDatabase, command: str) -> None:
-    """An administrator's KILL ends the read with an error, whatever has arrived before."""
+def test_killed_statement_is_retryable(maria: MariaDatabase, command: str) -> None:
+    """An administrator's KILL ends the read with an error, even after some rows arrived."""
     maria.execute("create table t (id int primary key, note text)")
     maria.execute("insert into t select seq, repeat('x', 60000) from seq_1_to_800")
     with connected(maria.url) as connector:
@@ -325,7 +325,7 @@ def test_killed_statement_is_worth_another_try(maria: MariaDatabase, command: st
         with connector.read(request) as chunks, closing(engine.connect(threads=1)) as con:
             (chunk,) = chunks
             con.begin()
-            relation = chunk.relation(con)  # 48 MB: more than any buffer on the way holds
+            relation = chunk.relation(con)  # 48 MB, which is more than all buffers together
             (number,) = maria.rows(
                 "select id from information_schema.processlist where info like 'select `id` as c0%'"
             )
@@ -368,7 +368,7 @@ def test_server_waits_while_nobody_takes_rows(maria: MariaDatabase) -> None:
 def test_missing_driver_names_the_one_command(
     monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    """Whoever lacks the driver, or what it decodes with, is told what to type."""
+    """Without the driver, or numpy or pyarrow, the error has the install command."""
     monkeypatch.setitem(sys.modules, missing, None)
     with connected("mysql://u:p@127.0.0.1:1/db") as connector:
         for ask in (connector.check, connector.discover):
@@ -377,14 +377,14 @@ def test_missing_driver_names_the_one_command(
 
 
 def test_statement_timeout_names_itself(maria: MariaDatabase) -> None:
-    """A statement that takes longer than it may is ended by the server."""
+    """The server ends a statement that takes too long."""
     maria.execute("create view t as select sleep(30) as c")
     with pytest.raises(ReadError, match="Raise statement_timeout"):
         read_back(maria, "t", {"statement_timeout": "200ms"})
 
 
 def test_read_ends_when_it_is_stopped(maria: MariaDatabase) -> None:
-    """A server that says nothing does not hold up a run that is to stop."""
+    """A silent server does not delay a run that must stop."""
     maria.execute("create view t as select sleep(600) as c, 1 as d union all select 1, 2")
     stopping = threading.Event()
     with connected(maria.url) as connector:
@@ -395,8 +395,8 @@ def test_read_ends_when_it_is_stopped(maria: MariaDatabase) -> None:
                 read_chunks(connector, chunks)
 
 
-def test_read_that_is_left_hangs_up(maria: MariaDatabase) -> None:
-    """Whoever leaves a read in the middle leaves no connection behind."""
+def test_abandoned_read_closes_its_connection(maria: MariaDatabase) -> None:
+    """A read that is left in the middle closes its connection."""
     numbers(maria, 60_000)
     with connected(maria.url) as connector:
         request = request_for(connector, f"{maria.name}.t")
@@ -411,7 +411,7 @@ def test_read_that_is_left_hangs_up(maria: MariaDatabase) -> None:
         connector.close()
 
 
-def test_options_say_what_is_wrong() -> None:
+def test_wrong_options_are_named() -> None:
     """Bare characters in a password, parts beside a URL, an unknown parameter."""
     for url, problem in (
         ("postgres://a@b/c", "write mysql://user:password@host"),
@@ -452,10 +452,10 @@ def locked(maria: MariaDatabase) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("locked")
-def test_lock_that_is_not_let_go_is_named(
+def test_lock_of_another_session_is_named(
     maria: MariaDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another session's LOCK TABLES ends the wait after its time, and may be tried again."""
+    """The wait for another session's LOCK TABLES ends after its timeout; the error is retryable."""
     from cdpsync_connectors.mysql import connections
 
     shorter = tuple(

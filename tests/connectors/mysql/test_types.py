@@ -1,4 +1,4 @@
-"""Every row of the mapping's table, and every value that a reader may get wrong."""
+"""Every row of the type mapping, and every value that a decoder may get wrong."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TSTZ = "TIMESTAMP WITH TIME ZONE"
 
 
 def at(text: str) -> datetime:
-    """What a clock without a zone says."""
+    """A moment without a time zone."""
     return datetime.fromisoformat(text)
 
 
@@ -135,7 +135,7 @@ def test_type_arrives_exactly(
 
 
 def test_discovered_type_is_the_one_that_arrives(maria: MariaDatabase) -> None:
-    """What `discover` says of a column is what the lake gets."""
+    """The lake gets the type that `discover` reports."""
     columns = ", ".join(f"c{n} {type_}" for n, (type_, _, _) in enumerate(MAPPING))
     maria.execute(f"create table t (id int primary key, {columns})")
     with connected(maria.url) as connector:
@@ -157,7 +157,7 @@ def test_float_is_exact(maria: MariaDatabase) -> None:
 
 @pytest.mark.parametrize("zone", ["SYSTEM", "-08:00", "+05:30"])
 def test_timestamps_do_not_depend_on_the_servers_zone(maria: MariaDatabase, zone: str) -> None:
-    """A TIMESTAMP is a moment; a DATETIME is what the clock said."""
+    """A TIMESTAMP is a moment; a DATETIME is a time without a zone."""
     maria.execute(
         "create table t (id int primary key, c timestamp null, d datetime);\n"
         "set time_zone = '+02:00';\n"
@@ -184,7 +184,7 @@ ZERO = [
 def test_zero_date_is_an_error_by_name(
     maria: MariaDatabase, type_: str, literal: str, shown: str
 ) -> None:
-    """By default nothing turns into NULL unasked: the error says which column, and both ways."""
+    """By default no value becomes NULL: the error names the column and both settings."""
     table(maria, f"{type_} null", literal)
     with pytest.raises(ReadError) as caught:
         read(maria)
@@ -210,7 +210,7 @@ def test_zero_date_is_null_where_that_is_asked_for(
     "literal", ["'2024-00-15'", "'2024-02-00'", "'2024-02-31'", "'0000-01-01'"]
 )
 def test_impossible_date_is_never_null(maria: MariaDatabase, literal: str) -> None:
-    """A date that says something, but is not a day, is an error however zero dates are read."""
+    """A date that is neither zero nor a day is an error, however zero dates are read."""
     maria.execute(
         "create table t (id int primary key, c date);\n"
         f"set sql_mode = 'ALLOW_INVALID_DATES';\ninsert into t values (1, {literal})"

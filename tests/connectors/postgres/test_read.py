@@ -1,4 +1,4 @@
-"""Reading a Postgres: every row once, of one moment; and what is said when it goes wrong."""
+"""Reads of Postgres: every row once, of one moment; and the errors of a failed read."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def chunk_labels(url: str, stream: str, **changes: Any) -> list[str]:
 
 
 def test_chunks_hold_every_row_once(pg: Database) -> None:
-    """Ranges of pages meet without a gap, the last one is open."""
+    """Ranges of pages leave no gap, and the last one is open."""
     pg.execute(
         "create table t (i int, pad text);"
         "insert into t select i, repeat('x', 200) from generate_series(1, 5000) i;"
@@ -58,8 +58,8 @@ def test_chunks_hold_every_row_once(pg: Database) -> None:
     assert numbers(result.column("i")) == [i for i in range(1, 5001) if i % 7]
 
 
-def test_all_chunks_are_of_one_moment(pg: Database) -> None:
-    """Rows written, changed and deleted between two chunks are not seen by the second."""
+def test_all_chunks_share_one_snapshot(pg: Database) -> None:
+    """The second chunk does not see rows that change after the first one."""
     pg.execute(
         "create table t (i int, v int, pad text);"
         "insert into t select i, 0, repeat('x', 200) from generate_series(1, 3000) i"
@@ -84,7 +84,7 @@ def test_all_chunks_are_of_one_moment(pg: Database) -> None:
 
 
 def test_partitioned_tables_are_read_by_their_leaves(pg: Database) -> None:
-    """A leaf with another order of columns, a dropped one, and leaves of leaves."""
+    """Leaves with another order of columns, with a dropped column, and leaves of leaves."""
     pg.execute("""
         create table p (i int, k text, n numeric(5,1)) partition by range (i);
         create table p1 partition of p for values from (0) to (1000);
@@ -118,7 +118,7 @@ def test_views_and_empty_tables_are_one_chunk_with_columns(pg: Database) -> None
     assert numbers(read_back(pg.url, "public.m").column("i")) == list(range(1, 21))
 
 
-def test_rows_kept_back_by_a_policy_are_an_error(pg: Database) -> None:
+def test_rows_hidden_by_a_policy_are_an_error(pg: Database) -> None:
     """A table that a policy narrows is refused by name; a view of the table's owner is read.
 
     Row-level security of a parent does not hold for its leaves, so those are not asked.
@@ -162,10 +162,10 @@ WINDOWS: list[tuple[str, str, Cursor]] = [
 
 
 @pytest.mark.parametrize(("type_", "value", "low"), WINDOWS)
-def test_window_has_its_boundary_and_the_nulls(
+def test_window_includes_its_boundary_and_null_cursors(
     pg: Database, type_: str, value: str, low: Cursor
 ) -> None:
-    """Rows at the cursor and after it, to the microsecond, and those that have none."""
+    """It has the rows at the cursor and above, to the microsecond, and those with a NULL cursor."""
     pg.execute(
         f'create table t (g int, "Cur" {type_});'
         f"insert into t select g, {value} from generate_series(1, 100) g;"
@@ -176,7 +176,7 @@ def test_window_has_its_boundary_and_the_nulls(
 
 
 def test_large_windows_are_cut_too_and_indexed_ones_are_not(pg: Database) -> None:
-    """Postgres' own plan decides."""
+    """Postgres' plan decides."""
     pg.execute(
         "create table t (i int, u int, pad text);"
         "insert into t select i, i, repeat('x', 200) from generate_series(1, 5000) i;"
@@ -190,8 +190,8 @@ def test_large_windows_are_cut_too_and_indexed_ones_are_not(pg: Database) -> Non
     assert len(read_back(pg.url, "public.t", window=window, workers=2).rows) == 11
 
 
-def test_where_is_one_condition_whatever_is_in_it(pg: Database) -> None:
-    """An `or` does not escape its parentheses, a comment does not swallow what follows."""
+def test_where_is_one_condition_whatever_it_contains(pg: Database) -> None:
+    """An `or` stays within its parentheses, and a comment ends with the line."""
     pg.execute("create table t (i int, s text); insert into t values (1, 'a%'), (2, 'b'), (3, 'c')")
     window = Window("i", Cursor(CursorType.INTEGER, 2))
     where = "s like 'a%' or s = 'b' -- not c"
@@ -207,7 +207,7 @@ def test_where_is_one_condition_whatever_is_in_it(pg: Database) -> None:
     ["UPPER", "with space", "dot.ted", 'quo"te', "it's", "%s {} {c} $1", "é😀", "select", "c0"],
 )
 def test_hostile_names_are_read(pg: Database, name: str) -> None:
-    """Schema, table and column of that name; also as a cursor, in chunks."""
+    """Schema, table, column and cursor may have such a name, also with several chunks."""
     quoted = quote_name(name)
     pg.execute(
         f"create schema {quoted}; create table {quoted}.{quoted} ({quoted} int, x numeric);"
@@ -226,7 +226,7 @@ def test_hostile_names_are_read(pg: Database, name: str) -> None:
 
 
 def test_columns_that_differ_in_case_only_are_refused(pg: Database) -> None:
-    """The lake could not tell them apart; one may be left out."""
+    """They would be one column in the lake; a project can leave one out."""
     pg.execute('create table t ("Id" int, "ID" int); insert into t values (1, 2)')
     with pytest.raises(ReadError, match=r'"Id" and "ID".*exclude'):
         read_back(pg.url, "public.t")
@@ -234,7 +234,7 @@ def test_columns_that_differ_in_case_only_are_refused(pg: Database) -> None:
 
 
 def test_requested_columns_come_in_the_requested_order(pg: Database) -> None:
-    """Exactly those, also without the right to read the others."""
+    """Exactly these columns are read, even without the right to read the others."""
     pg.execute(
         "create table t (a int, b text, secret text); insert into t values (1, 'x', 's');"
         "create role part login password 'part-pw'; grant select (a, b) on t to part"
@@ -262,7 +262,7 @@ def test_other_encodings_arrive_as_the_same_text(postgres_server: Any) -> None:
 
 
 def test_settings_of_the_role_do_not_change_what_is_read(pg: Database) -> None:
-    """DateStyle, IntervalStyle, time zone and the like are ours."""
+    """The session sets DateStyle, IntervalStyle, time zone and the like."""
     pg.execute(f"""
         alter database {pg.name} set datestyle = 'SQL, DMY';
         alter database {pg.name} set intervalstyle = 'iso_8601';
@@ -286,7 +286,7 @@ def failing(url: str, stream: str, **options: Any) -> ConnectorError:
 
 
 def test_permission_denied_names_the_grant(pg: Database) -> None:
-    """The statement can be pasted."""
+    """The message has a statement that can be pasted."""
     pg.execute('create table "T" (i int); create role "no-body" login password \'nobody-pw\'')
     try:
         url = pg.url.replace("postgres:" + pg.password, "no-body:nobody-pw")
@@ -298,15 +298,15 @@ def test_permission_denied_names_the_grant(pg: Database) -> None:
 
 
 def test_statement_timeout_is_kept_and_named(pg: Database) -> None:
-    """Not tried again: it would take as long."""
+    """The error is not retryable, because the next attempt takes as long."""
     pg.execute("create view slow as select pg_sleep(5)::text as c")
     error = failing(pg.url, "public.slow", statement_timeout="200ms")
     assert "Raise statement_timeout" in error.message
     assert not error.retryable
 
 
-def test_what_was_dropped_meanwhile_is_named(pg: Database) -> None:
-    """A table or a column that discovery still saw."""
+def test_table_or_column_dropped_after_discovery_is_named(pg: Database) -> None:
+    """A table or a column that was dropped after discovery."""
     pg.execute("create table t (i int)")
     dropped_stream = Stream("public.gone", "gone", ())
     with connected(pg.url) as connector:
@@ -326,8 +326,8 @@ def test_what_was_dropped_meanwhile_is_named(pg: Database) -> None:
             read_chunks(connector, listed)
 
 
-def test_a_cut_connection_is_worth_another_try(pg: Database) -> None:
-    """Cut in the middle of a chunk; the same chunk can be read again on another connection."""
+def test_lost_connection_is_retryable(pg: Database) -> None:
+    """After a loss in the middle of a chunk, another connection can read the same chunk."""
     pg.execute(
         "create table t (i int, pad text);"
         "insert into t select i, md5(i::text) from generate_series(1, 100000) i"
@@ -362,8 +362,8 @@ def test_a_cut_connection_is_worth_another_try(pg: Database) -> None:
     assert first.rows
 
 
-def test_a_lost_view_is_worth_another_run(pg: Database) -> None:
-    """The transaction that holds the snapshot may be ended by the server's administrator."""
+def test_lost_snapshot_is_retryable(pg: Database) -> None:
+    """An administrator may end the transaction that holds the snapshot."""
     pg.execute("create table t (i int)")
     with connected(pg.url) as connector:
         request = request_for(connector, "public.t")
@@ -381,7 +381,7 @@ def test_a_lost_view_is_worth_another_run(pg: Database) -> None:
 def test_without_shared_snapshots_a_table_is_one_statement(
     pg: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Behind a balancer a second connection may not know the first one's snapshot."""
+    """Behind a load balancer, a second connection may not know the first one's snapshot."""
     pg.execute(
         "create table t (i int, n numeric, pad text);"
         "insert into t select i, 0.5, repeat('x', 200) from generate_series(1, 3000) i"
@@ -397,8 +397,8 @@ def test_without_shared_snapshots_a_table_is_one_statement(
     assert numbers(result.column("i")) == list(range(1, 3001))
 
 
-def test_the_password_is_nowhere_to_be_seen(pg: Database) -> None:
-    """Not in what DuckDB knows of the attached database, not in an error."""
+def test_password_is_never_shown(pg: Database) -> None:
+    """Neither DuckDB's views of the attached database nor an error show it."""
     pg.execute("create table t (i int)")
     with connected(pg.url) as connector:
         con = engine.connect(extensions=connector.extensions)
@@ -419,7 +419,7 @@ def test_the_password_is_nowhere_to_be_seen(pg: Database) -> None:
 
 
 def test_cursor_literals_keep_every_digit() -> None:
-    """What goes into SQL is typed, in UTC, to the microsecond."""
+    """A literal has a type, is in UTC, and is exact to the microsecond."""
     moment = datetime(44, 3, 15, 1, 2, 3, 4, tzinfo=UTC)
     literal = select.cursor_literal(Cursor(CursorType.TIMESTAMPTZ, moment))
     assert literal == "'0044-03-15 01:02:03.000004+00'::timestamptz"
@@ -427,8 +427,8 @@ def test_cursor_literals_keep_every_digit() -> None:
     assert literal == "'1000000000000000001'::int8"
 
 
-def test_chunks_of_large_rows_tell_what_a_worker_holds(pg: Database) -> None:
-    """So that few of them are in memory at once; out-of-line values count, small rows are light."""
+def test_chunks_of_large_rows_report_their_memory(pg: Database) -> None:
+    """Chunks of large rows report much memory, out-of-line values included; small rows little."""
     pg.execute(
         "create table large (i int, t text); alter table large alter t set storage external;"
         "insert into large select i, repeat('x', 50000) from generate_series(1, 300) i;"
@@ -459,10 +459,10 @@ def test_chunks_of_large_rows_tell_what_a_worker_holds(pg: Database) -> None:
     ids=["by its index", "through the table", "of a view"],
 )
 @pytest.mark.parametrize("where", [None, "id % 2 = 0"])
-def test_rows_above_the_bound_and_without_a_cursor_arrive_once(
+def test_rows_above_the_boundary_and_with_null_cursor_arrive_once(
     pg: Database, stream: str, indexed: bool, apart: bool, where: str | None
 ) -> None:
-    """Where an index finds them, each sort has a statement of its own; else one walk finds both."""
+    """With an index, each window has its own statement; without one, a single scan finds both."""
     pg.execute(
         "create table t (id int, at timestamptz);"
         "insert into t select i, case when i % 100 <> 0 then timestamptz '2026-01-01' "
@@ -485,8 +485,8 @@ def test_rows_above_the_bound_and_without_a_cursor_arrive_once(
     assert 100 < len(rows) < 2000
 
 
-def test_connection_that_is_gone_when_a_chunk_begins_is_named_so(pg: Database) -> None:
-    """The statement that starts a chunk speaks of row_security; a dead server says nothing more."""
+def test_connection_lost_at_the_start_of_a_chunk_is_named(pg: Database) -> None:
+    """The failed statement mentions row_security, but the message names the lost connection."""
     with connected(pg.url) as connector:
         start = connector._primary.relation_settings("00000003-0000001B-1")
         assert "row_security" in start

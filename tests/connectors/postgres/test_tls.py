@@ -1,4 +1,4 @@
-"""Postgres over TLS: what each `sslmode` asks for, and what it says when it is not met."""
+"""Postgres over TLS: the requirements of each `sslmode`, and its errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Secure:
 
 @pytest.fixture(scope="module")
 def secure(postgres_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
-    """A Postgres with TLS, and with nothing else."""
+    """A Postgres that accepts only TLS."""
     crt, key = certificate(tmp_path_factory.mktemp("tls"))
     with tls_door(postgres_server.port, crt, key) as port:
         yield Secure(postgres_server, port, crt)
@@ -56,7 +56,7 @@ def pg_table(postgres_server: Server) -> Iterator[str]:
 
 
 def test_without_tls_is_refused_with_the_key_to_set(secure: Secure) -> None:
-    """The server's own wish comes with what to write."""
+    """The error says which key to set."""
     expected_error = pytest.raises(ConnectorError, match="Set sslmode: require")
     with connected(secure.url(), sslmode="disable") as connector, expected_error:
         connector.check()
@@ -64,7 +64,7 @@ def test_without_tls_is_refused_with_the_key_to_set(secure: Secure) -> None:
 
 @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
 def test_unknown_authority_is_refused(secure: Secure, mode: str, tmp_path: Path) -> None:
-    """A certificate that nobody vouches for is not enough to send a password to."""
+    """No password is sent to a server whose certificate no authority confirms."""
     (folder := tmp_path / "other").mkdir()
     authority, _ = certificate(folder)
     expected_error = pytest.raises(ConnectorError, match=r"could not be verified\. Set sslrootcert")
@@ -73,7 +73,7 @@ def test_unknown_authority_is_refused(secure: Secure, mode: str, tmp_path: Path)
         connector.check()
 
 
-def test_a_named_authority_is_asked_without_a_mode(secure: Secure) -> None:
+def test_named_authority_is_checked_without_a_mode(secure: Secure) -> None:
     """`sslrootcert` alone means verify-full: who names an authority wants the server verified."""
     ca = str(secure.certificate)
     with connected(secure.url(), sslrootcert=ca) as connector:
@@ -89,8 +89,8 @@ def test_a_named_authority_is_asked_without_a_mode(secure: Secure) -> None:
         connector.check()
 
 
-def test_plain_server_is_refused_where_tls_is_asked_for(postgres_server: Server) -> None:
-    """No password goes over an open line to a server that does not support TLS."""
+def test_server_without_tls_is_refused_if_tls_is_required(postgres_server: Server) -> None:
+    """No password is sent in the open to a server that does not support TLS."""
     expected_error = pytest.raises(ConnectorError, match="does not support TLS")
     with connected(postgres_server.url, sslmode="require") as connector, expected_error:
         connector.check()

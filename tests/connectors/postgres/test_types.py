@@ -1,4 +1,4 @@
-"""Every row of the mapping, against what the real psql prints; and everything that is refused."""
+"""Every row of the type mapping, compared with psql; and every value that is refused."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ ROWS: list[tuple[str, list[str], str]] = [
 
 @pytest.fixture(scope="module", params=["as they are", "padded"], autouse=True)
 def padding(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every type is read both ways; the sizes of rows decide otherwise."""
+    """Every type is read with and without padding, which normally depends on the row size."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "padded":
             patch.setattr(Select, "padded", lambda select, _: replace(select, padding=4))
@@ -272,7 +272,7 @@ def test_every_type_arrives_as_psql_prints_it(
 
 
 def as_psql(text: str, lake: str) -> Any:
-    """What psql printed, as values that can be compared."""
+    """The output of psql, as comparable values."""
     if lake.endswith("[]"):
         return _deep(parse_array(text), lake.replace("[]", ""))
     return canonical(text, lake)
@@ -285,7 +285,7 @@ def _deep(value: Any, lake: str) -> Any:
 
 
 def canonical(value: Any, lake: str) -> Any:
-    """One form for the two ways in which psql and DuckDB print the same value."""
+    """One form for values that psql and DuckDB print differently."""
     if value is None:
         return None
     if isinstance(value, list):
@@ -304,7 +304,7 @@ def canonical(value: Any, lake: str) -> Any:
 
 
 def parse_array(text: str) -> Any:
-    """A Postgres array literal as nested lists; elements of box part at a semicolon."""
+    """A Postgres array literal as nested lists; a semicolon separates elements of box."""
     delimiter = ";" if re.match(r"\{\(.*\);", text) else ","
     tokens = re.findall(rf'"(?:[^"\\]|\\.)*"|[{{}}]|[^{delimiter}{{}}"]+', text, re.DOTALL)
     position = 0
@@ -343,10 +343,10 @@ REFUSED: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("type_", "value", "says"), REFUSED)
-def test_what_the_lake_cannot_hold_is_refused_by_name(
+def test_value_that_the_lake_cannot_hold_is_named(
     pg: Database, type_: str, value: str, says: str
 ) -> None:
-    """The message names table, column and value and offers text, and text works."""
+    """The message names table, column and value, and offers text, which works."""
     pg.execute(
         f'create table t (ok int, "o\'dd {{c}} ""x" {type_}); insert into t values (1, {value})'
     )
@@ -377,7 +377,7 @@ def test_nan_and_infinity_become_null_by_default(pg: Database) -> None:
 
 
 @pytest.mark.parametrize("column", ["a numeric(10,2)", "a numeric", "a numeric(10,2)[]"])
-def test_nan_is_an_error_when_configured_so(pg: Database, column: str) -> None:
+def test_nan_is_an_error_with_on_nan_error(pg: Database, column: str) -> None:
     """`on_nan: error` names the column."""
     value = "'{NaN}'" if "[]" in column else "'NaN'"
     pg.execute(f"create table t ({column}); insert into t values ({value})")
@@ -386,14 +386,14 @@ def test_nan_is_an_error_when_configured_so(pg: Database, column: str) -> None:
 
 
 def test_numeric_without_values_gets_nine_digits_behind_the_point(pg: Database) -> None:
-    """Nothing is known of an empty table, or of one with NULLs only."""
+    """An empty table, or one with NULLs only, shows no digits."""
     pg.execute("create table t (n int, c numeric)")
     assert read_back(pg.url, "public.t").type() == "DECIMAL(38,9)"
     pg.execute("insert into t values (1, null), (2, 'NaN')")
     assert read_back(pg.url, "public.t").type() == "DECIMAL(38,9)"
 
 
-def test_landed_type_binds_and_nothing_is_rounded(pg: Database) -> None:
+def test_lake_type_binds_and_no_value_is_rounded(pg: Database) -> None:
     """The lake's type is the authority after the first load; what does not fit is an error."""
     pg.execute("create table t (n int, price numeric); insert into t values (1, 1.5)")
     fits = read_back(pg.url, "public.t", lake_types={"price": "DECIMAL(38,4)"})
@@ -491,7 +491,7 @@ def test_exact_overrides_are_followed(
 def test_a_value_that_an_override_would_change_is_an_error(
     pg: Database, type_: str, value: str, requested: str
 ) -> None:
-    """Never a rounding, never a guess; the column is named."""
+    """No value is rounded, and the message names the column."""
     pg.execute(f"create table t (c {type_}); insert into t values ({value})")
     with pytest.raises(ReadError, match='column "c"'):
         read_back(pg.url, "public.t", types={"c": requested})
@@ -516,7 +516,7 @@ def test_a_value_that_an_override_would_change_is_an_error(
 def test_an_override_that_could_lose_something_is_refused(
     pg: Database, type_: str, requested: str
 ) -> None:
-    """The message says what is possible instead."""
+    """The message lists the possible types."""
     pg.execute(f"create table t (c {type_})")
     with pytest.raises(ReadError, match=r"without loss\. Possible types: .*varchar"):
         read_back(pg.url, "public.t", types={"c": requested})
@@ -547,7 +547,7 @@ ROW = st.tuples(
 )
 @given(rows=st.lists(ROW, min_size=1, max_size=8))
 def test_any_value_arrives_exactly(typed: Database, rows: list[tuple[Any, ...]]) -> None:
-    """Whatever Postgres holds is what DuckDB reads back from Parquet."""
+    """DuckDB reads every value back from Parquet as Postgres has it."""
     with psycopg.connect(typed.url, autocommit=True) as con:
         con.execute(
             "drop table if exists h; create table h (n int, num numeric, dec numeric(40,4),"

@@ -1,4 +1,4 @@
-"""What is found in a Snowflake account, under which names; and what its options may say."""
+"""Discovery of a Snowflake account, its names, and the options of a source."""
 
 from __future__ import annotations
 
@@ -206,8 +206,8 @@ def test_stream_name_is_read_back(parts: tuple[str, ...], name: str) -> None:
     assert split_stream(name) == parts
 
 
-def test_names_become_lower_case_where_snowflake_only_knows_upper() -> None:
-    """What someone took the trouble to quote stays as it is."""
+def test_plain_names_become_lower_case() -> None:
+    """A quoted name stays unchanged."""
     assert lake_name(("RAW", "ORDERS_2$")) == "raw_orders_2$"
     assert lake_name(("RAW", "Orders")) == "raw_Orders"
     assert plain_name("shop") == "SHOP"

@@ -1,4 +1,4 @@
-"""What goes wrong with Snowflake comes out as one line that says what to do.
+"""Errors of Snowflake: each is one line with the next step.
 
 The numbers are those of the driver (network.py, errorcode.py) and of
 docs.snowflake.com/en/user-guide/key-pair-auth-troubleshooting; the words those of Snowflake.

@@ -1,4 +1,4 @@
-"""Every row of the mapping: from the bytes Snowflake sends to the value that Parquet gives back."""
+"""Every row of the type mapping, from the bytes that Snowflake sends to the value in Parquet."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def read_back(
     folder: Path,
     **changes: Any,
 ) -> tuple[str, list[str | None], FakeSnowflake]:
-    """Read a table of one column C; return its type, its values as text, and what was asked."""
+    """Read a table of one column C; return its type, its values as text, and the fake."""
     data = stream(C=sent)
     batch = inline_batch(data, len(sent[0]))
     fake = FakeSnowflake([("C", *column)], [batch])
@@ -155,7 +155,7 @@ def read_back(
 def test_value_survives_to_parquet(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As discovered, and as read back, whatever width the batch happened to need."""
+    """The type is the discovered one, for any integer width of the batch."""
     column, sent, type_, values = MAPPING[name]
     assert read_back(column, sent, monkeypatch, tmp_path)[:2] == (type_, values)
 
@@ -182,9 +182,7 @@ CHOSEN: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("name", CHOSEN)
-def test_type_that_is_asked_for_is_honoured(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_requested_type_is_used(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`columns.types` where it is exact."""
     column, type_, sent, values = CHOSEN[name]
     types = {"C": type_}
@@ -206,7 +204,7 @@ def test_type_that_is_asked_for_is_honoured(
 def test_type_that_would_lose_something_is_refused(
     column: tuple[Any, ...], type_: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The refusal names the column, its type, and what it can be."""
+    """The error names the column, its type, and the possible types."""
     sent = (pa.array(["x"]), "TEXT", 0)
     with pytest.raises(ReadError, match=r'column "C" is .* It can be: '):
         read_back(column, sent, monkeypatch, tmp_path, types={"C": type_})
@@ -226,15 +224,15 @@ def test_type_that_would_lose_something_is_refused(
 def test_nanoseconds_are_never_cut(
     kind: str, array: pa.Array, advice: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A value that microseconds cannot tell ends the read, and the error says how to keep it."""
+    """A value with nanoseconds ends the read, and the error says how to keep it."""
     with pytest.raises(ReadError, match=rf'column "C".*nanoseconds.*\{{{advice}\}}'):
         read_back((kind, None, None), (array, kind, 9), monkeypatch, tmp_path)
 
 
-def test_year_that_nanoseconds_cannot_tell_is_an_error(
+def test_year_outside_of_timestamp_ns_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """TIMESTAMP_NS was asked for, and the year 9999 is not in it."""
+    """TIMESTAMP_NS cannot express the year 9999."""
     sent = (moments([YEAR_9999], [0]), "TIMESTAMP_NTZ", 9)
     with pytest.raises(ReadError, match="outside the years"):
         read_back(
@@ -270,7 +268,7 @@ def test_any_moment_survives_its_encodings(values: list[datetime | None]) -> Non
 
 @given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), min_size=1), st.integers(1, 37))
 def test_any_scaled_number_is_exact(values: list[int | None], scale: int) -> None:
-    """The digits are those that came; the point is where the scale says."""
+    """The digits are unchanged, and the scale places the point."""
     array = pa.array(values, pa.int64())
     table = decode(stream(C=(array, "FIXED", scale)), [ColumnExpr("C", "", "")])
     expected = [None if v is None else Decimal(v).scaleb(-scale) for v in values]
@@ -297,7 +295,7 @@ SELECTED = {
 def test_select_list_says_how_each_type_is_read(
     kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What Arrow has no exact form for, Snowflake is asked to write as text."""
+    """Snowflake casts to text what Arrow cannot express exactly."""
     nothing = (pa.nulls(1, pa.int64() if kind.startswith("TIME") else pa.string()), "TEXT", 0)
     if kind == "VECTOR":
         nothing = (pa.nulls(1, pa.list_(pa.float32(), 2)), "VECTOR", 0)
@@ -308,7 +306,7 @@ def test_select_list_says_how_each_type_is_read(
 def test_times_as_text_keep_digits_and_offset(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """VARCHAR is the way out for nanoseconds: Snowflake writes all nine digits."""
+    """VARCHAR keeps nanoseconds, because Snowflake writes all nine digits."""
     text = (pa.array(["2024-01-01 10:00:00.123456789 +02:00"]), "TEXT", 0)
     kind = ("TIMESTAMP_TZ", None, None)
     *_, fake = read_back(kind, text, monkeypatch, tmp_path, types={"C": "VARCHAR"})
@@ -334,14 +332,14 @@ WINDOWS = [
 
 
 @pytest.mark.parametrize(("column", "low", "literal"), WINDOWS)
-def test_window_asks_from_the_cursor_on_and_for_null(
+def test_window_includes_its_boundary_and_null_cursors(
     column: tuple[Any, ...],
     low: Cursor,
     literal: str,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """Rows at the boundary come again; rows without a cursor always come; `where` stays apart."""
+    """Rows at the boundary and rows with a NULL cursor are read again; `where` stays separate."""
     nothing = (pa.array([], pa.int64()), "FIXED", 0)
     changes = {"window": Window("C", low), "where": "a or b -- c"}
     if column[0] == "DATE":
@@ -352,17 +350,17 @@ def test_window_asks_from_the_cursor_on_and_for_null(
     )
 
 
-def test_number_that_does_not_fit_what_was_asked_is_an_error(
+def test_number_outside_of_the_requested_type_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """An integer type may be asked for NUMBER(38,0); a value beyond it is never cut."""
+    """NUMBER(38,0) may be read as an integer type; a value outside of it is an error."""
     sent = (pa.array([2**40], pa.int64()), "FIXED", 0)
     with pytest.raises(duckdb.ConversionException, match="out of range"):
         read_back(("NUMBER", 38, 0), sent, monkeypatch, tmp_path, types={"C": "INTEGER"})
 
 
 def test_other_count_of_columns_is_an_error() -> None:
-    """An answer to some other question is not taken for this one."""
+    """A result with other columns than the statement's is refused."""
     data = stream(A=(pa.array([1]), "FIXED", 0), B=(pa.array([1]), "FIXED", 0))
     with pytest.raises((ReadError, ConnectError), match="2 columns where 1"):
         decode(data, [ColumnExpr("A", "BIGINT", "A")])
