@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReadBack:
-    """What arrived: names, DuckDB types, and rows as DuckDB hands them to Python."""
+    """The columns of a read, their DuckDB types, and its rows as Python values."""
 
     columns: list[str]
     types: list[str]

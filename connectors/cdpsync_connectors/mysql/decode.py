@@ -160,7 +160,7 @@ class _Walk:
         return values
 
     def lengths(self, null: Mask | None) -> tuple[Positions, Positions]:
-        """Return begin and length of the text in every row; the length of NULL is 0."""
+        """Return start and length of the text in every row; the length of NULL is 0."""
         length = self.data[self.at].astype(np.int64)
         begin = self.at + 1
         if null is not None:

@@ -1,4 +1,4 @@
-"""The rows of one statement as MySQL sends them: blocks of packets, with the begin of each row.
+"""The rows of one statement as MySQL sends them: blocks of packets, with the start of each row.
 
 The statement is a prepared one, because that protocol sends numbers and times in binary, exactly.
 The textual protocol prints a FLOAT with six digits. PyMySQL has no call for prepared statements, so
@@ -210,7 +210,7 @@ class _Blocks:
 
 
 def _scan(buffer: bytearray, at: int, end: int, rows: list[int]) -> int:
-    """Add the begin of each whole row to `rows`; return the begin of the first partial row."""
+    """Add the start of each whole row to `rows`; return the start of the first partial row."""
     while True:
         length = _HEADER(buffer, at)[0] & _LENGTH
         following = at + 4 + length

@@ -110,7 +110,7 @@ def _position(lsn: str) -> int:
     """Return a position in the log as a number of bytes.
 
     Before a page of the log is begun, a primary gives the position of the page's first record,
-    after a header of 24 or 40 bytes, where a replica that has everything gives the page's begin.
+    after a header of 24 or 40 bytes, where a replica that has everything gives the page's start.
     """
     high, low = lsn.split("/")
     position = (int(high, 16) << 32) + int(low, 16)

@@ -55,7 +55,7 @@ _SNAPSHOTS = 5  # that are opened of a table which is emptied again and again
 
 @dataclass(frozen=True, slots=True)
 class ReadSource:
-    """What every read of one source uses.
+    """The parts that all reads of one source share.
 
     `sessions` are those that rows come from: the replica's, where there is one. `translated`
     turns the driver's errors into ours.

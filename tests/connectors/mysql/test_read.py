@@ -131,7 +131,7 @@ def test_wrong_where_is_quoted(maria: MariaDatabase, where: str) -> None:
 
 
 def test_read_is_of_one_snapshot(maria: MariaDatabase) -> None:
-    """Rows that change during a read are read as they were at its begin."""
+    """Rows that change during a read are read as they were at its start."""
     numbers(maria, 60_000, ", n int default 1")
     with connected(maria.url) as connector:
         request = request_for(connector, f"{maria.name}.t")

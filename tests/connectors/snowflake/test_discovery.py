@@ -149,7 +149,7 @@ def test_every_kind_of_table_is_a_stream(
     assert stream.estimated_rows == row.get("ROW_COUNT", 7)
 
 
-def test_table_that_is_gone_is_named(snow: Account) -> None:
+def test_dropped_table_or_column_is_named(snow: Account) -> None:
     """Between discovery and reading a table, or a column of it, may go."""
     snow.execute("create table orders (id int, note text)")
     connector = connector_of(snow)

@@ -149,7 +149,7 @@ def test_long_read_is_not_cancelled_by_the_driver(
         assert fake.timeouts[-1] == seconds
 
 
-def test_session_that_ended_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ended_session_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """A token that expired between two tables costs one of them a retry, not the run."""
     fake = install_fake(monkeypatch)
     connector = connector_of()
@@ -179,8 +179,8 @@ def test_download_that_fails_says_why(error: Exception, kind: type[Exception], r
     assert translated.retryable is (kind is not ReadError)
 
 
-def test_error_of_someone_else_is_not_ours() -> None:
-    """A full disk is no error of Snowflake."""
+def test_foreign_error_is_not_translated() -> None:
+    """A full disk is not an error of Snowflake."""
     assert translate_reading(OSError("No space left on device"), "acme") is None
 
 
@@ -217,7 +217,7 @@ def test_private_key_logs_in_as_text_and_as_file(
         {"private_key": pem(b"right")},
     ],
 )
-def test_key_that_cannot_be_opened_is_told_without_it(
+def test_error_about_a_key_does_not_show_it(
     options: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command that makes a key is named, no piece of the key is."""
