@@ -1,4 +1,4 @@
-"""A source that bears only so much: connections are bounded by the server, which counts them."""
+"""Limits on connections and rows of a source; the server counts and limits the connections."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def _as_user(url: str, user: str) -> str:
     )
 
 
-@pytest.mark.parametrize("most", [2, 3, 5])
+@pytest.mark.parametrize("limit", [2, 3, 5])
 def test_postgres_never_sees_more_connections_than_max_connections(
-    shop: Shop, caplog: pytest.LogCaptureFixture, most: int
+    shop: Shop, caplog: pytest.LogCaptureFixture, limit: int
 ) -> None:
-    """Several tables of many chunks, through a role that the server lets in no more often."""
-    user = f"gentle_{most}"
+    """Several tables of many chunks, through a role with that limit at the server."""
+    user = f"gentle_{limit}"
     shop.pg.execute(
         f"drop role if exists {user}; "
-        f"create role {user} login password 'secret-of-{user}' connection limit {most}; "
+        f"create role {user} login password 'secret-of-{user}' connection limit {limit}; "
         f"grant pg_read_all_data to {user}"
     )
     for number in range(_TABLES):
@@ -52,11 +52,13 @@ def test_postgres_never_sees_more_connections_than_max_connections(
     shop.pg.execute(_PAGES.format(name="wide", rows=20_000))
     url = _as_user(shop.pg.url, user)
     rules = {"public.t*": {"mode": "full_table"}, "public.wide": {"mode": "full_table"}}
-    shop.configure(rules, url=url, max_connections=most)
+    shop.configure(rules, url=url, max_connections=limit)
     with caplog.at_level("WARNING"):
         tables = shop.run(threads=4).tables
-    assert {one.table for one in tables} == {f"shop.t{n}" for n in range(_TABLES)} | {"shop.wide"}
-    assert all(one.error is None for one in tables), tables
+    assert {table.table for table in tables} == {f"shop.t{n}" for n in range(_TABLES)} | {
+        "shop.wide"
+    }
+    assert all(table.error is None for table in tables), tables
     assert not caplog.records
     assert shop.ask("select count(*), sum(id) from shop.wide") == [(20000, 200010000)]
 
@@ -74,31 +76,31 @@ def test_mysql_never_sees_more_connections_than_max_connections(
     shop.configure({"*": {"mode": "full_table"}}, type="mysql", url=url, max_connections=3)
     with caplog.at_level("WARNING"):
         tables = shop.run(threads=6).tables
-    assert [one.rows_inserted for one in tables] == [20000] * _TABLES
+    assert [table.rows_inserted for table in tables] == [20000] * _TABLES
     assert not caplog.records
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("limits", "message"),
     [
         ({"max_connections": 1}, '"max_connections" must be greater than or equal to 2'),
         ({"max_rate": 0}, '"max_rate" must be greater than 0'),
         ({"max_rate": "fast"}, "max_rate"),
     ],
 )
-def test_bounds_that_cannot_be_are_refused(shop: Shop, said: dict[str, object], told: str) -> None:
-    """Before anything is asked of the source."""
+def test_impossible_limits_are_refused(shop: Shop, limits: dict[str, object], message: str) -> None:
+    """Before the source is queried."""
     from cdpsync.errors import ConfigError
 
-    shop.configure({"public.t": {}}, **said)
-    with pytest.raises(ConfigError) as refused:
+    shop.configure({"public.t": {}}, **limits)
+    with pytest.raises(ConfigError) as caught:
         shop.run()
-    assert told.lower() in str(refused.value).lower()
+    assert message.lower() in str(caught.value).lower()
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that goes on only while somebody sleeps."""
+    """A clock that advances only during sleeps."""
     now = [100.0]
 
     def sleep(seconds: float) -> None:
@@ -109,36 +111,36 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_pace_keeps_the_average(clock: list[float]) -> None:
-    """However large the parts are, each begins once those before it have had their time."""
-    pace = RowLimiter(100)
+def test_row_limiter_keeps_the_average(clock: list[float]) -> None:
+    """However large the parts are, each waits for the time of those before it."""
+    limiter = RowLimiter(100)
     begins = []
     for rows in (50, 500, 10, 0, 1000, 1):
-        pace.wait(rows, lambda: False)
+        limiter.wait(rows, lambda: False)
         begins.append(clock[0] - 100)
     assert begins == pytest.approx([0, 0.5, 5.5, 5.6, 5.6, 15.6])
 
 
-def test_pace_is_left_at_a_stop(clock: list[float]) -> None:
-    """Nobody waits for the end of a pause that is no longer of use."""
-    pace = RowLimiter(1)
-    asked = itertools.count()
-    pace.wait(1000, lambda: False)
-    pace.wait(1, lambda: next(asked) > 3)
+def test_row_limiter_ends_its_wait_at_a_stop(clock: list[float]) -> None:
+    """A stop ends the wait early."""
+    limiter = RowLimiter(1)
+    checks = itertools.count()
+    limiter.wait(1000, lambda: False)
+    limiter.wait(1, lambda: next(checks) > 3)
     assert clock[0] < 101
 
 
-def test_parts_are_of_some_seconds() -> None:
-    """So that a table is read in many short bursts rather than in a few long ones."""
+def test_parts_take_some_seconds() -> None:
+    """A table is read in many short bursts, not in a few long ones."""
     assert RowLimiter(1000).parts(1000 * STEP * 7) == 7
     assert RowLimiter(1000).parts(10) == 1
     assert RowLimiter(1000).parts(0) == 1
 
 
-def test_paced_table_is_cut_finer_and_arrives_whole(
+def test_limited_table_is_cut_finer_and_arrives_complete(
     shop: Shop, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Postgres' pages are read part by part, and the clock shows that rows took their time."""
+    """Postgres' pages are read part by part, and the clock shows the waits."""
     shop.pg.execute(_PAGES.format(name="paced", rows=12_000))
     shop.configure({"public.paced": {"mode": "full_table"}}, max_rate=100)
     result = shop.one(threads=1)
