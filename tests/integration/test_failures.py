@@ -212,7 +212,7 @@ def test_corrupt_state_is_refused_and_left_alone(shop: Shop) -> None:
     shop.configure(None)
     shop.run()
     shop.state_file.write_text("{")
-    with pytest.raises(CatalogError, match=r"state\.json: .*rebuilt from the catalog"):
+    with pytest.raises(CatalogError, match=r"state\.json: .*rebuilds it from the catalog"):
         shop.run()
     assert shop.state_file.read_text() == "{"
 
