@@ -1,1 +1,1 @@
-"""What a person types and sees: commands parse, call and render."""
+"""The command line: commands parse arguments, call the library and render its results."""

@@ -1,4 +1,4 @@
-"""The command line: which commands there are, and how the process ends."""
+"""The entry point of the command line: registers the commands, runs one, ends the process."""
 
 import gc
 import logging
@@ -14,13 +14,14 @@ import typer
 from typer.exceptions import TyperException
 
 from cdpsync.cli.commands import init, maintain, query, run, sources, state, status, verify
+from cdpsync.cli.options import root_options
 from cdpsync.cli.output import log
-from cdpsync.cli.session import INTERRUPTED, Terminated, root_options, stopping
+from cdpsync.cli.session import INTERRUPTED, Terminated, stopping
 
-# Objects made between two looks for garbage: a process that lives for a second need not look often.
-_GARBAGE = 50_000
+# Objects between two garbage collections: a process that lives for a second needs few of them.
+_GARBAGE_THRESHOLD = 50_000
 
-# Tracebacks are ours to write: typer's would show local variables, and so secrets.
+# cdpsync writes tracebacks itself, because typer's show local variables, and so secrets.
 app = typer.Typer(
     name="cdpsync",
     no_args_is_help=True,
@@ -30,8 +31,8 @@ app = typer.Typer(
 states = typer.Typer(no_args_is_help=True)
 
 
-def _tell_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         typer.echo(f"cdpsync {version('cdpsync')}")
@@ -43,10 +44,10 @@ def _tell_version(asked: bool) -> None:
 def root(
     version: Annotated[
         bool,
-        typer.Option("--version", help="Show the version.", callback=_tell_version, is_eager=True),
+        typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Sync databases, APIs and files into a Parquet lake you own, and ask it with SQL."""
+    """Sync databases, APIs and files into a Parquet lake you own, and query it with SQL."""
 
 
 @states.callback()
@@ -69,17 +70,16 @@ app.command("reset")(state.reset)
 app.command("delete")(state.delete)
 states.command("show")(state.state_show)
 states.command("get")(state.state_get)
-# A cursor may be a negative number, which is no option.
+# A cursor may be a negative number, which typer must not take for an option.
 states.command("set", context_settings={"ignore_unknown_options": True})(state.state_set)
 states.command("reset")(state.reset)
 
 
 class _NoPandas:
-    """Makes pandas a module that is not installed, for as long as it is not imported.
+    """Hides an installed pandas from every import that follows.
 
-    DuckDB imports it, where there is one, at the first parameter it is given: half a second for a
-    library that no command uses. (None in `sys.modules` would do for DuckDB; pyarrow takes that
-    for a module.)
+    DuckDB imports pandas at the first statement with parameters, which takes half a second, and no
+    command uses it. None in `sys.modules` would do for DuckDB, but pyarrow takes that for a module.
     """
 
     def find_spec(self, name: str, *_: object) -> None:
@@ -89,15 +89,15 @@ class _NoPandas:
 
 
 def main() -> NoReturn:
-    """Run the command line; the process ends here."""
-    gc.set_threshold(_GARBAGE)
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else every package is asked
+    """Run the command line, and end the process."""
+    gc.set_threshold(_GARBAGE_THRESHOLD)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else pydantic asks every package
     signal.signal(signal.SIGTERM, _terminate)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else the parent ignores it
         signal.signal(signal.SIGINT, _interrupt)
     sys.meta_path.insert(0, _NoPandas())
     for stream in (sys.stdout, sys.stderr):
-        # Data is UTF-8 wherever it goes; a terminal shows what it can.
+        # Data is UTF-8 in files and pipes; a terminal keeps its own encoding.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(
                 encoding=None if stream.isatty() else "utf-8", errors="backslashreplace"
@@ -108,14 +108,14 @@ def main() -> NoReturn:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except OSError as error:  # of a help text: a command says its own
+    except OSError as error:  # of a help text; a command reports its own
         sys.stderr.write(f"error: {error}.\n")
         code = 1
-    _leave(code)
+    _exit(code)
 
 
 def _run(argv: list[str]) -> int:
-    """Run a command; who reads lines of JSON gets one of a usage error too, not typer's box."""
+    """Run a command. With JSON log lines a usage error is such a line too, not typer's box."""
     if not _wants_json(argv):
         app()
         return 0
@@ -124,9 +124,9 @@ def _run(argv: list[str]) -> int:
     except typer.Abort:
         return 1
     except TyperException as error:
-        told = " ".join(error.format_message().split()) or "a command is missing: cdpsync --help."
+        message = " ".join(error.format_message().split())
         with log.logging_to_stderr(log.LogFormat.JSON, quiet=False, verbose=False):
-            log.error(told, type="UsageError")
+            log.error(message or "a command is missing: cdpsync --help.", type="UsageError")
         return error.exit_code
 
 
@@ -135,11 +135,11 @@ def _wants_json(argv: list[str]) -> bool:
     return f"{flag}=json" in argv or (flag, "json") in pairwise(argv)
 
 
-def _leave(code: int) -> NoReturn:
-    """End at once: all that was opened is closed, and to take Python and DuckDB apart takes long.
+def _exit(code: int) -> NoReturn:
+    """End the process at once: everything is closed, and Python and DuckDB take long to clean up.
 
-    After an interrupt, threads may be waiting inside a driver, and an orderly exit would join
-    them. What they were reading was not committed, and a commit is one transaction.
+    After an interrupt, threads may wait inside a driver, and an orderly exit would join them. Their
+    rows are not committed, and a commit is one transaction.
     """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):

@@ -6,6 +6,6 @@ built into the frozen values of `cdpsync.model` (`build`).
 """
 
 from cdpsync.config.load import load_config
-from cdpsync.config.schema import StorageOptions
+from cdpsync.config.schema import StorageSection
 
-__all__ = ["StorageOptions", "load_config"]
+__all__ = ["StorageSection", "load_config"]

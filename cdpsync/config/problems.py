@@ -1,11 +1,10 @@
 """What is wrong with a project, and where: collected, so that all of it is told at once."""
 
-import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cdpsync.errors import ConfigError
+from cdpsync.errors import ConfigError, suggest
 
 _LONGEST_NAME = 80
 
@@ -54,13 +53,6 @@ def unknown_key(key: str, valid: Iterable[str]) -> str:
     said = f"unknown key {quoted(head)}."
     if head != key:
         said += " Write key: value, with a space after the colon."
-    elif near := nearest(key, names):
+    elif near := suggest(key, names):
         said += f" Did you mean {quoted(near)}?"
     return f"{said} Valid keys: {', '.join(names)}." if names else said
-
-
-def nearest(name: str, valid: Iterable[str]) -> str | None:
-    """Return the valid name that this one was probably meant to be, or None."""
-    by_folded = {candidate.casefold(): candidate for candidate in valid}
-    found = difflib.get_close_matches(name.casefold().replace("-", "_"), by_folded, n=1)
-    return by_folded[found[0]] if found else None

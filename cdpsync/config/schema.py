@@ -18,8 +18,8 @@ from pydantic import (
 
 from cdpsync.config.durations import parse_duration, parse_every, parse_lookback
 from cdpsync.config.paths import is_bucket, is_file_url, is_url
-from cdpsync.config.problems import nearest
 from cdpsync.config.sizes import parse_size
+from cdpsync.errors import suggest
 from cdpsync.model import Deletes, Lookback, SchemaChanges, SyncMode, TableOptions
 
 KEY_ALIASES = {
@@ -47,7 +47,7 @@ def _parse_mode(given: object) -> SyncMode:
         return SyncMode(_MODE_ALIASES.get(text, text))
     except ValueError:
         names = [mode.value for mode in SyncMode]
-        near = nearest(text, [*names, *_MODE_ALIASES])
+        near = suggest(text, [*names, *_MODE_ALIASES])
         hint = f". Did you mean {_MODE_ALIASES.get(near, near)}?" if near else ""
         raise ValueError(f"must be {', '.join(names[:-1])} or {names[-1]}{hint}") from None
 
@@ -58,7 +58,7 @@ def _one_of(kind: type[Kind]) -> Callable[[object], Kind]:
 
     def parse(given: object) -> Kind:
         if str(given) not in names:
-            near = nearest(str(given), names)
+            near = suggest(str(given), names)
             hint = f". Did you mean {near}?" if near else ""
             raise ValueError(f"must be {', '.join(names[:-1])} or {names[-1]}{hint}")
         return kind(str(given))
@@ -164,7 +164,7 @@ class SourceSection(_Section):
     every: Every | None = None
 
 
-class StorageOptions(_Section):
+class StorageSection(_Section):
     """`warehouse.storage`: how a bucket is reached. None: the usual credential chain says.
 
     An empty text counts as absent, so that `${S3_ENDPOINT:-}` can stand for "as usual".
@@ -201,7 +201,7 @@ class WarehouseSection(_Section):
     path: Text
     catalog: Text = ".cdpsync/catalog.ducklake"
     state: Text = ".cdpsync/state.json"
-    storage: StorageOptions | None = None
+    storage: StorageSection | None = None
     spool: SpoolSection | None = None
     publish: bool = False
     keep: Annotated[timedelta, PlainValidator(parse_duration)] = timedelta(days=7)

@@ -5,7 +5,6 @@ A connector is imported only when a source of its type is used.
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import sys
 import traceback
@@ -14,7 +13,7 @@ from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from cdpsync.errors import ConfigError
+from cdpsync.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -118,8 +117,8 @@ def _entry(source_type: str) -> EntryPoint:
     entries = [entry for entry in _entries() if entry.name == source_type]
     if entries:
         return entries[0]
-    matches = difflib.get_close_matches(source_type, names(), n=1)
-    hint = f' Did you mean "{matches[0]}"?' if matches else ""
+    suggestion = suggest(source_type, names())
+    hint = f' Did you mean "{suggestion}"?' if suggestion else ""
     raise ConfigError(
         f'unknown source type "{source_type}".{hint} Installed: {", ".join(names())}.'
     )

@@ -1,6 +1,17 @@
-"""The vocabulary: what every other module speaks of, as frozen values without behaviour."""
+"""The vocabulary of cdpsync: frozen values without behaviour, which every other module uses."""
 
 from cdpsync.model.config import Config, Source, TableOptions, TableRule, Warehouse
+from cdpsync.model.plan import (
+    Deletes,
+    LakeTable,
+    Lookback,
+    SavedState,
+    SchemaChanges,
+    SyncMode,
+    TableName,
+    TablePlan,
+    Window,
+)
 from cdpsync.model.results import (
     ALL_STREAMS,
     CheckResult,
@@ -24,16 +35,7 @@ from cdpsync.model.streams import (
     Cursor,
     CursorType,
     CursorValue,
-    Deletes,
-    LakeTable,
-    Lookback,
-    SavedState,
-    SchemaChanges,
     Stream,
-    SyncMode,
-    TableName,
-    TablePlan,
-    Window,
 )
 
 __all__ = [

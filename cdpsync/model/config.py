@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from cdpsync.model.streams import Deletes, Lookback, SchemaChanges, SyncMode
+    from cdpsync.model.plan import Deletes, Lookback, SchemaChanges, SyncMode
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from cdpsync.model.streams import Cursor, SyncMode, TableName, TablePlan
+    from cdpsync.model.plan import SyncMode, TableName, TablePlan
+    from cdpsync.model.streams import Cursor
 
 
 ALL_STREAMS = "*"
@@ -52,7 +53,7 @@ class TableResult:
 
     source: str
     stream: str
-    table: str
+    table: TableName
     mode: SyncMode | None
     status: TableStatus
     rows_read: int = 0
@@ -132,7 +133,7 @@ class TableOverview:
 
     source: str
     stream: str
-    table: str
+    table: TableName
     mode: SyncMode | None
     enabled: bool
     every: timedelta | None

@@ -1,43 +1,14 @@
-"""Frozen values for tables: at a source (`Stream`), in the lake, and planned for a run."""
+"""Streams: the tables of a source, with their columns and cursors."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
-class SyncMode(StrEnum):
-    """How a table is kept: upsert by key, append what is new, or replace."""
-
-    INCREMENTAL = "incremental"
-    APPEND_ONLY = "append_only"
-    FULL_TABLE = "full_table"
-
-
-class Deletes(StrEnum):
-    """What becomes of rows that the source no longer has: kept, removed, or marked."""
-
-    IGNORE = "ignore"
-    HARD = "hard"
-    SOFT = "soft"
-
-
-class SchemaChanges(StrEnum):
-    """What becomes of columns that come, go or change at the source."""
-
-    EVOLVE = "evolve"
-    FREEZE = "freeze"
-    ASK = "ask"
-
 
 DELETED_AT = "_deleted_at"
-"""The column in which `deletes: soft` marks rows, and in which a log tells of deleted ones."""
+"""The column that `deletes: soft` fills in, and that a change log fills in for deleted rows."""
 
 
 class CursorType(StrEnum):
@@ -55,10 +26,10 @@ CursorValue = int | Decimal | date | datetime
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column as it arrives in the lake.
+    """A column of a stream, or of a table of the lake.
 
     `type` is the DuckDB type in DuckDB's own spelling (`DECIMAL(10,2)`, `TIMESTAMP WITH TIME
-    ZONE`, `INTEGER[]`). A type that only the rows can tell stands as `DECIMAL(38,?)`.
+    ZONE`, `INTEGER[]`). `DECIMAL(38,?)` is a type whose scale is known only from the rows.
     """
 
     name: str
@@ -68,7 +39,7 @@ class Column:
 
 
 DELETED_AT_COLUMN = Column(DELETED_AT, "TIMESTAMP WITH TIME ZONE")
-"""The column of the marks."""
+"""The column `_deleted_at` with its type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +58,16 @@ class ChangeLog:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Something at a source that can become a table.
+    """A table, view, file set or API list of a source that can become a table of the lake.
 
     `table` is its name in the lake without the source: `orders`, or `audit_log` for a stream
     outside the source's default schema. `key_enforced` is False where the source only declares a
     primary key and lets rows repeat it. With `open_schema`, rows may have more columns than are
     listed. `changes` is set where `incremental` follows a log instead of a column. With
-    `has_safe_cursor`, the stream's reads say below which cursor no late row can appear; of other
-    streams, the last minutes below a cursor of time are read again. `identity` tells a table from
-    a later one of the same name. `unreadable_reason` says why a stream cannot be read, and what to
-    do: its table fails with that message, and the others do not.
+    `has_safe_cursor`, each read reports the cursor below which no late row can appear; of other
+    streams, a run reads the last minutes below a time cursor again. `identity` differs between a
+    table and a later one of the same name. `unreadable_reason` says why a stream cannot be read,
+    and what to do: its table fails with that message, and the others do not.
     """
 
     name: str
@@ -120,104 +91,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far a table has been read: the highest value seen of its cursor field."""
+    """How far a table has been read: the highest value of its cursor field so far."""
 
     type: CursorType
     value: CursorValue
-
-
-Lookback = timedelta | Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Which rows a read asks for: cursor >= `low`, and those whose cursor is NULL."""
-
-    cursor_field: str
-    low: Cursor
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class TableName:
-    """A table of the lake: `shop.orders`."""
-
-    schema: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.schema}.{self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class LakeTable:
-    """A table that exists in the lake: its columns with the types it has there.
-
-    `rows`: how many it has, where that is known without counting. `added_columns`: the columns that
-    were added after the table was made, in lower case; rows loaded before have NULL there.
-    """
-
-    name: TableName
-    columns: tuple[Column, ...]
-    rows: int | None = None
-    added_columns: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class SavedState:
-    """The state of a table that is saved between runs, in the catalog and in the state file.
-
-    `reset` asks that the next run loads from the start. `settings` are the options of the project
-    file that the table's rows depend on, as JSON. `deletes_at` is when the lake's keys were last
-    compared with the source's. `columns` are the stream's columns at the last run, with their
-    types at the source; `identity` is the stream's identity then.
-    """
-
-    source: str
-    stream: str
-    table: TableName
-    mode: SyncMode | None
-    cursor_field: str | None
-    cursor: Cursor | None
-    run_id: str | None
-    committed_at: datetime | None
-    reset: bool = False
-    settings: str | None = None
-    deletes_at: datetime | None = None
-    columns: Mapping[str, str] | None = None
-    identity: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TablePlan:
-    """What one run will do with one table.
-
-    `compares_keys`: rows whose key the source no longer has are looked for. `saved_state` is the
-    state that the table's last commit saved.
-    """
-
-    source: str
-    stream: Stream
-    table: TableName
-    mode: SyncMode
-    columns: tuple[Column, ...]
-    primary_key: tuple[str, ...] = ()
-    cursor_field: str | None = None
-    cursor_type: CursorType | None = None
-    cursor_before: Cursor | None = None
-    window: Window | None = None
-    lookback: Lookback | None = None
-    where: str | None = None
-    types: Mapping[str, str] = field(default_factory=dict)
-    lake_table: LakeTable | None = None
-    replace: bool = True
-    full_refresh: bool = False
-    allow_shrink: bool = False
-    every: timedelta | None = None
-    location: str = ""
-    settings: str = ""
-    notices: tuple[str, ...] = ()
-    include: tuple[str, ...] | None = None
-    exclude: tuple[str, ...] | None = None
-    deletes: Deletes = Deletes.IGNORE
-    compares_keys: bool = False
-    saved_state: SavedState | None = None

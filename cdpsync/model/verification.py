@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cdpsync.model import Failure, SyncMode
+    from cdpsync.model import Failure, SyncMode, TableName
 
 
 class DiffKind(StrEnum):
@@ -94,7 +94,7 @@ class VerifyResult:
 
     source: str
     stream: str
-    table: str
+    table: TableName
     mode: SyncMode | None
     status: VerifyStatus
     compared: TableDiff | None = None

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdpsync.errors import ContractError
+from cdpsync.errors import ContractError, suggest
 from cdpsync.model import DELETED_AT, DELETED_AT_COLUMN, Column, Deletes, SyncMode
 from cdpsync.model.types import parse_type
-from cdpsync.plan.configured import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from cdpsync.errors import ConfigError
+from cdpsync.errors import ConfigError, suggest
 from cdpsync.model import (
     Deletes,
     Source,
@@ -81,13 +80,6 @@ def configured_tables(source: Source, streams: Iterable[Stream]) -> tuple[Config
     )
     _reject_shared_tables(enabled)
     return enabled
-
-
-def suggest(name: str, names: Iterable[str]) -> str | None:
-    """Return the name that is spelled most like another, ignoring case; None without a match."""
-    by_lower = {candidate.lower(): candidate for candidate in names}
-    matches = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return by_lower[matches[0]] if matches else None
 
 
 def _configured_table(source: Source, name: str, stream: Stream | None) -> ConfiguredTable | None:

@@ -1,4 +1,4 @@
-"""What commands found, as the JSON that scripts depend on: keys and their order are fixed.
+"""Results of commands as the JSON that scripts depend on: keys and their order are fixed.
 
 `docs/json.md` documents them; golden files hold them.
 """
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
+from cdpsync.model import Cursor, Failure, TableName
 from cdpsync.model.cursors import cursor_json
 from cdpsync.redact import redact
 from cdpsync.serialize.text import duration
@@ -16,8 +17,6 @@ from cdpsync.serialize.text import duration
 if TYPE_CHECKING:
     from cdpsync.model import (
         CheckResult,
-        Cursor,
-        Failure,
         Lookback,
         RunRecord,
         RunResult,
@@ -65,24 +64,7 @@ CURSOR_KEYS = (
 
 def of_result(result: TableResult) -> Record:
     """Return one table of a run."""
-    return {
-        "source": result.source,
-        "stream": result.stream,
-        "table": result.table,
-        "mode": result.mode,
-        "status": result.status,
-        "rows_read": result.rows_read,
-        "rows_inserted": result.rows_inserted,
-        "rows_updated": result.rows_updated,
-        "rows_deleted": result.rows_deleted,
-        "rows_in_table": result.rows_in_table,
-        "bytes_written": result.bytes_written,
-        "cursor_before": cursor_json(result.cursor_before),
-        "cursor_after": cursor_json(result.cursor_after),
-        "seconds": round(result.seconds, 3),
-        "error": of_failure(result.error),
-        "notices": list(result.notices),
-    }
+    return _fields(result, RESULT_KEYS)
 
 
 def of_run(result: RunResult) -> Record:
@@ -106,25 +88,9 @@ def of_history(record: RunRecord) -> Record:
     }
 
 
-def of_state(state: TableOverview) -> Record:
-    """Return how a table is."""
-    return {
-        "source": state.source,
-        "stream": state.stream,
-        "table": state.table,
-        "mode": state.mode,
-        "enabled": state.enabled,
-        "every": duration(state.every),
-        "status": state.status,
-        "last_run_at": moment(state.last_run_at),
-        "last_success_at": moment(state.last_success_at),
-        "next_due_at": moment(state.next_due_at),
-        "rows": state.rows,
-        "cursor_field": state.cursor_field,
-        "cursor": cursor_json(state.cursor),
-        "error": of_failure(state.error),
-        "notices": list(state.notices),
-    }
+def of_overview(overview: TableOverview) -> Record:
+    """Return one table of `status`."""
+    return _fields(overview, STATUS_KEYS)
 
 
 def of_plan(plan: TablePlan) -> Record:
@@ -150,18 +116,9 @@ def of_plan(plan: TablePlan) -> Record:
 
 def of_unplanned(result: TableResult) -> Record:
     """Return a table that a run would fail on, or skip, with the keys of a planned one."""
-    nothing: Record = dict.fromkeys(PLAN_KEYS)
-    return nothing | {
-        "source": result.source,
-        "stream": result.stream,
-        "table": result.table,
-        "mode": result.mode,
-        "status": result.status,
-        "primary_key": [],
-        "cursor_before": cursor_json(result.cursor_before),
-        "full_refresh": False,
-        "error": of_failure(result.error),
-    }
+    keys = ("source", "stream", "table", "mode", "status", "cursor_before", "error")
+    no_plan: Record = {"primary_key": [], "full_refresh": False}
+    return dict.fromkeys(PLAN_KEYS) | _fields(result, keys) | no_plan
 
 
 def writes(plan: TablePlan) -> str:
@@ -174,54 +131,49 @@ def writes(plan: TablePlan) -> str:
 
 
 def of_check(result: CheckResult) -> Record:
-    """Return one thing that was tried."""
-    return {
-        "name": result.name,
-        "kind": result.kind,
-        "ok": result.ok,
-        "seconds": round(result.seconds, 3),
-        "error": of_failure(result.error),
-    }
+    """Return the check of a source, or of the warehouse."""
+    return _fields(result, CHECK_KEYS)
 
 
-def of_verdict(verdict: VerifyResult) -> Record:
+def of_verify_result(result: VerifyResult) -> Record:
     """Return how a table compares with its source; counts are null where it was not compared."""
     from cdpsync.model.verification import DiffKind  # of `verify` alone
 
-    found = verdict.compared
-    counts = found.counts if found else {}
+    diff = result.compared
+    counts = diff.counts if diff else {}
 
     def counted(kind: DiffKind) -> int | None:
-        return counts.get(kind, 0) if found else None
+        return counts.get(kind, 0) if diff else None
 
     return {
-        "source": verdict.source,
-        "stream": verdict.stream,
-        "table": verdict.table,
-        "mode": verdict.mode,
-        "status": verdict.status,
-        "rows_source": found and found.source.rows,
-        "rows_lake": found and found.lake.rows,
+        "source": result.source,
+        "stream": result.stream,
+        "table": str(result.table),
+        "mode": result.mode,
+        "status": result.status,
+        "rows_source": diff and diff.source.rows,
+        "rows_lake": diff and diff.lake.rows,
         "missing": counted(DiffKind.MISSING),
         "stale": counted(DiffKind.STALE),
         "extra": counted(DiffKind.EXTRA),
         "gone": counted(DiffKind.GONE),
         "not_synced": counted(DiffKind.NEWER),
-        "repaired": verdict.repaired,
-        "share": verdict.share,
-        "cursor_field": verdict.cursor_field,
-        "cursor_source": _reach(found.source) if found and verdict.cursor_field else None,
-        "cursor_lake": _reach(found.lake) if found and verdict.cursor_field else None,
+        "repaired": result.repaired,
+        "share": result.share,
+        "cursor_field": result.cursor_field,
+        "cursor_source": _cursor_range(diff.source) if diff and result.cursor_field else None,
+        "cursor_lake": _cursor_range(diff.lake) if diff and result.cursor_field else None,
         "differences": [
-            {"kind": one.kind, "key": dict(one.key)} for one in (found.listed if found else ())
+            {"kind": difference.kind, "key": dict(difference.key)}
+            for difference in (diff.listed if diff else ())
         ],
-        "seconds": round(verdict.seconds, 3),
-        "error": of_failure(verdict.error),
-        "notices": list(verdict.notices),
+        "seconds": round(result.seconds, 3),
+        "error": of_failure(result.error),
+        "notices": list(result.notices),
     }
 
 
-def _reach(side: SideStats) -> Record:
+def _cursor_range(side: SideStats) -> Record:
     return {"min": side.lowest, "max": side.highest}
 
 
@@ -263,8 +215,8 @@ def of_columns(stream: Stream) -> list[Record]:
     ]
 
 
-def of_cursor(entry: SavedState) -> Record:
-    """Return what is remembered of a table, flat."""
+def of_saved_state(entry: SavedState) -> Record:
+    """Return the saved state of a table, flat."""
     return {
         "source": entry.source,
         "stream": entry.stream,
@@ -311,13 +263,35 @@ def flat(records: list[Record], keys: tuple[str, ...]) -> tuple[tuple[str, ...],
     """Return keys and records for CSV: `error` becomes two columns, `notices` one text."""
     if "error" not in keys:
         return keys, records
-    told = []
+    flat_records = []
     for record in records:
         error = record["error"]
-        said = error if isinstance(error, Mapping) else {}
-        more = {"error_type": said.get("type"), "error_message": said.get("message")}
+        failure = error if isinstance(error, Mapping) else {}
+        columns = {"error_type": failure.get("type"), "error_message": failure.get("message")}
         if "notices" in record:
-            more["notices"] = "; ".join(cast("list[str]", record["notices"])) or None
-        told.append(record | more)
+            columns["notices"] = "; ".join(cast("list[str]", record["notices"])) or None
+        flat_records.append(record | columns)
     at = keys.index("error")
-    return (*keys[:at], "error_type", "error_message", *keys[at + 1 :]), told
+    return (*keys[:at], "error_type", "error_message", *keys[at + 1 :]), flat_records
+
+
+def _fields(result: object, keys: tuple[str, ...]) -> Record:
+    """Return these fields of a result, whose names are the keys."""
+    return {key: _json_value(getattr(result, key)) for key in keys}
+
+
+def _json_value(value: object) -> object:
+    """Return a field's value as `json.dumps` takes it."""
+    if isinstance(value, Cursor):
+        return cursor_json(value)
+    if isinstance(value, Failure):
+        return of_failure(value)
+    if isinstance(value, TableName):
+        return str(value)
+    if isinstance(value, timedelta):
+        return duration(value)
+    if isinstance(value, datetime):
+        return moment(value)
+    if isinstance(value, float):
+        return round(value, 3)
+    return list(value) if isinstance(value, tuple) else value

@@ -1,16 +1,14 @@
-"""Figures, ages and durations as people read them; text made safe for a terminal."""
+"""Figures, ages and durations as people read them; text that is safe for a terminal."""
 
 from __future__ import annotations
 
 import unicodedata
-from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
-
-
-def now() -> datetime:
-    """Return this moment, in UTC. The one clock that ages are reckoned by."""
-    return datetime.now(UTC)
 
 
 def count(number: int | None) -> str | None:
@@ -62,9 +60,9 @@ def plural(number: int, noun: str) -> str:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return the text with control characters written out, so that data cannot drive a terminal.
+    """Return the text with control characters escaped, because data must not drive a terminal.
 
-    `keep` holds control characters that may stay.
+    `keep` has the control characters that stay.
     """
     if text.isprintable():
         return text
@@ -72,7 +70,7 @@ def printable(text: str, keep: str = "") -> str:
         char
         if char in keep
         or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
-        # A joiner is part of many an emoji and of several scripts' spelling.
+        # Joiners are parts of many emoji, and of the spelling in several scripts.
         or char in "\u200c\u200d"
         else _escaped(char)
         for char in text

@@ -1,4 +1,4 @@
-r"""Values of a query as text: exact, in JSON, in CSV and for a reader's eyes.
+r"""Values of a query as exact text: in JSON, in CSV and in a table.
 
 | value                  | JSON                                | CSV and table             |
 | ---------------------- | ----------------------------------- | ------------------------- |
@@ -15,7 +15,7 @@ r"""Values of a query as text: exact, in JSON, in CSV and for a reader's eyes.
 | JSON column            | the JSON itself, digit for digit    | its text                  |
 | LIST, STRUCT, MAP      | array, object, object               | the JSON                  |
 
-`cdpsync.catalog.values` says what of these comes from DuckDB as text already.
+`cdpsync.catalog.values` lists the types that DuckDB returns as text already.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def csv_of(value: object) -> str | None:
     if value is None or type(value) is str:
         return value
     text = json_of(value)
-    # What JSON must quote, CSV need not; an object or an array stays JSON.
+    # CSV drops the quotes of JSON text; an object or an array stays JSON.
     return json.loads(text) if text.startswith('"') else text
 
 
@@ -70,7 +70,7 @@ def cell_of(value: object) -> str | None:
 
 
 def is_number(column: Column) -> bool:
-    """Whether a column's values stand at the right of a table's column."""
+    """Whether a column has numbers, which a table aligns to the right."""
     kind = column.type.partition("(")[0]
     return kind.endswith("INT") or kind in ("INTEGER", "DECIMAL", "DOUBLE", "FLOAT")
 
@@ -90,7 +90,7 @@ def _bytes(value: bytes) -> str:
 
 
 def _interval(value: timedelta) -> str:
-    """Return the duration of an interval that Python's own type came for: out of a UNION."""
+    """Return an interval as an ISO 8601 duration; only a UNION gives Python's own type."""
     sign = "-" if value < timedelta(0) else ""
     span = abs(value)
     minutes, seconds = divmod(span.seconds, 60)
@@ -107,20 +107,20 @@ def _list(value: Sequence[object]) -> str:
 
 
 def _object(value: Mapping[object, object]) -> str:
-    pairs = (f"{_quote(csv_of(key) or 'NULL')}: {json_of(held)}" for key, held in value.items())
+    pairs = (f"{_quote(csv_of(key) or 'NULL')}: {json_of(item)}" for key, item in value.items())
     return f"{{{', '.join(pairs)}}}"
 
 
 def _embedded(value: object) -> str:
-    """Return a JSON column's value as it is, on one line, so that no digit of it changes."""
+    """Return a JSON column's value on one line, with every digit of it."""
     if value is None:
         return "null"
     text = str(value)
     try:
         json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
-        return _quote(text)  # not JSON after all; our own answer has to stay JSON
-    # Inside a string JSON has no bare line ends, so these stand between its parts.
+        return _quote(text)  # not JSON, but the whole result must be
+    # JSON strings have no bare line ends, so each one here is white space between two tokens.
     return text.replace("\r", " ").replace("\n", " ")
 
 
@@ -136,7 +136,7 @@ def _iso(value: date | time) -> str:
     return f'"{value.isoformat()}"'
 
 
-_JSON: dict[type, Callable[[Any], str]] = {  # Any: each takes its own type
+_JSON: dict[type, Callable[[Any], str]] = {  # Any: each function takes its own type
     bool: lambda value: "true" if value else "false",
     int: _integer,
     float: _float,

@@ -159,7 +159,7 @@ def assert_whole(shop: Shop) -> None:
     shop.same(stream="public.events", table="shop.events")
     shop.same("id, md5(content)", stream="public.files", table="shop.files")
     entries = project.load_state(project.load(shop.file))
-    said = {key: (entry.cursor, entry.run_id) for key, entry in entries.state.items()}
+    said = {key: (entry.cursor, entry.run_id) for key, entry in entries.entries.items()}
     assert said == {
         (one.source, one.stream): (one.cursor, one.run_id) for one in entries.saved_states
     }

@@ -94,7 +94,7 @@ REFUSED = {
     "no such bucket": (".*", 404, "NoSuchBucket", "there is no such bucket"),
     "full": (PUT, 507, "InsufficientStorage", "the bucket is full"),
     "quota": (PUT, 403, "QuotaExceeded", "the bucket is full"),
-    "busy": (PUT, 503, "SlowDown", "more slowly"),
+    "busy": (PUT, 503, "SlowDown", "limits the rate"),
     "broken": (PUT, 500, "InternalError", "refused to write"),
 }
 

@@ -13,7 +13,7 @@ import pytest
 from support.faults import FaultProxy
 from support.servers import READER, free_port
 
-from cdpsync.load.upload import SpoolBudget
+from cdpsync.load.upload import Uploader
 from cdpsync.model import RunStatus
 
 if TYPE_CHECKING:
@@ -227,13 +227,13 @@ def test_small_spool_holds_a_large_table(shop: Shop, monkeypatch) -> None:
     shop.warehouse = {**shop.warehouse, "spool": {"max": "10kB"}}
     shop.configure(None)
     waiting: list[int] = []
-    add = SpoolBudget.add
+    reserve = Uploader._reserve
 
-    def counted(self: SpoolBudget, size: int) -> None:
-        add(self, size)
-        waiting.append(self._held)
+    def counted(self: Uploader, size: int) -> None:
+        reserve(self, size)
+        waiting.append(self._queued_bytes)
 
-    monkeypatch.setattr(SpoolBudget, "add", counted)
+    monkeypatch.setattr(Uploader, "_reserve", counted)
     assert shop.one(threads=1).rows_inserted == 200_000
     assert len(waiting) > 1
     assert max(waiting) < 2 * min(waiting)  # one file at a time

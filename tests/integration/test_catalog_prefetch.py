@@ -140,4 +140,4 @@ def test_connections_ahead_are_used_and_not_left(
     assert session.engine is engine
     orders.one()
     assert made.count(("postgres_scanner",)) == 1
-    assert not engine._ahead
+    assert not engine._preconnected

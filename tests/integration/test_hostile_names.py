@@ -82,7 +82,7 @@ class Project:
         """Return each stream's table in the lake, as SQL."""
         found = project.status(project.load(self.file))
         return {
-            one.stream: ".".join(map(quote, one.table.split(".", 1)))
+            one.stream: ".".join(map(quote, (one.table.schema, one.table.name)))
             for one in found
             if one.stream in self.streams.values()
         }

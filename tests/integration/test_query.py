@@ -149,7 +149,7 @@ def test_warehouse_that_was_moved_away_is_named(shop: Shop) -> None:
     shop.configure(None)
     shop.run()
     (shop.folder / "warehouse").rename(shop.folder / "moved")
-    with pytest.raises(LandingError, match=r"/warehouse: the warehouse's folder is not there"):
+    with pytest.raises(LandingError, match=r"/warehouse: the warehouse's folder does not exist"):
         shop.ask("from shop.orders")
     with pytest.raises(QueryError):
         shop.ask("from 'no-such.csv'")

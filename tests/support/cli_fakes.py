@@ -50,7 +50,7 @@ REFUSED = Failure("ConnectError", "shop: the server closed the connection. Check
 ORDERS = TableResult(
     source="shop",
     stream="public.orders",
-    table="shop.orders",
+    table=TableName("shop", "orders"),
     mode=SyncMode.INCREMENTAL,
     status=TableStatus.OK,
     rows_read=1234,
@@ -65,7 +65,7 @@ ORDERS = TableResult(
 PLANS = TableResult(
     source="shop",
     stream="public.plans",
-    table="shop.plans",
+    table=TableName("shop", "plans"),
     mode=SyncMode.FULL_TABLE,
     status=TableStatus.FAILED,
     seconds=0.04,
@@ -74,7 +74,7 @@ PLANS = TableResult(
 EVENTS = TableResult(
     source="shop",
     stream="public.events",
-    table="shop.events",
+    table=TableName("shop", "events"),
     mode=SyncMode.APPEND_ONLY,
     status=TableStatus.SKIPPED,
     cursor_before=Cursor(CursorType.INTEGER, 9_007_199_254_740_993),
@@ -147,7 +147,7 @@ STATES = (
     TableOverview(
         source="shop",
         stream="public.orders",
-        table="shop.orders",
+        table=TableName("shop", "orders"),
         mode=SyncMode.INCREMENTAL,
         enabled=True,
         every=timedelta(hours=1),
@@ -162,7 +162,7 @@ STATES = (
     TableOverview(
         source="shop",
         stream="public.plans",
-        table="shop.plans",
+        table=TableName("shop", "plans"),
         mode=SyncMode.FULL_TABLE,
         enabled=True,
         every=timedelta(days=1),
@@ -173,7 +173,9 @@ STATES = (
         rows=0,
         error=REFUSED,
     ),
-    TableOverview("shop", "audit.log", "shop.audit_log", None, False, None, "disabled"),
+    TableOverview(
+        "shop", "audit.log", TableName("shop", "audit_log"), None, False, None, "disabled"
+    ),
 )
 HISTORY = (
     RunRecord(RUN_ID, NOW - timedelta(minutes=3), NOW - timedelta(seconds=177), ORDERS),
@@ -252,7 +254,7 @@ class Fake:
     calls: list[tuple[Any, ...]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.monkeypatch.setattr("cdpsync.serialize.text.now", lambda: NOW)
+        self.monkeypatch.setattr("cdpsync.system.clock.now", lambda: NOW)
         self.monkeypatch.setenv("COLUMNS", "200")
         self.answers("project.load", self.config)
 

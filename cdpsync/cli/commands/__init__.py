@@ -1,1 +1,1 @@
-"""The commands, a module each."""
+"""The commands: a module for each, or for two or three that belong together."""

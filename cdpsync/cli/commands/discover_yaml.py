@@ -1,4 +1,4 @@
-"""`discover --yaml`: a `tables:` section to paste, with a mode for each stream and the reason."""
+"""The YAML of `discover --yaml`: a `tables:` section with a mode for each stream, and why."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from cdpsync.model import ChangeLog, Stream
 
-# A cursor has to move whenever a row changes. A time is not enough for that: created_at and
-# order_date are times too, and following them would lose updates in silence.
-_SAYS_CHANGED = re.compile(
+# A cursor has to move whenever a row changes. That a column is a time is not enough: created_at and
+# order_date are times too, and to follow them would lose updates in silence.
+_CHANGE_TIME = re.compile(
     r"updat|modif|chang|edited|touched|last_?mod|_mtime|^mtime|systemmodstamp|synced", re.IGNORECASE
 )
 _PLAIN = re.compile(r"[A-Za-z_][\w.\-]*")
@@ -23,17 +23,18 @@ _NOT_TEXT = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 
 def proposal(source: str, streams: Sequence[Stream]) -> str:
-    """Return YAML that stands under `sources: <source>:`, each stream with a safe mode."""
+    """Return YAML to paste under `sources: <source>:`, with a safe mode for each stream."""
     if not streams:
         return f'# no streams were found in "{source}"\n'
     head = [
         f'# Paste this under "sources: {printable(source)}:", then choose: a mode is proposed',
-        "# where the columns speak for it; what reads every row is always right.",
+        "# where the columns allow it; full_table, which reads every row, is always right.",
         "tables:",
     ]
     entries = [_entry(stream) for stream in streams]
     width = max(len(entry) for entry, _ in entries)
-    return "\n".join([*head, *(f"  {entry:<{width}}  # {why}" for entry, why in entries)]) + "\n"
+    lines = [f"  {entry:<{width}}  # {reason}" for entry, reason in entries]
+    return "\n".join([*head, *lines]) + "\n"
 
 
 def _entry(stream: Stream) -> tuple[str, str]:
@@ -47,33 +48,34 @@ def _entry(stream: Stream) -> tuple[str, str]:
     keys = ", ".join(map(printable, stream.primary_key))
     key = ", ".join(map(_scalar, stream.primary_key))
     if stream.primary_key and stream.changes:
-        return f"{name}: {{mode: incremental}}", f"key {keys}; {_log(stream.changes)}"
+        return f"{name}: {{mode: incremental}}", f"key {keys}; {_change_log(stream.changes)}"
     if stream.primary_key and cursor:
         options = f"mode: incremental, cursor_field: {_scalar(cursor)}, primary_key: [{key}]"
-        return f"{name}: {{{options}}}", f"{keys} is its key; {printable(cursor)} says what changed"
-    return f"{name}: {{mode: full_table}}", _why_full(stream, cursor)
+        reason = f"{keys} is its key; {printable(cursor)} shows which rows changed"
+        return f"{name}: {{{options}}}", reason
+    return f"{name}: {{mode: full_table}}", _reason_for_full_table(stream, cursor)
 
 
-def _log(changes: ChangeLog) -> str:
-    kept = f", kept for {changes.retention.days} days" if changes.retention else ""
-    gone = "; deletes: hard or soft follows deletions" if changes.includes_deletes else ""
-    return f"the source has a log of what changed{kept}{gone}"
+def _change_log(changes: ChangeLog) -> str:
+    retention = f", kept for {changes.retention.days} days" if changes.retention else ""
+    deletes = "; deletes: hard or soft follows deletions" if changes.includes_deletes else ""
+    return f"the source has a log of changes{retention}{deletes}"
 
 
-def _why_full(stream: Stream, cursor: str | None) -> str:
+def _reason_for_full_table(stream: Stream, cursor: str | None) -> str:
     if cursor:
         return f"no primary key: give primary_key to follow {printable(cursor)}"
     if not stream.cursor_fields:
         return "no column to follow"
-    named = ", ".join(map(printable, stream.cursor_fields[:3]))
-    return f"no column is known to move with every change; possible cursors: {named}"
+    cursors = ", ".join(map(printable, stream.cursor_fields[:3]))
+    return f"no column is known to move with every change; possible cursors: {cursors}"
 
 
 def _change_times(stream: Stream) -> Iterator[str]:
     for name in stream.cursor_fields:
         column = stream.column(name)
         is_time = column is not None and column.type.startswith(("TIMESTAMP", "DATE"))
-        if is_time and _SAYS_CHANGED.search(name):
+        if is_time and _CHANGE_TIME.search(name):
             yield name
 
 

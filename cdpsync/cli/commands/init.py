@@ -1,4 +1,4 @@
-"""`init`: a project to start from."""
+"""The command `init`: a project to start from."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,40 +6,44 @@ from typing import Annotated
 import typer
 
 from cdpsync.cli.commands.init_templates import IGNORED, starter
+from cdpsync.cli.options import command
 from cdpsync.cli.output import log
-from cdpsync.cli.session import Session, command
+from cdpsync.cli.session import Session
 from cdpsync.errors import ConfigError
 
 _NEXT = """\
 Next:
-  edit {project}, and go there
-  cdpsync check             are the source and the warehouse reached?
-  cdpsync discover SOURCE   what is there?
+  edit {project}, and change to its folder
+  cdpsync check             connect to the source and the warehouse
+  cdpsync discover SOURCE   list the streams of a source
   cdpsync run               sync
-  cdpsync query "select …"  ask"""
+  cdpsync query "select …"  query the lake"""
 
 
 @command(formats=None)
 def init(
-    session: Session,  # noqa: ARG001 - every command is given one
+    session: Session,  # noqa: ARG001 - every command takes one
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where to; made when it is not there.")
+        Path, typer.Argument(metavar="DIR", help="Folder of the project; created if missing.")
     ] = Path(),
     source: Annotated[
-        str, typer.Option("--source", metavar="TYPE", help="postgres, files, or what is installed.")
+        str,
+        typer.Option("--source", metavar="TYPE", help="postgres, files or another installed type."),
     ] = "postgres",
 ) -> None:
-    """Write a commented starter project. Nothing is ever overwritten."""
+    """Write a commented starter project. It never overwrites a file."""
     from cdpsync.connector.registry import names
 
     if source not in names():
         raise ConfigError(f'unknown source type "{source}". Installed: {", ".join(names())}.')
     files = {folder / name: text for name, text in starter(source).items()}
-    ignored = folder / ".gitignore"
-    kept = ignored.exists() and files.pop(ignored)
-    there = [str(path) for path in files if path.exists()]
-    if there:
-        raise ConfigError(f"{', '.join(there)}: already there, nothing was written.")
+    gitignore = folder / ".gitignore"
+    keeps_gitignore = gitignore.exists() and files.pop(gitignore)
+    existing = [str(path) for path in files if path.exists()]
+    if existing:
+        raise ConfigError(
+            f"{', '.join(existing)}: exists already. Nothing was written. Give another folder."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in files.items():
@@ -50,6 +54,6 @@ def init(
         raise ConfigError(
             f"{error.filename or folder}: cannot be written: {error.strerror}."
         ) from error
-    if kept:
-        log.warn(f"{ignored} is left as it is. It should hold: {'  '.join(IGNORED)}")
+    if keeps_gitignore:
+        log.warn(f"{gitignore} was not changed. Add to it: {'  '.join(IGNORED)}")
     log.info(_NEXT.format(project=folder / "cdpsync.yml"), event="next")

@@ -1,9 +1,9 @@
-"""The files that `init` writes: a project to edit, with its comments."""
+"""Templates of the files that `init` writes."""
 
 from __future__ import annotations
 
 PROJECT = """\
-# A cdpsync project: where the lake lies, and what flows into it.
+# A cdpsync project: where the lake is, and which sources it has.
 # Secrets stay outside: ${VAR} is taken from the environment, ${file:/path} from a file.
 
 warehouse:
@@ -43,19 +43,19 @@ FILES = """\
     type: files
     path: ./data               # a folder of CSV, JSON Lines or Parquet files
     every: 1h                  # for `cdpsync run --due`, from cron
-    # `cdpsync discover inbox` shows what is there.
+    # `cdpsync discover inbox` lists the tables.
 """
 
 OTHER = """\
-  {name}:                      # your name for it: it begins the names of its tables
+  {name}:                      # your name for it: it is the schema of its tables
     type: {type}
     every: 1h                  # for `cdpsync run --due`, from cron
-    # The options of this type come here; `cdpsync check` names what is missing.
+    # The options of this type come here; `cdpsync check` names those that are missing.
 """
 
 IGNORED = (".cdpsync/", "warehouse/", ".env")
 
-GITIGNORE = "# The lake and its catalog are made anew by a run; .env holds secrets.\n"
+GITIGNORE = "# The lake and its catalog are built again by a run; .env holds secrets.\n"
 
 ENVIRONMENT = """\
 # Copy to .env, fill in, and load it before cdpsync:  set -a; . ./.env; set +a

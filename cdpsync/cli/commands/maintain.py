@@ -1,12 +1,14 @@
-"""`maintain`: the upkeep of a lake."""
+"""The command `maintain`: the upkeep of a lake."""
 
 from typing import Annotated
 
 import typer
 
+from cdpsync.cli.formats import ReportFormat
+from cdpsync.cli.options import command
 from cdpsync.cli.output import log
 from cdpsync.cli.output.report import show
-from cdpsync.cli.session import ReportFormat, Session, command
+from cdpsync.cli.session import Session
 
 
 @command(ReportFormat)
@@ -16,11 +18,11 @@ def maintain(
         bool, typer.Option("--dry-run", help="Only show what would be done.")
     ] = False,
 ) -> None:
-    """Expire old snapshots, merge small files, remove what crashed runs left."""
+    """Expire old snapshots, merge small files, remove the files of crashed runs."""
     from cdpsync import maintain as upkeep
     from cdpsync.cli.output import reports
 
-    chores = upkeep.maintain(session.config(), dry_run=dry_run)
-    show(reports.maintain_report(chores), session.format)
-    if not chores:
+    steps = upkeep.maintain(session.config(), dry_run=dry_run)
+    show(reports.maintain_report(steps), session.format)
+    if not steps:
         log.info("nothing to do", event="maintain")

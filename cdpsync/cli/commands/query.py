@@ -1,4 +1,4 @@
-"""`query`: read-only SQL over the lake, its answer written as it streams in."""
+"""The command `query`: read-only SQL over the lake, its rows written as they stream in."""
 
 import sys
 import time
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdpsync.cli.formats import Format
+from cdpsync.cli.options import command
 from cdpsync.cli.output import log
-from cdpsync.cli.session import Format, Session, command
+from cdpsync.cli.session import Session
 from cdpsync.errors import ConfigError
 from cdpsync.serialize.text import plural, seconds
 
@@ -46,33 +48,34 @@ def query(
         typer.Option("--lake", metavar="PATH", help="A published lake, in place of a project's."),
     ] = None,
     to: Annotated[
-        Path | None, typer.Option("--to", metavar="FILE", help="Write here, all or nothing.")
+        Path | None,
+        typer.Option("--to", metavar="FILE", help="Write the whole result to FILE, or nothing."),
     ] = None,
 ) -> None:
-    """Ask the lake. Without SQL: a prompt on a terminal, else SQL from stdin."""
+    """Query the lake. Without SQL: a prompt on a terminal, else SQL from stdin."""
     form = session.output or (_SUFFIXES.get(to.suffix.lower()) if to else None) or Format.TABLE
     if form is Format.PARQUET and to is None:
         raise ConfigError("--output parquet needs a file. Add --to FILE.")
     if sql is None and file is None and sys.stdin.isatty():
         if to is not None or not sys.stdout.isatty():
-            raise ConfigError("no SQL was given. Give it as an argument, with -f, or on stdin.")
+            raise ConfigError("there is no SQL. Give it as an argument, with -f, or on stdin.")
         from cdpsync.cli.commands.query_shell import repl
 
         with _lake(session, lake) as config:
             history = config.warehouse.catalog.parent / "query_history"
-            repl(lambda statement: _ask(config, statement, at, form, None), history)
+            repl(lambda statement: _run_query(config, statement, at, form, None), history)
     else:
         text = _sql(sql, file)
         with _lake(session, lake) as config:
-            _ask(config, text, at, form, to)
+            _run_query(config, text, at, form, to)
 
 
 def _lake(session: Session, lake: str | None) -> "AbstractContextManager[Config]":
-    """Return the project, or a published lake as one that can only be asked."""
+    """Return the project, or a published lake as a project for queries only."""
     if lake is None:
         return nullcontext(session.config())
     if session.config_path is not None:
-        raise ConfigError("--lake and --config were given. Give one of them.")
+        raise ConfigError("--lake and --config cannot both be given. Give one of them.")
     from cdpsync.maintain.publish import published
 
     return published(lake)
@@ -80,7 +83,7 @@ def _lake(session: Session, lake: str | None) -> "AbstractContextManager[Config]
 
 def _sql(sql: str | None, file: Path | None) -> str:
     if sql is not None and file is not None:
-        raise ConfigError("SQL was given as an argument and with -f. Give one of them.")
+        raise ConfigError("SQL as an argument and with -f cannot both be given. Give one of them.")
     if sql is None and file is not None and str(file) != "-":
         try:
             sql = file.read_text(encoding="utf-8-sig")
@@ -94,14 +97,14 @@ def _sql(sql: str | None, file: Path | None) -> str:
     return sql
 
 
-def _ask(config: "Config", sql: str, at: str | None, form: Format, to: Path | None) -> None:
-    """Ask, write the answer, and tell on stderr how long that took."""
+def _run_query(config: "Config", sql: str, at: str | None, form: Format, to: Path | None) -> None:
+    """Run a query, write its rows, and log how long that took."""
     from cdpsync import project
     from cdpsync.cli.output.query_result import write_file, write_stdout
 
     started = time.monotonic()
-    with project.open_query(config, sql, at=at) as answer:
-        rows = write_file(to, answer, form) if to else write_stdout(answer, form)
-    where = f" in {to}" if to else ""
-    told = f"{plural(rows, 'row')}{where}, {seconds(time.monotonic() - started)}"
-    log.info(told, event="answer", rows=rows)
+    with project.open_query(config, sql, at=at) as result:
+        rows = write_file(to, result, form) if to else write_stdout(result, form)
+    place = f" in {to}" if to else ""
+    took = seconds(time.monotonic() - started)
+    log.info(f"{plural(rows, 'row')}{place}, {took}", event="answer", rows=rows)

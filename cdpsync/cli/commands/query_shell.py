@@ -1,4 +1,4 @@
-"""The prompt of `query`: statements until `;`, a history, Ctrl-D ends it."""
+"""The prompt of `query`: reads statements until `;`, keeps a history, ends at Ctrl-D."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 FIRST, NEXT = "cdpsync> ", "    ...> "
 _LONGEST_HISTORY = 1_000
-_LEAVE = {"exit", "quit", "\\q", ".exit", ".quit"}
+_EXIT_WORDS = {"exit", "quit", "\\q", ".exit", ".quit"}
 
 
-def repl(ask: Callable[[str], None], history: Path) -> None:
-    """Read statements and ask each; an error is told and does not end the conversation."""
-    log.info("SQL, ended by a semicolon. Ctrl-C clears, Ctrl-D ends.", event="prompt")
+def repl(run: Callable[[str], None], history: Path) -> None:
+    """Read statements and run each; an error is logged and does not end the prompt."""
+    log.info("End a statement with a semicolon. Ctrl-C clears it, Ctrl-D leaves.", event="prompt")
     with _history(history):
         for statement in _statements():
             try:
-                ask(statement)
+                run(statement)
             except CdpsyncError as error:
                 log.error(error.message, type=type(error).__name__)
             except Terminated:
@@ -35,7 +35,7 @@ def repl(ask: Callable[[str], None], history: Path) -> None:
 
 
 def _statements() -> Iterator[str]:
-    """Read lines until one ends with `;`, and hand over what they make together."""
+    """Go through the statements: lines up to one that ends with `;`, joined."""
     lines: list[str] = []
     while True:
         try:
@@ -49,7 +49,7 @@ def _statements() -> Iterator[str]:
             log.info("", event="prompt")
             lines.clear()
             continue
-        if not lines and line.strip().rstrip(";").lower() in _LEAVE:
+        if not lines and line.strip().rstrip(";").lower() in _EXIT_WORDS:
             return
         if line.strip() or lines:
             lines.append(line)
@@ -62,7 +62,7 @@ def _statements() -> Iterator[str]:
 
 @contextmanager
 def _history(path: Path) -> Iterator[None]:
-    """Keep the lines from one conversation to the next, for their owner's eyes only."""
+    """Keep the history in a file that only its owner can read."""
     with suppress(OSError):
         readline.read_history_file(path)
     readline.set_history_length(_LONGEST_HISTORY)

@@ -1,11 +1,13 @@
-"""`plan` and `run`: what would be read and written, and the sync itself."""
+"""The commands `plan` and `run`: the sync, and a report of what it would do."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cdpsync.cli.formats import Format, ReportFormat
+from cdpsync.cli.options import command
 from cdpsync.cli.output.report import show
-from cdpsync.cli.session import Format, ReportFormat, Session, command, stopping
+from cdpsync.cli.session import Session, stopping
 
 if TYPE_CHECKING:
     from cdpsync.model import Planned
@@ -31,10 +33,11 @@ FullRefresh = Annotated[
 ]
 AcceptChanges = Annotated[
     bool,
-    typer.Option("--accept-changes", help="Let in what schema_changes: ask or freeze stopped."),
+    typer.Option("--accept-changes", help="Accept schema changes that ask or freeze stopped."),
 ]
 AllowShrink = Annotated[
-    bool, typer.Option("--allow-shrink", help="Let a full table lose more than half its rows.")
+    bool,
+    typer.Option("--allow-shrink", help="Accept that a full table loses more than half its rows."),
 ]
 
 
@@ -83,15 +86,15 @@ def run(
     allow_shrink: AllowShrink = False,
     accept_changes: AcceptChanges = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show the plan, as `cdpsync plan`.")
+        bool, typer.Option("--dry-run", help="Only show the plan, as `cdpsync plan` does.")
     ] = False,
 ) -> int:
-    """Sync: read what is new and commit it, table by table."""
-    config, chosen = session.config(), tuple(select or ())
+    """Sync: read new and changed rows and commit them, table by table."""
+    config, patterns = session.config(), tuple(select or ())
     from cdpsync import sync
     from cdpsync.cli.output import progress, reports, run_summary
 
-    choice: dict[str, Any] = {  # Any: keywords that `plan` and `run` share
+    options: dict[str, Any] = {  # Any: keywords that `plan` and `run` share
         "include": tuple(include or ()),
         "exclude": tuple(exclude or ()),
         "due": due,
@@ -100,12 +103,12 @@ def run(
         "accept_changes": accept_changes,
     }
     if dry_run:
-        return _show_plan(session, sync.plan(config, chosen, **choice))
+        return _show_plan(session, sync.plan(config, patterns, **options))
     with progress.shown(session) as listener:
         result = sync.run(
             config,
-            chosen,
-            **choice,
+            patterns,
+            **options,
             threads=threads,
             fail_fast=fail_fast,
             on_progress=listener,
@@ -113,7 +116,7 @@ def run(
         )
     if not session.quiet or session.format is not Format.TABLE:
         show(reports.run_report(result), session.format)
-    run_summary.tell_end(result)
+    run_summary.log_run(result)
     return _EXIT[result.status]
 
 
@@ -122,6 +125,6 @@ def _show_plan(session: Session, planned: "Planned") -> int:
 
     tried = len(planned.plans) + len(planned.failed)
     show(reports.plan_report(planned), session.format)
-    run_summary.tell_skipped(len(planned.skipped), of=tried)
-    run_summary.tell_failures(planned.failed, of=tried)
+    run_summary.log_skipped(len(planned.skipped), of=tried)
+    run_summary.log_failures(planned.failed, of=tried)
     return 0 if not planned.failed else PARTIAL if planned.plans else 1

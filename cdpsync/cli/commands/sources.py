@@ -1,12 +1,14 @@
-"""`check` and `discover`: what can be reached, and what is there."""
+"""The commands `check` and `discover`: whether sources can be reached, and their streams."""
 
 from typing import Annotated
 
 import typer
 
+from cdpsync.cli.formats import ReportFormat
+from cdpsync.cli.options import command
 from cdpsync.cli.output import log
 from cdpsync.cli.output.report import show, stdout
-from cdpsync.cli.session import ReportFormat, Session, command
+from cdpsync.cli.session import Session
 from cdpsync.errors import ConfigError
 
 
@@ -14,7 +16,8 @@ from cdpsync.errors import ConfigError
 def check(
     session: Session,
     sources: Annotated[
-        list[str] | None, typer.Argument(metavar="SOURCE", help="Sources; default: all.")
+        list[str] | None,
+        typer.Argument(metavar="SOURCE", help="Sources of the project; default: all."),
     ] = None,
 ) -> int:
     """Connect to the sources and the warehouse; read and write a probe object."""
@@ -27,7 +30,7 @@ def check(
         if result.error:
             log.error(f"{result.name}: {result.error.message}", event="check", name=result.name)
     failed = sum(not result.ok for result in results)
-    return _share(failed, len(results))
+    return _exit_code(failed, len(results))
 
 
 @command(ReportFormat)
@@ -44,21 +47,21 @@ def discover(
     from cdpsync.cli.output import reports
 
     if yaml and session.output:
-        raise ConfigError("--yaml and --output say two formats. Give one of them.")
+        raise ConfigError("--yaml and --output cannot both be given. Give one of them.")
     streams = project.discover(session.config(), source)
     if yaml:
         with stdout() as out:
             out.write(proposal(source, streams))
     else:
         show(reports.discover_report(streams), session.format)
-    refused = [stream for stream in streams if stream.unreadable_reason]
-    for stream in refused:
+    unreadable = [stream for stream in streams if stream.unreadable_reason]
+    for stream in unreadable:
         log.error(
             f"{stream.name}: {stream.unreadable_reason}", event="discover", stream=stream.name
         )
-    return _share(len(refused), len(streams))
+    return _exit_code(len(unreadable), len(streams))
 
 
-def _share(failed: int, tried: int) -> int:
-    """Return the exit code: all went well, all failed, or some."""
+def _exit_code(failed: int, tried: int) -> int:
+    """Return 0 if none failed, 1 if all did, 3 if some did."""
     return 0 if not failed else 1 if failed == tried else 3

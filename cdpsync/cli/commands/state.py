@@ -1,4 +1,4 @@
-"""`state`, `reset` and `delete`: the cursors, and what undoes a table."""
+"""The commands `state`, `reset` and `delete`: show and change cursors, reload and drop tables."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cdpsync.cli.commands.run import Select
+from cdpsync.cli.formats import Format, ReportFormat
+from cdpsync.cli.options import command
 from cdpsync.cli.output import log
 from cdpsync.cli.output.report import show, stdout
-from cdpsync.cli.session import Format, ReportFormat, Session, command
+from cdpsync.cli.session import Session
 from cdpsync.errors import ConfigError
 from cdpsync.serialize.text import plural, printable
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from cdpsync.model import TableName
 
-Chosen = Annotated[
+SomeTables = Annotated[
     list[str],
     typer.Argument(metavar="SELECT", help="source, source.stream or a glob."),
 ]
@@ -39,7 +41,7 @@ def state_show(session: Session, select: Select = None) -> None:
 
 @command(ReportFormat)
 def state_get(session: Session, table: Table) -> None:
-    """Write one table's cursor, and nothing else."""
+    """Write one table's cursor alone."""
     from cdpsync.cli.output import reports
     from cdpsync.model.cursors import cursor_json
     from cdpsync.project import edit
@@ -48,7 +50,7 @@ def state_get(session: Session, table: Table) -> None:
     if len(entries) != 1:
         names = ", ".join(str(entry.table) for entry in entries[:5])
         raise ConfigError(
-            f'"{table}" names {plural(len(entries), "table")}: {names}. Name one.'
+            f'"{table}" names {plural(len(entries), "table")}: {names}. Give one table.'
             if entries
             else f'"{table}" has no cursor yet. `cdpsync run {table}` makes one.'
         )
@@ -76,51 +78,51 @@ def state_set(
 
 
 @command(ReportFormat)
-def reset(session: Session, select: Chosen, yes: Yes = False) -> int | None:
+def reset(session: Session, select: SomeTables, yes: Yes = False) -> int | None:
     """Load tables from the start at the next run. They stay readable until then."""
     from cdpsync.cli.output import reports
     from cdpsync.project import edit
 
-    config, chosen = session.config(), tuple(select)
-    touched = edit.reset_preview(config, chosen)
-    if touched and not _agreed("The next run reloads from the start", touched, yes=yes):
+    config, patterns = session.config(), tuple(select)
+    tables = edit.reset_preview(config, patterns)
+    if tables and not _confirmed("The next run reloads from the start", tables, yes=yes):
         return 1
-    done = edit.reset(config, chosen) if touched else ()
-    show(reports.cursor_report(done), session.format)
-    told = f"{plural(len(done), 'table')} reset: `cdpsync run` reloads"
-    log.info(told if done else "nothing to reset: never loaded", event="reset")
+    entries = edit.reset(config, patterns) if tables else ()
+    show(reports.cursor_report(entries), session.format)
+    message = f"{plural(len(entries), 'table')} reset: `cdpsync run` reloads"
+    log.info(message if entries else "nothing to reset: never loaded", event="reset")
     return None
 
 
 @command(ReportFormat)
-def delete(session: Session, select: Chosen, yes: Yes = False) -> int | None:
+def delete(session: Session, select: SomeTables, yes: Yes = False) -> int | None:
     """Drop tables from the lake and their cursors from the state."""
     from cdpsync.cli.output import reports
     from cdpsync.project import edit
 
-    config, chosen = session.config(), tuple(select)
-    touched = edit.delete_preview(config, chosen)
-    if touched and not _agreed("This drops from the lake and the state", touched, yes=yes):
+    config, patterns = session.config(), tuple(select)
+    tables = edit.delete_preview(config, patterns)
+    if tables and not _confirmed("This drops from the lake and the state", tables, yes=yes):
         return 1
-    dropped = edit.delete(config, chosen) if touched else ()
+    dropped = edit.delete(config, patterns) if tables else ()
     show(reports.deleted_report(dropped), session.format)
-    told = f"{plural(len(dropped), 'table')} dropped"
-    log.info(told if dropped else "nothing to drop", event="delete")
+    message = f"{plural(len(dropped), 'table')} dropped"
+    log.info(message if dropped else "nothing to drop", event="delete")
     return None
 
 
-def _agreed(what: str, tables: "Sequence[TableName]", *, yes: bool) -> bool:
+def _confirmed(effect: str, tables: "Sequence[TableName]", *, yes: bool) -> bool:
     """Ask on a terminal; elsewhere only `-y` is an answer."""
     if yes:
         return True
     if not _can_ask():
         raise ConfigError(
-            f"{what}: {plural(len(tables), 'table')}. This needs a yes, and there is no terminal "
-            "to ask on. Add -y."
+            f"{effect}: {plural(len(tables), 'table')}. This needs a confirmation, and there is no "
+            "terminal to ask on. Add -y."
         )
     names = "".join(f"  {name}\n" for name in tables)
-    # Not through the log: a question has to be seen under -q too.
-    sys.stderr.write(printable(f"{what}:\n{names}Go on? [y/N] ", keep="\n"))
+    # Not through the log, because a question has to be seen under -q too.
+    sys.stderr.write(printable(f"{effect}:\n{names}Go on? [y/N] ", keep="\n"))
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return True

@@ -1,13 +1,15 @@
-"""`status`: how every table is, and how it came to be."""
+"""The command `status`: a line per table, or the history of runs."""
 
 from typing import Annotated
 
 import typer
 
 from cdpsync.cli.commands.run import Select
+from cdpsync.cli.formats import ReportFormat
+from cdpsync.cli.options import command
 from cdpsync.cli.output import log
 from cdpsync.cli.output.report import show
-from cdpsync.cli.session import ReportFormat, Session, command
+from cdpsync.cli.session import Session
 from cdpsync.errors import ConfigError
 
 
@@ -19,20 +21,21 @@ def status(
         bool, typer.Option("--history", help="A line per table and run, newest first.")
     ] = False,
     limit: Annotated[
-        int | None, typer.Option("-n", "--limit", min=1, help="So many lines of the history.")
+        int | None,
+        typer.Option("-n", "--limit", min=1, help="At most so many lines of the history."),
     ] = None,
 ) -> None:
-    """Show a line per table: how it is, what it holds, when it is due."""
+    """Show a line per table: its last run, rows, cursor, and when it is due."""
     from cdpsync import project
     from cdpsync.cli.output import reports
 
     if limit is not None and not history:
         raise ConfigError("-n is for the history. Add --history.")
-    config, chosen = session.config(), tuple(select or ())
+    config, patterns = session.config(), tuple(select or ())
     if history:
-        report = reports.history_report(project.history(config, chosen, limit))
+        report = reports.history_report(project.history(config, patterns, limit))
     else:
-        report = reports.status_report(project.status(config, chosen))
+        report = reports.status_report(project.status(config, patterns))
     show(report, session.format)
     if not report.rows:
         log.info("no table is known yet: `cdpsync run` loads them", event="empty")

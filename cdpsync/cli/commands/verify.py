@@ -1,4 +1,4 @@
-"""`verify`: whether the lake has what the sources have."""
+"""The command `verify`: compares the lake with its sources."""
 
 import re
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cdpsync.cli.commands.run import PARTIAL, Select
+from cdpsync.cli.formats import ReportFormat
+from cdpsync.cli.options import command
 from cdpsync.cli.output import log
 from cdpsync.cli.output.report import show
-from cdpsync.cli.session import ReportFormat, Session, command
+from cdpsync.cli.session import Session
 from cdpsync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def verify(
         typer.Option("--sample", metavar="N|P%", help="Only about N rows of each table, or P %."),
     ] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Read rows that are in error again, and commit them.")
+        bool, typer.Option("--repair", help="Read rows that differ again, and commit them.")
     ] = False,
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Chunks read at once.")
@@ -38,31 +40,31 @@ def verify(
     from cdpsync import verify as verification
     from cdpsync.cli.output import reports
 
-    verdicts = verification.verify(
+    results = verification.verify(
         session.config(),
         tuple(select or ()),
         sample=_sample(sample),
         repair=repair,
         threads=threads,
-        on_verdict=_tell,
+        on_result=_log_result,
     )
-    show(reports.verify_report(verdicts), session.format)
-    return _exit(verdicts)
+    show(reports.verify_report(results), session.format)
+    return _exit_code(results)
 
 
-def _tell(verdict: "VerifyResult") -> None:
-    for notice in verdict.notices:
-        log.warn(f"{verdict.table}: {notice}", event="notice", table=verdict.table)
-    fields: dict[str, Any] = {  # Any: the keywords of a narration
+def _log_result(result: "VerifyResult") -> None:
+    for notice in result.notices:
+        log.warn(f"{result.table}: {notice}", event="notice", table=str(result.table))
+    fields: dict[str, Any] = {  # Any: the keywords of a log line
         "event": "verified",
-        "table": verdict.table,
-        "status": verdict.status.value,
+        "table": str(result.table),
+        "status": result.status.value,
     }
-    if verdict.error:
-        log.error(f"{verdict.table}: {verdict.error.message}", **fields)
-    elif verdict.compared:
-        told = f"{verdict.table}  {verdict.status}  {verdict.compared.wrong:,} rows differ"
-        log.info(told, **fields, wrong=verdict.compared.wrong, repaired=verdict.repaired)
+    if result.error:
+        log.error(f"{result.table}: {result.error.message}", **fields)
+    elif result.compared:
+        message = f"{result.table}  {result.status}  {result.compared.wrong:,} rows differ"
+        log.info(message, **fields, wrong=result.compared.wrong, repaired=result.repaired)
 
 
 def _sample(text: str | None) -> "Sample | None":
@@ -79,9 +81,9 @@ def _sample(text: str | None) -> "Sample | None":
     raise ConfigError(f'--sample: "{text}" is neither a number of rows (1000) nor a share (5%).')
 
 
-def _exit(verdicts: "Sequence[VerifyResult]") -> int:
-    """Return 5 for a difference that is left, else as `run` does for what failed."""
-    statuses = [verdict.status.value for verdict in verdicts]
+def _exit_code(results: "Sequence[VerifyResult]") -> int:
+    """Return 5 if a table still differs, else as `run` does for tables that failed."""
+    statuses = [result.status.value for result in results]
     if "different" in statuses:
         return DIFFERENT
     failed = statuses.count("failed")

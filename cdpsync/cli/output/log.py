@@ -1,4 +1,4 @@
-"""Narration: what cdpsync says on stderr while it works, as text or as JSON lines."""
+"""Log lines on stderr while a command works, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("cdpsync.cli")
 _COLOURS = {"error": "\x1b[1;31m", "warning": "\x1b[33m"}
-_PLAIN = "\x1b[0m"
+_RESET_COLOUR = "\x1b[0m"
 
 
 class LogFormat(StrEnum):
-    """How narration is written."""
+    """How log lines are written."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class _Text(logging.Formatter):
-    """`error: what, where, next step`; the level stands there when it is worth a look."""
+    """`error: what, where, next step`; lines below a warning have no level."""
 
     def format(self, record: logging.LogRecord) -> str:
         message = printable(redact(record.getMessage()), keep="\n\t")
@@ -39,12 +39,14 @@ class _Text(logging.Formatter):
             return message
         level = "error" if record.levelno >= logging.ERROR else "warning"
         return (
-            f"{_COLOURS[level]}{level}:{_PLAIN} {message}" if colours() else f"{level}: {message}"
+            f"{_COLOURS[level]}{level}:{_RESET_COLOUR} {message}"
+            if colours()
+            else f"{level}: {message}"
         )
 
 
 class _Json(logging.Formatter):
-    """`{"ts", "level", "event", "message", …}`: an object a line, secrets taken out."""
+    """`{"ts", "level", "event", "message", …}`: an object per line, without secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -54,19 +56,19 @@ class _Json(logging.Formatter):
             "message": record.getMessage(),
         }
         line |= getattr(record, "fields", {})
-        hidden = {k: redact(v) if isinstance(v, str) else v for k, v in line.items()}
-        return json.dumps(hidden, ensure_ascii=False, default=str)
+        redacted = {k: redact(v) if isinstance(v, str) else v for k, v in line.items()}
+        return json.dumps(redacted, ensure_ascii=False, default=str)
 
 
 class _Stderr(logging.Handler):
-    """Writes to what stderr is at the moment: a progress display takes its place for a while."""
+    """Writes to the current `sys.stderr`, because a progress display replaces it for a while."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             sys.stderr.write(self.format(record) + "\n")
             sys.stderr.flush()
         except OSError:
-            # Nobody listens any more. The work goes on, and the exit code tells how it went.
+            # Nobody reads stderr any more. The work goes on, and the exit code reports its result.
             return
 
 
@@ -77,7 +79,7 @@ def colours() -> bool:
 
 @contextmanager
 def logging_to_stderr(log_format: LogFormat, *, quiet: bool, verbose: bool) -> Iterator[None]:
-    """Send what the `cdpsync` loggers say to stderr while this lasts."""
+    """Send the lines of the `cdpsync` loggers to stderr inside this context."""
     logger = logging.getLogger("cdpsync")
     handler = _Stderr()
     handler.setFormatter(_Json() if log_format is LogFormat.JSON else _Text())
@@ -92,21 +94,21 @@ def logging_to_stderr(log_format: LogFormat, *, quiet: bool, verbose: bool) -> I
 
 
 def info(message: str, *, level: int = logging.INFO, event: str = "note", **fields: object) -> None:
-    """Narrate. The message is for people; `event` and `fields` are added in the JSON form."""
+    """Log a message for people; the JSON form has `event` and `fields` beside it."""
     _log.log(level, "%s", message, extra={"event": event, "fields": fields})
 
 
 def warn(message: str, *, event: str = "warning", **fields: object) -> None:
-    """Narrate something worth a look."""
+    """Log a warning."""
     info(message, level=logging.WARNING, event=event, **fields)
 
 
 def error(message: str, *, event: str = "error", **fields: object) -> None:
-    """Narrate an error: `-q` does not silence it."""
+    """Log an error: `-q` does not silence it."""
     info(message, level=logging.ERROR, event=event, **fields)
 
 
 def trace(error: BaseException) -> None:
-    """Narrate an error's traceback for `-v`; what it holds of secrets is hidden."""
+    """Log an error's traceback for `-v`, without secrets."""
     text = "".join(traceback.format_exception(error)).rstrip()
     info(text, level=logging.DEBUG, event="traceback")

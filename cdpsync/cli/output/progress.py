@@ -1,4 +1,4 @@
-"""How a run goes on, on stderr: bars on a terminal, now and then a line elsewhere.
+"""Progress of a run on stderr: bars on a terminal, now and then a line elsewhere.
 
 The events come from several threads.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync.cli.output import log
 from cdpsync.cli.output.log import LogFormat
-from cdpsync.cli.output.run_summary import tell_result
+from cdpsync.cli.output.run_summary import log_table
 from cdpsync.model import TableStatus
 from cdpsync.serialize.text import plural, printable
 
@@ -33,7 +33,7 @@ PAUSE = 10.0
 
 @contextmanager
 def shown(session: Session) -> Iterator[Callable[[Progress], None] | None]:
-    """Show the progress events that come while this lasts; None when nobody wants them."""
+    """Lend a listener that shows progress events; None under `-q`."""
     if session.quiet:
         yield None
     elif session.log_format is LogFormat.TEXT and _can_draw():
@@ -44,27 +44,27 @@ def shown(session: Session) -> Iterator[Callable[[Progress], None] | None]:
 
 
 class Lines:
-    """A line when a table starts, at most one in `PAUSE` seconds after that, one when it ends."""
+    """A log line when a table starts, one per `PAUSE` seconds at most, and one when it ends."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._guard = threading.Lock()
         self._started: dict[str, float] = {}
-        self._told: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
 
     def __call__(self, progress: Progress) -> None:
-        """Tell what there is to tell. Safe from any thread."""
+        """Log the event if a line is due. Safe from any thread."""
         if progress.result is not None:
-            tell_result(progress.result)
+            log_table(progress.result)
             return
         table, now = str(progress.table), self._clock()
         with self._guard:
             started = self._started.setdefault(table, now)
-            if now - self._told.get(table, now - PAUSE) < PAUSE:
+            if now - self._logged_at.get(table, now - PAUSE) < PAUSE:
                 return
-            self._told[table] = now
+            self._logged_at[table] = now
         log.info(
-            f"{table}: {_far(progress, now - started)}",
+            f"{table}: {_step_text(progress, now - started)}",
             event="progress",
             table=table,
             step=progress.step,
@@ -76,7 +76,7 @@ class Lines:
 
 
 class Live:
-    """A bar for each table at work. What has ended makes room; a failure stays to be read."""
+    """A bar for each table at work. It goes when the table ends; a failure is logged."""
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
@@ -91,30 +91,30 @@ class Live:
                 if table in self._tasks:
                     self._bars.remove_task(self._tasks.pop(table))
                 if progress.result.status is TableStatus.FAILED:
-                    tell_result(progress.result)
+                    log_table(progress.result)
                 return
             if table not in self._tasks:
-                self._tasks[table] = self._bars.add_task(printable(table), total=None, told="")
+                self._tasks[table] = self._bars.add_task(printable(table), total=None, rows="")
             done, total = _share(progress)
             task = self._tasks[table]
             elapsed = next(t.elapsed for t in self._bars.tasks if t.id == task) or 0.0
-            self._bars.update(task, completed=done, total=total, told=_far(progress, elapsed))
+            self._bars.update(task, completed=done, total=total, rows=_step_text(progress, elapsed))
 
 
-def _far(progress: Progress, elapsed: float) -> str:
-    """Return how far a table is: `reading 12,345 rows of about 1,000,000, 4,115 rows/s`."""
+def _step_text(progress: Progress, elapsed: float) -> str:
+    """Return a table's step and rows: `reading 12,345 rows of about 1,000,000, 4,115 rows/s`."""
     if not progress.rows:
         return f"{progress.step} …"
-    told = f"{progress.step} {plural(progress.rows, 'row')}"
+    text = f"{progress.step} {plural(progress.rows, 'row')}"
     if progress.estimated_rows and progress.rows <= progress.estimated_rows:
-        told += f" of about {progress.estimated_rows:,}"
+        text += f" of about {progress.estimated_rows:,}"
     if progress.chunks and progress.chunks > 1:
-        told += f", {progress.chunks_done:,} of {progress.chunks:,} chunks"
-    return f"{told}, {progress.rows / elapsed:,.0f} rows/s" if elapsed > 0 else told
+        text += f", {progress.chunks_done:,} of {progress.chunks:,} chunks"
+    return f"{text}, {progress.rows / elapsed:,.0f} rows/s" if elapsed > 0 else text
 
 
 def _share(progress: Progress) -> tuple[float, float | None]:
-    """Return what is done, of what: by chunks when there are several, else by the estimate."""
+    """Return (done, total): chunks if there are several, else rows of the estimate."""
     if progress.chunks and progress.chunks > 1:
         return progress.chunks_done, progress.chunks
     if progress.estimated_rows:
@@ -136,7 +136,7 @@ def _bars() -> Bars:
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         TaskProgressColumn(),
-        TextColumn("{task.fields[told]}", markup=False),
+        TextColumn("{task.fields[rows]}", markup=False),
         console=Console(file=sys.stderr),
         transient=True,
         redirect_stdout=False,

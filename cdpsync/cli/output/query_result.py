@@ -1,4 +1,4 @@
-"""The answer to a query, written as it streams in: to stdout, or to a file all at once."""
+"""Rows of a query, written as they stream in: to stdout, or to a file as a whole."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from itertools import chain, islice
 from typing import IO, TYPE_CHECKING
 
+from cdpsync.cli.formats import Format
 from cdpsync.cli.output import log
 from cdpsync.cli.output.report import SAMPLE, Heading, csv_line, stdout, write_table
-from cdpsync.cli.session import Format
 from cdpsync.errors import ConfigError
 from cdpsync.serialize.text import printable
 from cdpsync.serialize.values import cell_of, csv_of, is_number, json_encoders, json_of
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
 Row = tuple[object, ...]
 
 ON_SCREEN = 1_000
-"""So many rows are drawn on a terminal; a file or a pipe gets every one."""
+"""The most rows that are drawn on a terminal; a file or a pipe gets every row."""
 
 
-def write_stdout(answer: QueryResult, form: Format) -> int:
-    """Write an answer to stdout and return how many rows that were."""
-    rows = _Counted(answer.rows())
+def write_stdout(result: QueryResult, form: Format) -> int:
+    """Write the rows of a query to stdout, and return their number."""
+    rows = _Counted(result.rows())
     with stdout() as out:
-        _write(out, answer.columns, iter(rows), form)
+        _write(out, result.columns, iter(rows), form)
     return rows.count
 
 
-def write_file(path: Path, answer: QueryResult, form: Format) -> int:
-    """Write an answer to a file, which is there whole or not at all; return how many rows."""
+def write_file(path: Path, result: QueryResult, form: Format) -> int:
+    """Write the rows to a file, and return their number. On an error the file does not change."""
     with _in_place_of(path) as temporary:
         if form is Format.PARQUET:
-            return answer.write_parquet(temporary)
-        rows = _Counted(answer.rows())
+            return result.write_parquet(temporary)
+        rows = _Counted(result.rows())
         with temporary.open("w", encoding="utf-8", newline="") as out:
-            _write(out, answer.columns, iter(rows), form)
+            _write(out, result.columns, iter(rows), form)
         return rows.count
 
 
 class _Counted:
-    """Rows, counted as they pass."""
+    """Rows that are counted while they are read."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self._rows = rows
@@ -61,7 +61,7 @@ class _Counted:
 
 @contextmanager
 def _in_place_of(path: Path) -> Iterator[Path]:
-    """Lend a file beside `path` that takes its name when all went well."""
+    """Lend a file beside `path` that gets this name if the body raises nothing."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         if path.is_dir():
@@ -75,7 +75,7 @@ def _in_place_of(path: Path) -> Iterator[Path]:
 
 
 def _write(out: IO[str], columns: Sequence[Column], rows: Iterator[Row], form: Format) -> None:
-    # Most queries that fail do so on their first rows: before anything is written.
+    # The first rows are read before anything is written, because most failing queries fail there.
     rows = chain(list(islice(rows, SAMPLE)), rows)
     if form is Format.TABLE:
         _write_table(out, columns, rows)
@@ -127,14 +127,14 @@ def _objects(columns: Sequence[Column], rows: Iterable[Row]) -> Iterator[str]:
 
 
 def _distinct(names: Iterable[str]) -> Iterator[str]:
-    """Give columns of one name a number: an object has each key once."""
-    seen: set[str] = set()
+    """Add numbers to names that repeat, because an object has each key once."""
+    used: set[str] = set()
     for name in names:
         distinct, number = name, 0
-        while distinct in seen:
+        while distinct in used:
             number += 1
             distinct = f"{name}_{number}"
-        seen.add(distinct)
+        used.add(distinct)
         yield distinct
 
 

@@ -1,4 +1,4 @@
-"""Data on stdout, or in a file: tables for people, JSON and CSV for programs."""
+"""A report in its three forms, and how it is written: a table, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import IO, TYPE_CHECKING
 
-from cdpsync.cli.session import Format
+from cdpsync.cli.formats import Format
 from cdpsync.serialize.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Json = object
-"""What `json.dumps` takes."""
+"""A value that `json.dumps` takes."""
 
 SAMPLE = 1_000
-"""So many rows decide how wide a table's columns are; the rest is written as it comes."""
+"""The number of rows that decide how wide a table's columns are."""
 
 _GAP = "  "
 
@@ -35,10 +35,10 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a command found, in its three forms.
+    """The result of a command in its three forms.
 
     `document` is the JSON. `keys` and `records` are the CSV's header and rows. `headings` and
-    `rows` are the table; None in a row stands for what does not apply; `notes` stand below it.
+    `rows` are the table, with `notes` below it; None in a row is a value that does not apply.
     """
 
     document: Json
@@ -65,12 +65,12 @@ def show(report: Report, form: Format) -> None:
 
 @contextmanager
 def stdout() -> Iterator[IO[str]]:
-    """Lend stdout, and return in silence when nobody reads it any more (`| head`)."""
+    """Lend stdout, and return without an error when its reader has closed it (`| head`)."""
     try:
         yield sys.stdout
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes stdout once more as it exits: let that go nowhere, without a word.
+        # Python flushes stdout once more at its exit, so stdout must lead to the null device.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -98,8 +98,8 @@ def _align(
 ) -> None:
     from rich.cells import cell_len
 
-    coming = iter(_plain(rows, null))
-    sample = list(islice(coming, SAMPLE))
+    remaining = iter(_plain(rows, null))
+    sample = list(islice(remaining, SAMPLE))
     names = [printable(heading.name) for heading in headings]
     widths = [max(map(cell_len, column)) for column in zip(names, *sample, strict=True)]
 
@@ -112,7 +112,7 @@ def _align(
 
     out.write(line(names))
     out.write(line(["-" * width for width in widths]))
-    for cells in chain(sample, coming):
+    for cells in chain(sample, remaining):
         out.write(line(cells))
 
 
@@ -141,7 +141,7 @@ def _draw(
             no_wrap=heading.number,
         )
     for row in rows:
-        # Text, not str: what looks like markup in the data is data.
+        # Text, not str, because rich would take data such as [red] for markup.
         table.add_row(
             *(Text(null, "dim") if cell is None else Text(printable(cell)) for cell in row)
         )
@@ -152,23 +152,23 @@ def _draw(
 def _too_wide(
     headings: Sequence[Heading], rows: Sequence[Sequence[str | None]], width: int
 ) -> bool:
-    """Whether columns would be folded to shreds.
+    """Whether the columns do not fit, however they are folded.
 
-    Each wants room for eight characters; a number is never folded and wants all of its own.
+    Text needs room for eight characters; a number is never folded and needs its full width.
     """
     longest = [len(heading.name) for heading in headings]
     for row in rows:
         longest = [max(n, len(cell or "")) for n, cell in zip(longest, row, strict=True)]
-    wanted = (
+    needed = (
         n if heading.number else min(n, 8) for n, heading in zip(longest, headings, strict=True)
     )
-    return sum(wanted) + len(_GAP) * len(longest) > width
+    return sum(needed) + len(_GAP) * len(longest) > width
 
 
 def _draw_upright(
     out: IO[str], headings: Sequence[Heading], rows: Sequence[Sequence[str | None]], null: str
 ) -> None:
-    """Write a line per value, for rows with more columns than the terminal has room for."""
+    """Write a line per value, because the terminal has no room for the columns."""
     names = [printable(heading.name) for heading in headings]
     width = max(map(len, names))
     for number, row in enumerate(_plain(rows, null), start=1):

@@ -1,4 +1,4 @@
-"""What commands found, each as a `Report`: its JSON, its CSV and its table."""
+"""Reports of the commands: the JSON, the CSV and the table of each result."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from cdpsync.cli.output.report import Heading, Report
 from cdpsync.model import TableStatus
 from cdpsync.redact import redact
-from cdpsync.serialize import results as records
-from cdpsync.serialize import text
+from cdpsync.serialize import results as serialize
 from cdpsync.serialize.text import ago, count, due, duration, seconds
-from cdpsync.state import StateFileEntry, state_json
+from cdpsync.state import entry_of, state_json
+from cdpsync.system import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,45 +27,53 @@ if TYPE_CHECKING:
         TableName,
         TableOverview,
         TablePlan,
+        TableResult,
     )
     from cdpsync.model.verification import VerifyResult
 
-_SHOWN = 10  # differences of a table
+_MOST_DIFFERENCES = 10  # lines of one table
+
+_ROW_COUNTS = {
+    "rows_read": "read",
+    "rows_inserted": "inserted",
+    "rows_updated": "updated",
+    "rows_deleted": "deleted",
+}  # fields of a TableResult, and their headings
 
 _WRITES = {
     "create": "creates the table",
     "replace": "replaces the table",
     "upsert": "upserts by key",
-    "append": "appends what is new",
+    "append": "appends new rows",
 }
 
 
 def check_report(results: Sequence[CheckResult]) -> Report:
-    """Report what was tried."""
-    told = [records.of_check(result) for result in results]
-    keys, flat = records.flat(told, records.CHECK_KEYS)
+    """Report which sources can be reached, and whether the warehouse can."""
+    records = [serialize.of_check(result) for result in results]
+    keys, csv_records = serialize.flat(records, serialize.CHECK_KEYS)
     headings = [Heading("name"), Heading("kind"), Heading("result"), Heading("time", number=True)]
     rows = [
         (result.name, result.kind, "ok" if result.ok else "failed", seconds(result.seconds))
         for result in results
     ]
-    return Report(told, keys, flat, headings, rows)
+    return Report(records, keys, csv_records, headings, rows)
 
 
-def maintain_report(chores: Sequence[MaintenanceStep]) -> Report:
+def maintain_report(steps: Sequence[MaintenanceStep]) -> Report:
     """Report what maintenance did, or would do."""
-    told: list[records.Record] = [
-        {"step": chore.step, "table": chore.table, "count": chore.count} for chore in chores
+    records: list[serialize.Record] = [
+        {"step": step.step, "table": step.table, "count": step.count} for step in steps
     ]
     headings = [Heading("step"), Heading("table"), Heading("count", number=True)]
-    rows = [(chore.step, chore.table, count(chore.count)) for chore in chores]
-    return Report(told, ("step", "table", "count"), told, headings, rows)
+    rows = [(step.step, step.table, count(step.count)) for step in steps]
+    return Report(records, ("step", "table", "count"), records, headings, rows)
 
 
-def verify_report(verdicts: Sequence[VerifyResult]) -> Report:
-    """Report how tables compare with their sources; below, the keys that differ."""
-    told = [records.of_verdict(verdict) for verdict in verdicts]
-    keys, flat = records.flat(told, records.VERIFY_KEYS)
+def verify_report(results: Sequence[VerifyResult]) -> Report:
+    """Report how tables compare with their sources; the keys that differ stand below."""
+    records = [serialize.of_verify_result(result) for result in results]
+    keys, csv_records = serialize.flat(records, serialize.VERIFY_KEYS)
     numbers = ("source", "lake", "missing", "stale", "extra", "kept", "not synced", "repaired")
     headings = [
         Heading("table"),
@@ -73,37 +81,39 @@ def verify_report(verdicts: Sequence[VerifyResult]) -> Report:
         *(Heading(name, number=True) for name in (*numbers, "time")),
     ]
     rows = [
-        (verdict.table, verdict.status, *_verdict_cells(verdict), seconds(verdict.seconds))
-        for verdict in verdicts
+        (str(result.table), result.status, *_verify_counts(result), seconds(result.seconds))
+        for result in results
     ]
-    notes = [note for verdict in verdicts for note in _differences(verdict)]
-    notes += _errors((verdict.table, verdict.error) for verdict in verdicts)
-    return Report(told, keys, flat, headings, rows, notes)
+    notes = [line for result in results for line in _differences(result)]
+    notes += _error_lines((result.table, result.error) for result in results)
+    return Report(records, keys, csv_records, headings, rows, notes)
 
 
-def _verdict_cells(verdict: VerifyResult) -> list[str | None]:
+def _verify_counts(result: VerifyResult) -> list[str | None]:
     from cdpsync.model.verification import DiffKind  # of `verify` alone
 
-    found = verdict.compared
-    if found is None:
+    diff = result.compared
+    if diff is None:
         return [None] * 8
     kinds = (DiffKind.MISSING, DiffKind.STALE, DiffKind.EXTRA, DiffKind.GONE, DiffKind.NEWER)
-    numbers = (found.source.rows, found.lake.rows, *(found.counts.get(kind, 0) for kind in kinds))
-    return [count(number) for number in (*numbers, verdict.repaired)]
+    numbers = (diff.source.rows, diff.lake.rows, *(diff.counts.get(kind, 0) for kind in kinds))
+    return [count(number) for number in (*numbers, result.repaired)]
 
 
-def _differences(verdict: VerifyResult) -> list[str]:
-    """Return a line for each of the first differences of a table, and one for the rest."""
-    found = verdict.compared
-    if found is None:
+def _differences(result: VerifyResult) -> list[str]:
+    """Return a line for each of the first differences of a table, and one for the others."""
+    diff = result.compared
+    if diff is None:
         return []
-    shown = found.listed[:_SHOWN]
+    listed = diff.listed[:_MOST_DIFFERENCES]
     lines = []
-    for one in shown:
-        key = ", ".join(f"{name}={'NULL' if text is None else text}" for name, text in one.key)
-        lines.append(f"{verdict.table}: {one.kind}: {key}")
-    if found.wrong > len(shown):
-        lines.append(f"{verdict.table}: … and {found.wrong - len(shown):,} more: -o json")
+    for difference in listed:
+        key = ", ".join(
+            f"{name}={'NULL' if text is None else text}" for name, text in difference.key
+        )
+        lines.append(f"{result.table}: {difference.kind}: {key}")
+    if diff.wrong > len(listed):
+        lines.append(f"{result.table}: … and {diff.wrong - len(listed):,} more: -o json")
     return lines
 
 
@@ -114,13 +124,13 @@ def discover_report(streams: Sequence[Stream]) -> Report:
         Heading("about rows", number=True),
     ]
     rows = [row for stream in streams for row in _column_rows(stream)]
-    columns = [column for stream in streams for column in records.of_columns(stream)]
-    document = [records.of_stream(stream) for stream in streams]
-    return Report(document, records.COLUMN_KEYS, columns, headings, rows)
+    columns = [column for stream in streams for column in serialize.of_columns(stream)]
+    document = [serialize.of_stream(stream) for stream in streams]
+    return Report(document, serialize.COLUMN_KEYS, columns, headings, rows)
 
 
 def _column_rows(stream: Stream) -> Iterator[tuple[str, ...]]:
-    """Return a line per column; one for a stream without any, which may be refused."""
+    """Go through a line per column; one line for a stream without columns."""
     rows = count(stream.estimated_rows) or "?"
     if not stream.columns:
         yield (
@@ -147,9 +157,9 @@ def _column_rows(stream: Stream) -> Iterator[tuple[str, ...]]:
 def plan_report(planned: Planned) -> Report:
     """Report what a run would do."""
     unplanned = [*planned.failed, *planned.skipped]
-    told = [records.of_plan(plan) for plan in planned.plans]
-    told += [records.of_unplanned(result) for result in unplanned]
-    keys, flat = records.flat(told, records.PLAN_KEYS)
+    records = [serialize.of_plan(plan) for plan in planned.plans]
+    records += [serialize.of_unplanned(result) for result in unplanned]
+    keys, csv_records = serialize.flat(records, serialize.PLAN_KEYS)
     headings = [
         *map(Heading, ("table", "mode", "reads", "key", "writes")),
         Heading("about rows", number=True),
@@ -160,45 +170,46 @@ def plan_report(planned: Planned) -> Report:
             plan.mode,
             _reads(plan),
             ", ".join(plan.primary_key) or None,
-            _WRITES[records.writes(plan)],
+            _WRITES[serialize.writes(plan)],
             count(plan.stream.estimated_rows) or "?",
         )
         for plan in planned.plans
     ]
-    failures = [(one.table, one.mode, None, None, "fails", None) for one in planned.failed]
-    return Report(told, keys, flat, headings, [*rows, *failures])
+    failures = [
+        (str(result.table), result.mode, None, None, "fails", None) for result in planned.failed
+    ]
+    return Report(records, keys, csv_records, headings, [*rows, *failures])
 
 
-def run_report(result: RunResult) -> Report:
+def run_report(run: RunResult) -> Report:
     """Report what a run did; tables that were skipped stand in its JSON and CSV only."""
-    document = records.of_run(result)
-    told = [records.of_result(table) for table in result.tables]
-    keys, flat = records.flat(told, records.RESULT_KEYS)
+    records = [serialize.of_result(result) for result in run.tables]
+    keys, csv_records = serialize.flat(records, serialize.RESULT_KEYS)
     headings = [
         *map(Heading, ("table", "mode", "status")),
-        *(Heading(name, number=True) for name in ("read", "inserted", "updated", "deleted")),
+        *_row_count_headings(),
         *(Heading(name, number=True) for name in ("in table", "time")),
     ]
     rows = [
         (
-            table.table,
-            table.mode,
-            table.status,
-            *map(count, (table.rows_read, table.rows_inserted)),
-            *map(count, (table.rows_updated, table.rows_deleted, table.rows_in_table)),
-            seconds(table.seconds),
+            str(result.table),
+            result.mode,
+            result.status,
+            *_row_counts(result),
+            count(result.rows_in_table),
+            seconds(result.seconds),
         )
-        for table in result.tables
-        if table.status is not TableStatus.SKIPPED
+        for result in run.tables
+        if result.status is not TableStatus.SKIPPED
     ]
-    return Report(document, keys, flat, headings, rows)
+    return Report(serialize.of_run(run), keys, csv_records, headings, rows)
 
 
-def status_report(states: Sequence[TableOverview]) -> Report:
-    """Report how each table is."""
-    now = text.now()
-    told = [records.of_state(state) for state in states]
-    keys, flat = records.flat(told, records.STATUS_KEYS)
+def status_report(overviews: Sequence[TableOverview]) -> Report:
+    """Report the state of each table."""
+    now = clock.now()
+    records = [serialize.of_overview(overview) for overview in overviews]
+    keys, csv_records = serialize.flat(records, serialize.STATUS_KEYS)
     headings = [
         *map(Heading, ("table", "mode", "status")),
         Heading("rows", number=True),
@@ -206,29 +217,31 @@ def status_report(states: Sequence[TableOverview]) -> Report:
     ]
     rows = [
         (
-            state.table,
-            state.mode,
-            state.status,
-            count(state.rows),
-            records.cursor_glance(state.cursor),
-            ago(state.last_run_at, now),
-            duration(state.every),
-            due(state.next_due_at, now),
+            str(overview.table),
+            overview.mode,
+            overview.status,
+            count(overview.rows),
+            serialize.cursor_glance(overview.cursor),
+            ago(overview.last_run_at, now),
+            duration(overview.every),
+            due(overview.next_due_at, now),
         )
-        for state in states
+        for overview in overviews
     ]
-    errors = _errors((state.table, state.error) for state in states)
-    errors += [f"{state.table}: {notice}" for state in states for notice in state.notices]
-    return Report(told, keys, flat, headings, rows, errors)
+    notes = _error_lines((overview.table, overview.error) for overview in overviews)
+    notes += [
+        f"{overview.table}: {notice}" for overview in overviews for notice in overview.notices
+    ]
+    return Report(records, keys, csv_records, headings, rows, notes)
 
 
 def history_report(history: Sequence[RunRecord]) -> Report:
     """Report what each run did to each table."""
-    told = [records.of_history(record) for record in history]
-    keys, flat = records.flat(told, records.HISTORY_KEYS)
+    records = [serialize.of_history(record) for record in history]
+    keys, csv_records = serialize.flat(records, serialize.HISTORY_KEYS)
     headings = [
         *map(Heading, ("started", "run", "kind", "table", "status")),
-        *(Heading(name, number=True) for name in ("read", "inserted", "updated", "deleted")),
+        *_row_count_headings(),
         Heading("time", number=True),
     ]
     rows = [
@@ -236,68 +249,71 @@ def history_report(history: Sequence[RunRecord]) -> Report:
             f"{record.started_at.astimezone():%Y-%m-%d %H:%M:%S}",
             record.run_id,
             record.kind,
-            record.result.table,
+            str(record.result.table),
             record.result.status,
-            *map(count, (record.result.rows_read, record.result.rows_inserted)),
-            *map(count, (record.result.rows_updated, record.result.rows_deleted)),
+            *_row_counts(record.result),
             seconds(record.result.seconds),
         )
         for record in history
     ]
-    errors = _errors(
+    notes = _error_lines(
         (f"{record.run_id} {record.result.table}", record.result.error) for record in history
     )
-    errors += [
+    notes += [
         f"{record.run_id} {record.result.table}: {notice}"
         for record in history
         for notice in record.result.notices
     ]
-    return Report(told, keys, flat, headings, rows, errors)
+    return Report(records, keys, csv_records, headings, rows, notes)
 
 
 def cursor_report(entries: Sequence[SavedState]) -> Report:
     """Report the cursors, in JSON as the state file has them."""
     document = state_json(
-        {
-            (one.source, one.stream): StateFileEntry(
-                one.cursor_field, one.cursor, one.run_id, one.committed_at, one.reset
-            )
-            for one in entries
-        }
+        {(saved_state.source, saved_state.stream): entry_of(saved_state) for saved_state in entries}
     )
-    now = text.now()
+    now = clock.now()
     rows = [
         (
-            str(one.table),
-            one.cursor_field,
-            "from the start" if one.reset else records.cursor_text(one.cursor),
-            one.run_id,
-            ago(one.committed_at, now),
+            str(entry.table),
+            entry.cursor_field,
+            "from the start" if entry.reset else serialize.cursor_text(entry.cursor),
+            entry.run_id,
+            ago(entry.committed_at, now),
         )
-        for one in entries
+        for entry in entries
     ]
     headings = [Heading(name) for name in ("table", "cursor field", "cursor", "run", "committed")]
-    told = [records.of_cursor(one) for one in entries]
-    return Report(document, records.CURSOR_KEYS, told, headings, rows)
+    records = [serialize.of_saved_state(entry) for entry in entries]
+    return Report(document, serialize.CURSOR_KEYS, records, headings, rows)
 
 
 def deleted_report(tables: Sequence[TableName]) -> Report:
     """Report the tables that were dropped."""
-    told: list[records.Record] = [{"table": str(name)} for name in tables]
-    return Report(told, ("table",), told, [Heading("table")], [(str(name),) for name in tables])
+    records: list[serialize.Record] = [{"table": str(table)} for table in tables]
+    rows = [(str(table),) for table in tables]
+    return Report(records, ("table",), records, [Heading("table")], rows)
+
+
+def _row_count_headings() -> list[Heading]:
+    return [Heading(name, number=True) for name in _ROW_COUNTS.values()]
+
+
+def _row_counts(result: TableResult) -> list[str | None]:
+    return [count(getattr(result, field)) for field in _ROW_COUNTS]
 
 
 def _reads(plan: TablePlan) -> str:
     """Return which rows a run asks for: `updated_at >= … (lookback 10m), and NULLs`."""
     if plan.window is None:
-        told = "every row"
+        rows = "every row"
     else:
-        told = f"{plan.window.cursor_field} >= {plan.window.low.value}"
-        span = records.lookback(plan.lookback)
-        told += f" (lookback {span}), and NULLs" if span else ", and NULLs"
-    return f"{told}, where {redact(plan.where)}" if plan.where else told
+        rows = f"{plan.window.cursor_field} >= {plan.window.low.value}"
+        span = serialize.lookback(plan.lookback)
+        rows += f" (lookback {span}), and NULLs" if span else ", and NULLs"
+    return f"{rows}, where {redact(plan.where)}" if plan.where else rows
 
 
-def _errors(told: Iterable[tuple[str, Failure | None]]) -> list[str]:
-    """Return a line for each that failed: an error has no room in a table."""
-    return [f"{name}: {error.message}" for name, error in told if error]
+def _error_lines(failures: Iterable[tuple[object, Failure | None]]) -> list[str]:
+    """Return a line for each failure, because an error has no room in a table."""
+    return [f"{name}: {failure.message}" for name, failure in failures if failure]

@@ -1,4 +1,4 @@
-"""How tables and runs came out, told on stderr."""
+"""Log lines on stderr about the result of each table and of a run."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ if TYPE_CHECKING:
     from cdpsync.model import RunResult, TableResult
 
 
-def tell_result(result: TableResult) -> None:
-    """Narrate how a table came out."""
-    fields: dict[str, Any] = {  # Any: the keywords of a narration
+def log_table(result: TableResult) -> None:
+    """Log the result of one table."""
+    fields: dict[str, Any] = {  # Any: the keywords of a log line
         "event": "table",
-        "table": result.table,
+        "table": str(result.table),
         "status": result.status.value,
     }
     if result.status is TableStatus.FAILED:
-        message = result.error.message if result.error else "failed"
-        log.error(f"{result.table}: {message}", **fields)
+        log.error(f"{result.table}: {_error_message(result)}", **fields)
     elif result.status is TableStatus.OK:
-        told = (
+        message = (
             f"{result.table}  ok  {result.rows_read:,} read  {result.rows_inserted:,} inserted  "
             f"{result.rows_updated:,} updated  {result.rows_deleted:,} deleted  "
             f"{seconds(result.seconds)}"
         )
         log.info(
-            told,
+            message,
             **fields,
             rows_read=result.rows_read,
             rows_inserted=result.rows_inserted,
@@ -41,37 +40,42 @@ def tell_result(result: TableResult) -> None:
         )
 
 
-def tell_end(result: RunResult) -> None:
-    """Narrate how a run came out, its failures last."""
-    ended = [table for table in result.tables if table.status is not TableStatus.SKIPPED]
-    failed = [table for table in ended if table.status is TableStatus.FAILED]
-    for table in result.tables:
-        for notice in table.notices:
-            log.warn(f"{table.table}: {notice}", event="notice", table=table.table)
-    tell_skipped(len(result.tables) - len(ended), of=len(ended))
-    took = seconds((result.finished_at - result.started_at).total_seconds())
-    if ended:
+def log_run(run: RunResult) -> None:
+    """Log the result of a run: its notices first, its failures last."""
+    finished = [result for result in run.tables if result.status is not TableStatus.SKIPPED]
+    failed = [result for result in finished if result.status is TableStatus.FAILED]
+    for result in run.tables:
+        for notice in result.notices:
+            log.warn(f"{result.table}: {notice}", event="notice", table=str(result.table))
+    log_skipped(len(run.tables) - len(finished), of=len(finished))
+    took = seconds((run.finished_at - run.started_at).total_seconds())
+    if finished:
         log.info(
-            f"run {result.run_id}: {plural(len(ended) - len(failed), 'table')} ok, "
+            f"run {run.run_id}: {plural(len(finished) - len(failed), 'table')} ok, "
             f"{len(failed):,} failed, {took}",
             event="run",
-            run_id=result.run_id,
-            status=result.status.value,
+            run_id=run.run_id,
+            status=run.status.value,
         )
-    tell_failures(failed, of=len(ended))
+    log_failures(failed, of=len(finished))
 
 
-def tell_skipped(skipped: int, *, of: int) -> None:
-    """Narrate that there was nothing to do, or not for all."""
+def log_skipped(skipped: int, *, of: int) -> None:
+    """Log how many tables were skipped while `of` tables were tried."""
     if not of:
-        log.info("nothing is due" if skipped else "nothing to do", event="skipped", tables=skipped)
+        message = "nothing is due" if skipped else "nothing to do"
+        log.info(message, event="skipped", tables=skipped)
     elif skipped:
         log.info(f"{plural(skipped, 'table')} skipped", event="skipped", tables=skipped)
 
 
-def tell_failures(failed: Sequence[TableResult], *, of: int) -> None:
-    """Narrate which tables failed, and why."""
+def log_failures(failed: Sequence[TableResult], *, of: int) -> None:
+    """Log which tables failed, and why."""
     if failed:
-        lines = [f"{one.table}: {one.error.message if one.error else 'failed'}" for one in failed]
-        told = "\n  ".join([f"{len(failed):,} of {plural(of, 'table')} failed:", *lines])
-        log.error(told, event="failed", tables=[one.table for one in failed])
+        lines = [f"{result.table}: {_error_message(result)}" for result in failed]
+        message = "\n  ".join([f"{len(failed):,} of {plural(of, 'table')} failed:", *lines])
+        log.error(message, event="failed", tables=[str(result.table) for result in failed])
+
+
+def _error_message(result: TableResult) -> str:
+    return result.error.message if result.error else "failed"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
 from cdpsync_connectors._shared import exact_sql as sql
-from cdpsync_connectors._shared.exact_types import growing_type, joined_with
+from cdpsync_connectors._shared.exact_types import growing_type, widened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,7 +84,7 @@ class RecordColumns:
             is_time = field.classes == sql.INTEGER and field.whole_digits <= _TIME_DIGITS
             return TIME if is_time else self._json_with_notice(field, existing)
         if existing is not None:
-            joined = joined_with(existing, field.values, floats=field.floats)
+            joined = widened(existing, field.values, floats=field.floats)
             return joined or self._json_with_notice(field, existing)
         own = growing_type(field.values, floats=field.floats)
         if own is None and field.classes == sql.NESTED:

@@ -20,13 +20,13 @@ def test_catalog_has_its_name_once_it_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever looks at it meanwhile sees none."""
-    catalog, name, seen = _catalog(tmp_path), CatalogFile._name, []
+    catalog, name, seen = _catalog(tmp_path), CatalogFile._rename, []
 
     def look(self: CatalogFile, draft: Path) -> None:
         seen.append(catalog.exists())
         name(self, draft)
 
-    monkeypatch.setattr(CatalogFile, "_name", look)
+    monkeypatch.setattr(CatalogFile, "_rename", look)
     with catalog.writer() as con:
         Lake(con).system_tables.prepare()
     assert seen == [False]
@@ -39,15 +39,15 @@ def test_catalog_that_another_made_meanwhile_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may hold tables already; the draft is dropped."""
-    catalog, name = _catalog(tmp_path), CatalogFile._name
+    catalog, name = _catalog(tmp_path), CatalogFile._rename
 
     def late(self: CatalogFile, draft: Path) -> None:
-        monkeypatch.setattr(CatalogFile, "_name", name)
+        monkeypatch.setattr(CatalogFile, "_rename", name)
         with CatalogFile(catalog.path, catalog.data_path).writer() as other:
             other.execute("create schema lake.theirs")
         name(self, draft)
 
-    monkeypatch.setattr(CatalogFile, "_name", late)
+    monkeypatch.setattr(CatalogFile, "_rename", late)
     with catalog.writer() as con:
         found = con.execute("select 1 from duckdb_schemas() where schema_name = 'theirs'")
         assert found.fetchone()

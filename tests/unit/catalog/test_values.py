@@ -110,7 +110,7 @@ def test_empty_ones_stay_empty() -> None:
 def test_what_needs_nothing_is_fetched_as_it_is() -> None:
     """No cast stands between DuckDB and a column that Python holds exactly."""
     sql = "select 1 as a, [1.5] as b, {'a': 'x'} as c, row(1, 2) as d, map {1: [true]} as e"
-    assert QueryResult(CON, sql)._as_fetched() == sql
+    assert QueryResult(CON, sql)._exact_sql() == sql
     assert fetched(sql) == [(1, [Decimal("1.5")], {"a": "x"}, (1, 2), {1: [True]})]
 
 
