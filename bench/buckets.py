@@ -1,4 +1,4 @@
-"""A lake in a bucket, side by side with boto3's own upload, and with the same lake in a folder."""
+"""A lake in a bucket, compared with boto3's own upload, and with the same lake in a folder."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from measure import WORK, Figure, agree, aside, measure, ratio
 from postgres import ask, cdpsync, load_tpch, project
+from report import Limit, Line
 from support.servers import seaweedfs
-from told import Limit, Line
 
 if TYPE_CHECKING:
     from postgres import Setting
