@@ -188,7 +188,7 @@ def test_corrupt_state_is_refused_and_left_alone(tmp_path: Path, text: str) -> N
     """The message names the path and how to rebuild; the file stays as it is."""
     path = tmp_path / "state.json"
     path.write_text(text)
-    with pytest.raises(CatalogError, match=r"state\.json: .*rebuilt from the catalog"):
+    with pytest.raises(CatalogError, match=r"state\.json: .*rebuilds it from the catalog"):
         update_state(path, lambda state: state.clear())
     assert path.read_text() == text
 
