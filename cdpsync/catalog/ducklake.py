@@ -1,4 +1,4 @@
-"""DuckLake's metadata and functions: each query of the one, each call of the other, as a function.
+"""DuckLake's metadata tables and functions: the only module with SQL on them.
 
 Every function takes a connection to which `CatalogFile` has attached the lake. Only `data_path`
 and `move_data_path` take one to which the catalog file itself is attached, as `meta`.
@@ -22,7 +22,7 @@ AUTHOR = "cdpsync"
 """The author of our snapshots."""
 
 SYSTEM_SCHEMA = "cdpsync"
-"""The schema of the system tables, which are no tables of a source."""
+"""The schema of the system tables; all other schemas have tables of sources."""
 
 
 # ---- the catalog file, attached as `meta`
@@ -39,13 +39,13 @@ _MOVE_DATA_PATH = """
 
 
 def data_path(con: duckdb.DuckDBPyConnection) -> str | None:
-    """Return the path of the data as the catalog has it, with a final slash."""
+    """Return the data path that the catalog has recorded, with a final slash."""
     row = con.execute(_DATA_PATH).fetchone()
     return None if row is None else row[0]
 
 
 def move_data_path(con: duckdb.DuckDBPyConnection, old: str, new: str) -> None:
-    """Replace the path of the data, also where a file's full path begins with it."""
+    """Replace the recorded data path, also at the start of the full paths of files."""
     con.begin()
     con.execute(_MOVE_DATA_PATH.format(old=quote_text(old), new=quote_text(new)))
     con.commit()
@@ -68,7 +68,7 @@ _OTHER_AUTHORS = """
 
 
 def set_commit_message(con: duckdb.DuckDBPyConnection, message: str) -> None:
-    """Give the open transaction's snapshot our name as its author, and a message."""
+    """Set author and message of the snapshot that the open transaction creates."""
     con.execute("call ducklake_set_commit_message('lake', ?, ?)", [AUTHOR, message])
 
 
@@ -84,12 +84,12 @@ def oldest_snapshot(con: duckdb.DuckDBPyConnection) -> datetime | None:
 
 
 def expire_snapshots(con: duckdb.DuckDBPyConnection, before: datetime, *, dry_run: bool) -> int:
-    """Expire the snapshots of before a moment; return how many."""
+    """Expire the snapshots before a time; return how many."""
     return _call_on_old(con, "ducklake_expire_snapshots", before, dry_run)
 
 
 def remove_expired_files(con: duckdb.DuckDBPyConnection, before: datetime, *, dry_run: bool) -> int:
-    """Remove the files that no snapshot names since before a moment; return how many."""
+    """Remove the files that no snapshot has named since before a time; return how many."""
     return _call_on_old(con, "ducklake_cleanup_old_files", before, dry_run)
 
 
@@ -135,7 +135,7 @@ _INLINED_TABLE = """
 
 
 def added_columns(con: duckdb.DuckDBPyConnection) -> dict[TableName, frozenset[str]]:
-    """Return the columns, in lower case, that tables have got since they were created."""
+    """Return the columns, in lower case, that were added to tables after their creation."""
     columns: dict[TableName, set[str]] = {}
     for schema, table, column in con.execute(_ADDED_COLUMNS, [SYSTEM_SCHEMA]).fetchall():
         columns.setdefault(TableName(schema, table), set()).add(column)
@@ -151,7 +151,7 @@ def table_folders(con: duckdb.DuckDBPyConnection, tables: Sequence[TableName]) -
 
 
 def inline_system_tables(con: duckdb.DuckDBPyConnection) -> None:
-    """Let the catalog itself hold the rows of the system tables: they need no files then.
+    """Keep the rows of the system tables inside the catalog, so that they need no files.
 
     It must be committed before the first table of the schema is created.
     """
@@ -162,7 +162,7 @@ def inline_system_tables(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def inlined_rows(con: duckdb.DuckDBPyConnection, table: TableName) -> int:
-    """Count the rows of a table that the catalog itself holds, with all that were deleted."""
+    """Count the rows of a table inside the catalog, including deleted ones."""
     inlined = con.execute(_INLINED_TABLE, [table.schema, table.name]).fetchone()
     if inlined is None:
         return 0
@@ -259,7 +259,7 @@ def add_data_files(
 def tables_to_rewrite(con: duckdb.DuckDBPyConnection) -> list[TableName]:
     """Return the tables with several files or with deleted rows.
 
-    Of other tables nothing can be rewritten or merged, and each look takes an opened catalog.
+    Other tables have nothing to rewrite or merge, and to check one means to open the catalog.
     """
     rows = con.execute(_TABLES_TO_REWRITE, [SYSTEM_SCHEMA]).fetchall()
     return [TableName(*row) for row in rows]
@@ -268,21 +268,21 @@ def tables_to_rewrite(con: duckdb.DuckDBPyConnection) -> list[TableName]:
 def rewrite_data_files(
     con: duckdb.DuckDBPyConnection, table: TableName, deleted_share: float
 ) -> int:
-    """Write the files anew of whose rows more than this share is deleted; return how many."""
+    """Rewrite the files with more than this share of deleted rows; return how many."""
     call = "call ducklake_rewrite_data_files('lake', ?, schema => ?, delete_threshold => ?)"
     rows = con.execute(call, [table.name, table.schema, deleted_share]).fetchall()
     return sum(row[2] for row in rows)
 
 
 def merge_adjacent_files(con: duckdb.DuckDBPyConnection, table: TableName) -> int:
-    """Merge small files that were committed one after the other; return how many."""
+    """Merge small files of consecutive commits; return how many were merged."""
     call = "call ducklake_merge_adjacent_files('lake', ?, schema => ?)"
     rows = con.execute(call, [table.name, table.schema]).fetchall()
     return sum(row[2] for row in rows)
 
 
 def orphaned_files(con: duckdb.DuckDBPyConnection) -> list[str]:
-    """Return the files below the data path that the catalog does not name, however new."""
+    """Return the files below the data path that the catalog does not name, also new ones."""
     rows = con.execute(
         "call ducklake_delete_orphaned_files('lake', dry_run => true, cleanup_all => true)"
     ).fetchall()
@@ -290,9 +290,9 @@ def orphaned_files(con: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def deletes_only_from_lake(con: duckdb.DuckDBPyConnection, file: str, root: str) -> bool:
-    """Whether each data file that a file of deleted rows names is of this lake.
+    """Whether this lake has each data file that a file of deleted rows names.
 
-    Raises duckdb.Error for a file that cannot be read, since it is half written.
+    Raises duckdb.Error for an incomplete file.
     """
     query = _DELETES_FROM_ELSEWHERE.format(file=quote_text(glob_escaped(file)))
     return con.execute(query, [root]).fetchone() is None

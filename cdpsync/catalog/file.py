@@ -1,4 +1,4 @@
-"""The catalog file: one writer at a time, and readers on private copies that never wait for it.
+"""The catalog file: one writer at a time, and readers on private copies of it.
 
 DuckDB locks the file for its process with POSIX record locks. A process loses all its record locks
 on a file when it closes any descriptor of that file. So within this process one guard per path is
