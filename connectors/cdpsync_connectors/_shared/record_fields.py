@@ -14,7 +14,7 @@ import msgspec
 
 from cdpsync.errors import ReadError
 from cdpsync_connectors._shared import exact_sql as sql
-from cdpsync_connectors._shared.exact_types import ColumnStats
+from cdpsync_connectors._shared.exact_types import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,9 +41,9 @@ class Field:
         self.floats = True  # whether a DOUBLE keeps each number
 
     @property
-    def seen(self) -> ColumnStats:
+    def seen(self) -> Seen:
         """What the values were, for choosing a type."""
-        return ColumnStats(self.classes, self.whole, self.fraction)
+        return Seen(self.classes, self.whole, self.fraction)
 
     def keep(self, raw: bytes) -> str:
         """Return a value that is not null as it is kept on disk, and remember its kind."""

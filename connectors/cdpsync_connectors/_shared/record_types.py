@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
 from cdpsync_connectors._shared import exact_sql as sql
-from cdpsync_connectors._shared.exact_types import growing_type, widened
+from cdpsync_connectors._shared.exact_types import growing_type, joined_with
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +82,7 @@ class RecordColumns:
             return TIME if is_time else self._conflict(field, held)
         if held is None:
             return growing_type(field.seen, floats=field.floats) or self._mixed(field)
-        return widened(held, field.seen, floats=field.floats) or self._conflict(field, held)
+        return joined_with(held, field.seen, floats=field.floats) or self._conflict(field, held)
 
     def _mixed(self, field: Field) -> str:
         return "JSON" if field.classes == sql.NESTED else self._conflict(field, None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cdpsync.errors import ReadError
 from cdpsync.model.types import widens
 from cdpsync_connectors._shared import exact_sql as sql
-from cdpsync_connectors._shared.exact_types import ColumnStats
+from cdpsync_connectors._shared.exact_types import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,9 +57,7 @@ def infer_types(
     return [one.type(otherwise, floats=kept.get(n, False)) for n, one in enumerate(seen)]
 
 
-def _see(
-    con: DuckDBPyConnection, columns: Sequence[tuple[str, str]], source: str
-) -> list[ColumnStats]:
+def _see(con: DuckDBPyConnection, columns: Sequence[tuple[str, str]], source: str) -> list[Seen]:
     classes = ", ".join(
         f"{class_} as k{n}, {text} as t{n}" for n, (class_, text) in enumerate(columns)
     )
@@ -71,9 +69,7 @@ def _see(
     )
     row = _row(con, f"select {figures} from (select {classes} from ({source}))")
     triples = zip(row[0::3], row[1::3], row[2::3], strict=True)
-    return [
-        ColumnStats(classes or 0, whole or 0, fraction or 0) for classes, whole, fraction in triples
-    ]
+    return [Seen(classes or 0, whole or 0, fraction or 0) for classes, whole, fraction in triples]
 
 
 def _row(con: DuckDBPyConnection, statement: str) -> tuple[Any, ...]:  # Any: DuckDB's rows are
