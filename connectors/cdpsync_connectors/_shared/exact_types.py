@@ -26,7 +26,7 @@ _TYPE_OF_CLASS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ColumnStats:
     """The classes of a column's values, and the most digits of its numbers."""
 
     classes: int
@@ -48,7 +48,7 @@ class Seen:
         return bool(self.classes & sql.FLOAT) and not self.classes & ~NUMBERS
 
 
-def growing_type(stats: Seen, *, floats: bool) -> str | None:
+def growing_type(stats: ColumnStats, *, floats: bool) -> str | None:
     """Return the type of a column to which later reads add values; None where there is none.
 
     A decimal keeps room for a BIGINT's digits before the point, so that it can widen later.
@@ -61,7 +61,7 @@ def growing_type(stats: Seen, *, floats: bool) -> str | None:
     return stats.type("", floats=floats) or None
 
 
-def joined_with(existing: str, stats: Seen, *, floats: bool) -> str | None:
+def widened(existing: str, stats: ColumnStats, *, floats: bool) -> str | None:
     """Return the type to which a column of the lake can widen for these values, or None."""
     if not stats.classes:
         return existing
@@ -71,7 +71,7 @@ def joined_with(existing: str, stats: Seen, *, floats: bool) -> str | None:
     return existing if natural == existing else None
 
 
-def _widened_number(existing: str, stats: Seen, *, floats: bool) -> str | None:
+def _widened_number(existing: str, stats: ColumnStats, *, floats: bool) -> str | None:
     if existing in {"DOUBLE", "FLOAT"}:
         return "DOUBLE" if floats else None
     digits = _digits(existing)

@@ -12,7 +12,7 @@ from math import isfinite
 import msgspec
 
 from cdpsync_connectors._shared import exact_sql as sql
-from cdpsync_connectors._shared.exact_types import Seen
+from cdpsync_connectors._shared.exact_types import ColumnStats
 
 _DOUBLE_DIGITS = 15  # a double keeps every number of so many digits
 _SHORT = 18  # digits that always fit 64 bits
@@ -36,9 +36,9 @@ class Field:
         self.floats = True  # whether a DOUBLE keeps each number
 
     @property
-    def values(self) -> Seen:
+    def values(self) -> ColumnStats:
         """The kinds and digits of all values, from which the column's type is chosen."""
-        return Seen(self.classes, self.whole_digits, self.fraction_digits)
+        return ColumnStats(self.classes, self.whole_digits, self.fraction_digits)
 
     def encode(self, raw: bytes) -> str:
         """Record the kind of a value that is not null; return its text for the file."""

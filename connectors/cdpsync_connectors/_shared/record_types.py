@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
+from cdpsync.sql import quote_name
 from cdpsync_connectors._shared import exact_sql as sql
-from cdpsync_connectors._shared.exact_types import growing_type, joined_with
+from cdpsync_connectors._shared.exact_types import growing_type, widened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,7 +85,7 @@ class RecordColumns:
             is_time = field.classes == sql.INTEGER and field.whole_digits <= _TIME_DIGITS
             return TIME if is_time else self._json_with_notice(field, existing)
         if existing is not None:
-            joined = joined_with(existing, field.values, floats=field.floats)
+            joined = widened(existing, field.values, floats=field.floats)
             return joined or self._json_with_notice(field, existing)
         own = growing_type(field.values, floats=field.floats)
         if own is None and field.classes == sql.NESTED:
@@ -103,7 +104,7 @@ class RecordColumns:
         stream = self.request.stream.name
         names_by_lower = {name.lower(): name for name in self.request.lake_types}
         for name in values:
-            advice = f"Leave it out: columns: {{exclude: [{sql.quote_name(name)}]}}."
+            advice = f"Leave it out: columns: {{exclude: [{quote_name(name)}]}}."
             if not name or "\0" in name:
                 raise ReadError(
                     f"stream {stream}: a field named {name!r} cannot be a column. {advice}"

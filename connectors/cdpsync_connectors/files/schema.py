@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cdpsync.errors import ReadError
 from cdpsync.model.types import widens
 from cdpsync_connectors._shared import exact_sql as sql
-from cdpsync_connectors._shared.exact_types import Seen
+from cdpsync_connectors._shared.exact_types import ColumnStats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +63,7 @@ def infer_types(
 
 def _summarize(
     con: DuckDBPyConnection, columns: Sequence[tuple[str, str]], source: str
-) -> list[Seen]:
+) -> list[ColumnStats]:
     classes = ", ".join(
         f"{class_} as k{n}, {text} as t{n}" for n, (class_, text) in enumerate(columns)
     )
@@ -75,7 +75,7 @@ def _summarize(
     )
     row = _row(con, f"select {figures} from (select {classes} from ({source}))")
     triples = zip(row[0::3], row[1::3], row[2::3], strict=True)
-    return [Seen(*(number or 0 for number in triple)) for triple in triples]
+    return [ColumnStats(*(number or 0 for number in triple)) for triple in triples]
 
 
 def _row(con: DuckDBPyConnection, statement: str) -> tuple[Any, ...]:  # Any: DuckDB's rows are
