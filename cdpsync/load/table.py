@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from cdpsync import engine
 from cdpsync.catalog import sql_name
-from cdpsync.connector import ignore
 from cdpsync.errors import LandingError
-from cdpsync.extract.table import Extracted, extract
+from cdpsync.extract.table import Extracted, ExtractHooks, extract
 from cdpsync.load.deletes import merge_deletes
 from cdpsync.load.merge import MergeResult, merge, needs_no_merge
 from cdpsync.model import Deletes
@@ -111,22 +110,20 @@ class TableLoader:
     def _extract(self, plan: TablePlan, folder: Path) -> tuple[Extracted, TableUpload]:
         """Read a table; files that must land whatever the others hold are sent as they come."""
         delivery = self.uploader.start_table(folder_of(plan.table))
-        lands = needs_no_merge(plan)
 
         def tell(rows: int, done: int, chunks: int) -> None:
             self.tell(plan, "reading", rows=rows, chunks_done=done, chunks=chunks)
 
-        try:
-            extracted = extract(
-                plan,
-                self.connectors[plan.source],
-                self.workers,
-                folder,
-                tell,
-                on_file=(lambda file: delivery.add(file.path, file.bytes)) if lands else ignore,
-                on_drop=(lambda file: delivery.cancel(file.path)) if lands else ignore,
-                wait_for_space=self.uploader.spool.wait,
+        hooks = ExtractHooks(on_progress=tell, wait_for_space=self.uploader.spool.wait)
+        if needs_no_merge(plan):
+            hooks = replace(
+                hooks,
+                on_file=lambda file: delivery.add(file.path, file.bytes),
+                on_drop=lambda file: delivery.cancel(file.path),
             )
+        connector = self.connectors[plan.source]
+        try:
+            extracted = extract(plan, connector, self.workers, folder, hooks=hooks)
         except BaseException:
             delivery.rollback()
             raise
@@ -144,7 +141,7 @@ class TableLoader:
             window=None,
         )
         connector = self.connectors[plan.source]
-        extracted = extract(only_keys, connector, self.workers, folder, lambda *_: None)
+        extracted = extract(only_keys, connector, self.workers, folder)
         return [file.path for file in extracted.files]
 
     def _stage(

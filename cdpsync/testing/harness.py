@@ -134,7 +134,7 @@ class TestProject:
         folder = Path(tempfile.mkdtemp(prefix=f"{label[:40]}-".replace("/", "_"), dir=self.folder))
         pool = Workers(workers, folder / "spill")
         try:
-            return extract(plan, self.connector, pool, folder, lambda *_: None)
+            return extract(plan, self.connector, pool, folder)
         finally:
             pool.close()
 

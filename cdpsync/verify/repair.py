@@ -182,9 +182,7 @@ class Repairer:
         fresh.mkdir()
         reading = replace(how.plan, window=None, deletes=Deletes.IGNORE)
         connector = self.session.connectors[plan.source]
-        extracted = extract(
-            reading, connector, self.workers, fresh, lambda *_: None, row_filter=wrong.keys
-        )
+        extracted = extract(reading, connector, self.workers, fresh, row_filter=wrong.keys)
         con = engine.connect(threads=1, memory_limit=_MEMORY, temp=folder / "spill")
         try:
             staged = _staged(con, how, wrong, extracted, folder)

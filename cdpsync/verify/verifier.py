@@ -14,6 +14,7 @@ from cdpsync.catalog import remove_stale_dirs, sql_name, temp_dir
 from cdpsync.engine import first_line
 from cdpsync.errors import CatalogError, CdpsyncError
 from cdpsync.extract.chunk_cache import cache_prune
+from cdpsync.extract.chunk_writer import ChunkTransform
 from cdpsync.extract.table import extract
 from cdpsync.extract.workers import Workers
 from cdpsync.model import DELETED_AT, Column, Config, Deletes, Failure, SyncMode, TablePlan
@@ -180,10 +181,8 @@ class _Verifier:
             connector,
             self.workers,
             digests,
-            lambda *_: None,
-            transform=project_,
+            transform=ChunkTransform(project_, known),
             row_filter=share if share and share.column else None,
-            cache_folder=known,
         )
         files = [file.path for file in extracted.files]
         if known is not None:

@@ -293,7 +293,7 @@ def test_incremental_with_another_cursor_field_is_refused(log: Log) -> None:
     [
         ("def broken(:\n", "SyntaxError"),
         ("import nothing_of_this_name\n", "ModuleNotFoundError"),
-        ("x = 1\n", "Here: none"),
+        ("x = 1\n", "It defines: none"),
         (None, "no such file"),
     ],
 )

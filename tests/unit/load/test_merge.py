@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from cdpsync.extract.spool import highest, spooled_rows
+from cdpsync.extract.spool import highest_cursor, spooled_rows
 from cdpsync.load.merge import merge, needs_no_merge, row_group
 from cdpsync.model import (
     Column,
@@ -59,7 +59,7 @@ def spooled(tmp_path: Path) -> Path:
 def test_cursor_of_nanoseconds_rests_on_the_microsecond_before(spooled: Path) -> None:
     """A cursor has microseconds; one that was cut off is below the row it came from."""
     rows = spooled_rows([spooled], COLUMNS)
-    found = highest(duckdb.connect(), plan_of(enforced=True), COLUMNS, rows)
+    found = highest_cursor(duckdb.connect(), plan_of(enforced=True), COLUMNS, rows)
     assert found == Cursor(CursorType.TIMESTAMP, datetime(2024, 1, 1, 0, 0, 0, 123456))  # noqa: DTZ001
 
 
