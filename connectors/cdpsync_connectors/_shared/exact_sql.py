@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from cdpsync.errors import ReadError
 from cdpsync.model.types import decimal_of
-from cdpsync.sql import glob_escaped
-from cdpsync.sql import quote_name as quote_name
-from cdpsync.sql import quote_text as quote_text
+from cdpsync.sql import glob_escaped, quote_text
 
 INEXACT = "not exact: "
 """The begin of the message about a value that does not fit, to tell it from DuckDB's errors."""

@@ -30,7 +30,7 @@ class ColumnStats:
     """The classes of a column's values, and the most digits of its numbers."""
 
     classes: int
-    integer_digits: int
+    whole_digits: int
     fraction_digits: int
 
     def type(self, otherwise: str, *, floats: bool) -> str:
@@ -38,7 +38,7 @@ class ColumnStats:
         if self.classes in _TYPE_OF_CLASS:
             return _TYPE_OF_CLASS[self.classes]
         if not self.classes & ~(sql.INTEGER | sql.DECIMAL):
-            fits = self.integer_digits + self.fraction_digits <= MAX_PRECISION
+            fits = self.whole_digits + self.fraction_digits <= MAX_PRECISION
             return f"DECIMAL({MAX_PRECISION},{self.fraction_digits})" if fits else otherwise
         return "DOUBLE" if self.maybe_float and floats else otherwise
 
@@ -55,9 +55,9 @@ def growing_type(stats: ColumnStats, *, floats: bool) -> str | None:
     """
     if stats.classes & sql.DECIMAL and not stats.classes & ~(sql.INTEGER | sql.DECIMAL):
         if not stats.fraction_digits:
-            return f"DECIMAL({MAX_PRECISION},0)" if stats.integer_digits <= MAX_PRECISION else None
-        roomy = _decimal(max(stats.integer_digits, _BIGINT_DIGITS), stats.fraction_digits)
-        return roomy or _decimal(stats.integer_digits, stats.fraction_digits)
+            return f"DECIMAL({MAX_PRECISION},0)" if stats.whole_digits <= MAX_PRECISION else None
+        roomy = _decimal(max(stats.whole_digits, _BIGINT_DIGITS), stats.fraction_digits)
+        return roomy or _decimal(stats.whole_digits, stats.fraction_digits)
     return stats.type("", floats=floats) or None
 
 
@@ -80,13 +80,13 @@ def _widened_number(existing: str, stats: ColumnStats, *, floats: bool) -> str |
     if existing in _INTEGERS:
         if not stats.classes & sql.DECIMAL:
             return "BIGINT"
-    elif stats.integer_digits <= digits[0] and stats.fraction_digits <= digits[1]:
+    elif stats.whole_digits <= digits[0] and stats.fraction_digits <= digits[1]:
         return existing
-    integer_digits = max(stats.integer_digits, digits[0])
+    whole_digits = max(stats.whole_digits, digits[0])
     fraction_digits = max(stats.fraction_digits, digits[1])
-    if integer_digits > MAX_PRECISION:
+    if whole_digits > MAX_PRECISION:
         return None
-    return _decimal(integer_digits if fraction_digits else MAX_PRECISION, fraction_digits)
+    return _decimal(whole_digits if fraction_digits else MAX_PRECISION, fraction_digits)
 
 
 def _digits(type_: str) -> tuple[int, int] | None:
@@ -96,6 +96,6 @@ def _digits(type_: str) -> tuple[int, int] | None:
     return (decimal[0] - decimal[1], decimal[1]) if decimal else None
 
 
-def _decimal(integer_digits: int, fraction_digits: int) -> str | None:
-    precision = integer_digits + fraction_digits
+def _decimal(whole_digits: int, fraction_digits: int) -> str | None:
+    precision = whole_digits + fraction_digits
     return f"DECIMAL({precision},{fraction_digits})" if precision <= MAX_PRECISION else None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
+from cdpsync.sql import quote_name
 from cdpsync_connectors._shared import exact_sql as sql
 from cdpsync_connectors._shared.exact_types import growing_type, widened
 
@@ -103,7 +104,7 @@ class RecordColumns:
         stream = self.request.stream.name
         names_by_lower = {name.lower(): name for name in self.request.lake_types}
         for name in values:
-            advice = f"Leave it out: columns: {{exclude: [{sql.quote_name(name)}]}}."
+            advice = f"Leave it out: columns: {{exclude: [{quote_name(name)}]}}."
             if not name or "\0" in name:
                 raise ReadError(
                     f"stream {stream}: a field named {name!r} cannot be a column. {advice}"

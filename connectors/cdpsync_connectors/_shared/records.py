@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cdpsync.errors import ReadError
+from cdpsync.sql import quote_name
 from cdpsync_connectors._shared import exact_sql as sql
 from cdpsync_connectors._shared.record_fields import Field
 from cdpsync_connectors._shared.record_types import TIME, RecordColumns
@@ -145,7 +146,7 @@ class Records:
         outputs = [name for name in values if self._is_output(name)]
         keys = [field.key for field in self._fields.values()] or ["none"]
         return _ROWS.format(
-            columns=", ".join(sql.quote_name(name) for name in outputs),
+            columns=", ".join(quote_name(name) for name in outputs),
             values=_named(values),
             file=sql.quote_files([str(file)]),
             keys=", ".join(f"{key}: 'VARCHAR'" for key in keys),
@@ -160,4 +161,4 @@ class Records:
 
 
 def _named(values: Mapping[str, str]) -> str:
-    return ", ".join(f"{value} as {sql.quote_name(name)}" for name, value in values.items())
+    return ", ".join(f"{value} as {quote_name(name)}" for name, value in values.items())

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
-from cdpsync_connectors._shared.exact_sql import quote_files, quote_name, quote_text, text_class
+from cdpsync.sql import quote_name, quote_text
+from cdpsync_connectors._shared.exact_sql import quote_files, text_class
 from cdpsync_connectors.files.schema import FileSchema, Layout, infer_types
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
+from cdpsync.sql import quote_text
 from cdpsync_connectors._shared import exact_sql as sql
 from cdpsync_connectors.files.schema import FileSchema, Layout, infer_types
 
@@ -82,16 +83,15 @@ def _records(paths: list[str]) -> str:
 def select_rows(layouts: Sequence[Layout], names: Sequence[str]) -> str:
     """Return the SELECT of `v`: for each record the JSON texts of these keys."""
     pointers = ", ".join(
-        sql.quote_text("/" + name.replace("~", "~0").replace("/", "~1")) for name in names
+        quote_text("/" + name.replace("~", "~0").replace("/", "~1")) for name in names
     )
     with_marks = (
-        f"regexp_replace(json || '0', {sql.quote_text(_UP_TO_NUMBER)}, "
-        f"{sql.quote_text(_MARKED)}, 'gs')"
+        f"regexp_replace(json || '0', {quote_text(_UP_TO_NUMBER)}, {quote_text(_MARKED)}, 'gs')"
     )
     without_end = f"left({with_marks}, -{len(_END)})"
     return (
         f"select cast(json_extract(json, [{pointers}]) as varchar[]) as v from ("
-        f"select case when regexp_matches(json, {sql.quote_text(_INEXACT)}) then {without_end} "
+        f"select case when regexp_matches(json, {quote_text(_INEXACT)}) then {without_end} "
         f"else json end as json from (select cast(json as varchar) as json "
         f"from ({_records([layout.file.path for layout in layouts])})))"
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
+from cdpsync.sql import quote_name
 from cdpsync_connectors._shared import exact_sql as sql
 from cdpsync_connectors._shared.exact_types import UNKNOWN
 from cdpsync_connectors._shared.sql_chunk import SqlChunk
@@ -60,7 +61,7 @@ def _chunk(file_columns: FileColumns, layouts: Sequence[Layout], request: ReadRe
     first, last = Path(layouts[0].file.path).name, Path(layouts[-1].file.path).name
     label = f"file {first}" if len(layouts) == 1 else f"files {first} to {last}"
     statement = _CHUNK.format(
-        columns=", ".join(sql.quote_name(column.name) for column in request.columns),
+        columns=", ".join(quote_name(column.name) for column in request.columns),
         rows=" union all ".join(map(file_columns.select, csv.group_by_columns(layouts))),
         where=request.where or "true",
     )
@@ -80,7 +81,7 @@ class FileColumns:
     def select(self, layouts: Sequence[Layout]) -> str:
         """Return the SELECT of all the stream's columns over files with the same columns."""
         columns = ", ".join(
-            f"{self._value(position, name, layouts)} as {sql.quote_name(name)}"
+            f"{self._value(position, name, layouts)} as {quote_name(name)}"
             for position, name in enumerate(self.schema.types, start=1)
         )
         return f"select {columns} from ({self._rows(layouts)})"
@@ -109,13 +110,13 @@ class FileColumns:
             return self._recast(name, file_types[name], where)
         if self.format == "jsonl" and type_ == "JSON":
             return f"cast({jsonl.value_as_json(position)} as json)"
-        text = jsonl.value_as_text(position) if self.format == "jsonl" else sql.quote_name(name)
+        text = jsonl.value_as_text(position) if self.format == "jsonl" else quote_name(name)
         if name in self.requested_types:
             return sql.exact_cast(text, type_, name, where)
         return sql.plain_cast(text, type_)
 
     def _recast(self, name: str, file_type: str, where: str) -> str:
-        value = sql.quote_name(name)
+        value = quote_name(name)
         requested_type = self.requested_types.get(name, file_type)
         if requested_type != file_type:
             return sql.exact_recast(value, file_type, requested_type, name, where)

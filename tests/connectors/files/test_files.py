@@ -465,7 +465,7 @@ def test_requested_types_of_json_and_parquet(tmp_path, con):
     assert rows(parquet, con, types=requested) == [(Decimal("1.5"), 1)]
     with pytest.raises(ReadError, match=r'value "1\.5" is not exactly a INTEGER'):
         rows(parquet, con, types={"x": "INTEGER"})
-    with pytest.raises(ReadError, match="a text cannot become"):
+    with pytest.raises(ReadError, match="a text cannot be read as"):
         rows(json_, con, types={"x": "INTEGER[]"})
 
 

@@ -136,7 +136,7 @@ def test_rows_hidden_by_a_policy_are_an_error(pg: Database) -> None:
     """)
     try:
         url = pg.url.replace("postgres:" + pg.password, "tenant:tenant-pw")
-        with pytest.raises(ReadError, match=r"row-level security keeps rows .* table's owner"):
+        with pytest.raises(ReadError, match=r"row-level security hides rows .* table's owner"):
             read_back(url, "public.p", workers=4)
         assert numbers(read_back(url, "public.few", workers=4).column("i")) == list(range(10))
         assert len(read_back(pg.url, "public.p", workers=4).rows) == 6000

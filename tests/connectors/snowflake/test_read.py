@@ -97,7 +97,7 @@ def test_part_that_stays_short_fails_the_table(sync_of: Callable[..., TableResul
     """No table is better than a table without some of its rows."""
     result = sync_of([inline_batch(whole_numbers(0, 7), ROWS)])
     assert result.error is not None
-    assert "holds 7 rows where 100 were announced" in result.error.message
+    assert "has 7 rows instead of the announced 100" in result.error.message
 
 
 def test_bytes_that_are_no_arrow_are_fetched_again(sync_of: Callable[..., TableResult]) -> None:

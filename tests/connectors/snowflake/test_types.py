@@ -362,5 +362,5 @@ def test_number_outside_of_the_requested_type_is_an_error(
 def test_other_count_of_columns_is_an_error() -> None:
     """A result with other columns than the statement's is refused."""
     data = stream(A=(pa.array([1]), "FIXED", 0), B=(pa.array([1]), "FIXED", 0))
-    with pytest.raises((ReadError, ConnectError), match="2 columns where 1"):
+    with pytest.raises((ReadError, ConnectError), match="2 columns instead of 1"):
         decode(data, [ColumnExpr("A", "BIGINT", "A")])
