@@ -171,8 +171,8 @@ def test_pipes_and_devices_are_refused_at_once(tmp_path):
 
 def test_keys_are_left_alone(tmp_path):
     """Only values are filled in."""
-    config = source(tmp_path, "tables: {'${V}': {}}", {"V": "x"})
-    assert config.tables[0].pattern == "${V}"
+    loaded_source = source(tmp_path, "tables: {'${V}': {}}", {"V": "x"})
+    assert loaded_source.tables[0].pattern == "${V}"
 
 
 def test_text_with_references_is_checked_like_any_other(tmp_path):

@@ -230,7 +230,8 @@ def test_literal_secrets_in_a_public_file_are_told_once(public_file, caplog):
     (message,) = [record.getMessage() for record in caplog.records]
     assert message == (
         f"{public_file}: every user of this machine can read it, and these keys hold a secret in "
-        f"plain text: {KEYS}. Write ${{VARIABLE}} or ${{file:path}} there, or: chmod 600 {public_file}"
+        f"plain text: {KEYS}. Write ${{VARIABLE}} or ${{file:path}} there, or: chmod 600 "
+        f"{public_file}"
     )
 
 
