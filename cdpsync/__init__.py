@@ -1,4 +1,4 @@
-"""Sync databases, SaaS APIs and files into a Parquet lake you own, and ask it with SQL.
+"""Sync databases, SaaS APIs and files into a Parquet lake you own, and query it with SQL.
 
 from cdpsync import query, run
 
@@ -23,24 +23,24 @@ __all__ = ["__version__", "query", "run"]
 def run(
     config: Config | str | Path | None = None,
     select: Sequence[str] = (),
-    **choices: Any,  # noqa: ANN401 - handed on unchanged to sync.run, which says their types
+    **options: Any,  # noqa: ANN401 - passed unchanged to sync.run, which declares their types
 ) -> RunResult:
-    """Sync a project's tables (`cdpsync.yml` here, by default); `sync.run` names the choices."""
+    """Sync a project's tables (default: `./cdpsync.yml`). `sync.run` documents the options."""
     from cdpsync import sync
 
-    return sync.run(config, select, **choices)
+    return sync.run(config, select, **options)
 
 
 def query(
     sql: str, config: Config | str | Path | None = None, *, at: str | None = None
 ) -> list[tuple[Any, ...]]:
-    """Ask the lake of a project (`cdpsync.yml` here, by default) and return all rows.
+    """Query the lake of a project (default: `./cdpsync.yml`), and return all rows.
 
-    Values are Python's; what it cannot hold comes as text, as `QueryResult.rows` says.
+    Values are Python's. A value that Python cannot hold comes as text, as in `QueryResult.rows`.
     """
     from cdpsync import project
     from cdpsync.model import Config
 
     loaded = config if isinstance(config, Config) else project.load(config)
-    with project.open_query(loaded, sql, at=at) as answer:
-        return list(answer.rows())
+    with project.open_query(loaded, sql, at=at) as result:
+        return list(result.rows())

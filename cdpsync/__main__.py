@@ -1,4 +1,4 @@
-"""`python -m cdpsync`."""
+"""The entry point of `python -m cdpsync`."""
 
 from cdpsync.cli.main import main
 

@@ -1,4 +1,4 @@
-"""The warehouse and the sources of a project, built into the values of `cdpsync.model`."""
+"""Builds the warehouse and the sources of a project into the values of `cdpsync.model`."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -54,8 +54,8 @@ def _warehouse(section: WarehouseSection, folder: Path, location: str) -> Wareho
 
 
 def check_source_names(sources: Mapping[str, Entry], problems: Problems) -> None:
-    """Note each name that cannot be a schema of the lake, and those that differ only in case."""
-    seen: dict[str, str] = {}
+    """Note each name that cannot be a schema of the lake, and names that differ only in case."""
+    first_names: dict[str, str] = {}
     for name, entry in sources.items():
         subject = f"source {quoted(name)}"
         if not _SOURCE_NAME.fullmatch(name):
@@ -65,13 +65,13 @@ def check_source_names(sources: Mapping[str, Entry], problems: Problems) -> None
                 "or _. Rename it",
             )
         elif name.casefold() in _RESERVED:
-            problems.add(entry.place, f"{subject}: this name is cdpsync's own. Rename it")
-        first = seen.setdefault(name.casefold(), name)
+            problems.add(entry.place, f"{subject}: this name is reserved. Rename it")
+        first = first_names.setdefault(name.casefold(), name)
         if first != name:
             problems.add(
                 entry.place,
                 f"{subject}: differs only in case from {quoted(first)} at {sources[first].place}, "
-                "and the lake does not tell them apart. Rename one",
+                "and the lake ignores case. Rename one",
             )
 
 
@@ -87,20 +87,20 @@ def build_source(
         )
         return None
     common = Entry(section.only("type", "every"), entry.place)
-    said = validate(common, SourceSection, subject, problems)
+    common_section = validate(common, SourceSection, subject, problems)
     options = _connector_options(entry, section, subject, folder, options_for, problems)
     defaults = read_defaults(section, subject, problems)
     follows = bool(getattr(options, "follows_changes", False))
     tables = read_tables(section, defaults, subject, problems, follows_changes=follows)
-    if said is None or options is None or defaults is None:
+    if common_section is None or options is None or defaults is None:
         return None
-    type_ = source_type(said.type, folder)
-    return Source(name, type_, options, str(entry.place), said.every, defaults, tables)
+    type_, every = source_type(common_section.type, folder), common_section.every
+    return Source(name, type_, options, str(entry.place), every, defaults, tables)
 
 
-def source_type(said: str, folder: Path) -> str:
+def source_type(type_: str, folder: Path) -> str:
     """Return a type as the registry knows it: a Python file by its full path."""
-    return str(absolute(said, folder)) if said.endswith(".py") else said
+    return str(absolute(type_, folder)) if type_.endswith(".py") else type_
 
 
 def _connector_options(
@@ -111,10 +111,14 @@ def _connector_options(
     options_for: OptionsFor,
     problems: Problems,
 ) -> BaseModel | None:
-    """Return the connector's own options, or None where its type or they are wrong."""
-    given = section.entries.get("type")
-    type_node = given.node if given else None
-    if given is None or not isinstance(type_node, Scalar) or not isinstance(type_node.value, str):
+    """Return the connector's own options, or None if they or the type are wrong."""
+    type_entry = section.entries.get("type")
+    type_node = type_entry.node if type_entry else None
+    if (
+        type_entry is None
+        or not isinstance(type_node, Scalar)
+        or not isinstance(type_node.value, str)
+    ):
         return None
     if not type_node.value:
         return None
@@ -122,13 +126,13 @@ def _connector_options(
         model = options_for(source_type(type_node.value, folder))
     except ConfigError as error:
         text = hidden_if_filled_in(error.message, type_node)
-        problems.add(given.place, f"{subject}: {text}")
+        problems.add(type_entry.place, f"{subject}: {text}")
         return None
     own = section.without(*_SOURCE_KEYS)
     misplaced = own.only(*_TABLE_KEYS - set(model.model_fields))
-    for key, stray in misplaced.entries.items():
+    for key, table_entry in misplaced.entries.items():
         problems.add(
-            stray.place,
+            table_entry.place,
             f'{subject}: {quoted(key)} belongs to a table. Move it under "defaults" or "tables"',
         )
     own = own.without(*misplaced.entries)

@@ -1,4 +1,4 @@
-"""One YAML file as a tree of located values, with its `${…}` filled in."""
+"""Reads a YAML file as a tree of nodes that know their line, with its `${…}` filled in."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     import yaml
 
 _TAG = "tag:yaml.org,2002:"
-_LARGEST_FILE = 4 << 20  # bytes; that of 1,000 tables with ten lines each has 0.4 MB
+_LARGEST_FILE = 4 << 20  # bytes; 1,000 tables of ten lines each take 0.4 MB
 _MOST_REPEATED = 250_000  # values that aliases may repeat in one file
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,30})")
 
 
 def read_document(path: Path, environ: Mapping[str, str], problems: Problems) -> Section | None:
-    """Return the mapping that a file holds, or note what is wrong with it and return None."""
+    """Return the mapping in a file, or note the problem and return None."""
     text = _text(path, problems)
     root = None if text is None else compose(text, str(path), problems)
     if root is None:
@@ -32,8 +32,8 @@ def read_document(path: Path, environ: Mapping[str, str], problems: Problems) ->
     reader = _Reader(str(path), path.absolute().parent, environ, problems)
     try:
         node = reader.read(root)
-    except _RefusedError as refused:
-        problems.add(refused.place, refused.text)
+    except _AliasError as error:
+        problems.add(error.place, error.text)
         return None
     if isinstance(node, Section):
         return node
@@ -64,7 +64,7 @@ def _text(path: Path, problems: Problems) -> str | None:
         return None
 
 
-class _RefusedError(Exception):
+class _AliasError(Exception):
     """The aliases of a file cannot be followed."""
 
     def __init__(self, place: Place, text: str) -> None:
@@ -73,8 +73,8 @@ class _RefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """A node that was read before: how many values it stands for, and how deep they go."""
+class _ReadNode:
+    """A node that was read before, with the number of its values and the depth of its nesting."""
 
     node: Node
     size: int
@@ -82,9 +82,9 @@ class _Known:
 
 
 class _Reader:
-    """Turns the composed nodes of one file into the tree, each node once however often it is named.
+    """Turns the YAML nodes of one file into the tree, each node once however many aliases it has.
 
-    What aliases repeat is counted, since a few lines of them can stand for billions of values.
+    It counts the values that aliases repeat, because a few lines can stand for billions of values.
     """
 
     def __init__(
@@ -92,38 +92,39 @@ class _Reader:
     ) -> None:
         self._file, self._folder = file, folder
         self._environ, self._problems = environ, problems
-        self._known: dict[yaml.Node, _Known] = {}
+        self._read_nodes: dict[yaml.Node, _ReadNode] = {}
         self._open: set[yaml.Node] = set()
         self._size = self._height = self._repeated = 0
 
     def read(self, node: yaml.Node) -> Node:
-        """Return a node of the tree with all that is under it."""
+        """Return the tree under a YAML node."""
         if node in self._open:
-            raise _RefusedError(
-                self._place(node), "an anchor stands for itself. Take the *name out of its &name"
+            raise _AliasError(
+                self._place(node),
+                "an anchor contains itself. Remove the *name from inside its &name",
             )
-        known = self._known.get(node)
-        if known:
-            self._repeated += known.size
+        read_node = self._read_nodes.get(node)
+        if read_node:
+            self._repeated += read_node.size
         else:
-            known = self._known[node] = self._first_read(node)
-        self._size += known.size
-        self._height = max(self._height, known.height)
+            read_node = self._read_nodes[node] = self._first_read(node)
+        self._size += read_node.size
+        self._height = max(self._height, read_node.height)
         if self._repeated > _MOST_REPEATED or self._height > DEEPEST:
-            raise _RefusedError(
+            raise _AliasError(
                 self._place(node), "aliases repeat too much. Write it with fewer *name"
             )
-        return known.node
+        return read_node.node
 
-    def _first_read(self, node: yaml.Node) -> _Known:
+    def _first_read(self, node: yaml.Node) -> _ReadNode:
         outside = self._size, self._height
         self._size = self._height = 0
         self._open.add(node)
-        made = self._make(node)
+        tree_node = self._make(node)
         self._open.remove(node)
-        known = _Known(made, self._size + 1, self._height + 1)
+        read_node = _ReadNode(tree_node, self._size + 1, self._height + 1)
         self._size, self._height = outside
-        return known
+        return read_node
 
     def _make(self, node: yaml.Node) -> Node:
         import yaml
@@ -131,7 +132,7 @@ class _Reader:
         if not node.tag.startswith(_TAG):
             self._problems.add(
                 self._place(node),
-                "tags are not used here. Put a value that begins with ! in quotes",
+                "YAML tags are not supported. Put a value that begins with ! in quotes",
             )
             return Scalar(None, self._place(node), broken=True)
         if isinstance(node, yaml.MappingNode):
@@ -158,7 +159,7 @@ class _Reader:
 
     def _section(self, node: yaml.MappingNode) -> Section:
         entries: dict[str, Entry] = {}
-        merged: set[str] = set()  # keys that came by << give way to those written out
+        merged: set[str] = set()  # keys from << give way to those written out
         written: dict[str, Place] = {}
         for key_node, value_node in node.value:
             key, place = self._key(key_node), self._place(key_node)
@@ -190,7 +191,7 @@ class _Reader:
         return None
 
     def _merged(self, node: yaml.Node) -> Iterator[tuple[str, Entry]]:
-        """Go through the entries that `<<` brings in, the first of a name winning."""
+        """Go through the entries of `<<`; of two with one name the first counts."""
         value = self.read(node)
         for section in value.items if isinstance(value, Items) else (value,):
             if isinstance(section, Section):
@@ -205,9 +206,9 @@ class _Reader:
 
 
 def _value(kind: str, text: str) -> Plain:
-    """Return what a scalar means.
+    """Return the value of a scalar.
 
-    Only what cannot be read in two ways is a number: 010, 0x1F, 1:30 and dates stay text.
+    Text that can be read in two ways is no number: 010, 0x1F, 1:30 and dates stay text.
     """
     if kind == "null":
         return None

@@ -1,4 +1,4 @@
-"""`${VAR}`, `${VAR:-default}`, `${file:/path}` and `$$`, filled in once."""
+"""Fills in `${VAR}`, `${VAR:-default}`, `${file:/path}` and `$$`, once."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ _REFERENCE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<inside>[^}]*)(?P<end>\}?))")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(:-(.*))?", re.DOTALL)
 _FILE = re.compile(r"file:(.+)", re.DOTALL)
 FROM_OUTSIDE = "\0"
-_TELLING_LINE = 20  # characters; a shorter line of a key file says too little to be hidden
+_SHORTEST_SECRET_LINE = 20  # characters; shorter lines of a key file are too common to hide
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class Filled:
     """A text with its references filled in.
 
     `put_in` are the values that came from outside the file: variables' and files', not defaults.
-    `own` is the text with `FROM_OUTSIDE` in the place of each of them. `wrong` says what could
-    not be filled in.
+    `own` is the text with `FROM_OUTSIDE` in the place of each of them. `wrong` has a message for
+    each reference that could not be filled in.
     """
 
     text: str
@@ -32,46 +32,46 @@ class Filled:
 
 
 def interpolate(text: str, environ: Mapping[str, str], folder: Path) -> Filled:
-    """Return the text with its references filled in, and what was wrong with any of them.
+    """Return the text with its references filled in, and a message for each wrong one.
 
-    What is put in is never looked at again. A dollar that begins no reference stays. Relative
-    `${file:}` paths are taken from `folder`; the content loses its trailing newlines and is
-    hidden from every message.
+    A value is never interpolated again. A dollar that begins no reference stays. Relative
+    `${file:}` paths start from `folder`; the content loses its trailing newlines and is hidden
+    from every message.
     """
-    whole, own, put_in, wrong = "", "", [], []
+    filled, own, put_in, wrong = "", "", [], []
     at = 0
-    for found in _REFERENCE.finditer(text):
-        between = text[at : found.start()]
+    for match in _REFERENCE.finditer(text):
+        between = text[at : match.start()]
         value, is_own = "$", True
-        if not found["dollar"]:
+        if not match["dollar"]:
             try:
-                value, is_own = _resolve(found, environ, folder)
+                value, is_own = _resolve(match, environ, folder)
             except _BadReferenceError as error:
                 wrong.append(str(error))
                 value = ""
         if not is_own:
             put_in.append(value)
-        whole += between + value
+        filled += between + value
         own += between + (value if is_own else FROM_OUTSIDE)
-        at = found.end()
-    return Filled(whole + text[at:], own + text[at:], tuple(put_in), tuple(wrong))
+        at = match.end()
+    return Filled(filled + text[at:], own + text[at:], tuple(put_in), tuple(wrong))
 
 
 class _BadReferenceError(ValueError):
     """A reference that cannot be filled in."""
 
 
-def _resolve(found: re.Match[str], environ: Mapping[str, str], folder: Path) -> tuple[str, bool]:
-    """Return what a reference stands for, and whether that is its default."""
-    pieces = found["inside"].split("$$")
+def _resolve(match: re.Match[str], environ: Mapping[str, str], folder: Path) -> tuple[str, bool]:
+    """Return the value of a reference, and whether that is its default."""
+    pieces = match["inside"].split("$$")
     inside = "$".join(pieces)
-    if found["end"] and not any("${" in piece for piece in pieces):
+    if match["end"] and not any("${" in piece for piece in pieces):
         if variable := _VARIABLE.fullmatch(inside):
             name, has_default, default = variable.groups()
             if not has_default:
                 return _required(name, environ), False
-            said = environ.get(name)
-            return (said, False) if said else (default, True)
+            value = environ.get(name)
+            return (value, False) if value else (default, True)
         if file := _FILE.fullmatch(inside):
             return _content(absolute(file[1], folder), folder, environ), False
     raise _BadReferenceError(
@@ -99,7 +99,7 @@ def _content(path: Path, folder: Path, environ: Mapping[str, str]) -> str:
             f"the file of a ${{file:…}} is not UTF-8 text: {path}. Save it as UTF-8"
         ) from None
     for line in content.splitlines():
-        if len(line) >= _TELLING_LINE:
+        if len(line) >= _SHORTEST_SECRET_LINE:
             remember(line)
     remember(content)
     return content

@@ -1,4 +1,4 @@
-"""The files of a project, read and merged into one `Config`."""
+"""Loads the files of a project and merges them into one `Config`."""
 
 import os
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from cdpsync.config.build import (
 from cdpsync.config.document import read_document
 from cdpsync.config.nodes import Entry, Section, filled
 from cdpsync.config.problems import Problems, quoted, unknown_key
-from cdpsync.config.secret_warnings import warn_of_exposed
+from cdpsync.config.secret_warnings import warn_of_readable_secrets
 from cdpsync.config.secrets import hide_secrets
 from cdpsync.errors import ConfigError
 from cdpsync.model import Config
@@ -34,7 +34,7 @@ def load_config(
 
     `options_for` gives the options model of a source type and raises ConfigError for an unknown
     one. `environ` is the process's own if not given. Raises one ConfigError with a line for each
-    problem of the project; the secrets in it are known to `redact` by then.
+    problem of the project; `redact` knows its secrets by then.
     """
     files = _project_files(path)
     problems = Problems()
@@ -43,7 +43,7 @@ def load_config(
         root = read_document(file, os.environ if environ is None else environ, problems)
         if root is not None:
             hide_secrets(root)
-            warn_of_exposed(file, root)
+            warn_of_readable_secrets(file, root)
             project.add(root, file.absolute().parent)
     check_source_names({name: entry for name, (entry, _) in project.sources.items()}, problems)
     sources = [
@@ -68,7 +68,7 @@ class _Project:
         self._problems = problems
 
     def add(self, root: Section, folder: Path) -> None:
-        """Take in one file; note what another has said before."""
+        """Add the sections of one file; note those that an earlier file has too."""
         for key, entry in root.entries.items():
             if key == "warehouse":
                 self._add_warehouse(entry, folder)
@@ -103,24 +103,24 @@ class _Project:
 
 
 def _project_files(path: Path | str | None) -> list[Path]:
-    """Return the files of a project, as they are to be named in messages."""
+    """Return the files of a project, with their paths as messages name them."""
     if path is None:
-        found = [Path(name) for name in _DEFAULT_FILES if Path(name).is_file()]
-        if not found:
+        files = [Path(name) for name in _DEFAULT_FILES if Path(name).is_file()]
+        if not files:
             raise ConfigError(
                 f"no {_DEFAULT_FILES[0]} in {Path.cwd()}; run `cdpsync init`, or name one with -c"
             )
-        return found[:1]
-    given = Path(path)
+        return files[:1]
+    project = Path(path)
     try:
-        return _in_folder(given) if given.is_dir() else _alone(given)
+        return _in_folder(project) if project.is_dir() else _single_file(project)
     except OSError as error:
         raise ConfigError(
-            f"{given}: cannot be read ({error.strerror}); check its permissions, or correct -c"
+            f"{project}: cannot be read ({error.strerror}); check its permissions, or correct -c"
         ) from None
 
 
-def _alone(file: Path) -> list[Path]:
+def _single_file(file: Path) -> list[Path]:
     if not file.exists():
         raise ConfigError(f"{file}: no such file or folder; correct -c, or run `cdpsync init`")
     return [file]

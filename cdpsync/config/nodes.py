@@ -1,4 +1,4 @@
-"""The values of a project file, each with the place it stands at."""
+"""Nodes of a project file: its values, each with its file and line."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ Plain = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """One value. `broken` says that its `${…}` could not be filled in, which is reported.
+    """One value. `broken`: its `${…}` could not be filled in, and that problem is noted.
 
-    `put_in` are the pieces of it that came from a variable or a file; `own` is what the project
-    file itself says, with a mark in the place of each.
+    `put_in` are the pieces of it that came from a variable or a file; `own` is the text of the
+    project file, with a mark in the place of each.
     """
 
     value: Plain
@@ -34,7 +34,7 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a key holds, and where the key stands."""
+    """The value of a key, and the place of the key."""
 
     node: "Node"
     place: Place
@@ -49,20 +49,20 @@ class Section:
 
     def only(self, *keys: str) -> "Section":
         """Return this section with these keys alone."""
-        kept = {key: entry for key, entry in self.entries.items() if key in keys}
-        return Section(kept, self.place)
+        entries = {key: entry for key, entry in self.entries.items() if key in keys}
+        return Section(entries, self.place)
 
     def without(self, *keys: str) -> "Section":
-        """Return this section less these keys."""
-        kept = {key: entry for key, entry in self.entries.items() if key not in keys}
-        return Section(kept, self.place)
+        """Return this section without these keys."""
+        entries = {key: entry for key, entry in self.entries.items() if key not in keys}
+        return Section(entries, self.place)
 
 
 Node = Scalar | Items | Section
 
 
 def filled(entry: Entry) -> Entry:
-    """Return a key that holds nothing as one that holds an empty mapping."""
+    """Return a key without a value as one with an empty mapping."""
     if isinstance(entry.node, Scalar) and entry.node.value is None and not entry.node.broken:
         return Entry(Section({}, entry.place), entry.place)
     return entry
@@ -90,15 +90,14 @@ def scalars(node: Node) -> Iterator[Scalar]:
 
 
 def is_broken(node: Node) -> bool:
-    """Tell whether a `${…}` at or under a node could not be filled in."""
+    """Whether a `${…}` at or under a node could not be filled in."""
     return any(scalar.broken for scalar in scalars(node))
 
 
 def follow(root: Entry, steps: Sequence[str | int]) -> tuple[Entry, tuple[str, ...]]:
-    """Return what stands at the end of a path, and the keys that led there.
+    """Return the innermost entry of a path that exists, and the keys that lead there.
 
-    Steps that the tree does not have (a missing key, a mark that pydantic puts in) are passed
-    over, so the answer is the innermost thing that exists.
+    Steps that the tree does not have (a missing key, a mark of pydantic's) are passed over.
     """
     at, keys = root, []
     for step in steps:

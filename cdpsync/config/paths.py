@@ -1,4 +1,4 @@
-"""Paths of the project file, which are relative to the file they stand in."""
+"""Paths of the project file, which are relative to its folder; URLs of buckets."""
 
 import re
 from pathlib import Path
@@ -9,27 +9,27 @@ _BUCKET_URL = re.compile(r"(?:s3|r2|gs)://[^/@:?#\s]+(?:/[^\s?#]*)?")
 
 
 def absolute(path: str, folder: Path) -> Path:
-    """Return a path, taken from `folder` if it is relative, from home if it begins with `~/`.
+    """Return an absolute path: below `folder` if it is relative, below home if it begins with ~/.
 
-    Symbolic links are resolved only where a `..` needs it: the name a user gave stays.
+    Symbolic links are resolved only where a `..` needs it, because messages show the user's path.
     """
-    given = Path(path).expanduser() if path.startswith("~/") else Path(path)
-    full = (folder / given).absolute()
+    expanded = Path(path).expanduser() if path.startswith("~/") else Path(path)
+    full = (folder / expanded).absolute()
     return full.resolve() if ".." in full.parts else full
 
 
 def is_url(text: str) -> bool:
-    """Tell a URL from a path."""
+    """Whether a text is a URL."""
     return _URL.match(text) is not None
 
 
 def is_bucket(text: str) -> bool:
-    """Tell a bucket URL: s3://, r2:// or gs://, and neither a password nor a query in it."""
+    """Whether a text is a bucket URL: s3://, r2:// or gs://, without a password or a query."""
     return _BUCKET_URL.fullmatch(text) is not None
 
 
 def is_file_url(text: str) -> bool:
-    """Tell a URL of a folder on this machine: `file:///data/lake`."""
+    """Whether a text is the URL of a folder on this machine: `file:///data/lake`."""
     return text.startswith(("file:///", "file://localhost/"))
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a project, and where: collected, so that all of it is told at once."""
+"""Problems of a project with their places, collected so that one error has them all."""
 
 import re
 from collections.abc import Iterable
@@ -21,38 +21,38 @@ class Place:
 
 
 class Problems:
-    """Every problem found so far. The same one, met again through an alias, counts once."""
+    """The problems so far. One that an alias repeats counts once."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[Place, str], None] = {}
+        self._problems: dict[tuple[Place, str], None] = {}
 
     def add(self, place: Place, text: str) -> None:
-        """Note what is wrong at a place and the next step; kept on one printable line."""
+        """Note a problem at a place, with the next step, on one printable line."""
         line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-        self._found[place, line if line.endswith((".", "?")) else f"{line}."] = None
+        self._problems[place, line if line.endswith((".", "?")) else f"{line}."] = None
 
     def raise_if_any(self) -> None:
         """Raise one ConfigError with a line for each problem, in the order of the files."""
-        if self._found:
-            in_order = sorted(self._found, key=lambda problem: problem[0])
+        if self._problems:
+            in_order = sorted(self._problems, key=lambda problem: problem[0])
             raise ConfigError("\n".join(f"{place}: {text}" for place, text in in_order))
 
 
 def quoted(name: str) -> str:
-    """Return a name of the project file as it stands in a message."""
+    """Return a name of the project file in quotes, for a message."""
     return f'"{name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"}"'
 
 
 def unknown_key(key: str, valid: Iterable[str]) -> str:
-    """Say that a key is unknown, which is nearest, and which there are.
+    """Return the message of an unknown key, with the nearest valid key and all of them.
 
-    What follows a colon or an equals sign is left out: it is a value whose space is missing.
+    Text behind a colon or an equals sign is left out, because it is a value whose space is missing.
     """
     names = list(valid)
     head = re.split(r"[:=\s]", key, maxsplit=1)[0]
-    said = f"unknown key {quoted(head)}."
+    message = f"unknown key {quoted(head)}."
     if head != key:
-        said += " Write key: value, with a space after the colon."
+        message += " Write key: value, with a space after the colon."
     elif near := suggest(key, names):
-        said += f" Did you mean {quoted(near)}?"
-    return f"{said} Valid keys: {', '.join(names)}." if names else said
+        message += f" Did you mean {quoted(near)}?"
+    return f"{message} Valid keys: {', '.join(names)}." if names else message

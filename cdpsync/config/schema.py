@@ -1,4 +1,4 @@
-"""The sections of the project file, as pydantic checks them."""
+"""Sections of the project file as pydantic models."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -41,8 +41,8 @@ _MODE_ALIASES = {
 Kind = TypeVar("Kind", bound=StrEnum)
 
 
-def _parse_mode(given: object) -> SyncMode:
-    text = str(given)
+def _parse_mode(value: object) -> SyncMode:
+    text = str(value)
     try:
         return SyncMode(_MODE_ALIASES.get(text, text))
     except ValueError:
@@ -54,24 +54,24 @@ def _parse_mode(given: object) -> SyncMode:
 
 def _one_of(kind: type[Kind]) -> Callable[[object], Kind]:
     """Return a parser of the words of an enumeration."""
-    names = [one.value for one in kind]
+    names = [member.value for member in kind]
 
-    def parse(given: object) -> Kind:
-        if str(given) not in names:
-            near = suggest(str(given), names)
+    def parse(value: object) -> Kind:
+        if str(value) not in names:
+            near = suggest(str(value), names)
             hint = f". Did you mean {near}?" if near else ""
             raise ValueError(f"must be {', '.join(names[:-1])} or {names[-1]}{hint}")
-        return kind(str(given))
+        return kind(str(value))
 
     return parse
 
 
-def _as_list(given: object) -> object:
-    return [given] if isinstance(given, str) else given
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
 
 
-def _absent_if_empty(given: object) -> object:
-    return None if given == "" else given
+def _absent_if_empty(value: object) -> object:
+    return None if value == "" else value
 
 
 Text = Annotated[str, Field(min_length=1)]
@@ -82,27 +82,27 @@ MaybeSecret = Annotated[SecretStr | None, BeforeValidator(_absent_if_empty)]
 
 
 class _Section(BaseModel):
-    """A section takes the keys it names and no others, and shows no value in an error."""
+    """The base of a section: no other keys than its own, and no value in an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class ColumnsSection(_Section):
-    """`columns:` of a table: which of them, and with what types."""
+    """`columns:` of a table: the columns to read, and their types."""
 
     include: Names | None = None
     exclude: Names | None = None
     types: dict[str, Text] | None = None
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
+    def _include_or_exclude(self) -> Self:
         if self.include is not None and self.exclude is not None:
             raise ValueError("include and exclude cannot both be given. Keep one of them")
         return self
 
 
 class DefaultsSection(_Section):
-    """`defaults:` of a source: what its tables do unless they say otherwise."""
+    """`defaults:` of a source: the options of its tables that give no others."""
 
     enabled: bool | None = None
     mode: Annotated[SyncMode, PlainValidator(_parse_mode)] | None = None
@@ -118,7 +118,7 @@ class DefaultsSection(_Section):
     schema_changes: Annotated[SchemaChanges, PlainValidator(_one_of(SchemaChanges))] | None = None
 
     def options(self) -> TableOptions:
-        """Return what this section says, as the rest of cdpsync speaks of it."""
+        """Return the options of this section."""
         columns = self.columns or ColumnsSection()
         return TableOptions(
             enabled=self.enabled,
@@ -153,21 +153,21 @@ class TableSection(DefaultsSection):
         return name
 
     def options(self) -> TableOptions:
-        """Return what this section says, with the name."""
+        """Return the options of this section, with the name."""
         return TableOptions(name=self.name).over(super().options())
 
 
 class SourceSection(_Section):
-    """What every source has, whatever its type."""
+    """The keys of a source of any type."""
 
     type: Text
     every: Every | None = None
 
 
 class StorageSection(_Section):
-    """`warehouse.storage`: how a bucket is reached. None: the usual credential chain says.
+    """`warehouse.storage`: access to a bucket. None: from the usual credential chain.
 
-    An empty text counts as absent, so that `${S3_ENDPOINT:-}` can stand for "as usual".
+    An empty text counts as absent, because `${S3_ENDPOINT:-}` is empty without the variable.
     """
 
     endpoint: MaybeText = None
@@ -190,13 +190,13 @@ class StorageSection(_Section):
 
 
 class SpoolSection(_Section):
-    """`warehouse.spool`: the files on their way from a source to the warehouse."""
+    """`warehouse.spool`: the local files between a source and the warehouse."""
 
     max: Annotated[int, PlainValidator(parse_size)] = 4 << 30
 
 
 class WarehouseSection(_Section):
-    """`warehouse:` as it is written; paths are still relative."""
+    """`warehouse:` as the file has it; paths are still relative."""
 
     path: Text
     catalog: Text = ".cdpsync/catalog.ducklake"

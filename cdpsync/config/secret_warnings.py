@@ -1,4 +1,4 @@
-"""Secrets that stand in a project file as they are, where every user of the machine reads them."""
+"""Warns of secrets in plain text in a project file that every user of the machine can read."""
 
 import logging
 import stat
@@ -13,30 +13,30 @@ from cdpsync.redact import url_password
 log = logging.getLogger("cdpsync.config")
 
 _MOST_NAMED = 5
-_told: set[Path] = set()
+_warned: set[Path] = set()
 
 
-def warn_of_exposed(file: Path, root: Section) -> None:
-    """Say once of a file that others can read which of its keys hold a secret, not what it is."""
+def warn_of_readable_secrets(file: Path, root: Section) -> None:
+    """Warn once of a file that others can read, with the keys of its secrets but no value."""
     real = file.resolve()
-    if real in _told or not _read_by_others(real):
+    if real in _warned or not _others_can_read(real):
         return
     keys = list(dict.fromkeys(_literal_secrets(root)))
     if not keys:
         return
-    _told.add(real)
+    _warned.add(real)
     named = ", ".join(keys[:_MOST_NAMED]) + (", …" if len(keys) > _MOST_NAMED else "")
     log.warning(
-        "%s: every user of this machine can read it, and these keys hold a secret as it is: %s. "
-        "Write ${VARIABLE} or ${file:path} there, or: chmod 600 %s",
+        "%s: every user of this machine can read it, and these keys hold a secret in plain text: "
+        "%s. Write ${VARIABLE} or ${file:path} there, or: chmod 600 %s",
         file,
         named,
         file,
     )
 
 
-def _read_by_others(file: Path) -> bool:
-    """Tell whether a file, and every folder that leads to it, is open to other users."""
+def _others_can_read(file: Path) -> bool:
+    """Whether other users can read a file, through every folder that leads to it."""
     try:
         readable = file.stat().st_mode & stat.S_IROTH
         return bool(readable) and all(
@@ -49,7 +49,7 @@ def _read_by_others(file: Path) -> bool:
 def _literal_secrets(
     node: Node, keys: tuple[str, ...] = (), *, secret: bool = False
 ) -> Iterator[str]:
-    """Go through the keys that hold a secret which no `${…}` brought in."""
+    """Go through the keys that hold a secret in plain text, not from a `${…}`."""
     if isinstance(node, Section):
         for key, entry in node.entries.items():
             path = (*keys, key)
@@ -57,13 +57,13 @@ def _literal_secrets(
     elif isinstance(node, Items):
         for item in node.items:
             yield from _literal_secrets(item, keys, secret=secret)
-    elif _is_literal(node, whole=secret):
+    elif _is_literal(node, is_secret=secret):
         yield ".".join(keys)
 
 
-def _is_literal(scalar: Scalar, *, whole: bool) -> bool:
+def _is_literal(scalar: Scalar, *, is_secret: bool) -> bool:
     if not isinstance(scalar.value, str | int) or isinstance(scalar.value, bool):
         return False
     text = scalar.own
-    inside = [text] if whole else [url_password(text), *paired_secrets(text)]
-    return any(one and FROM_OUTSIDE not in one for one in inside)
+    secrets = [text] if is_secret else [url_password(text), *paired_secrets(text)]
+    return any(secret and FROM_OUTSIDE not in secret for secret in secrets)

@@ -1,4 +1,4 @@
-"""Which values of a project file are secrets, told to `redact` before any message is made."""
+"""Secrets of a project file, handed to `redact` before any message is made."""
 
 import re
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ _PAIR = re.compile(
 
 
 def hide_secrets(node: Node, keys: tuple[str, ...] = (), *, secret: bool = False) -> None:
-    """Hide whatever stands under a key that sounds secret, or as a password in a URL.
+    """Hide each value under a key that sounds secret, and each password in a URL.
 
-    Of SQL, that is what a `${…}` put into it from outside the file: nothing tells what it is.
+    Of SQL, hide the values of its `${…}`, because SQL does not show which of them are secret.
     """
     if isinstance(node, Section):
         for key, entry in node.entries.items():
@@ -31,26 +31,26 @@ def hide_secrets(node: Node, keys: tuple[str, ...] = (), *, secret: bool = False
             hide_secrets(item, keys, secret=secret)
     else:
         is_table = keys[:1] == ("sources",) and bool({"tables", "defaults"} & set(keys[2:3]))
-        _hide(node, whole=secret, pairs=not is_table)
+        _hide(node, is_secret=secret, pairs=not is_table)
         for value in node.put_in if is_table and keys[-1] == "where" else ():
             remember(value)
 
 
 def hide_fields(node: Section, model: type[BaseModel]) -> None:
-    """Hide what the file gives to a model's secret fields; done before it is validated."""
+    """Hide the file's values for a model's secret fields, before the model validates them."""
     for name, field in model.model_fields.items():
         entry = node.entries.get(name) or node.entries.get(field.alias or name)
         if entry is None:
             continue
         if _holds_secret(field.annotation):
             for scalar in scalars(entry.node):
-                _hide(scalar, whole=True)
+                _hide(scalar, is_secret=True)
         elif isinstance(entry.node, Section) and (inner := model_in(field.annotation)):
             hide_fields(entry.node, inner)
 
 
 def hide_values(value: object) -> None:
-    """Hide the secret values of a validated model, wherever it made them from."""
+    """Hide the secret values of a validated model, also those that it computed."""
     if isinstance(value, SecretStr):
         remember(value.get_secret_value())
         remember_url(value.get_secret_value())
@@ -68,17 +68,17 @@ def model_in(annotation: object) -> type[BaseModel] | None:
     """Return the model that a field's annotation names, alone or in a union, or None."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for arg in get_args(annotation) if (found := model_in(arg))), None)
+    return next((model for arg in get_args(annotation) if (model := model_in(arg))), None)
 
 
 def paired_secrets(text: str) -> Iterator[str]:
-    """Go through what stands in a text as `password=…`, or after a like word."""
-    for found in _PAIR.finditer(text):
-        yield found[1] or found[2] or found[3] or ""
+    """Go through the values in a text after `password=` or a similar word."""
+    for match in _PAIR.finditer(text):
+        yield match[1] or match[2] or match[3] or ""
 
 
 def sounds_secret(path: tuple[str, ...]) -> bool:
-    """Tell by its last key whether what is under it is secret; names of things say nothing."""
+    """Whether the last key of a path sounds secret; names of sources, tables and columns do not."""
     is_source = path[:-1] == ("sources",)
     is_table = len(path) == 4 and path[0] == "sources" and path[2] == "tables"
     is_column = path[-3:-1] == ("columns", "types")
@@ -94,12 +94,12 @@ def _holds_secret(annotation: object) -> bool:
     )
 
 
-def _hide(scalar: Scalar, *, whole: bool, pairs: bool = True) -> None:
+def _hide(scalar: Scalar, *, is_secret: bool, pairs: bool = True) -> None:
     if scalar.value is None or isinstance(scalar.value, bool):
         return
     text = str(scalar.value)
     remember_url(text)
-    for found in paired_secrets(text) if pairs else ():
-        remember(found)
-    if whole:
+    for secret in paired_secrets(text) if pairs else ():
+        remember(secret)
+    if is_secret:
         remember(text)

@@ -1,4 +1,4 @@
-"""`defaults:` and `tables:` of a source: read, merged and checked against each other."""
+"""Reads `defaults:` and `tables:` of a source, and checks them against each other."""
 
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
@@ -13,7 +13,7 @@ _NEED_CURSOR = frozenset({SyncMode.INCREMENTAL, SyncMode.APPEND_ONLY})
 
 
 def read_defaults(source: Section, subject: str, problems: Problems) -> TableOptions | None:
-    """Return what `defaults:` says, nothing if it is not there; None where it is wrong."""
+    """Return the options of `defaults:`, empty ones without it, or None if it is wrong."""
     entry = source.entries.get("defaults")
     if entry is None:
         return TableOptions()
@@ -33,8 +33,8 @@ def read_tables(
 ) -> tuple[TableRule, ...]:
     """Return a rule for each key under `tables:`, in the order of the file.
 
-    What is wrong with a key, or between two of them, is noted; a wrong one is left out. A source
-    that `follows_changes` needs no cursor_field for `incremental`.
+    A problem of a key, or between two of them, is noted, and a wrong key is left out. A source that
+    `follows_changes` needs no cursor_field for `incremental`.
     """
     entry = filled(source.entries.get("tables", Entry(Section({}, source.place), source.place)))
     if not isinstance(entry.node, Section):
@@ -51,10 +51,12 @@ def read_tables(
     wrong_glob = any(_is_glob(pattern) for pattern, rule in rules.items() if rule is None)
     if defaults is not None and not wrong_glob:
         _check(good, defaults, need_cursor, problems)
-        said = source.entries.get("defaults")
+        defaults_entry = source.entries.get("defaults")
         only_off = all(rule and rule.options.enabled is False for rule in rules.values())
-        if said and only_off:  # then streams that no key names are synced, by the defaults alone
-            _check_cursor(said.place, f"{subject}, defaults", defaults, need_cursor, problems)
+        if defaults_entry and only_off:  # then the defaults alone decide for all other streams
+            _check_cursor(
+                defaults_entry.place, f"{subject}, defaults", defaults, need_cursor, problems
+            )
     return tuple(rule for _, rule in good)
 
 
@@ -89,18 +91,18 @@ def _rule(pattern: str, entry: Entry, problems: Problems) -> TableRule | None:
 
 
 def _with_proper_keys(entry: Entry, subject: str, problems: Problems) -> Entry:
-    """Return a section whose accepted other names of a key are replaced by the proper one."""
+    """Return a section with the proper key in the place of each accepted other name."""
     if not isinstance(entry.node, Section):
         return entry
     proper: dict[str, tuple[str, Entry]] = {}
     for key, value in entry.node.entries.items():
         name = KEY_ALIASES.get(key, key)
         if name in proper:
-            other, earlier = proper[name]
+            first_key, first_entry = proper[name]
             problems.add(
                 value.place,
-                f"{subject}: {quoted(key)} means the same as {quoted(other)} on line "
-                f"{earlier.place.line}. Keep {name} alone",
+                f"{subject}: {quoted(key)} means the same as {quoted(first_key)} on line "
+                f"{first_entry.place.line}. Keep only {name}",
             )
             continue
         proper[name] = key, value
@@ -114,7 +116,7 @@ def _check(
     need_cursor: Collection[SyncMode],
     problems: Problems,
 ) -> None:
-    """Note each table whose mode lacks its cursor, and each name in the lake given twice."""
+    """Note each table whose mode lacks its cursor, and each name in the lake that repeats."""
     globs = [rule for _, rule in rules if rule.is_glob]
     named: dict[str, tuple[Place, str]] = {}
     for place, rule in rules:
@@ -128,8 +130,8 @@ def _check(
         if pattern != rule.pattern:
             problems.add(
                 place,
-                f"table {quoted(rule.pattern)}: its name in the lake is already that of "
-                f"{quoted(pattern)} at {first}. Give it another name",
+                f"table {quoted(rule.pattern)}: table {quoted(pattern)} at {first} has the same "
+                "name in the lake. Give one of them another name",
             )
 
 

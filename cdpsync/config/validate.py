@@ -1,4 +1,4 @@
-"""A section and its model to a value, or to problems in plain words."""
+"""Validates a section with its pydantic model, and words the problems plainly."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,13 +24,13 @@ from cdpsync.redact import HIDDEN
 
 M = TypeVar("M", bound=BaseModel)
 
-_SHORTEST_INSIDE = 4  # of a whole section, shorter values are parts of ordinary words
+_SHORTEST_INSIDE = 4  # characters; in a message about a section, shorter values are parts of words
 _WHOLE = "must be a whole number"
 _NUMBER = "must be a number"
 _BOOL = "must be true or false"
 _LIST = "must be a list. Write [a, b]"
 _MAPPING = "must be a mapping. Write {key: value}, or indented lines of key: value"
-_SAID = {
+_MESSAGES = {
     "int_type": _WHOLE,
     "int_parsing": _WHOLE,
     "int_from_float": _WHOLE,
@@ -66,7 +66,7 @@ def validate(
     """Return the validated model, or note every problem and return None.
 
     `subject` begins each message: `source "shop"`. `more_keys` are valid beside the model's own.
-    A validator finds `folder`, which relative paths start from, in its `info.context`.
+    A validator has `folder`, where relative paths start, in its `info.context`.
     """
     section = entry.node
     if not isinstance(section, Section):
@@ -84,7 +84,7 @@ def validate(
 
 
 def hidden_if_filled_in(text: str, node: Node) -> str:
-    """Return a text without the values at or under a node that came out of a `${…}`."""
+    """Return a text with the values that a `${…}` filled in, at or under a node, hidden."""
     shortest = 1 if isinstance(node, Scalar) else _SHORTEST_INSIDE
     for scalar in scalars(node):
         if scalar.interpolated and isinstance(scalar.value, str) and len(scalar.value) >= shortest:
@@ -100,7 +100,7 @@ def _note(
     problems: Problems,
     more_keys: tuple[str, ...],
 ) -> None:
-    """Note each of pydantic's errors, save those that only follow from a broken `${…}`."""
+    """Note each of pydantic's errors, except those that follow from a broken `${…}`."""
     for detail in details:
         at, keys = follow(root, detail["loc"])
         if detail["type"] == "extra_forbidden":
@@ -108,26 +108,26 @@ def _note(
             inside = f"{quoted('.'.join(keys[:-1]))}: " if keys[1:] else ""
             text = f"{subject}: {inside}{unknown_key(keys[-1], valid)}"
         elif detail["type"] == "missing":
-            wanted = quoted(".".join([*keys, str(detail["loc"][-1])]))
-            text = f"{subject}: {wanted} is missing. Add it"
+            missing = quoted(".".join([*keys, str(detail["loc"][-1])]))
+            text = f"{subject}: {missing} is missing. Add it"
         elif is_broken(at.node):
             continue
         else:
-            text = _joined(subject, keys, hidden_if_filled_in(_said(detail, at.node), at.node))
+            text = _joined(subject, keys, hidden_if_filled_in(_message(detail, at.node), at.node))
         problems.add(at.place, text)
 
 
-def _joined(subject: str, keys: tuple[str, ...], said: str) -> str:
-    """Return subject, key and what is said of it as one sentence.
+def _joined(subject: str, keys: tuple[str, ...], message: str) -> str:
+    """Return subject, key and message as one sentence.
 
-    The key is quoted, so that a colon after it does not look like a secret's to `redact`.
+    The key is quoted, because `redact` would take `password: …` for a secret.
     """
     key = f": {quoted('.'.join(keys))}" if keys else ""
-    return f"{subject}{key}{' ' if said.startswith(('must ', 'has ')) else ': '}{said}"
+    return f"{subject}{key}{' ' if message.startswith(('must ', 'has ')) else ': '}{message}"
 
 
-def _said(detail: ErrorDetails, node: Node) -> str:
-    """Return what one error of pydantic's means, without the value."""
+def _message(detail: ErrorDetails, node: Node) -> str:
+    """Return one error of pydantic's in plain words, without the value."""
     kind = detail["type"]
     if isinstance(node, Scalar) and node.value is None and kind.endswith("_type"):
         return "has no value. Give it one (in quotes if it has a comma), or remove the key"
@@ -135,8 +135,8 @@ def _said(detail: ErrorDetails, node: Node) -> str:
         if isinstance(node, Items | Section):
             return f"must be text, not a {'list' if isinstance(node, Items) else 'mapping'}"
         return "must be text. Put it in quotes"
-    if kind in _SAID:
-        return _SAID[kind]
+    if kind in _MESSAGES:
+        return _MESSAGES[kind]
     context = detail.get("ctx", {})
     if kind in _BOUNDS:
         words, name = _BOUNDS[kind]
@@ -150,7 +150,7 @@ def _said(detail: ErrorDetails, node: Node) -> str:
 
 
 def _keys_of(model: type[BaseModel], keys: Iterable[str]) -> list[str]:
-    """Return the keys that a model takes, or the model inside it that these keys lead to."""
+    """Return the keys of a model, or of the model inside it that `keys` lead to."""
     at: type[BaseModel] | None = model
     for key in keys:
         field = at.model_fields.get(key) if at else None

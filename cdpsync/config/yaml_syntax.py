@@ -1,4 +1,4 @@
-"""The text of a YAML file to its composed nodes, and what a syntax error means in plain words."""
+"""Parses the text of a YAML file, and words a syntax error plainly."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _MEANINGS = (
 
 
 def compose(text: str, file: str, problems: Problems) -> yaml.Node | None:
-    """Return the root node of a YAML text, or note the one syntax error and return None.
+    """Return the root node of a YAML text, or note its syntax error and return None.
 
-    Nothing of the text is quoted in the message, since it may be a secret.
+    The message quotes nothing of the text, because it may be a secret.
     """
     import yaml
 
@@ -56,9 +56,9 @@ def compose(text: str, file: str, problems: Problems) -> yaml.Node | None:
 def _line_too_deep(text: str) -> int:
     """Return the line where nesting goes too deep, or 0.
 
-    libyaml's composer recurses in C and dies of such a text, so the events are looked at first.
+    libyaml's composer recurses in C and crashes on such a text, so the events are checked first.
     The scanner reads ahead of the events, and since PyYAML 6.0.4 it refuses 1,000 levels itself.
-    So the text before an error is looked at again: its depth is told first, whoever noticed.
+    So the text before an error is checked again: too deep nesting is always our own message.
     """
     import yaml
 
@@ -89,21 +89,21 @@ def _line_of_depth(text: str) -> int:
 
 
 def _meaning(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
-    """Return the line of a syntax error, and what it means."""
-    said, began = error.problem or "", error.context_mark
-    at = error.problem_mark or began
+    """Return the line of a syntax error, and its meaning."""
+    problem, context_mark = error.problem or "", error.context_mark
+    at = error.problem_mark or context_mark
     line = at.line + 1 if at else 1
     source = text.splitlines()[line - 1 : line]
     if source and "\t" in source[0][: len(source[0]) - len(source[0].lstrip())]:
         return line, "a tab cannot indent. Use spaces"
-    if began and "end of stream" in said:
-        return began.line + 1, "a quote opens here and is never closed. Close it"
-    if began and "flow" in (error.context or ""):
-        return began.line + 1, (
+    if context_mark and "end of stream" in problem:
+        return context_mark.line + 1, "a quote opens here and is never closed. Close it"
+    if context_mark and "flow" in (error.context or ""):
+        return context_mark.line + 1, (
             "a [ or { opens here and is not closed, or holds a value that must be in quotes, "
             "as ${…} must. Close it, or add the quotes"
         )
-    if began and "expected ':'" in said:
-        line = began.line + 1
-    known = (meaning for sign, meaning in _MEANINGS if sign in said)
-    return line, next(known, "the structure is not understood. Check quotes and indentation")
+    if context_mark and "expected ':'" in problem:
+        line = context_mark.line + 1
+    meanings = (meaning for sign, meaning in _MEANINGS if sign in problem)
+    return line, next(meanings, "the structure is not clear. Check quotes and indentation")

@@ -1,4 +1,4 @@
-"""What the project file says: its tables, sources and warehouse."""
+"""The content of the project file: its warehouse, sources and tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TableOptions:
-    """What the YAML may say of a table. None means: not said here."""
+    """The options of a table in the YAML. None: not given."""
 
     enabled: bool | None = None
     mode: SyncMode | None = None
@@ -33,15 +33,15 @@ class TableOptions:
     deletes_every: timedelta | None = None
     schema_changes: SchemaChanges | None = None
 
-    def over(self, other: TableOptions) -> TableOptions:
-        """Return these options, with what they do not say taken from `other`."""
-        said = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(other, **{name: value for name, value in said.items() if value is not None})
+    def over(self, base: TableOptions) -> TableOptions:
+        """Return these options, with the missing ones from `base`."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(base, **{name: value for name, value in values.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True)
 class TableRule:
-    """One key under `tables:`, an exact stream name or a glob, and where it stands."""
+    """One key under `tables:`, an exact stream name or a glob, with its place in the file."""
 
     pattern: str
     options: TableOptions
@@ -57,7 +57,7 @@ class TableRule:
 class Source:
     """One source of the project file.
 
-    `options` is the connector's own, validated `Options`; it shows no secret when printed.
+    `options` is the connector's own `Options`, validated; its repr shows no secret.
     """
 
     name: str
@@ -71,21 +71,21 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Warehouse:
-    """Where the lake lives. `path` is an absolute folder, or a bucket URL."""
+    """The place of the lake. `path` is an absolute folder, or a bucket URL."""
 
     path: str
     catalog: Path
     state: Path
     storage: object = None
     location: str = ""
-    spool_max: int = 4 << 30  # bytes that may wait for their upload
-    keep: timedelta = timedelta(days=7)  # how long old snapshots can be asked
+    spool_max: int = 4 << 30  # bytes of files that wait for their upload
+    keep: timedelta = timedelta(days=7)  # how long old snapshots can be queried
     publish: bool = False  # a copy of the catalog beside the data, after each run
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A whole project: the warehouse, its sources by name, and the files they stand in."""
+    """A whole project: its warehouse, its sources by name, and its files."""
 
     warehouse: Warehouse
     sources: Mapping[str, Source]

@@ -1,4 +1,4 @@
-"""Cursors as values: how one is parsed, written as JSON and as SQL, moved back by a lookback."""
+"""Cursors parsed, written as JSON and as SQL, compared, and moved back by a lookback."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import floor
 
 from cdpsync.model import Cursor, CursorType, Lookback
 
-_OF_DUCKDB = {
+_CURSOR_TYPES = {
     "DATE": CursorType.DATE,
     "TIMESTAMP": CursorType.TIMESTAMP,
     "TIMESTAMP_NS": CursorType.TIMESTAMP,
@@ -24,7 +24,7 @@ _INTEGERS = {
     "UINTEGER",
     "UBIGINT",
 }
-_DIGITS = 100  # more than any cursor and lookback have together
+_DIGITS = 100  # more than the digits of any cursor and lookback together
 _SQL_TYPE = {
     CursorType.INTEGER: "BIGINT",
     CursorType.DATE: "DATE",
@@ -39,11 +39,11 @@ def cursor_type_of(column_type: str) -> CursorType | None:
         return CursorType.INTEGER
     if column_type.startswith("DECIMAL("):
         return CursorType.DECIMAL
-    return _OF_DUCKDB.get(column_type)
+    return _CURSOR_TYPES.get(column_type)
 
 
 def parse_cursor(type_: CursorType, raw: object) -> Cursor:
-    """Read a cursor as a state file or a person writes it. Raises ValueError."""
+    """Parse the cursor that a state file or a person wrote. Raises ValueError."""
     text = str(raw).strip()
     if type_ is CursorType.INTEGER:
         return Cursor(type_, int(text))
@@ -57,7 +57,7 @@ def parse_cursor(type_: CursorType, raw: object) -> Cursor:
     moment = datetime.fromisoformat(text)
     if type_ is CursorType.TIMESTAMP:
         if moment.tzinfo is not None:
-            raise ValueError(f"a timestamp without time zone is wanted: {text}")
+            raise ValueError(f"must be a timestamp without time zone: {text}")
         return Cursor(type_, moment)
     return Cursor(type_, moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC))
 
@@ -73,28 +73,30 @@ def cursor_json(cursor: Cursor | None) -> int | str | None:
 
 
 def cursor_sql(cursor: Cursor) -> str:
-    """Return a cursor as a typed literal of DuckDB's SQL, which is Postgres' too."""
+    """Return a cursor as a typed literal, in SQL of both DuckDB and Postgres."""
     if cursor.type is CursorType.DECIMAL:
         return f"{cursor.value:f}"
     return f"'{cursor_json(cursor)}'::{_SQL_TYPE[cursor.type]}"
 
 
 def lower_bound(cursor: Cursor, lookback: Lookback | None) -> Cursor:
-    """Return where a read must start: the cursor, moved back by the lookback.
+    """Return the cursor where a read must start: moved back by the lookback.
 
-    Raises ValueError when the lookback is not of the cursor's kind.
+    Raises ValueError for a duration with a number cursor, or a number with a time cursor.
     """
     if lookback is None:
         return cursor
     value = cursor.value
     if isinstance(value, (int, Decimal)):
         if isinstance(lookback, timedelta):
-            raise ValueError(f"a lookback of time does not fit a cursor of type {cursor.type}")
+            raise ValueError(
+                f"a lookback that is a duration does not fit a cursor of type {cursor.type}"
+            )
         if cursor.type is CursorType.INTEGER:
             return Cursor(cursor.type, floor(value - lookback))
-        return Cursor(cursor.type, _moved_exactly(Decimal(value), lookback))
+        return Cursor(cursor.type, _subtract(Decimal(value), lookback))
     if not isinstance(lookback, timedelta):
-        raise ValueError(f"a lookback that is a plain number does not fit a {cursor.type} cursor")
+        raise ValueError(f"a lookback that is a number does not fit a cursor of type {cursor.type}")
     try:
         if isinstance(value, datetime):
             return Cursor(cursor.type, value - lookback)
@@ -106,14 +108,14 @@ def lower_bound(cursor: Cursor, lookback: Lookback | None) -> Cursor:
         return Cursor(cursor.type, date.min)
 
 
-def _moved_exactly(value: Decimal, lookback: Decimal) -> Decimal:
-    """Return the difference, rounded down to as many digits behind the point as the value has."""
+def _subtract(value: Decimal, lookback: Decimal) -> Decimal:
+    """Return the difference, rounded down to the value's digits behind the point."""
     with localcontext(prec=_DIGITS):
         return (value - lookback).quantize(value, rounding=ROUND_FLOOR)
 
 
 def later(old: Cursor | None, new: Cursor | None) -> Cursor | None:
-    """Return the further of two cursors: one never moves backwards by itself."""
+    """Return the later of two cursors, because a run never moves a cursor backwards."""
     if old is None or new is None or old.type is not new.type:
         return old if new is None else new
     return new if new.value > old.value else old  # type: ignore[operator]  # same type, checked above

@@ -71,10 +71,10 @@ class TableName:
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
 
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, TableName):
-            return (self.schema, self.name) == (other.schema, other.name)
-        return str(self) == other if isinstance(other, str) else NotImplemented
+    def __eq__(self, value: object) -> bool:
+        if isinstance(value, TableName):
+            return (self.schema, self.name) == (value.schema, value.name)
+        return str(self) == value if isinstance(value, str) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(str(self))

@@ -1,4 +1,4 @@
-"""What came of it: runs, their tables, and what commands tell of them."""
+"""Results of commands: runs and their tables, plans, checks, maintenance, and progress."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 ALL_STREAMS = "*"
-"""The stream of a failure that stands for a source's tables while none of them is known."""
+"""The stream of a failure that stands for all tables of a source, when none is known."""
 
 
 class TableStatus(StrEnum):
-    """How a table came out of a run."""
+    """The result of a table in a run."""
 
     OK = "ok"
     FAILED = "failed"
@@ -26,7 +26,7 @@ class TableStatus(StrEnum):
 
 
 class RunStatus(StrEnum):
-    """How a run came out: every table, some of them, or none."""
+    """The result of a run: all, some or none of its tables were synced."""
 
     OK = "ok"
     PARTIAL = "partial"
@@ -35,21 +35,21 @@ class RunStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error as it is recorded: its type's name and its message, without secrets."""
+    """A recorded error: the name of its type, and its message without secrets."""
 
     type: str
     message: str
 
     @classmethod
     def of(cls, error: BaseException) -> Self:
-        """Describe an error."""
+        """Return the failure of an exception."""
         message = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
         return cls(type(error).__name__, message)
 
 
 @dataclass(frozen=True, slots=True)
 class TableResult:
-    """One table in one run. Read, inserted, updated and deleted are different numbers."""
+    """One table in one run. A row may be read and neither inserted, updated nor deleted."""
 
     source: str
     stream: str
@@ -81,9 +81,9 @@ class RunResult:
 
 
 class RunKind(StrEnum):
-    """What the history holds: runs, the repairs of `verify`, which sync nothing, and deletions.
+    """Kinds of records in the history: runs, repairs by `verify`, and deletions of tables.
 
-    What is older than a table's deletion tells of it no more.
+    A repair is no sync. Records older than a table's deletion no longer count for it.
     """
 
     RUN = "run"
@@ -93,7 +93,7 @@ class RunKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One table in one past run, as the history tells it."""
+    """One table in one past run: a record of the history."""
 
     run_id: str
     started_at: datetime
@@ -104,7 +104,7 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far one table is, told to whoever listens while a run goes on."""
+    """An event during a run: the step of one table, and its rows so far."""
 
     table: TableName
     step: str  # "reading", "landing", "committing", "done", "failed", "skipped"
@@ -117,7 +117,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What a run would do: plans, tables that cannot be planned, and tables that are not due."""
+    """The plan of a run: its tables, those that cannot be planned, and those that are not due."""
 
     plans: tuple[TablePlan, ...]
     failed: tuple[TableResult, ...] = ()
@@ -126,7 +126,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class TableOverview:
-    """One table as `status` tells it, at one moment.
+    """One table of `status`, at one moment.
 
     `status` is "ok", "failed", "running", "never" or "disabled". `notices` are the last run's.
     """
@@ -150,7 +150,7 @@ class TableOverview:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One thing that `check` tried: a source, or the warehouse."""
+    """The check of a source, or of the warehouse."""
 
     name: str
     kind: str
@@ -161,11 +161,11 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceStep:
-    """One thing that maintenance did, or would do.
+    """One step that maintenance did, or would do.
 
     `step` is "books" (entries of earlier runs), "expire" (snapshots), "compact", "rewrite",
-    "merge", "remove", "orphans" (files), "abort" (unfinished uploads), "verified" (what was
-    known of tables that are gone), or "in use" for a table that was left alone.
+    "merge", "remove", "orphans" (files), "abort" (unfinished uploads), "verified" (chunk caches of
+    dropped tables), or "in use" for a table that was skipped because a run works on it.
     """
 
     step: str

@@ -1,9 +1,8 @@
-"""What the lake can hold exactly, and which type may become which without losing anything.
+"""Types that the lake can hold exactly, and types that a column can widen to without loss.
 
-Types are DuckDB's, in its own spelling. What Parquet and DuckLake keep was measured with DuckDB
-1.5.5: HUGEINT turns into DOUBLE, TIMETZ loses its offset, an INTERVAL is cut to milliseconds and
-refused when negative, VARIANT has no place; the rest of the scalars, lists, structs and maps
-come back as they went in.
+Types are DuckDB's, in its own spelling. Measured with DuckDB 1.5.5, in Parquet and DuckLake:
+HUGEINT turns into DOUBLE, TIMETZ loses its offset, an INTERVAL is cut to milliseconds and refused
+when negative, VARIANT cannot be written. Other scalars, lists, structs and maps stay exact.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _TIMES = ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
 _DECIMAL = re.compile(r"^DECIMAL\((\d+),\s*(\d+)\)$")
 
 AS_TEXT = ("TIME WITH TIME ZONE", "BIT", "INTERVAL", "TIME_NS")
-"""Types that have no exact place in Parquet but an exact text: they are kept as VARCHAR."""
+"""Types that Parquet cannot hold but whose text is exact: the lake keeps them as VARCHAR."""
 
 _REFUSED = re.compile(r"\b(HUGEINT|UHUGEINT|VARIANT|UNION|BIGNUM|VARINT)\b")
 _NESTED_TEXT = re.compile(r"\b(TIME WITH TIME ZONE|BIT|INTERVAL|TIME_NS)\b")
@@ -27,12 +26,12 @@ _NESTED_TEXT = re.compile(r"\b(TIME WITH TIME ZONE|BIT|INTERVAL|TIME_NS)\b")
 
 def decimal_of(type_: str) -> tuple[int, int] | None:
     """Return (precision, scale) of a DECIMAL, or None for any other type."""
-    found = _DECIMAL.match(type_)
-    return (int(found[1]), int(found[2])) if found else None
+    match = _DECIMAL.match(type_)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def lake_type(type_: str) -> str | None:
-    """Return the type under which the lake keeps a value of `type_` exactly, or None."""
+    """Return the type of the lake that holds every value of `type_` exactly, or None."""
     if type_ in AS_TEXT or type_.startswith("ENUM("):
         return "VARCHAR"
     if type_ in {"TIMESTAMP_S", "TIMESTAMP_MS"}:
@@ -47,7 +46,7 @@ def lake_type(type_: str) -> str | None:
 
 
 def widens(old: str, new: str) -> bool:
-    """Whether every value of `old` is kept when the lake's column becomes `new` in place."""
+    """Whether a column can change from `old` to `new` in place without a change to any value."""
     if old == new:
         return True
     if old in _INTEGERS and new in _INTEGERS:
@@ -106,23 +105,24 @@ _PLAIN = {
 def parse_type(text: str) -> str:
     """Return a type as a person writes it (`decimal(20,4)`, `text[]`) in DuckDB's spelling.
 
-    Raises ValueError for a type that the lake has no exact place for.
+    Raises ValueError for a type that the lake cannot hold exactly.
     """
     name = " ".join(text.upper().split())
     lists = ""
     while name.endswith("[]"):
         name, lists = name[:-2].strip(), lists + "[]"
-    found = re.match(r"^(?:DECIMAL|NUMERIC)\s*\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)$", name)
-    if found:
-        precision, scale = int(found[1]), int(found[2] or 0)
+    match = re.match(r"^(?:DECIMAL|NUMERIC)\s*\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)$", name)
+    if match:
+        precision, scale = int(match[1]), int(match[2] or 0)
         if not 1 <= precision <= 38 or scale > precision:
             raise ValueError(f"{text}: a decimal has 1 to 38 digits, and no more behind the point")
         return f"DECIMAL({precision},{scale}){lists}"
     name = re.sub(r"^(?:VARCHAR|CHAR|CHARACTER VARYING)\s*\(\s*\d+\s*\)$", "VARCHAR", name)
     name = _ALIASES.get(name, name)
     if name not in _PLAIN:
-        known = ", ".join(sorted(type_.lower() for type_ in _PLAIN))
+        valid = ", ".join(sorted(type_.lower() for type_ in _PLAIN))
         raise ValueError(
-            f"{text}: not a type of the lake. Known: decimal(p,s), {known}, and lists []"
+            f"{text}: this is not a type of the lake. Valid: decimal(p,s), {valid}, "
+            "and lists of these with []"
         )
     return name + lists

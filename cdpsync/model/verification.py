@@ -1,4 +1,4 @@
-"""What a verification finds: a verdict per table, and the keys that differ."""
+"""Results of a verification: one per table, with the keys that differ."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 class DiffKind(StrEnum):
-    """How a row of the lake and one of the source differ.
+    """The difference between a row of the lake and its row at the source.
 
-    MISSING, STALE and EXTRA (not at the source, or there more often than at the source) are
-    errors of the lake. GONE has left the source and is kept as the project file asks; NEWER is
-    what the next run reads anyway.
+    MISSING, STALE and EXTRA (not at the source, or more often in the lake) are errors of the lake.
+    GONE was deleted at the source, and the lake keeps it as the project file asks. NEWER is a row
+    that the next run reads.
     """
 
     MISSING = "missing"
@@ -30,7 +30,7 @@ WRONG = (DiffKind.MISSING, DiffKind.STALE, DiffKind.EXTRA)
 
 
 class VerifyStatus(StrEnum):
-    """How a table came out of a verification."""
+    """The result of a table in a verification."""
 
     EQUAL = "equal"
     DIFFERENT = "different"
@@ -41,13 +41,13 @@ class VerifyStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A part of the rows: about so many, or so many percent of them."""
+    """A part of the rows: about `rows` of them, or `percent` percent."""
 
     rows: int | None = None
     percent: float | None = None
 
     def parts(self, rows: int) -> int:
-        """Return into how many shares a table of `rows` rows is cut, of which one is looked at."""
+        """Return the number of equal parts of a table of `rows` rows, of which one is compared."""
         if self.rows is not None:
             return max(1, rows // self.rows)
         return max(1, round(100 / (self.percent or 100)))
@@ -57,7 +57,7 @@ class Sample:
 class Difference:
     """One row that differs. `key` has the text of each key column.
 
-    Of rows that are compared whole it is the hash of the row, under the name `row`.
+    If whole rows are compared, `key` is the hash of the row under the name `row`.
     """
 
     kind: DiffKind
@@ -75,7 +75,7 @@ class SideStats:
 
 @dataclass(frozen=True, slots=True)
 class TableDiff:
-    """What a comparison counted. `listed` are the first of the differences that are errors."""
+    """The counts of a comparison. `listed` are the first of the differences that are errors."""
 
     source: SideStats
     lake: SideStats
@@ -84,13 +84,13 @@ class TableDiff:
 
     @property
     def wrong(self) -> int:
-        """How many rows are in error."""
+        """The number of rows in error."""
         return sum(self.counts.get(kind, 0) for kind in WRONG)
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """One table, verified. `compared` is None where it was not. `share` is 1 of so many parts."""
+    """One verified table. `compared` is None without a comparison; one of `share` parts was read."""
 
     source: str
     stream: str

@@ -58,13 +58,16 @@ def test_json_has_exactly_the_keys_of_the_contract(orders: Shop) -> None:
 
 def test_figures_in_json_are_those_of_the_run(orders: Shop) -> None:
     """Failed and successful tables stand side by side, each with its own numbers."""
-    said = json.loads(cdpsync(orders, "run", "-o", "json", code=3))
-    assert said["status"] == "partial"
-    gone, done = sorted(said["tables"], key=lambda table: table["stream"])
-    assert (gone["status"], gone["error"]["type"]) == ("failed", "ReadError")
+    run = json.loads(cdpsync(orders, "run", "-o", "json", code=3))
+    assert run["status"] == "partial"
+    failed, done = sorted(run["tables"], key=lambda table: table["stream"])
+    assert (failed["status"], failed["error"]["type"]) == ("failed", "ReadError")
     assert (done["status"], done["error"], done["rows_inserted"]) == ("ok", None, 10)
     assert done["cursor_after"] == "2024-01-01T10:00:00+00:00"
-    states = {one["table"]: one for one in json.loads(cdpsync(orders, "status", "-o", "json"))}
+    states = {
+        overview["table"]: overview
+        for overview in json.loads(cdpsync(orders, "status", "-o", "json"))
+    }
     assert states["shop.orders"]["rows"] == 10
     assert states["shop.orders"]["every"] == "1h"
     assert states["shop.gone"]["status"] == "failed"
@@ -73,12 +76,14 @@ def test_figures_in_json_are_those_of_the_run(orders: Shop) -> None:
 def test_due_runs_what_its_every_says(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not before its time; then again; a failed table each time."""
     orders.run()
-    first = {one.table: one.status for one in orders.run(due=True).tables}
+    first = {result.table: result.status for result in orders.run(due=True).tables}
     assert first == {"shop.orders": "skipped", "shop.gone": "failed"}
 
     later = clock.now() + timedelta(minutes=61)
     monkeypatch.setattr(clock, "now", lambda: later)
-    assert {one.table: one.status for one in orders.run(due=True).tables}["shop.orders"] == "ok"
+    assert {result.table: result.status for result in orders.run(due=True).tables}[
+        "shop.orders"
+    ] == "ok"
 
 
 def test_dry_run_changes_nothing(orders: Shop) -> None:
@@ -101,8 +106,8 @@ def test_selections_choose_tables(orders: Shop) -> None:
     """-s adds, -e takes away; threads may be one."""
     orders.pg.execute("create table a (id int); create table b (id int)")
     orders.configure(None)
-    chosen = orders.run(include=["shop.a", "shop.b"], exclude=["*.b"], threads=1)
-    assert [one.table for one in chosen.tables] == ["shop.a"]
+    run = orders.run(include=["shop.a", "shop.b"], exclude=["*.b"], threads=1)
+    assert [result.table for result in run.tables] == ["shop.a"]
 
 
 def test_state_can_be_read_and_set(orders: Shop) -> None:

@@ -59,32 +59,32 @@ class Project:
         self.file.parent.mkdir()
         self._source, self.streams = source, streams
 
-    def configure(self, mode: str, **more: Any) -> None:
+    def configure(self, mode: str, **options: Any) -> None:
         tables = {
             literally(stream): {
                 "mode": mode,
                 "primary_key": [filled("k" + name)],
                 **({} if mode == "full_table" else {"cursor_field": filled("u" + name)}),
                 **({"deletes": "hard", "deletes_every": "1s"} if mode == "incremental" else {}),
-                **more,
+                **options,
             }
             for name, stream in self.streams.items()
         }
-        said = {"sources": {"shop": {**self._source, "tables": {**tables, "*victim": {}}}}}
-        self.file.write_text(json.dumps(said, ensure_ascii=False))
+        sections = {"sources": {"shop": {**self._source, "tables": {**tables, "*victim": {}}}}}
+        self.file.write_text(json.dumps(sections, ensure_ascii=False))
 
     def run(self) -> None:
         result = sync.run(self.file)
-        assert [(one.stream, one.error) for one in result.tables if one.error] == []
+        assert [(table.stream, table.error) for table in result.tables if table.error] == []
         assert len(result.tables) == len(NAMES) + 1
 
     def tables(self) -> dict[str, str]:
         """Return each stream's table in the lake, as SQL."""
-        found = project.status(project.load(self.file))
+        overviews = project.status(project.load(self.file))
         return {
-            one.stream: ".".join(map(quote, (one.table.schema, one.table.name)))
-            for one in found
-            if one.stream in self.streams.values()
+            overview.stream: ".".join(map(quote, (overview.table.schema, overview.table.name)))
+            for overview in overviews
+            if overview.stream in self.streams.values()
         }
 
     def cli(self, *arguments: str) -> str:
@@ -142,16 +142,18 @@ def check_everything(lake: Project, source: Any, mode: str) -> None:
 class PostgresSource:
     """A database of a hostile name, with a schema and a table in it for every name."""
 
-    def __init__(self, server: Server, name: str) -> None:
-        self.url = make_conninfo(server.dsn, dbname=name)
+    def __init__(self, server: Server, database: str) -> None:
+        self.url = make_conninfo(server.dsn, dbname=database)
         with psycopg.connect(self.url, autocommit=True) as con:
             con.execute("create table victim (id int)")
-            for one in NAMES:
-                self._do(con, "create schema {t}", one)
-                self._do(con, "create table {t}.{t} ({k} text primary key, {c} text, {u} int)", one)
+            for name in NAMES:
+                self._do(con, "create schema {t}", name)
+                self._do(
+                    con, "create table {t}.{t} ({k} text primary key, {c} text, {u} int)", name
+                )
                 for number, value in enumerate(VALUES):
                     values = f"{value[:99]}{number}", value, number
-                    self._do(con, "insert into {t}.{t} values ({}, {}, {})", one, *values)
+                    self._do(con, "insert into {t}.{t} values ({}, {}, {})", name, *values)
 
     @staticmethod
     def _do(con: Any, sql: str, name: str, *values: object) -> Any:
@@ -182,7 +184,7 @@ def hostile_postgres(postgres_server: Server) -> Iterator[tuple[PostgresSource, 
     with psycopg.connect(postgres_server.url, autocommit=True) as con:
         con.execute(SQL("create database {}").format(Identifier(name)))
         try:
-            said = {
+            options = {
                 "type": "postgres",
                 "host": "127.0.0.1",
                 "port": postgres_server.port,
@@ -190,7 +192,7 @@ def hostile_postgres(postgres_server: Server) -> Iterator[tuple[PostgresSource, 
                 "password": filled(postgres_server.password),
                 "database": filled(name),
             }
-            yield PostgresSource(postgres_server, name), said
+            yield PostgresSource(postgres_server, name), options
         finally:
             con.execute(SQL("drop database {} with (force)").format(Identifier(name)))
 
@@ -204,26 +206,26 @@ def test_postgres_names_and_values_are_only_text(
     tmp_path: Path, hostile_postgres: tuple[PostgresSource, dict[str, Any]], mode: str
 ) -> None:
     """Databases, schemas, tables, columns, keys, cursors and values run and break nothing."""
-    source, said = hostile_postgres
+    source, options = hostile_postgres
     streams = {name: f"{_part(name)}.{_part(name)}" for name in NAMES}
-    check_everything(Project(tmp_path, said, streams), source, mode)
+    check_everything(Project(tmp_path, options, streams), source, mode)
 
 
 class MysqlSource:
     """A database of a hostile name, with a table in it for every name."""
 
-    def __init__(self, server: MariaServer, name: str) -> None:
-        self._server, self._database = server, name
+    def __init__(self, server: MariaServer, database: str) -> None:
+        self._server, self._database = server, database
         with self._connect() as con, con.cursor() as cursor:
             cursor.execute("create table victim (id int)")
-            for one in NAMES:
-                names = {part: _ticked(part + one) for part in ("k", "c", "u")}
+            for name in NAMES:
+                names = {part: _ticked(part + name) for part in ("k", "c", "u")}
                 cursor.execute(
-                    f"create table {_ticked(one)} ({names['k']} varchar(200) collate utf8mb4_bin "
+                    f"create table {_ticked(name)} ({names['k']} varchar(200) collate utf8mb4_bin "
                     f"primary key, {names['c']} longtext, {names['u']} int)"
                 )
                 rows = [(f"{v[:99]}{n}", v, n) for n, v in enumerate(VALUES)]
-                cursor.executemany(f"insert into {_percent(one)} values (%s, %s, %s)", rows)
+                cursor.executemany(f"insert into {_percent(name)} values (%s, %s, %s)", rows)
 
     def _connect(self) -> Any:
         return contextlib.closing(self._server.connect(database=self._database))
@@ -266,7 +268,7 @@ def test_mysql_names_and_values_are_only_text(
     database = "`; drop table victim; -- ' {} %s \\ é"
     mariadb_server.execute(f"create database {_ticked(database)}")
     try:
-        said = {
+        options = {
             "type": "mysql",
             "host": "127.0.0.1",
             "port": mariadb_server.port,
@@ -276,6 +278,6 @@ def test_mysql_names_and_values_are_only_text(
         }
         source = MysqlSource(mariadb_server, database)
         streams = {name: f"{_part(database)}.{_part(name)}" for name in NAMES}
-        check_everything(Project(tmp_path, said, streams), source, mode)
+        check_everything(Project(tmp_path, options, streams), source, mode)
     finally:
         mariadb_server.execute(f"drop database {_ticked(database)}")

@@ -49,7 +49,7 @@ def load(folder: Path, source: dict[str, Any]) -> Path:
     file.write_text(json.dumps({"sources": {"src": source}}, ensure_ascii=False))
     for _ in range(2):
         result = sync.run(file)
-        assert [(one.stream, one.error) for one in result.tables if one.error] == []
+        assert [(table.stream, table.error) for table in result.tables if table.error] == []
     return file
 
 
@@ -120,8 +120,8 @@ def test_names_and_values_of_stripes_records_are_only_text(tmp_path: Path) -> No
         tables = {"customers": {"mode": "incremental", "deletes": "hard"}}
         source = {"type": "stripe", "api_key": KEY, "api_base": stripe.url, "max_rate": 10_000}
         file = load(tmp_path, {**source, "tables": tables})
-    here = query("select name, metadata from src.customers order by balance", file)
-    assert [(name, json.loads(said)) for name, said in here] == [
+    rows = query("select name, metadata from src.customers order by balance", file)
+    assert [(name, json.loads(text)) for name, text in rows] == [
         (value, dict.fromkeys(NAMES, value)) for value in VALUES
     ]
 
@@ -148,12 +148,12 @@ def test_names_and_values_of_snowflake_are_only_text(
         part = quote(name) if "." in name or '"' in name else name
         glob = f"PUBLIC.{part}".replace("[", "[[]").replace("*", "[*]").replace("?", "[?]")
         key = ("k" + name).replace("$", "$$")
-        how = {} if mode == "full_table" else {"cursor_field": key, "primary_key": [key]}
-        tables[glob] = {"mode": mode, **how}
+        options = {} if mode == "full_table" else {"cursor_field": key, "primary_key": [key]}
+        tables[glob] = {"mode": mode, **options}
     file = load(tmp_path, {**snow.options, "tables": tables})
-    found = query(
+    in_lake = query(
         "select table_name from information_schema.tables where table_schema = 'src'", file
     )
-    assert len(found) == len(SNOWFLAKE)
-    for (table,) in found:
+    assert len(in_lake) == len(SNOWFLAKE)
+    for (table,) in in_lake:
         assert sorted(query(f"select * from src.{quote(table)}", file)) == expected

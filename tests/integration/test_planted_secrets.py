@@ -55,12 +55,12 @@ class Watched:
         self.temporary.mkdir()
         (self.file.parent / "filed").write_text(SECRETS["filed"])
         self.secrets = {**SECRETS, **own}
-        given = {name.upper(): value for name, value in self.secrets.items()}
-        self.environment = {**os.environ, **given, "TMPDIR": str(self.temporary)}
+        variables = {name.upper(): value for name, value in self.secrets.items()}
+        self.environment = {**os.environ, **variables, "TMPDIR": str(self.temporary)}
 
     def configure(self, sources: dict[str, Any], warehouse: dict[str, Any] | None = None) -> None:
-        said = {"warehouse": warehouse or {"path": "./warehouse", "publish": True}}
-        self.file.write_text(json.dumps({**said, "sources": sources}))
+        sections = {"warehouse": warehouse or {"path": "./warehouse", "publish": True}}
+        self.file.write_text(json.dumps({**sections, "sources": sources}))
 
     def call(self, *arguments: str, code: int | None = None) -> str:
         """Run a command as loudly as it can be; return its stderr, clean as all the rest."""
@@ -78,8 +78,8 @@ class Watched:
         return done.stderr.decode()
 
     def look(self, where: str, data: bytes) -> None:
-        found = [name for name, value in self.secrets.items() if value.encode() in data]
-        assert found == [], where
+        leaked = [name for name, value in self.secrets.items() if value.encode() in data]
+        assert leaked == [], where
 
 
 @pytest.fixture
@@ -104,8 +104,8 @@ def test_no_secret_leaves_a_project(watched: Watched, shop: Shop) -> None:
     sources = {"good": good, "bad": bad, "worse": worse, "broken": broken}
     watched.configure({**sources, **failing_sources(shop.pg.port)})
     options = ("--log-format", "json")
-    said = watched.call("run", "-o", "json", code=3)
-    assert "***" in said
+    stderr = watched.call("run", "-o", "json", code=3)
+    assert "***" in stderr
     watched.call(*options, "run", "good", "--full-refresh", code=0)
     watched.call(*options, "check")
     watched.call(*options, "plan", "-o", "json")
@@ -151,22 +151,22 @@ def test_secrets_stay_out_of_mistakes_in_the_file(watched: Watched) -> None:
 
 def _children(pid: int) -> list[int]:
     """Return a process and all that it started, as the kernel knows them."""
-    found = [pid]
+    pids = [pid]
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in (task / "children").read_text().split():
-                found += _children(int(child))
-    return found
+                pids += _children(int(child))
+    return pids
 
 
 def _shown(pid: int) -> bytes:
     """Return what every user of the machine sees of a process, and the files it has open."""
-    shown = []
+    texts = []
     with contextlib.suppress(OSError):
-        shown = [Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "comm", "stat")]
-        for one in Path(f"/proc/{pid}/fd").iterdir():
-            shown.append(os.fsencode(one.readlink()))
-    return b"\0".join(shown)
+        texts = [Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "comm", "stat")]
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            texts.append(os.fsencode(descriptor.readlink()))
+    return b"\0".join(texts)
 
 
 def test_no_secret_is_in_what_processes_show(watched: Watched, shop: Shop) -> None:

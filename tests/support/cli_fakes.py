@@ -111,8 +111,10 @@ EVENTS_STREAM = Stream(
 )
 
 
-def a_plan(stream: Stream, mode: SyncMode, **said: Any) -> TablePlan:
-    return TablePlan("shop", stream, TableName("shop", stream.table), mode, stream.columns, **said)
+def a_plan(stream: Stream, mode: SyncMode, **options: Any) -> TablePlan:
+    return TablePlan(
+        "shop", stream, TableName("shop", stream.table), mode, stream.columns, **options
+    )
 
 
 PLANNED = Planned(

@@ -48,10 +48,10 @@ finally:
 
 
 def test_the_package_is_a_program_too():
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "cdpsync", "--version"], capture_output=True, text=True, check=True
     )
-    assert told.stdout == f"cdpsync {version('cdpsync')}\n"
+    assert process.stdout == f"cdpsync {version('cdpsync')}\n"
 
 
 @pytest.mark.parametrize(
@@ -65,24 +65,24 @@ def test_the_package_is_a_program_too():
 )
 def test_a_usage_error_can_be_json(argv, says):
     """Who parses stderr line by line is not given a drawn box."""
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "cdpsync", *argv], capture_output=True, text=True, check=False
     )
-    line = json.loads(told.stderr)
-    assert told.returncode == 2
+    line = json.loads(process.stderr)
+    assert process.returncode == 2
     assert {"level": "error", "event": "error", "type": "UsageError"}.items() <= line.items()
     assert says in line["message"]
 
 
 def test_json_lines_change_nothing_else():
     """Help, and a command's own code, come as ever."""
-    python = [sys.executable, "-m", "cdpsync", "--log-format", "json"]
-    told = [
-        subprocess.run([*python, *argv], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "cdpsync", "--log-format", "json"]
+    processes = [
+        subprocess.run([*command, *argv], capture_output=True, text=True, check=False)
         for argv in (["run", "--help"], ["status", "-c", "/no/such.yml"])
     ]
-    assert [one.returncode for one in told] == [0, 2]
-    assert json.loads(told[1].stderr)["type"] == "ConfigError"
+    assert [process.returncode for process in processes] == [0, 2]
+    assert json.loads(processes[1].stderr)["type"] == "ConfigError"
 
 
 STUCK = """

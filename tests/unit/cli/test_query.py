@@ -155,8 +155,8 @@ def test_sql_from_the_argument_a_file_or_stdin(fake, tmp_path):
     invoke("query", "-f", str(file))
     invoke("query", "-f", "-", typed="select 'dash'")
     invoke("query", typed="select 'stdin'")
-    asked = [call[1:] for call in fake.calls if call[0] == "project.open_query"]
-    assert asked == [
+    statements = [call[1:] for call in fake.calls if call[0] == "project.open_query"]
+    assert statements == [
         ("select 'argument'", "7"),
         ("select 'file'", None),
         ("select 'dash'", None),
@@ -254,35 +254,35 @@ def test_more_columns_than_a_terminal_has_room_for_stand_upright(monkeypatch):
 
 def talk(monkeypatch, tmp_path, *typed, ask=None):
     """Type lines (an exception stands for a key) and return the statements that were asked."""
-    coming, asked = iter(typed), []
+    lines, statements = iter(typed), []
 
     def read(_prompt):
-        line = next(coming, EOFError())
+        line = next(lines, EOFError())
         if isinstance(line, BaseException):
             raise line
         return line
 
     monkeypatch.setattr("builtins.input", read)
-    repl(ask or asked.append, tmp_path / "history")
-    return asked
+    repl(ask or statements.append, tmp_path / "history")
+    return statements
 
 
 def test_the_prompt_reads_until_a_semicolon(monkeypatch, tmp_path):
-    asked = talk(monkeypatch, tmp_path, "", "select", "  1;", ";", "select 2; ", "select 3")
-    assert asked == ["select\n  1;", "select 2; "]
+    statements = talk(monkeypatch, tmp_path, "", "select", "  1;", ";", "select 2; ", "select 3")
+    assert statements == ["select\n  1;", "select 2; "]
 
 
 def test_an_error_or_an_interrupt_does_not_end_the_prompt(monkeypatch, tmp_path):
-    asked = []
+    statements = []
 
     def ask(statement):
-        asked.append(statement)
-        raise (QueryError("no such table") if len(asked) == 1 else KeyboardInterrupt)
+        statements.append(statement)
+        raise (QueryError("no such table") if len(statements) == 1 else KeyboardInterrupt)
 
     talk(
         monkeypatch, tmp_path, "a;", "b;", "half", KeyboardInterrupt(), "c;", "quit", "d;", ask=ask
     )
-    assert asked == ["a;", "b;", "c;"]
+    assert statements == ["a;", "b;", "c;"]
 
 
 def test_sigterm_ends_the_prompt(monkeypatch, tmp_path):

@@ -191,9 +191,9 @@ def test_a_bug_is_one_line_without_secrets(fake):
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
     assert "RuntimeError: no way: ***." in result.stderr
-    told = invoke("run", "-v").stderr
-    assert "Traceback" in told
-    assert "hunter2" not in result.stderr + told
+    verbose_stderr = invoke("run", "-v").stderr
+    assert "Traceback" in verbose_stderr
+    assert "hunter2" not in result.stderr + verbose_stderr
 
 
 def test_no_room_left_is_no_bug(fake):
@@ -210,16 +210,16 @@ def narration():
         yield
 
 
-def reading(rows=0, **more):
-    return Progress(TableName("shop", "orders"), "reading", rows, **more)
+def reading(rows=0, **fields):
+    return Progress(TableName("shop", "orders"), "reading", rows, **fields)
 
 
 def test_lines_come_at_most_every_ten_seconds(narration, capsys):
     now = [0.0]
-    tell = Lines(clock=lambda: now[0])
+    log_progress = Lines(clock=lambda: now[0])
     for now[0], rows in [(0, 0), (1, 500), (9.9, 900), (10, 1000), (12, 1200), (20, 2000)]:
-        tell(reading(rows, estimated_rows=4000))
-    tell(Progress(TableName("shop", "orders"), "done", result=ORDERS))
+        log_progress(reading(rows, estimated_rows=4000))
+    log_progress(Progress(TableName("shop", "orders"), "done", result=ORDERS))
     assert capsys.readouterr().err.splitlines() == [
         "shop.orders: reading …",
         "shop.orders: reading 1,000 rows of about 4,000, 100 rows/s",

@@ -176,7 +176,7 @@ def test_check_json_and_code(fake):
     fake.answers("project.check", CHECKS)
     result = invoke("check", "shop", "-o", "json")
     assert_golden("cli_check.json", result.stdout)
-    assert all(tuple(one) == CHECK_KEYS for one in json.loads(result.stdout))
+    assert all(tuple(check) == CHECK_KEYS for check in json.loads(result.stdout))
     assert result.exit_code == 3
     assert result.stderr == f"error: shop: {REFUSED.message}\n"
 

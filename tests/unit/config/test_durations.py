@@ -28,7 +28,7 @@ def test_no_text_breaks_it(text):
 
 
 @pytest.mark.parametrize(
-    "given",
+    "text",
     [
         "",
         " ",
@@ -47,10 +47,10 @@ def test_no_text_breaks_it(text):
         [],
     ],
 )
-def test_what_is_no_duration_is_refused(given):
+def test_what_is_no_duration_is_refused(text):
     """A number without its unit, units out of order and words are not guessed at."""
     with pytest.raises(ValueError, match="must be a duration"):
-        parse_duration(given)
+        parse_duration(text)
 
 
 def test_endless_duration_is_refused():
@@ -67,7 +67,7 @@ def test_every_is_longer_than_zero():
 
 
 @pytest.mark.parametrize(
-    ("given", "meant"),
+    ("value", "meant"),
     [
         ("10m", timedelta(minutes=10)),
         ("0s", timedelta(0)),
@@ -77,13 +77,13 @@ def test_every_is_longer_than_zero():
         (0.1, Decimal("0.1")),
     ],
 )
-def test_lookback_is_a_duration_or_a_number(given, meant):
+def test_lookback_is_a_duration_or_a_number(value, meant):
     """A number is exact, as the cursors it is taken from are."""
-    assert parse_lookback(given) == meant
+    assert parse_lookback(value) == meant
 
 
-@pytest.mark.parametrize("given", [-1, "-1", "-10m", float("inf"), "nan", True, None, "soon", [1]])
-def test_lookback_is_not_below_zero(given):
+@pytest.mark.parametrize("value", [-1, "-1", "-10m", float("inf"), "nan", True, None, "soon", [1]])
+def test_lookback_is_not_below_zero(value):
     """Looking forward would lose rows."""
     with pytest.raises(ValueError, match="not below zero"):
-        parse_lookback(given)
+        parse_lookback(value)

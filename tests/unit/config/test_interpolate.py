@@ -19,9 +19,9 @@ TRICKY = st.text(alphabet="a$\\{}:-V\n é'\"") | st.text()
 
 def filled(text: str, **environ: str) -> str:
     """Fill a text in, expecting nothing wrong."""
-    made = interpolate(text, environ, HERE)
-    assert made.wrong == ()
-    return made.text
+    result = interpolate(text, environ, HERE)
+    assert result.wrong == ()
+    return result.text
 
 
 @given(TRICKY)
@@ -41,9 +41,9 @@ def test_values_are_never_filled_in_twice(before, value, after):
 @given(TRICKY)
 def test_no_text_breaks_it(text):
     """Every text is either filled in or refused in words."""
-    made = interpolate(text, {"V": "x"}, HERE)
-    assert isinstance(made.text, str)
-    assert all(made.wrong)
+    result = interpolate(text, {"V": "x"}, HERE)
+    assert isinstance(result.text, str)
+    assert all(result.wrong)
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_file_content_is_relative_and_loses_its_newlines(tmp_path):
     """`${file:}` takes a path relative to the project file, and no newline of an editor."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "pw").write_bytes(b"two\r\nlines$${V}\r\n\n")
-    made = interpolate("<${file:run/pw}>", {"V": "x"}, tmp_path)
-    assert (made.text, made.wrong) == ("<two\r\nlines$${V}>", ())
+    result = interpolate("<${file:run/pw}>", {"V": "x"}, tmp_path)
+    assert (result.text, result.wrong) == ("<two\r\nlines$${V}>", ())
     assert source(tmp_path, "user: ${file:run/pw}").options.user == "two\r\nlines$${V}"
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "why"),
+    ("name", "content", "reason"),
     [
         ("absent", None, "cannot be read"),
         (".", None, "cannot be read"),
@@ -96,11 +96,11 @@ def test_file_content_is_relative_and_loses_its_newlines(tmp_path):
         ("large", b"x" * (1 << 20) + b"x", "larger than 1 MiB"),
     ],
 )
-def test_files_that_cannot_be_taken_are_refused(tmp_path, name, content, why):
+def test_files_that_cannot_be_taken_are_refused(tmp_path, name, content, reason):
     """A `${file:}` that is absent, unreadable, binary or endless is an error with its path."""
     if content:
         (tmp_path / name).write_bytes(content)
-    assert why in interpolate(f"${{file:{name}}}", {}, tmp_path).wrong[0]
+    assert reason in interpolate(f"${{file:{name}}}", {}, tmp_path).wrong[0]
 
 
 def refusal(path: Path, folder: Path, environ: Mapping[str, str] | None = None) -> str:
@@ -118,15 +118,18 @@ def test_files_are_read_from_where_secrets_are_kept(tmp_path, monkeypatch):
     for folder in folders:
         folder.mkdir(parents=True)
         (folder / "key").write_text("k" * 30)
-    project, home, credentials, more = folders
+    project, home, credentials, extra = folders
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert refusal(project / "key", tmp_path / "project") == ""
     assert refusal(home / "key", tmp_path / "project") == ""
-    for folder, name in ((credentials, "CREDENTIALS_DIRECTORY"), (more, "CDPSYNC_FILE_ROOTS")):
+    for folder, name in ((credentials, "CREDENTIALS_DIRECTORY"), (extra, "CDPSYNC_FILE_ROOTS")):
         assert "may not read" in refusal(folder / "key", tmp_path / "project")
         assert refusal(folder / "key", tmp_path / "project", {name: str(folder)}) == ""
-    both = {"CDPSYNC_FILE_ROOTS": f"relative::{credentials}:{more}"}
-    assert [refusal(one / "key", tmp_path / "project", both) for one in folders[2:]] == ["", ""]
+    both = {"CDPSYNC_FILE_ROOTS": f"relative::{credentials}:{extra}"}
+    assert [refusal(folder / "key", tmp_path / "project", both) for folder in folders[2:]] == [
+        "",
+        "",
+    ]
 
 
 def test_files_elsewhere_are_refused_however_they_are_named(tmp_path, monkeypatch):
@@ -142,10 +145,10 @@ def test_files_elsewhere_are_refused_however_they_are_named(tmp_path, monkeypatc
     monkeypatch.setenv("HOME", "/")
     for name in ("/etc/passwd", "/proc/self/environ", "../outside", "link", "folder/outside",
                  "../project-too/key"):  # fmt: skip
-        said = refusal(Path(name), project)
-        assert "may not read" in said, name
-        assert "CDPSYNC_FILE_ROOTS" in said
-        assert "private" not in said
+        message = refusal(Path(name), project)
+        assert "may not read" in message, name
+        assert "CDPSYNC_FILE_ROOTS" in message
+        assert "private" not in message
 
 
 def test_links_that_stay_inside_are_followed(tmp_path):
@@ -160,16 +163,16 @@ def test_links_that_stay_inside_are_followed(tmp_path):
 def test_pipes_and_devices_are_refused_at_once(tmp_path):
     """What never ends, or waits for a writer, is no secret."""
     os.mkfifo(tmp_path / "pipe")
-    assert "no ordinary file" in refusal(tmp_path / "pipe", tmp_path)
-    assert "no ordinary file" in refusal(
+    assert "is not an ordinary file" in refusal(tmp_path / "pipe", tmp_path)
+    assert "is not an ordinary file" in refusal(
         Path("/dev/zero"), tmp_path, {"CDPSYNC_FILE_ROOTS": "/dev"}
     )
 
 
 def test_keys_are_left_alone(tmp_path):
     """Only values are filled in."""
-    found = source(tmp_path, "tables: {'${V}': {}}", {"V": "x"})
-    assert found.tables[0].pattern == "${V}"
+    loaded_source = source(tmp_path, "tables: {'${V}': {}}", {"V": "x"})
+    assert loaded_source.tables[0].pattern == "${V}"
 
 
 def test_text_with_references_is_checked_like_any_other(tmp_path):

@@ -161,9 +161,9 @@ def test_tables_keep_the_order_of_the_file(tmp_path):
 @pytest.mark.parametrize("alias", ["replication_key", "update_key", "incremental_key", "cursor"])
 def test_other_names_of_cursor_field(tmp_path, alias):
     """Names that other tools use are understood, in defaults and in tables."""
-    found = source(tmp_path, f"defaults: {{{alias}: id}}\ntables: {{t: {{{alias}: at}}}}")
-    assert found.defaults.cursor_field == "id"
-    assert found.tables[0].options.cursor_field == "at"
+    loaded_source = source(tmp_path, f"defaults: {{{alias}: id}}\ntables: {{t: {{{alias}: at}}}}")
+    assert loaded_source.defaults.cursor_field == "id"
+    assert loaded_source.tables[0].options.cursor_field == "at"
 
 
 @pytest.mark.parametrize(
@@ -193,11 +193,11 @@ def test_one_column_is_a_primary_key(tmp_path):
 
 def test_lookback_may_be_a_number(tmp_path):
     """For a cursor that counts, lookback is a plain number, also out of the environment."""
-    found = source(
+    loaded_source = source(
         tmp_path, "defaults: {lookback: 100}\ntables: {t: {lookback: '${N}'}}", {"N": "7"}
     )
-    assert found.defaults.lookback == Decimal(100)
-    assert found.tables[0].options.lookback == Decimal(7)
+    assert loaded_source.defaults.lookback == Decimal(100)
+    assert loaded_source.tables[0].options.lookback == Decimal(7)
 
 
 @pytest.mark.parametrize(

@@ -34,13 +34,13 @@ def test_errors_read_as_in_the_golden_file(tmp_path, monkeypatch):
     """
     monkeypatch.chdir(tmp_path)
     cases = re.findall(r"^=== (.+)\n((?:(?!>>> |=== ).*\n)*)", GOLDEN.read_text(), re.MULTILINE)
-    told = []
+    blocks = []
     for title, text in cases:
         lines = "".join(f">>> {line}\n" for line in message_of(text).splitlines())
-        told.append(f"=== {title}\n{text}{lines}")
+        blocks.append(f"=== {title}\n{text}{lines}")
     if os.environ.get("UPDATE_GOLDEN"):
-        GOLDEN.write_text("".join(told))
-    assert "".join(told) == GOLDEN.read_text()
+        GOLDEN.write_text("".join(blocks))
+    assert "".join(blocks) == GOLDEN.read_text()
 
 
 def test_every_problem_is_told_at_once(tmp_path):
@@ -108,7 +108,7 @@ def test_missing_project_says_how_to_begin(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"a: 1\nb: \xff\n", ":2: not UTF-8 text. Save the file as UTF-8."),
         ("a: 1".encode("utf-16"), ":1: not UTF-8 text. Save the file as UTF-8."),
@@ -120,13 +120,13 @@ def test_missing_project_says_how_to_begin(tmp_path, monkeypatch):
         (STAIRS, ":51: more than 50 levels deep. Nest it less."),
     ],
 )
-def test_files_that_are_no_yaml(tmp_path, content, said):
+def test_files_that_are_no_yaml(tmp_path, content, message):
     """Text of another encoding, and text made to break parsers, is one clear line."""
     file = tmp_path / "a.yml"
     file.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
         load_config(file, options_for=options_for)
-    assert caught.value.message == f"{file}{said}"
+    assert caught.value.message == f"{file}{message}"
 
 
 def test_unreadable_file_and_folder(tmp_path, monkeypatch):

@@ -138,8 +138,8 @@ def test_no_mistake_shows_a_secret(tmp_path, right, wrong):
     assert right in PROJECT
     with pytest.raises(ConfigError) as caught:
         loaded(tmp_path, PROJECT.replace(right, wrong))
-    for told in (str(caught.value), repr(caught.value), caught.value.message):
-        assert [secret for secret in SECRETS if secret in told] == []
+    for text in (str(caught.value), repr(caught.value), caught.value.message):
+        assert [secret for secret in SECRETS if secret in text] == []
 
 
 def test_mistakes_beside_secrets_are_told_before_redaction(tmp_path, monkeypatch):
@@ -183,8 +183,8 @@ sources:
 def test_what_is_put_into_where_is_hidden(tmp_path):
     """A variable or file in `where` is as good as a secret; a default, or a host, is not."""
     load(tmp_path, FILTERED, {"TENANT": "zq-tenant", "KEY": "zq-key-it's", "HOST": "zq-host"})
-    said = str(CdpsyncError("zq-tenant zq-key-it's zq-key-it''s 2024-01-31 zq-plain zq-host"))
-    assert said == "*** *** *** 2024-01-31 zq-plain zq-host"
+    message = str(CdpsyncError("zq-tenant zq-key-it's zq-key-it''s 2024-01-31 zq-plain zq-host"))
+    assert message == "*** *** *** 2024-01-31 zq-plain zq-host"
 
 
 EXPOSED = """\
@@ -206,9 +206,9 @@ KEYS = "warehouse.storage.secret_access_key, sources.a.url, sources.b.url, sourc
 @pytest.fixture
 def public_file(tmp_path, monkeypatch):
     """A project file that is open to everyone, and so is every folder that leads to it."""
-    monkeypatch.setattr(secret_warnings, "_told", set())
+    monkeypatch.setattr(secret_warnings, "_warned", set())
     monkeypatch.setattr(
-        secret_warnings, "_read_by_others", lambda file: bool(file.stat().st_mode & 4)
+        secret_warnings, "_others_can_read", lambda file: bool(file.stat().st_mode & 4)
     )
     file = tmp_path / "cdpsync.yml"
     file.write_text(EXPOSED)
@@ -227,10 +227,11 @@ def test_literal_secrets_in_a_public_file_are_told_once(public_file, caplog):
     """One warning names the file and the keys, never a value; a `${VAR}` is no literal."""
     _load(public_file)
     _load(public_file)
-    (said,) = [record.getMessage() for record in caplog.records]
-    assert said == (
-        f"{public_file}: every user of this machine can read it, and these keys hold a secret as "
-        f"it is: {KEYS}. Write ${{VARIABLE}} or ${{file:path}} there, or: chmod 600 {public_file}"
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message == (
+        f"{public_file}: every user of this machine can read it, and these keys hold a secret in "
+        f"plain text: {KEYS}. Write ${{VARIABLE}} or ${{file:path}} there, or: chmod 600 "
+        f"{public_file}"
     )
 
 
@@ -246,5 +247,5 @@ def test_a_closed_folder_keeps_its_files(tmp_path):
     (tmp_path / "a").write_text("")
     (tmp_path / "a").chmod(0o644)
     tmp_path.chmod(0o700)
-    assert not secret_warnings._read_by_others(tmp_path / "a")
-    assert secret_warnings._read_by_others(Path("/etc/passwd"))
+    assert not secret_warnings._others_can_read(tmp_path / "a")
+    assert secret_warnings._others_can_read(Path("/etc/passwd"))

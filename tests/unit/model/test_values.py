@@ -1,4 +1,4 @@
-"""Small values that everything rests on: cursors, types, secrets, state, locks, storage."""
+"""Small values: cursors, types, table names, secrets, state, locks, storage."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def test_cursor_survives_json_and_sql(cursor: Cursor) -> None:
 
 def test_cursor_never_moves_backwards() -> None:
     """The later of two, whichever comes first."""
-    one, two = (Cursor(CursorType.INTEGER, n) for n in (1, 2))
-    assert later(two, one) == later(one, two) == later(None, two) == later(two, None) == two
+    low, high = (Cursor(CursorType.INTEGER, n) for n in (1, 2))
+    assert later(high, low) == later(low, high) == later(None, high) == later(high, None) == high
 
 
 def test_table_name_equals_its_text() -> None:
@@ -108,21 +108,21 @@ def test_widening_is_only_what_loses_nothing(old: str, new: str, exact: bool) ->
 
 
 @pytest.mark.parametrize(
-    ("type_", "kept"),
+    ("type_", "lake"),
     [
         ("BIT", "VARCHAR"), ("INTERVAL", "VARCHAR"), ("ENUM('a')", "VARCHAR"),
         ("HUGEINT", None), ("STRUCT(a HUGEINT)", None), ("DECIMAL(38,0)", "DECIMAL(38,0)"),
         ("INTEGER[]", "INTEGER[]"), ("TIMESTAMP_S", "TIMESTAMP"), ("INTERVAL[]", "JSON"),
     ],
 )  # fmt: skip
-def test_lake_keeps_types_it_holds_exactly(type_: str, kept: str | None) -> None:
+def test_lake_keeps_types_it_holds_exactly(type_: str, lake: str | None) -> None:
     """A type without an exact place becomes text, or is refused."""
-    assert lake_type(type_) == kept
+    assert lake_type(type_) == lake
 
 
 def test_types_are_read_as_people_write_them() -> None:
     """Names of other databases and any case are understood."""
-    said = [
+    texts = [
         "decimal(20,4)",
         "Numeric( 5 )",
         "text",
@@ -131,7 +131,7 @@ def test_types_are_read_as_people_write_them() -> None:
         "timestamptz",
         "text[][]",
     ]
-    assert [parse_type(text) for text in said] == [
+    assert [parse_type(text) for text in texts] == [
         "DECIMAL(20,4)", "DECIMAL(5,0)", "VARCHAR", "VARCHAR", "BIGINT",
         "TIMESTAMP WITH TIME ZONE", "VARCHAR[][]",
     ]  # fmt: skip
@@ -157,7 +157,7 @@ def test_secrets_are_hidden_in_every_form() -> None:
 
 
 def entry(run_id: str, value: int) -> SavedState:
-    """Return what a catalog remembers of a table."""
+    """Return the state of a table in the catalog."""
     cursor = Cursor(CursorType.INTEGER, value)
     return SavedState(
         "shop", "orders", TableName("shop", "orders"), SyncMode.INCREMENTAL, "id", cursor, run_id,
@@ -165,8 +165,8 @@ def entry(run_id: str, value: int) -> SavedState:
     )  # fmt: skip
 
 
-def said(run_id: str | None, value: int) -> StateFileEntry:
-    """Return what a state file says of the same table."""
+def file_entry(run_id: str | None, value: int) -> StateFileEntry:
+    """Return the state of the same table in the state file."""
     return StateFileEntry("id", Cursor(CursorType.INTEGER, value), run_id, None)
 
 
@@ -175,21 +175,21 @@ def said(run_id: str | None, value: int) -> StateFileEntry:
     [
         (None, 10, 1),
         ({}, 10, 1),
-        ({("shop", "orders"): said("run2", 5)}, 5, 0),
-        ({("shop", "orders"): said("run1", 5)}, 10, 1),
-        ({("shop", "orders"): said(None, 5)}, 10, 1),
+        ({("shop", "orders"): file_entry("run2", 5)}, 5, 0),
+        ({("shop", "orders"): file_entry("run1", 5)}, 10, 1),
+        ({("shop", "orders"): file_entry(None, 5)}, 10, 1),
     ],
 )
 def test_catalog_and_state_are_brought_together(state: dict, value: int, notices: int) -> None:
     """The same run: the file wins, a person may have edited it. Another run: the catalog wins."""
-    merged, told = reconcile(state, [entry("run2", 10)])
+    merged, messages = reconcile(state, [entry("run2", 10)])
     assert merged["shop", "orders"].cursor == Cursor(CursorType.INTEGER, value)
-    assert len(told) == notices
+    assert len(messages) == notices
 
 
 def test_state_of_a_lake_that_is_gone_is_dropped() -> None:
     """A cursor whose table the catalog does not know would lose every row before it."""
-    assert reconcile({("shop", "orders"): said("run1", 5)}, [])[0] == {}
+    assert reconcile({("shop", "orders"): file_entry("run1", 5)}, [])[0] == {}
 
 
 @pytest.mark.parametrize(
@@ -216,39 +216,39 @@ def test_state_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 def test_state_file_is_private_and_round_trips(tmp_path: Path) -> None:
     """Only its user reads it, and it says what was written."""
     path = tmp_path / "deep/state.json"
-    update_state(path, lambda state: state.update({("a", "b"): said("r", 1)}))
+    update_state(path, lambda state: state.update({("a", "b"): file_entry("r", 1)}))
     assert path.stat().st_mode & 0o777 == 0o600
-    assert read_state(path) == {("a", "b"): said("r", 1)}
+    assert read_state(path) == {("a", "b"): file_entry("r", 1)}
 
 
-def _hold(folder: Path, held: multiprocessing.Event, done: multiprocessing.Event) -> None:
+def _hold(folder: Path, locked: multiprocessing.Event, done: multiprocessing.Event) -> None:
     with locks.hold(folder, ["shop.orders"], "run-1", "10:00"):
-        held.set()
+        locked.set()
         done.wait(30)
 
 
 def test_lock_names_the_process_that_holds_it(tmp_path: Path) -> None:
     """A second run learns who is at work; when that process dies, nothing stays locked."""
     spawn = multiprocessing.get_context("spawn")
-    held, done = spawn.Event(), spawn.Event()
-    other = spawn.Process(target=_hold, args=(tmp_path, held, done))
-    other.start()
-    assert held.wait(30)
-    assert locks.holder(tmp_path, "shop.orders").pid == other.pid
-    wanted = locks.hold(tmp_path, ["shop.other", "shop.orders"], "run-2", "10:01")
-    with pytest.raises(LockHeldError, match=f"process {other.pid} .*run-1"), wanted:
+    locked, done = spawn.Event(), spawn.Event()
+    process = spawn.Process(target=_hold, args=(tmp_path, locked, done))
+    process.start()
+    assert locked.wait(30)
+    assert locks.holder(tmp_path, "shop.orders").pid == process.pid
+    second_lock = locks.hold(tmp_path, ["shop.other", "shop.orders"], "run-2", "10:01")
+    with pytest.raises(LockHeldError, match=f"process {process.pid} .*run-1"), second_lock:
         pass
-    other.kill()
-    other.join()
+    process.kill()
+    process.join()
     with locks.hold(tmp_path, ["shop.orders"], "run-3", "10:02"):
         assert locks.holder(tmp_path, "shop.orders").run_id == "run-3"
     assert locks.holder(tmp_path, "shop.orders") is None
 
 
-def _tidy(folder: Path, held: multiprocessing.Event, go: multiprocessing.Event) -> None:
+def _tidy(folder: Path, locked: multiprocessing.Event, go: multiprocessing.Event) -> None:
     with locks.hold(folder, ["shop.orders"], "run-1", "10:00") as all_of_it:
         all_of_it.only_upkeep()
-        held.set()
+        locked.set()
         go.wait(30)
 
 
@@ -257,27 +257,27 @@ def test_upkeep_is_waited_for_and_told(
 ) -> None:
     """Who waits says for whom, and gets the lock; who does not wait, or waits too long, is told."""
     spawn = multiprocessing.get_context("spawn")
-    held, go = spawn.Event(), spawn.Event()
-    other = spawn.Process(target=_tidy, args=(tmp_path, held, go))
-    other.start()
-    assert held.wait(30)
+    locked, go = spawn.Event(), spawn.Event()
+    process = spawn.Process(target=_tidy, args=(tmp_path, locked, go))
+    process.start()
+    assert locked.wait(30)
     monkeypatch.setattr(locks, "_PATIENCE", 0.0)
-    refused = pytest.raises(LockHeldError, match="run-1")
-    with refused, locks.hold(tmp_path, ["shop.orders"], "maintenance", "10:01"):
+    raises_lock_held = pytest.raises(LockHeldError, match="run-1")
+    with raises_lock_held, locks.hold(tmp_path, ["shop.orders"], "maintenance", "10:01"):
         pass
     with monkeypatch.context() as patch:
         patch.setattr(locks, "PATIENCE_WITH_UPKEEP", 0.1)
-        with refused, locks.hold(tmp_path, ["shop.orders"], "run-2", "10:01", waits=True):
+        with raises_lock_held, locks.hold(tmp_path, ["shop.orders"], "run-2", "10:01", waits=True):
             pass
     monkeypatch.setattr(locks, "_PATIENCE", 30.0)
     with caplog.at_level("INFO", "cdpsync.system.locks"):
         monkeypatch.setattr(locks.time, "sleep", lambda _: go.set())
         with locks.hold(tmp_path, ["shop.orders"], "run-2", "10:01", waits=True):
             assert locks.holder(tmp_path, "shop.orders").run_id == "run-2"
-    assert [f"waiting for upkeep by process {other.pid}" in text for text in caplog.messages] == [
+    assert [f"waiting for upkeep by process {process.pid}" in text for text in caplog.messages] == [
         True
     ]
-    other.join()
+    process.join()
 
 
 def test_folder_never_overwrites(tmp_path: Path) -> None:
