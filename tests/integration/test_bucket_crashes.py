@@ -10,7 +10,6 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -20,9 +19,11 @@ from faults import FaultProxy
 
 from cdpsync import maintain, project
 from cdpsync.model import RunStatus
+from cdpsync.storage import s3 as s3_storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from servers import Buckets, Database, Server
 
@@ -36,7 +37,7 @@ SOURCE = """
             select string_agg(decode(md5(i || '/' || j), 'hex'), '' order by j)
             from generate_series(1, 96) j
         ) as content
-        from generate_series(1, 16000) i
+        from generate_series(1, 5000) i
 """
 CHANGES = """
     update orders set rev = 2, v = 'changed' where id % 3 = 0;
@@ -47,7 +48,7 @@ CHANGES = """
 TABLES = {
     "public.orders": {"mode": "incremental", "cursor_field": "rev"},
     "public.events": {"mode": "append_only", "cursor_field": "rev"},
-    "public.files": {},  # 24 MB that do not compress: sent in parts
+    "public.files": {},  # 7.7 MB that do not compress: sent in parts
 }
 FILES = """
     select if(f.path_is_relative, s.path || t.path || f.path, f.path)
@@ -62,7 +63,22 @@ FILES = """
     select path from meta.ducklake_files_scheduled_for_deletion
 """
 SMALL = ("shop.orders", "shop.events")
+
+# The real command with the smallest parts that S3 takes: so files of few MB are sent in parts.
+PART = 5 << 20  # bytes
+COMMAND = f"""
+from cdpsync.storage import s3
+s3._PART = {PART}
+from cdpsync.cli.main import main
+main()
+"""
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the runs of this process send such parts."""
+    monkeypatch.setattr(s3_storage, "_PART", PART)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +93,7 @@ def template(postgres_server: Server) -> Iterator[Database]:
 def source(postgres_server: Server, template: Database) -> Iterator[Database]:
     """A copy of one's own."""
     name = f"bucket_crashes_{next(_numbers)}"
-    postgres_server.psql(f'create database {name} template "{template.name}"')
+    postgres_server.psql(f'create database {name} template "{template.name}" strategy file_copy')
     try:
         yield replace(template, name=name)
     finally:
@@ -104,7 +120,7 @@ def through(shop: Shop, proxy: FaultProxy) -> Iterator[None]:
 
 def started(shop: Shop, *select: str) -> subprocess.Popen[str]:
     """Start the real command."""
-    command = [str(Path(sys.executable).with_name("cdpsync")), "-q", "run", *select]
+    command = [sys.executable, "-c", COMMAND, "-q", "run", *select]
     return subprocess.Popen(command, cwd=shop.folder, stderr=subprocess.PIPE, text=True)
 
 
@@ -170,9 +186,9 @@ def sizes(
 ) -> tuple[int, int]:
     """How many bytes a clean first load sends to the bucket, and a clean run after the changes."""
     name = f"bucket_crashes_{next(_numbers)}"
-    postgres_server.psql(f'create database {name} template "{template.name}"')
+    postgres_server.psql(f'create database {name} template "{template.name}" strategy file_copy')
     database = replace(template, name=name)
-    shop = project_of(tmp_path_factory.mktemp("clean"), database, s3, "clean")
+    shop = project_of(tmp_path_factory.mktemp("clean"), database, s3, name)
     sent = []
     for changes in ("", CHANGES):
         database.execute(changes)
@@ -181,7 +197,7 @@ def sizes(
                 assert process.wait() == 0
             sent.append(proxy.sent)
     assert_whole(shop)
-    assert min(sent) > 20 << 20
+    assert min(sent) > 7_000_000
     return sent[0], sent[1]
 
 
@@ -224,7 +240,7 @@ def both_whole(first: Shop, second: Shop, s3: Buckets, *select: tuple[str, ...])
         processes = []
         for shop, proxy, chosen in zip((first, second), (one, other), select, strict=True):
             with through(shop, proxy):
-                proxy.hold_after = 5 << 20
+                proxy.hold_after = 2 << 20
                 processes.append(started(shop, *chosen))
                 assert ended_or_held(processes[-1], proxy)  # it has read the project by now
         one.hold_after = other.hold_after = None
