@@ -64,6 +64,10 @@ FILES = """
 """
 SMALL = ("shop.orders", "shop.events")
 
+# A run that uploads is killed in each of as many parts of what it sends, a dozen requests in all.
+UPLOAD_PARTS = 5
+END_PARTS = 3
+
 # The real command with the smallest parts that S3 takes: so files of few MB are sent in parts.
 PART = 5 << 20  # bytes
 COMMAND = f"""
@@ -201,25 +205,35 @@ def sizes(
     return sent[0], sent[1]
 
 
-def moment(chance: random.Random, size: int) -> int:
-    """Return after how many bytes to kill: often among the small requests around the commit."""
-    if chance.random() < 0.3:
-        return size - chance.randint(2000, 12_000)
-    return chance.randint(0, size - 2000)
+def moment(chance: random.Random, size: int, part: int) -> int:
+    """Return after how many bytes to kill: in one part of the upload, or of its end.
+
+    At the end are the small requests around the commit.
+    """
+    if part >= UPLOAD_PARTS:
+        width = 10_000 // END_PARTS
+        return size - 2000 - (part - UPLOAD_PARTS) * width - chance.randint(0, width)
+    width = (size - 12_000) // UPLOAD_PARTS
+    return part * width + chance.randint(0, width)
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("part", range(UPLOAD_PARTS + END_PARTS))
+@pytest.mark.parametrize("is_first_load", [True, False])
 def test_process_killed_while_it_uploads_and_a_rerun_are_one_clean_run(
-    source: Database, s3: Buckets, tmp_path: Path, sizes: tuple[int, int], seed: int
+    source: Database,
+    s3: Buckets,
+    tmp_path: Path,
+    sizes: tuple[int, int],
+    is_first_load: bool,
+    part: int,
 ) -> None:
     """However much had arrived in the bucket, the next run mends it, and `maintain` cleans up."""
-    chance = random.Random(seed)  # noqa: S311 - a moment to die, not a secret
-    shop = project_of(tmp_path, source, s3, f"killed-{seed}")
-    is_first_load = seed % 2 == 0
+    chance = random.Random(f"{is_first_load} {part}")  # noqa: S311 - a moment to die, not a secret
+    shop = project_of(tmp_path, source, s3, f"killed-{part}-{is_first_load}")
     if not is_first_load:
         assert shop.run(*SMALL).status is RunStatus.OK
         source.execute(CHANGES)
-    assert killed_after(shop, moment(chance, sizes[0 if is_first_load else 1]), s3)
+    assert killed_after(shop, moment(chance, sizes[0 if is_first_load else 1], part), s3)
     assert shop.run().status is RunStatus.OK
     assert_whole(shop)
     again = {one.table: one for one in shop.run(*SMALL).tables}
