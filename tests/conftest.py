@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import shutil
+import ssl
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +54,10 @@ def _files_in_memory() -> None:
 
 
 _files_in_memory()
+
+# PyMySQL reads the certificates of all public authorities for each of its connections, which takes
+# most of a small test's time. No server of the tests has one of theirs.
+ssl.SSLContext.load_default_certs = lambda *_: None  # type: ignore[method-assign]
 
 
 def pytest_collection_finish() -> None:
