@@ -90,7 +90,7 @@ class TableDiff:
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """One verified table. `compared` is None without a comparison; one of `share` parts was read."""
+    """One verified table. `compared` is None without a comparison; `share`: 1 of so many parts."""
 
     source: str
     stream: str

@@ -10,7 +10,6 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -20,9 +19,11 @@ from support.shop import KEYS, Shop
 
 from cdpsync import maintain, project
 from cdpsync.model import RunStatus
+from cdpsync.storage import s3 as s3_storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from support.servers import Buckets, Database, Server
 
@@ -36,7 +37,7 @@ SOURCE = """
             select string_agg(decode(md5(i || '/' || j), 'hex'), '' order by j)
             from generate_series(1, 96) j
         ) as content
-        from generate_series(1, 16000) i
+        from generate_series(1, 5000) i
 """
 CHANGES = """
     update orders set rev = 2, v = 'changed' where id % 3 = 0;
@@ -47,7 +48,7 @@ CHANGES = """
 TABLES = {
     "public.orders": {"mode": "incremental", "cursor_field": "rev"},
     "public.events": {"mode": "append_only", "cursor_field": "rev"},
-    "public.files": {},  # 24 MB that do not compress: sent in parts
+    "public.files": {},  # 7.7 MB that do not compress: sent in parts
 }
 FILES = """
     select if(f.path_is_relative, s.path || t.path || f.path, f.path)
@@ -62,7 +63,26 @@ FILES = """
     select path from meta.ducklake_files_scheduled_for_deletion
 """
 SMALL = ("shop.orders", "shop.events")
+
+# A run that uploads is killed in each of as many parts of what it sends, a dozen requests in all.
+UPLOAD_PARTS = 5
+END_PARTS = 3
+
+# The real command with the smallest parts that S3 takes: so files of few MB are sent in parts.
+PART = 5 << 20  # bytes
+COMMAND = f"""
+from cdpsync.storage import s3
+s3._PART = {PART}
+from cdpsync.cli.main import main
+main()
+"""
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the runs of this process send such parts."""
+    monkeypatch.setattr(s3_storage, "_PART", PART)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +97,7 @@ def template(postgres_server: Server) -> Iterator[Database]:
 def source(postgres_server: Server, template: Database) -> Iterator[Database]:
     """A copy of the template for one test."""
     name = f"bucket_crashes_{next(_numbers)}"
-    postgres_server.psql(f'create database {name} template "{template.name}"')
+    postgres_server.psql(f'create database {name} template "{template.name}" strategy file_copy')
     try:
         yield replace(template, name=name)
     finally:
@@ -104,7 +124,7 @@ def through(shop: Shop, proxy: FaultProxy) -> Iterator[None]:
 
 def started(shop: Shop, *select: str) -> subprocess.Popen[str]:
     """Start the real command."""
-    command = [str(Path(sys.executable).with_name("cdpsync")), "-q", "run", *select]
+    command = [sys.executable, "-c", COMMAND, "-q", "run", *select]
     return subprocess.Popen(command, cwd=shop.folder, stderr=subprocess.PIPE, text=True)
 
 
@@ -172,9 +192,9 @@ def sizes(
 ) -> tuple[int, int]:
     """The bytes that a clean first load and a clean run after the changes send to the bucket."""
     name = f"bucket_crashes_{next(_numbers)}"
-    postgres_server.psql(f'create database {name} template "{template.name}"')
+    postgres_server.psql(f'create database {name} template "{template.name}" strategy file_copy')
     database = replace(template, name=name)
-    shop = project_of(tmp_path_factory.mktemp("clean"), database, s3, "clean")
+    shop = project_of(tmp_path_factory.mktemp("clean"), database, s3, name)
     sent = []
     for changes in ("", CHANGES):
         database.execute(changes)
@@ -183,29 +203,39 @@ def sizes(
                 assert process.wait() == 0
             sent.append(proxy.sent)
     assert_whole(shop)
-    assert min(sent) > 20 << 20
+    assert min(sent) > 7_000_000
     return sent[0], sent[1]
 
 
-def moment(chance: random.Random, size: int) -> int:
-    """Return the bytes after which to kill: often among the small requests around the commit."""
-    if chance.random() < 0.3:
-        return size - chance.randint(2000, 12_000)
-    return chance.randint(0, size - 2000)
+def moment(chance: random.Random, size: int, part: int) -> int:
+    """Return the bytes after which to kill: in one part of the upload, or of its end.
+
+    At the end are the small requests around the commit.
+    """
+    if part >= UPLOAD_PARTS:
+        width = 10_000 // END_PARTS
+        return size - 2000 - (part - UPLOAD_PARTS) * width - chance.randint(0, width)
+    width = (size - 12_000) // UPLOAD_PARTS
+    return part * width + chance.randint(0, width)
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("part", range(UPLOAD_PARTS + END_PARTS))
+@pytest.mark.parametrize("is_first_load", [True, False])
 def test_process_killed_while_it_uploads_and_a_rerun_are_one_clean_run(
-    source: Database, s3: Buckets, tmp_path: Path, sizes: tuple[int, int], seed: int
+    source: Database,
+    s3: Buckets,
+    tmp_path: Path,
+    sizes: tuple[int, int],
+    is_first_load: bool,
+    part: int,
 ) -> None:
-    """Whatever the bucket has by then, the next run is correct, and `maintain` cleans up."""
-    chance = random.Random(seed)  # noqa: S311 - a moment to die, not a secret
-    shop = project_of(tmp_path, source, s3, f"killed-{seed}")
-    is_first_load = seed % 2 == 0
+    """However much the bucket has by then, the next run is correct, and `maintain` cleans up."""
+    chance = random.Random(f"{is_first_load} {part}")  # noqa: S311 - a moment to die, not a secret
+    shop = project_of(tmp_path, source, s3, f"killed-{part}-{is_first_load}")
     if not is_first_load:
         assert shop.run(*SMALL).status is RunStatus.OK
         source.execute(CHANGES)
-    assert killed_after(shop, moment(chance, sizes[0 if is_first_load else 1]), s3)
+    assert killed_after(shop, moment(chance, sizes[0 if is_first_load else 1], part), s3)
     assert shop.run().status is RunStatus.OK
     assert_whole(shop)
     results = {result.table: result for result in shop.run(*SMALL).tables}
@@ -227,7 +257,7 @@ def run_both_at_once(first: Shop, second: Shop, s3: Buckets, *select: tuple[str,
         proxies = (first_proxy, second_proxy)
         for shop, proxy, tables in zip((first, second), proxies, select, strict=True):
             with through(shop, proxy):
-                proxy.hold_after = 5 << 20
+                proxy.hold_after = 2 << 20
                 processes.append(started(shop, *tables))
                 assert is_stopped(processes[-1], proxy)  # it has read the project by now
         first_proxy.hold_after = second_proxy.hold_after = None

@@ -14,6 +14,7 @@ from support.servers import READER, free_port
 
 from cdpsync import maintain, project
 from cdpsync.model import RunStatus
+from cdpsync.storage import s3 as s3_storage
 from cdpsync.storage import s3_client
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ LARGE = """
             select string_agg(decode(md5(i || '/' || j), 'hex'), '' order by j)
             from generate_series(1, 96) j
         ) as v
-        from generate_series(1, 16000) i;
+        from generate_series(1, 5000) i;
     alter table orders add primary key (id)
 """
 TABLES = {"public.orders": {"mode": "incremental", "cursor_field": "rev"}, "public.plans": {}}
@@ -46,6 +47,12 @@ pytestmark = pytest.mark.parametrize("shop", ["s3"], indirect=True)
 def faults(s3: Buckets) -> Iterator[S3Faults]:
     with S3Faults(s3.port) as faulty_s3:
         yield faulty_s3
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of few MB is sent in parts: they are the smallest that S3 takes."""
+    monkeypatch.setattr(s3_storage, "_PART", 5 << 20)
 
 
 @pytest.fixture
@@ -146,7 +153,7 @@ def test_short_rate_limit_is_retried(loaded: Shop, faults: S3Faults) -> None:
     loaded.same()
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("impatient", "small_parts")
 @pytest.mark.parametrize("request_", [PART, COMPLETE], ids=["part", "end"])
 @pytest.mark.parametrize("fault", ["cut", "full"])
 def test_failed_upload_in_parts_removes_its_parts(
@@ -168,11 +175,11 @@ def test_failed_upload_in_parts_removes_its_parts(
     assert faults.spoiled
     assert stored(shop, s3) == (set(), [])
     faults.mend()
-    assert shop.one().rows_inserted == 16_000
+    assert shop.one().rows_inserted == 5000
     shop.same("id, md5(v)")
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("impatient", "small_parts")
 def test_endpoint_that_vanishes_leaves_parts_to_maintain(
     shop: Shop, faults: S3Faults, s3: Buckets
 ) -> None:
@@ -187,7 +194,7 @@ def test_endpoint_that_vanishes_leaves_parts_to_maintain(
     assert "cannot be reached" in failed.error.message
     assert len(stored(shop, s3)[1]) == 1
     faults.mend()
-    assert shop.one().rows_inserted == 16_000
+    assert shop.one().rows_inserted == 5000
     steps = {step.step: step.count for step in maintain.maintain(project.load(shop.file))}
     assert steps["abort"] == 1
     assert not stored(shop, s3)[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from random import Random
 from typing import TYPE_CHECKING
@@ -12,20 +13,17 @@ from urllib.request import urlopen
 import psycopg
 import pytest
 from support.crash_points import Mortals
-from support.histories import MODES, Life, moments
+from support.histories import MODES, Life, moments, states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from support.crash_points import Ended
     from support.shop import Shop
 
-_PARTS = 4  # of a mode's steps: a test each, so that none takes long
-
-# Two parts of each mode, another two of the next: most steps are the same in all.
-_SHARES = [
-    (mode, (number + part) % _PARTS) for number, mode in enumerate(MODES) for part in range(2)
-]
+_PARTS = 3  # of the first load's moments: a test each, so that none takes long
+_EACH_STEP = "CDPSYNC_EACH_STEP" in os.environ  # also where nothing has changed: `make crashes`
 
 
 @pytest.fixture(scope="module")
@@ -89,23 +87,27 @@ def _in_s3(path: str, shop: Shop) -> set[str]:
     return {f"s3://lake/{key}" for key in found if key.endswith(".parquet")}
 
 
-def traced(life: Life, mortals: Mortals) -> list[tuple[str, int]]:
-    """Run twice in peace, the second time with changes, and return the steps of that one."""
+def traced(life: Life, mortals: Mortals, *, watched: bool = False) -> Ended:
+    """Run twice in peace, the second time with changes, and return what that one did."""
     assert not mortals.run(life.file).error
     life.change()
-    ended = mortals.run(life.file)
+    ended = mortals.run(life.file, watched=watched)
     assert not ended.error
     life.check()
-    return list(ended.steps)
+    return ended
 
 
-@pytest.mark.parametrize(("mode", "part"), _SHARES)
+@pytest.mark.parametrize("mode", MODES)
 def test_killed_at_each_step_and_a_rerun_are_one_clean_run(
-    shop: Shop, life: Life, mortals: Mortals, mode: str, part: int
+    shop: Shop, life: Life, mortals: Mortals, mode: str
 ) -> None:
-    """At whichever step a run dies, the next one mends it: nothing lost, twice, half, or left."""
-    chance = Random(f"{mode} {part}")  # noqa: S311 - a moment to die, not a secret
-    chosen = moments(traced(life, mortals), chance)[part::_PARTS]
+    """At whichever step a run dies, the next one mends it: nothing lost, twice, half, or left.
+
+    Steps that find the same on the disk are one moment.
+    """
+    chance = Random(mode)  # noqa: S311 - a moment to die, not a secret
+    ended = traced(life, mortals, watched=True)
+    chosen = ended.steps if _EACH_STEP else states(ended, chance)
     assert len(chosen) > 10
     for step in chosen:
         life.change()
@@ -121,8 +123,8 @@ def test_killed_in_the_first_load_and_a_rerun_are_one_clean_run(
 ) -> None:
     """So does the very first run, which makes the catalog."""
     chance = Random(f"{mode} {part}")  # noqa: S311 - a moment to die, not a secret
-    steps = mortals.run(life.file).steps
-    for step in moments(steps, chance)[part::_PARTS]:
+    ended = mortals.run(life.file, watched=True)
+    for step in states(ended, chance)[part::_PARTS]:
         shutil.rmtree(shop.folder / ".cdpsync")
         shutil.rmtree(shop.folder / "warehouse")
         life.die(mortals, at=step)
@@ -136,7 +138,7 @@ def test_killed_in_the_middle_of_a_write_and_a_rerun_are_one_clean_run(
 ) -> None:
     """A file torn at any byte, the catalog's and its log's too, does no harm."""
     chance = Random(mode)  # noqa: S311 - a moment to die, not a secret
-    steps = traced(life, mortals)
+    steps = traced(life, mortals).steps
     size = (shop.folder / ".cdpsync/catalog.ducklake").stat().st_size
     for _ in range(10):
         life.change()
@@ -153,7 +155,7 @@ def test_killed_at_a_step_on_the_way_to_a_bucket(
 ) -> None:
     """A lake in a bucket survives the same deaths."""
     chance = Random(mode)  # noqa: S311 - a moment to die, not a secret
-    for step in chance.sample(moments(traced(life, mortals), chance), 5):
+    for step in chance.sample(moments(traced(life, mortals).steps, chance), 5):
         life.change()
         life.die(mortals, at=step)
     life.clean_up(stored(shop))
@@ -168,7 +170,7 @@ def test_full_disk_at_any_write_is_one_line(life: Life, mortals: Mortals, mode: 
     """
     chance = Random(mode)  # noqa: S311 - a moment to fail, not a secret
     refused = 0
-    for step in chance.sample(moments(traced(life, mortals), chance), 12):
+    for step in chance.sample(moments(traced(life, mortals).steps, chance), 12):
         life.change()
         ended = mortals.run(life.file, at=step, limit=chance.choice([0, 100, 5000]), full=True)
         assert not ended.killed

@@ -18,12 +18,14 @@ import threading
 from collections import Counter
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
+from disk_state import disk_state
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from types import FrameType, TracebackType
 
 _FILES = {
@@ -35,9 +37,13 @@ _HANDLES = {"write", "truncate", "close"}
 _SOCKETS = {"send", "sendall", "connect"}
 _OURS = ("cdpsync", "cdpsync_connectors")
 _NEEDED = (
-    *("boto3", "duckdb", "gcsfs", "pandas", "psycopg", "pyarrow", "pytz"),
+    *("boto3", "duckdb", "gcsfs", "pandas", "psycopg", "pyarrow", "pytz", "yaml"),
     *("cdpsync_connectors.postgres.connector", "cdpsync.maintain", "cdpsync.sync"),
 )
+_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # as cdpsync has it before it imports gcsfs
+}
 
 
 Step = tuple[str, int]
@@ -46,11 +52,15 @@ Step = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended: what it did until then, by which signal (0: by itself), what failed."""
+    """How a run ended: what it did until then, by which signal (0: by itself), what failed.
+
+    Of a run that was watched there is the state of the disk before each of its steps.
+    """
 
     steps: tuple[Step, ...]
     signal: int
     error: str
+    states: tuple[int, ...] = ()
 
     @property
     def killed(self) -> bool:
@@ -68,7 +78,7 @@ class Mortals:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+            env=os.environ | _ENVIRONMENT,
         )
         return self
 
@@ -89,30 +99,35 @@ class Mortals:
         limit: int | None = None,
         full: bool = False,
         act: str = "run",
+        watched: bool = False,
     ) -> Ended:
         """Run a project, and kill it before step `at`.
 
         With `limit` the kernel kills it, from that step on or from the start, when a file passes
         so many bytes; with `full` it refuses the write instead, as a full disk does. `act` may be
-        `maintain`.
+        `maintain`. With `watched` it waits at each step until its disk has been looked at.
         """
         assert self._process.stdin
         assert self._process.stdout
         asked = {"project": str(project), "at": at, "limit": limit, "full": full, "act": act}
+        asked["watched"] = watched
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         said = json.loads(self._process.stdout.readline())
         steps = tuple((name, number) for name, number in said["steps"])
-        return Ended(steps, said["signal"], said["error"])
+        return Ended(steps, said["signal"], said["error"], tuple(said["states"]))
 
 
 class _Steps:
     """Hears of every step of a run, in all its threads, and lets one of them be fatal."""
 
-    def __init__(self, fatal: Step | None, kill: Callable[[], None], tell: int) -> None:
+    def __init__(
+        self, fatal: Step | None, kill: Callable[[], None], tell: int, go: int | None
+    ) -> None:
         self._fatal = fatal
         self._kill = kill
         self._tell = tell
+        self._go = go
         self._counts: Counter[str] = Counter()
         self._guard = threading.Lock()
 
@@ -130,6 +145,8 @@ class _Steps:
             self._counts[name] += 1
             step = name, self._counts[name]
             os.write(self._tell, json.dumps(step).encode() + b"\n")
+            if self._go is not None:
+                os.read(self._go, 1)
             if step == self._fatal:
                 self._kill()
 
@@ -155,7 +172,7 @@ def _where(frame: FrameType | None) -> str:
     return "another's thread"
 
 
-def _live(asked: dict[str, Any], tell: int) -> None:
+def _live(asked: dict[str, Any], tell: int, go: int) -> None:
     """Be the run."""
     from cdpsync import maintain, project, sync
 
@@ -170,7 +187,8 @@ def _live(asked: dict[str, Any], tell: int) -> None:
     if asked["limit"] is not None and asked["at"] is None:
         bound()
     fatal = tuple(asked["at"]) if asked["at"] else None
-    _Steps(fatal, kill if asked["limit"] is None else bound, tell).watch()
+    fate = kill if asked["limit"] is None else bound
+    _Steps(fatal, fate, tell, go if asked["watched"] else None).watch()
     try:
         if asked["act"] == "maintain":
             maintain.maintain(project.load(asked["project"]))
@@ -185,23 +203,48 @@ def _live(asked: dict[str, Any], tell: int) -> None:
     os._exit(0)
 
 
+def load_extensions() -> None:
+    """Map the code of DuckDB's extensions into this process, for the runs that it forks."""
+    from cdpsync import engine
+
+    extensions = ("ducklake", "httpfs", "postgres_scanner")
+    engine.connect(threads=1, extensions=extensions).close()  # one thread: none is left to fork
+
+
 def _serve() -> None:
     for name in _NEEDED:  # once, not by each run
         import_module(name)
+    load_extensions()
     for line in sys.stdin:
-        hear, tell = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(hear)
-            _live(json.loads(line), tell)
-        os.close(tell)
-        with os.fdopen(hear) as told:
-            heard = [json.loads(one) for one in told]
-        _, status = os.waitpid(child, 0)
-        steps = [one for one in heard if isinstance(one, list)]
-        error = next((one["error"] for one in heard if isinstance(one, dict)), "")
-        said = {"steps": steps, "signal": status & 0x7F, "error": error}
-        print(json.dumps(said), flush=True)
+        print(json.dumps(_ended(json.loads(line))), flush=True)
+
+
+def _ended(asked: dict[str, Any]) -> dict[str, Any]:
+    """Let a run begin, and return how it ended."""
+    hear, tell = os.pipe()
+    go, allow = os.pipe()
+    folder = Path(asked["project"]).parent
+    child = os.fork()
+    if child == 0:
+        os.close(hear)
+        os.close(allow)
+        _live(asked, tell, go)
+    os.close(tell)
+    os.close(go)
+    steps, states, error = [], [], ""
+    with os.fdopen(hear) as told:
+        for line in told:
+            one = json.loads(line)
+            if isinstance(one, dict):
+                error = one["error"]
+                continue
+            steps.append(one)
+            if asked["watched"]:
+                states.append(disk_state(folder))
+                os.write(allow, b".")
+    os.close(allow)
+    _, status = os.waitpid(child, 0)
+    return {"steps": steps, "states": states, "signal": status & 0x7F, "error": error}
 
 
 if __name__ == "__main__":

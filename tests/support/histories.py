@@ -165,3 +165,11 @@ def moments(steps: Sequence[Step], chance: Random) -> list[Step]:
     for step in steps:
         by_name.setdefault(step[0], []).append(step)
     return [chance.choice(same) for same in by_name.values()]
+
+
+def states(ended: Ended, chance: Random) -> list[Step]:
+    """Return a step of each state of the disk in a watched run, one that any of them may be."""
+    by_state: dict[int, list[Step]] = {}
+    for state, step in zip(ended.states, ended.steps, strict=True):
+        by_state.setdefault(state, []).append(step)
+    return [chance.choice(same) for same in by_state.values()]

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pwd
+import re
 import secrets
 import shutil
 import socket
@@ -86,7 +87,23 @@ class Database:
 
     def execute(self, sql: str) -> None:
         """Run a script, statement by statement; raise `ServerError` at the first that fails."""
-        self._run(["-q", "-f", "-"], sql)
+        statements = _statements(sql)
+        if statements is None:
+            self._run(["-q", "-f", "-"], sql)
+        else:
+            self._send(statements)
+
+    def _send(self, statements: Sequence[str]) -> None:
+        """Run statements over one connection: half as dear as a process of psql."""
+        import psycopg
+
+        options = "-c timezone=UTC -c client_min_messages=error"
+        try:
+            with psycopg.connect(self.dsn, options=options, autocommit=True) as con:
+                for statement in statements:
+                    con.execute(statement.encode())
+        except psycopg.Error as error:
+            raise ServerError(str(error)) from error
 
     def _run(self, arguments: list[str], script: str = "") -> str:
         command = [str(self.bin / "psql"), "-X", "-v", "ON_ERROR_STOP=1", "-d", self.dsn_bare]
@@ -110,6 +127,14 @@ class Database:
         return f"host=127.0.0.1 port={self.port} user=postgres dbname={self.name}"
 
 
+def _statements(script: str) -> list[str] | None:
+    """Return a script's statements; None where only psql can tell where one ends."""
+    if re.search(r"[$\\]|--|/\*", script):
+        return None
+    parts = re.findall(r"""(?:'[^']*'|"[^"]*"|[^;'"])+""", script)
+    return [part for part in parts if part.strip()]
+
+
 class Server(Database):
     """A running Postgres of its own, seen through its database `postgres`."""
 
@@ -125,11 +150,11 @@ class Server(Database):
     @contextlib.contextmanager
     def database(self, name: str) -> Iterator[Database]:
         """Create a database, and drop it in the end, whoever is still connected."""
-        self.psql(f'CREATE DATABASE "{name}"')
+        self._send([f'CREATE DATABASE "{name}" STRATEGY file_copy'])  # without each page's WAL
         try:
             yield Database(self.port, self.password, name, self.bin)
         finally:
-            self.psql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+            self._send([f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'])
 
 
 @contextlib.contextmanager
