@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
-from disk_state import disk_state
+from support.disk_state import disk_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +43,7 @@ _NEEDED = (
 _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # as cdpsync has it before it imports gcsfs
+    "PYTHONPATH": str(Path(__file__).parents[1]),  # for `support`
 }
 
 
