@@ -90,7 +90,7 @@ class TableDiff:
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """One verified table. `compared` is None without a comparison; `share` is N for 1 of N parts."""
+    """One verified table. `compared` is None without a comparison; `share` is N: 1 of N parts."""
 
     source: str
     stream: str
