@@ -1,8 +1,8 @@
-"""The first load of 100,000 Stripe objects, side by side with one sequential pager.
+"""The first load of 100,000 Stripe objects, compared with one sequential pager.
 
 The server answers each request after 150 ms, in a process of its own, and measures the rate. The
-reader is a process of its own too, so that its peak memory is its own; it lands Parquet. Not
-called stripe.py, which would hide the library of that name.
+reader is another process, so that its peak memory can be measured; it writes Parquet. This file is
+not called stripe.py, because that would hide the library of this name.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _OFTEN_NULL = """
 """
 
 
-_TOLD = """# Measured: Stripe
+_REPORT = """# Measured: Stripe
 
 {day}, {cores} cores, Python {python}. {count:,} charges, {after} ms an answer, `max_rate` at its
 live default of 75; the server and the reader in a process each. From the first request for
@@ -51,49 +51,49 @@ charges to the last Parquet file; of the pager, to the last page. Written by `ma
 | of it, fetching | {fetched:.1f} | | | | | |
 | one page after the other | {seconds:.1f} | | | 1 | | |
 
-{ratio:.1f} x as fast; wanted: 8 x.
+{ratio:.1f} x as fast; limit: at least 8 x.
 """
 
 
-class Many(FakeStripe):
-    """A hundred thousand charges, rendered beforehand, more of them the newer."""
+class LargeAccount(FakeStripe):
+    """An account with many charges, rendered beforehand; newer times have more of them."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
         self.seconds = ANSWER_AFTER
         dice = random.Random(4)  # noqa: S311 - the same objects in each run
         span = YEARS * 365 * 86400
-        # Growing, with half a year of nothing, and a night in which a tenth came at once.
+        # A growing account, with half a year without charges, and a tenth of them in one night.
         times = [NOW - int(span * dice.random() ** 2.5) for _ in range(count * 9 // 10)]
         times = [t - span // 12 if NOW - span // 4 < t < NOW - span // 6 else t for t in times]
         times += [NOW - span // 2 + int(dice.random() * 7200) for _ in range(count - len(times))]
         times.sort(reverse=True)
         self.ids = [f"ch_{number:024d}" for number in range(count)]
         self.ages = [-moment for moment in times]
-        self.bodies = [_charge(*one) for one in zip(self.ids, times, strict=True)]
-        self.places = {id_: place for place, id_ in enumerate(self.ids)}
+        self.bodies = [_charge(*pair) for pair in zip(self.ids, times, strict=True)]
+        self.positions = {id_: position for position, id_ in enumerate(self.ids)}
 
-    def _found(self, path: str, params: dict[str, str]) -> Reply:
+    def _find(self, path: str, params: dict[str, str]) -> Reply:
         if path != "/v1/charges":
-            return super()._found(path, params)
+            return super()._find(path, params)
         first, last = 0, len(self.ids)
         if "created[lt]" in params:
             first = bisect.bisect_right(self.ages, -int(params["created[lt]"]))
         if "created[gte]" in params:
             last = bisect.bisect_right(self.ages, -int(params["created[gte]"]))
         if "starting_after" in params:
-            first = max(first, self.places[params["starting_after"]] + 1)
+            first = max(first, self.positions[params["starting_after"]] + 1)
         end = min(first + int(params["limit"]), last)
-        more = b"true" if end < last else b"false"
+        has_more = b"true" if end < last else b"false"
         data = b",".join(self.bodies[first:end])
-        return Reply(body=b'{"object": "list", "data": [%s], "has_more": %s}' % (data, more))
+        return Reply(body=b'{"object": "list", "data": [%s], "has_more": %s}' % (data, has_more))
 
 
 def _charge(id_: str, created: int) -> bytes:
     card = {"brand": "visa", "country": "US", "exp_month": 3, "exp_year": 2027, "last4": "4242"}
     checks = {"address_line1_check": None, "cvc_check": "pass", "address_postal_code_check": None}
-    nothing = dict.fromkeys(_OFTEN_NULL.split())
-    one: dict[str, Any] = {
+    nulls = dict.fromkeys(_OFTEN_NULL.split())
+    charge: dict[str, Any] = {
         "id": id_,
         "object": "charge",
         "amount": int(id_[3:]) % 9973,
@@ -116,27 +116,27 @@ def _charge(id_: str, created: int) -> bytes:
         "receipt_url": f"https://pay.stripe.com/receipts/payment/{id_}{'x' * 80}",
         "refunded": False,
         "status": "succeeded",
-        **nothing,
+        **nulls,
     }
-    return json.dumps(one, indent=2).encode()
+    return json.dumps(charge, indent=2).encode()
 
 
 def _serve(count: int, pipe: Any) -> None:
-    with fake_stripe(Many(count)) as server:
+    with fake_stripe(LargeAccount(count)) as server:
         pipe.send(server.url)
-        while (asked := pipe.recv()) != "stop":
-            if asked == "begin":
+        while (message := pipe.recv()) != "stop":
+            if message == "begin":
                 server.arrivals.clear()
             pipe.send((len(server.arrivals), server.highest_rate(), server.most_at_once))
 
 
-def _land(folder: str, chunk: Any) -> None:
+def _write(folder: str, chunk: Any) -> None:
     from cdpsync import engine
 
     with engine.connect(threads=1) as con:
         target = f"{folder}/{chunk.label.split()[-1]}.parquet"
-        written = "format parquet, compression zstd, compression_level 1"
-        con.execute(f"copy ({chunk.sql}) to '{target}' ({written})")
+        options = "format parquet, compression zstd, compression_level 1"
+        con.execute(f"copy ({chunk.sql}) to '{target}' ({options})")
 
 
 def _read(url: str, pipe: Any) -> None:
@@ -145,14 +145,14 @@ def _read(url: str, pipe: Any) -> None:
     from cdpsync_connectors.stripe.connector import StripeConnector
 
     connector = StripeConnector(StripeConnector.Options(api_key=KEY, api_base=url))
-    stream = next(one for one in connector.discover() if one.name == "charges")
+    stream = next(stream for stream in connector.discover() if stream.name == "charges")
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, engine.connect(threads=1) as con:
         request = ReadRequest(stream, stream.columns, folder=Path(folder), cursor_field="created")
         with connector.read(request) as chunks:
             fetched = time.perf_counter()
-            with ThreadPoolExecutor(2) as workers:  # as a run does, each with its connection
-                list(workers.map(partial(_land, folder), chunks))
+            with ThreadPoolExecutor(2) as workers:  # as in a run, each with its own connection
+                list(workers.map(partial(_write, folder), chunks))
         done = time.perf_counter()
         rows = con.execute(
             f"select count(*), count(distinct id), sum(amount) from '{folder}/*.parquet'"
@@ -163,22 +163,22 @@ def _read(url: str, pipe: Any) -> None:
 
 
 def _page_through(url: str) -> tuple[int, float]:
-    """Read every page, one after the other, and look at nothing but its end."""
+    """Read every page, one after the other, and use only its length and its last id."""
     began = time.perf_counter()
-    line = http.client.HTTPConnection(url.removeprefix("http://"))
+    connection = http.client.HTTPConnection(url.removeprefix("http://"))
     headers = {"Authorization": f"Bearer {KEY}", "Stripe-Version": max(VERSIONS)}
-    place, rows, more = "", 0, True
-    while more:
-        line.request("GET", f"/v1/charges?limit=100{place}", headers=headers)
-        page = json.loads(line.getresponse().read())
-        rows, more = rows + len(page["data"]), page["has_more"]
-        place = f"&starting_after={page['data'][-1]['id']}" if more else ""
-    line.close()
+    cursor, rows, has_more = "", 0, True
+    while has_more:
+        connection.request("GET", f"/v1/charges?limit=100{cursor}", headers=headers)
+        page = json.loads(connection.getresponse().read())
+        rows, has_more = rows + len(page["data"]), page["has_more"]
+        cursor = f"&starting_after={page['data'][-1]['id']}" if has_more else ""
+    connection.close()
     return rows, time.perf_counter() - began
 
 
 def main() -> None:
-    """Print what was measured, and write it down."""
+    """Measure, print the report, and write it to RESULTS_STRIPE.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--objects", type=int, default=100_000)
     count = parser.parse_args().objects
@@ -189,18 +189,18 @@ def main() -> None:
     url = ours.recv()
     ours.send("begin")
     ours.recv()
-    answer, there = context.Pipe()
-    reader = context.Process(target=_read, args=(url, there))
+    result, result_end = context.Pipe()
+    reader = context.Process(target=_read, args=(url, result_end))
     reader.start()
-    while not answer.poll(0.2):
+    while not result.poll(0.2):
         if not reader.is_alive():
             sys.exit("the reader died")
-    rows, fetched, done, peak = answer.recv()
+    rows, fetched, done, peak = result.recv()
     reader.join()
-    ours.send("tell")
+    ours.send("report")
     requests, rate, at_once = ours.recv()
     paged, seconds = _page_through(url)
-    told = _TOLD.format(
+    text = _REPORT.format(
         day=datetime.now(UTC).date(),
         cores=os.cpu_count(),
         python=platform.python_version(),
@@ -215,14 +215,14 @@ def main() -> None:
         seconds=seconds,
         ratio=seconds / done,
     )
-    print(told)
-    (ROOT / "bench/RESULTS_STRIPE.md").write_text(told)
+    print(text)
+    (ROOT / "bench/RESULTS_STRIPE.md").write_text(text)
     ours.send("stop")
     server.join()
     if rows[:2] != (count, count) or paged != count:
         sys.exit("rows are missing")
     if rate > 75 or peak >= 300 or seconds / done < 8:
-        sys.exit("a figure is missed")
+        sys.exit("a limit is missed")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A large table that changes: its first load, 110,000 changes, again and again, and questions."""
+"""A large table: its first load, many runs of 110,000 changes each, and queries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import peers
 from measure import WORK, Command, Contender, Figure, agree, in_turns, measure, median, peak, ratio
 from postgres import ask, cdpsync, copy, project
-from told import Limit, Line
+from report import Limit, Line
 
 if TYPE_CHECKING:
     from postgres import Setting
@@ -25,7 +25,7 @@ _PEOPLE = """
     vacuum analyze people
 """
 
-# A hundredth of the rows, all over the table, and a thousandth of new ones; each at its own moment.
+# Changes a hundredth of the rows, all over the table, and adds a thousandth; times differ.
 _CHANGES = """
     set enable_hashjoin = off;
     set enable_mergejoin = off;
@@ -49,7 +49,7 @@ _SCAN = """
 """
 _COUNT = "select count(*) from shop.people"
 _DLT = "dlt connectorx"
-_VACUUM_EVERY = 20  # changes; the server's own vacuum is off, which would come at any moment
+_VACUUM_EVERY = 20  # changes; the server's own vacuum is off, because it may begin at any time
 
 
 def changes(setting: Setting) -> list[Line]:
@@ -57,17 +57,17 @@ def changes(setting: Setting) -> list[Line]:
     rows = int(10_000_000 * setting.scale)
     setting.server.execute(_PEOPLE.format(rows=rows))
     load = _first_load(setting, rows)
-    counted = _asked("people", _COUNT, setting.runs)
-    followed = _changed(setting, rows)
+    counted = _query_figures("people", _COUNT, setting.runs)
+    followed = _follow(setting, rows)
     ours, theirs = followed.ours, followed.theirs
     first, last = ours[:5], ours[-5:]
-    grown, what = rows + len(ours) * (rows // 1000), f"{rows * 11 // 1000:,} changes"
-    files_to_compact, fresh = _questions(setting)
+    grown_rows, changed = rows + len(ours) * (rows // 1000), f"{rows * 11 // 1000:,} changes"
+    followed_lake, fresh = _queries(setting)
     return [
         *load,
         _query("count(*)", rows, counted, Limit("{} s", median(counted), 0.5)),
         Line(
-            f"cdpsync run, {what} into {rows / 1e6:g} M rows",
+            f"cdpsync run, {changed} into {rows / 1e6:g} M rows",
             tuple(ours[: setting.runs]),
             (
                 Limit("{} s", median(ours[: setting.runs]), 1.5),
@@ -75,24 +75,24 @@ def changes(setting: Setting) -> list[Line]:
             ),
         ),
         Line(
-            f"psql COPY binary > /dev/null of the {what}",
+            f"psql COPY binary > /dev/null of the {changed}",
             tuple(followed.copied),
             ratio=ratio(followed.copied, ours),
         ),
         Line(f"{_DLT}, the same into a DuckDB file", tuple(theirs), ratio=ratio(theirs, ours)),
-        Line(f"cdpsync run, {what}, the first five of {len(ours)}", tuple(first)),
+        Line(f"cdpsync run, {changed}, the first five of {len(ours)}", tuple(first)),
         Line(
-            f"cdpsync run, {what}, the last five of {len(ours)}",
+            f"cdpsync run, {changed}, the last five of {len(ours)}",
             tuple(last),
             (Limit("{} x the first", median(last) / median(first), 1.5),),
         ),
-        Line(f"cdpsync run, {what}, all {len(ours)}", tuple(ours)),
-        _query("every column, freshly loaded", grown, fresh),
+        Line(f"cdpsync run, {changed}, all {len(ours)}", tuple(ours)),
+        _query("every column, freshly loaded", grown_rows, fresh),
         _query(
             f"every column, after {len(ours)} changes",
-            grown,
-            files_to_compact,
-            Limit("{} x that of a fresh load", ratio(files_to_compact, fresh), 1.3),
+            grown_rows,
+            followed_lake,
+            Limit("{} x that of a fresh load", ratio(followed_lake, fresh), 1.3),
         ),
     ]
 
@@ -103,13 +103,13 @@ def _first_load(setting: Setting, rows: int) -> list[Line]:
     def begin() -> Command:
         return cdpsync(project("people", setting.server, _FOLLOW), "run")
 
-    def other() -> Command:
+    def begin_theirs() -> Command:
         peers.clear("people")
         return _theirs(setting)
 
     contenders = [
         Contender("cdpsync run", begin, partial(_landed, "people")),
-        Contender(_DLT, other, _in_duckdb, setting.few),
+        Contender(_DLT, begin_theirs, _in_duckdb, setting.few),
     ]
     ours, theirs = in_turns(contenders, setting.runs, [truth, truth])
     millions = f"{rows / 1e6:g} M rows"
@@ -125,45 +125,45 @@ def _first_load(setting: Setting, rows: int) -> list[Line]:
 
 @dataclass(frozen=True)
 class Followed:
-    """Runs that followed changes: ours, the other's, and psql's, which only reads what is new."""
+    """Figures of runs that followed changes: ours, the peer's, and psql's COPY of the changes."""
 
     ours: list[Figure] = field(default_factory=list)
     theirs: list[Figure] = field(default_factory=list)
     copied: list[Figure] = field(default_factory=list)
 
 
-def _changed(setting: Setting, rows: int) -> Followed:
-    """Change and follow, again and again; the others beside us for the first of it."""
+def _follow(setting: Setting, rows: int) -> Followed:
+    """Change the table and run, many times; the peers run after the first changes only."""
     server = setting.server
     run = cdpsync(WORK / "people", "run")
-    found = Followed()
+    followed = Followed()
     for number in range(setting.times):
         seed, new = 1 + number % 100, rows // 1000
         last = server.psql("select max(updated_at) from people")
         server.execute(_CHANGES.format(rows=rows, seed=seed, number=number, new=new))
-        found.ours.append(measure(run.words))
+        followed.ours.append(measure(run.words))
         if number < setting.runs:
             command = copy(server, f"(select * from people where updated_at > '{last}')")
-            found.copied.append(measure(command.words, command.env))
+            followed.copied.append(measure(command.words, command.env))
             command = _theirs(setting)
-            found.theirs.append(measure(command.words, command.env))
+            followed.theirs.append(measure(command.words, command.env))
             truth = server.psql(_ANSWER.format(table="people"))
             agree("cdpsync run", _landed("people"), truth)
             agree(_DLT, _in_duckdb(), truth)
         if number % _VACUUM_EVERY == _VACUUM_EVERY - 1:
             server.execute("vacuum people")
             print(
-                f"  {number + 1} changes: {found.ours[-1].seconds:.2f} s",
+                f"  {number + 1} changes: {followed.ours[-1].seconds:.2f} s",
                 file=sys.stderr,
                 flush=True,
             )
     peers.clear("people")
     agree("cdpsync run", _landed("people"), server.psql(_ANSWER.format(table="people")))
-    return found
+    return followed
 
 
-def _questions(setting: Setting) -> tuple[list[Figure], list[Figure]]:
-    """Ask the lake that has followed, and one that is loaded anew, in turns: both answer alike."""
+def _queries(setting: Setting) -> tuple[list[Figure], list[Figure]]:
+    """Query the lake that followed the changes and a fresh one, in turns; compare the rows."""
     fresh = project("fresh", setting.server, _FOLLOW)
     measure(cdpsync(fresh, "run").words)
     truth = ask(fresh, _SCAN)
@@ -172,17 +172,17 @@ def _questions(setting: Setting) -> tuple[list[Figure], list[Figure]]:
         for name in ("people", "fresh")
     ]
     agree("the lake that has followed", ask(WORK / "people", _SCAN), truth)
-    files_to_compact, anew = in_turns(contenders, setting.runs, [truth, truth])
-    return files_to_compact, anew
+    followed, loaded = in_turns(contenders, setting.runs, [truth, truth])
+    return followed, loaded
 
 
-def _asked(name: str, sql: str, runs: int) -> list[Figure]:
-    question = Contender(f"query, {sql}", partial(cdpsync, WORK / name, "query", sql))
-    return in_turns([question], runs, [""])[0]
+def _query_figures(name: str, sql: str, runs: int) -> list[Figure]:
+    contender = Contender(f"query, {sql}", partial(cdpsync, WORK / name, "query", sql))
+    return in_turns([contender], runs, [""])[0]
 
 
-def _query(what: str, rows: int, figures: list[Figure], *limits: Limit) -> Line:
-    return Line(f"cdpsync query, {what}, {rows / 1e6:g} M rows", tuple(figures), limits)
+def _query(query: str, rows: int, figures: list[Figure], *limits: Limit) -> Line:
+    return Line(f"cdpsync query, {query}, {rows / 1e6:g} M rows", tuple(figures), limits)
 
 
 def _theirs(setting: Setting) -> Command:

@@ -1,4 +1,4 @@
-"""Whole tables into a lake, beside psql's COPY of the same rows to nowhere, and beside others."""
+"""Loads of whole tables into a lake, compared with psql's COPY to /dev/null and with peers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import peers
 from measure import WORK, Command, Contender, Figure, in_turns, median, peak, ratio
 from postgres import ask, cdpsync, copy, load_tpch, project
-from told import Limit, Line
+from report import Limit, Line
 
 if TYPE_CHECKING:
     from postgres import Setting
@@ -48,8 +48,8 @@ _WIDE = (
     "date '2000-01-01' + ((i + {n}) % 9000)::int as e{n}",
 )
 
-# Prose of a thousand words, cut from sixty-four pages of it, so that neighbours are not alike. The
-# server keeps it as it is: its own compression gains nothing on it, and takes ten times as long.
+# Prose of a thousand words, cut from sixty-four pages, so that neighbouring rows differ. The server
+# stores it uncompressed, because its compression gains nothing and takes ten times as long.
 _TALL = """
     create unlogged table pages (page int, words bytea);
     alter table pages alter words set storage external;
@@ -71,7 +71,7 @@ _TALL = """
 
 @dataclass(frozen=True)
 class Loaded:
-    """A table that was loaded in turns, and the figures of each who loaded it."""
+    """A table that was loaded in turns, and the figures of each contender."""
 
     table: str
     figures: dict[str, list[Figure]]
@@ -93,12 +93,12 @@ class Loaded:
     def _longer(self, name: str) -> float:
         return ratio(self.figures[name], self.figures[_OURS])
 
-    def lines(self, what: str, *limits: Limit) -> list[Line]:
+    def lines(self, rows: str, *limits: Limit) -> list[Line]:
         return [
-            Line(f"{name}, {what}", tuple(taken), limits)
+            Line(f"{name}, {rows}", tuple(figures), limits)
             if name == _OURS
-            else Line(f"{name}, {what}", tuple(taken), ratio=self._longer(name))
-            for name, taken in self.figures.items()
+            else Line(f"{name}, {rows}", tuple(figures), ratio=self._longer(name))
+            for name, figures in self.figures.items()
         ]
 
 
@@ -131,22 +131,22 @@ def events(setting: Setting) -> list[Line]:
 
 
 def fourfold(setting: Setting) -> list[Line]:
-    """Four times lineitem in one table, in turns with lineitem itself."""
+    """A table four times the size of lineitem, in turns with lineitem itself."""
     load_tpch(setting.server, setting.scale, "lineitem")
     setting.server.execute(_FOURFOLD)
     answer = "select count(*) || ' ' || sum(l_orderkey)::bigint from {table}"
     names = ("lineitem", "lineitem4")
     truths = [setting.server.psql(answer.format(table=name)) for name in names]
     contenders = [_ours(setting, name, answer) for name in names]
-    one, four = in_turns(contenders, setting.runs, truths)
+    single, fourfold_ = in_turns(contenders, setting.runs, truths)
     limits = (
-        Limit("{} x four times as long", ratio(four, one) / 4, 1.1),
-        Limit("{} x the memory", peak(four) / peak(one), 1.15),
+        Limit("{} x four times as long", ratio(fourfold_, single) / 4, 1.1),
+        Limit("{} x the memory", peak(fourfold_) / peak(single), 1.15),
     )
     millions = 6 * setting.scale
     return [
-        Line(f"{_OURS}, {millions:g} M lineitem rows", tuple(one)),
-        Line(f"{_OURS}, {4 * millions:g} M lineitem rows", tuple(four), limits),
+        Line(f"{_OURS}, {millions:g} M lineitem rows", tuple(single)),
+        Line(f"{_OURS}, {4 * millions:g} M lineitem rows", tuple(fourfold_), limits),
     ]
 
 
@@ -176,12 +176,12 @@ def _heavy(loaded: Loaded) -> tuple[Limit, Limit]:
     return loaded.memory(600), loaded.faster_than(_SCANNER, 0.8)
 
 
-def _load(setting: Setting, table: str, answer: str, *slow: str) -> Loaded:
-    """Load a table in turns, each into what it has for a lake.
+def _load(setting: Setting, table: str, answer: str, *peer_names: str) -> Loaded:
+    """Load a table in turns with each contender, into its own kind of lake.
 
-    `answer` is SQL over `{table}`: one value that says whether all rows are there.
+    `answer` is SQL over `{table}`: one value that shows whether all rows were loaded.
     """
-    server, few = setting.server, setting.few
+    server, peer_runs = setting.server, setting.few
     contenders = [
         Contender(_COPY, partial(copy, server, table)),
         _ours(setting, table, answer),
@@ -191,22 +191,25 @@ def _load(setting: Setting, table: str, answer: str, *slow: str) -> Loaded:
             partial(_parquet, "scanner", answer),
         ),
     ]
-    for name in slow:
+    for name in peer_names:
         begin = partial(peers.dlt_folder, server, table, name.split()[-1], peers.work(name))
-        contenders.append(Contender(name, begin, partial(_parquet, f"{name}/out", answer), few))
+        contenders.append(
+            Contender(name, begin, partial(_parquet, f"{name}/out", answer), peer_runs)
+        )
     truth = server.psql(answer.format(table=table))
     figures = in_turns(contenders, setting.runs, [truth] * len(contenders))
-    for one in contenders:
-        peers.clear(one.name)
-    return Loaded(table, {one.name: f for one, f in zip(contenders, figures, strict=True)})
+    for contender in contenders:
+        peers.clear(contender.name)
+    names = [contender.name for contender in contenders]
+    return Loaded(table, dict(zip(names, figures, strict=True)))
 
 
 def _ours(setting: Setting, table: str, answer: str) -> Contender:
     def begin() -> Command:
         return cdpsync(project(table, setting.server, {f"public.{table}": {}}), "run")
 
-    asked = partial(ask, WORK / table, answer.format(table=f"shop.{table}"))
-    return Contender(_OURS, begin, asked)
+    query = partial(ask, WORK / table, answer.format(table=f"shop.{table}"))
+    return Contender(_OURS, begin, query)
 
 
 def _parquet(name: str, answer: str) -> str:

@@ -1,4 +1,4 @@
-"""Whole processes, measured as the operating system accounts for them, in turns."""
+"""Measures whole processes in turns, by the operating system's accounting."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "bench" / ".work"
 CDPSYNC = Path(sys.executable).with_name("cdpsync")
 
-_LOOK_EVERY = 0.05  # seconds
-# As installed: everybody's modules are compiled once, not at each start.
-_USUAL = {name: said for name, said in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+_INTERVAL = 0.05  # seconds between two looks at a process's memory
+# Without this variable modules are compiled once, as in an installation, and not at each start.
+_ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Command:
-    """What is typed, and what stands in its environment beside the usual."""
+    """The words of a command, and additional environment variables."""
 
     words: Sequence[str | Path]
     env: Mapping[str, str] = field(default_factory=dict)
@@ -44,10 +46,10 @@ class Command:
 
 @dataclass(frozen=True)
 class Contender:
-    """Somebody in a comparison.
+    """One command in a comparison.
 
-    `begin` clears away what the last run left and says what is typed. `answer` says what there is
-    afterwards: it must be the same of everybody. `runs`: fewer than the others', where it is slow.
+    `begin` removes the results of the last run and returns the command. `answer` returns a value
+    of the result, which must equal the truth. `runs` limits the runs of a slow contender.
     """
 
     name: str
@@ -57,22 +59,22 @@ class Contender:
 
 
 def measure(words: Sequence[str | Path], env: Mapping[str, str] | None = None) -> Figure:
-    """Run a command to its end, its output thrown away; fail when it fails.
+    """Run a command to its end without its output; exit if it fails.
 
-    Its memory is that of its largest process, or what all had at once, shared pages counted once,
-    if that is more; the latter is looked at twenty times a second.
+    Its memory is that of its largest process. It is the sum over all its processes, with shared
+    pages counted once, if that is more; the sum is taken twenty times a second.
     """
     start = time.monotonic()
     process = subprocess.Popen(
         words,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={**_USUAL, **(env or {})},
+        env={**_ENVIRONMENT, **(env or {})},
     )
-    done, together = threading.Event(), [0.0]
-    watcher = threading.Thread(target=_watch, args=(process.pid, done, together))
+    done, highest_sum = threading.Event(), [0.0]
+    watcher = threading.Thread(target=_watch, args=(process.pid, done, highest_sum))
     watcher.start()
-    said = process.stderr.read() if process.stderr else b""
+    messages = process.stderr.read() if process.stderr else b""
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.monotonic() - start
     done.set()
@@ -81,25 +83,25 @@ def measure(words: Sequence[str | Path], env: Mapping[str, str] | None = None) -
         process.stderr.close()
     process.returncode = os.waitstatus_to_exitcode(status)
     if status != 0:
-        sys.exit(f"{' '.join(map(str, words))} failed:\n{said.decode()}")
+        sys.exit(f"{' '.join(map(str, words))} failed:\n{messages.decode()}")
     busy = usage.ru_utime + usage.ru_stime
-    return Figure(seconds, max(usage.ru_maxrss / 1024, together[0]), busy)
+    return Figure(seconds, max(usage.ru_maxrss / 1024, highest_sum[0]), busy)
 
 
-def _watch(pid: int, done: threading.Event, together: list[float]) -> None:
-    """Keep the most that a process and its children had at once, in MB; alone it is not asked."""
-    while not done.wait(_LOOK_EVERY):
+def _watch(pid: int, done: threading.Event, highest_sum: list[float]) -> None:
+    """Record the highest memory of a process with its children, in MB; not of one alone."""
+    while not done.wait(_INTERVAL):
         if len(family := [pid, *_children(pid)]) > 1:
-            together[0] = max(together[0], sum(map(_proportional_mb, family)))
+            highest_sum[0] = max(highest_sum[0], sum(map(_proportional_mb, family)))
 
 
 def _children(pid: int) -> Iterator[int]:
     try:
         tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        found = [int(one) for task in tasks for one in (task / "children").read_text().split()]
-    except OSError:  # it ended meanwhile, or this is no Linux
+        pids = [int(word) for task in tasks for word in (task / "children").read_text().split()]
+    except OSError:  # because it ended meanwhile, or this is not Linux
         return
-    for child in found:
+    for child in pids:
         yield child
         yield from _children(child)
 
@@ -115,13 +117,13 @@ def _proportional_mb(pid: int) -> float:
 def in_turns(
     contenders: Sequence[Contender], runs: int, truths: Sequence[str]
 ) -> list[list[Figure]]:
-    """Measure them one after the other, again and again; the first turn only warms the caches.
+    """Measure the contenders one after the other, in turns; the first turn only warms the caches.
 
-    Fails where what one of them has afterwards is not the truth about it.
+    Exits if the answer of one of them is not the truth.
     """
     figures: list[list[Figure]] = [[] for _ in contenders]
     for turn in range(runs + 1):
-        for contender, taken, truth in zip(contenders, figures, truths, strict=True):
+        for contender, own_figures, truth in zip(contenders, figures, truths, strict=True):
             if contender.runs is not None and not 0 < turn <= contender.runs:
                 continue
             command = contender.begin()
@@ -129,32 +131,32 @@ def in_turns(
             if contender.answer:
                 agree(contender.name, contender.answer(), truth)
             if turn:
-                taken.append(figure)
+                own_figures.append(figure)
                 print(f"  {contender.name}: {figure.seconds:.2f} s", file=sys.stderr, flush=True)
     return figures
 
 
-def agree(name: str, found: str, truth: str) -> None:
-    """Fail where rows are missing, or there are too many: then no figure is worth anything."""
-    if found != truth:
-        sys.exit(f"{name}: has {found!r}, the source has {truth!r}")
+def agree(name: str, answer: str, truth: str) -> None:
+    """Exit if rows are missing or too many, because the figures would mean nothing."""
+    if answer != truth:
+        sys.exit(f"{name}: has {answer!r}, the source has {truth!r}")
 
 
 def output(words: Sequence[str | Path]) -> str:
-    """Return what a command prints, without the last line's end; fail when it fails."""
+    """Return the output of a command, without the last line end; exit if it fails."""
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"{words[0]} failed:\n{done.stderr}")
     return done.stdout.strip()
 
 
-def aside(work: Callable[..., None], *given: object) -> None:
-    """Do something in a process of its own.
+def aside(work: Callable[..., None], *arguments: object) -> None:
+    """Do the work in another process.
 
-    A command's peak memory, as it is accounted, begins with what its parent held when it was
-    started: so this process stays small.
+    The system's figure for a command's peak memory begins with the memory of its parent. So this
+    process must stay small.
     """
-    process = multiprocessing.get_context("spawn").Process(target=work, args=given)
+    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
     process.start()
     process.join()
     if process.exitcode:
@@ -162,16 +164,18 @@ def aside(work: Callable[..., None], *given: object) -> None:
 
 
 def ratio(figures: Sequence[Figure], to: Sequence[Figure]) -> float:
-    """Return how many times longer the one takes than the other, run beside run."""
-    pairs = zip(figures, to, strict=False)  # a slow one has fewer runs, in the first turns
-    return statistics.median(one.seconds / other.seconds for one, other in pairs)
+    """Return how many times longer `figures` take than `to`: the median over pairs of runs."""
+    pairs = zip(
+        figures, to, strict=False
+    )  # because a slow contender has fewer runs, in the first turns
+    return statistics.median(figure.seconds / base.seconds for figure, base in pairs)
 
 
 def median(figures: Sequence[Figure]) -> float:
-    """Return the seconds in the middle."""
+    """Return the median of the seconds."""
     return statistics.median(figure.seconds for figure in figures)
 
 
 def peak(figures: Sequence[Figure]) -> float:
-    """Return the most memory of all runs, in MB."""
+    """Return the highest memory of all runs, in MB."""
     return max(figure.rss_mb for figure in figures)

@@ -1,4 +1,4 @@
-"""MySQL's rows into a lake, side by side with the server's own client: `python bench/mysql.py`."""
+"""A MySQL table into a lake, compared with the server's own client: `python bench/mysql.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 from measure import CDPSYNC, ROOT, WORK, measure, ratio
-from told import Limit, Line, table
+from report import Limit, Line, table
 
 from cdpsync import engine
 from cdpsync.sql import quote_text
@@ -37,23 +37,25 @@ _LINEITEM = """
 
 
 def lineitem(runs: int) -> list[Line]:
-    """5 M rows, MariaDB to committed lake, in turns with its client's print of them to nowhere."""
+    """5 M rows, MariaDB to a committed lake, in turns with its client's output to /dev/null."""
     with mariadb(innodb_buffer_pool_size="2G") as server:
         _load(server)
         client = server.client("--quick", "-N", "-e", "select * from lineitem")
-        said, landed = [], []
+        client_figures, ours = [], []
         for _ in range(runs + 1):
-            said.append(measure(client, server.client_environment))
+            client_figures.append(measure(client, server.client_environment))
             folder = _project(server)
-            landed.append(measure([CDPSYNC, "-q", "-c", folder / "cdpsync.yml", "run"]))
-    said, landed = said[1:], landed[1:]  # the first of each warms the caches
-    longer = ratio(landed, said)
+            ours.append(measure([CDPSYNC, "-q", "-c", folder / "cdpsync.yml", "run"]))
+    client_figures, ours = client_figures[1:], ours[1:]  # the first of each warms the caches
+    longer = ratio(ours, client_figures)
     limit = Limit("{} x mariadb", longer, 1.6)
     return [
         Line(
-            "mariadb --quick -N, lineitem > /dev/null (5.0 M rows)", tuple(said), ratio=1 / longer
+            "mariadb --quick -N, lineitem > /dev/null (5.0 M rows)",
+            tuple(client_figures),
+            ratio=1 / longer,
         ),
-        Line("cdpsync run, MySQL lineitem to folder lake", tuple(landed), (limit,)),
+        Line("cdpsync run, MySQL lineitem to folder lake", tuple(ours), (limit,)),
     ]
 
 
@@ -65,7 +67,7 @@ def _load(server: MariaServer) -> None:
     writer.start()
     writer.join()
     if writer.exitcode:
-        sys.exit("the data could not be made")
+        sys.exit("the data could not be generated")
     server.execute(_LINEITEM)
     server.execute(f"load data infile '{file}' into table lineitem character set utf8mb4")
     file.unlink()
@@ -94,7 +96,7 @@ def _project(server: MariaServer) -> Path:
 
 
 def main() -> None:
-    """Start a MariaDB, fill it, measure, print."""
+    """Start a MariaDB, fill it, measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="counted runs of each command")
     lines = lineitem(parser.parse_args().runs)

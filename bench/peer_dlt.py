@@ -1,4 +1,4 @@
-"""A table of Postgres with dlt, run in the peers' environment."""
+"""Loads a table of Postgres with dlt, in the peers' environment."""
 
 import argparse
 from pathlib import Path
@@ -11,30 +11,32 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("url")
 parser.add_argument("table")
 parser.add_argument("backend", choices=("connectorx", "pyarrow"))
-parser.add_argument("folder", type=Path, help="where it works, and what it loads into")
+parser.add_argument("folder", type=Path, help="its working folder, with the result")
 parser.add_argument("--key")
 parser.add_argument("--cursor")
-parser.add_argument("--replace", action="store_true", help="a folder of Parquet files, anew")
-said = parser.parse_args()
+parser.add_argument(
+    "--replace", action="store_true", help="load a folder of Parquet files from the start"
+)
+options = parser.parse_args()
 
 rows = sql_table(
-    said.url,
-    said.table,
+    options.url,
+    options.table,
     "public",
     chunk_size=100_000,
-    backend=said.backend,
+    backend=options.backend,
     reflection_level="full_with_precision",
-    incremental=dlt.sources.incremental(said.cursor) if said.cursor else None,
-    primary_key=said.key,
+    incremental=dlt.sources.incremental(options.cursor) if options.cursor else None,
+    primary_key=options.key,
 )
-file = said.folder / "out.duckdb"
-if said.replace:
-    disposition, destination = "replace", filesystem(str(said.folder / "out"))
-else:  # the first time there is nothing to merge with, and to append is quicker
+file = options.folder / "out.duckdb"
+if options.replace:
+    disposition, destination = "replace", filesystem(str(options.folder / "out"))
+else:  # the first load appends, because that is faster than a merge into an empty table
     disposition, destination = "merge" if file.exists() else "append", duckdb(str(file))
 pipeline = dlt.pipeline(
     pipeline_name="bench",
-    pipelines_dir=str(said.folder / "pipeline"),
+    pipelines_dir=str(options.folder / "pipeline"),
     destination=destination,
     dataset_name="shop",
 )

@@ -1,6 +1,6 @@
-"""A table of Postgres to a file by DuckDB's scanner alone: `peer_scanner.py DSN TABLE FILE`.
+"""Copies a table of Postgres to a file with DuckDB's scanner: `peer_scanner.py DSN TABLE FILE`.
 
-Compressed as ours are; every other setting is DuckDB's own.
+The file has our compression; every other setting is DuckDB's default.
 """
 
 import sys

@@ -1,10 +1,11 @@
-"""Who else does such work: dlt, and DuckDB's Postgres scanner alone; in an environment of theirs.
+"""The peers of the comparison: dlt, and DuckDB's Postgres scanner alone; in their own environment.
 
-dlt is set as its documentation of `sql_database` shows for large tables: `chunk_size` 100,000, the
-source's types kept (`full_with_precision`), Parquet as the loader's file format, and numpy and
-pandas installed, which its pyarrow backend is quicker with. connectorx returns whole Arrow tables,
-its default there: as a stream it loses time zones. A first load into a DuckDB file appends: that
-takes less than to merge into nothing; what follows is merged by key. Telemetry is off.
+dlt has the settings that its documentation of `sql_database` recommends for large tables:
+`chunk_size` 100,000, the source's types (`full_with_precision`), Parquet as the loader's file
+format. numpy and pandas are installed, because its pyarrow backend is faster with them. connectorx
+returns whole Arrow tables, its default there, because as a stream it loses time zones. A first load
+into a DuckDB file appends, because that is faster than a merge into an empty table; later loads
+merge by key. Telemetry is off.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ print(", ".join(f"{name} {version(name)}" for name in ("dlt", "connectorx", "pya
 _ASK = """
 import duckdb, sys
 con = duckdb.connect(sys.argv[1])
-con.execute("set enable_progress_bar = false")  # it would be printed beside the answer
+con.execute("set enable_progress_bar = false")  # because it would be printed beside the answer
 print(con.execute(sys.argv[2]).fetchone()[0])
 """
 
 
 def install() -> None:
-    """Make their environment where it is missing, or not what bench/peers.lock says."""
+    """Create their environment if it is missing, or differs from bench/peers.lock."""
     if _READY.exists() and _READY.read_text() == _LOCK.read_text():
         return
     print("installing the peers", file=sys.stderr)
@@ -52,47 +53,49 @@ def install() -> None:
 
 
 def versions() -> str:
-    """Return which they are."""
+    """Return the names and versions of the peers."""
     return output([_PYTHON, "-c", _VERSIONS])
 
 
 def ask(file: str, sql: str) -> str:
-    """Return the one value that a DuckDB file (or `:memory:`) answers."""
+    """Return the single value of a query on a DuckDB file (or `:memory:`)."""
     return output([_PYTHON, "-c", _ASK, file, sql])
 
 
 def scanner(server: Database, table: str, folder: Path) -> Command:
-    """The scanner alone, to one Parquet file as ours are written."""
-    return Command([_PYTHON, _SCANNER, server.dsn, table, _emptied(folder) / "all.parquet"])
+    """Return the command that copies a table with the scanner to one Parquet file."""
+    return Command([_PYTHON, _SCANNER, server.dsn, table, _empty(folder) / "all.parquet"])
 
 
 def dlt_folder(server: Database, table: str, backend: str, folder: Path) -> Command:
-    """Load a table into a folder of Parquet files, from the start."""
-    return _dlt(server, table, backend, _emptied(folder), "--replace")
+    """Return the command that loads a table into a folder of Parquet files, from the start."""
+    return _dlt(server, table, backend, _empty(folder), "--replace")
 
 
 def dlt_file(server: Database, table: str, folder: Path, key: str, cursor: str) -> Command:
-    """Bring a DuckDB file up to date by key and cursor; the first time it is loaded."""
+    """Return the command that loads a table into a DuckDB file, or updates it by key and cursor."""
     return _dlt(server, table, "connectorx", folder, "--key", key, "--cursor", cursor)
 
 
-def _dlt(server: Database, table: str, backend: str, folder: Path, *more: str) -> Command:
-    url = server.url.replace("postgresql://", "postgresql+psycopg2://")  # which dlt installs
-    words = [_PYTHON, _DLT, url, table, backend, folder, *more]
+def _dlt(server: Database, table: str, backend: str, folder: Path, *options: str) -> Command:
+    url = server.url.replace(
+        "postgresql://", "postgresql+psycopg2://"
+    )  # the driver that dlt installs
+    words = [_PYTHON, _DLT, url, table, backend, folder, *options]
     return Command(words, {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR"})
 
 
-def _emptied(folder: Path) -> Path:
+def _empty(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
 
 
 def work(name: str) -> Path:
-    """Return where a peer works."""
+    """Return a peer's working folder."""
     return WORK / "peers" / name
 
 
 def clear(name: str) -> None:
-    """Remove what a peer has loaded."""
+    """Remove a peer's working folder."""
     shutil.rmtree(work(name), ignore_errors=True)

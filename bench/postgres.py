@@ -1,4 +1,4 @@
-"""A Postgres that is measured: how its tables come to be, and a project over it."""
+"""The measured Postgres: its tables, a project over it, and the commands of a comparison."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ FOLDER = {"path": "./warehouse"}
 
 @dataclass(frozen=True)
 class Setting:
-    """What a part has: a database of its own, and how much it is to do.
+    """The database of one part, and the amount of work.
 
-    `runs` are counted, of each; `scale` is 1 for the sizes that the limits are of; `times` a table
-    is changed.
+    `runs` of each command are counted. `scale` is 1 for the sizes to which the limits apply. A
+    table is changed `times` times.
     """
 
     server: Database
@@ -34,12 +34,12 @@ class Setting:
 
     @property
     def few(self) -> int:
-        """How many runs a slow peer has."""
+        """The number of runs of a slow peer."""
         return min(3, self.runs)
 
 
 def load_tpch(server: Database, scale: float, *tables: str) -> None:
-    """Put TPC-H tables into the server, as its generator makes them."""
+    """Load TPC-H tables from DuckDB's generator into the server."""
     aside(_generate, server.dsn, scale, tables)
     for table in tables:
         server.execute(f"vacuum analyze {table}")
@@ -63,31 +63,31 @@ def _generate(dsn: str, scale: float, tables: tuple[str, ...]) -> None:
 def project(
     name: str, server: Database, tables: dict[str, Any], warehouse: dict[str, Any] | None = None
 ) -> Path:
-    """Write a project file over this server; return its folder, empty but for it."""
+    """Write a project file over this server into an empty folder; return the folder."""
     folder = WORK / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shop = {"type": "postgres", "url": server.url, "tables": tables}
-    said = {"warehouse": warehouse or FOLDER, "sources": {"shop": shop}}
+    config = {"warehouse": warehouse or FOLDER, "sources": {"shop": shop}}
     file = folder / "cdpsync.yml"
-    file.write_text(json.dumps(said))
-    file.chmod(0o600)  # it holds a password
+    file.write_text(json.dumps(config))
+    file.chmod(0o600)  # because it contains a password
     return folder
 
 
 def cdpsync(folder: Path, *words: str) -> Command:
-    """Return a command of ours over a project."""
+    """Return a cdpsync command over a project."""
     return Command([CDPSYNC, "-q", "-c", folder / "cdpsync.yml", *words])
 
 
 def ask(folder: Path, sql: str) -> str:
-    """Return the one value that a lake answers."""
+    """Return the single value of a query on a lake."""
     words = cdpsync(folder, "query", "-o", "csv", sql).words
     return output(words).splitlines()[-1].strip('"')
 
 
 def copy(server: Database, table: str) -> Command:
-    """Say every row of a table as psql does, to nowhere: the limit of all that follows."""
+    """Return psql's COPY of a table to /dev/null: no load of the table can be much faster."""
     sql = f"copy {table} to stdout (format binary)"
     words = [server.bin / "psql", "-X", "-q", "-d", server.dsn_bare, "-c", sql]
     return Command(words, {"PGPASSWORD": server.password})

@@ -1,4 +1,4 @@
-"""What is waited for every day: runs without news, the help text, the status of many tables."""
+"""Commands that people use every day: runs without changes, the help text, a long status."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from measure import (
     ratio,
 )
 from postgres import ask, cdpsync, load_tpch, project
-from told import Limit, Line
+from report import Limit, Line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,29 +60,33 @@ _DLT = "dlt connectorx"
 
 
 def nothing_new(setting: Setting) -> list[Line]:
-    """A run that finds nothing to do; at scale 1 in 1 table of 1.5 M rows, and in 100 tables."""
-    server, count = setting.server, _some(100, setting)
+    """A run without changes; at scale 1 with 1 table of 1.5 M rows, and with 100 tables."""
+    server, count = setting.server, _scaled(100, setting)
     load_tpch(server, setting.scale, "orders")
     server.execute(
         "alter table orders add primary key (o_orderkey); create index on orders (o_orderdate)"
     )
     server.execute(_MANY.format(count=count))
-    one = project("one", server, _FOLLOW_ORDERS)
-    many = project("many", server, _FOLLOW_MANY)
+    single = project("one", server, _FOLLOW_ORDERS)
+    hundred = project("many", server, _FOLLOW_MANY)
     last = "select count(*) || ' tables' from {table} where table_name like 'small%'"
-    contenders = [  # the turn that is not counted loads them
+    contenders = [  # the first turn, which is not counted, loads them
         Contender(
-            "1 table", partial(cdpsync, one, "run"), partial(_landed, one, "shop.orders", _ORDERS)
+            "1 table",
+            partial(cdpsync, single, "run"),
+            partial(_answer, single, "shop.orders", _ORDERS),
         ),
         Contender(_DLT, partial(_theirs, server), _in_duckdb),
         Contender(
             f"{count} tables",
-            partial(cdpsync, many, "run"),
-            partial(_landed, many, "duckdb_tables()", last),
+            partial(cdpsync, hundred, "run"),
+            partial(_answer, hundred, "duckdb_tables()", last),
         ),
     ]
     truth = server.psql(_ORDERS.format(table="orders"))
-    ours, theirs, hundred = in_turns(contenders, setting.runs, [truth, truth, f"{count} tables"])
+    ours, theirs, many_tables = in_turns(
+        contenders, setting.runs, [truth, truth, f"{count} tables"]
+    )
     return [
         Line(
             "cdpsync run, nothing new in 1 table",
@@ -96,15 +100,15 @@ def nothing_new(setting: Setting) -> list[Line]:
         ),
         Line(
             f"cdpsync run, nothing new in {count} tables",
-            tuple(hundred),
-            (Limit("{} s", median(hundred), 4),),
+            tuple(many_tables),
+            (Limit("{} s", median(many_tables), 4),),
         ),
     ]
 
 
 def startup(setting: Setting) -> list[Line]:
     """The help text; at scale 1 the status of 200 tables, of 10,000 records and of 10,000 runs."""
-    tables, runs = _some(200, setting), _some(10_000, setting)
+    tables, runs = _scaled(200, setting), _scaled(10_000, setting)
     setting.server.execute(_MANY.format(count=tables))
     folder = project("many", setting.server, _FOLLOW_MANY)
     output(cdpsync(folder, "run").words)
@@ -113,7 +117,7 @@ def startup(setting: Setting) -> list[Line]:
     aside(_record_at_once, folder / "cdpsync.yml", runs - runs // tables)
     of_each = _status(folder, tables, setting.runs)
     help_ = in_turns([Contender("--help", lambda: Command([CDPSYNC, "--help"]))], 9, [""])[0]
-    limits = [(Limit("{} s", median(taken), 0.7),) for taken in (in_all, of_each)]
+    limits = [(Limit("{} s", median(figures), 0.7),) for figures in (in_all, of_each)]
     return [
         Line("cdpsync --help", tuple(help_), (Limit("{} s", median(help_), 0.2),)),
         Line(
@@ -130,16 +134,16 @@ def startup(setting: Setting) -> list[Line]:
 
 
 def _status(folder: Path, tables: int, runs: int) -> list[Figure]:
-    told = json.loads(output(cdpsync(folder, "status", "-o", "json").words))
-    agree("status", f"{len(told)} tables", f"{tables} tables")
+    rows = json.loads(output(cdpsync(folder, "status", "-o", "json").words))
+    agree("status", f"{len(rows)} tables", f"{tables} tables")
     return in_turns([Contender("status", partial(cdpsync, folder, "status"))], runs, [""])[0]
 
 
-def _some(count: int, setting: Setting) -> int:
+def _scaled(count: int, setting: Setting) -> int:
     return max(10, int(count * setting.scale))
 
 
-def _landed(folder: Path, table: str, answer: str) -> str:
+def _answer(folder: Path, table: str, answer: str) -> str:
     return ask(folder, answer.format(table=table))
 
 
@@ -152,19 +156,19 @@ def _in_duckdb() -> str:
 
 
 def _record(file: Path, runs: int) -> None:
-    """Write so many past runs of every table into the books, as runs do: a commit each."""
+    """Record this many past runs of every table in the lake, with a commit each, as runs do."""
     from cdpsync import project as projects
     from cdpsync.catalog import Lake
 
     with projects.catalog_of(projects.load(file)).writer() as con:
         lake = Lake(con)
-        known = lake.system_tables.latest_runs()
+        latest_runs = lake.system_tables.latest_runs()
         for number in range(runs):
-            lake.record(replace(one, run_id=f"{one.run_id}-past-{number}") for one in known)
+            lake.record(replace(run, run_id=f"{run.run_id}-past-{number}") for run in latest_runs)
 
 
 def _record_at_once(file: Path, runs: int) -> None:
-    """Write so many more in one statement: so many commits would take too long."""
+    """Record this many more in one statement, because as many commits would take too long."""
     from cdpsync import project as projects
 
     with projects.catalog_of(projects.load(file)).writer() as con:

@@ -1,7 +1,7 @@
-"""Many slow parts of one answer: fetched at once, landed as they come, in bounded memory.
+"""A Snowflake result of many slow parts: downloaded in parallel, written as they arrive.
 
-A local Snowflake answers in a single part, so the connection is a stand-in; the parts are the
-driver's own batches, downloaded over HTTP from a process that takes its time with each.
+A local Snowflake returns a result in one part, so the connection is a fake. The parts are the
+driver's own batches, downloaded over HTTP from a process that delays each of them.
 
     python bench/snowflake_parts.py [--parts 64] [--rows 50000] [--delay 1.0] [--threads 4]
 """
@@ -45,7 +45,7 @@ COLUMNS = [
 
 
 def part(rows: int) -> bytes:
-    """Return rows as Snowflake encodes them."""
+    """Return rows in Snowflake's encoding."""
     numbers = pa.array(range(rows), pa.int64())
     seconds = pa.array((1_700_000_000 + n for n in range(rows)), pa.int64())
     fractions = pa.array((n % 1000 * 1000 for n in range(rows)), pa.int32())
@@ -60,17 +60,17 @@ def part(rows: int) -> bytes:
 
 
 def serve(pipe: Connection, parts: int, rows: int, delay: float) -> None:
-    """Serve the parts until told to stop; then tell how many requests were there at once."""
+    """Serve the parts until a message comes; then send the highest number of parallel requests."""
     content = part(rows)
-    storage = Slow([content] * parts, delay)
+    storage = SlowStorage([content] * parts, delay)
     with storage.serving() as url:
         pipe.send((url, len(content)))
         pipe.recv()
     pipe.send(storage.most)
 
 
-class Slow(Storage):
-    """Each request takes `delay` seconds, however many there are."""
+class SlowStorage(Storage):
+    """A storage whose every request takes `delay` seconds, also in parallel."""
 
     def __init__(self, parts: list[bytes], delay: float) -> None:
         super().__init__(parts)
@@ -95,18 +95,18 @@ def run(url: str, parts: int, rows: int, threads: int) -> tuple[float, float, fl
     folder = Path(tempfile.mkdtemp(prefix="cdpsync-bench-"))
     try:
         source: dict[str, Any] = {"type": "snowflake", **OPTIONS}
-        said = {"warehouse": {"path": "./warehouse"}, "sources": {"sf": source}}
+        config = {"warehouse": {"path": "./warehouse"}, "sources": {"sf": source}}
         file = folder / "cdpsync.yml"
-        file.write_text(json.dumps(said))
+        file.write_text(json.dumps(config))
         batches = [remote_batch(f"{url}{number}", rows) for number in range(parts)]
         snowflake.connector.connect = StandIn(COLUMNS, batches).connect  # type: ignore[assignment]
         started, first = time.monotonic(), []
 
-        def hear(progress: Any) -> None:
+        def on_progress(progress: Any) -> None:
             if progress.chunks_done and not first:
                 first.append(time.monotonic() - started)
 
-        (result,) = sync.run(file, threads=threads, on_progress=hear).tables
+        (result,) = sync.run(file, threads=threads, on_progress=on_progress).tables
         seconds = time.monotonic() - started
         if result.error:
             raise SystemExit(result.error.message)
@@ -124,26 +124,26 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--delay", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=4)
-    said = parser.parse_args()
+    options = parser.parse_args()
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
     server = spawn.Process(
-        daemon=True, target=serve, args=(theirs, said.parts, said.rows, said.delay)
+        daemon=True, target=serve, args=(theirs, options.parts, options.rows, options.delay)
     )
     server.start()
     url, size = ours.recv()
-    with ProcessPoolExecutor(1, mp_context=spawn) as alone:
-        seconds, first, peak, rows = alone.submit(
-            run, url, said.parts, said.rows, said.threads
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        seconds, first, peak, rows = pool.submit(
+            run, url, options.parts, options.rows, options.threads
         ).result()
     ours.send("stop")
-    most = ours.recv()
+    highest = ours.recv()
     server.join()
     print(
-        f"{said.parts} parts of {size / 2**20:.0f} MB ({rows:,} rows), each {said.delay:g} s on "
-        f"its way, {said.threads} threads: {seconds:.1f} s (one after another: at least "
-        f"{said.parts * said.delay:.0f} s), {most} at once, first file after {first:.1f} s, "
-        f"peak RSS {peak:.0f} MB"
+        f"{options.parts} parts of {size / 2**20:.0f} MB ({rows:,} rows), each delayed by "
+        f"{options.delay:g} s, {options.threads} threads: {seconds:.1f} s (one after another: "
+        f"at least {options.parts * options.delay:.0f} s), {highest} at once, "
+        f"first file after {first:.1f} s, peak RSS {peak:.0f} MB"
     )
 
 

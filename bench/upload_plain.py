@@ -1,4 +1,4 @@
-"""One plain upload, as anybody would write it: `upload_plain.py FILE KEY`."""
+"""Uploads one file with boto3's defaults: `upload_plain.py FILE KEY`."""
 
 import sys
 

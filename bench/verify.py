@@ -1,4 +1,4 @@
-"""Verification beside a full reload of the same table, in turns: `python bench/verify.py`."""
+"""Verification compared with a full reload of the same table: `python bench/verify.py`."""
 
 from __future__ import annotations
 
@@ -33,41 +33,41 @@ _CHANGE = "update big set grp = grp + 1 where id between {low} and {low} + {rows
 
 
 @dataclass(frozen=True)
-class Both:
-    """A command, and what the server spent on it: seconds of a processor."""
+class Cost:
+    """The figure of a command, and the processor seconds that the server spent on it."""
 
     ours: Figure
     theirs: float
 
     @property
     def cpu(self) -> float:
-        """What both spent, which is the same on a machine that others keep busy."""
+        """The processor seconds of both; other load on the machine does not change them."""
         return self.ours.cpu + self.theirs
 
 
 def spent(postmaster: int) -> float:
-    """Return what a server, its processes and those that have ended have spent so far."""
+    """Return the processor seconds of a server: of its processes, and of those that have ended."""
     ticks = 0
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
-            told = status.read_text().rpartition(")")[2].split()
+            fields = status.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(status.parent.name) == postmaster:
-            ticks += sum(map(int, told[11:15]))
-        elif int(told[1]) == postmaster:
-            ticks += sum(map(int, told[11:13]))
+            ticks += sum(map(int, fields[11:15]))
+        elif int(fields[1]) == postmaster:
+            ticks += sum(map(int, fields[11:13]))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def postmaster_of(server: Server) -> int:
-    """Return the process from which all of a server's descend."""
+    """Return the process id of a server's first process, the parent of the others."""
     folder = server.psql("show data_directory")
     return int((Path(folder) / "postmaster.pid").read_text().splitlines()[0])
 
 
-def turns(server: Server, rows: int, runs: int) -> dict[str, list[Both]]:
-    """Return the figures of each command, run beside run."""
+def turns(server: Server, rows: int, runs: int) -> dict[str, list[Cost]]:
+    """Return the costs of each command, measured in turns."""
     server.execute(_TABLE.format(rows=rows))
     project = WORK / "verify"
     shutil.rmtree(project, ignore_errors=True)
@@ -79,18 +79,18 @@ def turns(server: Server, rows: int, runs: int) -> dict[str, list[Both]]:
         " tables: {public.big: {mode: full_table}}}}\n"
     )
     command: list[str] = [str(CDPSYNC), "-c", str(file), "-q"]
-    known = project / ".cdpsync/verified"
-    figures: dict[str, list[Both]] = {}
+    chunk_cache = project / ".cdpsync/verified"
+    figures: dict[str, list[Cost]] = {}
     postmaster = postmaster_of(server)
 
-    def take(what: str, *said: str) -> None:
+    def take(label: str, *arguments: str) -> None:
         before = spent(postmaster)
-        ours = measure([*command, *said])
-        figures.setdefault(what, []).append(Both(ours, spent(postmaster) - before))
+        ours = measure([*command, *arguments])
+        figures.setdefault(label, []).append(Cost(ours, spent(postmaster) - before))
 
     for number in range(runs):
         take("run: full reload", "run")
-        shutil.rmtree(known, ignore_errors=True)
+        shutil.rmtree(chunk_cache, ignore_errors=True)
         take("verify, the first time", "verify")
         take("verify, nothing changed since", "verify")
         server.execute(_CHANGE.format(low=1 + number * rows // 100, rows=rows))
@@ -105,26 +105,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--runs", type=int, default=3)
-    chosen = parser.parse_args()
+    options = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
     with postgres(shared_buffers="256MB", max_wal_size="8GB") as server:
-        figures = turns(server, chosen.rows, chosen.runs)
+        figures = turns(server, options.rows, options.runs)
     shutil.rmtree(WORK / "verify", ignore_errors=True)
     reload = figures["run: full reload"]
     print(
-        f"{chosen.rows:,} rows, {chosen.runs} turns, medians of whole processes; "
+        f"{options.rows:,} rows, {options.runs} turns, medians of whole processes; "
         "work: processor time, ours + Postgres'"
     )
-    for what, taken in figures.items():
-        seconds = statistics.median(one.ours.seconds for one in taken)
-        wall = ratio([one.ours for one in taken], [one.ours for one in reload])
-        work = statistics.median(a.cpu / b.cpu for a, b in zip(taken, reload, strict=True))
-        ours = statistics.median(one.ours.cpu for one in taken)
-        theirs = statistics.median(one.theirs for one in taken)
-        most = max(one.ours.rss_mb for one in taken)
+    for label, costs in figures.items():
+        seconds = statistics.median(cost.ours.seconds for cost in costs)
+        wall = ratio([cost.ours for cost in costs], [cost.ours for cost in reload])
+        work = statistics.median(a.cpu / b.cpu for a, b in zip(costs, reload, strict=True))
+        ours = statistics.median(cost.ours.cpu for cost in costs)
+        theirs = statistics.median(cost.theirs for cost in costs)
+        peak = max(cost.ours.rss_mb for cost in costs)
         print(
-            f"{what:32} {seconds:6.1f} s  {wall:5.2f} x   work {ours:5.1f} + {theirs:4.1f} s"
-            f"  {work:5.2f} x  {most:6.0f} MB"
+            f"{label:32} {seconds:6.1f} s  {wall:5.2f} x   work {ours:5.1f} + {theirs:4.1f} s"
+            f"  {work:5.2f} x  {peak:6.0f} MB"
         )
 
 

@@ -1,4 +1,4 @@
-"""DuckDB: the only place that opens it, loads its extensions and writes SQL names and literals."""
+"""DuckDB: opens connections, loads extensions, and gives connections access to storage."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _SETTINGS = """
     set allow_persistent_secrets = false;
 """
 
-# Connections that are made before anyone asks for them, by their extensions and threads.
-_ahead: dict[tuple[tuple[str, ...], int | None], Future[duckdb.DuckDBPyConnection]] = {}
+# Connections of `preconnect`, by their extensions and threads.
+_preconnected: dict[tuple[tuple[str, ...], int | None], Future[duckdb.DuckDBPyConnection]] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class StorageKeys:
-    """Who DuckDB is to a bucket. `type` is DuckDB's word for the service: s3, gcs."""
+    """DuckDB's credentials for a bucket. `type` is DuckDB's name of the service: s3, gcs."""
 
     type: str
     scope: str
@@ -55,47 +55,49 @@ def connect(
     temp: Path | None = None,
     extensions: Iterable[str] = (),
 ) -> duckdb.DuckDBPyConnection:
-    """Open an in-memory DuckDB with these extensions loaded; nothing is downloaded for it.
+    """Open an in-memory DuckDB with these extensions, without a download if wheels have them.
 
-    `temp` is where it may spill; without it nothing is written outside memory. An extension that
-    pip installed is not held against DuckDB's signature again: docs/decisions/0012.
+    `temp` is the folder for its temporary files; without it DuckDB writes none. The signature of an
+    extension that pip installed is not checked again: docs/decisions/0012.
     """
-    wanted = tuple(extensions)
-    con = _made_ahead(wanted, threads)
+    names = tuple(extensions)
+    con = _take_preconnected(names, threads)
     if con is None:
-        return _connect(wanted, threads, memory_limit, temp)
+        return _connect(names, threads, memory_limit, temp)
     con.execute(f"set temp_directory = {quote_text(str(temp) if temp else '')}")
     if memory_limit is not None:
         con.execute(f"set memory_limit = {quote_text(memory_limit)}")
     return con
 
 
-def _made_ahead(wanted: tuple[str, ...], threads: int | None) -> duckdb.DuckDBPyConnection | None:
-    """Take a connection that was made ahead, also one of whose extensions the last ones lack."""
-    for length in range(len(wanted), 0, -1):
-        made = _ahead.pop((wanted[:length], threads), None)
-        if made is not None and made.exception() is None:
-            con = made.result()
-            for name in wanted[length:]:
+def _take_preconnected(
+    extensions: tuple[str, ...], threads: int | None
+) -> duckdb.DuckDBPyConnection | None:
+    """Take a connection of `preconnect`; load the last extensions if it lacks them."""
+    for length in range(len(extensions), 0, -1):
+        future = _preconnected.pop((extensions[:length], threads), None)
+        if future is not None and future.exception() is None:
+            con = future.result()
+            for name in extensions[length:]:
                 load_extension(con, name)
             return con
     return None
 
 
 def preconnect(extensions: Iterable[str], threads: int | None = None) -> None:
-    """Begin to make a connection with these extensions, for the next who asks for it.
+    """Start to open a connection with these extensions, for the next call of `connect`.
 
-    What goes wrong is not told: it shows then.
+    Errors are ignored, because `connect` then raises them.
     """
     key = (tuple(extensions), threads)
-    if key[0] and key not in _ahead:
-        maker = ThreadPoolExecutor(1, "cdpsync-duckdb")
-        _ahead[key] = maker.submit(_connect, *key)
-        maker.shutdown(wait=False)
+    if key[0] and key not in _preconnected:
+        executor = ThreadPoolExecutor(1, "cdpsync-duckdb")
+        _preconnected[key] = executor.submit(_connect, *key)
+        executor.shutdown(wait=False)
 
 
 def _connect(
-    wanted: Sequence[str],
+    extensions: Sequence[str],
     threads: int | None,
     memory_limit: str | None = None,
     temp: Path | None = None,
@@ -105,7 +107,7 @@ def _connect(
     config: dict[str, str | bool | int | float | list[str]] = {
         "temp_directory": str(temp) if temp else ""
     }
-    if wanted and all(wheel_file(name, duckdb.__version__) for name in wanted):
+    if extensions and all(wheel_file(name, duckdb.__version__) for name in extensions):
         config["allow_unsigned_extensions"] = "true"
     if threads is not None:
         config["threads"] = threads
@@ -113,15 +115,15 @@ def _connect(
         config["memory_limit"] = memory_limit
     con = duckdb.connect(config=config)
     con.execute(_SETTINGS)
-    for name in wanted:
+    for name in extensions:
         load_extension(con, name)
     return con
 
 
 def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Load an extension from its wheel; where no wheel is installed, as DuckDB itself would.
+    """Load an extension from its wheel. Without a wheel, let DuckDB download it.
 
-    Raises ConfigError, naming the package to install.
+    Raises ConfigError that names the package to install.
     """
     import duckdb
 
@@ -143,7 +145,7 @@ def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
 
 
 def _refuse_unsigned(con: duckdb.DuckDBPyConnection) -> None:
-    """Raise where DuckDB would load what it downloads without looking at its signature."""
+    """Raise if DuckDB would load a download without checking its signature."""
     import duckdb
 
     row = con.execute("select current_setting('allow_unsigned_extensions')").fetchone()
@@ -152,14 +154,14 @@ def _refuse_unsigned(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def storage_secret(con: duckdb.DuckDBPyConnection, keys: StorageKeys) -> None:
-    """Give a connection the keys of a bucket, in place of those it had; they stay in memory.
+    """Give a connection the credentials of a bucket, and replace older ones; they stay in memory.
 
-    They hold for addresses that begin with their scope, and for no others.
+    DuckDB uses them only for addresses that begin with their scope.
     """
     import duckdb
 
     load_extension(con, "httpfs")
-    said = {
+    values = {
         "scope": keys.scope,
         "key_id": keys.key_id,
         "secret": keys.secret,
@@ -169,17 +171,19 @@ def storage_secret(con: duckdb.DuckDBPyConnection, keys: StorageKeys) -> None:
         "url_style": "path" if keys.path_style else "vhost",
     }
     options = [f"type {keys.type}", f"use_ssl {str(keys.use_ssl).lower()}"]
-    options += [f"{name} {quote_text(value)}" for name, value in said.items() if value is not None]
+    options += [
+        f"{name} {quote_text(value)}" for name, value in values.items() if value is not None
+    ]
     try:
         con.execute(f"create or replace temporary secret cdpsync ({', '.join(options)})")
     except duckdb.Error as error:
         raise ConfigError(
-            f"{keys.scope}: DuckDB does not take these keys ({first_line(error)})."
-        ) from None  # its text holds the statement
+            f"{keys.scope}: DuckDB refuses these credentials ({first_line(error)})."
+        ) from None  # its text has the statement
 
 
 def use_filesystem(con: duckdb.DuckDBPyConnection, filesystem: AbstractFileSystem) -> None:
-    """Let an fsspec filesystem serve its addresses in a connection, in place of an older one."""
+    """Register an fsspec filesystem for its addresses, and replace an older one."""
     protocol = filesystem.protocol
     for name in (protocol,) if isinstance(protocol, str) else protocol:
         if con.filesystem_is_registered(name):
@@ -188,7 +192,7 @@ def use_filesystem(con: duckdb.DuckDBPyConnection, filesystem: AbstractFileSyste
 
 
 def wheel_file(name: str, version: str) -> Path | None:
-    """Return where an extension's wheel has its file for this DuckDB, or None."""
+    """Return the file of an extension's wheel for this version of DuckDB, or None."""
     spec = None
     with suppress(ModuleNotFoundError, ValueError):
         spec = importlib.util.find_spec(f"duckdb_extension_{name}")
@@ -200,5 +204,5 @@ def wheel_file(name: str, version: str) -> Path | None:
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error of DuckDB says, on one line and without its repeated preamble."""
+    """Return the message of a DuckDB error on one line, without the quoted SQL."""
     return " ".join(str(error).split("\nLINE ")[0].split())

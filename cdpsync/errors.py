@@ -1,19 +1,19 @@
-"""Every error that cdpsync raises on purpose.
+"""The errors that cdpsync raises on purpose.
 
     CdpsyncError
     ├── ConfigError             the project file or the command line is wrong        exit 2
-    ├── ConnectorError          the source said no
-    │   ├── ConnectError        not reached, or not let in                           retried
-    │   ├── ReadError           reached, but this cannot be read
-    │   │   └── ViewLostError   the view that all chunks share is gone               retried
-    │   └── RateLimitError      the source asks to be read more slowly               retried
-    ├── LandingError            rows could not be written down exactly, or at all
+    ├── ConnectorError          the source cannot be read
+    │   ├── ConnectError        not reached, or refused the login                    retried
+    │   ├── ReadError           reached, but a table, column or value cannot be read
+    │   │   └── ViewLostError   the snapshot that all chunks share is lost           retried
+    │   └── RateLimitError      the source limits the rate of requests               retried
+    ├── LandingError            rows could not be written exactly, or at all
     ├── CatalogError            the lake's catalog or the state file
-    │   └── LockHeldError       another process is at work on it                     exit 4
+    │   └── LockHeldError       another process has the lock                         exit 4
     ├── QueryError              the SQL of `query` was refused or failed             exit 2
-    └── ContractError           what arrived breaks what was agreed (schema, shrink) exit 1
+    └── ContractError           incoming rows break the agreement (schema, shrink)   exit 1
 
-A message says what, where and the next step, in one line. Secrets are taken out on the way in.
+A message says what, where and the next step, in one line. The constructor removes secrets.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ from cdpsync.redact import redact
 
 
 class CdpsyncError(Exception):
-    """The root: catch this to catch everything cdpsync raises on purpose."""
+    """The root: catch this to catch each error that cdpsync raises on purpose."""
 
     exit_code = 1
     retryable = False
@@ -32,7 +32,7 @@ class CdpsyncError(Exception):
 
     @property
     def message(self) -> str:
-        """What, where and the next step; without secrets."""
+        """The problem, the place and the next step, without secrets."""
         return str(self.args[0])
 
 
@@ -43,11 +43,11 @@ class ConfigError(CdpsyncError):
 
 
 class ConnectorError(CdpsyncError):
-    """The source said no."""
+    """The source cannot be read."""
 
 
 class ConnectError(ConnectorError):
-    """The source was not reached, did not let us in, or hung up."""
+    """The source was not reached, refused the login, or closed the connection."""
 
     def __init__(self, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
@@ -63,22 +63,22 @@ class ReadError(ConnectorError):
 
 
 class ViewLostError(ReadError):
-    """The view that all chunks of a read share is gone: a chunk alone cannot be tried again."""
+    """The snapshot that all chunks of a read share is lost: no chunk alone can be read again."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retryable=True)
 
 
 class RateLimitError(ConnectorError):
-    """The source asks to be read more slowly."""
+    """The source limits the rate of requests."""
 
     retryable = True
 
 
 class LandingError(CdpsyncError):
-    """Rows could not be written down exactly, or at all.
+    """Rows could not be written exactly, or at all.
 
-    `forbidden` tells that the storage knows who asks and does not let them.
+    `forbidden`: the storage accepts the credentials, but they lack the permission.
     """
 
     def __init__(self, message: str, *, forbidden: bool = False) -> None:
@@ -91,7 +91,7 @@ class CatalogError(CdpsyncError):
 
 
 class LockHeldError(CatalogError):
-    """Another process is at work on the same tables or holds the catalog."""
+    """Another process has the lock of the same tables or of the catalog."""
 
     exit_code = 4
 
@@ -99,7 +99,7 @@ class LockHeldError(CatalogError):
 class QueryError(CdpsyncError):
     """The SQL given to `query` was refused or failed.
 
-    `unread` tells that a file could not be read: it may be the warehouse's fault.
+    `unread`: a file could not be read; the warehouse may be the cause.
     """
 
     exit_code = 2
@@ -110,7 +110,7 @@ class QueryError(CdpsyncError):
 
 
 class ContractError(CdpsyncError):
-    """What arrived breaks what was agreed: a schema, a key, the size of a table."""
+    """Incoming rows break the agreement: a schema, a key, the size of a table."""
 
 
 def suggest(name: str, names: Iterable[str]) -> str | None:

@@ -1,7 +1,7 @@
-"""Secrets known to this process, and the one function that takes them out of a text.
+"""The secrets that this process knows, and the function that removes them from a text.
 
-Whoever learns a secret (the configuration, a connector's options) says so with `remember`;
-whatever leaves the process as text (errors, log lines, run records) passes through `redact`.
+Code that reads a secret (the configuration, a connector's options) passes it to `remember`. Each
+text that leaves the process (errors, log lines, run records) passes through `redact`.
 """
 
 import re
@@ -9,9 +9,8 @@ import threading
 from urllib.parse import quote, quote_plus, unquote
 
 HIDDEN = "***"
-_SHORTEST = (
-    4  # a shorter secret would blank out half of every message; patterns below still hide it
-)
+# A shorter secret would hide half of every message; the patterns below still hide it.
+_SHORTEST = 4
 
 _known: set[str] = set()
 _guard = threading.Lock()
@@ -26,7 +25,7 @@ _AS_PAIR = re.compile(
 
 
 def remember(secret: str | None) -> None:
-    """Hide this secret, in each form it may be written in, from now on."""
+    """Hide this secret from now on, also quoted and URL-encoded."""
     global _pattern
     if not secret or len(secret) < _SHORTEST:
         return
@@ -40,7 +39,7 @@ def remember(secret: str | None) -> None:
 
 
 def remember_url(url: str) -> None:
-    """Hide the password that stands in a URL."""
+    """Hide the password of a URL."""
     password = url_password(url)
     if password is not None:
         remember(password)
@@ -48,13 +47,13 @@ def remember_url(url: str) -> None:
 
 
 def url_password(url: str) -> str | None:
-    """Return the password that stands in a URL, as it is written there."""
-    found = re.match(r"^[a-z][a-z0-9+.\-]*://[^/?#:]*:([^/?#]*)@", url, re.IGNORECASE)
-    return found[1] if found else None
+    """Return the password of a URL, still encoded, or None."""
+    match = re.match(r"^[a-z][a-z0-9+.\-]*://[^/?#:]*:([^/?#]*)@", url, re.IGNORECASE)
+    return match[1] if match else None
 
 
 def redact(text: str) -> str:
-    """Return the text with every known secret, and whatever looks like one, as `***`."""
+    """Return the text with each known secret, and each likely one, replaced by `***`."""
     if _pattern is not None:
         text = _pattern.sub(HIDDEN, text)
     text = _IN_URL.sub(rf"\1{HIDDEN}\2", text)

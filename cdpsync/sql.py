@@ -10,20 +10,20 @@ if TYPE_CHECKING:
 
 
 def quote_name(name: str) -> str:
-    """Return an identifier as SQL: every name of a user goes through here."""
+    """Return a quoted identifier, for each name in SQL that comes from a user."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def quote_text(value: str) -> str:
-    """Return a string literal, for the few statements that take no parameters."""
+    """Return a string literal, for statements that allow no parameters."""
     return "'" + value.replace("'", "''") + "'"
 
 
 def glob_escaped(path: str) -> str:
-    """Return a path as DuckDB's readers take it: a glob that means this file alone."""
+    """Return a path as a glob that matches this file only, for DuckDB's readers."""
     return re.sub(r"[*?\[]", r"[\g<0>]", path)
 
 
 def quote_names(names: Iterable[str]) -> str:
-    """Return identifiers as SQL, separated by commas."""
+    """Return quoted identifiers, separated by commas."""
     return ", ".join(quote_name(name) for name in names)

@@ -1,4 +1,4 @@
-"""The state file: the persisted cursors, for people and scripts to read and to rewind."""
+"""The state file: the saved cursors, which people and scripts can read and rewind."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import fcntl
 import json
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.errors import CatalogError
-from cdpsync.model import Cursor, CursorType, SavedState
+from cdpsync.model import CursorType, SavedState
 from cdpsync.model.cursors import cursor_json, parse_cursor
+from cdpsync.model.state import StateFileEntry, TableKey
 from cdpsync.system import disk, private_files
 
 if TYPE_CHECKING:
@@ -21,28 +21,13 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
-Key = tuple[str, str]
-"""A table in the state file: its source and its stream."""
-
-
-@dataclass(frozen=True, slots=True)
-class StateFileEntry:
-    """One table in the state file. `run_id` is None where only a person has set it."""
-
-    cursor_field: str | None
-    cursor: Cursor | None
-    run_id: str | None
-    committed_at: datetime | None
-    reset: bool = False
-
-
-State = dict[Key, StateFileEntry]
+State = dict[TableKey, StateFileEntry]
 
 
 def read_state(path: Path) -> State | None:
-    """Return the state file's entries, or None when there is no file.
+    """Return the state file's entries, or None if there is no file.
 
-    Raises CatalogError, naming the path and the way out, when it is not a state file.
+    Raises CatalogError that names the path and the next step, if it is not a state file.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -51,12 +36,12 @@ def read_state(path: Path) -> State | None:
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, str(error)) from error
     try:
-        said = json.loads(text)
-        version = said["version"]
+        content = json.loads(text)
+        version = content["version"]
         if version == VERSION:
             return {
                 (source, stream): _entry(entry)
-                for source, streams in said["tables"].items()
+                for source, streams in content["tables"].items()
                 for stream, entry in streams.items()
             }
     except RecursionError as error:
@@ -64,18 +49,18 @@ def read_state(path: Path) -> State | None:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unreadable(path, f"{type(error).__name__}: {error}") from error
     raise CatalogError(
-        f"{path}: state of version {version!r}; this cdpsync knows version {VERSION}. "
+        f"{path}: the state file has version {version!r}, this cdpsync knows version {VERSION}. "
         "Upgrade cdpsync."
     )
 
 
 def update_state(path: Path, change: Callable[[State], None]) -> None:
-    """Read the state, change it and write it back, while no other process does the same.
+    """Read the state, change it and write it back, while other processes wait to do the same.
 
-    What is as it was is not written.
-    The new file is complete on the disk before it takes the old one's name.
+    An unchanged state is not written. The new file is complete on the disk before it replaces the
+    old one.
     """
-    with _alone(path):
+    with _exclusive(path):
         before = read_state(path)
         state = dict(before or {})
         change(state)
@@ -83,8 +68,9 @@ def update_state(path: Path, change: Callable[[State], None]) -> None:
             _write(path, state)
 
 
-def state_json(state: Mapping[Key, StateFileEntry]) -> dict[str, Any]:  # Any: JSON of mixed depth
-    """Return the state as the JSON that its file holds."""
+# Any: JSON of mixed depth
+def state_json(state: Mapping[TableKey, StateFileEntry]) -> dict[str, Any]:
+    """Return the state as the JSON of its file."""
     tables: dict[str, dict[str, Any]] = {}
     for (source, stream), entry in sorted(state.items()):
         cursor = entry.cursor
@@ -97,63 +83,68 @@ def state_json(state: Mapping[Key, StateFileEntry]) -> dict[str, Any]:  # Any: J
     return {"version": VERSION, "tables": tables}
 
 
-def of_catalog(entry: SavedState) -> StateFileEntry:
-    """Return what the state file should say where the catalog says this."""
-    return StateFileEntry(entry.cursor_field, entry.cursor, entry.run_id, entry.committed_at)
-
-
-def reconcile(state: State | None, catalog: Iterable[SavedState]) -> tuple[State, tuple[str, ...]]:
-    """Bring state file and catalog together after whatever happened between two runs.
-
-    The transaction that committed the rows holds their cursor too, so where the two speak of
-    different runs the catalog is right. Where they speak of the same run, the state file is: a
-    person may have edited it. What only the state file knows is kept when a person set it there
-    and dropped when a run did: the lake it spoke of is gone. Returns the state and notices.
-    """
-    if state is None:
-        rebuilt = {(entry.source, entry.stream): of_catalog(entry) for entry in catalog}
-        notices = ("the state file is missing: rebuilt from the catalog",) if rebuilt else ()
-        return rebuilt, notices
-    merged: State = {}
-    notices_found: list[str] = []
-    known = {(entry.source, entry.stream): entry for entry in catalog}
-    for key, entry in known.items():
-        said = state.get(key)
-        if said is not None and said.run_id == entry.run_id:
-            merged[key] = said
-        else:
-            merged[key] = of_catalog(entry)
-            notices_found.append(
-                f"{key[0]}.{key[1]}: the state file is not of the catalog's last run: "
-                "the catalog's cursor is used"
-            )
-    for key, said in state.items():
-        if key not in known and said.run_id is None:
-            merged[key] = said
-    return merged, tuple(notices_found)
-
-
-def _entry(said: dict[str, Any]) -> StateFileEntry:  # Any: whatever stands in the file
-    cursor = said["cursor"]
-    committed_at = said.get("committed_at")
+def entry_of(saved_state: SavedState) -> StateFileEntry:
+    """Return the state file's entry of a table with this state."""
     return StateFileEntry(
-        cursor_field=said["cursor_field"],
-        cursor=parse_cursor(CursorType(cursor["type"]), cursor["value"]) if cursor else None,
-        run_id=said.get("run_id"),
-        committed_at=datetime.fromisoformat(committed_at) if committed_at else None,
-        reset=bool(said.get("reset", False)),
+        saved_state.cursor_field,
+        saved_state.cursor,
+        saved_state.run_id,
+        saved_state.committed_at,
+        saved_state.reset,
     )
 
 
-def _unreadable(path: Path, why: str) -> CatalogError:
+def reconcile(state: State | None, catalog: Iterable[SavedState]) -> tuple[State, tuple[str, ...]]:
+    """Reconcile the state file with the catalog before a run; return the state and notices.
+
+    If the two are of different runs, the catalog wins, because one transaction committed the rows
+    and their cursor. If they are of the same run, the state file wins, because a person may have
+    edited it. An entry that only the state file has stays if a person set it. It is dropped if a
+    run wrote it, because its lake no longer exists.
+    """
+    if state is None:
+        rebuilt = {(entry.source, entry.stream): entry_of(entry) for entry in catalog}
+        return rebuilt, ("the state file is missing: rebuilt from the catalog",) if rebuilt else ()
+    merged: State = {}
+    notices: list[str] = []
+    saved_states = {(saved.source, saved.stream): saved for saved in catalog}
+    for key, saved in saved_states.items():
+        entry = state.get(key)
+        if entry is not None and entry.run_id == saved.run_id:
+            merged[key] = entry
+        else:
+            merged[key] = entry_of(saved)
+            notices.append(
+                f"{key[0]}.{key[1]}: the state file is not of the catalog's last run: "
+                "the catalog's cursor is used"
+            )
+    for key, entry in state.items():
+        if key not in saved_states and entry.run_id is None:
+            merged[key] = entry
+    return merged, tuple(notices)
+
+
+def _entry(content: dict[str, Any]) -> StateFileEntry:  # Any: JSON of the file
+    cursor = content["cursor"]
+    committed_at = content.get("committed_at")
+    return StateFileEntry(
+        cursor_field=content["cursor_field"],
+        cursor=parse_cursor(CursorType(cursor["type"]), cursor["value"]) if cursor else None,
+        run_id=content.get("run_id"),
+        committed_at=datetime.fromisoformat(committed_at) if committed_at else None,
+        reset=bool(content.get("reset", False)),
+    )
+
+
+def _unreadable(path: Path, reason: str) -> CatalogError:
     return CatalogError(
-        f"{path}: this is not a readable state file ({why}). Nothing was changed. Mend it, or "
-        "remove it: it is rebuilt from the catalog at the next run."
+        f"{path}: this is not a readable state file ({reason}). Nothing was changed. Fix it, or "
+        "remove it: the next run rebuilds it from the catalog."
     )
 
 
 def _write(path: Path, state: State) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")  # of whoever has the lock; a dead one's is used
+    temporary = path.with_name(f".{path.name}.tmp")  # the lock's holder alone writes it
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -167,12 +158,12 @@ def _write(path: Path, state: State) -> None:
         temporary.unlink(missing_ok=True)
         raise CatalogError(
             f"{path}: the state file cannot be written: {error.strerror}. The lake has the rows "
-            "and their cursors; the file is mended at the next run."
+            "and their cursors; the next run corrects the file."
         ) from error
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _exclusive(path: Path) -> Iterator[None]:
     lock = path.with_name(f".{path.name}.lock")
     try:
         private_files.make_folder(path.parent)

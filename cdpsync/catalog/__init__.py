@@ -1,7 +1,7 @@
 """The lake: its DuckLake catalog, the commits into it, its cursors and its history."""
 
 from cdpsync.catalog.file import CatalogFile
-from cdpsync.catalog.lake import Commit, Lake, LakeState, require_no_shrink, sql_name
+from cdpsync.catalog.lake import Commit, Lake, require_no_shrink, sql_name
 from cdpsync.catalog.prefetch import CatalogPrefetch
 from cdpsync.catalog.query import QueryResult, run_query
 from cdpsync.catalog.transaction import transaction
@@ -12,7 +12,6 @@ __all__ = [
     "CatalogPrefetch",
     "Commit",
     "Lake",
-    "LakeState",
     "QueryResult",
     "remove_stale_dirs",
     "require_no_shrink",

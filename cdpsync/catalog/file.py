@@ -1,8 +1,8 @@
-"""The catalog file: one writer at a time, readers on a private copy, never in each other's way.
+"""The catalog file: one writer at a time, and readers on private copies of it.
 
-DuckDB locks the file for its process with POSIX record locks, and those have a trap: when any
-descriptor of the file is closed, the process loses all its locks on it. So within this process
-one guard per path stands around every opening, also around the reading of a copy.
+DuckDB locks the file for its process with POSIX record locks. A process loses all its record locks
+on a file when it closes any descriptor of that file. So within this process one guard per path is
+held while the file is open, also while it is copied.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from datetime import datetime
 from typing import IO, TYPE_CHECKING
 
 from cdpsync import engine
+from cdpsync.catalog import ducklake
 from cdpsync.errors import CatalogError, ConfigError, LockHeldError
 from cdpsync.sql import quote_text
 from cdpsync.system import disk, private_files
@@ -34,28 +35,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cdpsync.catalog")
 
-_HEADERS = 3 * 4096  # bytes: the file's own, and two of the database in turns
+_HEADERS = 3 * 4096  # bytes: one header of the file, and two that the database writes in turn
 
 _guards: dict[Path, threading.RLock] = defaultdict(threading.RLock)
 
-# Connections with the extension loaded, kept for the next opening: loading it takes 80 ms. A pool
-# per place of data, since a connection keeps the keys of the place it was prepared for.
+# Idle connections with the extension loaded, because loading it takes 80 ms. One pool per data
+# path, because a connection keeps the credentials of the storage it was prepared for.
 _idle: dict[str, queue.LifoQueue[duckdb.DuckDBPyConnection]] = defaultdict(queue.LifoQueue)
-
-_RELOCATE = """
-    update meta.ducklake_data_file set path = {new} || substr(path, length({old}) + 1)
-        where not path_is_relative and starts_with(path, {old});
-    update meta.ducklake_delete_file set path = {new} || substr(path, length({old}) + 1)
-        where not path_is_relative and starts_with(path, {old});
-    update meta.ducklake_metadata set value = {new} where key = 'data_path' and scope is null;
-"""
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogFile:
     """The DuckLake catalog at `path`, over the data under `data_path` (with a final slash).
 
-    `prepare` lets a connection reach the data; it is called each time one is lent.
+    `prepare` gives a connection access to the data; it is called each time one is lent.
     """
 
     path: Path
@@ -64,54 +57,54 @@ class CatalogFile:
     prepare: Callable[[duckdb.DuckDBPyConnection], None] | None = None
 
     def exists(self) -> bool:
-        """Whether there is a catalog yet."""
+        """Whether the catalog has been created."""
         return self.path.exists()
 
     @property
     def _log(self) -> Path:
-        """What DuckDB wrote and has not yet moved into the file; a crash leaves it."""
+        """DuckDB's write-ahead log of the file; a crash leaves it behind."""
         return self.path.with_name(self.path.name + ".wal")
 
     @property
     def scratch(self) -> Path:
-        """A folder for what lives as long as one process, readable by its user only."""
+        """The folder for the temporary folders of processes, readable by its user only."""
         return self.path.parent / "tmp"
 
     def warm(self) -> None:
-        """Have a connection ready, before anything is asked; what goes wrong shows then."""
+        """Open an idle connection. Errors are ignored, because the next use raises them again."""
         with suppress(Exception):
             if _idle[self.data_path].empty():
                 _idle[self.data_path].put(self._connect())
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
-        needed = ("httpfs",) if "://" in self.data_path else ()  # or DuckLake does not attach
-        return engine.connect(extensions=("ducklake", *needed))
+        remote = ("httpfs",) if "://" in self.data_path else ()  # or DuckLake does not attach
+        return engine.connect(extensions=("ducklake", *remote))
 
     @contextmanager
     def reader(
         self, at: str | None = None, *, keep: bool = True, data: bool = True
     ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open a private copy, read-only, as `lake`, as it is now or was at a snapshot.
+        """Open a private copy, read-only, as `lake`: the newest state, or that of a snapshot.
 
-        With `keep` the connection is used again later, so nothing may be set in it. Without
-        `data` only the catalog can be read, not the tables: no storage is asked for anything.
+        With `keep` the connection is used again later, so its settings must not be changed.
+        Without `data` only the catalog can be read, not the tables; no request goes to the storage.
         """
         with temp_dir(self.scratch, "read-") as folder:
             copy = folder / "catalog.ducklake"
             self._copy_to(copy)
             with self._connection(folder / "spill", keep=keep, data=data) as con:
                 self._relocate(con, copy)
-                self._attach(con, copy, ["read_only", *_moment(at)])
+                self._attach(con, copy, ["read_only", *_snapshot_options(at)])
                 yield con
 
     @contextmanager
     def writer(self, *, data: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open the catalog itself as `lake`, alone; wait a bounded time for whoever has it.
+        """Open the catalog itself as `lake`, exclusively; wait up to `patience` for its lock.
 
-        Without `data` only the books and the tables' definitions can be written.
+        Without `data` only the system tables and the tables' definitions can be written.
 
-        Raises LockHeldError naming the process that still has it then, CatalogError when the
-        file is no catalog.
+        Raises LockHeldError that names the process with the lock, CatalogError when the file is
+        not a catalog.
         """
         import duckdb
 
@@ -129,10 +122,10 @@ class CatalogFile:
             try:
                 yield con
             except duckdb.Error as error:
-                said = engine.first_line(error)
+                message = engine.first_line(error)
                 raise CatalogError(
-                    f"{self.path}: the catalog could not be written ({said}). "
-                    f"{disk.disk_hint(said) or 'Run this again'}; "
+                    f"{self.path}: the catalog could not be written ({message}). "
+                    f"{disk.disk_hint(message) or 'Run this again'}; "
                     "nothing of this step was committed."
                 ) from error
 
@@ -140,7 +133,7 @@ class CatalogFile:
     def _connection(
         self, spill: Path, *, keep: bool = True, data: bool = True
     ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Lend a connection with nothing attached; one that failed is not lent again."""
+        """Lend a connection with no catalog attached; close it after an error."""
         idle = _idle[self.data_path]
         try:
             con = idle.get_nowait()
@@ -151,7 +144,7 @@ class CatalogFile:
             if data and self.prepare is not None:
                 self.prepare(con)
             yield con
-            keep = self._detached(con) and keep
+            keep = self._detach(con) and keep
         except BaseException:
             con.close()
             raise
@@ -160,25 +153,28 @@ class CatalogFile:
         else:
             con.close()
 
-    def _detached(self, con: duckdb.DuckDBPyConnection) -> bool:
-        """Let go of the catalog. What was committed stands, also where its log must be kept."""
+    def _detach(self, con: duckdb.DuckDBPyConnection) -> bool:
+        """Detach the catalog; return whether the connection can be used again.
+
+        On a full disk DuckDB cannot write its log into the file. The commits are safe in the log.
+        """
         import duckdb
 
         try:
             con.execute("use memory; detach lake")
         except duckdb.Error as error:
-            said = engine.first_line(error)
-            advice = disk.disk_hint(said)
-            if advice is None:
+            message = engine.first_line(error)
+            hint = disk.disk_hint(message)
+            if hint is None:
                 raise CatalogError(
-                    f"{self.path}: the catalog cannot be closed ({said})."
+                    f"{self.path}: the catalog cannot be closed ({message})."
                 ) from error
-            log.warning("%s: what is committed stays in its log, beside it: %s.", self.path, advice)
+            log.warning("%s: the commits stay in its log file, beside it: %s.", self.path, hint)
             return False
         return True
 
     def export(self, target: Path) -> None:
-        """Write a copy of the catalog, as it is now, as one file."""
+        """Write a copy of the catalog, as it is now, to one file."""
         self._copy_to(target)
         if target.with_name(target.name + ".wal").exists():
             con = engine.connect()
@@ -190,11 +186,11 @@ class CatalogFile:
                 con.close()
 
     def _create(self, con: duckdb.DuckDBPyConnection, draft: Path) -> None:
-        """Make a catalog of small blocks, and attach it; it has its name once it is whole.
+        """Create a catalog with small blocks under a draft name, rename it and attach it.
 
-        It holds many small tables: so it has a tenth of the default's size, and a commit takes a
-        third of the time (measured over 50 commits, DuckDB 1.5.5). One that another process has
-        made meanwhile is the catalog.
+        Small blocks, because a catalog has many small tables: it has a tenth of the default's size,
+        and a commit takes a third of the time (measured over 50 commits, DuckDB 1.5.5). If another
+        process has created the catalog meanwhile, that one is attached.
         """
         import duckdb
 
@@ -202,34 +198,36 @@ class CatalogFile:
         try:
             con.execute("use memory; detach lake")
         except duckdb.Error as error:
-            said = engine.first_line(error)
-            advice = disk.disk_hint(said) or "Run this again"
-            raise CatalogError(f"{self.path}: it cannot be made ({said}). {advice}.") from error
+            message = engine.first_line(error)
+            hint = disk.disk_hint(message) or "Run this again"
+            raise CatalogError(
+                f"{self.path}: the catalog cannot be created ({message}). {hint}."
+            ) from error
         private_files.make_private(draft)
         try:
             disk.fsync(draft)
-            self._name(draft)
+            self._rename(draft)
             disk.fsync(self.path.parent)
         except OSError as error:
             raise CatalogError(f"{self.path}: {disk.write_error(error)}") from error
         self._attach(con, self.path, [])
 
-    def _name(self, draft: Path) -> None:
-        """Give a catalog its name, unless another has it; its log would be of one that is gone."""
+    def _rename(self, draft: Path) -> None:
+        """Rename a draft, unless there is a catalog now. An old log is of a removed catalog."""
         with exclusive(self.scratch):
             if not self.exists():
                 self._log.unlink(missing_ok=True)
                 draft.rename(self.path)
 
     def _attach(self, con: duckdb.DuckDBPyConnection, file: Path, options: list[str]) -> None:
-        given = [
+        settings = [
             f"data_path {quote_text(self.data_path)}",
             "override_data_path true",
-            "data_inlining_row_limit 0",  # or each new table brings another one into the catalog
+            "data_inlining_row_limit 0",  # or DuckLake creates a second table for each new one
             *options,
         ]
         target = quote_text(f"ducklake:{file}")
-        self._wait_for_attach(con, f"attach {target} as lake ({', '.join(given)})")
+        self._wait_for_attach(con, f"attach {target} as lake ({', '.join(settings)})")
 
     def _wait_for_attach(self, con: duckdb.DuckDBPyConnection, statement: str) -> None:
         import duckdb
@@ -247,27 +245,22 @@ class CatalogFile:
                 return
 
     def _relocate(self, con: duckdb.DuckDBPyConnection, file: Path) -> None:
-        """Follow a project that was moved: files registered with a full path lie elsewhere now."""
+        """Correct the full paths of files after the project or its warehouse was moved."""
         import duckdb
 
         self._wait_for_attach(con, f"attach {quote_text(str(file))} as meta")
         try:
-            found = con.execute(
-                "select value from meta.ducklake_metadata where key = 'data_path' and scope is null"
-            ).fetchone()
-            if found and found[0] != self.data_path:
-                old, new = quote_text(found[0]), quote_text(self.data_path)
-                con.begin()
-                con.execute(_RELOCATE.format(old=old, new=new))
-                con.commit()
+            recorded = ducklake.data_path(con)
+            if recorded is not None and recorded != self.data_path:
+                ducklake.move_data_path(con, recorded, self.data_path)
             con.execute("detach meta")
         except duckdb.Error as error:
             raise self._translate(error) from error
 
     def version(self) -> tuple[bytes, int]:
-        """Return what every commit changes: the file's headers, and how long its log is.
+        """Return a value that every commit changes: the file's headers and its log's length.
 
-        DuckDB appends a commit to the log, or counts up in a header when it writes it to the file.
+        DuckDB appends a commit to the log, or increments a header when it writes it to the file.
         """
         self._expect()
         with _guards[self.path], _open_locked(self.path, self.patience) as file:
@@ -287,16 +280,15 @@ class CatalogFile:
                     shutil.copyfile(self._log, target.with_name(target.name + ".wal"))
             except OSError as error:
                 raise CatalogError(
-                    f"{target.parent}: no copy of the catalog can be made: "
-                    f"{disk.write_error(error)}"
+                    f"{target.parent}: the catalog cannot be copied: {disk.write_error(error)}"
                 ) from error
 
     def _translate(self, error: duckdb.Error) -> CatalogError | ConfigError:
         text = engine.first_line(error)
-        held = re.search(r"[Cc]onflicting lock is held in (.+?) ?\(PID (\d+)\)", text)
-        if held:
+        holder = re.search(r"[Cc]onflicting lock is held in (.+?) ?\(PID (\d+)\)", text)
+        if holder:
             return LockHeldError(
-                f"{self.path}: the catalog is open in process {held[2]} ({held[1]}). "
+                f"{self.path}: the catalog is open in process {holder[2]} ({holder[1]}). "
                 "Close it there, or wait for it to end; then run this again."
             )
         if "Could not set lock" in text:
@@ -310,12 +302,12 @@ class CatalogFile:
                 f"{self.path}: written by a newer version ({text}). Upgrade cdpsync."
             )
         return CatalogError(
-            f"{self.path}: this is not a readable catalog ({text}). Nothing was changed. Put back "
-            "a copy of it; or move it away and run again: every table is then loaded anew."
+            f"{self.path}: this is not a readable catalog ({text}). Nothing was changed. Restore "
+            "a copy of it; or move it away and run again: every table is then loaded again."
         )
 
 
-def _moment(at: str | None) -> list[str]:
+def _snapshot_options(at: str | None) -> list[str]:
     if at is None:
         return []
     if at.isdigit():
@@ -331,7 +323,7 @@ def _moment(at: str | None) -> list[str]:
 
 @contextmanager
 def _open_locked(path: Path, patience: float) -> Iterator[IO[bytes]]:
-    """Open a file, and keep writers of other processes out of it while it is read."""
+    """Open a file, and lock it against writers of other processes while it is read."""
     try:
         file = path.open("rb")
     except OSError as error:

@@ -1,12 +1,13 @@
-"""What an open lake tells and takes: its tables and books, and one commit per table."""
+"""An open lake: its tables, its saved state, and the commits that change them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from cdpsync.catalog import ducklake
 from cdpsync.catalog.system_tables import SystemTables
-from cdpsync.catalog.transaction import has_other_writers, transaction
+from cdpsync.catalog.transaction import transaction
 from cdpsync.engine import first_line
 from cdpsync.errors import CatalogError, ContractError
 from cdpsync.model import (
@@ -18,17 +19,18 @@ from cdpsync.model import (
     TableResult,
     TableStatus,
 )
+from cdpsync.model.state import ProjectState
 from cdpsync.sql import glob_escaped, quote_name, quote_names, quote_text
 from cdpsync.system import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
     from pathlib import Path
 
     import duckdb
 
-_AT_ONCE = 100  # tables in one question: DuckDB's grow too deep at a thousand
+_TABLES_PER_QUERY = 100  # because DuckDB refuses a query of a thousand parts: it is too deep
 
 _COLUMNS = """
     select schema_name, table_name, column_name, data_type, is_nullable
@@ -37,23 +39,7 @@ _COLUMNS = """
     order by schema_name, table_name, column_index
 """
 
-_ADDED = """
-    select s.schema_name, t.table_name, lower(c.column_name)
-    from __ducklake_metadata_lake.ducklake_column as c
-    join __ducklake_metadata_lake.ducklake_table as t using (table_id)
-    join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
-    where c.end_snapshot is null and t.end_snapshot is null and s.end_snapshot is null
-        and c.parent_column is null and c.begin_snapshot > t.begin_snapshot
-        and s.schema_name <> 'cdpsync'
-"""
-
-# In the order of the commits: the clock may have been set back between two of them.
-_OLDEST = """
-    select snapshot_time from __ducklake_metadata_lake.ducklake_snapshot
-    order by snapshot_id limit 1
-"""
-
-# No type becomes JSON in place, the text of VARCHAR apart, which need not be JSON.
+# DuckLake cannot change a type to JSON, except VARCHAR, whose text need not be JSON.
 _CONVERT = """
     alter table {table} add column {new} json;
     update {table} set {new} = to_json({old});
@@ -64,14 +50,14 @@ _CONVERT = """
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One table's news, to be made visible at once.
+    """The change of one table, which becomes visible as a whole.
 
     `files` are in the storage already. With `replace` they become the whole table; otherwise rows
     whose `key` is in `upsert_files` or in `delete_keys` (local Parquet files) are deleted, and the
     files are added. `soft_deleted` of the `rows` only mark rows that were deleted at the source.
-    `converts`: a column that arrives as JSON converts the table's column to JSON. `record` is the
-    run's record; the commit fills in the counts that only it knows. `rows_before` is how many rows
-    the table has, where that is known without counting.
+    `converts`: an incoming JSON column converts the table's column to JSON. `record` is the run's
+    record; the commit fills in the counts that only it knows. `rows_before` is the number of rows
+    in the table, if it is known without counting.
     """
 
     table: TableName
@@ -91,28 +77,15 @@ class Commit:
 
     @property
     def moves_cursor(self) -> bool:
-        """Whether the cursor is of this run, and not one that the books have already."""
+        """Whether this run has a new cursor. Otherwise the system tables have it already."""
         return self.saved_state.run_id == self.record.run_id
 
 
-@dataclass(frozen=True, slots=True)
-class LakeState:
-    """The state that the lake saves between runs, read at one moment.
-
-    `latest_runs` has each table's last record and its last successful one of a kind, newest first,
-    and none from before the table was deleted. The tables have their row counts where the history
-    knows them.
-    """
-
-    saved_states: tuple[SavedState, ...] = ()
-    latest_runs: tuple[RunRecord, ...] = ()
-    tables: Mapping[TableName, LakeTable] = field(default_factory=dict)
-
-
 class Lake:
-    """An open catalog, through the connection that `CatalogFile` gave.
+    """An open catalog, through a connection of `CatalogFile`.
 
-    Raises CatalogError when a newer cdpsync keeps its books.
+    It creates or upgrades its system tables before it writes. Raises CatalogError when a newer
+    cdpsync wrote them.
     """
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
@@ -124,25 +97,22 @@ class Lake:
         columns: dict[TableName, list[Column]] = {}
         for schema, table, name, type_, nullable in self.con.execute(_COLUMNS).fetchall():
             columns.setdefault(TableName(schema, table), []).append(Column(name, type_, nullable))
-        added: dict[TableName, set[str]] = {}
-        for schema, table, name in self.con.execute(_ADDED).fetchall():
-            added.setdefault(TableName(schema, table), set()).add(name)
+        added = ducklake.added_columns(self.con)
         return {
-            name: LakeTable(name, tuple(found), added_columns=frozenset(added.get(name, ())))
-            for name, found in columns.items()
+            name: LakeTable(name, tuple(existing), added_columns=added.get(name, frozenset()))
+            for name, existing in columns.items()
         }
 
-    def state(self) -> LakeState:
-        """Return all that is remembered, as it is now."""
+    def state(self) -> ProjectState:
+        """Return the project's state as the catalog has it now, without the state file."""
         latest, tables = self.system_tables.latest_runs(), self.tables()
-        if not has_other_writers(self.con):  # else the books may not know how many rows there are
+        if not ducklake.has_other_authors(self.con):  # who may have changed the row counts
             tables = _counted_before(tables, latest)
-        return LakeState(self.system_tables.saved_states(), latest, tables)
+        return ProjectState(self.system_tables.saved_states(), latest, tables)
 
     def oldest_snapshot(self) -> datetime | None:
-        """Return when the oldest state was committed that can still be asked."""
-        row = self.con.execute(_OLDEST).fetchone()
-        return None if row is None else row[0]
+        """Return when the oldest snapshot was committed that can still be queried."""
+        return ducklake.oldest_snapshot(self.con)
 
     def rows(self, table: TableName) -> int:
         """Count the rows of a table."""
@@ -151,141 +121,149 @@ class Lake:
 
     def record(self, records: Iterable[RunRecord]) -> None:
         """Write runs that changed no table into the history."""
+        self.system_tables.prepare()
         with transaction(self.con, "history"):
             self.system_tables.record(*records)
 
-    def commit(self, *news: Commit) -> list[TableResult]:
-        """Make tables' news visible, with cursors and the run's records, or change nothing.
+    def commit(self, *commits: Commit) -> list[TableResult]:
+        """Change these tables, their cursors and the history in one transaction, or nothing.
 
-        Several go in one transaction: for each, DuckLake reads every table's definition anew where
-        one of them has changed. Raises ContractError when a replacement would shrink a table to
-        less than half, CatalogError when the catalog refuses.
+        One transaction for several tables is faster, because DuckLake reads every table's
+        definition again when one of them has changed. Raises ContractError when a replacement
+        would shrink a table to less than half, CatalogError when the catalog refuses.
         """
         import duckdb
 
-        names = ", ".join(str(one.table) for one in news)
+        self.system_tables.prepare()
+        names = ", ".join(str(commit.table) for commit in commits)
         try:
-            message = f"{news[0].record.run_id}: {names}"
-            with transaction(self.con, message, *(one.table for one in news)):
-                results = self._apply(news)
+            message = f"{commits[0].record.run_id}: {names}"
+            with transaction(self.con, message, *(commit.table for commit in commits)):
+                results = self._apply(commits)
         except duckdb.Error as error:
             raise _refused(f"{names}: ", error) from error
         return results
 
-    def commit_unchanged(self, news: Sequence[Commit]) -> list[TableResult]:
-        """Write of tables that have no news that they were read, all in one transaction.
+    def commit_unchanged(self, commits: Sequence[Commit]) -> list[TableResult]:
+        """Record in one transaction that these tables were read and have not changed.
 
         Raises CatalogError when the catalog refuses.
         """
         import duckdb
 
+        self.system_tables.prepare()
         try:
-            with transaction(self.con, f"{news[0].record.run_id}: no news"):
-                records = [replace(one.record, result=self._unchanged(one)) for one in news]
-                self.system_tables.save(*(one.saved_state for one in news if one.moves_cursor))
+            with transaction(self.con, f"{commits[0].record.run_id}: unchanged"):
+                records = [
+                    replace(commit.record, result=self._unchanged(commit)) for commit in commits
+                ]
+                self.system_tables.save(
+                    *(commit.saved_state for commit in commits if commit.moves_cursor)
+                )
                 self.system_tables.record(*records)
         except duckdb.Error as error:
             raise _refused("", error) from error
         return [record.result for record in records]
 
-    def _unchanged(self, news: Commit) -> TableResult:
-        rows = self.rows(news.table) if news.rows_before is None else news.rows_before
-        return replace(news.record.result, rows_in_table=rows)
+    def _unchanged(self, commit: Commit) -> TableResult:
+        rows = self.rows(commit.table) if commit.rows_before is None else commit.rows_before
+        return replace(commit.record.result, rows_in_table=rows)
 
     def _rows_of(self, tables: Sequence[TableName]) -> dict[TableName, int]:
         rows: list[tuple[int]] = []
-        for first in range(0, len(tables), _AT_ONCE):
-            some = tables[first : first + _AT_ONCE]
-            counts = (f"select count(*) from {sql_name(table)}" for table in some)
+        for start in range(0, len(tables), _TABLES_PER_QUERY):
+            batch = tables[start : start + _TABLES_PER_QUERY]
+            counts = (f"select count(*) from {sql_name(table)}" for table in batch)
             rows += self.con.execute(" union all ".join(counts)).fetchall()
         return {table: int(row[0]) for table, row in zip(tables, rows, strict=True)}
 
-    def _apply(self, news: Sequence[Commit]) -> list[TableResult]:
-        for schema in {one.table.schema for one in news}:
+    def _apply(self, commits: Sequence[Commit]) -> list[TableResult]:
+        for schema in {commit.table.schema for commit in commits}:
             self.con.execute(f"create schema if not exists lake.{quote_name(schema)}")
         tables = self.tables()
-        counts = [self._change(one, tables.get(one.table)) for one in news]
-        rows = self._rows_of([one.table for one in news])
+        counts = [self._change(commit, tables.get(commit.table)) for commit in commits]
+        rows = self._rows_of([commit.table for commit in commits])
         results = [
-            _counted(one, replaced, deleted, rows[one.table])
-            for one, (replaced, deleted) in zip(news, counts, strict=True)
+            _counted(commit, replaced, deleted, rows[commit.table])
+            for commit, (replaced, deleted) in zip(commits, counts, strict=True)
         ]
-        self.system_tables.save(*(one.saved_state for one in news))
+        self.system_tables.save(*(commit.saved_state for commit in commits))
         self.system_tables.record(
-            *(replace(one.record, result=result) for one, result in zip(news, results, strict=True))
+            *(
+                replace(commit.record, result=result)
+                for commit, result in zip(commits, results, strict=True)
+            )
         )
         return results
 
-    def _change(self, news: Commit, existing: LakeTable | None) -> tuple[int, int]:
-        """Change a table; return how many rows were replaced, and how many left."""
+    def _change(self, commit: Commit, existing: LakeTable | None) -> tuple[int, int]:
+        """Change a table; return how many rows were replaced and how many were deleted."""
         replaced = 0
-        if news.replace:
-            deleted = self.rows(news.table) if existing else 0
-            if not news.allow_shrink:
-                require_no_shrink(news.table, deleted, news.rows)
-            self._create(news)
+        if commit.replace:
+            deleted = self.rows(commit.table) if existing else 0
+            if not commit.allow_shrink:
+                message = _too_few_rows(commit.table, deleted, commit.rows)
+                require_no_shrink(deleted, commit.rows, message)
+            self._create(commit)
         else:
             if existing:
-                self._evolve(existing, news)
-            deleted = self._delete(news, [news.delete_keys] if news.delete_keys else [])
-            replaced = self._delete(news, news.upsert_files)
-            _refuse_several_per_key(news, replaced)
-        if news.files:
-            self.con.execute(
-                "call ducklake_add_data_files('lake', ?, ?, schema => ?, allow_missing => true, "
-                "hive_partitioning => false)",
-                [news.table.name, [glob_escaped(file) for file in news.files], news.table.schema],
-            )
+                self._evolve(existing, commit)
+            deleted = self._delete(commit, [commit.delete_keys] if commit.delete_keys else [])
+            replaced = self._delete(commit, commit.upsert_files)
+            _require_unique_keys(commit, replaced)
+        if commit.files:
+            ducklake.add_data_files(self.con, commit.table, commit.files, allow_missing=True)
         return replaced, deleted
 
-    def _create(self, news: Commit) -> None:
+    def _create(self, commit: Commit) -> None:
         columns = ", ".join(
             f"{quote_name(column.name)} {column.type}{'' if column.nullable else ' not null'}"
-            for column in news.columns
+            for column in commit.columns
         )
-        self.con.execute(f"create or replace table {sql_name(news.table)} ({columns})")
+        self.con.execute(f"create or replace table {sql_name(commit.table)} ({columns})")
 
-    def _evolve(self, existing: LakeTable, news: Commit) -> None:
-        """Add the columns the table lacks and widen those that grew; it was checked they may."""
+    def _evolve(self, existing: LakeTable, commit: Commit) -> None:
+        """Add new columns and widen types. The plan has checked that the policy allows both."""
         table = sql_name(existing.name)
-        have = {column.name.lower(): column for column in existing.columns}
-        for column in news.columns:
-            old = have.get(column.name.lower())
+        existing_columns = {column.name.lower(): column for column in existing.columns}
+        for column in commit.columns:
+            old = existing_columns.get(column.name.lower())
             name = quote_name(column.name)
             if old is None:
                 self.con.execute(f"alter table {table} add column {name} {column.type}")
-            elif old.type != column.type and column.type == "JSON" and news.converts:
+            elif old.type != column.type and column.type == "JSON" and commit.converts:
                 new = quote_name(f"{column.name} as json")
                 self.con.execute(_CONVERT.format(table=table, old=quote_name(old.name), new=new))
             elif old.type != column.type:
                 self.con.execute(f"alter table {table} alter column {name} type {column.type}")
-        arriving = {column.name.lower() for column in news.columns if not column.nullable}
+        required = {column.name.lower() for column in commit.columns if not column.nullable}
         for column in existing.columns:
-            if not column.nullable and column.name.lower() not in arriving:
+            if not column.nullable and column.name.lower() not in required:
                 name = quote_name(column.name)
                 self.con.execute(f"alter table {table} alter column {name} drop not null")
 
-    def _delete(self, news: Commit, files: Sequence[Path]) -> int:
-        """Take the rows out whose key stands in these files; return how many."""
+    def _delete(self, commit: Commit, files: Sequence[Path]) -> int:
+        """Delete the rows whose key is in these files; return how many."""
         if not files:
             return 0
         matches = " and ".join(
-            f"held.{quote_name(name)} is not distinct from arrived.{quote_name(name)}"
-            for name in news.key
+            f"existing.{quote_name(name)} is not distinct from incoming.{quote_name(name)}"
+            for name in commit.key
         )
         listed = ", ".join(quote_text(glob_escaped(str(file))) for file in files)
         row = self.con.execute(
-            f"delete from {sql_name(news.table)} as held "
-            f"using (select {quote_names(news.key)} "
-            f"from read_parquet([{listed}], hive_partitioning = false)) as arrived where {matches}"
+            f"delete from {sql_name(commit.table)} as existing "
+            f"using (select {quote_names(commit.key)} "
+            f"from read_parquet([{listed}], hive_partitioning = false)) as incoming where {matches}"
         ).fetchone()
         return int(row[0]) if row else 0
 
     def drop(self, tables: Iterable[TableName], records: Iterable[RunRecord]) -> None:
-        """Take tables out of the lake, with what is remembered of them, in one transaction.
+        """Drop tables and their saved state, in one transaction.
 
-        The history keeps what was, and the records of the deletion.
+        The history keeps their earlier runs, and gets the records of the deletion.
         """
+        self.system_tables.prepare()
         with transaction(self.con, "delete"):
             for table in tables:
                 self.con.execute(f"drop table if exists {sql_name(table)}")
@@ -296,7 +274,7 @@ class Lake:
 def _counted_before(
     tables: dict[TableName, LakeTable], latest: Sequence[RunRecord]
 ) -> dict[TableName, LakeTable]:
-    """Return the tables with the rows that they had after their last successful run."""
+    """Return the tables with their row counts after their last successful runs."""
     rows = {
         record.result.table: record.result.rows_in_table
         for record in reversed(latest)
@@ -305,45 +283,50 @@ def _counted_before(
     return {name: replace(table, rows=rows.get(name)) for name, table in tables.items()}
 
 
-def _refused(whose: str, error: duckdb.Error) -> CatalogError:
-    said = first_line(error)
-    advice = disk.disk_hint(said) or "Run this again"
+def _refused(prefix: str, error: duckdb.Error) -> CatalogError:
+    message = first_line(error)
+    hint = disk.disk_hint(message) or "Run this again"
     return CatalogError(
-        f"{whose}the catalog refused the commit ({said}). {advice}; nothing was changed."
+        f"{prefix}the catalog refused the commit ({message}). {hint}; nothing was changed."
     )
 
 
 def sql_name(table: TableName) -> str:
-    """Return a table of the lake as SQL."""
+    """Return the quoted SQL name of a table of the lake."""
     return f"lake.{quote_name(table.schema)}.{quote_name(table.name)}"
 
 
-def require_no_shrink(table: TableName, before: int, after: int) -> None:
-    """Raise ContractError when a table would lose more than half of its rows at once."""
-    if before > 0 and after * 2 < before:
+def require_no_shrink(rows_before: int, rows_after: int, message: str) -> None:
+    """Raise ContractError with `message` when a table would lose more than half of its rows."""
+    if rows_after * 2 < rows_before:
+        raise ContractError(message)
+
+
+def _too_few_rows(table: TableName, before: int, after: int) -> str:
+    return (
+        f"{table}: this load has {after:,} rows, the table {before:,}: less than half. The "
+        'old rows stay. If that is right, run it with --allow-shrink, or set "allow_shrink: '
+        'true" for the table.'
+    )
+
+
+def _require_unique_keys(commit: Commit, replaced: int) -> None:
+    """Raise ContractError when the lake has several rows per key: more than would replace them."""
+    if replaced > commit.rows:
         raise ContractError(
-            f"{table}: this load has {after:,} rows, the table {before:,}: less than half. The "
-            'old rows stay. If that is right, run it with --allow-shrink, or set "allow_shrink: '
-            'true" for the table.'
+            f"{commit.table}: {commit.rows:,} rows would replace {replaced:,}, because the primary "
+            f"key ({', '.join(commit.key)}) is not unique in the lake. Nothing was changed. Set "
+            f"the right primary_key, and load the table again: cdpsync run {commit.table} "
+            "--full-refresh."
         )
 
 
-def _refuse_several_per_key(news: Commit, replaced: int) -> None:
-    """Raise ContractError when more rows would leave than come: keys that are no keys."""
-    if replaced > news.rows:
-        raise ContractError(
-            f"{news.table}: {news.rows:,} rows would replace {replaced:,}: the primary key "
-            f"({', '.join(news.key)}) has several rows in the lake. Nothing was changed. Name the "
-            f"right primary_key, and load it anew: cdpsync run {news.table} --full-refresh."
-        )
-
-
-def _counted(news: Commit, replaced: int, deleted: int, rows_in_table: int) -> TableResult:
+def _counted(commit: Commit, replaced: int, deleted: int, rows_in_table: int) -> TableResult:
     return replace(
-        news.record.result,
+        commit.record.result,
         status=TableStatus.OK,
-        rows_inserted=news.rows - replaced,
-        rows_updated=max(0, replaced - news.soft_deleted),
-        rows_deleted=deleted + news.soft_deleted,
+        rows_inserted=commit.rows - replaced,
+        rows_updated=max(0, replaced - commit.soft_deleted),
+        rows_deleted=deleted + commit.soft_deleted,
         rows_in_table=rows_in_table,
     )

@@ -1,4 +1,4 @@
-"""The catalog, read ahead: while the sources are asked, so that nobody waits for it afterwards."""
+"""The catalog prefetch: a thread reads the catalog while the run connects to its sources."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import threading
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog.lake import Lake, LakeState
+from cdpsync.catalog.lake import Lake
+from cdpsync.model.state import ProjectState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
 class CatalogPrefetch:
     """A reader of a catalog that a thread opens between `start` and `join`; `close` it at the end.
 
-    It is asked what the lake remembers, too, for which DuckLake reads all it knows of tables.
-
-    What goes wrong meanwhile is not told: it shows when the catalog is opened in earnest.
+    The thread reads the lake's state too, because DuckLake then loads all definitions of tables.
+    It ignores errors, because they come again when `reader` opens the catalog.
     """
 
     def __init__(self, catalog: CatalogFile) -> None:
@@ -30,14 +30,14 @@ class CatalogPrefetch:
         self._stack = ExitStack()
         self._con: duckdb.DuckDBPyConnection | None = None
         self._version: tuple[bytes, int] | None = None
-        self._recorded = LakeState()
+        self._state = ProjectState()
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def join(self) -> None:
-        """Wait for the thread: a process that ends while DuckDB opens ends by abort()."""
+        """Wait for the thread, because a process that exits while DuckDB opens is aborted."""
         self._thread.join()
 
     def _open(self) -> None:
@@ -47,14 +47,14 @@ class CatalogPrefetch:
                 return
             version = self._catalog.version()
             con = stack.enter_context(self._catalog.reader())
-            self._recorded = Lake(con).state()
+            self._state = Lake(con).state()
             self._stack, self._con, self._version = stack.pop_all(), con, version
 
     @contextmanager
-    def reader(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, LakeState]]:
-        """Lend a reader of the catalog as it is now, and what the lake remembers.
+    def reader(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, ProjectState]]:
+        """Lend a reader of the catalog as it is now, with the state of the lake.
 
-        That is what was opened and read ahead, or if the catalog has changed since, it is new.
+        It is the prefetched one, unless the catalog has changed since; then it is a new one.
         """
         con, self._con = self._con, None
         if con is None or self._version != self._catalog.version():
@@ -63,8 +63,8 @@ class CatalogPrefetch:
                 yield con, Lake(con).state()
             return
         with self._stack:
-            yield con, self._recorded
+            yield con, self._state
 
     def close(self) -> None:
-        """Let go of a reader that nobody has borrowed."""
+        """Close a reader that was not lent."""
         self._stack.close()

@@ -1,4 +1,4 @@
-"""Questions to a lake in SQL: only such as change nothing, answered row by row."""
+"""Read-only SQL over a lake, with results row by row."""
 
 from __future__ import annotations
 
@@ -19,53 +19,56 @@ if TYPE_CHECKING:
     import duckdb
 
 _BATCH = 1000
-_ASKING = {"SELECT", "EXPLAIN"}
-_EXPLAINING = {"explain", "analyze", "analyse", "verbose"}
-_SETTING = {"SET", "VARIABLE_SET"}
+_READS = {"SELECT", "EXPLAIN"}
+_EXPLAIN_WORDS = {"explain", "analyze", "analyse", "verbose"}
+_SETS = {"SET", "VARIABLE_SET"}
 
 
 class QueryResult:
-    """The result of one question. Its rows are fetched as they are asked for, once."""
+    """The result of one query. Its rows are fetched while they are iterated, and only once."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, sql: str) -> None:
         self._con = con
         self._sql = sql
-        found = con.sql(f"select * from ({sql}\n)")
+        relation = con.sql(f"select * from ({sql}\n)")
         self.columns = tuple(
-            Column(name, str(type_)) for name, type_ in zip(found.columns, found.types, strict=True)
+            Column(name, str(type_))
+            for name, type_ in zip(relation.columns, relation.types, strict=True)
         )
-        self._ways = readers_for(con, found.types)
+        self._readers = readers_for(con, relation.types)
 
     def rows(self) -> Iterator[tuple[object, ...]]:
         """Return the rows as Python values.
 
-        What Python cannot hold comes as text, also inside lists, structs and maps: an INTERVAL as
-        an ISO 8601 duration, TIMESTAMP_NS and TIME_NS as ISO 8601, and DuckDB's own text of dates
-        and timestamps before year 1, after 9999 and `infinity`. A FLOAT is the float that is
-        written as it is.
+        Values that Python has no type for are text, also inside lists, structs and maps: an
+        INTERVAL is an ISO 8601 duration, TIMESTAMP_NS and TIME_NS are ISO 8601. Dates and
+        timestamps before year 1, after 9999 and `infinity` are DuckDB's own text. A FLOAT is the
+        float with the same shortest text.
         """
-        decoders = [(place, way.decode) for place, way in self._ways.items() if way.decode]
+        decoders = [
+            (index, reader.decode) for index, reader in self._readers.items() if reader.decode
+        ]
         with translated():
-            self._con.execute(self._as_fetched())
+            self._con.execute(self._exact_sql())
             while batch := self._con.fetchmany(_BATCH):
                 if not decoders:
                     yield from batch
                     continue
                 for row in batch:
                     values = list(row)
-                    for place, decode in decoders:
-                        if values[place] is not None:
-                            values[place] = decode(values[place])
+                    for index, decode in decoders:
+                        if values[index] is not None:
+                            values[index] = decode(values[index])
                     yield tuple(values)
 
-    def _as_fetched(self) -> str:
-        """Return the question with its columns cast to what can be fetched exactly."""
-        if not self._ways:
+    def _exact_sql(self) -> str:
+        """Return the query with its columns cast to types that Python fetches exactly."""
+        if not self._readers:
             return self._sql
-        names = [f"c{place}" for place in range(len(self.columns))]
+        names = [f"c{index}" for index in range(len(self.columns))]
         select = ", ".join(
-            self._ways[place].sql(name) if place in self._ways else name
-            for place, name in enumerate(names)
+            self._readers[index].sql(name) if index in self._readers else name
+            for index, name in enumerate(names)
         )
         return f"select {select} from ({self._sql}\n) as answer({', '.join(names)})"
 
@@ -79,7 +82,7 @@ class QueryResult:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Name what DuckDB says of a person's SQL as a QueryError."""
+    """Raise DuckDB's errors about the user's SQL as QueryError."""
     import duckdb
 
     unread = (duckdb.HTTPException, duckdb.IOException, duckdb.InvalidInputException)
@@ -104,10 +107,10 @@ _TABLES = """
 
 
 def run_query(con: duckdb.DuckDBPyConnection, sql: str) -> QueryResult:
-    """Ask a question of the lake attached to `con`, where `shop.orders` is a name.
+    """Run a query on the lake attached to `con`, where `shop.orders` is the name of a table.
 
-    Settings may come before it. `show tables` names the tables of every schema. Raises
-    QueryError for anything that is not a question.
+    Settings may come before it. `show tables` lists the tables of every schema. Raises
+    QueryError for a statement that is not a query.
     """
     with translated():
         con.execute("use lake")
@@ -132,19 +135,19 @@ def run_query(con: duckdb.DuckDBPyConnection, sql: str) -> QueryResult:
 
 
 def _refuse_changes(kind: str, is_last: bool) -> None:
-    if kind in _ASKING or (kind in _SETTING and not is_last):
+    if kind in _READS or (kind in _SETS and not is_last):
         return
-    if kind in _SETTING:
-        raise QueryError("a SET alone has no answer: let a SELECT follow it.")
+    if kind in _SETS:
+        raise QueryError("a SET alone has no result. Add a SELECT after it.")
     word = kind.replace("_", " ")
     raise QueryError(
         f"{word} is refused: `query` is read-only. The lake changes only by `cdpsync run`, "
-        "`reset` and `delete`; to keep an answer, use --to FILE."
+        "`reset` and `delete`; to save a result, use --to FILE."
     )
 
 
 def _refuse_to_explain(con: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """Raise for an EXPLAIN of what would not be let through alone: ANALYZE runs it."""
+    """Raise for an EXPLAIN of a statement that is refused alone, because ANALYZE runs it."""
     inner = _inner(con, sql)
     if inner is None:
         raise QueryError("EXPLAIN takes one SELECT here.")
@@ -153,30 +156,31 @@ def _refuse_to_explain(con: duckdb.DuckDBPyConnection, sql: str) -> None:
 
 
 def _inner(con: duckdb.DuckDBPyConnection, sql: str) -> str | None:
-    """Return the kind of the statement that an EXPLAIN explains; None if there is not just one."""
+    """Return the kind of the statement that an EXPLAIN explains; None unless it is exactly one."""
     import duckdb
 
     tokens = _tokens(sql)
     start = 0
-    while start < len(tokens) and tokens[start][1].lower() in _EXPLAINING:
+    while start < len(tokens) and tokens[start][1].lower() in _EXPLAIN_WORDS:
         start += 1
     while start < len(tokens):
-        rest = sql.encode()[tokens[start][0] :].decode()
+        explained = sql.encode()[tokens[start][0] :].decode()
         try:
-            found = con.extract_statements(rest)
+            statements = con.extract_statements(explained)
         except duckdb.Error:
             if tokens[start][1] != "(":
                 return None
         else:
-            return found[0].type.name if len(found) == 1 and found[0].query else None
-        while start < len(tokens) and tokens[start][1] != ")":  # its options have none inside
+            single = len(statements) == 1 and bool(statements[0].query)
+            return statements[0].type.name if single else None
+        while start < len(tokens) and tokens[start][1] != ")":  # options contain no parentheses
             start += 1
         start += 1
     return None
 
 
 def _without_end(sql: str) -> tuple[str, list[str]]:
-    """Return one statement without the semicolons and comments behind it, and its words."""
+    """Return a statement without trailing semicolons and comments, and its words."""
     tokens = _tokens(sql)
     end = None
     while tokens and tokens[-1][1] == ";":
@@ -185,21 +189,21 @@ def _without_end(sql: str) -> tuple[str, list[str]]:
 
 
 def _tokens(sql: str) -> list[tuple[int, str]]:
-    """Return where each token starts, in bytes, and its first word or sign; comments have none."""
+    """Return the first byte and first word or sign of each token; comments are no tokens."""
     import duckdb
 
     text = sql.encode()
     starts = [start for start, _ in duckdb.tokenize(sql)]
-    found = (re.match(rb"\w+|.", text[start:], re.DOTALL) for start in starts)
+    matches = (re.match(rb"\w+|.", text[start:], re.DOTALL) for start in starts)
     return [
         (start, word[0].decode(errors="replace"))
-        for start, word in zip(starts, found, strict=True)
+        for start, word in zip(starts, matches, strict=True)
         if word
     ]
 
 
 def _explained(con: duckdb.DuckDBPyConnection, sql: str) -> str:
-    """Run an EXPLAIN and return a question whose answer is its text."""
+    """Run an EXPLAIN and return a query whose result is its text."""
     rows = con.execute(sql).fetchall()
     values = ", ".join(f"({quote_text(str(key))}, {quote_text(str(text))})" for key, text in rows)
     return f"select * from (values {values}) as plan({quote_name('part')}, {quote_name('plan')})"

@@ -1,11 +1,13 @@
-"""The lake's books: the cursor of each table and the history of runs, as tables of the lake."""
+"""The system tables: saved states and run history, as tables in schema `cdpsync` of the lake."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from cdpsync.catalog import ducklake
 from cdpsync.catalog.transaction import transaction
 from cdpsync.errors import CatalogError
 from cdpsync.model import (
@@ -22,10 +24,9 @@ from cdpsync.model import (
     TableStatus,
 )
 from cdpsync.model.cursors import cursor_json, parse_cursor
-from cdpsync.sql import quote_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     import duckdb
@@ -33,29 +34,54 @@ if TYPE_CHECKING:
 FORMAT = 3
 """Version of the tables in schema `cdpsync`; a catalog with a higher one is refused."""
 
-# Whatever is written at once stays in the catalog, and asks nothing of the storage. It must be
-# committed before the first table.
-_INLINING = "call lake.set_option('data_inlining_row_limit', 1000000, schema => 'cdpsync')"
+# The columns of the tables, with their types. A column of the same name as a field of `SavedState`,
+# `RunRecord` or `TableResult` is read and written as that field.
+_META_COLUMNS = {"format_version": "integer", "created_at": "timestamptz"}
+_CURSOR_COLUMNS = {
+    "source": "varchar",
+    "stream": "varchar",
+    "table_schema": "varchar",
+    "table_name": "varchar",
+    "mode": "varchar",
+    "cursor_field": "varchar",
+    "cursor_type": "varchar",
+    "cursor_value": "varchar",
+    "run_id": "varchar",
+    "committed_at": "timestamptz",
+    "settings": "varchar",
+    "deletes_at": "timestamptz",
+    "columns": "varchar",
+    "identity": "varchar",
+}
+_RUN_COLUMNS = {
+    "run_id": "varchar",
+    "started_at": "timestamptz",
+    "finished_at": "timestamptz",
+    "source": "varchar",
+    "stream": "varchar",
+    "table_name": "varchar",
+    "mode": "varchar",
+    "status": "varchar",
+    "rows_read": "bigint",
+    "rows_inserted": "bigint",
+    "rows_updated": "bigint",
+    "rows_deleted": "bigint",
+    "rows_in_table": "bigint",
+    "bytes_written": "bigint",
+    "cursor_type": "varchar",
+    "cursor_before": "varchar",
+    "cursor_after": "varchar",
+    "seconds": "double",
+    "error_type": "varchar",
+    "error_message": "varchar",
+    "notices": "varchar",
+    "kind": "varchar",
+}
+_STATE_FIELDS = [field.name for field in fields(SavedState) if field.name in _CURSOR_COLUMNS]
+_RECORD_FIELDS = [field.name for field in fields(RunRecord) if field.name in _RUN_COLUMNS]
+_RESULT_FIELDS = [field.name for field in fields(TableResult) if field.name in _RUN_COLUMNS]
 
-_BOOKS = """
-    create table if not exists lake.cdpsync.meta (format_version integer, created_at timestamptz);
-    create table if not exists lake.cdpsync.cursors (
-        source varchar, stream varchar, table_schema varchar, table_name varchar, mode varchar,
-        cursor_field varchar, cursor_type varchar, cursor_value varchar,
-        run_id varchar, committed_at timestamptz, settings varchar, deletes_at timestamptz,
-        columns varchar, identity varchar
-    );
-    create table if not exists lake.cdpsync.runs (
-        run_id varchar, started_at timestamptz, finished_at timestamptz,
-        source varchar, stream varchar, table_name varchar, mode varchar, status varchar,
-        rows_read bigint, rows_inserted bigint, rows_updated bigint, rows_deleted bigint,
-        rows_in_table bigint, bytes_written bigint,
-        cursor_type varchar, cursor_before varchar, cursor_after varchar, seconds double,
-        error_type varchar, error_message varchar, notices varchar, kind varchar
-    );
-"""
-
-# What brings the books of an older version up to the next one.
+# The statements that upgrade the tables of a version to the next one.
 _UPGRADES = {
     1: """
         alter table lake.cdpsync.cursors add column deletes_at timestamptz;
@@ -70,36 +96,23 @@ _UPGRADES = {
 }
 
 HISTORY_KEPT = timedelta(days=90)
-"""How long runs stay in the history that brought something, or failed."""
+"""How long the history keeps runs that changed rows, or failed."""
 
-_MANY_PAST = 1_000  # entries of earlier runs; fewer are not worth a new table
+_MIN_SUPERSEDED = 1_000  # rows of earlier runs; because fewer are not worth a new table
 
-_INLINED = """
-    select i.table_name
-    from __ducklake_metadata_lake.ducklake_inlined_data_tables as i
-    join __ducklake_metadata_lake.ducklake_table as t using (table_id)
-    join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
-    where s.schema_name = 'cdpsync' and t.table_name = 'cursors'
-        and s.end_snapshot is null and t.end_snapshot is null
-    order by i.schema_version desc
-    limit 1
-"""
-
-_PAST_CURSORS = """
-    select (select count(*) from __ducklake_metadata_lake.{held})
-        - (select count(*) from lake.cdpsync.cursors)
-"""
-
-_KEPT = """
-    from (select rowid as place, * from lake.cdpsync.runs)
+_RECENT_RUNS = """
+    from (select rowid as commit_order, * from lake.cdpsync.runs)
     qualify started_at >= if(
             status = 'ok' and rows_inserted + rows_updated + rows_deleted = 0 and notices is null,
             $2::timestamptz, $1::timestamptz)
-        or row_number() over (partition by source, stream, kind, status order by place desc) = 1
+        or row_number() over (
+            partition by source, stream, kind, status order by commit_order desc
+        ) = 1
 """
 
-_PAST_RUNS = f"""
-    select (select count(*) from lake.cdpsync.runs) - (select count(*) from (select * {_KEPT}))
+_COUNT_OLD_RUNS = f"""
+    select (select count(*) from lake.cdpsync.runs)
+        - (select count(*) from (select * {_RECENT_RUNS}))
 """
 
 # In the order of the commits: the clock may have been set back between two of them.
@@ -108,8 +121,8 @@ _HISTORY = """
     order by rowid desc
 """
 
-# By their numbers alone first: a history of 2 M records takes 0.15 s so, not 5 s; as one common
-# table expression it is written out in full, which takes 0.8 s (DuckDB 1.5.5).
+# The inner query selects row numbers alone, because a history of 2 M records takes 0.15 s then
+# instead of 5 s. DuckDB 1.5.5 materializes a common table expression, which takes 0.8 s.
 _LATEST = """
     select {columns} from lake.cdpsync.runs
     where rowid in (
@@ -122,32 +135,34 @@ _LATEST = """
 
 
 class SystemTables:
-    """The books of an open lake, through the connection that `CatalogFile` gave.
+    """The system tables of an open lake, through a connection of `CatalogFile`.
 
-    Raises CatalogError when a newer cdpsync keeps them.
+    Raises CatalogError when a newer cdpsync wrote them.
     """
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
         self.con = con
-        self._version = self._find()
+        self._version = self._read_version()
 
     def prepare(self) -> None:
-        """Make sure that there are books, and of this version."""
+        """Create the tables, or upgrade them to this version."""
         if self._version == FORMAT:
             return
-        with transaction(self.con, "books"):
+        with transaction(self.con, "system tables"):
             self.con.execute("create schema if not exists lake.cdpsync")
-        self.con.execute(_INLINING)
-        with transaction(self.con, "books"):
+        ducklake.inline_system_tables(self.con)
+        with transaction(self.con, "system tables"):
             if self._version == 0:
-                self.con.execute(_BOOKS)
+                self.con.execute(_create_table("meta", _META_COLUMNS))
+                self.con.execute(_create_table("cursors", _CURSOR_COLUMNS))
+                self.con.execute(_create_table("runs", _RUN_COLUMNS))
             for version in range(max(self._version, 1), FORMAT if self._version else 0):
                 self.con.execute(_UPGRADES[version])
             self.con.execute("insert into lake.cdpsync.meta values (?, now())", [FORMAT])
         self._version = FORMAT
 
-    def _find(self) -> int:
-        """Return the books' version, 0 where there are none."""
+    def _read_version(self) -> int:
+        """Return the version of the tables, 0 if there are none."""
         import duckdb
 
         try:
@@ -157,60 +172,60 @@ class SystemTables:
         version = row[0] if row and row[0] is not None else 0
         if version > FORMAT:
             raise CatalogError(
-                f"the lake's books are of version {version}, this cdpsync knows version {FORMAT}: "
-                "the catalog was written by a newer cdpsync. Upgrade: pip install -U cdpsync."
+                f"the lake's system tables have version {version}, this cdpsync knows version "
+                f"{FORMAT}: a newer cdpsync wrote the catalog. Upgrade: pip install -U cdpsync."
             )
         return int(version)
 
     def prune(self, now: datetime, keep: timedelta, *, dry_run: bool) -> int:
-        """Let go of what is past: how many entries that are.
+        """Delete superseded cursor rows and expired run records; return how many.
 
-        That is what the cursors were in earlier runs; runs longer ago than HISTORY_KEPT; and those
-        longer ago than `keep` that found nothing new. Each table's last ones stay. DuckLake keeps
-        entries inside the catalog for as long as their table lives, deleted or not. So the table is
-        made anew, and the old one goes when its last snapshot expires.
+        A run record expires after HISTORY_KEPT, or after `keep` if the run changed nothing. Each
+        table's last records stay. DuckLake keeps deleted rows inside the catalog as long as their
+        table exists. So the table is created again, and DuckLake removes the old one when its last
+        snapshot expires.
         """
         if not self._version:
             return 0
-        found = self.con.execute(_INLINED).fetchone()
-        past = 0 if found is None else self._count(_PAST_CURSORS.format(held=quote_name(found[0])))
-        if past < _MANY_PAST:
-            past = 0
+        superseded = ducklake.inlined_rows(self.con, TableName(ducklake.SYSTEM_SCHEMA, "cursors"))
+        superseded -= self._count("select count(*) from lake.cdpsync.cursors")
+        if superseded < _MIN_SUPERSEDED:
+            superseded = 0
         elif not dry_run:
-            self._renew("cursors", "from lake.cdpsync.cursors")
-        keeping = [now - max(keep, HISTORY_KEPT), now - keep]
-        old = self._count(_PAST_RUNS, keeping)
-        if old < _MANY_PAST:
-            return past
+            self._recreate("cursors", "from lake.cdpsync.cursors")
+        limits = [now - max(keep, HISTORY_KEPT), now - keep]
+        old_runs = self._count(_COUNT_OLD_RUNS, limits)
+        if old_runs < _MIN_SUPERSEDED:
+            return superseded
         if not dry_run:
-            self._renew("runs", f"select * exclude (place) {_KEPT} order by place", keeping)
-        return past + old
+            rows = f"select * exclude (commit_order) {_RECENT_RUNS} order by commit_order"
+            self._recreate("runs", rows, limits)
+        return superseded + old_runs
 
     def _count(self, sql: str, values: Sequence[object] = ()) -> int:
         row = self.con.execute(sql, values).fetchone()
         return int(row[0]) if row else 0
 
-    def _renew(self, book: str, rows: str, values: Sequence[object] = ()) -> None:
-        with transaction(self.con, "books"):
-            self.con.execute(f"create or replace table lake.cdpsync.{book} as {rows}", values)
+    def _recreate(self, table: str, rows: str, values: Sequence[object] = ()) -> None:
+        with transaction(self.con, "system tables"):
+            self.con.execute(f"create or replace table lake.cdpsync.{table} as {rows}", values)
 
     def saved_states(self) -> tuple[SavedState, ...]:
-        """Return what the last committed run of each table remembered."""
-        return tuple(_cursor_entry(row) for row in self._rows("from lake.cdpsync.cursors"))
+        """Return each table's state as its last committed run saved it."""
+        return tuple(_saved_state(row) for row in self._rows("from lake.cdpsync.cursors"))
 
     def history(self) -> tuple[RunRecord, ...]:
         """Return the record of every table in every run, newest first."""
         return tuple(_record(row) for row in self._rows(_HISTORY))
 
     def latest_runs(self) -> tuple[RunRecord, ...]:
-        """Return each table's last record and its last successful one of a kind, newest first.
+        """Return each table's last and last successful record of each kind, newest first.
 
-        What is older than a table's deletion is left out, and so are the deletion, and a failure to
-        ask a source of which anything newer is known.
+        Without those that `drop_superseded` leaves out.
         """
         columns = "*" if self._version >= FORMAT else "*, null as kind"
         rows = self._rows(_LATEST.format(columns=columns))
-        return tuple(_standing(_record(row) for row in rows))
+        return tuple(drop_superseded(_record(row) for row in rows))
 
     def _rows(self, sql: str) -> Iterable[dict[str, Any]]:  # Any: rows of the database
         if not self._version:
@@ -219,12 +234,12 @@ class SystemTables:
         names = [column[0] for column in result.description or ()]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
-    def save(self, *entries: SavedState) -> None:
-        """Write where tables' cursors stand, in place of what was known of them."""
-        if not entries:
+    def save(self, *states: SavedState) -> None:
+        """Replace the saved states of these streams and tables."""
+        if not states:
             return
-        marks = ", ".join("(?, ?, ?, ?)" for _ in entries)
-        keys = [(e.source, e.stream, e.table.schema, e.table.name) for e in entries]
+        marks = ", ".join("(?, ?, ?, ?)" for _ in states)
+        keys = [(s.source, s.stream, s.table.schema, s.table.name) for s in states]
         self.con.execute(
             "delete from lake.cdpsync.cursors as old "
             f"using (values {marks}) as new(source, stream, table_schema, table_name) "
@@ -232,88 +247,109 @@ class SystemTables:
             "or (old.table_schema = new.table_schema and old.table_name = new.table_name)",
             [value for key in keys for value in key],
         )
-        self._insert("cursors", [_cursor_row(entry) for entry in entries])
+        self._insert("cursors", [_state_row(state) for state in states])
 
     def forget_table(self, table: TableName) -> None:
-        """Write that nothing is known of a table."""
+        """Delete the saved state of a table."""
         self.con.execute(
             "delete from lake.cdpsync.cursors where table_schema = ? and table_name = ?",
             [table.schema, table.name],
         )
 
     def record(self, *records: RunRecord) -> None:
-        """Write tables of a run into the history."""
+        """Add records to the history."""
         self._insert("runs", [_record_row(record) for record in records])
 
-    def _insert(self, book: str, rows: Sequence[dict[str, object]]) -> None:
+    def _insert(self, table: str, rows: Sequence[dict[str, object]]) -> None:
         if not rows:
             return
         names = ", ".join(rows[0])
         marks = f"({', '.join('?' for _ in rows[0])})"
         self.con.execute(
-            f"insert into lake.cdpsync.{book} ({names}) values {', '.join([marks] * len(rows))}",
+            f"insert into lake.cdpsync.{table} ({names}) values {', '.join([marks] * len(rows))}",
             [value for row in rows for value in row.values()],
         )
 
 
-def _standing(newest_first: Iterable[RunRecord]) -> Iterator[RunRecord]:
-    deleted, told = set(), set()
+def _create_table(name: str, columns: Mapping[str, str]) -> str:
+    listed = ", ".join(f"{column} {type_}" for column, type_ in columns.items())
+    return f"create table if not exists lake.cdpsync.{name} ({listed})"
+
+
+def drop_superseded(newest_first: Iterable[RunRecord]) -> Iterator[RunRecord]:
+    """Leave out the records that a newer one has made meaningless.
+
+    These are a deletion and all before it, and a failure to connect to a source that has a newer
+    record of any stream.
+    """
+    deleted, seen_sources = set(), set()
     for record in newest_first:
         source, stream = record.result.source, record.result.stream
         if record.kind is RunKind.DELETE:
             deleted.add((source, stream))
-        elif (source, stream) not in deleted and not (stream == ALL_STREAMS and source in told):
+        elif (source, stream) not in deleted and not (
+            stream == ALL_STREAMS and source in seen_sources
+        ):
             yield record
-        told.add(source)
+        seen_sources.add(source)
 
 
-def _cursor_row(entry: SavedState) -> dict[str, object]:
-    cursor = entry.cursor
-    return {
-        "source": entry.source,
-        "stream": entry.stream,
-        "table_schema": entry.table.schema,
-        "table_name": entry.table.name,
-        "mode": entry.mode,
-        "cursor_field": entry.cursor_field,
+# ---- rows: from values and back
+
+
+def _state_row(state: SavedState) -> dict[str, object]:
+    cursor = state.cursor
+    return {name: getattr(state, name) for name in _STATE_FIELDS} | {
+        "table_schema": state.table.schema,
+        "table_name": state.table.name,
         "cursor_type": cursor and cursor.type.value,
         "cursor_value": _cursor_text(cursor),
-        "run_id": entry.run_id,
-        "committed_at": entry.committed_at,
-        "settings": entry.settings,
-        "deletes_at": entry.deletes_at,
-        "columns": None if entry.columns is None else json.dumps(dict(entry.columns)),
-        "identity": entry.identity,
+        "columns": None if state.columns is None else json.dumps(dict(state.columns)),
     }
+
+
+def _saved_state(row: dict[str, Any]) -> SavedState:  # Any: a row of the database
+    values: dict[str, Any] = {name: row.get(name) for name in _STATE_FIELDS}  # v1 lacks some
+    values |= {
+        "table": TableName(row["table_schema"], row["table_name"]),
+        "mode": SyncMode(row["mode"]) if row["mode"] else None,
+        "cursor": _cursor(row["cursor_type"], row["cursor_value"]),
+        "columns": json.loads(row["columns"]) if row.get("columns") else None,
+    }
+    return SavedState(**values)
 
 
 def _record_row(record: RunRecord) -> dict[str, object]:
     result = record.result
     cursor = result.cursor_after or result.cursor_before
-    return {
-        "run_id": record.run_id,
-        "started_at": record.started_at,
-        "finished_at": record.finished_at,
-        "source": result.source,
-        "stream": result.stream,
+    row = {name: getattr(record, name) for name in _RECORD_FIELDS}
+    row |= {name: getattr(result, name) for name in _RESULT_FIELDS}
+    return row | {
         "table_name": str(result.table),
-        "mode": result.mode,
-        "status": result.status,
-        "rows_read": result.rows_read,
-        "rows_inserted": result.rows_inserted,
-        "rows_updated": result.rows_updated,
-        "rows_deleted": result.rows_deleted,
-        "rows_in_table": result.rows_in_table,
-        "bytes_written": result.bytes_written,
         "cursor_type": cursor and cursor.type.value,
         "cursor_before": _cursor_text(result.cursor_before),
         "cursor_after": _cursor_text(result.cursor_after),
-        "seconds": result.seconds,
         "error_type": result.error and result.error.type,
         "error_message": result.error and result.error.message,
         "notices": json.dumps(result.notices) if result.notices else None,
-        "kind": record.kind,
     }
+
+
+def _record(row: dict[str, Any]) -> RunRecord:  # Any: a row of the database
+    failure = Failure(row["error_type"], row["error_message"]) if row["error_type"] else None
+    values = {name: row[name] for name in _RESULT_FIELDS} | {
+        "table": TableName.parse(row["table_name"]),
+        "mode": SyncMode(row["mode"]) if row["mode"] else None,
+        "status": TableStatus(row["status"]),
+        "cursor_before": _cursor(row["cursor_type"], row["cursor_before"]),
+        "cursor_after": _cursor(row["cursor_type"], row["cursor_after"]),
+        "error": failure,
+        "notices": tuple(json.loads(row["notices"])) if row["notices"] else (),
+    }
+    kind = RunKind(row.get("kind") or RunKind.RUN)
+    return RunRecord(
+        row["run_id"], row["started_at"], row["finished_at"], TableResult(**values), kind
+    )
 
 
 def _cursor_text(cursor: Cursor | None) -> str | None:
@@ -322,45 +358,3 @@ def _cursor_text(cursor: Cursor | None) -> str | None:
 
 def _cursor(type_: str | None, value: str | None) -> Cursor | None:
     return None if type_ is None or value is None else parse_cursor(CursorType(type_), value)
-
-
-def _cursor_entry(row: dict[str, Any]) -> SavedState:  # Any: a row of the database
-    return SavedState(
-        source=row["source"],
-        stream=row["stream"],
-        table=TableName(row["table_schema"], row["table_name"]),
-        mode=SyncMode(row["mode"]) if row["mode"] else None,
-        cursor_field=row["cursor_field"],
-        cursor=_cursor(row["cursor_type"], row["cursor_value"]),
-        run_id=row["run_id"],
-        committed_at=row["committed_at"],
-        settings=row["settings"],
-        deletes_at=row.get("deletes_at"),
-        columns=json.loads(row["columns"]) if row.get("columns") else None,
-        identity=row.get("identity"),
-    )
-
-
-def _record(row: dict[str, Any]) -> RunRecord:  # Any: a row of the database
-    failure = Failure(row["error_type"], row["error_message"]) if row["error_type"] else None
-    result = TableResult(
-        source=row["source"],
-        stream=row["stream"],
-        table=TableName.parse(row["table_name"]),
-        mode=SyncMode(row["mode"]) if row["mode"] else None,
-        status=TableStatus(row["status"]),
-        rows_read=row["rows_read"],
-        rows_inserted=row["rows_inserted"],
-        rows_updated=row["rows_updated"],
-        rows_deleted=row["rows_deleted"],
-        rows_in_table=row["rows_in_table"],
-        bytes_written=row["bytes_written"],
-        cursor_before=_cursor(row["cursor_type"], row["cursor_before"]),
-        cursor_after=_cursor(row["cursor_type"], row["cursor_after"]),
-        seconds=row["seconds"],
-        error=failure,
-        notices=tuple(json.loads(row["notices"])) if row["notices"] else (),
-    )
-    started: datetime = row["started_at"]
-    kind = RunKind(row.get("kind") or RunKind.RUN)
-    return RunRecord(row["run_id"], started, row["finished_at"], result, kind)

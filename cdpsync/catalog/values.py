@@ -1,4 +1,4 @@
-"""Values on their way from DuckDB to Python: exact, and text where Python has no place for them."""
+"""Exact values from DuckDB: text where Python has no type for a value."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     import duckdb
     from duckdb.sqltypes import DuckDBPyType
 
-    Decode = Callable[[Any], object]  # Any: each takes what its type is fetched as, never None
+    Decode = Callable[[Any], object]  # Any: a fetched value of the reader's type, never None
 
 
 @dataclass(frozen=True, slots=True)
 class ValueReader:
-    """How the values of a type are fetched: cast to `text`, from there to `type`, then decoded.
+    """The steps that read the values of a type: cast to `text`, cast to `type`, then decode.
 
-    Both are DuckDB types that are written as they can be read. A way that is not `needed` gives
-    what DuckDB hands out by itself.
+    `text` and `type` are DuckDB types in SQL. A reader that is not `needed` gives the same values
+    as DuckDB's own fetch.
     """
 
     text: str
@@ -32,7 +32,7 @@ class ValueReader:
     needed: bool = True
 
     def sql(self, name: str) -> str:
-        """Return what is to be selected in place of a column."""
+        """Return the SQL expression to select instead of a column."""
         text = f"cast({name} as {self.text})"
         return text if self.text == self.type else f"cast({text} as {self.type})"
 
@@ -40,17 +40,20 @@ class ValueReader:
 def readers_for(
     con: duckdb.DuckDBPyConnection, types: Sequence[DuckDBPyType]
 ) -> dict[int, ValueReader]:
-    """Return how the columns of these types are fetched: those that need it, by their place.
+    """Return the readers of the columns that need one, by the column's index.
 
-    Inside a UNION or a VARIANT values stay as DuckDB hands them out: nothing tells of what type
-    they were.
+    Inside a UNION or a VARIANT values stay as DuckDB fetches them, because their types are unknown.
     """
-    ways = {place: _way(type_) for place, type_ in enumerate(types)}
-    return {place: way for place, way in ways.items() if way.needed and _is_sql(con, way.text)}
+    readers = {index: _reader(type_) for index, type_ in enumerate(types)}
+    return {
+        index: reader
+        for index, reader in readers.items()
+        if reader.needed and _is_sql(con, reader.text)
+    }
 
 
 def _is_sql(con: duckdb.DuckDBPyConnection, type_: str) -> bool:
-    """Whether a type can be written: one of a struct without names, inside a UNION, cannot."""
+    """Whether a type has SQL; a struct without names inside a UNION has none."""
     import duckdb
 
     try:
@@ -60,15 +63,15 @@ def _is_sql(con: duckdb.DuckDBPyConnection, type_: str) -> bool:
     return True
 
 
-def _way(type_: DuckDBPyType) -> ValueReader:
-    leaf = _LEAVES.get(type_.id)
-    if leaf is not None:
-        return leaf
+def _reader(type_: DuckDBPyType) -> ValueReader:
+    scalar = _SCALARS.get(type_.id)
+    if scalar is not None:
+        return scalar
     nested = _NESTED.get(type_.id)
     return nested(type_) if nested else ValueReader(str(type_), str(type_), needed=False)
 
 
-# ---- what holds others: fetched as it is, of parts that are fetched in their way
+# ---- nested types: fetched as they are, with each part read by its own reader
 
 
 def _children(type_: DuckDBPyType) -> list[tuple[str, Any]]:  # Any: a type, or an array's size
@@ -77,51 +80,61 @@ def _children(type_: DuckDBPyType) -> list[tuple[str, Any]]:  # Any: a type, or 
 
 def _list(type_: DuckDBPyType) -> ValueReader:
     (_, child), *size = _children(type_)
-    way, sign = _way(child), f"[{size[0][1] if size else ''}]"
+    item, suffix = _reader(child), f"[{size[0][1] if size else ''}]"
     kind = tuple if size else list
 
     def decode(values: Iterable[object]) -> object:
-        return kind(_all(way.decode, values))
-
-    return ValueReader(way.text + sign, way.type + sign, decode if way.decode else None, way.needed)
-
-
-def _struct(type_: DuckDBPyType) -> ValueReader:
-    """Return the way of a struct; one without names has some while it is cast."""
-    names, parts = zip(*_children(type_), strict=True)
-    named = all(names)
-    names = names if named else tuple(f"part{at}" for at in range(len(parts)))
-    ways = [_way(part) for part in parts]
-    decoders = {n: way.decode for n, way in zip(names, ways, strict=True) if way.decode}
-
-    def decode(value: dict[str, object]) -> object:
-        found = {n: one(value[n]) for n, one in decoders.items() if value[n] is not None}
-        decoded = value | found
-        return decoded if named else tuple(decoded.values())
+        return kind(_decode_all(item.decode, values))
 
     return ValueReader(
-        _written("STRUCT", names, [way.text for way in ways]),
-        _written("STRUCT", names, [way.type for way in ways]),
-        decode if decoders or not named else None,
-        any(way.needed for way in ways),
+        item.text + suffix, item.type + suffix, decode if item.decode else None, item.needed
     )
 
 
-def _written(kind: str, names: Sequence[str], types: Sequence[str]) -> str:
+def _struct(type_: DuckDBPyType) -> ValueReader:
+    """Return the reader of a struct. One without names gets some for the cast."""
+    names, parts = zip(*_children(type_), strict=True)
+    named = all(names)
+    names = names if named else tuple(f"part{index}" for index in range(len(parts)))
+    readers = [_reader(part) for part in parts]
+    decoders = {
+        name: reader.decode for name, reader in zip(names, readers, strict=True) if reader.decode
+    }
+
+    def decode(value: dict[str, object]) -> object:
+        decoded = value | {
+            name: decode_part(value[name])
+            for name, decode_part in decoders.items()
+            if value[name] is not None
+        }
+        return decoded if named else tuple(decoded.values())
+
+    return ValueReader(
+        _type_sql("STRUCT", names, [reader.text for reader in readers]),
+        _type_sql("STRUCT", names, [reader.type for reader in readers]),
+        decode if decoders or not named else None,
+        any(reader.needed for reader in readers),
+    )
+
+
+def _type_sql(kind: str, names: Sequence[str], types: Sequence[str]) -> str:
     parts = (f"{quote_name(name)} {type_}" for name, type_ in zip(names, types, strict=True))
     return f"{kind}({', '.join(parts)})"
 
 
 def _map(type_: DuckDBPyType) -> ValueReader:
-    """Return the way of a map: a dict, or lists of `key` and `value` where a key is no scalar."""
+    """Return the reader of a map: a dict, or lists of `key` and `value` if keys are nested."""
     (_, key_type), (_, value_type) = _children(type_)
-    key, value = _way(key_type), _way(value_type)
+    key, value = _reader(key_type), _reader(value_type)
 
-    def decode(held: dict[Any, Any]) -> object:
+    def decode(fetched: dict[Any, Any]) -> object:
         if key_type.id in _NESTED:
-            keys, values = held["key"], held["value"]
-            return {"key": _all(key.decode, keys), "value": _all(value.decode, values)}
-        return dict(zip(_all(key.decode, held), _all(value.decode, held.values()), strict=True))
+            return {
+                "key": _decode_all(key.decode, fetched["key"]),
+                "value": _decode_all(value.decode, fetched["value"]),
+            }
+        keys = _decode_all(key.decode, fetched)
+        return dict(zip(keys, _decode_all(value.decode, fetched.values()), strict=True))
 
     return ValueReader(
         f"MAP({key.text}, {value.text})",
@@ -134,19 +147,19 @@ def _map(type_: DuckDBPyType) -> ValueReader:
 _NESTED = {"list": _list, "array": _list, "struct": _struct, "map": _map}
 
 
-# ---- what stands alone
+# ---- scalar types
 
 
 def _date(text: str) -> date | str:
-    """Return a date; DuckDB's text outside the years 1 to 9999, and of infinity."""
+    """Return a date, or DuckDB's text outside the years 1 to 9999 and for infinity."""
     try:
         return date.fromisoformat(text)
     except ValueError:
         return text
 
 
-def _moment(text: str) -> datetime | str:
-    """Return a timestamp; DuckDB's text outside the years 1 to 9999, and of infinity."""
+def _timestamp(text: str) -> datetime | str:
+    """Return a timestamp, or DuckDB's text outside the years 1 to 9999 and for infinity."""
     try:
         return datetime.fromisoformat(text)
     except ValueError:
@@ -162,35 +175,35 @@ _CLOCK = re.compile(r"(-?)(\d+):(\d+):(\d+)(\.\d+)?$")
 
 
 def duration(text: str) -> str:
-    """Return an interval, as DuckDB writes it, as an ISO 8601 duration.
+    """Return DuckDB's text of an interval as an ISO 8601 duration.
 
     Each part has its own sign, as in Postgres: `1 year -3 days 04:00:00` is `P1Y-3DT4H`.
     """
     days = "".join(f"{number}{unit[0].upper()}" for number, unit in _DAYS.findall(text))
     clock = ""
-    if found := _CLOCK.search(text):
-        sign, hours, minutes, seconds, fraction = found.groups(default="")
+    if match := _CLOCK.search(text):
+        sign, hours, minutes, seconds, fraction = match.groups(default="")
         numbers = (str(int(hours)), str(int(minutes)), f"{int(seconds)}{fraction}")
-        said = zip(numbers, "HMS", strict=True)
-        clock = "".join(f"{sign}{number}{unit}" for number, unit in said if number != "0")
+        parts = zip(numbers, "HMS", strict=True)
+        clock = "".join(f"{sign}{number}{unit}" for number, unit in parts if number != "0")
     return f"P{days}{clock and f'T{clock}'}" if days or clock else "PT0S"
 
 
-_LEAVES = {
-    # DuckDB hands out a FLOAT as the double next to it; its own text is the shortest that means it.
+_SCALARS = {
+    # DuckDB converts a FLOAT to the exact double; its text is the shortest that means the FLOAT.
     "float": ValueReader("VARCHAR", "DOUBLE"),
     "date": ValueReader("VARCHAR", "VARCHAR", _date),
-    "timestamp": ValueReader("VARCHAR", "VARCHAR", _moment),
-    "timestamp_s": ValueReader("VARCHAR", "VARCHAR", _moment),
-    "timestamp_ms": ValueReader("VARCHAR", "VARCHAR", _moment),
-    "timestamp with time zone": ValueReader("VARCHAR", "VARCHAR", _moment),
+    "timestamp": ValueReader("VARCHAR", "VARCHAR", _timestamp),
+    "timestamp_s": ValueReader("VARCHAR", "VARCHAR", _timestamp),
+    "timestamp_ms": ValueReader("VARCHAR", "VARCHAR", _timestamp),
+    "timestamp with time zone": ValueReader("VARCHAR", "VARCHAR", _timestamp),
     "timestamp_ns": ValueReader("VARCHAR", "VARCHAR", _with_t),
     "time_ns": ValueReader("VARCHAR", "VARCHAR"),
     "interval": ValueReader("VARCHAR", "VARCHAR", duration),
 }
 
 
-def _all(decode: Decode | None, values: Iterable[object]) -> list[object]:
+def _decode_all(decode: Decode | None, values: Iterable[object]) -> list[object]:
     if decode is None:
         return list(values)
     return [None if value is None else decode(value) for value in values]

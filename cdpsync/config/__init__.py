@@ -6,6 +6,6 @@ A file becomes a tree of nodes that know their line (`document`), and its `${…
 """
 
 from cdpsync.config.load import load_config
-from cdpsync.config.schema import StorageOptions
+from cdpsync.config.schema import StorageSection
 
-__all__ = ["StorageOptions", "load_config"]
+__all__ = ["StorageSection", "load_config"]

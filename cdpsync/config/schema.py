@@ -164,7 +164,7 @@ class SourceSection(_Section):
     every: Every | None = None
 
 
-class StorageOptions(_Section):
+class StorageSection(_Section):
     """`warehouse.storage`: access to a bucket. None: from the usual credential chain.
 
     An empty text counts as absent, because `${S3_ENDPOINT:-}` is empty without the variable.
@@ -201,7 +201,7 @@ class WarehouseSection(_Section):
     path: Text
     catalog: Text = ".cdpsync/catalog.ducklake"
     state: Text = ".cdpsync/state.json"
-    storage: StorageOptions | None = None
+    storage: StorageSection | None = None
     spool: SpoolSection | None = None
     publish: bool = False
     keep: Annotated[timedelta, PlainValidator(parse_duration)] = timedelta(days=7)

@@ -35,6 +35,15 @@ class ConnectorOptions(BaseModel):
     follows_changes: ClassVar[bool] = False
     """Whether streams have `changes`, so that `incremental` needs no cursor_field."""
 
+    @property
+    def omitted_schema(self) -> str | None:
+        """The schema that is left out of the lake's table names; None: there is no such schema.
+
+        A stream `public.orders` of this schema becomes the table `orders`, one of another schema
+        `audit_orders`. The name of a table is derived by this rule until its stream is discovered.
+        """
+        return None
+
 
 class DatabaseOptions(ConnectorOptions):
     """Base of the `Options` of a database that serves others too: limits on its load.

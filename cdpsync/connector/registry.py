@@ -1,4 +1,7 @@
-"""A source's type to its connector: an entry point, or a Python file; imported only when named."""
+"""The registry of connectors: a source's `type` to the class of an entry point or a Python file.
+
+A connector is imported only when a source of its type is used.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +24,16 @@ if TYPE_CHECKING:
 GROUP = "cdpsync.connectors"
 _MEMBERS = ("Options", "extensions", "check", "discover", "read", "translate", "close")
 
-
 _registered: dict[str, type[Connector]] = {}
 
 
 def register(name: str, connector: type[Connector]) -> None:
-    """Let this process know a connector that no entry point names."""
+    """Add a connector that has no entry point, for this process."""
     _registered[name] = connector
 
 
 def unregister(name: str) -> None:
-    """Forget a connector that was registered."""
+    """Remove a connector that was registered."""
     _registered.pop(name, None)
 
 
@@ -46,12 +48,12 @@ def _entries() -> EntryPoints:
 
 
 def options_for(source_type: str) -> type[BaseModel]:
-    """Return the options a source of this type takes. Raises ConfigError for an unknown type."""
+    """Return the `Options` of a connector. Raises ConfigError for an unknown type."""
     return _connector_class(source_type).Options
 
 
 def create(source: Source) -> Connector:
-    """Make the connector of a source; nothing is connected yet."""
+    """Return a new connector for a source, not connected yet."""
     return _connector_class(source.type)(cast("BaseModel", source.options))
 
 
@@ -62,7 +64,7 @@ def _connector_class(source_type: str) -> type[Connector]:
         return _class_in(Path(source_type))
     entry = _entry(source_type)
     try:
-        # An entry point names whatever its author wrote; the conformance suite holds them to it.
+        # The author's class is not checked here, because the conformance suite does that.
         return cast("type[Connector]", entry.load())
     except (ImportError, AttributeError) as error:
         raise ConfigError(
@@ -72,16 +74,16 @@ def _connector_class(source_type: str) -> type[Connector]:
 
 
 def is_file(source_type: str) -> bool:
-    """Whether a type is the path of a Python file that holds a connector."""
+    """Whether a type is the path of a Python file that defines a connector."""
     return source_type.endswith(".py")
 
 
 @cache
 def _class_in(file: Path) -> type[Connector]:
-    """Return the connector that a Python file defines: one class with all that makes one."""
+    """Return the one class in a Python file that has all members of a connector."""
     if not file.is_file():
         raise ConfigError(
-            f"{file}: there is no such file. A type that ends in .py is the path of one."
+            f"{file}: no such file. A type that ends in .py is the path of a Python file."
         )
     spec = importlib.util.spec_from_file_location(f"cdpsync_source_{file.stem}", file)
     if spec is None or spec.loader is None:
@@ -91,32 +93,32 @@ def _class_in(file: Path) -> type[Connector]:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        line = getattr(error, "lineno", None) or where.lineno
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        line = getattr(error, "lineno", None) or frame.lineno
         raise ConfigError(
-            f"{file}:{line}: {type(error).__name__}: {error}. Mend the file."
+            f"{file}:{line}: {type(error).__name__}: {error}. Fix the file."
         ) from error
-    found = [one for one in vars(module).values() if _is_connector(one, spec.name)]
-    if len(found) != 1:
-        names = ", ".join(one.__name__ for one in found) or "none"
+    connectors = [value for value in vars(module).values() if _is_connector(value, spec.name)]
+    if len(connectors) != 1:
+        class_names = ", ".join(connector.__name__ for connector in connectors) or "none"
         raise ConfigError(
-            f"{file}: a file holds one connector, a class with {', '.join(_MEMBERS)}. "
-            f"Here: {names}."
+            f"{file}: it must define one connector, a class with {', '.join(_MEMBERS)}. "
+            f"It defines: {class_names}."
         )
-    return cast("type[Connector]", found[0])
+    return cast("type[Connector]", connectors[0])
 
 
-def _is_connector(one: object, module: str) -> bool:
-    is_own = isinstance(one, type) and one.__module__ == module
-    return is_own and all(hasattr(one, member) for member in _MEMBERS)
+def _is_connector(value: object, module: str) -> bool:
+    is_own_class = isinstance(value, type) and value.__module__ == module
+    return is_own_class and all(hasattr(value, member) for member in _MEMBERS)
 
 
 def _entry(source_type: str) -> EntryPoint:
-    found = [entry for entry in _entries() if entry.name == source_type]
-    if found:
-        return found[0]
-    near = suggest(source_type, names())
-    hint = f' Did you mean "{near}"?' if near else ""
+    entries = [entry for entry in _entries() if entry.name == source_type]
+    if entries:
+        return entries[0]
+    suggestion = suggest(source_type, names())
+    hint = f' Did you mean "{suggestion}"?' if suggestion else ""
     raise ConfigError(
         f'unknown source type "{source_type}".{hint} Installed: {", ".join(names())}.'
     )

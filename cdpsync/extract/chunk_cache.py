@@ -1,4 +1,4 @@
-"""What was made of chunks before: a file each, found again by the chunk's place."""
+"""A cache of chunks for `verify`: the result of a query over each chunk, as one Parquet file."""
 
 from __future__ import annotations
 
@@ -19,65 +19,68 @@ if TYPE_CHECKING:
 _FORMAT = "2"
 
 
-def cache_path(folder: Path, place: str, how: str) -> Path:
-    """Return the file of a chunk of this place, from which this was made.
+def cache_path(folder: Path, chunk_key: str, query: str) -> Path:
+    """Return the cached file for a chunk and the query over its rows.
 
-    Hashes are DuckDB's, which may be others in another version of it.
+    The name depends on DuckDB's version, because another version may hash rows differently.
     """
     import duckdb
 
-    told = f"{_FORMAT}\n{duckdb.__version__}\n{how}\n{place}"
-    return folder / f"{sha256(told.encode()).hexdigest()}.parquet"
+    identity = f"{_FORMAT}\n{duckdb.__version__}\n{query}\n{chunk_key}"
+    return folder / f"{sha256(identity.encode()).hexdigest()}.parquet"
 
 
-def cache_get(con: duckdb.DuckDBPyConnection, known: Path, file: Path) -> tuple[str, int] | None:
-    """Take what is known under a name of one's own, so that nobody removes it meanwhile.
+def cache_get(con: duckdb.DuckDBPyConnection, cached: Path, file: Path) -> tuple[str, int] | None:
+    """Link a cached file to `file`, and return its chunk's version and how many rows it has.
 
-    Return of which moment it is, and how many rows it has; None where there is nothing, or
-    nothing that can be read.
+    The link keeps the file while another process removes it from the cache. Returns None where
+    there is no cached file. A damaged one is removed.
     """
     try:
-        os.link(known, file)
+        os.link(cached, file)
     except OSError:
         return None
-    told = _told(con, file)
-    if told is None:
-        known.unlink(missing_ok=True)
+    entry = _version_and_rows(con, file)
+    if entry is None:
+        cached.unlink(missing_ok=True)
         file.unlink()
-    return told
+    return entry
 
 
-def cache_put(file: Path, known: Path) -> None:
-    """Keep a complete file for the next time; where that is not possible it is made again."""
+def cache_put(file: Path, cached: Path) -> None:
+    """Add a complete file to the cache. Where the disk refuses, nothing is cached."""
     with suppress(OSError):
-        for folder in (known.parents[2], known.parents[1], known.parent):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # keys are rows' own values
+        for folder in (cached.parents[2], cached.parents[1], cached.parent):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # files hold key values of rows
         disk.fsync(file)
-        fresh = known.with_suffix(f".{file.stem}")
-        os.link(file, fresh)
-        fresh.replace(known)
+        new_link = cached.with_suffix(f".{file.stem}")
+        os.link(file, new_link)
+        new_link.replace(cached)
 
 
 def cache_prune(folder: Path, used: Iterable[Path]) -> None:
-    """Remove what is kept and was not used: those that share no bytes with `used`."""
-    same = {file.stat().st_ino for file in used}
+    """Remove the cached files that are not hard links of a `used` file."""
+    used_inodes = {file.stat().st_ino for file in used}
     with suppress(OSError):
-        for known in list(folder.iterdir()):
-            if known.stat().st_ino not in same:
-                known.unlink()
+        for cached in list(folder.iterdir()):
+            if cached.stat().st_ino not in used_inodes:
+                cached.unlink()
 
 
-def _told(con: duckdb.DuckDBPyConnection, file: Path) -> tuple[str, int] | None:
-    """Return what a Parquet file tells; None of one that is damaged, which harms no transaction."""
+def _version_and_rows(con: duckdb.DuckDBPyConnection, file: Path) -> tuple[str, int] | None:
+    """Return the chunk's version and the number of rows in a file; None where it is damaged.
+
+    It reads on a cursor of its own, because an error would end the connection's transaction.
+    """
     import duckdb
 
     path = quote_text(glob_escaped(str(file)))
     try:
         with con.cursor() as own:
-            moment = own.execute(
+            version = own.execute(
                 f"select value::varchar from parquet_kv_metadata({path}) where key = 'moment'"
             ).fetchone()
             rows = own.execute(f"select count(*) from read_parquet({path})").fetchone()
     except duckdb.Error:
         return None
-    return (str(moment[0]), int(rows[0])) if moment and rows else None
+    return (str(version[0]), int(rows[0])) if version and rows else None

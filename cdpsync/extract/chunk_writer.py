@@ -1,8 +1,7 @@
-"""One chunk into a Parquet file of the spool: tried again, or taken from what is there."""
+"""The writer of a snapshot's chunks: each becomes one Parquet file in the spool, with retries."""
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 import time
@@ -14,7 +13,7 @@ from cdpsync.connector import Chunk, SizedChunk, VersionedChunk
 from cdpsync.errors import CdpsyncError, ContractError, LandingError, ReadError, ViewLostError
 from cdpsync.extract.chunk_cache import cache_get, cache_path, cache_put
 from cdpsync.extract.columns import incoming_columns
-from cdpsync.extract.spool import highest, spooled_rows
+from cdpsync.extract.spool import highest_cursor, spooled_rows
 from cdpsync.model import Column, Cursor
 from cdpsync.sql import quote_name, quote_text
 from cdpsync.system import disk
@@ -31,21 +30,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cdpsync.extract.table")
 
-_TRIES = 4
-_FIRST_PAUSE = 0.5  # seconds; doubled before each further try
+_ATTEMPTS = 4  # for one chunk in one snapshot
+_FIRST_PAUSE = 0.5  # seconds; doubled before each further attempt
 
-# Level 1 of zstd lands as fast as the source talks; higher levels make the worker the bottleneck.
-# A row group is in memory until it is whole: of 200 columns it would take 0.5 GB a worker.
-_LAND = """
+# Level 1 of zstd writes as fast as the source sends; a higher level makes the worker the
+# bottleneck. A row group stays in memory until it is complete: with 200 columns and DuckDB's
+# default size it would take 0.5 GB a worker.
+_COPY = """
     copy ({select}) to {file}
     (format parquet, compression zstd, compression_level 1, row_group_size_bytes '32MB',
-        return_stats{more})
+        return_stats{metadata})
 """
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolFile:
-    """A Parquet file in the spool, complete; `cursor` is the highest in it."""
+    """A complete Parquet file in the spool; `cursor` is the highest among its rows."""
 
     path: Path
     rows: int
@@ -55,159 +55,172 @@ class SpoolFile:
 
 @dataclass(frozen=True, slots=True)
 class ReusableChunk:
-    """What was made of a chunk in an earlier view: good where the rows are those of `version`."""
+    """The file of a chunk that was read before; valid while its rows are those of `version`."""
 
     version: str
     file: SpoolFile
 
+    def is_valid_for(self, con: duckdb.DuckDBPyConnection, chunk: Chunk) -> bool:
+        """Whether the rows of the chunk are still those in the file."""
+        return isinstance(chunk, VersionedChunk) and chunk.is_unchanged_since(
+            con, self.version, self.file.rows
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class ReadContext:
-    """How the chunks of a table are written down; see `cdpsync.extract.table.extract`."""
+class ChunkTransform:
+    """A query over each chunk; its result is written in place of the chunk's rows.
+
+    `select` takes the chunk's columns and a SELECT of them, and returns the SELECT to write.
+    `cache_folder` keeps results, for chunks that can report whether their rows changed.
+    """
+
+    select: Callable[[tuple[Column, ...], str], str]
+    cache_folder: Path | None = None
+
+
+@dataclass(slots=True)
+class ChunkWriter:
+    """Writes the chunks of one snapshot, all with the same columns. Used from many threads.
+
+    `new_path` returns the path of the next file. `wait_for_space` blocks while the spool is full,
+    until the function that it takes returns True.
+    """
 
     plan: TablePlan
     connector: Connector
     workers: Workers
-    folder: Path
+    new_path: Callable[[], Path]
     wait_for_space: Callable[[Callable[[], bool]], None]
-    transform: Callable[[tuple[Column, ...], str], str] | None = None
-    cache_folder: Path | None = None
-    numbers: itertools.count[int] = field(default_factory=itertools.count)
-
-
-class ChunkWriter:
-    """The landing of one view's chunks: each through one statement, all with the same columns."""
-
-    def __init__(self, manner: ReadContext) -> None:
-        self.stopping = threading.Event()
-        self.source_hung_up = False
-        """Whether the source hung up in the middle of a chunk."""
-        self._how = manner
-        self._plan = manner.plan
-        self._columns: tuple[Column, ...] | None = None
-        self._guard = threading.Lock()
+    transform: ChunkTransform | None = None
+    source_hung_up: bool = field(default=False, init=False)
+    """Whether the source ended a connection in the middle of a chunk."""
+    stopping: threading.Event = field(default_factory=threading.Event, init=False)
+    _columns: tuple[Column, ...] | None = field(default=None, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def columns(self) -> tuple[Column, ...]:
-        """Return the columns as they landed."""
+        """Return the columns of the files. Raises ReadError before the first chunk was read."""
         if self._columns is None:
-            raise ReadError(f"{self._plan.table}: the connector handed over no chunk at all.")
+            raise ReadError(f"{self.plan.table}: the connector returned no chunk.")
         return self._columns
 
-    def write(self, chunk: Chunk, kept: ReusableChunk | None = None) -> SpoolFile:
-        """Write one chunk down, again where the source says it may help.
+    def is_stopping(self) -> bool:
+        """Whether the read of this snapshot, or the whole run, is given up."""
+        return self.stopping.is_set() or self.workers.stopping.is_set()
 
-        What is kept of it is returned where its rows are still the same.
+    def write(self, chunk: Chunk, reusable: ReusableChunk | None = None) -> SpoolFile:
+        """Write one chunk to a file; after an error that may pass, try again.
+
+        Where `reusable` is still valid, its file is returned and no row is read.
         """
-        self._how.wait_for_space(self.is_stopping)
-        file = self._how.folder / f"{next(self._how.numbers):05d}.parquet"
-        for attempt in range(1, _TRIES + 1):
+        self.wait_for_space(self.is_stopping)
+        file = self.new_path()
+        for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return self._attempt(file, chunk, kept)
+                return self._attempt(file, chunk, reusable)
             except CdpsyncError as error:
                 file.unlink(missing_ok=True)
                 if not error.retryable or isinstance(error, ViewLostError):
                     raise
                 self.source_hung_up = True
-                if attempt == _TRIES or self.is_stopping():
+                if attempt == _ATTEMPTS or self.is_stopping():
                     raise
                 pause = _FIRST_PAUSE * 2 ** (attempt - 1)
                 log.warning(
                     "%s, %s: %s Trying again in %.1f s.",
-                    self._plan.table,
+                    self.plan.table,
                     chunk.label,
                     error.message,
                     pause,
                 )
                 self._wait(pause)
-        raise AssertionError("unreachable: the last try returns or raises")
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _attempt(self, file: Path, chunk: Chunk, kept: ReusableChunk | None) -> SpoolFile:
+    def _attempt(self, file: Path, chunk: Chunk, reusable: ReusableChunk | None) -> SpoolFile:
         import duckdb
 
         if self.is_stopping():
-            raise ReadError(f"{self._plan.table}: stopped.")
+            raise ReadError(f"{self.plan.table}: stopped.")
         try:
             memory = chunk.memory if isinstance(chunk, SizedChunk) else 0.0
-            workers = self._how.workers
-            with workers.reserve_memory(memory), workers.connection(self._how.connector) as con:
-                relation = chunk.relation(con)
-                arriving = self._select(relation)
-                if kept is not None and _is_good(con, chunk, kept):
-                    return kept.file
-                if self._how.transform is None:
-                    return self._write(con, file, f"select {arriving} from {_from(relation)}")
-                return self._projected(con, file, chunk, relation, arriving)
+            workers = self.workers
+            with workers.reserve_memory(memory), workers.connection(self.connector) as con:
+                rows = self._incoming_rows(chunk.relation(con))
+                if reusable is not None and reusable.is_valid_for(con, chunk):
+                    return reusable.file
+                if self.transform is not None:
+                    return self._write_transformed(con, self.transform, chunk, rows, file)
+                return self._write_rows(con, rows, file)
         except CdpsyncError:
             raise
         except duckdb.InterruptException as error:
-            raise ReadError(f"{self._plan.table}: stopped.") from error
+            raise ReadError(f"{self.plan.table}: stopped.") from error
         except Exception as error:
             raise self._translate(error, file) from error
 
-    def _write(self, con: duckdb.DuckDBPyConnection, file: Path, select: str) -> SpoolFile:
-        rows, size = _copy(con, file, select)
-        landed = spooled_rows([file], self.columns())
-        return SpoolFile(file, rows, size, highest(con, self._plan, self.columns(), landed))
-
-    def _projected(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        file: Path,
-        chunk: Chunk,
-        relation: duckdb.DuckDBPyRelation,
-        arriving: str,
-    ) -> SpoolFile:
-        """Write down what is made of a chunk, or take what is known of it."""
-        project = self._how.transform
-        if project is None:
-            raise AssertionError("there is something to be made of a chunk")
-        place = chunk.key if isinstance(chunk, VersionedChunk) else None
-        if self._how.cache_folder is None or place is None or not isinstance(chunk, VersionedChunk):
-            select = project(self.columns(), f"select {arriving} from {_from(relation)}")
-            return SpoolFile(file, *_copy(con, file, select))
-        known = cache_path(self._how.cache_folder, place, project(self.columns(), arriving))
-        earlier = cache_get(con, known, file)
-        if earlier is not None:
-            moment, rows = earlier
-            kept = ReusableChunk(moment, SpoolFile(file, rows, file.stat().st_size))
-            if _is_good(con, chunk, kept):
-                return kept.file
-            file.unlink()
-        select = project(self.columns(), f"select {arriving} from {_from(relation)}")
-        made = SpoolFile(file, *_copy(con, file, select, moment=chunk.version))
-        cache_put(file, known)
-        return made
-
-    def _select(self, relation: duckdb.DuckDBPyRelation) -> str:
-        arrived = [
+    def _incoming_rows(self, relation: duckdb.DuckDBPyRelation) -> _IncomingRows:
+        """Return a chunk's rows in the lake's types. All chunks must have the same columns."""
+        source_columns = [
             Column(name, str(type_))
             for name, type_ in zip(relation.columns, relation.types, strict=True)
         ]
-        columns = incoming_columns(self._plan, arrived)
-        with self._guard:
+        columns = incoming_columns(self.plan, source_columns)
+        with self._lock:
             if self._columns is None:
                 self._columns = columns
             elif self._columns != columns:
                 raise ContractError(
-                    f"{self._plan.table}: the columns changed between two chunks of one read. "
+                    f"{self.plan.table}: the columns changed between two chunks of one read. "
                     "Run it again."
                 )
-        types = {column.name: column.type for column in arrived}
-        return ", ".join(_expression(types.get(column.name), column) for column in columns)
+        types = {column.name: column.type for column in source_columns}
+        expressions = (_expression(types.get(column.name), column) for column in columns)
+        return _IncomingRows(relation, ", ".join(expressions))
+
+    def _write_rows(
+        self, con: duckdb.DuckDBPyConnection, rows: _IncomingRows, file: Path
+    ) -> SpoolFile:
+        count, size = _copy(con, rows.select(), file)
+        written = spooled_rows([file], self.columns())
+        return SpoolFile(file, count, size, highest_cursor(con, self.plan, self.columns(), written))
+
+    def _write_transformed(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        transform: ChunkTransform,
+        chunk: Chunk,
+        rows: _IncomingRows,
+        file: Path,
+    ) -> SpoolFile:
+        """Write the transform's result for a chunk, or link it from the cache."""
+        key = chunk.key if isinstance(chunk, VersionedChunk) else None
+        if transform.cache_folder is None or key is None or not isinstance(chunk, VersionedChunk):
+            select = transform.select(self.columns(), rows.select())
+            return SpoolFile(file, *_copy(con, select, file))
+        query = transform.select(self.columns(), rows.columns_sql)
+        cached = cache_path(transform.cache_folder, key, query)
+        entry = cache_get(con, cached, file)
+        if entry is not None:
+            version, count = entry
+            reusable = ReusableChunk(version, SpoolFile(file, count, file.stat().st_size))
+            if reusable.is_valid_for(con, chunk):
+                return reusable.file
+            file.unlink()
+        select = transform.select(self.columns(), rows.select())
+        written = SpoolFile(file, *_copy(con, select, file, version=chunk.version))
+        cache_put(file, cached)
+        return written
 
     def _translate(self, error: Exception, file: Path) -> CdpsyncError:
-        known = self._how.connector.translate(error)
-        if known is not None:
-            return known
+        source_error = self.connector.translate(error)
+        if source_error is not None:
+            return source_error
         text = engine.first_line(error)
-        advice = disk.disk_hint(text)
-        if advice:
-            return LandingError(f"{file.parent}: {advice}; nothing was committed.")
-        return ReadError(f"{self._plan.table}: {text}. Nothing was committed.")
-
-    def is_stopping(self) -> bool:
-        """Whether this view, or the whole run, is given up."""
-        return self.stopping.is_set() or self._how.workers.stopping.is_set()
+        hint = disk.disk_hint(text)
+        if hint:
+            return LandingError(f"{file.parent}: {hint}; nothing was committed.")
+        return ReadError(f"{self.plan.table}: {text}. Nothing was committed.")
 
     def _wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -215,35 +228,42 @@ class ChunkWriter:
             time.sleep(0.05)
 
 
-def _is_good(con: duckdb.DuckDBPyConnection, chunk: Chunk, kept: ReusableChunk) -> bool:
-    return isinstance(chunk, VersionedChunk) and chunk.is_unchanged_since(
-        con, kept.version, kept.file.rows
-    )
+@dataclass(frozen=True, slots=True)
+class _IncomingRows:
+    """The rows of a chunk, with its columns as SQL expressions in the lake's types."""
+
+    relation: duckdb.DuckDBPyRelation
+    columns_sql: str
+
+    def select(self) -> str:
+        """Return a SELECT of the rows, for the connection of the relation."""
+        return f"select {self.columns_sql} from {_from(self.relation)}"
 
 
 def _copy(
-    con: duckdb.DuckDBPyConnection, file: Path, select: str, moment: str | None = None
+    con: duckdb.DuckDBPyConnection, select: str, file: Path, version: str | None = None
 ) -> tuple[int, int]:
     """Write a SELECT to a Parquet file; return its rows and bytes."""
-    more = f", kv_metadata {{moment: {quote_text(moment)}}}" if moment else ""
-    sql = _LAND.format(select=select, file=quote_text(str(file)), more=more)
+    metadata = f", kv_metadata {{moment: {quote_text(version)}}}" if version else ""
+    sql = _COPY.format(select=select, file=quote_text(str(file)), metadata=metadata)
     _, rows, size, *_ = con.execute(sql).fetchall()[0]
     return rows, size
 
 
-def _expression(arrived: str | None, column: Column) -> str:
-    """Return a column as it is written down; one that did not arrive has no values."""
+def _expression(source_type: str | None, column: Column) -> str:
+    """Return a column as an expression of the lake's type; NULL where the source lacks it."""
     name = quote_name(column.name)
-    if arrived == column.type:
+    if source_type == column.type:
         return name
-    return f"cast({'null' if arrived is None else name} as {column.type}) as {name}"
+    return f"cast({'null' if source_type is None else name} as {column.type}) as {name}"
 
 
 def _from(relation: duckdb.DuckDBPyRelation) -> str:
-    """Return a relation as something to select from.
+    """Return a relation as the FROM of a statement.
 
-    Its SQL is executed anew, since DuckDB 1.5.5 holds Python's lock while it binds a view or a
-    projection over a relation: a source that is slow to answer would stop every other thread.
+    The SQL of a query relation is executed again, because DuckDB 1.5.5 holds Python's lock while
+    it binds a view or a projection over a relation: a source that answers slowly would stop every
+    other thread.
     """
     if relation.type == "QUERY_RELATION":
         return f"({relation.sql_query()})"

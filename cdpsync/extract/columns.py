@@ -1,4 +1,4 @@
-"""What arrives from a source, as the lake writes it down: which columns, of which types."""
+"""The columns of a source's rows, in the types that the lake stores."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ from cdpsync.model import DELETED_AT, DELETED_AT_COLUMN, Column, Deletes, TableN
 from cdpsync.model.types import lake_type, widens
 
 
-def incoming_columns(plan: TablePlan, arrived: list[Column]) -> tuple[Column, ...]:
-    """Return the columns under which arriving rows are written down.
+def incoming_columns(plan: TablePlan, source_columns: list[Column]) -> tuple[Column, ...]:
+    """Return the columns of the Parquet files, given those that the source returns.
 
-    A type the lake cannot hold becomes the one that holds it exactly. A table that is added to
-    keeps its types: narrower values are widened into them, and where they grew, the table
-    will. Raises ContractError where neither is exact.
+    A type that the lake cannot store becomes one that holds it exactly. Where rows are added to a
+    table, its types stay: narrower values are widened. Where the source's type is the wider one,
+    the commit widens the lake's column. Raises ContractError where neither type holds the
+    other exactly.
     """
-    held = (
-        {column.name.lower(): column for column in plan.lake_table.columns}
-        if plan.lake_table
-        else {}
-    )
-    keys = set(plan.primary_key)
+    lake_columns = plan.lake_table.columns if plan.lake_table else ()
+    existing = {column.name.lower(): column for column in lake_columns}
     columns = []
-    for column in arrived:
+    for column in source_columns:
         type_ = lake_type(column.type)
         if type_ is None:
             raise ContractError(
@@ -29,26 +26,31 @@ def incoming_columns(plan: TablePlan, arrived: list[Column]) -> tuple[Column, ..
                 f"cannot hold exactly. Set columns: {{types: {{{column.name}: varchar}}}}, or "
                 "exclude it."
             )
-        old = held.get(column.name.lower())
-        converts = (
-            plan.stream.open_schema and type_ == "JSON"
-        )  # then the lake's column turns into JSON
-        if old is not None and not plan.replace and not converts:
-            type_ = _joined(plan.table, column.name, old.type, type_)
-        planned = next((one for one in plan.columns if one.name == column.name), None)
-        required = column.name in keys and planned is not None and not planned.nullable
-        columns.append(Column(column.name, type_, nullable=not required))
-    marks = plan.deletes is Deletes.SOFT and all(one.name != DELETED_AT for one in columns)
-    return (*columns, DELETED_AT_COLUMN) if marks else tuple(columns)
+        lake_column = existing.get(column.name.lower())
+        becomes_json = plan.stream.open_schema and type_ == "JSON"  # the lake's column converts too
+        if lake_column is not None and not plan.replace and not becomes_json:
+            type_ = _wider_type(plan.table, column.name, lake_column.type, type_)
+        columns.append(Column(column.name, type_, nullable=not _is_required(plan, column.name)))
+    if plan.deletes is Deletes.SOFT and all(column.name != DELETED_AT for column in columns):
+        columns.append(DELETED_AT_COLUMN)
+    return tuple(columns)
 
 
-def _joined(table: TableName, name: str, held: str, arriving: str) -> str:
-    if widens(arriving, held):
-        return held
-    if widens(held, arriving):
-        return arriving
+def _is_required(plan: TablePlan, name: str) -> bool:
+    """Whether a column is part of the key and never NULL at the source."""
+    if name not in plan.primary_key:
+        return False
+    return any(column.name == name and not column.nullable for column in plan.columns)
+
+
+def _wider_type(table: TableName, name: str, existing: str, incoming: str) -> str:
+    """Return the one of two types that holds the other exactly."""
+    if widens(incoming, existing):
+        return existing
+    if widens(existing, incoming):
+        return incoming
     raise ContractError(
-        f'{table}: column "{name}" is {held} in the lake and arrives as {arriving}; neither holds '
-        f"the other exactly. Reload the table: cdpsync run {table} --full-refresh; or fix the "
-        f"type: columns: {{types: {{{name}: {held.lower()}}}}}."
+        f'{table}: column "{name}" is {existing} in the lake and arrives as {incoming}; neither '
+        f"holds the other exactly. Reload the table: cdpsync run {table} --full-refresh; or fix "
+        f"the type: columns: {{types: {{{name}: {existing.lower()}}}}}."
     )

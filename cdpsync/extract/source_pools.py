@@ -1,4 +1,4 @@
-"""Threads for the sources: common ones, and a few of its own where one bears only so much."""
+"""Thread pools for the tasks of a run: one for all sources, and one for each limited source."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ T = TypeVar("T")
 
 
 class SourcePools:
-    """At most `count` tasks at once; of a source with a bound, no more than that.
+    """Runs at most `count` tasks at once, and fewer for a source with a lower limit.
 
-    A source with a bound has threads of its own, so that what waits for it stops no other.
+    A limited source has threads of its own, so that tasks that wait for it delay no other source.
     """
 
     def __init__(self, count: int, name: str) -> None:
         self._count = count
         self._name = name
-        self._common = self._pool(count)
-        self._own: dict[Hashable, ThreadPoolExecutor] = {}
-        self._guard = threading.Lock()
+        self._shared_pool = self._new_pool(count)
+        self._pools: dict[Hashable, ThreadPoolExecutor] = {}
+        self._lock = threading.Lock()
 
-    def submit(self, task: Callable[[], T], source: Hashable, bound: int | None) -> Future[T]:
+    def submit(self, task: Callable[[], T], source: Hashable, limit: int | None) -> Future[T]:
         """Run a task of a source on the next thread that is free for it."""
-        if bound is None or bound >= self._count:
-            return self._common.submit(task)
-        with self._guard:
-            if source not in self._own:
-                self._own[source] = self._pool(bound)
-            own = self._own[source]
-        return own.submit(task)
+        if limit is None or limit >= self._count:
+            return self._shared_pool.submit(task)
+        with self._lock:
+            if source not in self._pools:
+                self._pools[source] = self._new_pool(limit)
+            pool = self._pools[source]
+        return pool.submit(task)
 
     def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
-        """Take nothing more; as ThreadPoolExecutor does."""
-        with self._guard:
-            pools = [self._common, *self._own.values()]
+        """Accept no further task, as ThreadPoolExecutor.shutdown does."""
+        with self._lock:
+            pools = [self._shared_pool, *self._pools.values()]
         for pool in pools:
             pool.shutdown(wait=wait, cancel_futures=cancel_futures)
 
-    def _pool(self, count: int) -> ThreadPoolExecutor:
+    def _new_pool(self, count: int) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(count, thread_name_prefix=self._name)

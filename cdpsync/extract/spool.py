@@ -1,4 +1,4 @@
-"""Spool files as SQL: their rows, and how far these reach."""
+"""Spool files as SQL: their rows, and the highest cursor among them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     import duckdb
 
-# Where a cursor may rest: not on infinity, and not in the future, or one mistyped year would hide
-# every row that comes after it. Rows beyond are read again each time, and land once.
-_HIGHEST = {
+# A cursor never rests on infinity or in the future, because one mistyped year would hide every row
+# that is written later. Rows beyond the bounds are read by every run, and loaded once.
+_HIGHEST_CURSOR = {
     CursorType.INTEGER: "max({cursor})",
     CursorType.DECIMAL: "max({cursor})",
     CursorType.DATE: (
@@ -41,16 +41,16 @@ def spooled_rows(files: Iterable[Path], columns: Iterable[Column]) -> str:
     """Return a SELECT of these columns over spool files."""
     listed = ", ".join(quote_text(glob_escaped(str(file))) for file in files)
     names = quote_names(column.name for column in columns)
-    # A folder called region=eu, anywhere above, is no column of the table.
+    # Without hive partitioning, a parent folder called region=eu adds no column.
     return f"select {names} from read_parquet([{listed}], hive_partitioning = false)"
 
 
-def highest(
+def highest_cursor(
     con: duckdb.DuckDBPyConnection, plan: TablePlan, columns: Iterable[Column], select: str
 ) -> Cursor | None:
-    """Return how far rows read, None for a table without a cursor.
+    """Return the highest cursor among the rows of a SELECT; None for a table without a cursor.
 
-    Raises ContractError for a cursor field that arrives as something that has no order.
+    Raises ContractError where the cursor field's type cannot be a cursor.
     """
     if plan.cursor_field is None:
         return None
@@ -61,7 +61,7 @@ def highest(
             f'{plan.table}: cursor_field "{plan.cursor_field}" arrives as {column.type}, which '
             "cannot be a cursor. Choose an integer, date or timestamp column, or mode: full_table."
         )
-    expression = _HIGHEST[type_].format(cursor=quote_name(plan.cursor_field))
+    expression = _HIGHEST_CURSOR[type_].format(cursor=quote_name(plan.cursor_field))
     row = con.execute(f"select {expression} from ({select})").fetchone()
     value: int | date | datetime | None = row[0] if row else None
     return None if value is None else Cursor(type_, value)

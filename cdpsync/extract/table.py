@@ -1,11 +1,12 @@
-"""A planned table to Parquet files in the spool: one view of it, its chunks on workers.
+"""The read of one planned table into Parquet files in the spool, chunk by chunk on workers.
 
-Where the view is lost, what was read of it is kept as far as the source can show that it would
-read the same again.
+All chunks are read in one snapshot of the source. If the snapshot is lost, chunks that were read
+are reused where the source can show that their rows have not changed.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 from concurrent.futures import wait
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync.connector import Chunk, Connector, CursorLimited, ReadRequest, VersionedChunk, ignore
 from cdpsync.errors import CdpsyncError
-from cdpsync.extract.chunk_writer import ChunkWriter, ReadContext, ReusableChunk, SpoolFile
+from cdpsync.extract.chunk_writer import ChunkTransform, ChunkWriter, ReusableChunk, SpoolFile
 from cdpsync.model import DELETED_AT, Column, Cursor, Deletes, TablePlan
 from cdpsync.model.cursors import later
 
@@ -28,18 +29,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cdpsync.extract.table")
 
-_MOST_ATTEMPTS_WITHOUT_PROGRESS = (
-    2  # views in a row that brought nothing, before the table is given up
-)
-_MOST_ATTEMPTS_WITH_REUSABLE = 5
-_FIRST_PAUSE = 0.5  # seconds; doubled after each view that brought nothing
+_MOST_ATTEMPTS_WITHOUT_PROGRESS = 2  # snapshots in a row, before the table fails
+_MOST_ATTEMPTS_WITH_REUSABLE = 5  # the same, where chunks of earlier snapshots may be reused
+_FIRST_PAUSE = 0.5  # seconds; doubled after each snapshot without progress
 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """What one table's read gave: files without empty ones, and the columns as they landed.
+    """The result of one table's read: the files that have rows, and their columns.
 
-    `cursor` is where the next read may start. `notices` are what the connector had to say.
+    `cursor` is where the next read may start. `notices` are sentences from the connector.
     """
 
     files: tuple[SpoolFile, ...]
@@ -53,52 +52,27 @@ class Extracted:
         return sum(file.rows for file in self.files)
 
 
-@dataclass(slots=True)
-class _Progress:
-    """What the views of one table have brought so far, by the places of their chunks."""
+def _ignore_progress(_rows: int, _chunks_done: int, _chunks: int) -> None:
+    """Do nothing: the default of `on_progress`."""
 
-    chunks: tuple[Chunk, ...] = ()
-    stuck: tuple[Chunk, ...] = ()
-    kept: dict[str, ReusableChunk] = field(default_factory=dict)
-    loose: list[SpoolFile] = field(default_factory=list)
-    """Files of the last view that no other can confirm."""
-    brought: bool = False
-    """Whether the last view brought a chunk that the ones before had not."""
-    smaller: bool = False
-    """Whether it was cut into more chunks than they were."""
 
-    def of(self, chunk: Chunk) -> ReusableChunk | None:
-        """Return what is kept of this chunk."""
-        place = chunk.key if isinstance(chunk, VersionedChunk) else None
-        return None if place is None else self.kept.get(place)
+@dataclass(frozen=True, slots=True)
+class ExtractHooks:
+    """Callbacks of one table's read; each does nothing by default.
 
-    def keep(self, chunk: Chunk, file: SpoolFile) -> None:
-        """Keep what was read or confirmed, for any later view that can confirm it."""
-        if isinstance(chunk, VersionedChunk) and chunk.key is not None:
-            self.brought = self.brought or chunk.key not in self.kept
-            self.kept[chunk.key] = ReusableChunk(chunk.version, file)
-        else:
-            self.loose.append(file)
+    `on_progress(rows, chunks_done, chunks)` is called as rows and chunks arrive. `on_file` takes
+    each complete file, on the thread that wrote it. `on_drop` takes a file that is no longer part
+    of the result. `wait_for_space` is called before a chunk is read. It may block until the
+    function that it takes returns True, because the read is given up.
+    """
 
-    def stopped(self) -> None:
-        """Note what the source could not be got through, since it hung up."""
-        self.stuck = tuple(chunk for chunk in self.chunks if self.of(chunk) is None)
+    on_progress: Callable[[int, int, int], None] = _ignore_progress
+    on_file: Callable[[SpoolFile], None] = ignore
+    on_drop: Callable[[SpoolFile], None] = ignore
+    wait_for_space: Callable[[Callable[[], bool]], None] = ignore
 
-    def begin(self, chunks: Sequence[Chunk]) -> list[SpoolFile]:
-        """Note how a view is cut; return what of the ones before is of no use any more."""
-        self.brought, self.smaller = False, 0 < len(self.chunks) < len(chunks)
-        self.chunks, self.stuck = tuple(chunks), ()
-        places = {chunk.key for chunk in chunks if isinstance(chunk, VersionedChunk)}
-        others = [place for place in self.kept if place not in places]
-        loose, self.loose = self.loose, []
-        return [*loose, *(self.kept.pop(place).file for place in others)]
 
-    def told(self) -> str:
-        """Say how the reading goes on."""
-        kept, chunks = len(self.kept), len(self.chunks)
-        if not kept:
-            return "Reading it again from its start"
-        return f"{kept} of {chunks} chunks are kept where nothing changes in them. Reading on"
+_NO_HOOKS = ExtractHooks()
 
 
 def extract(
@@ -106,136 +80,204 @@ def extract(
     connector: Connector,
     workers: Workers,
     folder: Path,
-    on_chunk: Callable[[int, int, int], None],
     *,
-    on_file: Callable[[SpoolFile], None] = ignore,
-    on_drop: Callable[[SpoolFile], None] = ignore,
-    wait_for_space: Callable[[Callable[[], bool]], None] = ignore,
-    transform: Callable[[tuple[Column, ...], str], str] | None = None,
+    hooks: ExtractHooks = _NO_HOOKS,
+    transform: ChunkTransform | None = None,
     row_filter: KeyFilter | Bucket | None = None,
-    cache_folder: Path | None = None,
 ) -> Extracted:
-    """Read everything the plan asks for into Parquet files under `folder`.
+    """Read all rows that the plan asks for into Parquet files under `folder`.
 
-    `on_chunk(rows, chunks_done, chunks)` is called as chunks arrive. `on_file` gets each complete
-    file, on the thread that wrote it; `on_drop` gets a file that is no longer part of the result.
-    `wait_for_space` gets a function that says when to give up; it is called before a chunk is read
-    and may block. `transform` gets the columns and a SELECT of them, and returns the SELECT that is
-    written instead; the result then has no cursor, and `cache_folder` keeps the transformed rows of
-    chunks that can report whether they changed. `row_filter` is an optional hint for the source.
+    With `transform`, the files hold its results, and there is no cursor. `row_filter` is an
+    optional hint for the source.
 
-    Where the view of the source is lost, the table is read in another one, for as long as each
-    brings chunks that the ones before had not. Any other error ends the table; the files stay for
-    whoever owns the folder.
+    If the snapshot of the source is lost, the table is read in another one, as long as each
+    snapshot reads chunks that those before it did not. Any other error fails the table. The
+    caller owns the folder, and removes the files that an error leaves in it.
     """
-    manner = ReadContext(plan, connector, workers, folder, wait_for_space, transform, cache_folder)
-    reading = _Reading(manner, row_filter, on_chunk, on_file, on_drop)
-    in_vain = 0
-    while True:
-        try:
-            return reading.view()
-        except CdpsyncError as error:
-            if not error.retryable or workers.stopping.is_set():
-                raise
-            progress = reading.progress
-            in_vain = 0 if progress.brought or progress.smaller else in_vain + 1
-            if in_vain >= (
-                _MOST_ATTEMPTS_WITH_REUSABLE if progress.kept else _MOST_ATTEMPTS_WITHOUT_PROGRESS
-            ):
-                raise
-            pause = _FIRST_PAUSE * 2**in_vain
-            log.warning("%s: %s %s in %.1f s.", plan.table, error.message, progress.told(), pause)
-            if workers.stopping.wait(pause):
-                raise
+    return TableReader(plan, connector, workers, folder, hooks, transform, row_filter).read()
 
 
 @dataclass(slots=True)
-class _Reading:
-    """One table's reading, over as many views as it takes."""
+class TableReader:
+    """Reads one table, in as many snapshots of its source as are needed."""
 
-    manner: ReadContext
-    row_filter: KeyFilter | Bucket | None
-    on_chunk: Callable[[int, int, int], None]
-    on_file: Callable[[SpoolFile], None]
-    on_drop: Callable[[SpoolFile], None]
-    progress: _Progress = field(default_factory=_Progress)
+    plan: TablePlan
+    connector: Connector
+    workers: Workers
+    folder: Path
+    hooks: ExtractHooks = _NO_HOOKS
+    transform: ChunkTransform | None = None
+    row_filter: KeyFilter | Bucket | None = None
+    _file_numbers: itertools.count[int] = field(default_factory=itertools.count, init=False)
+    _chunks: tuple[Chunk, ...] = field(default=(), init=False)
+    """The chunks of the latest snapshot."""
+    _failed_chunks: tuple[Chunk, ...] = field(default=(), init=False)
+    """Those of them that were not read, because the source hung up."""
+    _reusable: dict[str, ReusableChunk] = field(default_factory=dict, init=False)
+    """The chunks of all snapshots that a later one can confirm, by their key."""
+    _single_use_files: list[SpoolFile] = field(default_factory=list, init=False)
+    """Files of the latest snapshot that no later one can confirm."""
+    _has_new_chunks: bool = field(default=False, init=False)
+    """Whether the latest snapshot read a chunk that those before it did not."""
+    _has_smaller_chunks: bool = field(default=False, init=False)
+    """Whether the latest snapshot was cut into more chunks than the one before it."""
 
-    def view(self) -> Extracted:
-        """Read every chunk of one view; what is kept is looked at last, since it may be in vain."""
-        plan, notices = self.manner.plan, list[str]()
-        landing = ChunkWriter(self.manner)
-        request = self._request(landing, notices)
+    def read(self) -> Extracted:
+        """Read the table; see `extract`."""
+        attempts_without_progress = 0
+        while True:
+            try:
+                return self._read_snapshot()
+            except CdpsyncError as error:
+                if not error.retryable or self.workers.stopping.is_set():
+                    raise
+                if self._has_new_chunks or self._has_smaller_chunks:
+                    attempts_without_progress = 0
+                else:
+                    attempts_without_progress += 1
+                if attempts_without_progress >= self._most_attempts_without_progress():
+                    raise
+                pause = _FIRST_PAUSE * 2**attempts_without_progress
+                log.warning(
+                    "%s: %s %s in %.1f s.",
+                    self.plan.table,
+                    error.message,
+                    self._next_step(),
+                    pause,
+                )
+                if self.workers.stopping.wait(pause):
+                    raise
+
+    def _most_attempts_without_progress(self) -> int:
+        if self._reusable:
+            return _MOST_ATTEMPTS_WITH_REUSABLE
+        return _MOST_ATTEMPTS_WITHOUT_PROGRESS
+
+    def _next_step(self) -> str:
+        """Return what the next snapshot will read, for the log."""
+        reusable, chunks = len(self._reusable), len(self._chunks)
+        if not reusable:
+            return "Reading the table again from its start"
+        return f"{reusable} of {chunks} chunks are kept if their rows have not changed. Continuing"
+
+    def _read_snapshot(self) -> Extracted:
+        """Read every chunk of one snapshot.
+
+        Reusable chunks come last, because confirming them is useless if the snapshot is lost again.
+        """
+        notices: list[str] = []
+        writer = ChunkWriter(
+            self.plan,
+            self.connector,
+            self.workers,
+            self._new_path,
+            self.hooks.wait_for_space,
+            self.transform,
+        )
+        request = self._request(writer, notices)
         try:
-            with self.manner.connector.read(request) as chunks:
-                listed = list(chunks)
-                for file in self.progress.begin(listed):
-                    self._drop(file)
-                listed.sort(key=lambda chunk: self.progress.of(chunk) is not None)
-                files = self._land(landing, listed)
-                cursor = _reached(plan, chunks, files)
+            with self.connector.read(request) as chunks:
+                ordered = list(chunks)
+                self._start_snapshot(ordered)
+                ordered.sort(key=lambda chunk: self._reusable_of(chunk) is not None)
+                files = self._write_chunks(writer, ordered)
+                cursor = _next_cursor(self.plan, chunks, files)
         finally:
-            if landing.source_hung_up:
-                self.progress.stopped()
+            if writer.source_hung_up:
+                self._failed_chunks = tuple(
+                    chunk for chunk in self._chunks if self._reusable_of(chunk) is None
+                )
         if request.folder is not None:
             shutil.rmtree(request.folder, ignore_errors=True)
         with_rows = tuple(file for file in files if file.rows)
-        return Extracted(with_rows, landing.columns(), cursor, tuple(notices))
+        return Extracted(with_rows, writer.columns(), cursor, tuple(notices))
 
-    def _request(self, landing: ChunkWriter, notices: list[str]) -> ReadRequest:
-        fetched = self.manner.folder / "fetched"
+    def _new_path(self) -> Path:
+        return self.folder / f"{next(self._file_numbers):05d}.parquet"
+
+    def _request(self, writer: ChunkWriter, notices: list[str]) -> ReadRequest:
+        fetched = self.folder / "fetched"
         shutil.rmtree(fetched, ignore_errors=True)
         fetched.mkdir()
         return replace(
-            _request(self.manner.plan, self.manner.workers.count),
+            _request_of(self.plan, self.workers.count),
             row_filter=self.row_filter,
-            stable_chunks=self.manner.cache_folder is not None,
-            previous_chunks=self.progress.chunks,
-            failed_chunks=() if self.progress.brought else self.progress.stuck,
+            stable_chunks=self.transform is not None and self.transform.cache_folder is not None,
+            previous_chunks=self._chunks,
+            failed_chunks=() if self._has_new_chunks else self._failed_chunks,
             folder=fetched,
-            on_progress=lambda rows: self.on_chunk(rows, 0, 0),
+            on_progress=lambda rows: self.hooks.on_progress(rows, 0, 0),
             on_notice=notices.append,
-            is_stopped=landing.is_stopping,
+            is_stopped=writer.is_stopping,
         )
 
-    def _land(self, landing: ChunkWriter, chunks: list[Chunk]) -> list[SpoolFile]:
-        """Land every chunk; the first that fails for good ends it, with its error."""
-        workers, connector = self.manner.workers, self.manner.connector
+    def _start_snapshot(self, chunks: Sequence[Chunk]) -> None:
+        """Take the chunks of a new snapshot, and drop the files that none of them can reuse."""
+        self._has_new_chunks = False
+        self._has_smaller_chunks = 0 < len(self._chunks) < len(chunks)
+        self._chunks, self._failed_chunks = tuple(chunks), ()
+        keys = {chunk.key for chunk in chunks if isinstance(chunk, VersionedChunk)}
+        obsolete_keys = [key for key in self._reusable if key not in keys]
+        obsolete_files = [self._reusable.pop(key).file for key in obsolete_keys]
+        for file in (*self._single_use_files, *obsolete_files):
+            self._drop(file)
+        self._single_use_files = []
+
+    def _reusable_of(self, chunk: Chunk) -> ReusableChunk | None:
+        """Return what an earlier snapshot read of this chunk."""
+        key = chunk.key if isinstance(chunk, VersionedChunk) else None
+        return None if key is None else self._reusable.get(key)
+
+    def _write_chunks(self, writer: ChunkWriter, chunks: list[Chunk]) -> list[SpoolFile]:
+        """Write every chunk to a file; the first error that remains ends all, and is raised."""
+        reusable = {number: self._reusable_of(chunk) for number, chunk in enumerate(chunks)}
+        files = {number: chunk.file for number, chunk in reusable.items() if chunk is not None}
         futures = [
-            workers.submit(connector, partial(self._land_one, landing, chunk)) for chunk in chunks
+            self.workers.submit(self.connector, partial(self._write_chunk, writer, chunk))
+            for chunk in chunks
         ]
-        kept = (self.progress.of(chunk) for chunk in chunks)
-        files = {number: one.file for number, one in enumerate(kept) if one is not None}
         try:
             for number, future in enumerate(futures):
                 files[number] = future.result()
-                self.on_chunk(sum(one.rows for one in files.values()), len(files), len(chunks))
+                rows = sum(file.rows for file in files.values())
+                self.hooks.on_progress(rows, len(files), len(chunks))
         except BaseException:
-            landing.stopping.set()
+            writer.stopping.set()
             for future in futures:
                 future.cancel()
             wait(futures)
             raise
         return [files[number] for number in range(len(chunks))]
 
-    def _land_one(self, landing: ChunkWriter, chunk: Chunk) -> SpoolFile:
-        kept = self.progress.of(chunk)
-        file = landing.write(chunk, kept)
-        if kept is None or file is not kept.file:
-            if kept is not None:
-                self._drop(kept.file)
+    def _write_chunk(self, writer: ChunkWriter, chunk: Chunk) -> SpoolFile:
+        reusable = self._reusable_of(chunk)
+        file = writer.write(chunk, reusable)
+        if reusable is None or file is not reusable.file:
+            if reusable is not None:
+                self._drop(reusable.file)
             if file.rows:
-                self.on_file(file)
-        self.progress.keep(chunk, file)
+                self.hooks.on_file(file)
+        self._keep(chunk, file)
         return file
+
+    def _keep(self, chunk: Chunk, file: SpoolFile) -> None:
+        """Keep a file that was written or confirmed, for any later snapshot that can confirm it."""
+        if isinstance(chunk, VersionedChunk) and chunk.key is not None:
+            self._has_new_chunks = self._has_new_chunks or chunk.key not in self._reusable
+            self._reusable[chunk.key] = ReusableChunk(chunk.version, file)
+        else:
+            self._single_use_files.append(file)
 
     def _drop(self, file: SpoolFile) -> None:
         if file.rows:
-            self.on_drop(file)
+            self.hooks.on_drop(file)
         file.path.unlink(missing_ok=True)
 
 
-def _reached(plan: TablePlan, chunks: Iterable[Chunk], files: Iterable[SpoolFile]) -> Cursor | None:
-    """Return where the next read may start; never before where this one did."""
+def _next_cursor(
+    plan: TablePlan, chunks: Iterable[Chunk], files: Iterable[SpoolFile]
+) -> Cursor | None:
+    """Return where the next read may start; never below the start of this one."""
     if plan.cursor_field is None:
         return None
     highest: Cursor | None = None
@@ -246,12 +288,13 @@ def _reached(plan: TablePlan, chunks: Iterable[Chunk], files: Iterable[SpoolFile
     return later(plan.cursor_before, highest)
 
 
-def _request(plan: TablePlan, workers: int) -> ReadRequest:
-    landed = (
-        {column.name: column.type for column in plan.lake_table.columns} if plan.lake_table else {}
-    )
+def _request_of(plan: TablePlan, workers: int) -> ReadRequest:
+    """Return the part of a read request that follows from the plan."""
+    lake_columns = plan.lake_table.columns if plan.lake_table else ()
     changes = plan.stream.changes
-    told = changes is not None and changes.includes_deletes and plan.deletes is not Deletes.IGNORE
+    follows_deletes = (
+        changes is not None and changes.includes_deletes and plan.deletes is not Deletes.IGNORE
+    )
     return ReadRequest(
         stream=plan.stream,
         columns=tuple(
@@ -260,13 +303,15 @@ def _request(plan: TablePlan, workers: int) -> ReadRequest:
             if plan.deletes is not Deletes.SOFT or column.name != DELETED_AT
         ),
         types=plan.types,
-        lake_types={} if plan.full_refresh else landed,
+        lake_types=(
+            {} if plan.full_refresh else {column.name: column.type for column in lake_columns}
+        ),
         where=plan.where,
         window=plan.window,
         workers=workers,
         cursor_field=plan.cursor_field,
         looks_back=plan.lookback is not None,
-        include_deletes=told and plan.window is not None,
+        include_deletes=follows_deletes and plan.window is not None,
         include=None if plan.include is None else frozenset(plan.include),
         exclude=frozenset(plan.exclude or ()),
     )

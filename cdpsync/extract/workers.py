@@ -1,4 +1,4 @@
-"""The threads that read chunks, and their connections to DuckDB."""
+"""The threads that read chunks, with their connections to DuckDB."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MEMORY = "1GB"  # of one worker, before DuckDB spills or refuses
-_ROOM = 400_000_000  # bytes of rows that are large, in all workers
-_LOOK = 0.1  # seconds until one that waits looks whether it shall stop
+_CONNECTION_MEMORY = "1GB"  # of one worker, before DuckDB spills or raises
+_LARGE_ROWS_MEMORY = 400_000_000  # bytes of large rows, in all workers together
+_STOP_CHECK = 0.1  # seconds between two looks at `stopping` while a worker waits for memory
 
 
 class Workers:
-    """The threads that read chunks, and the DuckDB connections they keep from chunk to chunk.
+    """The threads that read chunks, and DuckDB connections that are reused from chunk to chunk.
 
-    Each connection spills into a folder of its own, called as `spill` with a number: DuckDB numbers
-    its files from nought, whoever else writes there, and two would read each other's rows.
+    Each connection spills into a folder of its own, named `spill` and a number. DuckDB numbers
+    its spill files from 0 in any folder, so two connections in one folder would read each other's
+    rows.
     """
 
     def __init__(self, count: int, spill: Path) -> None:
@@ -40,53 +41,53 @@ class Workers:
         self.stopping = threading.Event()
         self._spill = spill
         self._numbers = itertools.count()
-        self._lanes = SourcePools(count, "cdpsync-chunk")
+        self._pools = SourcePools(count, "cdpsync-chunk")
         self._idle: dict[int, queue.LifoQueue[duckdb.DuckDBPyConnection]] = {}
         self._busy: set[duckdb.DuckDBPyConnection] = set()
-        self._guard = threading.Lock()
-        self._freed = threading.Condition()
-        self._taken = 0.0
+        self._lock = threading.Lock()
+        self._memory_freed = threading.Condition()
+        self._reserved_memory = 0.0
 
     def submit(self, connector: Connector, task: Callable[[], T]) -> Future[T]:
         """Run a task that reads from this source on the next worker that is free for it."""
-        bounds = concurrency_limit_of(connector)
-        return self._lanes.submit(task, id(connector), bounds.chunks if bounds else None)
+        limit = concurrency_limit_of(connector)
+        return self._pools.submit(task, id(connector), limit.chunks if limit else None)
 
     @contextmanager
-    def reserve_memory(self, wanted: float) -> Iterator[None]:
-        """Hold so many bytes of the memory for rows that all share; when there is none, wait."""
-        with self._freed:
-            while self._taken and self._taken + wanted > _ROOM and not self.stopping.is_set():
-                self._freed.wait(_LOOK)
-            self._taken += wanted
+    def reserve_memory(self, size: float) -> Iterator[None]:
+        """Reserve bytes of the memory for large rows, which all workers share.
+
+        Waits until enough is free. A task that is alone gets any size, so that no row is too large.
+        """
+        with self._memory_freed:
+            while not self._fits(size) and not self.stopping.is_set():
+                self._memory_freed.wait(_STOP_CHECK)
+            self._reserved_memory += size
         try:
             yield
         finally:
-            with self._freed:
-                self._taken -= wanted
-                self._freed.notify_all()
+            with self._memory_freed:
+                self._reserved_memory -= size
+                self._memory_freed.notify_all()
+
+    def _fits(self, size: float) -> bool:
+        return not self._reserved_memory or self._reserved_memory + size <= _LARGE_ROWS_MEMORY
 
     @contextmanager
     def connection(self, connector: Connector) -> Iterator[duckdb.DuckDBPyConnection]:
         """Lend a connection that only this connector's chunks use, with a transaction open.
 
-        One that failed is closed, not lent again.
+        After an error the connection is closed and never lent again.
         """
         import duckdb
 
-        with self._guard:
+        with self._lock:
             idle = self._idle.setdefault(id(connector), queue.LifoQueue())
         try:
             con = idle.get_nowait()
         except queue.Empty:
-            con = engine.connect(
-                threads=1,
-                memory_limit=_MEMORY,
-                temp=self._spill.with_name(f"{self._spill.name}-{next(self._numbers)}"),
-                extensions=connector.extensions,
-            )
-            con.execute("set preserve_insertion_order = false")  # or row groups hang on rows alone
-        with self._guard:
+            con = self._connect(connector)
+        with self._lock:
             self._busy.add(con)
         try:
             con.begin()
@@ -94,8 +95,9 @@ class Workers:
             con.rollback()
         except BaseException:
             self._release(con)
-            # First, and whatever it says: to destroy a connection whose transaction is open on a
-            # server that is gone ends the whole process (postgres_scanner 1.5.5).
+            # The rollback comes before the close, and its own error is ignored: destroying a
+            # connection with a transaction open on a server that is down ends the whole process
+            # (postgres_scanner 1.5.5).
             with suppress(duckdb.Error):
                 con.rollback()
             con.close()
@@ -103,21 +105,32 @@ class Workers:
         self._release(con)
         idle.put(con)
 
+    def _connect(self, connector: Connector) -> duckdb.DuckDBPyConnection:
+        con = engine.connect(
+            threads=1,
+            memory_limit=_CONNECTION_MEMORY,
+            temp=self._spill.with_name(f"{self._spill.name}-{next(self._numbers)}"),
+            extensions=connector.extensions,
+        )
+        # Row groups are limited in bytes only where insertion order is not preserved.
+        con.execute("set preserve_insertion_order = false")
+        return con
+
     def _release(self, con: duckdb.DuckDBPyConnection) -> None:
-        with self._guard:
+        with self._lock:
             self._busy.discard(con)
 
     def stop(self) -> None:
-        """Ask everything under way to end; what waits is not begun."""
+        """Interrupt the running tasks, and cancel those that have not started."""
         self.stopping.set()
-        self._lanes.shutdown(wait=False, cancel_futures=True)
-        with self._guard:
+        self._pools.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
             for con in self._busy:
                 con.interrupt()
 
     def close(self) -> None:
-        """Wait for the threads and let go of the connections."""
-        self._lanes.shutdown(wait=not self.stopping.is_set(), cancel_futures=True)
+        """Wait for the threads, unless they are stopping, and close the idle connections."""
+        self._pools.shutdown(wait=not self.stopping.is_set(), cancel_futures=True)
         for idle in self._idle.values():
             while not idle.empty():
                 idle.get_nowait().close()

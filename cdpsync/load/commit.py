@@ -1,8 +1,7 @@
-"""What a landed table brings: its commit, and what is told of it."""
+"""Builds the catalog commit and the run record of one loaded table."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,47 +17,47 @@ if TYPE_CHECKING:
     from cdpsync.load.table import LoadedTable
 
 
-def commit_of(landed: LoadedTable, run_id: str) -> Commit:
-    """Return what is to be committed of a table, with its cursor and the run's record."""
-    plan, staged = landed.plan, landed.merged
+def commit_of(table: LoadedTable, run_id: str) -> Commit:
+    """Return the commit of a loaded table, with its cursor and its run record."""
+    plan, merged = table.plan, table.merged
     finished_at = clock.now()
     result = replace(
         result_of(plan, TableStatus.OK),
-        rows_read=landed.extracted.rows,
-        bytes_written=staged.bytes,
+        rows_read=table.extracted.rows,
+        bytes_written=merged.bytes,
         cursor_before=plan.cursor_before,
-        cursor_after=landed.extracted.cursor,
-        seconds=round(time.monotonic() - landed.clock, 3),
-        notices=_notices(landed),
+        cursor_after=table.extracted.cursor,
+        seconds=table.seconds,
+        notices=_notices(table),
     )
-    entry = SavedState(
+    saved_state = SavedState(
         source=plan.source,
         stream=plan.stream.name,
         table=plan.table,
         mode=plan.mode,
         cursor_field=plan.cursor_field,
-        cursor=landed.extracted.cursor,
+        cursor=table.extracted.cursor,
         run_id=run_id,
         committed_at=finished_at,
         settings=plan.settings,
-        deletes_at=_compared_at(landed),
+        deletes_at=_deletes_at(table),
         columns=None if plan.stream.open_schema else column_types(plan.columns),
         identity=plan.stream.identity,
     )
-    if is_unchanged(landed):
-        entry = _known(plan.saved_state, entry)
+    if is_unchanged(table):
+        saved_state = _previous_if_equal(plan.saved_state, saved_state)
     return Commit(
         table=plan.table,
-        columns=staged.columns,
+        columns=merged.columns,
         replace=plan.replace,
-        files=landed.files,
-        rows=staged.rows,
-        saved_state=entry,
-        record=RunRecord(run_id, landed.started_at, finished_at, result),
+        files=table.files,
+        rows=merged.rows,
+        saved_state=saved_state,
+        record=RunRecord(run_id, table.started_at, finished_at, result),
         key=plan.primary_key,
-        upsert_files=staged.upsert_files,
-        delete_keys=staged.delete_keys,
-        soft_deleted=staged.soft_deleted,
+        upsert_files=merged.upsert_files,
+        delete_keys=merged.delete_keys,
+        soft_deleted=merged.soft_deleted,
         converts=plan.stream.open_schema,
         allow_shrink=plan.allow_shrink,
         rows_before=plan.lake_table.rows if plan.lake_table else None,
@@ -66,60 +65,60 @@ def commit_of(landed: LoadedTable, run_id: str) -> Commit:
 
 
 def result_of(plan: TablePlan, status: TableStatus) -> TableResult:
-    """Return a table's result in a run, as yet without figures."""
+    """Return a table's result with this status and no figures."""
     return TableResult(plan.source, plan.stream.name, plan.table, plan.mode, status)
 
 
-def is_unchanged(landed: LoadedTable) -> bool:
-    """Whether a table has no news but that it was read: no row and no column has changed."""
-    plan, staged = landed.plan, landed.merged
-    if plan.replace or plan.lake_table is None or staged.files or staged.delete_keys:
+def is_unchanged(table: LoadedTable) -> bool:
+    """Whether the load changes neither a row nor a column of the lake's table."""
+    plan, merged = table.plan, table.merged
+    if plan.replace or plan.lake_table is None or merged.files or merged.delete_keys:
         return False
-    held = {column.name.lower(): column for column in plan.lake_table.columns}
+    existing = {column.name.lower(): column for column in plan.lake_table.columns}
     return all(
-        column.name.lower() in held and held[column.name.lower()].type == column.type
-        for column in staged.columns
-    ) and {column.name.lower() for column in staged.columns if not column.nullable} >= {
-        name for name, column in held.items() if not column.nullable
+        column.name.lower() in existing and existing[column.name.lower()].type == column.type
+        for column in merged.columns
+    ) and {column.name.lower() for column in merged.columns if not column.nullable} >= {
+        name for name, column in existing.items() if not column.nullable
     }
 
 
-def _known(known: SavedState | None, entry: SavedState) -> SavedState:
-    """Return what is known already where it differs in no more than when and by whom."""
-    if known is None:
-        return entry
-    same = replace(entry, run_id=known.run_id, committed_at=known.committed_at) == known
-    return known if same else entry
+def _previous_if_equal(previous: SavedState | None, saved_state: SavedState) -> SavedState:
+    """Return the previous state, if only the run and the time of the new one differ."""
+    if previous is None:
+        return saved_state
+    dated = replace(saved_state, run_id=previous.run_id, committed_at=previous.committed_at)
+    return previous if dated == previous else saved_state
 
 
-def _compared_at(landed: LoadedTable) -> datetime | None:
-    """Return when the lake last had the source's keys and no others."""
-    plan = landed.plan
+def _deletes_at(table: LoadedTable) -> datetime | None:
+    """Return when the lake's keys were last made equal to the source's."""
+    plan = table.plan
     if plan.replace or plan.compares_keys:
-        return landed.started_at
+        return table.started_at
     return plan.saved_state.deletes_at if plan.saved_state else None
 
 
-def _notices(landed: LoadedTable) -> tuple[str, ...]:
-    plan, repeated = landed.plan, landed.merged.duplicates
-    notices = [*plan.notices, *landed.extracted.notices]
-    if repeated:
+def _notices(table: LoadedTable) -> tuple[str, ...]:
+    plan, duplicates = table.plan, table.merged.duplicates
+    notices = [*plan.notices, *table.extracted.notices]
+    if duplicates:
         notices.append(
-            f"{repeated} rows shared their key ({', '.join(plan.primary_key)}) with a newer "
-            "one, which was kept"
+            f"{duplicates} rows shared their key ({', '.join(plan.primary_key)}) with a newer "
+            "row. The newer row was kept"
         )
-    return (*notices, *_changed_columns(landed))
+    return (*notices, *_column_notices(table))
 
 
-def _changed_columns(landed: LoadedTable) -> Iterator[str]:
-    """Say which columns of a table that is added to are another thing than before."""
-    plan = landed.plan
+def _column_notices(table: LoadedTable) -> Iterator[str]:
+    """Yield a notice for each column that this load adds to the lake's table, or converts."""
+    plan = table.plan
     if plan.replace or plan.lake_table is None:
         return
-    held = {column.name.lower(): column.type for column in plan.lake_table.columns}
-    for column in landed.merged.columns:
-        old = held.get(column.name.lower())
-        if old is None and plan.stream.open_schema:
+    existing_types = {column.name.lower(): column.type for column in plan.lake_table.columns}
+    for column in table.merged.columns:
+        existing_type = existing_types.get(column.name.lower())
+        if existing_type is None and plan.stream.open_schema:
             yield f'column "{column.name}" is new'
-        elif old not in {None, column.type}:
-            yield f'column "{column.name}" was {old} and is {column.type} now'
+        elif existing_type not in {None, column.type}:
+            yield f'column "{column.name}" was {existing_type} and is {column.type} now'

@@ -1,13 +1,13 @@
-"""Rows that the source no longer has, found by its keys: removed from the lake, or marked there."""
+"""Rows deleted at the source, found by comparing its keys: removed from the lake, or marked."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cdpsync.errors import ContractError
+from cdpsync.catalog import require_no_shrink, sql_name
 from cdpsync.extract.spool import spooled_rows
-from cdpsync.load.merge import count, held_as, same_key, write
+from cdpsync.load.merge import cast_existing, count, same_key, write
 from cdpsync.model import DELETED_AT, Column, Cursor, CursorType, Deletes
 from cdpsync.model.cursors import cursor_sql
 from cdpsync.sql import quote_name, quote_names
@@ -22,102 +22,109 @@ if TYPE_CHECKING:
     from cdpsync.load.merge import MergeResult
     from cdpsync.model import TablePlan
 
-_GONE = """
-    select {columns} from {table} as held
-    where {present}
-      and not exists (select 1 from ({keys}) as arrived where {same_key})
-      and not exists (select 1 from ({staged}) as arrived where {same_key})
+_DELETED_AT_SOURCE = """
+    select {columns} from {table} as existing
+    where {unmarked}
+      and not exists (select 1 from ({source_keys}) as incoming where {same_key})
+      and not exists (select 1 from ({merged_keys}) as incoming where {same_key})
 """
 
-_BACK = """
-    select {columns} from {table} as held
-    where not ({present})
-      and exists (select 1 from ({keys}) as arrived where {same_key})
-      and not exists (select 1 from ({staged}) as arrived where {same_key})
+_RESTORED_AT_SOURCE = """
+    select {columns} from {table} as existing
+    where not ({unmarked})
+      and exists (select 1 from ({source_keys}) as incoming where {same_key})
+      and not exists (select 1 from ({merged_keys}) as incoming where {same_key})
 """
 
 
 def merge_deletes(
     con: duckdb.DuckDBPyConnection,
     plan: TablePlan,
-    staged: MergeResult,
-    keys: Sequence[Path],
-    table: str,
+    merged: MergeResult,
+    key_files: Sequence[Path],
     folder: Path,
     now: datetime,
 ) -> MergeResult:
-    """Add to what must land that the keys in the lake, and not in `keys`, are gone at the source.
+    """Return `merged` with the deletion of existing rows whose key the source no longer has.
 
-    `keys` are spool files with every key that the source has. `con` has the lake attached, where
-    the table is called `table`. Rows that were marked and are back lose the mark. Raises
-    ContractError when more than half of the rows would go and that was not allowed.
+    `key_files` are spool files with every key that the source has. `con` has the lake attached.
+    With `deletes: soft`, the rows are marked instead, and marked rows that the source has again
+    lose their mark. Raises ContractError when more than half of the rows would be deleted, unless
+    the plan allows that.
     """
-    held = plan.lake_table.columns if plan.lake_table else ()
+    existing = plan.lake_table.columns if plan.lake_table else ()
     soft = plan.deletes is Deletes.SOFT
-    has_marks = soft and any(column.name == DELETED_AT for column in held)
-    said = {
-        "table": table,
-        "present": f"held.{quote_name(DELETED_AT)} is null" if has_marks else "true",
-        "keys": keys_in(plan, keys),
-        "staged": keys_in(plan, staged.files),
+    has_marks = soft and any(column.name == DELETED_AT for column in existing)
+    parts = {
+        "table": sql_name(plan.table),
+        "unmarked": f"existing.{quote_name(DELETED_AT)} is null" if has_marks else "true",
+        "source_keys": spooled_keys(plan, key_files),
+        "merged_keys": spooled_keys(plan, merged.files),
         "same_key": same_key(plan),
     }
-    columns = quote_names(plan.primary_key)
-    leaving = count(con, _GONE.format(columns=columns, **said))
+    select_keys = _DELETED_AT_SOURCE.format(columns=quote_names(plan.primary_key), **parts)
+    deleted = count(con, select_keys)
     if not plan.allow_shrink:
-        _refuse_shrink(con, plan, said, leaving)
+        _require_no_shrink(con, plan, parts, deleted)
     if not soft:
         file = folder / "removed.parquet"
-        write(con, _GONE.format(columns=columns, **said), file)
-        return replace(staged, delete_keys=file) if leaving else staged
-    moment = cursor_sql(Cursor(CursorType.TIMESTAMPTZ, now))
-    select = _GONE.format(columns=marked(plan, staged.columns, held, moment), **said)
+        write(con, select_keys, file)
+        return replace(merged, delete_keys=file) if deleted else merged
+    mark = cursor_sql(Cursor(CursorType.TIMESTAMPTZ, now))
+    columns = marked_columns(plan, merged.columns, existing, mark)
+    select = _DELETED_AT_SOURCE.format(columns=columns, **parts)
     if has_marks:
-        none = "cast(null as timestamptz)"
-        select += (
-            f" union all {_BACK.format(columns=marked(plan, staged.columns, held, none), **said)}"
-        )
+        no_mark = "cast(null as timestamptz)"
+        columns = marked_columns(plan, merged.columns, existing, no_mark)
+        select += f" union all {_RESTORED_AT_SOURCE.format(columns=columns, **parts)}"
     file = folder / "marked.parquet"
     rows, size = write(con, select, file)
     if not rows:
-        return staged
+        return merged
     return replace(
-        staged,
-        files=(*staged.files, file),
-        rows=staged.rows + rows,
-        bytes=staged.bytes + size,
-        upsert_files=(*staged.upsert_files, file),
-        soft_deleted=staged.soft_deleted + leaving,
+        merged,
+        files=(*merged.files, file),
+        rows=merged.rows + rows,
+        bytes=merged.bytes + size,
+        upsert_files=(*merged.upsert_files, file),
+        soft_deleted=merged.soft_deleted + deleted,
     )
 
 
-def _refuse_shrink(
-    con: duckdb.DuckDBPyConnection, plan: TablePlan, said: dict[str, str], leaving: int
+def _require_no_shrink(
+    con: duckdb.DuckDBPyConnection, plan: TablePlan, parts: dict[str, str], deleted: int
 ) -> None:
-    before = count(con, "select 1 from {table} as held where {present}".format(**said))
-    if leaving * 2 > before:
-        raise ContractError(
-            f"{plan.table}: {leaving:,} of its {before:,} rows are not at the source any more: "
-            "more than half. They stay, and nothing was committed. If that is right, run it with "
-            '--allow-shrink, or set "allow_shrink: true" for the table.'
-        )
+    rows = count(con, "select 1 from {table} as existing where {unmarked}".format(**parts))
+    require_no_shrink(
+        rows,
+        rows - deleted,
+        f"{plan.table}: {deleted:,} of its {rows:,} rows are no longer at the source: more than "
+        "half. The rows stay, and nothing was committed. If that is right, run it with "
+        '--allow-shrink, or set "allow_shrink: true" for the table.',
+    )
 
 
-def keys_in(plan: TablePlan, files: Sequence[Path]) -> str:
-    """Return the keys in spool files, of which there may be none."""
+def spooled_keys(plan: TablePlan, files: Sequence[Path]) -> str:
+    """Return a SELECT of the keys in spool files. Without files it has no rows."""
     columns = [Column(name, "") for name in plan.primary_key]
     if files:
         return spooled_rows(files, columns)
-    return f"select {', '.join(f'null as {quote_name(c.name)}' for c in columns)} where false"
+    nulls = ", ".join(f"null as {quote_name(column.name)}" for column in columns)
+    return f"select {nulls} where false"
 
 
-def marked(plan: TablePlan, columns: Sequence[Column], held: Sequence[Column], mark: str) -> str:
-    """Return each column of the lake's rows as it will be after a commit of these, marked anew."""
-    becoming = {column.name.lower(): column for column in columns}
-    kept = [
-        f"{held_as(plan, becoming.get(column.name.lower(), column), column)} "
+def marked_columns(
+    plan: TablePlan, columns: Sequence[Column], existing: Sequence[Column], mark: str
+) -> str:
+    """Return the lake table's columns in SQL, as after a commit of `columns`, with this mark.
+
+    `mark` is the SQL value of the column that says when the row was deleted at the source.
+    """
+    new_columns = {column.name.lower(): column for column in columns}
+    values = [
+        f"{cast_existing(plan, new_columns.get(column.name.lower(), column), column)} "
         f"as {quote_name(column.name)}"
-        for column in held
+        for column in existing
         if column.name != DELETED_AT
     ]
-    return ", ".join([*kept, f"{mark} as {quote_name(DELETED_AT)}"])
+    return ", ".join([*values, f"{mark} as {quote_name(DELETED_AT)}"])

@@ -1,10 +1,11 @@
-"""Spool files to the files that must land: what the lake has already is dropped here."""
+"""Merges spool files with the lake: drops rows that it has, and keeps the latest row per key."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cdpsync.catalog import sql_name
 from cdpsync.extract.spool import spooled_rows
 from cdpsync.model import DELETED_AT, Column, Deletes, SyncMode, TablePlan
 from cdpsync.model.cursors import cursor_sql
@@ -16,51 +17,52 @@ if TYPE_CHECKING:
 
     import duckdb
 
-# Every row that differs from the landed ones of the same window, once. Ties at the boundary and
-# late rows are among them; rows that landed before are not.
+# Incoming rows that differ from every existing row of the same window, once each. Among them are
+# late rows and ties at the cursor's boundary, and no row that an earlier load brought.
 _CHANGED = """
-    select * from ({arrived})
+    select * from ({incoming})
     {operator}
-    ({held})
+    ({existing})
 """
 
 _LATEST_PER_KEY = """
-    select {columns} from ({arrived})
+    select {columns} from ({incoming})
     qualify row_number() over (partition by {key} order by {cursor} desc nulls last) = 1
 """
 
-# Where several rows share a key, one without a cursor, or with an older one, may come again: it
-# does not take the place of the newer one that landed.
+# Where several rows share a key, the source may send a row without a cursor, or with an older one,
+# again. It does not replace a newer existing row.
 _NOT_OLDER = """
-    select arrived.* from ({arrived}) as arrived
+    select incoming.* from ({incoming}) as incoming
     where not exists (
-        select 1 from {table} as held
-        where {same_key} and (held.{cursor} > arrived.{cursor}
-            or (arrived.{cursor} is null and held.{cursor} is not null))
+        select 1 from {table} as existing
+        where {same_key} and (existing.{cursor} > incoming.{cursor}
+            or (incoming.{cursor} is null and existing.{cursor} is not null))
     )
 """
 
-# Rows of an API are the same row for ever: one that changed under its cursor is no second one.
-_NOT_LANDED = """
-    select arrived.* from ({arrived}) as arrived
+# An API record is identified by its key: if it changed, append no second version.
+_NEW_KEYS = """
+    select incoming.* from ({incoming}) as incoming
     where not exists (
-        select 1 from {table} as held
+        select 1 from {table} as existing
         where {same_key} and ({window})
     )
 """
 
-# Rows that landed before a column came have NULL in it, and arrive with what the source filled in:
-# of the rows that differ, those are the same that differ in nothing else.
-_CHANGED_BUT_FOR = """
-    with arrived as ({arrived}), held as ({held}),
-        fresh as (
+# Rows loaded before a column existed have NULL there. A row that differs from an incoming one only
+# in such columns is the same row.
+_CHANGED_BESIDES_ADDED = """
+    with incoming as ({incoming}), existing as ({existing}),
+        unmatched_incoming as (
             select *, row_number() over (partition by {shared} order by {added}) as {n}
-            from (from arrived except all from held)
-        ), past as (
+            from (from incoming except all from existing)
+        ), unmatched_existing as (
             select *, row_number() over (partition by {shared} order by {added}) as {n}
-            from (from held except all from arrived)
+            from (from existing except all from incoming)
         )
-    select fresh.* exclude ({n}) from fresh anti join past on {same}
+    select unmatched_incoming.* exclude ({n})
+    from unmatched_incoming anti join unmatched_existing on {same}
 """
 
 _WRITE = """
@@ -68,7 +70,7 @@ _WRITE = """
     (format parquet, compression zstd, compression_level 1, row_group_size {rows}, return_stats)
 """
 _VALUES_IN_ROW_GROUP = 4_000_000
-_VECTOR, _ROW_GROUP = 2_048, 122_880  # rows: DuckDB's own measures
+_VECTOR, _ROW_GROUP = 2_048, 122_880  # rows: DuckDB's own sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class MergeResult:
 
 
 def needs_no_merge(plan: TablePlan) -> bool:
-    """Whether each spooled file must land, whatever the others and the lake hold."""
+    """Whether every spool file is loaded as it is, whatever the other files and the lake have."""
     return plan.replace and (plan.mode is not SyncMode.INCREMENTAL or _unique_at_source(plan))
 
 
@@ -100,120 +102,142 @@ def merge(
     plan: TablePlan,
     files: Sequence[Path],
     columns: tuple[Column, ...],
-    table: str,
     folder: Path,
 ) -> MergeResult:
-    """Decide which of the spooled rows must land, and write them down where not all do.
+    """Return the spooled rows that must be loaded, written to a file in `folder` unless all must.
 
-    `con` has the lake attached (a copy of it) when the plan adds to a table, whose SQL name is
-    `table`.
+    `con` has a copy of the lake attached, if the plan adds to an existing table.
     """
-    landing = columns
-    if plan.deletes is not Deletes.SOFT and plan.stream.column(DELETED_AT) is None:
-        landing = tuple(column for column in columns if column.name != DELETED_AT)
+    keeps_marks = plan.deletes is Deletes.SOFT or plan.stream.column(DELETED_AT) is not None
+    lake_columns = columns
+    if not keeps_marks:
+        lake_columns = tuple(column for column in columns if column.name != DELETED_AT)
     if not files:
-        return MergeResult(landing)
-    arrived, removed = spooled_rows(files, columns), None
-    if landing != columns:
-        removed = _write_removed(con, plan, arrived, folder / "removed.parquet")
-        arrived = (
-            f"select {quote_names(column.name for column in landing)} "
-            f"from ({arrived}) where {DELETED_AT} is null"
+        return MergeResult(lake_columns)
+    incoming, delete_keys = spooled_rows(files, columns), None
+    if lake_columns != columns:
+        delete_keys = _write_delete_keys(con, plan, incoming, folder / "removed.parquet")
+        incoming = (
+            f"select {quote_names(column.name for column in lake_columns)} "
+            f"from ({incoming}) where {DELETED_AT} is null"
         )
-    select, repeated = arrived, 0
-    if plan.mode is SyncMode.INCREMENTAL and not _unique_at_source(plan):
-        select, repeated = _latest_per_key(con, plan, landing, arrived)
-        if not plan.replace:
-            select = _not_older(plan, select, table)
-    if not plan.replace:
-        select = _changed(plan, landing, select, table)
-    if select is arrived and landing is columns:
+    select, duplicates = _select_changed(con, plan, lake_columns, incoming)
+    if select is incoming and keeps_marks:
         size = sum(file.stat().st_size for file in files)
-        return MergeResult(landing, tuple(files), count(con, arrived), size)
-    file = folder / "staged.parquet"
-    rows, size = write(con, select, file, len(landing))
+        return MergeResult(lake_columns, tuple(files), count(con, incoming), size)
+    file = folder / "merged.parquet"
+    rows, size = write(con, select, file, len(lake_columns))
     if not rows:
-        return MergeResult(landing, delete_keys=removed, duplicates=repeated)
-    replaces = plan.mode is SyncMode.INCREMENTAL and not plan.replace
+        return MergeResult(lake_columns, delete_keys=delete_keys, duplicates=duplicates)
+    upserts = plan.mode is SyncMode.INCREMENTAL and not plan.replace
     return MergeResult(
-        landing,
+        lake_columns,
         (file,),
         rows,
         size,
-        upsert_files=(file,) if replaces else (),
-        delete_keys=removed,
-        soft_deleted=_count_marked(con, landing, file) if plan.deletes is Deletes.SOFT else 0,
-        duplicates=repeated,
+        upsert_files=(file,) if upserts else (),
+        delete_keys=delete_keys,
+        soft_deleted=_count_marks(con, lake_columns, file) if plan.deletes is Deletes.SOFT else 0,
+        duplicates=duplicates,
     )
 
 
-def _write_removed(
-    con: duckdb.DuckDBPyConnection, plan: TablePlan, arrived: str, file: Path
+def _write_delete_keys(
+    con: duckdb.DuckDBPyConnection, plan: TablePlan, incoming: str, file: Path
 ) -> Path | None:
-    """Write the keys of rows that the source says are gone; None where there are none."""
+    """Write the keys of rows that the source reports as deleted; return None if it reports none."""
     keys = quote_names(plan.primary_key)
-    rows, _ = write(con, f"select {keys} from ({arrived}) where {DELETED_AT} is not null", file)
+    rows, _ = write(con, f"select {keys} from ({incoming}) where {DELETED_AT} is not null", file)
     return file if rows else None
 
 
-def _count_marked(con: duckdb.DuckDBPyConnection, columns: Sequence[Column], file: Path) -> int:
+def _count_marks(con: duckdb.DuckDBPyConnection, columns: Sequence[Column], file: Path) -> int:
     return count(con, f"from ({spooled_rows([file], columns)}) where {DELETED_AT} is not null")
 
 
-def _changed(plan: TablePlan, columns: tuple[Column, ...], arrived: str, table: str) -> str:
+def _select_changed(
+    con: duckdb.DuckDBPyConnection, plan: TablePlan, columns: tuple[Column, ...], incoming: str
+) -> tuple[str, int]:
+    """Return a SELECT of the incoming rows to load, and how many duplicates of a key it drops."""
+    select, duplicates = incoming, 0
+    if plan.mode is SyncMode.INCREMENTAL and not _unique_at_source(plan):
+        select, duplicates = _latest_per_key(con, plan, columns, incoming)
+        if not plan.replace:
+            select = _not_older(plan, select)
+    if not plan.replace:
+        select = _changed(plan, columns, select)
+    return select, duplicates
+
+
+def _changed(plan: TablePlan, columns: tuple[Column, ...], incoming: str) -> str:
+    """Return a SELECT of the incoming rows that the lake's table does not have."""
     if plan.lake_table is None:
-        raise AssertionError("a plan that adds to a table has its landed columns")
+        raise AssertionError("a plan that adds to a table has its columns in the lake")
+    table = sql_name(plan.table)
     windows = ["true"]
     if plan.window is not None:
-        cursor = f"held.{quote_name(plan.window.cursor_field)}"
+        cursor = f"existing.{quote_name(plan.window.cursor_field)}"
         windows = [f"{cursor} >= {cursor_sql(plan.window.low)}", f"{cursor} is null"]
     if plan.mode is SyncMode.APPEND_ONLY and plan.stream.open_schema and plan.primary_key:
-        return _NOT_LANDED.format(
-            arrived=arrived, table=table, same_key=same_key(plan), window=" or ".join(windows)
+        return _NEW_KEYS.format(
+            incoming=incoming, table=table, same_key=same_key(plan), window=" or ".join(windows)
         )
-    have = {column.name.lower(): column for column in plan.lake_table.columns}
+    existing_columns = {column.name.lower(): column for column in plan.lake_table.columns}
     values = ", ".join(
-        f"{held_as(plan, column, have.get(column.name.lower()))} as {quote_name(column.name)}"
+        f"{cast_existing(plan, column, existing_columns.get(column.name.lower()))} "
+        f"as {quote_name(column.name)}"
         for column in columns
     )
-    # Apart, so that each passes over the files that cannot have such rows.
-    held = " union all ".join(f"select {values} from {table} as held where {w}" for w in windows)
+    # One SELECT per window, because each then skips the files that cannot have such rows.
+    existing = " union all ".join(
+        f"select {values} from {table} as existing where {window}" for window in windows
+    )
     if plan.mode is SyncMode.INCREMENTAL:
-        return _CHANGED.format(arrived=arrived, operator="except", held=held)
-    old = have.keys() - plan.lake_table.added_columns
-    added = {column.name for column in columns if column.name.lower() not in old}
+        return _CHANGED.format(incoming=incoming, operator="except", existing=existing)
+    original_columns = existing_columns.keys() - plan.lake_table.added_columns
+    added = {column.name for column in columns if column.name.lower() not in original_columns}
     if added:
-        return _changed_but_for(added, arrived, held, columns)
-    return _CHANGED.format(arrived=arrived, operator="except all", held=held)
+        return _changed_besides_added(added, incoming, existing, columns)
+    return _CHANGED.format(incoming=incoming, operator="except all", existing=existing)
 
 
-def _changed_but_for(
-    added: Collection[str], arrived: str, held: str, columns: Sequence[Column]
+def _changed_besides_added(
+    added: Collection[str], incoming: str, existing: str, columns: Sequence[Column]
 ) -> str:
-    """Return the arrived rows that the lake has not, whatever it has NULL in `added` columns."""
+    """Return a SELECT of incoming rows without an existing row that is equal or NULL in `added`."""
     number = "n"
     while any(column.name.lower() == number for column in columns):
         number += "_"
-    shared = [quote_name(column.name) for column in columns if column.name not in added]
-    came = [quote_name(column.name) for column in columns if column.name in added]
-    same = [f"fresh.{name} is not distinct from past.{name}" for name in [*shared, number]]
-    same += [f"(past.{name} is null or fresh.{name} = past.{name})" for name in came]
-    return _CHANGED_BUT_FOR.format(
-        arrived=arrived,
-        held=held,
-        shared=", ".join(["true", *shared]),
-        added=", ".join(came),
+    shared_names = [quote_name(column.name) for column in columns if column.name not in added]
+    added_names = [quote_name(column.name) for column in columns if column.name in added]
+    same = [
+        f"unmatched_incoming.{name} is not distinct from unmatched_existing.{name}"
+        for name in [*shared_names, number]
+    ]
+    same += [
+        f"(unmatched_existing.{name} is null "
+        f"or unmatched_incoming.{name} = unmatched_existing.{name})"
+        for name in added_names
+    ]
+    return _CHANGED_BESIDES_ADDED.format(
+        incoming=incoming,
+        existing=existing,
+        shared=", ".join(["true", *shared_names]),
+        added=", ".join(added_names),
         n=number,
         same=" and ".join(same),
     )
 
 
-def held_as(plan: TablePlan, column: Column, held: Column | None) -> str:
-    """Return a column of the lake's table, `held`, as it will be after this commit."""
-    if held is None:
+def cast_existing(plan: TablePlan, column: Column, existing: Column | None) -> str:
+    """Return a column of the lake's table in SQL, as it will be after this commit.
+
+    `existing` is the column as the lake has it, None if the lake does not have it yet.
+    """
+    if existing is None:
         return f"cast(null as {column.type})"
     name = quote_name(column.name)
-    if plan.stream.open_schema and column.type == "JSON" and held.type != "JSON":
+    if plan.stream.open_schema and column.type == "JSON" and existing.type != "JSON":
         return f"to_json({name})"
     return f"cast({name} as {column.type})"
 
@@ -224,32 +248,39 @@ def _unique_at_source(plan: TablePlan) -> bool:
 
 
 def _latest_per_key(
-    con: duckdb.DuckDBPyConnection, plan: TablePlan, columns: tuple[Column, ...], arrived: str
+    con: duckdb.DuckDBPyConnection, plan: TablePlan, columns: tuple[Column, ...], incoming: str
 ) -> tuple[str, int]:
-    """Keep the newest row of each key where the source does not promise that there is just one."""
+    """Return a SELECT of the newest row of each key, and how many rows it drops.
+
+    Rows are dropped only where the source does not enforce that a key is unique.
+    """
     key = quote_names(plan.primary_key)
-    distinct = count(con, f"select distinct {key} from ({arrived})")
-    repeated = count(con, arrived) - distinct
-    if not repeated:
-        return arrived, 0
+    keys = count(con, f"select distinct {key} from ({incoming})")
+    duplicates = count(con, incoming) - keys
+    if not duplicates:
+        return incoming, 0
     latest = _LATEST_PER_KEY.format(
         columns=quote_names(column.name for column in columns),
-        arrived=arrived,
+        incoming=incoming,
         key=key,
         cursor=quote_name(plan.cursor_field or plan.primary_key[0]),
     )
-    return latest, repeated
+    return latest, duplicates
 
 
-def _not_older(plan: TablePlan, arrived: str, table: str) -> str:
-    cursor = quote_name(plan.cursor_field or plan.primary_key[0])
-    return _NOT_OLDER.format(arrived=arrived, table=table, same_key=same_key(plan), cursor=cursor)
+def _not_older(plan: TablePlan, incoming: str) -> str:
+    return _NOT_OLDER.format(
+        incoming=incoming,
+        table=sql_name(plan.table),
+        same_key=same_key(plan),
+        cursor=quote_name(plan.cursor_field or plan.primary_key[0]),
+    )
 
 
 def same_key(plan: TablePlan) -> str:
-    """Return the condition that a row of `held` and one of `arrived` have the same key."""
+    """Return the SQL condition that a row of `existing` and a row of `incoming` share their key."""
     return " and ".join(
-        f"held.{quote_name(name)} is not distinct from arrived.{quote_name(name)}"
+        f"existing.{quote_name(name)} is not distinct from incoming.{quote_name(name)}"
         for name in plan.primary_key
     )
 
@@ -257,16 +288,16 @@ def same_key(plan: TablePlan) -> str:
 def write(
     con: duckdb.DuckDBPyConnection, select: str, file: Path, columns: int = 1
 ) -> tuple[int, int]:
-    """Write rows of so many columns to a Parquet file; return how many, and how many bytes."""
+    """Write a SELECT of so many columns to a Parquet file; return its rows and its bytes."""
     sql = _WRITE.format(select=select, file=quote_text(str(file)), rows=row_group(columns))
-    done = con.execute(sql).fetchone()
-    return (int(done[1]), int(done[2])) if done else (0, 0)
+    stats = con.execute(sql).fetchone()
+    return (int(stats[1]), int(stats[2])) if stats else (0, 0)
 
 
 def row_group(columns: int) -> int:
-    """Return how many rows of so many columns make a row group: it is in memory as a whole."""
-    fitting = _VALUES_IN_ROW_GROUP // columns // _VECTOR * _VECTOR
-    return max(_VECTOR, min(_ROW_GROUP, fitting))
+    """Return how many rows of so many columns make a row group, which is in memory as a whole."""
+    rows = _VALUES_IN_ROW_GROUP // columns // _VECTOR * _VECTOR
+    return max(_VECTOR, min(_ROW_GROUP, rows))
 
 
 def count(con: duckdb.DuckDBPyConnection, select: str) -> int:

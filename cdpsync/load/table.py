@@ -1,27 +1,26 @@
-"""A planned table into the storage, ready for its commit: read, dropped what is there, put."""
+"""Loads one table into the storage: extract, merge, deletes, upload."""
 
 from __future__ import annotations
 
 import itertools
 import shutil
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from cdpsync import engine
-from cdpsync.catalog import sql_name
-from cdpsync.connector import ignore
 from cdpsync.errors import LandingError
-from cdpsync.extract.table import Extracted, extract
+from cdpsync.extract.table import Extracted, ExtractHooks, extract
 from cdpsync.load.deletes import merge_deletes
 from cdpsync.load.merge import MergeResult, merge, needs_no_merge
-from cdpsync.model import Deletes
+from cdpsync.model import Deletes, Progress
 from cdpsync.storage.paths import folder_of
 from cdpsync.system import clock, disk
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from datetime import datetime
     from pathlib import Path
@@ -33,22 +32,9 @@ if TYPE_CHECKING:
     from cdpsync.load.upload import TableUpload, Uploader
     from cdpsync.model import TablePlan
 
-_STAGE_MEMORY = "2GB"
+    ProgressCallback = Callable[[Progress], None]
 
-
-class Tell(Protocol):
-    """Whoever listens to how far a table is."""
-
-    def __call__(
-        self,
-        plan: TablePlan,
-        step: str,
-        *,
-        rows: int = 0,
-        chunks_done: int = 0,
-        chunks: int | None = None,
-    ) -> None:
-        """Hear of one step."""
+_MERGE_MEMORY = "2GB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,81 +46,86 @@ class LoadedTable:
     merged: MergeResult
     files: tuple[str, ...]
     started_at: datetime
-    clock: float
+    monotonic_start: float
+
+    @property
+    def seconds(self) -> float:
+        """How long ago its load started."""
+        return round(time.monotonic() - self.monotonic_start, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class TableLoader:
-    """The way of one run's tables into the storage. Used from a thread per table."""
+    """Loads the tables of one run into the storage. Used from a thread per table.
+
+    `open_lake` lends a DuckDB connection that has a copy of the lake attached.
+    """
 
     connectors: Mapping[str, Connector]
-    lend_lake: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
+    open_lake: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
     uploader: Uploader
     workers: Workers
     spool: Path
     stopped: threading.Event
-    tell: Tell
+    on_progress: ProgressCallback
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def load(self, plan: TablePlan) -> LoadedTable | None:
-        """Read a table into the storage; None when the run was stopped before it began."""
-        import duckdb
-
+        """Load a table into the storage; return None when the run was stopped before."""
         if self.stopped.is_set():
             return None
         started_at, start = clock.now(), time.monotonic()
         folder = self.spool / f"{next(self._numbers):05d}"
         folder.mkdir()
-        self.tell(plan, "reading")
-        extracted, delivery = self._extract(plan, folder)
+        self.on_progress(progress_of(plan, "reading"))
+        upload = self.uploader.start_table(folder_of(plan.table))
         try:
-            keys = self._keys(plan, folder / "keys") if plan.compares_keys else None
-            self.tell(plan, "landing", rows=extracted.rows)
-            staged = self._stage(plan, extracted, keys, delivery, folder)
-            files = delivery.wait()
-        except duckdb.Error as error:
-            said = engine.first_line(error)
-            advice = disk.disk_hint(said)
-            if advice:
-                raise LandingError(f"{folder}: {advice}; nothing was committed.") from error
-            raise LandingError(
-                f"{plan.table}: what is new could not be told from what is there "
-                f"({said}). Nothing was committed."
-            ) from error
+            extracted = self._extract(plan, folder, upload)
+            key_files = self._extract_keys(plan, folder) if plan.compares_keys else ()
+            self.on_progress(progress_of(plan, "landing", rows=extracted.rows))
+            paths = tuple(file.path for file in extracted.files)
+            if needs_no_merge(plan):  # the files were queued for upload while they were read
+                size = sum(file.bytes for file in extracted.files)
+                merged = MergeResult(extracted.columns, paths, extracted.rows, size)
+            else:
+                with self._merge_connection(plan, folder) as con:
+                    merged = merge(con, plan, paths, extracted.columns, folder)
+                    if plan.compares_keys:
+                        merged = merge_deletes(con, plan, merged, key_files, folder, clock.now())
+                for file in merged.files:
+                    upload.add(file, file.stat().st_size, keep=file in merged.upsert_files)
+            files = upload.wait()
         except BaseException:
-            delivery.rollback()
+            upload.rollback()
             raise
-        if not staged.upsert_files and staged.delete_keys is None:
+        if not merged.upsert_files and merged.delete_keys is None:
             shutil.rmtree(folder, ignore_errors=True)
-        return LoadedTable(plan, extracted, staged, files, started_at, start)
+        return LoadedTable(plan, extracted, merged, files, started_at, start)
 
-    def _extract(self, plan: TablePlan, folder: Path) -> tuple[Extracted, TableUpload]:
-        """Read a table; files that must land whatever the others hold are sent as they come."""
-        delivery = self.uploader.start_table(folder_of(plan.table))
-        lands = needs_no_merge(plan)
+    def _extract(self, plan: TablePlan, folder: Path, upload: TableUpload) -> Extracted:
+        """Read a table into the spool. Files that need no merge are queued for upload at once."""
 
-        def tell(rows: int, done: int, chunks: int) -> None:
-            self.tell(plan, "reading", rows=rows, chunks_done=done, chunks=chunks)
-
-        try:
-            extracted = extract(
-                plan,
-                self.connectors[plan.source],
-                self.workers,
-                folder,
-                tell,
-                on_file=(lambda file: delivery.add(file.path, file.bytes)) if lands else ignore,
-                on_drop=(lambda file: delivery.cancel(file.path)) if lands else ignore,
-                wait_for_space=self.uploader.spool.wait,
+        def on_progress(rows: int, chunks_done: int, chunks: int) -> None:
+            self.on_progress(
+                progress_of(plan, "reading", rows=rows, chunks_done=chunks_done, chunks=chunks)
             )
-        except BaseException:
-            delivery.rollback()
-            raise
-        return extracted, delivery
 
-    def _keys(self, plan: TablePlan, folder: Path) -> list[Path]:
-        """Read every key that the source has, later than its rows: who is missing then is gone."""
-        folder.mkdir()
+        hooks = ExtractHooks(on_progress, wait_for_space=self.uploader.wait_for_space)
+        if needs_no_merge(plan):
+            hooks = replace(
+                hooks,
+                on_file=lambda file: upload.add(file.path, file.bytes),
+                on_drop=lambda file: upload.cancel(file.path),
+            )
+        return extract(plan, self.connectors[plan.source], self.workers, folder, hooks=hooks)
+
+    def _extract_keys(self, plan: TablePlan, folder: Path) -> tuple[Path, ...]:
+        """Read every key that the source has; return the spool files.
+
+        They are read after the rows, because a row whose key is missing then has been deleted.
+        """
+        key_folder = folder / "keys"
+        key_folder.mkdir()
         names = set(plan.primary_key)
         only_keys = replace(
             plan,
@@ -143,36 +134,48 @@ class TableLoader:
             cursor_field=None,
             window=None,
         )
-        connector = self.connectors[plan.source]
-        extracted = extract(only_keys, connector, self.workers, folder, lambda *_: None)
-        return [file.path for file in extracted.files]
+        with _translated_errors(plan, folder):
+            extracted = extract(only_keys, self.connectors[plan.source], self.workers, key_folder)
+        return tuple(file.path for file in extracted.files)
 
-    def _stage(
-        self,
-        plan: TablePlan,
-        extracted: Extracted,
-        keys: list[Path] | None,
-        delivery: TableUpload,
-        folder: Path,
-    ) -> MergeResult:
-        """Say what lands, and send off what is not yet on its way."""
-        files = [file.path for file in extracted.files]
-        columns = extracted.columns
-        if needs_no_merge(plan):
-            size = sum(file.bytes for file in extracted.files)
-            return MergeResult(columns, tuple(files), extracted.rows, size)
-        if plan.replace:
-            con = engine.connect(threads=1, memory_limit=_STAGE_MEMORY, temp=folder / "spill")
+    @contextmanager
+    def _merge_connection(
+        self, plan: TablePlan, folder: Path
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend a DuckDB connection; it has the lake attached if the plan adds to a table."""
+        with _translated_errors(plan, folder):
+            if not plan.replace:
+                with self.open_lake() as con:
+                    yield con
+                return
+            con = engine.connect(threads=1, memory_limit=_MERGE_MEMORY, temp=folder / "spill")
             try:
-                staged = merge(con, plan, files, columns, "", folder)
+                yield con
             finally:
                 con.close()
-        else:
-            with self.lend_lake() as con:
-                name = sql_name(plan.table)
-                staged = merge(con, plan, files, columns, name, folder)
-                if keys is not None:
-                    staged = merge_deletes(con, plan, staged, keys, name, folder, clock.now())
-        for file in staged.files:
-            delivery.add(file, file.stat().st_size, keep=file in staged.upsert_files)
-        return staged
+
+
+def progress_of(
+    plan: TablePlan, step: str, *, rows: int = 0, chunks_done: int = 0, chunks: int | None = None
+) -> Progress:
+    """Return how far a table is."""
+    estimated_rows = plan.stream.estimated_rows if plan.replace else None
+    return Progress(plan.table, step, rows, estimated_rows, chunks_done, chunks)
+
+
+@contextmanager
+def _translated_errors(plan: TablePlan, folder: Path) -> Iterator[None]:
+    """Raise LandingError for an error of DuckDB."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        message = engine.first_line(error)
+        hint = disk.disk_hint(message)
+        if hint:
+            raise LandingError(f"{folder}: {hint}; nothing was committed.") from error
+        raise LandingError(
+            f"{plan.table}: the new rows could not be compared with the lake ({message}). "
+            "Nothing was committed."
+        ) from error

@@ -1,4 +1,4 @@
-"""Spool files to the storage: as they arrive, several at once, under names of their run."""
+"""Uploads of spool files to the storage: several at once, within the spool's budget."""
 
 from __future__ import annotations
 
@@ -21,134 +21,128 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cdpsync.load.upload")
 
-_AT_ONCE = 4  # files
-
-
-class SpoolBudget:
-    """How many bytes wait in the spool for their upload, over all tables, and how many may."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._held = 0
-        self._changed = threading.Condition()
-
-    def add(self, size: int) -> None:
-        """Count a file that waits for its upload."""
-        with self._changed:
-            self._held += size
-
-    def free(self, size: int) -> None:
-        """Count a file out that has left the spool."""
-        with self._changed:
-            self._held -= size
-            self._changed.notify_all()
-
-    def wait(self, is_stopping: Callable[[], bool]) -> None:
-        """Return when there is room for another file, or when the work is to stop.
-
-        What is counted leaves by itself, uploaded or failed: this cannot wait for ever.
-        """
-        with self._changed:
-            while self._held >= self._limit and not is_stopping():
-                self._changed.wait(0.5)
+_PARALLEL_UPLOADS = 4  # files
 
 
 class Uploader:
-    """Who carries the files of one run to the storage.
+    """The upload queue of one run, over all its tables.
 
-    `may_have_orphans` tells that files may be there which no commit names.
+    `spool_max` is the number of bytes that may wait for their upload; `wait_for_space` keeps to
+    it. `may_have_orphans` is set when the storage may have files that no commit names.
     """
 
-    def __init__(self, storage: Storage, run_id: str, spool: SpoolBudget) -> None:
+    def __init__(self, storage: Storage, run_id: str, spool_max: int) -> None:
         self.storage = storage
-        self.spool = spool
-        self._run_id = run_id
         self.may_have_orphans = False
-        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="cdpsync-put")
+        self._run_id = run_id
+        self._pool = ThreadPoolExecutor(_PARALLEL_UPLOADS, thread_name_prefix="cdpsync-put")
+        self._spool_max = spool_max
+        self._queued_bytes = 0
+        self._queued_bytes_changed = threading.Condition()
 
     def start_table(self, folder: str, attempt: int = 0) -> TableUpload:
-        """Begin with the files of a table; each attempt at it has names of its own."""
-        again = f"-{attempt}" if attempt else ""
-        return TableUpload(self, f"{folder}/{self._run_id}{again}")
+        """Return an upload of a table's files; the names of each attempt's files differ."""
+        suffix = f"-{attempt}" if attempt else ""
+        return TableUpload(self, f"{folder}/{self._run_id}{suffix}")
 
-    def submit(self, task: Callable[[], str]) -> Future[str]:
-        """Carry a file as soon as another is there."""
-        return self._pool.submit(task)
+    def submit(self, task: Callable[[], str], size: int) -> Future[str]:
+        """Queue the upload of a file of `size` bytes; they count until it succeeds or fails."""
+        self._reserve(size)
+        upload = self._pool.submit(task)
+        upload.add_done_callback(lambda _: self._release(size))
+        return upload
+
+    def wait_for_space(self, is_stopping: Callable[[], bool]) -> None:
+        """Return when another file may be queued, or when `is_stopping` returns True.
+
+        This cannot block for ever, because every queued file is uploaded or fails.
+        """
+        with self._queued_bytes_changed:
+            while self._queued_bytes >= self._spool_max and not is_stopping():
+                self._queued_bytes_changed.wait(0.5)
 
     def close(self, *, wait: bool = True) -> None:
-        """Carry no further file."""
+        """Cancel the uploads that have not started; with `wait`, wait for those that have."""
         self._pool.shutdown(wait=wait, cancel_futures=True)
 
     def remove(self, addresses: Sequence[str]) -> None:
-        """Remove files that no commit will name; those that cannot be removed do no harm."""
+        """Remove uploaded files that no commit will name; a failure is a warning."""
         try:
             for address in addresses:
                 self.storage.remove(address.removeprefix(self.storage.root))
         except CdpsyncError as error:
             self.may_have_orphans = True
-            log.warning("files of a table that failed stay behind: %s", error.message)
+            log.warning(
+                "files of a failed table could not be removed from the storage: %s", error.message
+            )
+
+    def _reserve(self, size: int) -> None:
+        with self._queued_bytes_changed:
+            self._queued_bytes += size
+
+    def _release(self, size: int) -> None:
+        with self._queued_bytes_changed:
+            self._queued_bytes -= size
+            self._queued_bytes_changed.notify_all()
 
 
 @dataclass(slots=True)
 class TableUpload:
-    """The files of one table on their way; who gives up on one takes them all back."""
+    """The uploads of one table's files: all succeed, or `rollback` removes them."""
 
     uploader: Uploader
     stem: str
-    _sent: dict[Path, Future[str]] = field(default_factory=dict)
+    _uploads: dict[Path, Future[str]] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
-    _failed: Exception | None = None
-    _guard: threading.Lock = field(default_factory=threading.Lock)
+    _error: Exception | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, file: Path, size: int, *, keep: bool = False) -> None:
-        """Send a file off; it leaves the spool when it has arrived, unless it is to be kept.
+        """Queue the upload of a file; afterwards it is removed from the spool, unless `keep`.
 
-        Raises the error of an earlier file that did not arrive.
+        Raises the error of an earlier file whose upload failed.
         """
-        if self._failed is not None:
-            raise self._failed
-        spool = self.uploader.spool
-        spool.add(size)
-        with self._guard:
+        if self._error is not None:
+            raise self._error
+        with self._lock:
             name = f"{self.stem}-{next(self._numbers):05d}.parquet"
-            sent = self.uploader.submit(lambda: self._put(file, name, keep=keep))
-            sent.add_done_callback(lambda _: spool.free(size))
-            self._sent[file] = sent
+            self._uploads[file] = self.uploader.submit(
+                lambda: self._upload(file, name, keep=keep), size
+            )
 
     def cancel(self, file: Path) -> None:
-        """Let a file that was sent off not arrive, or go again."""
-        with self._guard:
-            sent = self._sent.pop(file)
-        self._take_back([sent])
+        """Cancel the upload of a file; if it was uploaded already, remove it from the storage."""
+        with self._lock:
+            upload = self._uploads.pop(file)
+        self._undo([upload])
 
-    def _put(self, file: Path, name: str, *, keep: bool) -> str:
+    def wait(self) -> tuple[str, ...]:
+        """Wait for all uploads; return the files' addresses. Raises the error of a failed one."""
+        return tuple(upload.result() for upload in self._uploads.values())
+
+    def rollback(self) -> None:
+        """Cancel all uploads, and remove the uploaded files from the storage."""
+        self._undo(self._uploads.values())
+
+    def _upload(self, file: Path, name: str, *, keep: bool) -> str:
         try:
-            return self._carry(file, name, keep=keep)
+            return self._put(file, name, keep=keep)
         except Exception as error:
-            if self._failed is None:
-                self.uploader.may_have_orphans = (
-                    True  # parts of it, where not even the abort got through
-                )
-            self._failed = error
+            if self._error is None:
+                # The storage may have parts of the file, if not even aborting the upload succeeded.
+                self.uploader.may_have_orphans = True
+            self._error = error
             raise
 
-    def _carry(self, file: Path, name: str, *, keep: bool) -> str:
-        if self._failed is not None:
-            raise self._failed
+    def _put(self, file: Path, name: str, *, keep: bool) -> str:
+        if self._error is not None:
+            raise self._error
         address = self.uploader.storage.put(file, name)
         if not keep:
-            with suppress(OSError):  # the spool's folder goes at the end of the run anyway
+            with suppress(OSError):  # because the spool is removed at the end of the run anyway
                 file.unlink()
         return address
 
-    def wait(self) -> tuple[str, ...]:
-        """Return where the files are, once all have arrived. Raises what kept one from it."""
-        return tuple(one.result() for one in self._sent.values())
-
-    def rollback(self) -> None:
-        """Let no file go on, and remove those that arrived."""
-        self._take_back(self._sent.values())
-
-    def _take_back(self, sent: Iterable[Future[str]]) -> None:
-        under_way = [one for one in sent if not one.cancel()]
-        self.uploader.remove([one.result() for one in under_way if one.exception() is None])
+    def _undo(self, uploads: Iterable[Future[str]]) -> None:
+        started = [upload for upload in uploads if not upload.cancel()]
+        self.uploader.remove([upload.result() for upload in started if upload.exception() is None])

@@ -1,9 +1,8 @@
-"""Upkeep of the lake: old snapshots, small files, and what crashed runs left."""
+"""Upkeep of the lake: old snapshots, small files, and the files of crashed runs."""
 
-from cdpsync.maintain.maintenance import GRACE, expire, expiry_is_due, maintain
+from cdpsync.maintain.maintenance import expire, expiry_is_due, maintain
 
 __all__ = [
-    "GRACE",
     "expire",
     "expiry_is_due",
     "maintain",

@@ -1,7 +1,7 @@
-"""Light upkeep at the end of a run: a table's small and much deleted files become one.
+"""Compaction at the end of a run: merges a table's small files and files with many deleted rows.
 
-It is a commit like any other: a file under the run's name, uploaded, exchanged for those whose
-rows it holds. docs/decisions/0007 says when and why.
+It is a commit like any other: one file, named after the run, is uploaded and replaces the files
+whose rows it has. docs/decisions/0007 says when and why.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog import sql_name, transaction
+from cdpsync.catalog import ducklake, sql_name, transaction
 from cdpsync.engine import first_line
 from cdpsync.errors import CatalogError, CdpsyncError
 from cdpsync.load.merge import write
-from cdpsync.sql import glob_escaped, quote_text
+from cdpsync.sql import quote_text
 from cdpsync.storage.paths import folder_of
 
 if TYPE_CHECKING:
@@ -24,79 +24,56 @@ if TYPE_CHECKING:
     import duckdb
 
     from cdpsync.catalog import CatalogFile
+    from cdpsync.catalog.ducklake import DataFile
     from cdpsync.load.upload import Uploader
     from cdpsync.model import TableName
 
 log = logging.getLogger("cdpsync.maintain.compact")
 
-_SMALL = 4_000_000  # bytes
-_LARGE = 32_000_000
-_SHARE = 20  # between the two, a file is small that has less than such a part of its table
-_MANY = 8  # small files
-_DELETED = 0.2  # of a larger file's rows
-_AT_ONCE = 512_000_000  # bytes of one table in one run; what is left is the next run's
-# Of the larger ones: DuckLake keeps 50 bytes for each row that leaves, and no run should take long.
-_ROWS_AT_ONCE = 3_000_000
-_ATTEMPT = 90  # in the file's name: no attempt at a load comes that far
-
-_FILES = """
-    select
-        if(f.path_is_relative, ? || s.path || t.path || f.path, f.path) as path,
-        f.record_count, f.file_size_bytes, coalesce(d.deleted, 0)
-    from __ducklake_metadata_lake.ducklake_data_file as f
-    join __ducklake_metadata_lake.ducklake_table as t using (table_id)
-    join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
-    left join (
-        select data_file_id, sum(delete_count)::bigint as deleted
-        from __ducklake_metadata_lake.ducklake_delete_file
-        where end_snapshot is null
-        group by all
-    ) as d using (data_file_id)
-    where s.schema_name = ? and t.table_name = ?
-        and s.end_snapshot is null and t.end_snapshot is null and f.end_snapshot is null
-    order by f.data_file_id
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class DataFile:
-    """A file of a table: its rows, of which some are `deleted`, and its size."""
-
-    path: str
-    rows: int
-    bytes: int
-    deleted: int
+_SMALL_FILE = 4_000_000  # bytes
+_SMALL_FILE_OF_LARGE_TABLE = 32_000_000
+_TABLE_PARTS = 20  # between the two, a file is small if it is smaller than such a part of its table
+_MIN_SMALL_FILES = 8
+_MIN_DELETED_SHARE = 0.2  # of a larger file's rows
+_MAX_BYTES = 512_000_000  # of one table in one run; later runs rewrite the remaining files
+# Rows of larger files, because DuckLake needs 50 bytes of memory for each row that it deletes.
+_MAX_ROWS = 3_000_000
+_ATTEMPT = 90  # in the file's name, because no load of a table has so many attempts
 
 
 def files_to_compact(files: Sequence[DataFile]) -> tuple[DataFile, ...]:
-    """Return the files that should become one: nothing, while questions are still quick.
+    """Return the files to merge; empty while queries are fast.
 
-    Small ones once they are many, each but a few times in its life (those of a first load are no
-    fragments, many as they are); larger ones when many of their rows are deleted, the worst first
-    and no more than one run should carry.
+    Small files (< 4 MB, in larger tables < 5 % of it, at most 32 MB) qualify once there are 8, so
+    each is rewritten only a few times. Larger ones qualify when more than 20 % of their rows are
+    deleted; those with the largest share come first, up to what one run may rewrite.
     """
-    share = sum(file.bytes for file in files) // _SHARE
-    limit = min(_LARGE, max(_SMALL, share))
+    table_part = sum(file.bytes for file in files) // _TABLE_PARTS
+    limit = min(_SMALL_FILE_OF_LARGE_TABLE, max(_SMALL_FILE, table_part))
     small = sorted((file for file in files if file.bytes < limit), key=lambda file: file.bytes)
-    large = [file for file in files if file.bytes >= limit and file.deleted > _DELETED * file.rows]
+    large = [
+        file
+        for file in files
+        if file.bytes >= limit and file.deleted > _MIN_DELETED_SHARE * file.rows
+    ]
     large.sort(key=lambda file: file.deleted / file.rows, reverse=True)
-    chosen: set[DataFile] = set()
-    left, rows_left = _AT_ONCE, _ROWS_AT_ONCE
-    for file in small if len(small) >= _MANY else ():
-        if file.bytes <= left:
-            chosen.add(file)
-            left -= file.bytes
+    selected: set[DataFile] = set()
+    bytes_left, rows_left = _MAX_BYTES, _MAX_ROWS
+    for file in small if len(small) >= _MIN_SMALL_FILES else ():
+        if file.bytes <= bytes_left:
+            selected.add(file)
+            bytes_left -= file.bytes
     for file in large:
-        if file.bytes <= left and (file.rows <= rows_left or rows_left == _ROWS_AT_ONCE):
-            chosen.add(file)
-            left -= file.bytes
+        if file.bytes <= bytes_left and (file.rows <= rows_left or rows_left == _MAX_ROWS):
+            selected.add(file)
+            bytes_left -= file.bytes
             rows_left -= file.rows
-    return tuple(file for file in files if file in chosen)
+    return tuple(file for file in files if file in selected)
 
 
 @dataclass(frozen=True, slots=True)
 class Compactor:
-    """Who looks after tables whose locks a run holds, once their news are committed."""
+    """Compacts tables that a run has committed and still has locked."""
 
     catalog: CatalogFile
     uploader: Uploader
@@ -104,7 +81,7 @@ class Compactor:
     run_id: str
 
     def compact(self, tables: Sequence[TableName]) -> None:
-        """Exchange what is worn; nothing of a run hangs on it, so that a failure is a warning."""
+        """Merge the files of each table that qualify. A failure is a warning, not the run's."""
         for number, table in enumerate(tables):
             try:
                 self._compact(table, self.spool / f"compacted-{number:05d}.parquet")
@@ -119,20 +96,20 @@ class Compactor:
                 old = files_to_compact(self._files(con, table))
                 if not old:
                     return
-                rows, size = _gather(con, table, old, target)
-                if not rows:  # all deleted: DuckLake lets such files go by itself
+                rows, size = _write_rows(con, table, old, target)
+                if not rows:  # all are deleted, and DuckLake drops such files itself
                     return
         except duckdb.Error as error:
-            raise CatalogError(f"they could not be read ({first_line(error)}).") from error
-        delivery = self.uploader.start_table(folder_of(table), _ATTEMPT)
+            raise CatalogError(f"the files could not be read ({first_line(error)}).") from error
+        upload = self.uploader.start_table(folder_of(table), _ATTEMPT)
         try:
-            delivery.add(target, size)
-            new = delivery.wait()
+            upload.add(target, size)
+            new = upload.wait()
         except BaseException:
-            delivery.rollback()
+            upload.rollback()
             raise
         try:
-            self._exchange(table, old, new, rows)
+            self._commit(table, old, new, rows)
         except BaseException:
             self.uploader.may_have_orphans = True
             raise
@@ -140,17 +117,16 @@ class Compactor:
         log.info("%s: %d files of %d bytes became one of %d", table, len(old), before, size)
 
     def _files(self, con: duckdb.DuckDBPyConnection, table: TableName) -> tuple[DataFile, ...]:
-        """Return the files of a table; none where its own columns hide which row is in which."""
+        """Return a table's files; none if a column of its own hides the `filename` of each row."""
         described = con.execute(f"describe {sql_name(table)}").fetchall()
         if any(name.lower() == "filename" for name, *_ in described):
             return ()
-        asked = [self.catalog.data_path, table.schema, table.name]
-        return tuple(DataFile(*row) for row in con.execute(_FILES, asked).fetchall())
+        return ducklake.data_files(con, table, self.catalog.data_path)
 
-    def _exchange(
+    def _commit(
         self, table: TableName, old: Sequence[DataFile], new: Sequence[str], rows: int
     ) -> None:
-        """Let the new file take the place of the old ones, or change nothing."""
+        """Replace the old files by the new ones in one transaction."""
         message = f"{self.run_id}: {table}, compacted"
         with self.catalog.writer() as con, transaction(con, message, table):
             _replace(con, table, old, new, rows)
@@ -164,24 +140,21 @@ def _replace(
     rows: int,
 ) -> None:
     deleted = con.execute(
-        f"delete from {sql_name(table)} where filename in ({_listed(old)})"
+        f"delete from {sql_name(table)} where filename in ({_quoted_paths(old)})"
     ).fetchone()
     if deleted is None or deleted[0] != rows:
-        raise CatalogError("they are not what they were. Nothing was changed.")
-    con.execute(
-        "call ducklake_add_data_files('lake', ?, ?, schema => ?, hive_partitioning => false)",
-        [table.name, [glob_escaped(file) for file in new], table.schema],
-    )
+        raise CatalogError("another commit changed them meanwhile. Nothing was changed.")
+    ducklake.add_data_files(con, table, new)
 
 
-def _gather(
+def _write_rows(
     con: duckdb.DuckDBPyConnection, table: TableName, old: Sequence[DataFile], target: Path
 ) -> tuple[int, int]:
-    """Write the rows that these files still hold; return how many, and their bytes."""
-    select = f"select * from {sql_name(table)} where filename in ({_listed(old)})"
+    """Write the rows of these files that are not deleted; return how many, and their bytes."""
+    select = f"select * from {sql_name(table)} where filename in ({_quoted_paths(old)})"
     columns = len(con.execute(f"describe {sql_name(table)}").fetchall())
     return write(con, select, target, columns)
 
 
-def _listed(files: Sequence[DataFile]) -> str:
+def _quoted_paths(files: Sequence[DataFile]) -> str:
     return ", ".join(quote_text(file.path) for file in files)

@@ -1,4 +1,4 @@
-"""A copy of the catalog beside the data: who may read the bucket can ask the lake."""
+"""The published catalog: a copy beside the data, so that readers of the bucket can query it."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ if TYPE_CHECKING:
 log = logging.getLogger("cdpsync.maintain.publish")
 
 NAME = "catalog.ducklake"
-_PATIENCE = 60.0  # seconds for other runs of the same project, which publish too
+_LOCK_TIMEOUT = 60.0  # seconds, because other runs of the same project publish too
 
 
 def publish(catalog: CatalogFile, storage: Storage, locks_folder: Path, run_id: str) -> None:
-    """Put a copy of the catalog, as it is now, in place of the one that was published before.
+    """Replace the published catalog by a copy of the catalog as it is now.
 
-    One at a time: an older copy never replaces a newer one. Raises LandingError, LockHeldError.
+    A lock admits one run at a time, so that an older copy never replaces a newer one. Raises
+    LandingError, LockHeldError.
     """
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _LOCK_TIMEOUT
     while True:
         try:
             with locks.hold(locks_folder, ["published catalog"], run_id, run_id):
@@ -49,7 +50,7 @@ def publish(catalog: CatalogFile, storage: Storage, locks_folder: Path, run_id: 
 
 
 def publish_after_run(config: Config, catalog: CatalogFile, storage: Storage, run_id: str) -> None:
-    """Publish the catalog where the project asks for it; if that fails, the next run does it."""
+    """Publish the catalog if the project asks for it. A failure is a warning."""
     if not config.warehouse.publish or not catalog.exists():
         return
     try:
@@ -60,20 +61,20 @@ def publish_after_run(config: Config, catalog: CatalogFile, storage: Storage, ru
 
 @contextmanager
 def published(path: str) -> Iterator[Config]:
-    """Fetch the catalog published at a folder or bucket; yield a project that only asks it.
+    """Fetch the catalog published in a folder or bucket; yield a project that can only query it.
 
-    Raises ConfigError for an address that is neither, LandingError where nothing is published.
+    Raises ConfigError for an address that is neither, LandingError where no catalog is published.
     """
     if is_url(path) and not (is_bucket(path) or is_file_url(path)):
         raise ConfigError(
-            f'--lake: "{path}" is no lake. Give a folder, s3://bucket/prefix or gs://bucket/prefix.'
+            f'--lake: "{path}" is not a lake. Give a folder, s3://bucket/prefix or gs://bucket/prefix.'
         )
     with tempfile.TemporaryDirectory(prefix="cdpsync-lake-") as name:
         folder = Path(name)
         catalog, state = folder / NAME, folder / "state.json"
-        where = warehouse_path(path, Path.cwd()).rstrip("/")
-        warehouse = Warehouse(where, catalog, state, location="--lake")
+        location = warehouse_path(path, Path.cwd()).rstrip("/")
+        warehouse = Warehouse(location, catalog, state, location="--lake")
         storage = open_storage(warehouse)
-        storage.ping()  # a place that is not there is noticed soon
+        storage.ping()  # because a missing bucket is reported sooner than by a read
         catalog.write_bytes(storage.read(NAME))
         yield Config(warehouse, {}, ())

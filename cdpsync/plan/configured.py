@@ -1,4 +1,4 @@
-"""Config and streams to the tables that a project asks for. Pure: no I/O, no clock."""
+"""The tables that the project file asks for: its options, applied to a source's streams."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ if TYPE_CHECKING:
 
 
 Names = tuple[str, str, str]
-"""What SELECT may mean a table by: its source, its stream, and its name in the lake."""
+"""The names by which SELECT can match a table: its source, its stream, its table in the lake."""
+
+_MOST_LISTED = 8  # streams in an error message
 
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredTable:
-    """A stream that the project file asks for, with all that the file says of it.
+    """A stream with the options that the project file gives it.
 
-    `stream` is None when the source has no stream of this name; `near` is then the one it has
-    that is spelled most like it.
+    `stream` is None where the source has no stream of this name. `suggestion` is then the most
+    similar name that it has.
     """
 
     source: str
@@ -39,48 +41,48 @@ class ConfiguredTable:
     options: TableOptions
     location: str
     stream: Stream | None
-    near: str | None = None
+    suggestion: str | None = None
 
     @property
     def names(self) -> Names:
-        """What SELECT may mean it by."""
+        """The names by which SELECT can match the table."""
         return self.source, self.name, str(self.table)
 
     @property
     def mode(self) -> SyncMode:
-        """The sync mode; every row, unless the file says otherwise."""
+        """The sync mode; by default every row is read and the table replaced."""
         return self.options.mode or SyncMode.FULL_TABLE
 
     @property
     def deletes(self) -> Deletes:
-        """What becomes of rows that the source no longer has; they stay, unless the file says."""
+        """What becomes of rows that the source no longer has; by default they stay."""
         return self.options.deletes or Deletes.IGNORE
 
 
 def configured_tables(source: Source, streams: Iterable[Stream]) -> tuple[ConfiguredTable, ...]:
     """Return the enabled tables of a source, in the order of its streams.
 
-    Raises ConfigError for a glob that matches nothing, and for two streams of one table.
+    Raises ConfigError for a glob that matches no stream, and for two streams with one table.
     """
     listed = list(streams)
     by_name = {stream.name: stream for stream in listed}
-    _refuse_idle_globs(source, by_name)
-    wanted = [_wanted(source, stream.name, stream) for stream in listed]
-    wanted += [
-        _wanted(source, rule.pattern, None)
+    _require_matches(source, by_name)
+    tables = [_configured_table(source, stream.name, stream) for stream in listed]
+    tables += [
+        _configured_table(source, rule.pattern, None)
         for rule in source.tables
         if not rule.is_glob and rule.pattern not in by_name
     ]
     enabled = tuple(
-        one if one.stream else replace(one, near=suggest(one.name, by_name))
-        for one in wanted
-        if one is not None
+        table if table.stream else replace(table, suggestion=suggest(table.name, by_name))
+        for table in tables
+        if table is not None
     )
-    _refuse_shared_tables(enabled)
+    _reject_shared_tables(enabled)
     return enabled
 
 
-def _wanted(source: Source, name: str, stream: Stream | None) -> ConfiguredTable | None:
+def _configured_table(source: Source, name: str, stream: Stream | None) -> ConfiguredTable | None:
     options = table_options(source, name)
     if options is None:
         return None
@@ -93,24 +95,24 @@ def _wanted(source: Source, name: str, stream: Stream | None) -> ConfiguredTable
 
 
 def table_options(source: Source, name: str) -> TableOptions | None:
-    """Return all that the file says of a stream, or None when it is not to be synced."""
+    """Return a stream's options, merged from all keys that match it; None if it is not synced."""
     rules = _rules(source, name)
-    if not rules and not _takes_everything(source):
+    if not rules and not _syncs_unnamed_streams(source):
         return None
     options = TableOptions(every=source.every)
-    for said in (source.defaults, *(rule.options for rule in rules)):
-        options = said.over(options)
+    for overrides in (source.defaults, *(rule.options for rule in rules)):
+        options = overrides.over(options)
     return None if options.enabled is False else options
 
 
 def _rules(source: Source, name: str) -> list[TableRule]:
-    """Return the keys that mean a stream: globs in their order, then the exact one."""
+    """Return the keys that match a stream: globs in their order, then the exact key."""
     rules = [rule for rule in source.tables if _matches(rule, name)]
     return sorted(rules, key=lambda rule: not rule.is_glob)
 
 
-def _takes_everything(source: Source) -> bool:
-    """Whether streams that no key names are synced: no keys, or only keys that switch off."""
+def _syncs_unnamed_streams(source: Source) -> bool:
+    """Whether streams that no key matches are synced: all keys disable tables, or none is there."""
     return all(rule.options.enabled is False for rule in source.tables)
 
 
@@ -118,23 +120,26 @@ def _matches(rule: TableRule, name: str) -> bool:
     return fnmatchcase(name, rule.pattern) if rule.is_glob else name == rule.pattern
 
 
-def _refuse_idle_globs(source: Source, streams: Mapping[str, Stream]) -> None:
+def _require_matches(source: Source, streams: Mapping[str, Stream]) -> None:
+    """Raise ConfigError for a glob that matches no stream."""
     for rule in source.tables:
         if rule.is_glob and not any(_matches(rule, name) for name in streams):
-            found = ", ".join(list(streams)[:8]) or "none"
+            listed = ", ".join(list(streams)[:_MOST_LISTED]) or "none"
+            ellipsis = ", …" if len(streams) > _MOST_LISTED else ""
             raise ConfigError(
                 f'{rule.location}: tables: "{rule.pattern}" matches no stream of source '
-                f'"{source.name}". It has: {found}{", …" if len(streams) > 8 else ""}. '
-                f"See them all: cdpsync discover {source.name}."
+                f'"{source.name}". It has: {listed}{ellipsis}. '
+                f"List all of them: cdpsync discover {source.name}."
             )
 
 
-def _refuse_shared_tables(wanted: Sequence[ConfiguredTable]) -> None:
+def _reject_shared_tables(tables: Sequence[ConfiguredTable]) -> None:
+    """Raise ConfigError for two streams with one table; names in the lake ignore case."""
     owners: dict[str, ConfiguredTable] = {}
-    for one in wanted:
-        other = owners.setdefault(str(one.table).lower(), one)
-        if other is not one:
+    for table in tables:
+        owner = owners.setdefault(str(table.table).lower(), table)
+        if owner is not table:
             raise ConfigError(
-                f'{one.location}: streams "{other.name}" ({other.location}) and "{one.name}" would '
-                f'both be table {one.table}. Give one of them another "name:".'
+                f'{table.location}: streams "{owner.name}" ({owner.location}) and "{table.name}" '
+                f'would both be table {table.table}. Give one of them another "name:".'
             )

@@ -1,4 +1,4 @@
-"""Where a read of a table begins: at its cursor, or at its start, and what becomes of its rows."""
+"""The point where a read begins: the saved cursor, or the start, with the reason for it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from cdpsync.model import Cursor, CursorType, LakeTable, SavedState, SyncMode
+from cdpsync.model import Cursor, LakeTable, SavedState, SyncMode
 
 if TYPE_CHECKING:
-    from cdpsync.plan.configured import ConfiguredTable
+    from cdpsync.model import Stream, TablePlan
 
 
 @dataclass(frozen=True, slots=True)
 class PreviousState:
-    """What is known of a table from before: where its cursor stands, and its form in the lake.
+    """The state of a table before a run: its cursor, and its columns in the lake.
 
-    The state file says where to go on; `saved_state` is what the last commit knew.
+    `cursor` comes from the state file, which a person may edit. `saved_state` is the state that
+    the table's last commit saved.
     """
 
     cursor_field: str | None = None
@@ -28,9 +29,10 @@ class PreviousState:
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """Where to go on from; without a cursor every row is read, and `reason`, where that is news.
+    """The cursor that a read continues from; None: every row is read.
 
-    `replaces`: what is read takes the place of the rows that landed.
+    `reason` says why a table with a cursor is read from its start. `replaces`: the rows that are
+    read replace those in the lake.
     """
 
     cursor: Cursor | None = None
@@ -38,60 +40,58 @@ class ResumePoint:
     replaces: bool = True
 
 
-def resume_from(
-    one: ConfiguredTable,
-    remembered: PreviousState,
-    cursor_field: str | None,
-    cursor_type: CursorType | None,
-    settings: str,
-    now: datetime,
-) -> ResumePoint:
-    """Return where a run begins; docs/decisions/0006 says why.
+def resume_from(plan: TablePlan, previous: PreviousState, now: datetime) -> ResumePoint:
+    """Return where a run begins to read; docs/decisions/0006 has the reasons.
 
-    A table that was appended to holds old versions of its rows: to become a table with one row
-    per key, it is loaded anew. Rows that were appended stay, whatever became of the source.
+    An append-only table has old versions of its rows. If its mode changes to one row per key, it
+    is loaded from the start. A table that stays append-only keeps its rows in every case.
     """
-    cursor, known = remembered.cursor, remembered.saved_state
-    appends = one.mode is SyncMode.APPEND_ONLY
-    if cursor is None or cursor_field is None:
-        return ResumePoint(replaces=not (appends and _was_appended_to(known, cursor_field)))
-    other_field = remembered.cursor_field not in {None, cursor_field}
-    was_appended = known is not None and known.mode is SyncMode.APPEND_ONLY
-    if other_field or cursor.type is not cursor_type or (was_appended and not appends):
-        return ResumePoint(reason="its cursor does not apply")
-    if not appends and settings_changed(known, settings):
+    cursor, saved = previous.cursor, previous.saved_state
+    appends = plan.mode is SyncMode.APPEND_ONLY
+    if cursor is None or plan.cursor_field is None:
+        is_continued = appends and _was_appended_without_cursor(saved, plan.cursor_field)
+        return ResumePoint(replaces=not is_continued)
+    has_other_field = previous.cursor_field not in {None, plan.cursor_field}
+    was_appended = saved is not None and saved.mode is SyncMode.APPEND_ONLY
+    if has_other_field or cursor.type is not plan.cursor_type or (was_appended and not appends):
+        return ResumePoint(reason="its saved cursor does not fit its mode and cursor_field")
+    if not appends and settings_changed(saved, plan.settings):
         return ResumePoint(reason="its primary key, where or deletes has changed")
-    forgotten = "" if appends else _change_log_expired(one, cursor, now)
-    if forgotten:
-        return ResumePoint(reason=forgotten)
-    if _is_recreated(one, known):
-        return ResumePoint(reason="the table was made anew at the source", replaces=not appends)
+    expired = "" if appends else _change_log_expired(plan.stream, cursor, now)
+    if expired:
+        return ResumePoint(reason=expired)
+    if _is_recreated(plan.stream, saved):
+        reason = "the table was created again at the source"
+        return ResumePoint(reason=reason, replaces=not appends)
     return ResumePoint(cursor, replaces=False)
 
 
-def settings_changed(known: SavedState | None, settings: str) -> bool:
-    """Whether a table was loaded with another key, `where` or `deletes`."""
-    return known is not None and known.settings not in {None, settings}
+def settings_changed(saved: SavedState | None, settings: str) -> bool:
+    """Whether a table was loaded with another primary key, `where` or `deletes`."""
+    return saved is not None and saved.settings not in {None, settings}
 
 
-def _was_appended_to(known: SavedState | None, cursor_field: str | None) -> bool:
-    """Whether a table was appended to without any row that had a cursor to go on from."""
-    if known is None or known.mode is not SyncMode.APPEND_ONLY:
+def _was_appended_without_cursor(saved: SavedState | None, cursor_field: str | None) -> bool:
+    """Whether rows were appended to a table, and none of them gave a cursor to continue from."""
+    if saved is None or saved.mode is not SyncMode.APPEND_ONLY:
         return False
-    return known.cursor is None and known.cursor_field == cursor_field
+    return saved.cursor is None and saved.cursor_field == cursor_field
 
 
-def _is_recreated(one: ConfiguredTable, known: SavedState | None) -> bool:
-    """Whether the stream is not the one that was read before, though it has its name."""
-    if known is None or one.stream is None:
-        return False
-    return known.identity not in {None, one.stream.identity}
+def _is_recreated(stream: Stream, saved: SavedState | None) -> bool:
+    """Whether the stream has the name of the one that was read before, but another identity."""
+    return saved is not None and saved.identity not in {None, stream.identity}
 
 
-def _change_log_expired(one: ConfiguredTable, cursor: Cursor, now: datetime) -> str:
-    """Say that the source's log of changes does not reach back to the cursor, if it does not."""
-    kept = one.stream.changes.retention if one.stream and one.stream.changes else None
-    if kept is None or not isinstance(cursor.value, datetime) or now - cursor.value <= kept:
+def _change_log_expired(stream: Stream, cursor: Cursor, now: datetime) -> str:
+    """Return the reason if the source's change log no longer reaches back to the cursor, or ""."""
+    retention = stream.changes.retention if stream.changes else None
+    if retention is None or not isinstance(cursor.value, datetime):
         return ""
-    days = (now - cursor.value).days
-    return f"the source keeps its log of changes for {kept.days} days, and the cursor is {days} old"
+    age = now - cursor.value
+    if age <= retention:
+        return ""
+    return (
+        f"the source keeps its change log for {retention.days} days, and the cursor is "
+        f"{age.days} days old"
+    )

@@ -1,4 +1,4 @@
-"""The schedule of a table: when it last ran, and when it is due."""
+"""The schedule of a table: its last run, and when the next one is due."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 def last_run(records: Iterable[RunRecord]) -> RunRecord | None:
-    """Return the newest run of a table's records, newest first: a repair is no sync."""
+    """Return the latest run among a table's records, which come newest first; repairs are none."""
     return next((record for record in records if record.kind is RunKind.RUN), None)
 
 
 def counts_from(last: RunRecord | None) -> datetime | None:
-    """Return from when `every` counts: the last run's begin. None where that failed, or is none."""
+    """Return the time that `every` counts from: when the last run started, if it succeeded."""
     return last.started_at if last and last.result.status is TableStatus.OK else None
 
 
 def next_due(every: timedelta | None, last: RunRecord | None) -> datetime | None:
-    """Return when a table's time comes, or came: one whose last run failed is due since then.
+    """Return when a table is due, or since when. After a failed run it is due at once.
 
-    None where that is always: a table without `every`, and one that never ran.
+    None for a table that is always due: one without `every`, and one that never ran.
     """
     if every is None or last is None:
         return None
@@ -38,12 +38,12 @@ def next_due(every: timedelta | None, last: RunRecord | None) -> datetime | None
 
 
 def is_due(every: timedelta | None, since: datetime | None, now: datetime) -> bool:
-    """Whether a table's time has come, where `every` counts from `since` (see `counts_from`).
+    """Whether a table is due, where `every` counts from `since` (see `counts_from`).
 
-    Cron starts a little earlier or later each time: a table is due when at most a tenth of its
+    Cron starts a little earlier or later each time. So a table is due when at most a tenth of its
     interval, and at most a minute, is missing. A table without `every` is always due, and so is
-    one whose last run failed. Where `since` lies in the future, the clock was set back: who knows
-    when it was.
+    one whose last run failed. It is also due where `since` is in the future, because the clock was
+    set back and the true time of that run is unknown.
     """
     if every is None or since is None:
         return True

@@ -1,11 +1,10 @@
-"""A project at rest: its file, its folders, its tables, and what is asked of them."""
+"""A project between runs: its file, folders, tables and state, and the commands that read them."""
 
 from cdpsync.project.check import check, discover
 from cdpsync.project.query import open_query
 from cdpsync.project.status import history, status
 from cdpsync.project.tables import (
     KnownTable,
-    ProjectState,
     known_tables,
     load_state,
     records_by_table,
@@ -24,7 +23,6 @@ from cdpsync.project.workspace import (
 __all__ = [
     "CATALOG_PATIENCE",
     "KnownTable",
-    "ProjectState",
     "catalog_of",
     "check",
     "discover",

@@ -1,4 +1,4 @@
-"""Tries the sources and the warehouse of a project, and lists a source's streams."""
+"""Checks of a project's sources and warehouse, and discovery of a source's streams."""
 
 from __future__ import annotations
 
@@ -30,11 +30,14 @@ def discover(config: Config, source: str) -> tuple[Stream, ...]:
 
 
 def check(config: Config, sources: Sequence[str] = ()) -> tuple[CheckResult, ...]:
-    """Try the warehouse and these sources (all, when none is named); nothing is raised for them."""
-    chosen = [source_of(config, name) for name in sources] or list(config.sources.values())
-    results = [_tried("warehouse", config.warehouse.path, lambda: _check_warehouse(config))]
+    """Check the warehouse and these sources (all where none is named); a failure is a result.
+
+    Raises ConfigError for the name of an unknown source.
+    """
+    selected = [source_of(config, name) for name in sources] or list(config.sources.values())
+    results = [_run_check("warehouse", config.warehouse.path, lambda: _check_warehouse(config))]
     results += [
-        _tried(source.name, source.type, partial(_check_source, source)) for source in chosen
+        _run_check(source.name, source.type, partial(_check_source, source)) for source in selected
     ]
     return tuple(results)
 
@@ -53,7 +56,7 @@ def _check_warehouse(config: Config) -> None:
     read_state(config.warehouse.state)
 
 
-def _tried(name: str, kind: str, attempt: Callable[[], None]) -> CheckResult:
+def _run_check(name: str, kind: str, attempt: Callable[[], None]) -> CheckResult:
     start = time.monotonic()
     try:
         attempt()

@@ -1,4 +1,4 @@
-"""What a person changes of what is remembered: cursors that are set, tables reset or deleted."""
+"""Changes that a person makes to a project's state: sets cursors, resets or deletes tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cdpsync import project
 from cdpsync.catalog import Lake
 from cdpsync.errors import ConfigError
 from cdpsync.model import (
@@ -25,185 +24,178 @@ from cdpsync.model import (
 from cdpsync.model.cursors import parse_cursor
 from cdpsync.plan.configured import table_options
 from cdpsync.project.journal import start_run
-from cdpsync.state import State, StateFileEntry, update_state
+from cdpsync.project.tables import KnownTable, known_tables, load_state, records_by_table
+from cdpsync.project.workspace import catalog_of, locks_folder, verified_folder
+from cdpsync.state import State, update_state
 from cdpsync.system import clock, locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from cdpsync.model.state import ProjectState, StateFileEntry
     from cdpsync.project.journal import Run
 
 
 def cursors(config: Config, select: Sequence[str] = ()) -> tuple[SavedState, ...]:
-    """Return where each table's cursor stands, as the next run will take it."""
-    memory = project.load_state(config)
-    by_key = {(entry.source, entry.stream): entry for entry in memory.saved_states}
-    found = []
-    for one in project.known_tables(config, memory, select):
-        said = memory.state.get((one.source, one.stream))
-        if said is not None:
-            entry = by_key.get((one.source, one.stream))
-            found.append(_joined(one, said, entry))
-    return tuple(found)
+    """Return the state of each table from which the next run will go on."""
+    state = load_state(config)
+    modes = {(saved.source, saved.stream): saved.mode for saved in state.saved_states}
+    return tuple(
+        _saved_state(table, state.entries[table.key], modes.get(table.key))
+        for table in known_tables(config, state, select)
+        if table.key in state.entries
+    )
 
 
-def _joined(one: project.KnownTable, said: StateFileEntry, entry: SavedState | None) -> SavedState:
+def _saved_state(
+    table: KnownTable, entry: StateFileEntry, mode: SyncMode | None = None
+) -> SavedState:
     return SavedState(
-        source=one.source,
-        stream=one.stream,
-        table=one.table,
-        mode=entry.mode if entry else None,
-        cursor_field=said.cursor_field,
-        cursor=said.cursor,
-        run_id=said.run_id,
-        committed_at=said.committed_at,
-        reset=said.reset,
+        source=table.source,
+        stream=table.stream,
+        table=table.table,
+        mode=mode,
+        cursor_field=entry.cursor_field,
+        cursor=entry.cursor,
+        run_id=entry.run_id,
+        committed_at=entry.committed_at,
+        reset=entry.reset,
     )
 
 
 def set_cursor(config: Config, table: str, value: str) -> SavedState:
-    """Let the next run of one table go on from this value. Raises ConfigError when it cannot."""
-    with _held(config, [table]) as (memory, chosen):
-        if len(chosen) != 1:
-            raise ConfigError(f'"{table}" means {len(chosen)} tables; set one cursor at a time.')
-        one = chosen[0]
-        said = memory.state.get((one.source, one.stream))
-        if said is None or said.cursor is None:
+    """Set the cursor from which the next run of one table goes on.
+
+    Raises ConfigError where the table has no cursor, or the value does not have its type.
+    """
+    with _locked(config, [table]) as (state, tables):
+        if len(tables) != 1:
+            raise ConfigError(f'"{table}" matches {len(tables)} tables. Set one cursor at a time.')
+        known_table = tables[0]
+        entry = state.entries.get(known_table.key)
+        if entry is None or entry.cursor is None:
             raise ConfigError(
-                f"{one.table} has no cursor yet, so its type is not known. Run it once: "
-                f"cdpsync run {one.table}; then set the cursor."
+                f"{known_table.table} has no cursor yet, so its type is not known. Run it once: "
+                f"cdpsync run {known_table.table}; then set the cursor."
             )
-        cursor = _parsed(one.table, said.cursor.type, value)
-        changed = replace(said, cursor=cursor, reset=False)
-        _write_state(config, memory, {(one.source, one.stream): changed})
-    return _joined(one, changed, None)
+        cursor = _parse(known_table.table, entry.cursor.type, value)
+        new_entry = replace(entry, cursor=cursor, reset=False)
+        _write_entries(config, state, {known_table.key: new_entry})
+    return _saved_state(known_table, new_entry)
 
 
-def _parsed(table: TableName, type_: CursorType, value: str) -> Cursor:
+def _parse(table: TableName, type_: CursorType, value: str) -> Cursor:
     try:
         return parse_cursor(type_, value)
     except ValueError as error:
-        raise ConfigError(f'{table}: "{value}" is no {type_} ({error}).') from error
+        raise ConfigError(f'{table}: "{value}" is not a valid {type_} ({error}).') from error
 
 
 def reset_preview(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
-    """Return the tables that `reset` would touch: those that were loaded."""
-    memory = project.load_state(config)
-    return tuple(one.table for one in _loaded(memory, project.known_tables(config, memory, select)))
+    """Return the tables that `reset` would change: those that were loaded."""
+    state = load_state(config)
+    tables = known_tables(config, state, select)
+    return tuple(table.table for table in tables if table.key in state.entries)
 
 
 def reset(config: Config, select: Sequence[str]) -> tuple[SavedState, ...]:
-    """Let the next run load these tables from the start; until then they stay as they are.
+    """Make the next run load these tables from the start; until then they stay as they are.
 
-    Returns those that were reset: one that was never loaded starts there anyway.
+    Returns the tables that were reset. A table that was never loaded is not among them, because
+    its next run starts from the start in any case.
     """
-    with _held(config, select) as (memory, chosen):
+    with _locked(config, select) as (state, tables):
         entries = {
-            one: replace(memory.state[one.source, one.stream], cursor=None, reset=True)
-            for one in _loaded(memory, chosen)
+            table: replace(state.entries[table.key], cursor=None, reset=True)
+            for table in tables
+            if table.key in state.entries
         }
-        changed = {(one.source, one.stream): entry for one, entry in entries.items()}
-        _write_state(config, memory, changed)
-    return tuple(_joined(one, entry, None) for one, entry in entries.items())
-
-
-def _loaded(
-    memory: project.ProjectState, chosen: Sequence[project.KnownTable]
-) -> list[project.KnownTable]:
-    return [one for one in chosen if (one.source, one.stream) in memory.state]
+        _write_entries(config, state, {table.key: entry for table, entry in entries.items()})
+    return tuple(_saved_state(table, entry) for table, entry in entries.items())
 
 
 def delete_preview(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
     """Return the tables that `delete` would drop."""
-    memory = project.load_state(config)
-    return tuple(one.table for one in _there(memory, project.known_tables(config, memory, select)))
+    state = load_state(config)
+    return tuple(table.table for table in _existing(state, known_tables(config, state, select)))
 
 
 def delete(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
-    """Drop these tables from the lake and the state. Their files go with a later maintenance.
+    """Drop these tables from the lake and the state. A later `maintain` removes their files.
 
-    Returns those of which there was anything; the history tells of their deletion.
+    Returns the tables that existed; the history has a record of each deletion.
     """
-    begun = start_run(config)
-    with _held(config, select) as (memory, chosen):
-        there = _there(memory, chosen)
-        tables = tuple(dict.fromkeys(one.table for one in there))
-        catalog = project.catalog_of(config)
-        if there and catalog.exists():
-            records = [_deletion(config, memory, one, begun) for one in there]
+    run = start_run(config)
+    with _locked(config, select) as (state, tables):
+        existing = _existing(state, tables)
+        names = tuple(dict.fromkeys(table.table for table in existing))
+        catalog = catalog_of(config)
+        if existing and catalog.exists():
+            records = [_deletion_record(config, state, table, run) for table in existing]
             with catalog.writer(data=False) as con:
-                lake = Lake(con)
-                lake.system_tables.prepare()
-                lake.drop(tables, records)
+                Lake(con).drop(names, records)
 
-        def forget(state: State) -> None:
-            for one in chosen:
-                state.pop((one.source, one.stream), None)
+        def remove_entries(entries: State) -> None:
+            for table in tables:
+                entries.pop(table.key, None)
 
-        update_state(config.warehouse.state, forget)
-        for one in chosen:
-            shutil.rmtree(project.verified_folder(config, one.table), ignore_errors=True)
-    return tables
+        update_state(config.warehouse.state, remove_entries)
+        for table in tables:
+            shutil.rmtree(verified_folder(config, table.table), ignore_errors=True)
+    return names
 
 
-def _there(
-    memory: project.ProjectState, chosen: Sequence[project.KnownTable]
-) -> list[project.KnownTable]:
-    """Return the tables of which the lake, the state or the history knows anything."""
-    recorded = project.records_by_table(memory)
+def _existing(state: ProjectState, tables: Sequence[KnownTable]) -> list[KnownTable]:
+    """Return the tables that are in the lake, the state file or the history."""
+    records = records_by_table(state)
     return [
-        one
-        for one in chosen
-        if one.table in memory.tables
-        or (one.source, one.stream) in memory.state
-        or (one.source, one.stream) in recorded
+        table
+        for table in tables
+        if table.table in state.tables or table.key in state.entries or table.key in records
     ]
 
 
-def _deletion(
-    config: Config, memory: project.ProjectState, one: project.KnownTable, begun: Run
-) -> RunRecord:
-    """Return what the history tells of a deletion; the rows are those that were counted before."""
-    source = config.sources.get(one.source)
-    options = table_options(source, one.stream) if source else None
-    said = memory.state.get((one.source, one.stream))
-    table = memory.tables.get(one.table)
+def _deletion_record(config: Config, state: ProjectState, table: KnownTable, run: Run) -> RunRecord:
+    """Return the record of a deletion; the deleted rows are those of the last count."""
+    source = config.sources.get(table.source)
+    options = table_options(source, table.stream) if source else None
+    entry = state.entries.get(table.key)
+    lake_table = state.tables.get(table.table)
     result = TableResult(
-        one.source,
-        one.stream,
-        one.table,
+        table.source,
+        table.stream,
+        table.table,
         (options.mode or SyncMode.FULL_TABLE) if options else None,
         TableStatus.OK,
-        rows_deleted=(table.rows or 0) if table else 0,
+        rows_deleted=(lake_table.rows or 0) if lake_table else 0,
         rows_in_table=0,
-        cursor_before=said.cursor if said else None,
+        cursor_before=entry.cursor if entry else None,
         notices=("dropped by cdpsync delete",),
     )
-    return RunRecord(begun.run_id, begun.started_at, clock.now(), result, RunKind.DELETE)
+    return RunRecord(run.run_id, run.started_at, clock.now(), result, RunKind.DELETE)
 
 
-def _write_state(config: Config, memory: project.ProjectState, changed: State) -> None:
-    def apply(state: State) -> None:
-        for key, entry in memory.state.items():
-            state.setdefault(key, entry)
-        state.update(changed)
+def _write_entries(config: Config, state: ProjectState, new_entries: State) -> None:
+    def apply(entries: State) -> None:
+        for key, entry in state.entries.items():
+            entries.setdefault(key, entry)
+        entries.update(new_entries)
 
     update_state(config.warehouse.state, apply)
 
 
 @contextmanager
-def _held(
+def _locked(
     config: Config, select: Sequence[str]
-) -> Iterator[tuple[project.ProjectState, tuple[project.KnownTable, ...]]]:
-    """Keep runs off the tables that SELECT means, and lend what is remembered of them then.
+) -> Iterator[tuple[ProjectState, tuple[KnownTable, ...]]]:
+    """Lock the selected tables against runs, and yield the project's state and the tables.
 
-    What was remembered before is old where a run ended meanwhile.
+    The state is read under the locks, because a run may have ended while this waited for them.
     """
-    names = {
-        str(one.table) for one in project.known_tables(config, project.load_state(config), select)
-    }
+    tables = known_tables(config, load_state(config), select)
+    names = {str(table.table) for table in tables}
     now = clock.now().isoformat(timespec="seconds")
-    with locks.hold(project.locks_folder(config), names, "by hand", now, waits=True):
-        memory = project.load_state(config)
-        chosen = project.known_tables(config, memory, select)
-        yield memory, tuple(one for one in chosen if str(one.table) in names)
+    with locks.hold(locks_folder(config), names, "by hand", now, waits=True):
+        state = load_state(config)
+        tables = known_tables(config, state, select)
+        yield state, tuple(table for table in tables if str(table.table) in names)

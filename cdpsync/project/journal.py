@@ -1,4 +1,4 @@
-"""A run that was begun: its name, its line in the journal, and what it shows at its end."""
+"""Run journal: the id of a run, and the file that marks it as started until it ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cdpsync import project
+from cdpsync.project.workspace import journal_folder, locks_folder
 from cdpsync.system import clock, locks, private_files
 
 if TYPE_CHECKING:
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from cdpsync.model import Config
 
-_OF_A_RUN = re.compile(r"(\d{8}T\d{6}Z-[0-9a-f]{6})(?:-\d+)?-\d{5}\.parquet")
+_FILE_OF_RUN = re.compile(r"(\d{8}T\d{6}Z-[0-9a-f]{6})(?:-\d+)?-\d{5}\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run, or a repair, by the name that its files bear, and when it began.
+    """A run or a repair: its id, which is part of its files' names, and its start.
 
-    The journal is a folder with an empty file for each that has begun and not ended well: upkeep
-    looks for what those left behind.
+    The journal is a folder with an empty file for each run that has started and not ended well.
+    Maintenance removes the files that such runs left in the storage.
     """
 
     config: Config
@@ -34,37 +34,37 @@ class Run:
 
     @property
     def _entry(self) -> Path:
-        return project.journal_folder(self.config) / self.run_id
+        return journal_folder(self.config) / self.run_id
 
     def mark_started(self) -> None:
-        """Write it into the journal; that must be done before its first file."""
+        """Add the run to the journal. Must be called before its first file is written."""
         private_files.make_folder(self._entry.parent)
         self._entry.touch(mode=0o600)
 
     def mark_finished(self) -> None:
-        """Take it out of the journal: nothing that no commit names is left of it."""
+        """Remove the run from the journal, because every file it left is named by a commit."""
         self._entry.unlink(missing_ok=True)
 
 
 def start_run(config: Config) -> Run:
-    """Return a run that begins now, under a name that no other has."""
+    """Return a run that starts now, with a new id."""
     started_at = clock.now()
     return Run(config, f"{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}", started_at)
 
 
 def crashed_runs(config: Config) -> set[str]:
-    """Return the runs that began, did not end well, and are at work no more."""
-    journal = project.journal_folder(config)
-    begun = {entry.name for entry in journal.iterdir()} if journal.exists() else set()
-    return begun - locks.live_runs(project.locks_folder(config))
+    """Return the ids of the runs that started, did not end well, and no longer work."""
+    journal = journal_folder(config)
+    run_ids = {entry.name for entry in journal.iterdir()} if journal.exists() else set()
+    return run_ids - locks.live_runs(locks_folder(config))
 
 
 def run_of(file: str) -> str | None:
-    """Return the run that a file's name, or its path, says it is of."""
-    found = _OF_A_RUN.fullmatch(file.rsplit("/", 1)[-1])
-    return found[1] if found else None
+    """Return the id of the run that wrote a file, by the file's name or path; None: not a run's."""
+    match = _FILE_OF_RUN.fullmatch(file.rsplit("/", 1)[-1])
+    return match[1] if match else None
 
 
 def default_threads() -> int:
-    """Return how many workers: one more than cores, since they wait for the source in turns."""
+    """Return the number of workers: one more than cores, because workers wait for the source."""
     return min(4, (os.cpu_count() or 1) + 1)

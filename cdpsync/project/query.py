@@ -1,4 +1,4 @@
-"""Opens a question to the lake of a project."""
+"""Queries of a project's lake."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_query(config: Config, sql: str, *, at: str | None = None) -> Iterator[QueryResult]:
-    """Ask the lake, as it is now or was at a snapshot's number or a time. Changes nothing.
+    """Run a read-only query on the lake as it is now, or as it was at a snapshot or a time.
 
-    Raises QueryError for SQL that fails or would change something, LandingError where that is
-    the warehouse's fault.
+    Raises QueryError for SQL that fails or would change something, LandingError where the
+    warehouse cannot be read.
     """
     storage = open_storage(config.warehouse)
     try:
         with catalog_of(config, storage).reader(at, keep=False) as con:
-            Lake(con)  # refuses a lake that a newer cdpsync keeps
+            Lake(con)  # raises for a lake that a newer cdpsync has written
             yield run_query(con, sql)
     except QueryError as error:
         if error.unread:

@@ -1,26 +1,26 @@
-"""The tables a project knows without asking any source: from its file, its lake and its state."""
+"""The tables that a project knows without reading a source: from its file, lake and state file."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog import Lake, LakeState
+from cdpsync.catalog import Lake
+from cdpsync.connector import ConnectorOptions
 from cdpsync.errors import ConfigError
 from cdpsync.model import (
     ALL_STREAMS,
     Config,
-    LakeTable,
     RunRecord,
-    SavedState,
     Source,
     TableName,
 )
+from cdpsync.model.state import ProjectState, TableKey
 from cdpsync.plan.configured import table_options
 from cdpsync.plan.selector import is_chosen, matches_name, means_all
 from cdpsync.project.workspace import catalog_of
-from cdpsync.state import State, read_state, reconcile
+from cdpsync.state import read_state, reconcile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,12 +28,9 @@ if TYPE_CHECKING:
     from cdpsync.plan.configured import Names
 
 
-# ---- what is known of the tables, without asking any source
-
-
 @dataclass(frozen=True, slots=True)
 class KnownTable:
-    """A table that the project file names or the lake remembers."""
+    """A table that the project file names, or of which the lake has state or a record."""
 
     source: str
     stream: str
@@ -41,100 +38,85 @@ class KnownTable:
     enabled: bool
 
     @property
+    def key(self) -> TableKey:
+        """The table's key in the state file: its source and stream."""
+        return self.source, self.stream
+
+    @property
     def names(self) -> Names:
-        """What SELECT may name it by."""
+        """The names that SELECT may match."""
         return self.source, self.stream, str(self.table)
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectState:
-    """The state of a project between runs, from lake and state file, read at one moment.
+def load_state(config: Config, lake_state: ProjectState | None = None) -> ProjectState:
+    """Read the state of the project, from the lake and the state file.
 
-    `latest_runs` has each table's last record and its last successful one of a kind, newest first,
-    and none from before the table was deleted.
-    """
-
-    state: State
-    saved_states: tuple[SavedState, ...]
-    latest_runs: tuple[RunRecord, ...]
-    tables: Mapping[TableName, LakeTable]
-    notices: tuple[str, ...] = ()
-
-
-def load_state(config: Config, recorded: LakeState | None = None) -> ProjectState:
-    """Bring together what the lake and the state file remember.
-
-    `recorded` is the lake's part; without it, the catalog is opened for it.
+    `lake_state` is the state as the catalog has it; without it, the catalog is opened for it.
     """
     catalog = catalog_of(config)
-    if recorded is None and catalog.exists():
+    if lake_state is None and catalog.exists():
         with catalog.reader(data=False) as con:
-            recorded = Lake(con).state()
-    recorded = recorded or LakeState()
-    state, notices = reconcile(read_state(config.warehouse.state), recorded.saved_states)
-    return ProjectState(
-        state, recorded.saved_states, recorded.latest_runs, recorded.tables, notices
-    )
+            lake_state = Lake(con).state()
+    lake_state = lake_state or ProjectState()
+    entries, notices = reconcile(read_state(config.warehouse.state), lake_state.saved_states)
+    return replace(lake_state, entries=entries, notices=notices)
 
 
-def records_by_table(memory: ProjectState) -> Mapping[tuple[str, str], Sequence[RunRecord]]:
-    """Return the latest records of each source's stream, newest first; none of an unknown one."""
-    records: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
-    for record in memory.latest_runs:
+def records_by_table(state: ProjectState) -> Mapping[TableKey, Sequence[RunRecord]]:
+    """Return the latest records of each table, newest first; none for an unknown table."""
+    records: dict[TableKey, list[RunRecord]] = defaultdict(list)
+    for record in state.latest_runs:
         records[record.result.source, record.result.stream].append(record)
     return records
 
 
 def known_tables(
-    config: Config, memory: ProjectState, select: Sequence[str] = ()
+    config: Config, state: ProjectState, select: Sequence[str] = ()
 ) -> tuple[KnownTable, ...]:
-    """Return the known tables that SELECT means. Raises ConfigError when one means none.
+    """Return the known tables that SELECT matches. Raises ConfigError when a pattern matches none.
 
-    A source of the project may be named before anything is known of it.
+    A pattern may match a source of the project that has no known table yet.
     """
-    found = _found(config, memory)
-    _refuse_unknown(config, [one.names for one in found], select)
-    return tuple(one for one in found if is_chosen(one.names, select))
+    tables = _all_known(config, state)
+    require_known(config, [table.names for table in tables], select)
+    return tuple(table for table in tables if is_chosen(table.names, select))
 
 
-def _found(config: Config, memory: ProjectState) -> list[KnownTable]:
-    found: dict[tuple[str, str], KnownTable] = {}
-    for entry in memory.saved_states:
-        found[entry.source, entry.stream] = _known(config, entry.source, entry.stream, entry.table)
-    for record in memory.latest_runs:
+def _all_known(config: Config, state: ProjectState) -> list[KnownTable]:
+    names: dict[TableKey, TableName] = {}
+    for saved in state.saved_states:
+        names[saved.source, saved.stream] = saved.table
+    for record in state.latest_runs:
         result = record.result
-        if (result.source, result.stream) not in found and result.stream != ALL_STREAMS:
-            found[result.source, result.stream] = _known(
-                config, result.source, result.stream, result.table
-            )
+        if (result.source, result.stream) not in names and result.stream != ALL_STREAMS:
+            names[result.source, result.stream] = result.table
     for source in config.sources.values():
         for rule in source.tables:
-            if not rule.is_glob and (source.name, rule.pattern) not in found:
+            if not rule.is_glob and (source.name, rule.pattern) not in names:
                 name = rule.options.name or _guess_table(source, rule.pattern)
-                found[source.name, rule.pattern] = _known(
-                    config, source.name, rule.pattern, TableName(source.name, name)
-                )
-    return [one for _, one in sorted(found.items())]
+                names[source.name, rule.pattern] = TableName(source.name, name)
+    return [
+        KnownTable(source, stream, table, _is_enabled(config, source, stream))
+        for (source, stream), table in sorted(names.items(), key=lambda item: item[0])
+    ]
 
 
-def _refuse_unknown(config: Config, tables: Iterable[Names], select: Sequence[str]) -> None:
+def require_known(config: Config, tables: Iterable[Names], select: Sequence[str]) -> None:
+    """Raise ConfigError for a pattern of SELECT that matches neither a table nor a source."""
     for pattern in select:
         if not any(matches_name(*names, pattern) for names in tables) and not any(
             means_all(source, pattern) for source in config.sources
         ):
-            known = ", ".join(dict.fromkeys(table for *_, table in tables)) or "none yet"
-            raise ConfigError(f'"{pattern}" matches no table. Known tables: {known}.')
+            known_names = ", ".join(dict.fromkeys(table for *_, table in tables)) or "none yet"
+            raise ConfigError(f'"{pattern}" matches no table. Known tables: {known_names}.')
 
 
 def _guess_table(source: Source, stream: str) -> str:
-    """Return the table's name as discovery would, for a stream that was never read."""
-    default = getattr(source.options, "default_schema", None)
+    """Return the name that discovery gives the table of a stream that was never read."""
+    options = source.options
+    omitted_schema = options.omitted_schema if isinstance(options, ConnectorOptions) else None
     schema, _, name = stream.rpartition(".")
-    return name if schema in {"", default} else stream.replace(".", "_")
-
-
-def _known(config: Config, source: str, stream: str, table: TableName) -> KnownTable:
-    return KnownTable(source, stream, table, _is_enabled(config, source, stream))
+    return name if schema in {"", omitted_schema} else stream.replace(".", "_")
 
 
 def _is_enabled(config: Config, source: str, stream: str) -> bool:

@@ -1,4 +1,4 @@
-"""A project as its commands see it: what is configured, known, remembered and asked."""
+"""A project's workspace: its configuration, catalog, folders and connectors."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ if TYPE_CHECKING:
 
 
 CATALOG_PATIENCE = 60.0
-"""Seconds to wait for another process that has the catalog open."""
+"""Seconds to wait while another process has the catalog open."""
 
 
 def load(path: Path | str | None = None) -> Config:
-    """Read a project file or folder. Raises ConfigError that names each line to mend."""
+    """Read a project file or folder. Raises ConfigError that names each line to fix."""
     return config_module.load_config(path, options_for=registry.options_for)
 
 
 def catalog_of(config: Config, storage: Storage | None = None) -> CatalogFile:
-    """Return the catalog file of a project, over this storage where it is open already."""
+    """Return the catalog file of a project, over this storage if it is already open."""
     storage = storage or open_storage(config.warehouse)
     return CatalogFile(config.warehouse.catalog, storage.root, CATALOG_PATIENCE, storage.prepare)
 
 
 def locks_folder(config: Config) -> Path:
-    """Return where the lock files of a project are."""
+    """Return the folder of a project's lock files."""
     return config.warehouse.catalog.parent / "locks"
 
 
 def journal_folder(config: Config) -> Path:
-    """Return where each run that has begun and not ended well has an empty file of its name."""
+    """Return the folder with an empty file for each run that has started and not ended well."""
     return config.warehouse.catalog.parent / "runs"
 
 
 def verified_folder(config: Config, table: TableName | None = None) -> Path:
-    """Return where `verify` keeps what it knows of a table's rows, or of all."""
+    """Return the folder of the row digests that `verify` caches for a table, or for all."""
     folder = config.warehouse.catalog.parent / "verified"
     return folder if table is None else folder / folder_of(table)
 
 
 @contextmanager
 def open_connector(source: Source) -> Iterator[Connector]:
-    """Make a source's connector, and let go of its connections at the end."""
+    """Make a source's connector, and close it at the end."""
     connector = registry.create(source)
     try:
         yield connector
@@ -68,6 +68,6 @@ def open_connector(source: Source) -> Iterator[Connector]:
 def source_of(config: Config, name: str) -> Source:
     """Return a source by name. Raises ConfigError that lists the valid ones."""
     if name not in config.sources:
-        known = ", ".join(config.sources) or "none"
-        raise ConfigError(f'unknown source "{name}". This project has: {known}.')
+        names = ", ".join(config.sources) or "none"
+        raise ConfigError(f'unknown source "{name}". This project has: {names}.')
     return config.sources[name]

@@ -1,4 +1,4 @@
-"""Where landed files live: a small Protocol, and who fulfils it: a folder, S3 and its kin, GCS."""
+"""The storage of a lake's files: one Protocol for folders, S3-compatible services and GCS."""
 
 from __future__ import annotations
 
@@ -21,64 +21,64 @@ __all__ = ["FolderStorage", "Storage", "open_storage"]
 
 
 class Storage(Protocol):
-    """A place for files that, once put, never change. Opening one asks no server anything."""
+    """A store for files that never change once they are put. Opening it sends no request."""
 
     @property
     def root(self) -> str:
-        """The place as DuckDB names it, with a final slash."""
+        """The storage's address for DuckDB, with a final slash."""
 
     def ping(self, *, filled: bool = False) -> None:
-        """Ask for the place, before a run reads anything for it. Raises LandingError.
+        """Check that the storage answers, before a run reads its sources. Raises LandingError.
 
-        Passes wherever a run may go well: what is not let shows when it is tried. `filled`: files
-        are in it already, so that one that a run would make is missing.
+        Passes if a run may succeed: a missing permission shows only when it is needed. `filled`:
+        the storage must hold files already, so a folder that a run would create is an error.
         """
 
     def put(self, file: Path, name: str) -> str:
         """Store a local file under a new name, durably; return its address for DuckDB.
 
-        Never overwrites, and leaves nothing behind when it fails. May be called from several
-        threads. Raises LandingError.
+        Never overwrites a file, and leaves none behind when it fails. Several threads may call it.
+        Raises LandingError.
         """
 
     def replace(self, file: Path, name: str) -> None:
-        """Store a file under a name of ours, at once and in place of an older one."""
+        """Store a file under a name of ours, and replace an older one atomically."""
 
     def read(self, name: str) -> bytes:
-        """Return what is stored under a name. Raises LandingError where nothing is."""
+        """Return a file's content. Raises LandingError if there is no such file."""
 
     def remove(self, name: str) -> None:
-        """Remove a file that was put; one that is not there is not missed."""
+        """Remove a file that was put, if it exists."""
 
     def abort_uploads(self, is_over: Callable[[str, datetime], bool], *, dry_run: bool) -> int:
-        """Take back half uploads whose name and beginning tell that they are; return how many."""
+        """Abort unfinished uploads for which `is_over(name, start)`; return how many."""
 
     def check(self) -> None:
-        """Write, read, list and remove a probe. Raises LandingError that says what is not let."""
+        """Write, read, list and remove a probe. Raises LandingError, naming missing permissions."""
 
     def prepare(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Let this connection read and write the place, with credentials as fresh as there are."""
+        """Give a connection access to the storage, with the newest credentials."""
 
     def refresh(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Give a prepared connection new credentials where its own may expire. Asks no server."""
+        """Renew a prepared connection's credentials if they may expire. Sends no request."""
 
     def close(self) -> None:
-        """Break off what is being put, and take back its parts."""
+        """Cancel uploads in progress, and remove their parts."""
 
 
 def open_storage(warehouse: Warehouse) -> Storage:
-    """Return the storage of a warehouse. Raises ConfigError when its keys do not fit its kind."""
+    """Return the storage of a warehouse. Raises ConfigError if its options do not fit its type."""
     if "://" not in warehouse.path:
         return FolderStorage(Path(warehouse.path))
-    place = BucketUrl.of(warehouse.path)
+    url = BucketUrl.of(warehouse.path)
     if any(sign in warehouse.path for sign in "*?["):
         raise ConfigError(f"{warehouse.location}: warehouse.path: *, ? and [ cannot be in it.")
-    access = StorageOptions.of(warehouse.storage, warehouse.location)
-    if place.scheme == "gs" and access.access_key_id is None:
+    options = StorageOptions.of(warehouse.storage, warehouse.location)
+    if url.scheme == "gs" and options.access_key_id is None:
         from cdpsync.storage.gcs import GcsStorage
 
-        return GcsStorage(place, access)
+        return GcsStorage(url, options)
     from cdpsync.storage.s3 import S3Storage
     from cdpsync.storage.s3_client import service_of
 
-    return S3Storage(place, access, service_of(place, access))
+    return S3Storage(url, options, service_of(url, options))

@@ -32,28 +32,28 @@ class FolderStorage:
         return f"{self._folder}/"
 
     def abort_uploads(self, is_over: Callable[[str, datetime], bool], *, dry_run: bool) -> int:  # noqa: ARG002
-        """Do nothing: a folder has no half files under their final names."""
+        """Do nothing: a folder has no unfinished files under their final names."""
         return 0
 
     def prepare(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Do nothing: DuckDB reads folders by itself."""
+        """Do nothing: DuckDB reads local files by itself."""
 
     def refresh(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Do nothing: a folder knows no credentials."""
+        """Do nothing: a folder needs no credentials."""
 
     def close(self) -> None:
-        """Do nothing: no connection is held."""
+        """Do nothing: a folder has no connection."""
 
     def ping(self, *, filled: bool = False) -> None:
-        """Look whether the folder is there where it has to be: a run makes one that is not."""
+        """Check that the folder exists if it must; otherwise a run creates it."""
         if filled and not self._folder.is_dir():
             raise LandingError(
-                f"{self._folder}: the warehouse's folder is not there. Move it back, or let "
-                "warehouse.path name where it is."
+                f"{self._folder}: the warehouse's folder does not exist. Move it back, or set "
+                "warehouse.path to where it is."
             )
 
     def put(self, file: Path, name: str) -> str:
-        """Link the file in (copy it from another file system) and wait until the disk has it."""
+        """Link the file (or copy it from another file system) and sync it to the disk."""
         target = self._folder / name
         try:
             _make_folders(target.parent)
@@ -64,14 +64,14 @@ class FolderStorage:
                 raise
             except OSError:  # another file system, or one without links
                 with target.open("xb") as copy:
-                    _fill(copy, file)
+                    _copy_into(copy, file)
             disk.fsync(target.parent)
         except OSError as error:
             raise _landing_error(target, error) from error
         return str(target)
 
     def replace(self, file: Path, name: str) -> None:
-        """Write a copy beside the older one and rename it; remove what others left half copied."""
+        """Write a draft and rename it; remove the drafts of processes that died."""
         target = self._folder / name
         draft = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
         try:
@@ -79,7 +79,7 @@ class FolderStorage:
             _remove_dead_drafts(target)
             with draft.open("xb") as copy:
                 fcntl.flock(copy, fcntl.LOCK_EX)
-                _fill(copy, file)
+                _copy_into(copy, file)
                 draft.replace(target)
             disk.fsync(target.parent)
         except OSError as error:
@@ -111,13 +111,13 @@ class FolderStorage:
             self._folder.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"probe")
             if probe.read_bytes() != b"probe":
-                raise LandingError(f"{self._folder}: what was written does not read back the same.")
+                raise LandingError(f"{self._folder}: a probe file reads back with another content.")
             probe.unlink()
         except OSError as error:
             raise _landing_error(probe, error) from error
 
 
-def _fill(copy: BinaryIO, file: Path) -> None:
+def _copy_into(copy: BinaryIO, file: Path) -> None:
     with file.open("rb") as source:
         shutil.copyfileobj(source, copy, 1 << 20)
     copy.flush()
@@ -125,20 +125,20 @@ def _fill(copy: BinaryIO, file: Path) -> None:
 
 
 def _remove_dead_drafts(target: Path) -> None:
-    """Remove the drafts of this file whose writers died: the kernel let go of their locks."""
+    """Remove the drafts of this file that nobody has locked, because their writers died."""
     for draft in target.parent.glob(f".{target.name}-*"):
-        with suppress(OSError), draft.open("rb") as left:  # someone's at work, or gone by now
-            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(OSError), draft.open("rb") as file:  # it is locked, or removed by now
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             draft.unlink()
 
 
 def _make_folders(folder: Path) -> None:
-    """Make a folder and those above it, and wait until the disk has each."""
+    """Create a folder and its parents, and sync each to the disk."""
     if folder.is_dir():
         return
     _make_folders(folder.parent)
     folder.mkdir(exist_ok=True)
-    with suppress(PermissionError):  # who may make a folder here need not be one who may list it
+    with suppress(PermissionError):  # the permission to create a folder does not include to list it
         disk.fsync(folder.parent)
 
 

@@ -1,4 +1,4 @@
-"""A bucket's place, and what the project file says of how it is reached."""
+"""The URL of a bucket, and the storage options of the project file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cdpsync.errors import ConfigError, LandingError
 
 @dataclass(frozen=True, slots=True)
 class BucketUrl:
-    """A bucket and what the names in it begin with: nothing, or a prefix with a final slash."""
+    """A bucket and the prefix of its objects: empty, or with a final slash."""
 
     scheme: str
     bucket: str
@@ -20,9 +20,9 @@ class BucketUrl:
 
     @classmethod
     def of(cls, url: str) -> Self:
-        """Take `s3://bucket/some/prefix` apart."""
-        scheme, _, rest = url.partition("://")
-        bucket, _, prefix = rest.partition("/")
+        """Parse `s3://bucket/some/prefix`."""
+        scheme, _, path = url.partition("://")
+        bucket, _, prefix = path.partition("/")
         prefix = prefix.strip("/")
         return cls(scheme, bucket, f"{prefix}/" if prefix else "")
 
@@ -36,7 +36,7 @@ class BucketUrl:
 
 @dataclass(frozen=True, slots=True)
 class StorageOptions:
-    """`warehouse.storage`, with its secrets as text; None means: as the usual chains say."""
+    """`warehouse.storage`, with its secrets as text. None: from the usual credential chains."""
 
     endpoint: str | None = None
     region: str | None = None
@@ -49,21 +49,21 @@ class StorageOptions:
     location: str = ""
 
     @classmethod
-    def of(cls, options: object, location: str) -> Self:
-        """Read the options of the project file. Raises ConfigError for half a pair of keys."""
-        said: dict[str, str] = {}
-        for one in fields(cls):
-            value = getattr(options, one.name, None)
+    def of(cls, section: object, location: str) -> Self:
+        """Read the options of the project file. Raises ConfigError for one key of a pair."""
+        values: dict[str, str] = {}
+        for field_ in fields(cls):
+            value = getattr(section, field_.name, None)
             text = value.get_secret_value() if isinstance(value, SecretStr) else value
             if text:
-                said[one.name] = text
-        access = cls(**{**said, "location": location})
-        if (access.access_key_id is None) != (access.secret_access_key is None):
-            missing = "secret_access_key" if access.access_key_id else "access_key_id"
-            raise access.error(
+                values[field_.name] = text
+        options = cls(**{**values, "location": location})
+        if (options.access_key_id is None) != (options.secret_access_key is None):
+            missing = "secret_access_key" if options.access_key_id else "access_key_id"
+            raise options.error(
                 f"{missing} is missing: the two keys belong together. Give both, or neither"
             )
-        return access
+        return options
 
     def error(self, problem: str) -> ConfigError:
         """Return an error about the project file's `warehouse.storage`."""
@@ -78,9 +78,9 @@ def missing_driver(name: str, extra: str) -> ConfigError:
     )
 
 
-def already_exists(place: BucketUrl, name: str) -> LandingError:
-    """Return the error for a name under which there is an object already."""
+def already_exists(url: BucketUrl, name: str) -> LandingError:
+    """Return the error for a name that an object in the bucket has already."""
     return LandingError(
-        f"{place}/{name}: an object of this name is there already, and none is ever overwritten. "
-        "Nothing was committed; run this again: it takes a new name."
+        f"{url}/{name}: an object of this name exists already, and none is ever overwritten. "
+        "Nothing was committed; run this again: the next run uses a new name."
     )

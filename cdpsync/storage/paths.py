@@ -1,4 +1,4 @@
-"""Names of folders: where the files of a table lie."""
+"""The folder names of tables in the storage."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ _LONGEST_FOLDER = 100
 
 
 def folder_of(table: TableName) -> str:
-    """Return the folder of a table below the data path: its name, where that is a plain one.
+    """Return the folder of a table below the data path: its name, other characters encoded.
 
-    DuckLake keeps a table's files under the same name, and their paths relative, where the name
-    has only letters, digits, `_` and `-`.
+    For a name of letters, digits, `_` and `-` DuckLake uses the same folder, and relative paths.
     """
     return f"{_plain(table.schema)}/{_plain(table.name)}"
 
 
 def _plain(name: str) -> str:
-    plain = re.sub(r"[^A-Za-z0-9_-]", lambda found: f"~{ord(found[0]):x}", name)
+    plain = re.sub(r"[^A-Za-z0-9_-]", lambda match: f"~{ord(match[0]):x}", name)
     if len(plain) <= _LONGEST_FOLDER:
         return plain
     return f"{plain[:60]}~{hashlib.sha256(name.encode()).hexdigest()[:20]}"

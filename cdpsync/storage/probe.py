@@ -1,4 +1,4 @@
-"""What `check` does in a bucket: everything that a run does, with one small object."""
+"""The probe of `check`: does with one small object what a run does in a bucket."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ _CONTENT = b"probe"
 
 
 class Objects(Protocol):
-    """The single steps in a bucket. Each raises LandingError, `forbidden` where it is not let."""
+    """Single operations in a bucket. Each raises LandingError, `forbidden` without permission."""
 
     @property
     def root(self) -> str:
-        """The place as DuckDB names it."""
+        """The bucket's address for DuckDB."""
 
     def write(self, name: str, content: bytes) -> bool:
-        """Write an object; False where one of this name was there, which stays as it was."""
+        """Write a new object; return False, and change nothing, if the name exists."""
 
     def read(self, name: str) -> bytes:
-        """Return what an object holds."""
+        """Return an object's content."""
 
     def list(self, name: str) -> bool:
-        """Tell whether an object is listed."""
+        """Whether a listing has the object."""
 
     def remove(self, name: str) -> None:
         """Remove an object."""
 
     def prepare(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Let DuckDB read."""
+        """Give a connection access."""
 
 
-def probe(objects: Objects, place: str, rights: dict[str, str]) -> None:
-    """Write, read, re-write, list and delete a probe.
+def probe(objects: Objects, url: str, rights: dict[str, str]) -> None:
+    """Write, read, overwrite, list and delete a probe.
 
-    `rights` names, for "write", "read", "list" and "delete", what must be granted for it. Raises
-    LandingError that names all that are missing, or the first other thing that goes wrong.
+    `rights` names the permission that "write", "read", "list" and "delete" each need. Raises
+    LandingError that names all missing ones, or the first other error.
     """
     name = f".cdpsync-probe-{uuid.uuid4().hex}"
     missing: list[str] = []
@@ -58,10 +58,10 @@ def probe(objects: Objects, place: str, rights: dict[str, str]) -> None:
             return False
         return True
 
-    if attempt("write", lambda name: _write(objects, place, name)):
+    if attempt("write", lambda name: _write(objects, url, name)):
         try:
-            attempt("read", lambda name: _read(objects, place, name))
-            attempt("list", lambda name: _list(objects, place, name))
+            attempt("read", lambda name: _read(objects, url, name))
+            attempt("list", lambda name: _list(objects, url, name))
         finally:
             attempt("delete", objects.remove)
     else:
@@ -70,39 +70,41 @@ def probe(objects: Objects, place: str, rights: dict[str, str]) -> None:
         verbs = " or ".join(missing)
         needed = ", ".join(rights[right] for right in missing)
         raise LandingError(
-            f"{place}: these credentials may not {verbs} objects. Grant: {needed}.", forbidden=True
+            f"{url}: these credentials may not {verbs} objects. Grant: {needed}.", forbidden=True
         )
 
 
-def _write(objects: Objects, place: str, name: str) -> None:
+def _write(objects: Objects, url: str, name: str) -> None:
     objects.write(name, _CONTENT)
     if objects.write(name, b"other"):
         raise LandingError(
-            f"{place}: this service overwrites an object although it is told not to, so it cannot "
-            "keep a lake whole. Use one that knows conditional writes (If-None-Match)."
+            f"{url}: this service overwrites an object although the request forbids it, so a "
+            "lake is not safe there. Use one that supports conditional writes (If-None-Match)."
         )
 
 
-def _read(objects: Objects, place: str, name: str) -> None:
+def _read(objects: Objects, url: str, name: str) -> None:
     import duckdb
 
     if objects.read(name) != _CONTENT:
-        raise LandingError(f"{place}: what was written does not read back the same.")
+        raise LandingError(f"{url}: a probe object reads back with another content.")
     con = engine.connect(threads=1)
     try:
         objects.prepare(con)
-        found = con.execute("select content from read_blob(?)", [objects.root + name]).fetchone()
+        row = con.execute("select content from read_blob(?)", [objects.root + name]).fetchone()
     except duckdb.Error as error:
         raise LandingError(
-            f"{place}: DuckDB cannot read what was written there ({engine.first_line(error)}). "
+            f"{url}: DuckDB cannot read the probe object ({engine.first_line(error)}). "
             "Check region and endpoint under warehouse.storage."
         ) from error
     finally:
         con.close()
-    if found is None or found[0] != _CONTENT:
-        raise LandingError(f"{place}: DuckDB does not read back what was written there.")
+    if row is None or row[0] != _CONTENT:
+        raise LandingError(f"{url}: DuckDB reads the probe object with another content.")
 
 
-def _list(objects: Objects, place: str, name: str) -> None:
+def _list(objects: Objects, url: str, name: str) -> None:
     if not objects.list(name):
-        raise LandingError(f"{place}: a new object is not listed at once: no lake can rest on it.")
+        raise LandingError(
+            f"{url}: a new object is not listed at once, so a lake is not safe there."
+        )

@@ -1,7 +1,7 @@
-"""S3, and what speaks its language: R2, GCS with HMAC keys, SeaweedFS, MinIO and others.
+"""S3 and compatible services as a storage: R2, GCS with HMAC keys, SeaweedFS, MinIO and others.
 
-A bucket of R2 is `r2://` to a person and `s3://` with R2's endpoint to DuckDB: one kind of secret
-serves every endpoint (R2's own kind knows no jurisdictions), and any DuckDB reads such a catalog.
+The user writes an R2 bucket as `r2://`. DuckDB gets it as `s3://` with R2's endpoint, because
+DuckDB's R2 secret does not support jurisdictions, and because any DuckDB reads such a catalog.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cdpsync.storage.s3_client import (
     is_amazon,
     session_and_client,
 )
-from cdpsync.storage.s3_errors import RIGHTS, TAKEN, S3Errors, code
+from cdpsync.storage.s3_errors import ALREADY_EXISTS, RIGHTS, S3Errors, code
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,36 +37,36 @@ if TYPE_CHECKING:
 
     import duckdb
 
-_TAG = "cdpsync-upload"  # metadata that tells this upload's object from any other of its name
-_PART = 16 << 20  # bytes; a file of more parts than one is sent in parts, several at once
-_FAREWELL = 10.0  # seconds for taking back parts; a service that hangs is left alone then
+_TAG = "cdpsync-upload"  # metadata that identifies the object of this upload
+_PART = 16 << 20  # bytes; a larger file is uploaded in parts, several in parallel
+_CLOSE_TIMEOUT = 10.0  # seconds to remove the parts of cancelled uploads
 
 
 class S3Storage:
     """Objects below a prefix of a bucket."""
 
-    def __init__(self, place: BucketUrl, access: StorageOptions, service: Service) -> None:
-        self._place = place
-        self._access = access
+    def __init__(self, url: BucketUrl, options: StorageOptions, service: Service) -> None:
+        self._url = url
+        self._options = options
         self._service = service
-        self._refusals = S3Errors(place, service.endpoint)
+        self._errors = S3Errors(url, service.endpoint)
         self._guard = threading.RLock()
-        self._made: tuple[Boto, Boto] | None = None
+        self._connected: tuple[Boto, Boto] | None = None
         self._manager: Boto = None
         self._uploads: set[Boto] = set()
         self._closed = False
 
     @property
     def root(self) -> str:
-        """The place as DuckDB names it."""
-        return f"{self._service.scheme}://{self._place.bucket}/{self._place.prefix}"
+        """The bucket's address for DuckDB."""
+        return f"{self._service.scheme}://{self._url.bucket}/{self._url.prefix}"
 
     # ---- files
 
     def ping(self, *, filled: bool = False) -> None:  # noqa: ARG002
-        """List one object; a refusal to list is none to write."""
+        """List one object. A refusal is ignored, because a run need not list."""
         try:
-            with self._refusals.translated("list", ""):
+            with self._errors.translated("list", ""):
                 session, client = self._session_and_client()
                 region = client.meta.region_name
                 self._listed(client_of(session, self._service, region, FIRST_ATTEMPTS), "")
@@ -75,22 +75,22 @@ class S3Storage:
                 raise
 
     def put(self, file: Path, name: str) -> str:
-        """Upload a file under a new name and make sure that it arrived whole."""
-        key, tag = self._place.key(name), uuid.uuid4().hex
-        with self._refusals.translated("write", name):
+        """Upload a file under a new name and check its size in the bucket."""
+        key, tag = self._url.key(name), uuid.uuid4().hex
+        with self._errors.translated("write", name):
             if not self._service.conditional and self._head(key) is not None:
-                raise already_exists(self._place, name)
+                raise already_exists(self._url, name)
             try:
                 self._upload(file, key, tag)
             except Exception as error:
-                if not self._arrived_nevertheless(error, key, tag):
+                if not self._succeeded_before(error, key, tag):
                     raise
-            held = self._head(key) or {}
+            stored = self._head(key) or {}
         size = file.stat().st_size
-        if held.get("ContentLength") != size:
+        if stored.get("ContentLength") != size:
             raise LandingError(
-                f"{self._place}/{name}: {size} bytes were sent, the bucket has "
-                f"{held.get('ContentLength', 'none')}. Nothing was committed; run this again."
+                f"{self._url}/{name}: {size} bytes were sent, the bucket has "
+                f"{stored.get('ContentLength', 'none')}. Nothing was committed; run this again."
             )
         return self.root + name
 
@@ -98,8 +98,8 @@ class S3Storage:
         arguments = {"Metadata": {_TAG: tag}, "ContentType": "application/vnd.apache.parquet"}
         with self._guard:
             if self._closed:
-                raise self._refusals.broken_off(key)
-            upload = self._transfers().upload(str(file), self._place.bucket, key, arguments)
+                raise self._errors.cancelled(key)
+            upload = self._transfer_manager().upload(str(file), self._url.bucket, key, arguments)
             self._uploads.add(upload)
         try:
             upload.result()
@@ -107,29 +107,29 @@ class S3Storage:
             self._uploads.discard(upload)
 
     def replace(self, file: Path, name: str) -> None:
-        """Upload a file in place of an older one; readers see the one or the other."""
-        key = self._place.key(name)
-        with self._refusals.translated("write", name):
+        """Upload a file in place of an older one; readers see either, complete."""
+        key = self._url.key(name)
+        with self._errors.translated("write", name):
             session, client = self._session_and_client()
             service = replace(self._service, conditional=False)
-            free = client_of(session, service, client.meta.region_name)
+            overwriting = client_of(session, service, client.meta.region_name)
             with file.open("rb") as body:
-                free.put_object(Bucket=self._place.bucket, Key=key, Body=body)
+                overwriting.put_object(Bucket=self._url.bucket, Key=key, Body=body)
 
-    def _arrived_nevertheless(self, error: Exception, key: str, tag: str) -> bool:
-        """Whether an upload that was refused is one whose first answer was lost on its way."""
-        if code(error) not in TAKEN | {"NoSuchUpload", "404"}:
+    def _succeeded_before(self, error: Exception, key: str, tag: str) -> bool:
+        """Whether a refused upload succeeded at an earlier attempt, whose response was lost."""
+        if code(error) not in ALREADY_EXISTS | {"NoSuchUpload", "404"}:
             return False
         with suppress(Exception):
-            held = self._head(key) or {}
-            return bool(held.get("Metadata", {}).get(_TAG) == tag)
+            stored = self._head(key) or {}
+            return bool(stored.get("Metadata", {}).get(_TAG) == tag)
         return False
 
     def _head(self, key: str) -> Answer | None:
-        """Return what S3 says of an object, None where there is no such object."""
+        """Return S3's metadata of an object, None if there is no such object."""
         answer: Answer
         try:
-            answer = self._client.head_object(Bucket=self._place.bucket, Key=key)
+            answer = self._client.head_object(Bucket=self._url.bucket, Key=key)
         except Exception as error:
             if code(error) in {"404", "NoSuchKey"}:
                 return None
@@ -137,84 +137,83 @@ class S3Storage:
         return answer
 
     def remove(self, name: str) -> None:
-        """Delete an object; S3 does not miss one that is not there."""
-        with self._refusals.translated("delete", name):
-            self._client.delete_object(Bucket=self._place.bucket, Key=self._place.key(name))
+        """Delete an object, if it exists."""
+        with self._errors.translated("delete", name):
+            self._client.delete_object(Bucket=self._url.bucket, Key=self._url.key(name))
 
     def abort_uploads(self, is_over: Callable[[str, datetime], bool], *, dry_run: bool) -> int:
-        """Abort uploads in parts that nobody goes on with."""
-        where = {"Bucket": self._place.bucket}
-        found = 0
-        with self._refusals.translated("list", "uploads"):
+        """Abort the uploads in parts for which `is_over(name, start)`; return how many."""
+        aborted = 0
+        with self._errors.translated("list", "uploads"):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(
-                **where, Prefix=self._place.prefix
+                Bucket=self._url.bucket, Prefix=self._url.prefix
             )
             for page in pages:
-                for one in page.get("Uploads", ()):
-                    name = one["Key"].rsplit("/", 1)[-1]
-                    if not is_over(name, one["Initiated"]):
+                for upload in page.get("Uploads", ()):
+                    name = upload["Key"].rsplit("/", 1)[-1]
+                    if not is_over(name, upload["Initiated"]):
                         continue
-                    found += 1
+                    aborted += 1
                     if not dry_run:
                         self._client.abort_multipart_upload(
-                            **where, Key=one["Key"], UploadId=one["UploadId"]
+                            Bucket=self._url.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                         )
-        return found
+        return aborted
 
     # ---- the probe's steps
 
     def check(self) -> None:
-        """Do with a probe what a run does with its files."""
+        """Write, read, list and delete a probe object."""
         self.ping()
-        where = f"{self._place.bucket}/{self._place.prefix}*"
+        objects = f"{self._url.bucket}/{self._url.prefix}*"
         rights = {
-            right: f"{action} on {self._place.bucket if right == 'list' else where}"
+            right: f"{action} on {self._url.bucket if right == 'list' else objects}"
             for right, action in RIGHTS.items()
         }
-        probe(self, str(self._place), rights)
+        probe(self, str(self._url), rights)
 
     def write(self, name: str, content: bytes) -> bool:
-        """Write a small object, if there is none of its name."""
-        key = self._place.key(name)
-        with self._refusals.translated("write", name):
+        """Write a small object; return False, and change nothing, if the name exists."""
+        key = self._url.key(name)
+        with self._errors.translated("write", name):
             if not self._service.conditional and self._head(key) is not None:
                 return False
             try:
-                self._client.put_object(Bucket=self._place.bucket, Key=key, Body=content)
+                self._client.put_object(Bucket=self._url.bucket, Key=key, Body=content)
             except Exception as error:
-                if code(error) in TAKEN:
+                if code(error) in ALREADY_EXISTS:
                     return False
                 raise
         return True
 
     def read(self, name: str) -> bytes:
-        """Return what an object holds."""
-        with self._refusals.translated("read", name):
-            answer = self._client.get_object(Bucket=self._place.bucket, Key=self._place.key(name))
+        """Return an object's content."""
+        with self._errors.translated("read", name):
+            answer = self._client.get_object(Bucket=self._url.bucket, Key=self._url.key(name))
             with answer["Body"] as body:
                 return bytes(body.read())
 
     def list(self, name: str) -> bool:
-        """Tell whether an object is listed."""
-        with self._refusals.translated("list", name):
+        """Whether a listing has the object."""
+        with self._errors.translated("list", name):
             return self._listed(self._client, name)
 
     def _listed(self, client: Boto, name: str) -> bool:
         answer = client.list_objects_v2(
-            Bucket=self._place.bucket, Prefix=self._place.key(name), MaxKeys=1
+            Bucket=self._url.bucket, Prefix=self._url.key(name), MaxKeys=1
         )
         return bool(answer.get("KeyCount", len(answer.get("Contents", ()))))
 
     # ---- DuckDB
 
     def prepare(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Give a connection the keys that boto3 has at this moment."""
-        with self._refusals.translated("read", ""):
+        """Give a connection boto3's current credentials."""
+        with self._errors.translated("read", ""):
             session, client = self._session_and_client()
-            found = session.get_credentials()
-            keys = found.get_frozen_credentials() if found else None
+            credentials = session.get_credentials()
+            keys = credentials.get_frozen_credentials() if credentials else None
         if keys is None:
-            raise self._refusals.no_credentials()
+            raise self._errors.no_credentials()
         remember(keys.secret_key)
         remember(keys.token)
         address = urlsplit(client.meta.endpoint_url)
@@ -228,13 +227,13 @@ class S3Storage:
                 session_token=keys.token,
                 region=client.meta.region_name,
                 endpoint=address.netloc,
-                path_style=not is_amazon(client) or "." in self._place.bucket,
+                path_style=not is_amazon(client) or "." in self._url.bucket,
                 use_ssl=address.scheme != "http",
             ),
         )
 
     def refresh(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Give a connection the keys of this moment, which boto3 has renewed."""
+        """Give a connection the current credentials, which boto3 has renewed if they expired."""
         self.prepare(con)
 
     # ---- the client
@@ -245,11 +244,11 @@ class S3Storage:
 
     def _session_and_client(self) -> tuple[Boto, Boto]:
         with self._guard:
-            if self._made is None:
-                self._made = session_and_client(self._access, self._service, self._place.bucket)
-            return self._made
+            if self._connected is None:
+                self._connected = session_and_client(self._options, self._service, self._url.bucket)
+            return self._connected
 
-    def _transfers(self) -> Boto:
+    def _transfer_manager(self) -> Boto:
         if self._manager is None:
             from boto3.s3.transfer import TransferConfig, create_transfer_manager
 
@@ -260,13 +259,13 @@ class S3Storage:
         return self._manager
 
     def close(self) -> None:
-        """Break off what is being uploaded, and take back its parts."""
+        """Cancel uploads in progress, and remove their parts."""
         with self._guard:
             self._closed = True
             uploads, manager = list(self._uploads), self._manager
-        for upload in uploads:  # the manager's own way to cancel them all fails (s3transfer 0.19)
+        for upload in uploads:  # because the manager's own cancellation fails (s3transfer 0.19)
             upload.cancel()
         if manager is not None:
-            leaving = threading.Thread(target=manager.shutdown, daemon=True)
-            leaving.start()
-            leaving.join(_FAREWELL)
+            shutdown = threading.Thread(target=manager.shutdown, daemon=True)
+            shutdown.start()
+            shutdown.join(_CLOSE_TIMEOUT)

@@ -1,4 +1,4 @@
-"""The client of S3 and its kin: which service an address means, and how boto3 is to speak to it."""
+"""The boto3 client of S3-compatible services, configured for the service of an address."""
 
 from __future__ import annotations
 
@@ -10,86 +10,86 @@ from urllib.parse import urlsplit
 
 from cdpsync.storage.options import BucketUrl, StorageOptions, missing_driver
 
-Boto = Any  # boto3 makes its classes as it runs, and has no types
-Answer = dict[str, Any]  # an answer of S3, as boto3 hands it out
+Boto = Any  # boto3 creates its classes at run time, and has no types
+Answer = dict[str, Any]  # a response of S3, as boto3 returns it
 
-STREAMS = 10  # as many as boto3 uploads one file with
-ATTEMPTS = 9  # of each request, the waits between them growing
-FIRST_ATTEMPTS = 4  # of the first one, before anything is read that would be lost: some seconds
+STREAMS = 10  # boto3's own number for the parts of one file
+ATTEMPTS = 9  # of each request, with growing waits
+FIRST_ATTEMPTS = 4  # of the first request: some seconds, because no rows are read yet
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """In what a service differs from Amazon's own.
+    """The differences between a service and Amazon S3.
 
-    `scheme` and `secret` are DuckDB's words for it. `conditional`: it knows If-None-Match on
-    writes. `checksums`: it takes the newer checksums (CRC32); else each request has its MD5.
+    `scheme` and `secret` are DuckDB's names for it. `conditional`: it supports If-None-Match on
+    writes. `checksums`: it accepts the newer checksums (CRC32); otherwise each write has its MD5.
     """
 
     scheme: str = "s3"
-    secret: str = "s3"  # noqa: S105 - a kind of secret, no secret
+    secret: str = "s3"  # noqa: S105 - a type of secret, not a secret
     endpoint: str | None = None
     region: str | None = None
     conditional: bool = True
     checksums: bool = True
 
 
-def service_of(place: BucketUrl, access: StorageOptions) -> Service:
-    """Return the service that an address means. Raises ConfigError for R2 without an account."""
-    if place.scheme == "gs":
-        endpoint = access.endpoint or "https://storage.googleapis.com"
-        return Service("gs", "gcs", endpoint, access.region or "auto", False, False)
-    if place.scheme == "r2":
-        if access.endpoint is None and access.account_id is None:
-            raise access.error(
+def service_of(url: BucketUrl, options: StorageOptions) -> Service:
+    """Return the service of a bucket. Raises ConfigError for R2 without an account."""
+    if url.scheme == "gs":
+        endpoint = options.endpoint or "https://storage.googleapis.com"
+        return Service("gs", "gcs", endpoint, options.region or "auto", False, False)
+    if url.scheme == "r2":
+        if options.endpoint is None and options.account_id is None:
+            raise options.error(
                 "account_id is missing. Cloudflare shows it beside the bucket; or give the "
                 "bucket's endpoint"
             )
-        endpoint = access.endpoint or f"https://{access.account_id}.r2.cloudflarestorage.com"
-        return Service(endpoint=endpoint, region=access.region or "auto")
-    return Service(endpoint=access.endpoint, region=access.region)
+        endpoint = options.endpoint or f"https://{options.account_id}.r2.cloudflarestorage.com"
+        return Service(endpoint=endpoint, region=options.region or "auto")
+    return Service(endpoint=options.endpoint, region=options.region)
 
 
-def session_and_client(access: StorageOptions, service: Service, bucket: str) -> tuple[Boto, Boto]:
-    """Return boto3's session, which knows the keys, and a client that speaks as the service wants.
+def session_and_client(options: StorageOptions, service: Service, bucket: str) -> tuple[Boto, Boto]:
+    """Return boto3's session with the credentials, and a client that is configured for the service.
 
-    Raises ConfigError where boto3 is not installed.
+    Raises ConfigError if boto3 is not installed.
     """
     try:
         import boto3
     except ModuleNotFoundError as error:
         raise missing_driver("boto3", "s3") from error
     session = boto3.session.Session(
-        aws_access_key_id=access.access_key_id,
-        aws_secret_access_key=access.secret_access_key,
-        aws_session_token=access.session_token,
-        profile_name=access.profile,
+        aws_access_key_id=options.access_key_id,
+        aws_secret_access_key=options.secret_access_key,
+        aws_session_token=options.session_token,
+        profile_name=options.profile,
     )
     region = service.region or session.region_name or "us-east-1"
     client = client_of(session, service, region)
     if service.region is None and is_amazon(client):
         actual = _region_of(client, bucket)
-        if actual not in {None, region}:  # boto3 would follow the bucket, DuckDB would not
+        if actual not in {None, region}:  # because boto3 follows a redirect to it, DuckDB does not
             client = client_of(session, service, actual)
     return session, client
 
 
 def client_of(session: Boto, service: Service, region: str, attempts: int | None = None) -> Boto:
-    """Return a client whose writes replace nothing, where the service knows such a condition.
+    """Return a client whose writes never overwrite, if the service supports such a condition.
 
-    It makes so many attempts at each request; as many as an upload is worth, if none is said.
+    It makes `attempts` at each request, ATTEMPTS by default.
     """
     style = "path" if service.endpoint else "auto"
-    made = _client_of_style(session, service, region, style, attempts or ATTEMPTS)
-    if style == "auto" and not is_amazon(made):  # the environment may name an endpoint too
-        made = _client_of_style(session, service, region, "path", attempts or ATTEMPTS)
+    client = _client_of_style(session, service, region, style, attempts or ATTEMPTS)
+    if style == "auto" and not is_amazon(client):  # the environment may name an endpoint too
+        client = _client_of_style(session, service, region, "path", attempts or ATTEMPTS)
     if service.conditional:
         for operation in ("PutObject", "CompleteMultipartUpload"):
-            made.meta.events.register(f"provide-client-params.s3.{operation}", _only_if_new)
+            client.meta.events.register(f"provide-client-params.s3.{operation}", _only_if_new)
     if not service.checksums:
         for operation in ("PutObject", "UploadPart"):
-            made.meta.events.register(f"before-call.s3.{operation}", _with_md5)
-    return made
+            client.meta.events.register(f"before-call.s3.{operation}", _with_md5)
+    return client
 
 
 def _client_of_style(
@@ -110,34 +110,34 @@ def _client_of_style(
 
 
 def _only_if_new(params: Answer, **_: Boto) -> Answer:
-    """Let no write replace an object; the client's own uploads have no such option."""
+    """Forbid a write to overwrite an object, because boto3's uploads have no such option."""
     return {**params, "IfNoneMatch": "*"}
 
 
 def _with_md5(params: Answer, **_: Boto) -> None:
-    """Let the service check a body by its MD5."""
+    """Add the MD5 of the body, so that the service checks it."""
     body, digest = params["body"], hashlib.md5(usedforsecurity=False)
     if isinstance(body, bytes):
         digest.update(body)
     else:
         start = body.tell()
-        while piece := body.read(1 << 20):
-            digest.update(piece)
+        while block := body.read(1 << 20):
+            digest.update(block)
         body.seek(start)
     params["headers"]["Content-MD5"] = base64.b64encode(digest.digest()).decode()
 
 
 def is_amazon(client: Boto) -> bool:
-    """Whether a client speaks with Amazon itself."""
+    """Whether a client's endpoint is Amazon's."""
     host = urlsplit(client.meta.endpoint_url).hostname or ""
     return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
 def _region_of(client: Boto, bucket: str) -> str | None:
-    """Ask where a bucket is; S3 says so even to those who may do nothing with it."""
+    """Return the region of a bucket. S3 tells it even without any permission on the bucket."""
     try:
         answer = client.head_bucket(Bucket=bucket)
-    except Exception as error:  # noqa: BLE001 - the request that matters says what is wrong
+    except Exception as error:  # noqa: BLE001 - the next request fails with the reason
         answer = getattr(error, "response", {})
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     region: str | None = headers.get("x-amz-bucket-region")

@@ -1,4 +1,4 @@
-"""What a run is about: the tables chosen, what the sources have of them, what is remembered."""
+"""The session of a run: its selected tables, its sources, and the lake as the last run left it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cdpsync.plan.schedule import counts_from, is_due, last_run
 from cdpsync.plan.selector import concerns_source, is_chosen, matches_select
 from cdpsync.plan.table import table_plan
 from cdpsync.storage import Storage, open_storage
-from cdpsync.sync.unreachable import UnreachableSource, failures, unreached
+from cdpsync.sync.unreachable import UnreachableSource, failures, unreachable_source
 from cdpsync.system import clock, locks
 
 if TYPE_CHECKING:
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from cdpsync.catalog import LakeState
     from cdpsync.connector import Connector
     from cdpsync.model import SavedState
+    from cdpsync.model.state import ProjectState
 
 log = logging.getLogger("cdpsync.sync.session")
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """Which tables a run is about, and how it treats them."""
+    """The selection of a run's tables, and the options that hold for all of them."""
 
     select: Sequence[str] = ()
     include: Sequence[str] = ()
@@ -49,47 +49,51 @@ class RunOptions:
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """What names tables: the SELECTs and -s."""
+        """The patterns that select tables: SELECT and -s."""
         return (*self.select, *self.include)
 
 
 class RunSession:
-    """What the sources have, what the project asks of it, and what is remembered."""
+    """The tables of a run, with the connectors of their sources, the storage and the catalog.
 
-    def __init__(self, config: Config, choice: RunOptions) -> None:
+    `unreachable` has a failure for each selected table whose source cannot be reached.
+    """
+
+    def __init__(self, config: Config, options: RunOptions) -> None:
         self.config = config
-        self.choice = choice
+        self.options = options
         self.storage: Storage = open_storage(config.warehouse)
         self.catalog = project.catalog_of(config, self.storage)
         self.connectors: dict[str, Connector] = {}
         self.unreachable: list[TableResult] = []
-        self._errors: dict[str, CdpsyncError] = {}
         self.tables: tuple[ConfiguredTable, ...] = ()
+        self._errors: dict[str, CdpsyncError] = {}
         self._stack = ExitStack()
         self._stack.callback(self.storage.close)
         self._lake: duckdb.DuckDBPyConnection | None = None
-        self._recorded: LakeState | None = None
-        self._reading = ExitStack()
-        self._held: locks.Held | None = None
-        self._refreshing = threading.Lock()
-        self._ahead = self._stack.enter_context(closing(CatalogPrefetch(self.catalog)))
+        self._lake_state: ProjectState | None = None
+        self._reader_stack = ExitStack()
+        self._locks: locks.Locks | None = None
+        self._refresh_lock = threading.Lock()
+        self._prefetch = self._stack.enter_context(closing(CatalogPrefetch(self.catalog)))
 
     def __enter__(self) -> Self:
-        self._ahead.start()
+        self._prefetch.start()
         try:
-            self.tables = self._choose(self._discover())
+            self.tables = self._select_tables(self._discover())
         except BaseException:
             self._stack.close()
             raise
         finally:
-            self._ahead.join()
+            self._prefetch.join()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def _discover(self) -> tuple[ConfiguredTable, ...]:
-        patterns = self.choice.patterns
+        """Return the configured tables of all sources that the selection may mean."""
+        patterns = self.options.patterns
         sources = [
             source
             for source in self.config.sources.values()
@@ -100,10 +104,10 @@ class RunSession:
         for connector in self.connectors.values():
             engine.preconnect(connector.extensions, threads=1)
         with ThreadPoolExecutor(max(1, min(8, len(sources)))) as pool:
-            found = list(pool.map(self._wanted_of, sources))
-        return tuple(one for tables in found for one in tables)
+            tables_by_source = list(pool.map(self._configured_tables, sources))
+        return tuple(table for tables in tables_by_source for table in tables)
 
-    def _wanted_of(self, source: Source) -> tuple[ConfiguredTable, ...]:
+    def _configured_tables(self, source: Source) -> tuple[ConfiguredTable, ...]:
         try:
             streams = self.connectors[source.name].discover()
         except ConfigError:
@@ -113,159 +117,173 @@ class RunSession:
             return ()
         return configured_tables(source, streams)
 
-    def _choose(self, wanted: tuple[ConfiguredTable, ...]) -> tuple[ConfiguredTable, ...]:
-        patterns, exclude, down = self.choice.patterns, self.choice.exclude, self._unreached()
+    def _select_tables(self, tables: tuple[ConfiguredTable, ...]) -> tuple[ConfiguredTable, ...]:
+        """Return the selected tables. Raises ConfigError for a pattern that matches none."""
+        patterns, exclude = self.options.patterns, self.options.exclude
+        unreachable = self._unreachable_sources()
         for pattern in (*patterns, *exclude):
-            hit = any(matches_select(one, pattern) for one in wanted)
-            if not hit and not any(concerns_source(one.source, [pattern]) for one in down):
-                raise _no_match(pattern, self.config, wanted)
-        self.unreachable = failures(down, wanted, patterns, exclude)
-        return tuple(one for one in wanted if is_chosen(one.names, patterns, exclude))
+            matches = any(matches_select(table, pattern) for table in tables)
+            if not matches and not any(
+                concerns_source(source.source, [pattern]) for source in unreachable
+            ):
+                raise _no_match(pattern, self.config, tables)
+        self.unreachable = failures(unreachable, tables, patterns, exclude)
+        return tuple(table for table in tables if is_chosen(table.names, patterns, exclude))
 
-    def _unreached(self) -> list[UnreachableSource]:
+    def _unreachable_sources(self) -> list[UnreachableSource]:
         if not self._errors:
             return []
-        memory, sources = project.load_state(self.config), self.config.sources
+        state, sources = project.load_state(self.config), self.config.sources
         return [
-            unreached(self.config, memory, sources[name], self._errors[name])
+            unreachable_source(self.config, state, sources[name], self._errors[name])
             for name in sources
             if name in self._errors
         ]
 
     @contextmanager
     def locked(self, run_id: str, started_at: datetime) -> Iterator[None]:
-        """Keep every other run off the chosen tables; so the lake has them as it has them now."""
+        """Lock the selected tables, so that no other run changes them in the lake."""
         since = started_at.isoformat(timespec="seconds")
-        names = [str(one.table) for one in self.tables]
+        names = [str(table.table) for table in self.tables]
         folder = project.locks_folder(self.config)
-        with locks.hold(folder, names, run_id, since, waits=True) as self._held, self._reading:
+        with (
+            locks.hold(folder, names, run_id, since, waits=True) as self._locks,
+            self._reader_stack,
+        ):
             if self.catalog.exists():
-                opened = self._reading.enter_context(self._ahead.reader())
-                self._lake, self._recorded = opened
-                self._reading.callback(self._forget)
+                reader = self._reader_stack.enter_context(self._prefetch.reader())
+                self._lake, self._lake_state = reader
+                self._reader_stack.callback(self._drop_reader)
             yield
 
     def only_upkeep(self) -> None:
-        """Say that all is committed: another run may wait for what is left to do."""
-        if self._held is not None:
-            self._held.only_upkeep()
+        """Note in the locks that all tables are committed, so that another run waits for them."""
+        if self._locks is not None:
+            self._locks.only_upkeep()
 
     def done_reading(self) -> None:
-        """Give back what reads the lake: the catalog is written through the same connection."""
-        self._reading.close()
+        """Close the reader of the lake, because a write to the catalog uses the same connection."""
+        self._reader_stack.close()
 
-    def _forget(self) -> None:
-        self._lake = self._recorded = None
+    def _drop_reader(self) -> None:
+        self._lake = self._lake_state = None
 
     @contextmanager
     def lake(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Lend a connection of the caller's own that reads the chosen tables while they are locked.
+        """Lend a connection that reads the lake while the selected tables are locked.
 
-        All share one copy of the catalog: to open one takes longer than to compare most tables.
+        Each caller has its own connection. All share one copy of the catalog, because opening a
+        copy takes longer than comparing most tables.
         """
         if self._lake is None:
-            raise AssertionError("nothing is locked, or there is no lake yet")
+            raise AssertionError("no table is locked, or there is no lake yet")
         con = self._lake.cursor()
         try:
-            with self._refreshing:  # two at once would be one too many for DuckDB's secrets
+            with self._refresh_lock:  # DuckDB's secrets cannot be replaced by two threads at once
                 self.storage.refresh(con)
             yield con
         finally:
             con.close()
 
     def plan(self) -> Planned:
-        """Return what is to be done with each chosen table, from what is remembered now."""
-        recorded = self._recorded
-        if recorded is None and self.catalog.exists():
-            with self._ahead.reader() as (_, recorded):
+        """Return the plan of each selected table, made from the state that is saved now."""
+        lake_state = self._lake_state
+        if lake_state is None and self.catalog.exists():
+            with self._prefetch.reader() as (_, lake_state):
                 pass
-        memory = project.load_state(self.config, recorded)
-        for notice in memory.notices:
+        state = project.load_state(self.config, lake_state)
+        for notice in state.notices:
             log.warning("%s", notice)
-        entries = {(entry.source, entry.stream): entry for entry in memory.saved_states}
+        saved_states = {(saved.source, saved.stream): saved for saved in state.saved_states}
         now = clock.now()
-        rests = _rests(self.config, memory, now) if self.choice.due else lambda *_: False
+        is_not_due = _not_due_check(self.config, state, now) if self.options.due else _never
         plans, failed, skipped = [], [], []
         for result in self.unreachable:
-            if rests(result.source, result.stream):
+            if is_not_due(result.source, result.stream):
                 skipped.append(replace(result, status=TableStatus.SKIPPED, error=None))
             else:
                 failed.append(result)
-        for one in self.tables:
-            remembered = _remembered(one, memory, entries.get((one.source, one.name)))
-            if rests(one.source, one.name):
-                skipped.append(_result(one, remembered, TableStatus.SKIPPED))
+        for table in self.tables:
+            previous = _previous_state(table, state, saved_states.get((table.source, table.name)))
+            if is_not_due(table.source, table.name):
+                skipped.append(_result(table, previous, TableStatus.SKIPPED))
                 continue
             try:
                 plans.append(
                     table_plan(
-                        one,
-                        remembered,
-                        full_refresh=self.choice.full_refresh,
-                        allow_shrink=self.choice.allow_shrink,
+                        table,
+                        previous,
+                        full_refresh=self.options.full_refresh,
+                        allow_shrink=self.options.allow_shrink,
                         now=now,
-                        accept_changes=self.choice.accept_changes,
+                        accept_changes=self.options.accept_changes,
                     )
                 )
             except CdpsyncError as error:
-                failed.append(_result(one, remembered, TableStatus.FAILED, Failure.of(error)))
+                failed.append(_result(table, previous, TableStatus.FAILED, Failure.of(error)))
         return Planned(tuple(plans), tuple(failed), tuple(skipped))
 
 
-def _rests(
-    config: Config, memory: project.ProjectState, now: datetime
+def _not_due_check(
+    config: Config, state: ProjectState, now: datetime
 ) -> Callable[[str, str], bool]:
-    """Return what tells of a source's stream whether its time has not come yet."""
-    records = project.records_by_table(memory)
+    """Return a function that says whether a stream of a source is not due yet."""
+    records = project.records_by_table(state)
 
-    def rests(source: str, stream: str) -> bool:
+    def is_not_due(source: str, stream: str) -> bool:
         options = table_options(config.sources[source], stream)
         since = counts_from(last_run(records[source, stream]))
         return options is not None and not is_due(options.every, since, now)
 
-    return rests
+    return is_not_due
+
+
+def _never(_source: str, _stream: str) -> bool:
+    return False
 
 
 def _result(
-    one: ConfiguredTable,
-    remembered: PreviousState,
+    table: ConfiguredTable,
+    previous: PreviousState,
     status: TableStatus,
     failure: Failure | None = None,
 ) -> TableResult:
     return TableResult(
-        one.source,
-        one.name,
-        one.table,
-        one.mode,
+        table.source,
+        table.name,
+        table.table,
+        table.mode,
         status,
-        cursor_before=remembered.cursor,
-        cursor_after=remembered.cursor,
+        cursor_before=previous.cursor,
+        cursor_after=previous.cursor,
         error=failure,
     )
 
 
-def _no_match(pattern: str, config: Config, wanted: Sequence[ConfiguredTable]) -> ConfigError:
+def _no_match(pattern: str, config: Config, tables: Sequence[ConfiguredTable]) -> ConfigError:
     head = pattern.split(".", 1)[0]
     if not concerns_source(head, config.sources) and not any(sign in head for sign in "*?["):
-        known = ", ".join(config.sources) or "none"
-        return ConfigError(f'"{pattern}": there is no source "{head}". This project has: {known}.')
-    names = ", ".join(f"{one.source}.{one.name}" for one in wanted[:10]) or "none"
+        sources = ", ".join(config.sources) or "none"
+        return ConfigError(
+            f'"{pattern}": there is no source "{head}". This project has: {sources}.'
+        )
+    names = ", ".join(f"{table.source}.{table.name}" for table in tables[:10]) or "none"
     return ConfigError(
-        f'"{pattern}" matches no enabled table. Tables: {names}{", …" if len(wanted) > 10 else ""}.'
+        f'"{pattern}" matches no enabled table. Tables: {names}{", …" if len(tables) > 10 else ""}.'
     )
 
 
-def _remembered(
-    one: ConfiguredTable, memory: project.ProjectState, entry: SavedState | None
+def _previous_state(
+    table: ConfiguredTable, state: ProjectState, saved_state: SavedState | None
 ) -> PreviousState:
-    said = memory.state.get((one.source, one.name))
-    table = memory.tables.get(one.table)
-    if said is None or (entry is not None and entry.table != one.table):
-        return PreviousState(lake_table=table)
+    entry = state.entries.get((table.source, table.name))
+    lake_table = state.tables.get(table.table)
+    if entry is None or (saved_state is not None and saved_state.table != table.table):
+        return PreviousState(lake_table=lake_table)
     return PreviousState(
-        cursor_field=said.cursor_field,
-        cursor=said.cursor,
-        reset=said.reset,
-        lake_table=table,
-        saved_state=entry,
+        cursor_field=entry.cursor_field,
+        cursor=entry.cursor,
+        reset=entry.reset,
+        lake_table=lake_table,
+        saved_state=saved_state,
     )

@@ -1,4 +1,4 @@
-"""Sources that cannot be asked: a failure for each of their tables that is known."""
+"""Failures for the tables of sources that cannot be reached."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
     from cdpsync.errors import CdpsyncError
     from cdpsync.model import Config, Source
+    from cdpsync.model.state import ProjectState
     from cdpsync.plan.configured import ConfiguredTable, Names
 
 
 @dataclass(frozen=True, slots=True)
 class UnreachableSource:
-    """A source that cannot be asked, why, and a failure for each table that is known of it."""
+    """A source that cannot be reached, and a failure for each of its known tables."""
 
     source: str
     failure: Failure
@@ -34,7 +35,7 @@ class UnreachableSource:
 
     @property
     def placeholder(self) -> TableResult:
-        """The failure that stands for tables of which nothing is known."""
+        """The failure that stands for tables of the source that are not known."""
         return TableResult(
             self.source,
             ALL_STREAMS,
@@ -45,22 +46,22 @@ class UnreachableSource:
         )
 
 
-def unreached(
-    config: Config, memory: project.ProjectState, source: Source, error: CdpsyncError
+def unreachable_source(
+    config: Config, state: ProjectState, source: Source, error: CdpsyncError
 ) -> UnreachableSource:
-    """Return a source that cannot be asked, with its known tables as they are remembered."""
+    """Return a source that cannot be reached, with its known tables and their saved cursors."""
     failure = Failure.of(error)
-    tables = []
-    for one in project.known_tables(config, memory):
-        options = table_options(source, one.stream) if one.source == source.name else None
+    results = []
+    for table in project.known_tables(config, state):
+        options = table_options(source, table.stream) if table.source == source.name else None
         if options is not None:
-            said = memory.state.get((one.source, one.stream))
-            cursor = said.cursor if said else None
-            tables.append(
+            entry = state.entries.get((table.source, table.stream))
+            cursor = entry.cursor if entry else None
+            results.append(
                 TableResult(
-                    one.source,
-                    one.stream,
-                    one.table,
+                    table.source,
+                    table.stream,
+                    table.table,
                     options.mode or SyncMode.FULL_TABLE,
                     TableStatus.FAILED,
                     cursor_before=cursor,
@@ -68,39 +69,45 @@ def unreached(
                     error=failure,
                 )
             )
-    return UnreachableSource(source.name, failure, tuple(tables))
+    return UnreachableSource(source.name, failure, tuple(results))
 
 
 def failures(
     sources: Sequence[UnreachableSource],
-    wanted: Sequence[ConfiguredTable],
+    tables: Sequence[ConfiguredTable],
     patterns: Sequence[str],
     exclude: Sequence[str],
 ) -> list[TableResult]:
-    """Return the failures that SELECT asks for.
+    """Return the failures of the selected tables of these sources.
 
-    Known tables are chosen by name. Where no name is known that a pattern could mean, the source
-    may have it all the same: its placeholder fails, so that nothing asked for goes untold.
+    A known table is selected by its name. A pattern that matches no known table may mean a table
+    of the source all the same, so the source's placeholder fails. `tables` are the configured
+    tables of the other sources.
     """
-    found: list[TableResult] = []
-    for one in sources:
-        asked = [
+    results: list[TableResult] = []
+    for source in sources:
+        concerned = [
             pattern
-            for pattern in patterns or (one.source,)
-            if concerns_source(one.source, [pattern])
-            and not any(means_all(one.source, left) or left == pattern for left in exclude)
+            for pattern in patterns or (source.source,)
+            if concerns_source(source.source, [pattern])
+            and not any(
+                means_all(source.source, exclusion) or exclusion == pattern for exclusion in exclude
+            )
         ]
-        if any(not one.tables or _is_idle(pattern, sources, wanted) for pattern in asked):
-            found.append(one.placeholder)
-        found += [table for table in one.tables if is_chosen(_names(table), patterns, exclude)]
-    return found
+        if any(
+            not source.tables or _matches_no_table(pattern, sources, tables)
+            for pattern in concerned
+        ):
+            results.append(source.placeholder)
+        results += [table for table in source.tables if is_chosen(_names(table), patterns, exclude)]
+    return results
 
 
-def _is_idle(
-    pattern: str, sources: Sequence[UnreachableSource], wanted: Sequence[ConfiguredTable]
+def _matches_no_table(
+    pattern: str, sources: Sequence[UnreachableSource], tables: Sequence[ConfiguredTable]
 ) -> bool:
-    return not any(matches_select(one, pattern) for one in wanted) and not any(
-        matches_name(*_names(table), pattern) for one in sources for table in one.tables
+    return not any(matches_select(table, pattern) for table in tables) and not any(
+        matches_name(*_names(table), pattern) for source in sources for table in source.tables
     )
 
 

@@ -1,4 +1,4 @@
-"""The clock: the one place that asks what time it is, so that a test may say it."""
+"""The clock: the only caller of the system's time, so that a test can replace it."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from datetime import UTC, datetime
 
 
 def now() -> datetime:
-    """Return this moment, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The disk: that it has what was written, and what the system says when it does not take it."""
+"""The disk: syncs files and folders to it, and explains failed writes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-_ADVICE = {
+_HINTS = {
     errno.ENOSPC: "the disk is full. Make room there",
     errno.EDQUOT: "the disk quota is used up. Make room there",
     errno.EFBIG: (
-        "a file may not become larger there. Raise the limit (ulimit -f, or the file system's)"
+        "the file reached the size limit there. Raise the limit (ulimit -f, or the file system's)"
     ),
 }
 _WORDS = {
@@ -25,7 +25,7 @@ _WORDS = {
 
 
 def fsync(path: Path) -> None:
-    """Return when a file, or what stands in a folder, is on the disk."""
+    """Sync a file, or the entries of a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -34,17 +34,17 @@ def fsync(path: Path) -> None:
 
 
 def write_error(error: OSError) -> str:
-    """Return what follows a path and a colon: why it cannot be written, and the next step."""
-    said = _ADVICE.get(error.errno or 0)
-    if said is None:
+    """Return the message after a path and a colon: the reason of a failed write, the next step."""
+    hint = _HINTS.get(error.errno or 0)
+    if hint is None:
         return f"cannot be written: {error.strerror or error}. Nothing was committed."
-    return f"{said}; nothing was committed."
+    return f"{hint}; nothing was committed."
 
 
 def disk_hint(text: str) -> str | None:
-    """Return what to do about a failed write of DuckDB's, by its words; None for another error.
+    """Return the hint for DuckDB's text of a failed write; None for another error.
 
-    A sentence and a half: what follows may be "; nothing was committed."
+    The hint has no final dot, so that "; nothing was committed." can follow.
     """
-    said = next((number for words, number in _WORDS.items() if words in text.lower()), None)
-    return None if said is None else _ADVICE[said]
+    number = next((number for words, number in _WORDS.items() if words in text.lower()), None)
+    return None if number is None else _HINTS[number]

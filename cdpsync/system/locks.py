@@ -1,4 +1,4 @@
-"""Who is at work: one lock file per table, held by the kernel and gone with its process."""
+"""Locks of tables: one file per table, whose lock the kernel releases when its process ends."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cdpsync.system.locks")
 
-_PATIENCE = 0.5  # seconds: `status` holds a lock for an instant when it looks
+_PATIENCE = 0.5  # seconds, because `status` holds a lock for an instant
 PATIENCE_WITH_UPKEEP = 60.0
-"""Seconds to wait for whoever only tidies a table."""
-_LONGEST = 150  # bytes of a file's name: file systems take 255 with the suffix, some a little less
+"""Seconds to wait for upkeep of a table."""
+_LONGEST = 150  # bytes of a file's name, because some file systems allow less than 255
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
     """The process that holds a lock, as it described itself.
 
-    `upkeep`: it merges files or the like, and lets go soon.
+    `upkeep`: it only merges files or the like, and releases the lock soon.
     """
 
     pid: int
@@ -47,17 +47,17 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """Locks that this process holds, and what they say of it."""
+class Locks:
+    """Locks that this process holds, and its description in them."""
 
-    me: Holder
+    holder: Holder
     files: list[IO[str]]
 
     def only_upkeep(self) -> None:
-        """Say that from now on the tables are only tidied: who wants them may wait."""
-        with suppress(OSError):  # a full disk: then nobody waits
+        """Write into the locks that only upkeep follows, so that other runs wait for it."""
+        with suppress(OSError):  # a full disk: then other runs do not wait
             for file in self.files:
-                _describe(file, replace(self.me, upkeep=True))
+                _describe(file, replace(self.holder, upkeep=True))
 
 
 @contextmanager
@@ -69,32 +69,32 @@ def hold(
     *,
     upkeep: bool = False,
     waits: bool = False,
-) -> Iterator[Held]:
-    """Hold the locks of these tables together, or none of them.
+) -> Iterator[Locks]:
+    """Hold the locks of all these tables, or none of them.
 
-    With `waits`, a table that is only being tidied is waited for, up to a minute. Raises
-    LockHeldError that names the process which holds the first one missing.
+    With `waits`, it waits up to a minute for the upkeep of a table. Raises LockHeldError that names
+    the process with the first lock that is not free.
     """
-    held = Held(Holder(os.getpid(), socket.gethostname(), run_id, since, upkeep), [])
+    acquired = Locks(Holder(os.getpid(), socket.gethostname(), run_id, since, upkeep), [])
     try:
         for name in sorted(set(names)):
-            held.files.append(_acquire(folder, name, held.me, waits=waits))
-        yield held
+            acquired.files.append(_acquire(folder, name, acquired.holder, waits=waits))
+        yield acquired
     finally:
-        for file in held.files:
+        for file in acquired.files:
             file.truncate(0)
             file.close()
 
 
 def holder(folder: Path, name: str) -> Holder | None:
-    """Return who holds the lock of this table, or None."""
+    """Return the holder of the lock of this table, or None."""
     return _holder_of(_file(folder, name))
 
 
 def live_runs(folder: Path) -> set[str]:
-    """Return the runs that hold a lock at this moment."""
-    held = map(_holder_of, folder.glob("*.lock"))
-    return {one.run_id for one in held if one is not None}
+    """Return the ids of the runs that hold a lock now."""
+    holders = map(_holder_of, folder.glob("*.lock"))
+    return {holder.run_id for holder in holders if holder is not None}
 
 
 def _holder_of(path: Path) -> Holder | None:
@@ -104,18 +104,18 @@ def _holder_of(path: Path) -> Holder | None:
         return None if _try(file, fcntl.LOCK_SH) else _read_holder(file)
 
 
-def _acquire(folder: Path, name: str, me: Holder, *, waits: bool) -> IO[str]:
+def _acquire(folder: Path, name: str, holder: Holder, *, waits: bool) -> IO[str]:
     path = _file(folder, name)
     try:
         private_files.make_folder(folder.parent)
         private_files.make_folder(folder)
         private_files.open_file(path, "a").close()
-        file = path.open("r+")  # "a+" would put each description behind the last
+        file = path.open("r+")  # because "a+" would append each description
     except OSError as error:
         raise CatalogError(f"{path}: {disk.write_error(error)}") from error
     try:
         _wait_for(file, name, waits=waits)
-        _describe(file, me)
+        _describe(file, holder)
     except OSError as error:
         file.close()
         raise CatalogError(f"{path}: {disk.write_error(error)}") from error
@@ -126,28 +126,28 @@ def _acquire(folder: Path, name: str, me: Holder, *, waits: bool) -> IO[str]:
 
 
 def _wait_for(file: IO[str], name: str, *, waits: bool) -> None:
-    start, told = time.monotonic(), False
+    start, is_logged = time.monotonic(), False
     deadline, longest = start + _PATIENCE, start + PATIENCE_WITH_UPKEEP
     while not _try(file, fcntl.LOCK_EX):
-        who = _read_holder(file)
-        if waits and who is not None and who.upkeep:
+        holder = _read_holder(file)
+        if waits and holder is not None and holder.upkeep:
             deadline = min(time.monotonic() + _PATIENCE, longest)
-            if not told:
-                log.info("%s: waiting for upkeep by %s", name, who)
-                told = True
+            if not is_logged:
+                log.info("%s: waiting for upkeep by %s", name, holder)
+                is_logged = True
         if time.monotonic() > deadline:
             raise LockHeldError(
-                f"{name} is being worked on by {who or 'another process'}. "
+                f"{name} is being worked on by {holder or 'another process'}. "
                 "Wait for it to end, or stop it; then run this again."
             )
         time.sleep(0.02)
 
 
-def _describe(file: IO[str], me: Holder) -> None:
-    """Write who holds a lock, never less than all of it: it may be read meanwhile."""
-    said = json.dumps(asdict(me)).encode()
-    os.pwrite(file.fileno(), said, 0)
-    file.truncate(len(said))
+def _describe(file: IO[str], holder: Holder) -> None:
+    """Write a lock's holder in one call, because another process may read it meanwhile."""
+    text = json.dumps(asdict(holder)).encode()
+    os.pwrite(file.fileno(), text, 0)
+    file.truncate(len(text))
 
 
 def _try(file: IO[str], kind: int) -> bool:
@@ -160,14 +160,14 @@ def _try(file: IO[str], kind: int) -> bool:
 
 def _read_holder(file: IO[str]) -> Holder | None:
     try:
-        said = json.loads(os.pread(file.fileno(), 4096, 0))  # past the buffers: it may have changed
-        return Holder(**said)
+        # Without buffers, because another process may have changed it.
+        return Holder(**json.loads(os.pread(file.fileno(), 4096, 0)))
     except (ValueError, KeyError, TypeError, RecursionError):
         return None  # it holds the lock but has not yet written its name
 
 
 def _file(folder: Path, name: str) -> Path:
-    """Return the lock file of a table: its name, of a long one the beginning and a digest."""
+    """Return the lock file of a table, with its name; a long name is cut and gets a digest."""
     encoded = quote(name, safe=".")
     if len(encoded) > _LONGEST:
         digest = sha256(name.encode()).hexdigest()

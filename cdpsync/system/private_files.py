@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def open_file(path: Path, mode: str) -> IO[str]:
-    """Open a file as `open` does; where it is made, for its owner alone."""
+    """Open a file as `open` does; a new one is readable by its owner only."""
     return open(path, mode, opener=_opener)
 
 
@@ -20,16 +20,16 @@ def _opener(path: str, flags: int) -> int:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for its owner alone, where there is none; those above it as they usually are.
+    """Create a folder for its owner only, and its parents with the usual permissions.
 
-    One that is there keeps its permissions: they are somebody's choice.
+    An existing folder keeps its permissions, because the user may have chosen them.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(exist_ok=True, mode=0o700)
 
 
 def make_private(*files: Path) -> None:
-    """Take from others what files that another library made let them do; a file may be missing."""
+    """Restrict files that a library created to their owner; a file may be missing."""
     for file in files:
         with suppress(FileNotFoundError, PermissionError):
             file.chmod(0o600)

@@ -1,4 +1,4 @@
-"""Folders that live as long as one process; those of dead ones are known by their locks."""
+"""Temporary folders of processes, each with a lock that shows whether its process is alive."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOCK = "in-use"
 
 @contextmanager
 def temp_dir(parent: Path, prefix: str) -> Iterator[Path]:
-    """Make a folder that only this user can read, and remove it with all it holds."""
+    """Create a folder that only this user can read; remove it with its files at the end."""
     folder: Path | None = None
     try:
         private_files.make_folder(parent.parent)
@@ -42,17 +42,20 @@ def temp_dir(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def remove_stale_dirs(parent: Path) -> None:
-    """Remove the private folders whose owners are no more: the kernel let go of their locks."""
+    """Remove the folders that nobody has locked, because their processes have ended."""
     if not parent.exists():
         return
     with exclusive(parent):
-        dead = [folder for folder in parent.glob("*-*-*") if _is_dead(folder)]
-    for folder in dead:
+        stale = [folder for folder in parent.glob("*-*-*") if _is_stale(folder)]
+    for folder in stale:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_dead(folder: Path) -> bool:
-    """Whether nobody has a folder; one without a lock died before it had one: none is in making."""
+def _is_stale(folder: Path) -> bool:
+    """Whether no process uses a folder.
+
+    One without a lock file is stale, because the caller's lock keeps others from creating one now.
+    """
     try:
         with (folder / _LOCK).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,7 +68,7 @@ def _is_dead(folder: Path) -> bool:
 
 @contextmanager
 def exclusive(parent: Path) -> Iterator[None]:
-    """Let no other process make a private folder here, look for dead ones, or name what it made."""
+    """Keep other processes from creating, removing or renaming temporary folders and files here."""
     with private_files.open_file(parent.with_name(f".{parent.name}.lock"), "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

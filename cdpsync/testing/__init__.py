@@ -1,4 +1,4 @@
-"""The conformance suite that a connector's author runs in a test of its own."""
+"""The conformance suite, which the author of a connector runs in a test."""
 
 from cdpsync.testing.conformance import PromiseError, conforms
 

@@ -1,12 +1,12 @@
-"""What every connector promises, as one call that its author makes in a test.
+"""Conformance suite: the promises of every connector, checked by one call in a test.
 
     from cdpsync.testing import conforms
 
     def test_my_source():
         conforms(MyConnector, {"file": "tests/things.json"}, broken=[{"file": "nowhere.json"}])
 
-It needs a source that can be read and does not change meanwhile, best with rows that share a
-cursor value and rows without one. Nothing is written to it.
+It needs a source that can be read and does not change during the test, best with rows that share
+a cursor value and rows without one. Nothing is written to the source.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cdpsync.model import SyncMode
 from cdpsync.model.cursors import cursor_sql, cursor_type_of, later
 from cdpsync.model.types import lake_type
 from cdpsync.sql import quote_name
-from cdpsync.testing.harness import ConnectorCase, reading_of, require, secrets_of
+from cdpsync.testing.harness import ConnectorCase, check, open_test_project, secrets_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class PromiseError(AssertionError):
-    """One or more promises of a connector do not hold; the message tells each, with its reason."""
+    """A connector breaks promises; the message lists each of them with the reason."""
 
 
 def conforms(
@@ -42,67 +42,67 @@ def conforms(
     broken: Sequence[Mapping[str, object]] = (),
     streams: Sequence[str] = ("*",),
 ) -> None:
-    """Hold a connector to every promise of its contract. Raises PromiseError, naming each.
+    """Check every promise of a connector. Raises PromiseError, which lists the broken ones.
 
-    `options` are as a project file says them. `broken` are changes to them with which the source
-    cannot be used: a wrong password, a host that is none. `streams` are globs of those to read.
+    `options` are those of a project file. `broken` are changes to them that make the source
+    unusable: a wrong password, an unknown host. `streams` are globs of the streams to read.
     """
-    subject = ConnectorCase(connector, options, broken, streams)
-    found = []
+    case = ConnectorCase(connector, options, broken, streams)
+    failures = []
     for promise in PROMISES:
         try:
-            promise(subject)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the others are tried
-            found.append(f"- {promise.__doc__}\n  {type(error).__name__}: {error}")
-    if found:
+            promise(case)
+        except Exception as error:  # noqa: BLE001 - the other promises are checked after any error
+            failures.append(f"- {promise.__doc__}\n  {type(error).__name__}: {error}")
+    if failures:
         name = connector.__name__
         raise PromiseError(
-            f"{name} breaks {len(found)} of {len(PROMISES)} promises:\n" + "\n".join(found)
+            f"{name} breaks {len(failures)} of {len(PROMISES)} promises:\n" + "\n".join(failures)
         )
 
 
-def options_are_strict(subject: ConnectorCase) -> None:
-    """Options take no key they do not know, and never change."""
-    require(
-        issubclass(subject.connector.Options, ConnectorOptions),
+def options_are_strict(case: ConnectorCase) -> None:
+    """Options reject unknown keys."""
+    check(
+        issubclass(case.connector.Options, ConnectorOptions),
         "Options must be a subclass of cdpsync.connector.ConnectorOptions",
     )
     try:
-        subject.validated(no_such_key_of_any_source=1)
+        case.validated(no_such_key_of_any_source=1)
     except ValidationError:
         return
-    raise AssertionError("a key that means nothing was taken")
+    raise AssertionError("an unknown key was accepted")
 
 
-def secrets_are_hidden(subject: ConnectorCase) -> None:
-    """No secret stands in what options or connector print of themselves."""
-    with subject.opened() as connector:
-        for shown in (repr(subject.validated()), str(subject.validated()), repr(connector)):
-            require(not any(secret in shown for secret in subject.secrets()), "a secret is printed")
+def secrets_are_hidden(case: ConnectorCase) -> None:
+    """No secret is in the repr of the options or of the connector."""
+    with case.opened() as connector:
+        for text in (repr(case.validated()), str(case.validated()), repr(connector)):
+            check(not any(secret in text for secret in case.secrets()), "a secret is in the repr")
 
 
-def check_passes(subject: ConnectorCase) -> None:
+def check_passes(case: ConnectorCase) -> None:
     """check() returns where the source can be read."""
-    with subject.opened() as connector:
+    with case.opened() as connector:
         connector.check()
 
 
-def check_says_what_is_wrong(subject: ConnectorCase) -> None:
-    """Of a source that cannot be used, check() and discover() say why: a line, no secret in it."""
-    for changes in subject.broken:
-        for ask in ("check", "discover"):
-            message = _refusal(subject, changes, ask)
-            require(bool(message), f"{ask}() returned with {sorted(changes)} broken")
-            require("\n" not in message.strip(), f"{ask}(): more than one line: {message!r}")
-            secrets = [*subject.secrets(), *_secrets_in(subject, changes)]
-            told = any(secret in message for secret in secrets)
-            require(not told, f"{ask}() tells a secret")
+def check_names_the_fault(case: ConnectorCase) -> None:
+    """check() and discover() name the fault of an unusable source in one line without secrets."""
+    for changes in case.broken:
+        for method in ("check", "discover"):
+            message = _error_message(case, changes, method)
+            check(bool(message), f"{method}() returned with {sorted(changes)} broken")
+            check("\n" not in message.strip(), f"{method}(): more than one line: {message!r}")
+            secrets = [*case.secrets(), *_secrets_in(case, changes)]
+            shows_secret = any(secret in message for secret in secrets)
+            check(not shows_secret, f"the error of {method}() shows a secret")
 
 
-def _refusal(subject: ConnectorCase, changes: Mapping[str, object], ask: str) -> str:
+def _error_message(case: ConnectorCase, changes: Mapping[str, object], method: str) -> str:
     try:
-        with subject.opened(**changes) as connector:
-            getattr(connector, ask)()
+        with case.opened(**changes) as connector:
+            getattr(connector, method)()
     except CdpsyncError as error:
         return error.message
     except ValidationError as error:
@@ -110,167 +110,172 @@ def _refusal(subject: ConnectorCase, changes: Mapping[str, object], ask: str) ->
     return ""
 
 
-def _secrets_in(subject: ConnectorCase, changes: Mapping[str, object]) -> list[str]:
+def _secrets_in(case: ConnectorCase, changes: Mapping[str, object]) -> list[str]:
     try:
-        return list(secrets_of(subject.validated(**changes)))
+        return list(secrets_of(case.validated(**changes)))
     except ValidationError:
         return []
 
 
-def close_is_idempotent(subject: ConnectorCase) -> None:
-    """close() may be called twice, also of a connector that was never used."""
-    connector = subject.connector(subject.validated())
+def close_is_idempotent(case: ConnectorCase) -> None:
+    """close() may be called twice, also on a connector that was never used."""
+    connector = case.connector(case.validated())
     connector.close()
     connector.close()
-    with subject.opened() as used:
+    with case.opened() as used:
         used.check()
         used.close()
 
 
-def discovery_is_stable(subject: ConnectorCase) -> None:
+def discovery_is_stable(case: ConnectorCase) -> None:
     """discover() of an unchanged source gives the same streams, in the same order."""
-    with subject.opened() as connector:
+    with case.opened() as connector:
         first = [replace(stream, estimated_rows=None) for stream in connector.discover()]
-        again = [replace(stream, estimated_rows=None) for stream in connector.discover()]
-    require(first == again, "two discoveries differ")
+        second = [replace(stream, estimated_rows=None) for stream in connector.discover()]
+    check(first == second, "two discoveries differ")
 
 
-def streams_are_sound(subject: ConnectorCase) -> None:
-    """Streams and columns have names of their own; keys and cursor fields are among the columns."""
-    with subject.opened() as connector:
-        streams = subject.chosen(connector)
-    for what in ("name", "table"):
-        names = [getattr(stream, what).lower() for stream in streams]
-        require(all(names), f"a stream has an empty {what}")
-        require(len(set(names)) == len(names), f"two streams have one {what}")
+def streams_are_sound(case: ConnectorCase) -> None:
+    """Streams and columns have unique names; keys and cursor fields are among the columns."""
+    with case.opened() as connector:
+        streams = case.selected_streams(connector)
+    for attribute in ("name", "table"):
+        names = [getattr(stream, attribute).lower() for stream in streams]
+        check(all(names), f"a stream has an empty {attribute}")
+        check(len(set(names)) == len(names), f"two streams have the same {attribute}")
     for stream in streams:
         columns = {column.name: column.type for column in stream.columns}
-        require(bool(columns) or stream.open_schema, f"{stream.name}: no column")
-        require(len(columns) == len(stream.columns), f"{stream.name}: a column stands twice")
-        require(set(stream.primary_key) <= set(columns), f"{stream.name}: its key is no column")
+        check(bool(columns) or stream.open_schema, f"{stream.name}: it has no column")
+        check(len(columns) == len(stream.columns), f"{stream.name}: two columns have the same name")
+        check(set(stream.primary_key) <= set(columns), f"{stream.name}: its key is not a column")
         for name in stream.cursor_fields:
-            require(name in columns, f"{stream.name}: cursor field {name} is no column")
-            require(
-                cursor_type_of(columns[name]) is not None, f"{stream.name}: {name} has no order"
+            check(name in columns, f"{stream.name}: cursor field {name} is not a column")
+            check(
+                cursor_type_of(columns[name]) is not None,
+                f"{stream.name}: the type of cursor field {name} has no order",
             )
 
 
-def rows_have_the_discovered_columns(subject: ConnectorCase) -> None:
+def rows_have_the_discovered_columns(case: ConnectorCase) -> None:
     """A read gives the columns that discovery named, in order, with their types in the lake."""
-    with reading_of(subject) as reading:
-        for stream in reading.streams:
-            columns = reading.read(stream, "columns").columns
-            wanted = [(column.name, lake_type(column.type)) for column in stream.columns]
-            got = [(column.name, column.type) for column in columns]
+    with open_test_project(case) as project:
+        for stream in project.streams:
+            columns = project.read(stream, "columns").columns
+            expected = [(column.name, lake_type(column.type)) for column in stream.columns]
+            actual = [(column.name, column.type) for column in columns]
             if stream.open_schema:
-                wanted = [one for one in wanted if one[0] in {column.name for column in columns}]
-                got = [one for one in got if one[0] in {name for name, _ in wanted}]
-            fixed = [one for one in wanted if "?" not in str(one[1])]
-            kept = [one for one in got if one[0] in {name for name, _ in fixed}]
-            require(
-                [name for name, _ in got] == [name for name, _ in wanted],
-                f"{stream.name}: columns {[name for name, _ in got]}, not as discovered",
+                read_names = {column.name for column in columns}
+                expected = [(name, type_) for name, type_ in expected if name in read_names]
+                expected_names = {name for name, _ in expected}
+                actual = [(name, type_) for name, type_ in actual if name in expected_names]
+            check(
+                [name for name, _ in actual] == [name for name, _ in expected],
+                f"{stream.name}: columns {[name for name, _ in actual]}, not as discovered",
             )
-            require(kept == fixed, f"{stream.name}: types {kept}, discovered as {fixed}")
+            fixed = [(name, type_) for name, type_ in expected if "?" not in str(type_)]
+            fixed_names = {name for name, _ in fixed}
+            actual = [(name, type_) for name, type_ in actual if name in fixed_names]
+            check(actual == fixed, f"{stream.name}: types {actual}, discovered as {fixed}")
 
 
-def reading_twice_gives_the_same_rows(subject: ConnectorCase) -> None:
-    """Reads of an unchanged source give the same rows, whole chunks or many small ones."""
-    with reading_of(subject) as reading:
-        for stream in reading.streams:
-            first = reading.read(stream, "first")
-            reading.assert_same(stream, first, reading.read(stream, "second", workers=4))
+def reading_twice_gives_the_same_rows(case: ConnectorCase) -> None:
+    """Reads of an unchanged source give the same rows, with one worker or several."""
+    with open_test_project(case) as project:
+        for stream in project.streams:
+            first = project.read(stream, "first")
+            project.assert_same(stream, first, project.read(stream, "second", workers=4))
 
 
-def some_columns_can_be_read_alone(subject: ConnectorCase) -> None:
-    """A read of some columns gives those and no others, the same rows."""
-    with reading_of(subject) as reading:
-        for stream in reading.streams:
+def some_columns_can_be_read_alone(case: ConnectorCase) -> None:
+    """A read of some columns gives these columns alone, with the same rows."""
+    with open_test_project(case) as project:
+        for stream in project.streams:
             names = stream.primary_key or (stream.columns[-1].name,)
-            whole = reading.read(stream, "whole")
-            part = reading.read(stream, "part", include=names)
-            got = {column.name for column in part.columns}
-            require(got == set(names), f"{stream.name}: asked for {names}, got {sorted(got)}")
-            reading.assert_same(
-                stream, whole, part, tuple(c for c in whole.columns if c.name in got)
+            all_columns = project.read(stream, "whole")
+            key_columns = project.read(stream, "part", include=names)
+            read_names = {column.name for column in key_columns.columns}
+            check(
+                read_names == set(names),
+                f"{stream.name}: asked for {names}, got {sorted(read_names)}",
             )
+            columns = tuple(column for column in all_columns.columns if column.name in read_names)
+            project.assert_same(stream, all_columns, key_columns, columns)
 
 
-def reading_from_a_cursor_leaves_no_gap(subject: ConnectorCase) -> None:
-    """From each value of a cursor on, a read gives every row at or beyond it, and those without."""
-    with reading_of(subject) as reading:
-        for stream in reading.streams:
+def reading_from_a_cursor_leaves_no_gap(case: ConnectorCase) -> None:
+    """A read from a cursor gives every row at or beyond it, and every row without a cursor."""
+    with open_test_project(case) as project:
+        for stream in project.streams:
             for field in stream.cursor_fields:
-                whole = reading.read(stream, f"all-{field}", cursor_field=field)
-                for number, low in enumerate(reading.values_of(whole, field)):
-                    part = reading.read(stream, f"{number}-{field}", cursor_field=field, low=low)
+                all_rows = project.read(stream, f"all-{field}", cursor_field=field)
+                for number, low in enumerate(project.values_of(all_rows, field)):
+                    rows = project.read(stream, f"{number}-{field}", cursor_field=field, low=low)
                     condition = f"{quote_name(field)} >= {cursor_sql(low)}"
-                    reading.assert_same(
+                    project.assert_same(
                         stream,
-                        whole,
-                        part,
+                        all_rows,
+                        rows,
                         where=f"{condition} or {quote_name(field)} is null",
                     )
 
 
-def cursors_only_advance(subject: ConnectorCase) -> None:
-    """A read that begins at the last one's cursor does not end before it."""
-    with reading_of(subject) as reading:
-        for stream in reading.streams:
+def cursors_only_advance(case: ConnectorCase) -> None:
+    """A read from the previous read's cursor does not end at a lower cursor."""
+    with open_test_project(case) as project:
+        for stream in project.streams:
             fields = [*stream.cursor_fields]
             if stream.changes:
                 fields = [stream.changes.cursor.name]
             for field in fields:
                 mode = SyncMode.INCREMENTAL if stream.changes else SyncMode.APPEND_ONLY
-                first = reading.read(stream, f"a-{field}", cursor_field=field, mode=mode)
+                first = project.read(stream, f"a-{field}", cursor_field=field, mode=mode)
                 if first.cursor is None:
                     continue
-                again = reading.read(
+                second = project.read(
                     stream, f"b-{field}", cursor_field=field, mode=mode, low=first.cursor
                 )
-                require(
-                    later(first.cursor, again.cursor) == again.cursor,
-                    f"{stream.name}: the cursor went from {first.cursor} back to {again.cursor}",
+                check(
+                    later(first.cursor, second.cursor) == second.cursor,
+                    f"{stream.name}: the cursor went from {first.cursor} back to {second.cursor}",
                 )
 
 
-def missing_streams_are_told(subject: ConnectorCase) -> None:
-    """A read of what is not there is a ConnectorError of one line."""
-    with reading_of(subject) as reading:
-        gone = replace(reading.streams[0], name="no_such_schema.no_such_stream")
+def missing_streams_are_errors(case: ConnectorCase) -> None:
+    """A read of a stream that does not exist raises a ConnectorError of one line."""
+    with open_test_project(case) as project:
+        missing = replace(project.streams[0], name="no_such_schema.no_such_stream")
         try:
-            reading.read(gone, "gone")
+            project.read(missing, "missing")
         except ConnectorError as error:
-            require("\n" not in error.message, f"more than one line: {error.message!r}")
+            check("\n" not in error.message, f"more than one line: {error.message!r}")
         else:
-            raise AssertionError("reading a stream that does not exist went well")
+            raise AssertionError("reading a stream that does not exist raised no error")
 
 
-def strange_errors_are_left_alone(subject: ConnectorCase) -> None:
+def foreign_errors_are_not_translated(case: ConnectorCase) -> None:
     """translate() gives None for an error that is not the source's."""
-    with subject.opened() as connector:
-        require(
-            connector.translate(LookupError("of somebody else")) is None,
-            "an error of somebody else was taken for the source's",
+    with case.opened() as connector:
+        check(
+            connector.translate(LookupError("of another library")) is None,
+            "an error of another library was taken for the source's",
         )
 
 
-def every_value_survives_to_the_query(subject: ConnectorCase) -> None:
-    """A run lands each row once, and a query gives every value as the source gave it."""
-    with reading_of(subject) as reading:
-        result = sync.run(reading.config)
-        bad = [table.error for table in result.tables if table.error]
-        require(not bad, f"the run failed: {bad}")
-        for stream in reading.streams:
-            read = reading.read(stream, "query")
-            reading.assert_in_lake(stream, read)
+def every_value_survives_to_the_query(case: ConnectorCase) -> None:
+    """A run loads each row once, and a query gives every value as the source gave it."""
+    with open_test_project(case) as project:
+        result = sync.run(project.config)
+        errors = [table.error for table in result.tables if table.error]
+        check(not errors, f"the run failed: {errors}")
+        for stream in project.streams:
+            project.assert_in_lake(stream, project.read(stream, "query"))
 
 
 PROMISES: tuple[Callable[[ConnectorCase], None], ...] = (
     options_are_strict,
     secrets_are_hidden,
     check_passes,
-    check_says_what_is_wrong,
+    check_names_the_fault,
     close_is_idempotent,
     discovery_is_stable,
     streams_are_sound,
@@ -279,8 +284,8 @@ PROMISES: tuple[Callable[[ConnectorCase], None], ...] = (
     some_columns_can_be_read_alone,
     reading_from_a_cursor_leaves_no_gap,
     cursors_only_advance,
-    missing_streams_are_told,
-    strange_errors_are_left_alone,
+    missing_streams_are_errors,
+    foreign_errors_are_not_translated,
     every_value_survives_to_the_query,
 )
-"""All that a connector promises, in the order in which they are tried."""
+"""The promises of a connector, in the order in which they are checked."""

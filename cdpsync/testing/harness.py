@@ -1,4 +1,4 @@
-"""A connector on trial: made from its options, and read as a run would read it."""
+"""Test project around one connector, which it reads as a run would read it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, SecretStr
 
-from cdpsync import engine, project
+from cdpsync import engine
 from cdpsync.connector import registry
 from cdpsync.extract.spool import spooled_rows
 from cdpsync.extract.table import Extracted, extract
@@ -33,6 +33,7 @@ from cdpsync.model.cursors import cursor_type_of
 from cdpsync.plan.configured import configured_tables
 from cdpsync.plan.resume import PreviousState
 from cdpsync.plan.table import table_plan
+from cdpsync.project.workspace import catalog_of
 from cdpsync.sql import quote_name, quote_names, quote_text
 from cdpsync.system import clock
 
@@ -47,15 +48,15 @@ if TYPE_CHECKING:
 NAME = "conformance"
 
 
-def require(holds: bool, otherwise: str) -> None:
-    """Raise AssertionError where something does not hold; unlike `assert`, also under -O."""
-    if not holds:
-        raise AssertionError(otherwise)
+def check(condition: bool, message: str) -> None:
+    """Raise AssertionError where the condition is false; unlike `assert`, also under -O."""
+    if not condition:
+        raise AssertionError(message)
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectorCase:
-    """A connector, options that work, and changes to them that do not."""
+    """A connector under test: options that work, and changes to them that break it."""
 
     connector: type[Connector]
     options: Mapping[str, object]
@@ -63,32 +64,32 @@ class ConnectorCase:
     streams: Sequence[str]
 
     def validated(self, **changes: object) -> BaseModel:
-        """Return the options, with these changes. Raises pydantic's ValidationError."""
+        """Return the validated options, with these changes. Raises pydantic's ValidationError."""
         return self.connector.Options.model_validate({**self.options, **changes})
 
     @contextmanager
     def opened(self, **changes: object) -> Iterator[Connector]:
-        """Make the connector, and let go of its connections at the end."""
+        """Make the connector, and close it at the end."""
         connector = self.connector(self.validated(**changes))
         try:
             yield connector
         finally:
             connector.close()
 
-    def chosen(self, connector: Connector) -> list[Stream]:
-        """Return the streams that are on trial; none of them may be refused."""
-        found = [
+    def selected_streams(self, connector: Connector) -> list[Stream]:
+        """Return the streams to read. Raises AssertionError where one of them cannot be read."""
+        streams = [
             stream
             for stream in connector.discover()
             if any(fnmatchcase(stream.name, glob) for glob in self.streams)
         ]
-        require(bool(found), f"discover() finds no stream that matches {', '.join(self.streams)}")
-        for stream in found:
-            require(
+        check(bool(streams), f"discover() finds no stream that matches {', '.join(self.streams)}")
+        for stream in streams:
+            check(
                 stream.unreadable_reason is None,
                 f"{stream.name} cannot be read: {stream.unreadable_reason}",
             )
-        return found
+        return streams
 
     def secrets(self) -> list[str]:
         """Return the secrets among the options, as text."""
@@ -96,7 +97,7 @@ class ConnectorCase:
 
 
 def secrets_of(options: BaseModel) -> Iterator[str]:
-    """Return the secrets in some options, as text."""
+    """Return the secrets in these options, as text."""
     for name in type(options).model_fields:
         value = getattr(options, name)
         if isinstance(value, SecretStr) and value.get_secret_value():
@@ -107,7 +108,7 @@ def secrets_of(options: BaseModel) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class TestProject:
-    """A connector at work, over a project of its own in a folder that does not last."""
+    """A project in a temporary folder, whose only source is the connector under test."""
 
     connector: Connector
     streams: list[Stream]
@@ -134,7 +135,7 @@ class TestProject:
         folder = Path(tempfile.mkdtemp(prefix=f"{label[:40]}-".replace("/", "_"), dir=self.folder))
         pool = Workers(workers, folder / "spill")
         try:
-            return extract(plan, self.connector, pool, folder, lambda *_: None)
+            return extract(plan, self.connector, pool, folder)
         finally:
             pool.close()
 
@@ -145,20 +146,20 @@ class TestProject:
         cursor_field: str | None,
         mode: SyncMode,
     ) -> TablePlan:
-        follows = mode is SyncMode.INCREMENTAL
+        follows_log = mode is SyncMode.INCREMENTAL
         options = TableOptions(
             mode=SyncMode.FULL_TABLE if cursor_field is None else mode,
-            cursor_field=None if follows else cursor_field,
+            cursor_field=None if follows_log else cursor_field,
             include=include,
         )
         source = replace(self.config.sources[NAME], tables=(TableRule(stream.name, options, NAME),))
-        (one,) = configured_tables(source, [stream])
+        (table,) = configured_tables(source, [stream])
         return table_plan(
-            one, PreviousState(), full_refresh=False, allow_shrink=True, now=clock.now()
+            table, PreviousState(), full_refresh=False, allow_shrink=True, now=clock.now()
         )
 
     def rows(self, extracted: Extracted, columns: Sequence[Column] | None = None) -> str:
-        """Return what was read as SQL."""
+        """Return a SELECT of the rows that were read."""
         columns = extracted.columns if columns is None else columns
         files = [file.path for file in extracted.files]
         if files:
@@ -169,34 +170,38 @@ class TestProject:
     def assert_same(
         self,
         stream: Stream,
-        one: Extracted,
-        other: Extracted,
+        expected: Extracted,
+        actual: Extracted,
         columns: Sequence[Column] | None = None,
         where: str = "true",
     ) -> None:
-        """Assert that two reads gave the same rows, each as often, the first where it says."""
-        columns = one.columns if columns is None else columns
-        left = f"select * from ({self.rows(one)}) where {where}"
+        """Assert that `actual` has the rows of `expected` where `where` holds, each as often."""
+        columns = expected.columns if columns is None else columns
+        rows = f"select * from ({self.rows(expected)}) where {where}"
         names = quote_names(column.name for column in columns)
         self._assert_equal(
-            stream, f"select {names} from ({left})", self.rows(other, columns), where
+            stream, f"select {names} from ({rows})", self.rows(actual, columns), where
         )
 
-    def assert_in_lake(self, stream: Stream, read: Extracted) -> None:
-        """Assert that a query gives what was read."""
-        with project.catalog_of(self.config).reader() as con:
-            names = quote_names(column.name for column in read.columns)
+    def assert_in_lake(self, stream: Stream, expected: Extracted) -> None:
+        """Assert that a query of the lake gives the rows that were read."""
+        with catalog_of(self.config).reader() as con:
+            names = quote_names(column.name for column in expected.columns)
             table = f"lake.{NAME}.{quote_name(stream.table)}"
             copy = self.folder / f"{len(list(self.folder.iterdir()))}.parquet"
             con.execute(
                 f"copy (select {names} from {table}) to {quote_text(str(copy))} (format parquet)"
             )
-        self._assert_equal(stream, self.rows(read), spooled_rows([copy], read.columns), "true")
+        lake_rows = spooled_rows([copy], expected.columns)
+        self._assert_equal(stream, self.rows(expected), lake_rows, "true")
 
-    def _assert_equal(self, stream: Stream, left: str, right: str, where: str) -> None:
-        for these, those, verb in ((left, right, "missing"), (right, left, "too many")):
-            rows = self.con.execute(f"({these}) except all ({those})").fetchall()
-            require(
+    def _assert_equal(self, stream: Stream, expected: str, actual: str, where: str) -> None:
+        for minuend, subtrahend, verb in (
+            (expected, actual, "missing"),
+            (actual, expected, "too many"),
+        ):
+            rows = self.con.execute(f"({minuend}) except all ({subtrahend})").fetchall()
+            check(
                 not rows,
                 f"{stream.name}: {len(rows)} rows are {verb} (where {where}): {rows[:1]}",
             )
@@ -206,26 +211,26 @@ class TestProject:
         column = next(column for column in extracted.columns if column.name == field)
         type_, name = cursor_type_of(column.type), quote_name(field)
         if type_ is None:
-            raise AssertionError(f"{field} arrives as {column.type}, which has no order")
+            raise AssertionError(f"{field} has the type {column.type}, which has no order")
         finite = f" and isfinite({name})" if "TIME" in column.type or column.type == "DATE" else ""
         rows = self.con.execute(
             f"select distinct {name} from ({self.rows(extracted)}) "
             f"where {name} is not null{finite} order by 1"
         ).fetchall()
         values = [row[0] for row in rows]
-        picked = sorted({0, len(values) // 2, len(values) - 1}) if values else []
-        return [Cursor(type_, values[place]) for place in picked]
+        indexes = sorted({0, len(values) // 2, len(values) - 1}) if values else []
+        return [Cursor(type_, values[index]) for index in indexes]
 
 
 @contextmanager
-def reading_of(subject: ConnectorCase) -> Iterator[TestProject]:
-    """Make the connector, and a project over it in a folder that does not last."""
-    registry.register(NAME, subject.connector)
-    with tempfile.TemporaryDirectory(prefix="cdpsync-") as name, subject.opened() as connector:
+def open_test_project(case: ConnectorCase) -> Iterator[TestProject]:
+    """Make the connector and a project around it, in a temporary folder."""
+    registry.register(NAME, case.connector)
+    with tempfile.TemporaryDirectory(prefix="cdpsync-") as name, case.opened() as connector:
         folder = Path(name)
-        streams = subject.chosen(connector)
+        streams = case.selected_streams(connector)
         rules = tuple(TableRule(stream.name, TableOptions(), f"{NAME}:1") for stream in streams)
-        source = Source(NAME, NAME, subject.validated(), f"{NAME}:1", tables=rules)
+        source = Source(NAME, NAME, case.validated(), f"{NAME}:1", tables=rules)
         warehouse = Warehouse(
             str(folder / "warehouse"),
             folder / "lake/catalog.ducklake",

@@ -1,4 +1,4 @@
-"""The lake compared with its sources, row for row."""
+"""Comparison of the lake with its sources, row by row, and the repair of wrong rows."""
 
 from cdpsync.verify.verifier import verify
 

@@ -1,9 +1,9 @@
-"""Source against lake: a digest of each row on both sides, summed by bucket, then key by key.
+"""Comparison of one lake table with its source: digests summed by group, then joined by key.
 
-A digest is DuckDB's 64-bit hash of the row's values in the lake's types, so what is compared is
-what a load would have written; both sides are hashed by the same process. The sums of 1,000 rows
-tell most buckets equal; only of the others the keys are joined. docs/decisions/0014 says why the
-source does not hash.
+A digest is DuckDB's 64-bit hash of the row's values in the lake's types, so the comparison is with
+the values that a load would write. One process hashes both sides. The sums of groups of about
+1,000 rows are compared first, because most are equal. Only rows of the other groups are joined by
+key. docs/decisions/0014 says why the source does not hash.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync.connector import Bucket
 from cdpsync.extract.spool import spooled_rows
-from cdpsync.load.merge import held_as
+from cdpsync.load.merge import cast_existing
 from cdpsync.model import DELETED_AT, Column, Deletes, SyncMode, TablePlan
 from cdpsync.model.cursors import cursor_sql
 from cdpsync.model.verification import WRONG, Difference, DiffKind, SideStats, TableDiff
@@ -25,146 +25,159 @@ if TYPE_CHECKING:
 
     import duckdb
 
-LISTED = 100  # differences that are told one by one; all are counted
-_PER_BUCKET = 1_000  # rows
+LISTED = 100  # differences that are listed with their keys; all are counted
+_ROWS_PER_GROUP = 1_000
 _INTEGERS = {"SMALLINT", "INTEGER", "BIGINT"}
 
-_DIGEST = """
-    select {keys} {hash} as h, {cursor} as c, {newer} as newer, {marked} as marked
-    from ({rows}) as held
-    where {share}
+_DIGESTS = """
+    select {keys} {hash} as h, {cursor} as c, {newer} as newer, {soft_deleted} as soft_deleted
+    from ({rows}) as side
+    where {in_bucket}
 """
 
 _SUMS = """
     create or replace temp table {side}_sums as
-    select {bucket} as b, count(*) as n, sum(h) as t, min(c) as low, max(c) as high
-    from ({digests}) where not marked
+    select {group} as g, count(*) as n, sum(h) as t, min(c) as low, max(c) as high
+    from ({digests}) where not soft_deleted
     group by all
 """
 
-_DIFFERING = """
-    create or replace temp table differing as
-    select coalesce(s.b, l.b) as b
-    from source_sums as s full join lake_sums as l on s.b = l.b
+_DIFFERING_GROUPS = """
+    create or replace temp table differing_groups as
+    select coalesce(s.g, l.g) as g
+    from source_sums as s full join lake_sums as l on s.g = l.g
     where s.n is distinct from l.n or s.t is distinct from l.t
 """
 
-_REACH = """
+_STATS = """
     select coalesce(sum(n), 0)::bigint, min(low)::varchar, max(high)::varchar from {side}_sums
 """
 
-# Where the source may repeat a key, its newest row counts; of several newest, any.
+# Where the source repeats a key, its newest row counts; of several newest rows, any.
 _BY_KEY = """
-    create or replace temp table found as
+    create or replace temp table differences as
     with s as (
         select {keys}, list(h) as hashes, bool_or(newer) as newer
         from (
             select * from ({source})
-            where {bucket} in (from differing)
+            where {group} in (from differing_groups)
             qualify rank() over (partition by {keys} order by c desc nulls last) = 1
         )
         group by all
     ), l as (
-        select {keys}, min(h) as h, count(*) as n, bool_or(marked) as marked
+        select {keys}, min(h) as h, count(*) as n, bool_or(soft_deleted) as soft_deleted
         from ({lake})
-        where {bucket} in (from differing)
+        where {group} in (from differing_groups)
         group by all
-    ), told as (
+    ), compared as (
         select {either}, coalesce(l.n, 1) as n,
             case
                 when l.n is null then if(s.newer, 'newer', 'missing')
-                when s.newer is null then if(l.marked, null, '{unknown}')
+                when s.newer is null then if(l.soft_deleted, null, '{only_in_lake}')
                 when l.n > 1 then 'extra'
-                when list_contains(s.hashes, l.h) and not l.marked then null
+                when list_contains(s.hashes, l.h) and not l.soft_deleted then null
                 when s.newer then 'newer'
                 else 'stale'
             end as kind,
-            s.newer is not null as doubled
+            s.newer is not null as at_source
         from s full join l on {same}
     )
-    select {keys}, if(kind = 'extra' and doubled, n - 1, n) as n, kind from told
+    select {keys}, if(kind = 'extra' and at_source, n - 1, n) as n, kind from compared
     where kind is not null
 """
 
 _BY_ROW = """
-    create or replace temp table found as
+    create or replace temp table differences as
     with s as (
         select h, count(*) as n, count(*) filter (newer) as newer
         from ({source})
-        where {bucket} in (from differing)
+        where {group} in (from differing_groups)
         group by all
     ), l as (
-        select h, count(*) as n from ({lake}) where {bucket} in (from differing) group by all
-    ), told as (
-        select coalesce(s.h, l.h) as h, coalesce(s.n, 0) as there, coalesce(l.n, 0) as here,
+        select h, count(*) as n from ({lake}) where {group} in (from differing_groups) group by all
+    ), compared as (
+        select coalesce(s.h, l.h) as h, coalesce(s.n, 0) as at_source, coalesce(l.n, 0) as in_lake,
             coalesce(s.newer, 0) as newer
         from s full join l on s.h = l.h
     )
-    select h, abs(there - here) as n,
+    select h, abs(at_source - in_lake) as n,
         case
-            when there > here then if(there - here <= newer, 'newer', 'missing')
-            when there = 0 then '{unknown}'
+            when at_source > in_lake
+                then if(at_source - in_lake <= newer, 'newer', 'missing')
+            when at_source = 0 then '{only_in_lake}'
             else 'extra'
         end as kind
-    from told
-    where there <> here
+    from compared
+    where at_source <> in_lake
 """
 
 
 @dataclass(frozen=True, slots=True)
 class CompareSpec:
-    """How one table is compared: `columns` on both sides, by `key`, or whole where there is none.
+    """The columns and rows of one table that are compared, by `key` or by whole rows.
 
-    `columns` have the types in which both sides are hashed; `carried` are read beside them and
-    not compared. `share` is what of the rows is looked at.
+    `columns` have the types in which both sides are hashed. `unhashed_columns` are read with them
+    and not compared. With a `bucket`, only the rows in it are compared.
     """
 
     plan: TablePlan
     columns: tuple[Column, ...]
-    carried: tuple[Column, ...]
-    share: Bucket | None
+    unhashed_columns: tuple[Column, ...]
+    bucket: Bucket | None
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The columns that tell rows apart; none where rows are compared whole."""
+        """The columns that identify a row; empty where whole rows are compared."""
         return key_of(self.plan)
 
-    def digests_of_source(self, rows: str) -> str:
-        """Return a SELECT of the digests of arriving rows."""
-        names = {column.name: quote_name(column.name) for column in (*self.columns, *self.carried)}
-        return self._digests(rows, names, marked="false")
+    @property
+    def key_aliases(self) -> list[str]:
+        """The names of the key columns among digests and differences: k0, k1, …."""
+        return [f"k{number}" for number in range(len(self.key))]
 
-    def digests_of_lake(self, table: str) -> str:
+    @property
+    def read_columns(self) -> tuple[Column, ...]:
+        """All columns that are read of the source."""
+        return (*self.columns, *self.unhashed_columns)
+
+    def source_digests(self, rows: str) -> str:
+        """Return a SELECT of the digests of incoming rows."""
+        values = {column.name: quote_name(column.name) for column in self.read_columns}
+        return self._digests(rows, values, soft_deleted="false")
+
+    def lake_digests(self, table: str) -> str:
         """Return a SELECT of the digests of the lake's rows."""
-        held = {column.name.lower(): column for column in self._held()}
+        lake_columns = self.plan.lake_table.columns if self.plan.lake_table else ()
+        existing = {column.name.lower(): column for column in lake_columns}
         values = {
-            column.name: held_as(self.plan, column, held.get(column.name.lower()))
-            for column in (*self.columns, *self.carried)
+            column.name: cast_existing(self.plan, column, existing.get(column.name.lower()))
+            for column in self.read_columns
         }
-        marks = self.plan.deletes is Deletes.SOFT and DELETED_AT in held
-        return self._digests(
-            f"from {table}", values, f"{quote_name(DELETED_AT)} is not null" if marks else "false"
-        )
+        has_marks = self.plan.deletes is Deletes.SOFT and DELETED_AT in existing
+        soft_deleted = f"{quote_name(DELETED_AT)} is not null" if has_marks else "false"
+        return self._digests(f"from {table}", values, soft_deleted)
 
-    def _digests(self, rows: str, values: dict[str, str], marked: str) -> str:
-        hashed = f"hash({', '.join(values[column.name] for column in self.columns)})"
-        keys = [values[name] for name in self.key]
-        field = self.plan.cursor_field
-        cursor = values.get(field or "", "cast(null as integer)")
-        return _DIGEST.format(
-            keys="".join(f"{value} as k{n}, " for n, value in enumerate(keys)),
-            hash=hashed,
+    def _digests(self, rows: str, values: dict[str, str], soft_deleted: str) -> str:
+        row_hash = f"hash({', '.join(values[column.name] for column in self.columns)})"
+        key_values = [values[name] for name in self.key]
+        cursor = values.get(self.plan.cursor_field or "", "cast(null as integer)")
+        return _DIGESTS.format(
+            keys="".join(
+                f"{value} as {alias}, "
+                for value, alias in zip(key_values, self.key_aliases, strict=True)
+            ),
+            hash=row_hash,
             cursor=cursor,
             newer=self._newer(cursor),
-            marked=marked,
+            soft_deleted=soft_deleted,
             rows=rows,
-            share=_in_share(self.share, keys, hashed, values),
+            in_bucket=_in_bucket(self.bucket, key_values, row_hash, values),
         )
 
     def _newer(self, cursor: str) -> str:
-        """Return the condition that the next run reads a row anyway.
+        """Return the condition that the next run reads a row in any case.
 
-        Of a stream with a log of changes only the log tells, and it is not read here.
+        Only its change log would answer that for a stream that has one, and it is not read here.
         """
         follows_log = self.plan.mode is SyncMode.INCREMENTAL and self.plan.stream.changes
         if self.plan.mode is SyncMode.FULL_TABLE or follows_log:
@@ -172,108 +185,104 @@ class CompareSpec:
         window = self.plan.window
         return f"coalesce({cursor} >= {cursor_sql(window.low)}, true)" if window else "true"
 
-    def _held(self) -> tuple[Column, ...]:
-        return self.plan.lake_table.columns if self.plan.lake_table else ()
 
-
-def _in_share(
-    share: Bucket | None, keys: Sequence[str], hashed: str, values: dict[str, str]
+def _in_bucket(
+    bucket: Bucket | None, key_values: Sequence[str], row_hash: str, values: dict[str, str]
 ) -> str:
-    if share is None:
+    if bucket is None:
         return "true"
-    if share.column:
-        return f"abs({values[share.column]} % {share.parts}) = {share.part}"
-    mixed = f"hash({', '.join(keys)})" if keys else hashed
-    return f"(({mixed}) >> 40) % {share.parts} = {share.part}"
+    if bucket.column:
+        return f"abs({values[bucket.column]} % {bucket.parts}) = {bucket.part}"
+    hash_value = f"hash({', '.join(key_values)})" if key_values else row_hash
+    return f"(({hash_value}) >> 40) % {bucket.parts} = {bucket.part}"
 
 
 def key_of(plan: TablePlan) -> tuple[str, ...]:
-    """Return the key by which rows are found again: where it is one at the source and in the lake.
+    """Return the columns that identify a row both at the source and in the lake.
 
-    A table that is appended to may hold several versions of a row.
+    Empty for a table that is appended to, because it may hold several versions of a row.
     """
-    own = plan.stream.primary_key if plan.stream.key_enforced else ()
-    unique = bool(own) and set(own) <= set(plan.primary_key)
-    keyed = plan.mode is SyncMode.INCREMENTAL or (plan.mode is SyncMode.FULL_TABLE and unique)
-    return plan.primary_key if keyed else ()
+    source_key = plan.stream.primary_key if plan.stream.key_enforced else ()
+    is_unique = bool(source_key) and set(source_key) <= set(plan.primary_key)
+    is_keyed = plan.mode is SyncMode.INCREMENTAL or (plan.mode is SyncMode.FULL_TABLE and is_unique)
+    return plan.primary_key if is_keyed else ()
 
 
-def share_of(plan: TablePlan, parts: int, part: int) -> Bucket | None:
-    """Return one share of a table: by the value of an integer key, where a source can do that.
+def bucket_of(plan: TablePlan, parts: int, part: int) -> Bucket | None:
+    """Return one of `parts` equal parts of a table; None: all of it.
 
-    Else without a column: by the hash of key or row.
+    It is cut by the value of an integer key, because a source can filter by that. Without such a
+    key it has no column, and is cut by the hash of the key or the row.
     """
     if parts == 1:
         return None
     key = key_of(plan)
-    column = next((one for one in plan.columns if one.name in key), None)
-    countable = len(key) == 1 and column is not None and column.type in _INTEGERS
-    asked = column is not None and column.name in plan.types
-    return Bucket(column.name if column and countable and not asked else "", parts, part)
+    column = next((column for column in plan.columns if column.name in key), None)
+    is_integer = len(key) == 1 and column is not None and column.type in _INTEGERS
+    has_user_type = column is not None and column.name in plan.types
+    return Bucket(column.name if column and is_integer and not has_user_type else "", parts, part)
 
 
 def compare(
-    con: duckdb.DuckDBPyConnection, how: CompareSpec, digests: Sequence[Path], table: str
+    con: duckdb.DuckDBPyConnection, spec: CompareSpec, digest_files: Sequence[Path], table: str
 ) -> TableDiff:
     """Compare the digests of the source, in spool files, with those of the lake's table.
 
-    `con` has the lake attached. What differs, if anything, stands in its temporary table `found`
-    afterwards: k0, k1, … (or h, the hash of the row), how many rows, and their kind.
+    `con` has the lake attached. If rows differ, its temporary table `differences` has their keys
+    k0, k1, … (or h, the hash of the row), their number and their kind afterwards.
     """
-    source, lake = _arrived(how, digests), how.digests_of_lake(table)
-    keys = ", ".join(f"k{n}" for n in range(len(how.key)))
-    row = con.execute(f"select greatest(1, count(*) // {_PER_BUCKET}) from {table}").fetchone()
-    count = row[0] if row else 1
-    bucket = f"hash({keys}) % {count}" if keys else f"h % {count}"
-    for side, select in (("source", source), ("lake", lake)):
-        con.execute(_SUMS.format(side=side, bucket=bucket, digests=select))
-    con.execute(_DIFFERING)
-    sides = [_reach(con, side) for side in ("source", "lake")]
-    if not con.execute("select 1 from differing limit 1").fetchone():
-        return TableDiff(sides[0], sides[1], {})
-    said = {"source": source, "lake": lake, "bucket": bucket, "unknown": _unknown(how.plan)}
+    source, lake = _incoming_digests(spec, digest_files), spec.lake_digests(table)
+    keys = ", ".join(spec.key_aliases)
+    row = con.execute(f"select greatest(1, count(*) // {_ROWS_PER_GROUP}) from {table}").fetchone()
+    hash_value = f"hash({keys})" if keys else "h"
+    group = f"{hash_value} % {row[0] if row else 1}"
+    for side, digests in (("source", source), ("lake", lake)):
+        con.execute(_SUMS.format(side=side, group=group, digests=digests))
+    con.execute(_DIFFERING_GROUPS)
+    source_stats, lake_stats = _side_stats(con, "source"), _side_stats(con, "lake")
+    if not con.execute("select 1 from differing_groups limit 1").fetchone():
+        return TableDiff(source_stats, lake_stats, {})
+    only_in_lake = _kind_only_in_lake(spec.plan)
+    parts = {"source": source, "lake": lake, "group": group, "only_in_lake": only_in_lake}
     if keys:
-        pairs = [f"k{n}" for n in range(len(how.key))]
-        either = ", ".join(f"coalesce(s.{k}, l.{k}) as {k}" for k in pairs)
-        same = " and ".join(f"s.{k} is not distinct from l.{k}" for k in pairs)
-        con.execute(_BY_KEY.format(keys=keys, either=either, same=same, **said))
+        either = ", ".join(f"coalesce(s.{k}, l.{k}) as {k}" for k in spec.key_aliases)
+        same = " and ".join(f"s.{k} is not distinct from l.{k}" for k in spec.key_aliases)
+        con.execute(_BY_KEY.format(keys=keys, either=either, same=same, **parts))
     else:
-        con.execute(_BY_ROW.format(**said))
-    counted = con.execute("select kind, sum(n)::bigint from found group by all").fetchall()
-    counts = {DiffKind(kind): int(n) for kind, n in counted}
-    return TableDiff(sides[0], sides[1], counts, _listed(con, how))
+        con.execute(_BY_ROW.format(**parts))
+    totals = con.execute("select kind, sum(n)::bigint from differences group by all").fetchall()
+    counts = {DiffKind(kind): int(n) for kind, n in totals}
+    return TableDiff(source_stats, lake_stats, counts, _listed(con, spec))
 
 
-def _unknown(plan: TablePlan) -> DiffKind:
-    """Return what a row is that the source does not have: kept on purpose, or one too many."""
+def _kind_only_in_lake(plan: TablePlan) -> DiffKind:
+    """Return the kind of a row that the source does not have: kept on purpose, or extra."""
     keeps = plan.mode is SyncMode.APPEND_ONLY
     keeps = keeps or (plan.mode is SyncMode.INCREMENTAL and plan.deletes is Deletes.IGNORE)
     return DiffKind.GONE if keeps else DiffKind.EXTRA
 
 
-def _arrived(how: CompareSpec, digests: Sequence[Path]) -> str:
-    names = [*(f"k{n}" for n in range(len(how.key))), "h", "c", "newer", "marked"]
-    if digests:
-        return spooled_rows(digests, [Column(name, "") for name in names])
-    types = {column.name: column.type for column in (*how.columns, *how.carried)}
-    empty = ", ".join(
-        f"cast(null as {column.type}) as {quote_name(column.name)}"
-        for column in (*how.columns, *how.carried)
+def _incoming_digests(spec: CompareSpec, digest_files: Sequence[Path]) -> str:
+    if digest_files:
+        names = [*spec.key_aliases, "h", "c", "newer", "soft_deleted"]
+        return spooled_rows(digest_files, [Column(name, "") for name in names])
+    nulls = ", ".join(
+        f"cast(null as {column.type}) as {quote_name(column.name)}" for column in spec.read_columns
     )
-    return how.digests_of_source(f"select {empty} where false") if types else ""
+    return spec.source_digests(f"select {nulls} where false") if nulls else ""
 
 
-def _reach(con: duckdb.DuckDBPyConnection, side: str) -> SideStats:
-    row = con.execute(_REACH.format(side=side)).fetchone() or (0, None, None)
+def _side_stats(con: duckdb.DuckDBPyConnection, side: str) -> SideStats:
+    row = con.execute(_STATS.format(side=side)).fetchone() or (0, None, None)
     return SideStats(*row)
 
 
-def _listed(con: duckdb.DuckDBPyConnection, how: CompareSpec) -> tuple[Difference, ...]:
-    names = how.key or ("row",)
-    values = [f"k{n}::varchar" for n in range(len(how.key))] or ["lower(to_hex(h))"]
-    order = [f"k{n}" for n in range(len(how.key))] or ["h"]
+def _listed(con: duckdb.DuckDBPyConnection, spec: CompareSpec) -> tuple[Difference, ...]:
+    names = spec.key or ("row",)
+    values = [f"{alias}::varchar" for alias in spec.key_aliases] or ["lower(to_hex(h))"]
+    order = spec.key_aliases or ["h"]
     rows = con.execute(
-        f"select kind, {', '.join(values)} from found where kind in {WRONG_SQL} "
+        f"select kind, {', '.join(values)} from differences where kind in {WRONG_SQL} "
         f"order by kind, {', '.join(order)} limit {LISTED}"
     ).fetchall()
     return tuple(
@@ -282,3 +291,4 @@ def _listed(con: duckdb.DuckDBPyConnection, how: CompareSpec) -> tuple[Differenc
 
 
 WRONG_SQL = "('" + "', '".join(WRONG) + "')"
+"""The kinds of difference that are errors, as a list in SQL."""

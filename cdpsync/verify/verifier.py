@@ -1,4 +1,4 @@
-"""Verification: whether the lake has what the source has, table by table, and mending it."""
+"""Verification of the lake's tables against their sources, and the repair of wrong rows."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cdpsync import project
 from cdpsync.catalog import remove_stale_dirs, sql_name, temp_dir
 from cdpsync.engine import first_line
 from cdpsync.errors import CatalogError, CdpsyncError
 from cdpsync.extract.chunk_cache import cache_prune
+from cdpsync.extract.chunk_writer import ChunkTransform
 from cdpsync.extract.table import extract
 from cdpsync.extract.workers import Workers
 from cdpsync.model import DELETED_AT, Column, Config, Deletes, Failure, SyncMode, TablePlan
 from cdpsync.model.verification import DiffKind, Sample, TableDiff, VerifyResult, VerifyStatus
 from cdpsync.project.journal import default_threads, start_run
+from cdpsync.project.workspace import load, verified_folder
 from cdpsync.sync.session import RunOptions, RunSession
-from cdpsync.verify.compare import CompareSpec, compare, share_of
-from cdpsync.verify.repair import Repairer, export_diff
+from cdpsync.verify.compare import CompareSpec, bucket_of, compare
+from cdpsync.verify.repair import Repairer
+from cdpsync.verify.repair_files import export_diff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,74 +44,74 @@ def verify(
     sample: Sample | None = None,
     repair: bool = False,
     threads: int | None = None,
-    on_verdict: Callable[[VerifyResult], None] | None = None,
+    on_result: Callable[[VerifyResult], None] | None = None,
 ) -> tuple[VerifyResult, ...]:
-    """Compare the chosen tables of the lake with their source, and return a verdict on each.
+    """Compare the selected tables of the lake with their sources; return a result for each.
 
-    With `repair`, rows that are in error are read again and committed, as by a run. Raises
-    ConfigError when the project or the choice is wrong, LockHeldError when a table that is to be
-    repaired is being synced. A table that cannot be compared does not stop the others.
+    With `repair`, wrong rows are read again and committed, as by a run. Raises ConfigError when
+    the project or the selection is wrong, LockHeldError when a run works on a table that is to be
+    repaired. A table that cannot be compared does not stop the others.
     """
-    begun = start_run(config if isinstance(config, Config) else project.load(config))
-    verdicts: list[VerifyResult] = []
+    run = start_run(config if isinstance(config, Config) else load(config))
+    results: list[VerifyResult] = []
 
-    def tell(verdict: VerifyResult) -> None:
-        verdicts.append(verdict)
-        if on_verdict is not None:
-            on_verdict(verdict)
+    def report(result: VerifyResult) -> None:
+        results.append(result)
+        if on_result is not None:
+            on_result(result)
 
-    with RunSession(begun.config, RunOptions(select)) as survey, ExitStack() as held:
+    with RunSession(run.config, RunOptions(select)) as session, ExitStack() as stack:
         if repair:
-            held.enter_context(survey.locked(begun.run_id, begun.started_at))
-        planned = survey.plan()
-        for failed in planned.failed:
-            tell(_of_result(failed))
+            stack.enter_context(session.locked(run.run_id, run.started_at))
+        planned = session.plan()
+        for failed_table in planned.failed:
+            report(_failed_result(failed_table))
         if not planned.plans:
-            return tuple(verdicts)
-        remove_stale_dirs(survey.catalog.scratch)
-        folder = held.enter_context(temp_dir(survey.catalog.scratch, "verify-"))
+            return tuple(results)
+        remove_stale_dirs(session.catalog.scratch)
+        folder = stack.enter_context(temp_dir(session.catalog.scratch, "verify-"))
         workers = Workers(threads or default_threads(), folder / "spill")
         try:
-            mender = Repairer(survey, workers, begun) if repair else None
-            verifier = _Verifier(survey, workers, sample, mender)
+            repairer = Repairer(session, workers, run) if repair else None
+            verifier = _Verifier(session, workers, sample, repairer)
             for number, plan in enumerate(planned.plans):
-                tell(verifier.verdict(plan, folder / f"{number:05d}"))
-            if mender is not None:
-                mender.finish()
+                report(verifier.verify(plan, folder / f"{number:05d}"))
+            if repairer is not None:
+                repairer.finish()
         except BaseException:
             workers.stop()
             raise
         finally:
             workers.close()
-    return tuple(sorted(verdicts, key=lambda one: (one.source, one.table)))
+    return tuple(sorted(results, key=lambda result: (result.source, result.table)))
 
 
-def _of_result(result: TableResult) -> VerifyResult:
+def _failed_result(table_result: TableResult) -> VerifyResult:
     return VerifyResult(
-        result.source,
-        result.stream,
-        result.table,
-        result.mode,
+        table_result.source,
+        table_result.stream,
+        table_result.table,
+        table_result.mode,
         VerifyStatus.FAILED,
-        error=result.error,
+        error=table_result.error,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Verifier:
-    """One verification's tables, one after the other, their chunks side by side."""
+    """Verifies tables, one after the other; the chunks of one table are read in parallel."""
 
     session: RunSession
     workers: Workers
     sample: Sample | None
     repairer: Repairer | None
 
-    def verdict(self, plan: TablePlan, folder: Path) -> VerifyResult:
-        """Return the verdict on a table; an error is one, too."""
+    def verify(self, plan: TablePlan, folder: Path) -> VerifyResult:
+        """Return the result for a table; an error becomes its result, too."""
         import duckdb
 
-        clock = time.monotonic()
-        verdict = VerifyResult(
+        start = time.monotonic()
+        result = VerifyResult(
             plan.source,
             plan.stream.name,
             plan.table,
@@ -119,112 +121,118 @@ class _Verifier:
         )
         if plan.lake_table is None:
             notice = f"it was never loaded: cdpsync run {plan.table}"
-            return replace(verdict, notices=(notice,))
+            return replace(result, notices=(notice,))
         try:
-            verdict = self._compared(plan, folder, verdict)
+            result = self._compare(plan, folder, result)
         except CdpsyncError as error:
-            verdict = replace(verdict, status=VerifyStatus.FAILED, error=Failure.of(error))
+            result = replace(result, status=VerifyStatus.FAILED, error=Failure.of(error))
         except duckdb.Error as error:
             failure = CatalogError(f"{plan.table}: it could not be compared ({first_line(error)}).")
-            verdict = replace(verdict, status=VerifyStatus.FAILED, error=Failure.of(failure))
-        return replace(verdict, seconds=round(time.monotonic() - clock, 3))
+            result = replace(result, status=VerifyStatus.FAILED, error=Failure.of(failure))
+        return replace(result, seconds=round(time.monotonic() - start, 3))
 
-    def _compared(self, plan: TablePlan, folder: Path, verdict: VerifyResult) -> VerifyResult:
-        """Compare a table, with the lake as it was just before the source is read."""
+    def _compare(self, plan: TablePlan, folder: Path, result: VerifyResult) -> VerifyResult:
+        """Compare the source with the lake as it was just before the source is read."""
         folder.mkdir()
-        reading, notices = _reading(plan)
+        reading_plan, notices = _reading_plan(plan)
         with self.session.catalog.reader(keep=False) as con:
-            share = self._share(con, plan)
-            columns, files = self._digests(reading, share, folder)
-            how = _comparison(reading, columns, share)
-            found = compare(con, how, files, sql_name(plan.table))
-            wrong = None
-            if found.wrong and self.repairer is not None:
-                wrong = export_diff(con, how, found, folder)
-        verdict = replace(
-            verdict,
-            status=VerifyStatus.DIFFERENT if found.wrong else VerifyStatus.EQUAL,
-            compared=found,
-            share=share.parts if share else 1,
-            notices=(*notices, *_notices(plan, found)),
+            bucket = self._bucket(con, plan)
+            columns, digest_files = self._source_digests(reading_plan, bucket, folder)
+            spec = _compare_spec(reading_plan, columns, bucket)
+            diff = compare(con, spec, digest_files, sql_name(plan.table))
+            diff_files = None
+            if diff.wrong and self.repairer is not None:
+                diff_files = export_diff(con, spec, diff, folder)
+        result = replace(
+            result,
+            status=VerifyStatus.DIFFERENT if diff.wrong else VerifyStatus.EQUAL,
+            compared=diff,
+            share=bucket.parts if bucket else 1,
+            notices=(*notices, *_notices(plan, diff)),
         )
-        if wrong is None or self.repairer is None:
-            return verdict
-        left = self.repairer.repair(plan, how, wrong, folder)
-        status = VerifyStatus.DIFFERENT if left else VerifyStatus.REPAIRED
-        return replace(verdict, status=status, repaired=found.wrong - left)
+        if diff_files is None or self.repairer is None:
+            return result
+        remaining = self.repairer.repair(spec, diff_files, folder)
+        status = VerifyStatus.DIFFERENT if remaining else VerifyStatus.REPAIRED
+        return replace(result, status=status, repaired=diff.wrong - remaining)
 
-    def _share(self, con: duckdb.DuckDBPyConnection, plan: TablePlan) -> Bucket | None:
+    def _bucket(self, con: duckdb.DuckDBPyConnection, plan: TablePlan) -> Bucket | None:
         if self.sample is None:
             return None
         row = con.execute(f"select count(*) from {sql_name(plan.table)}").fetchone()
         parts = self.sample.parts(row[0] if row else 0)
-        return share_of(plan, parts, secrets.randbelow(parts))
+        return bucket_of(plan, parts, secrets.randbelow(parts))
 
-    def _digests(
-        self, plan: TablePlan, share: Bucket | None, folder: Path
+    def _source_digests(
+        self, plan: TablePlan, bucket: Bucket | None, folder: Path
     ) -> tuple[tuple[Column, ...], list[Path]]:
-        """Read the source's rows down to their digests."""
-        connector = self.session.connectors[plan.source]
-        known = None
-        if share is None:  # a share is another one each time
-            known = project.verified_folder(self.session.config, plan.table)
+        """Read the source's rows, and write their digests to files."""
+        cache_folder = None
+        if bucket is None:  # a sample reads another bucket each time
+            cache_folder = verified_folder(self.session.config, plan.table)
 
-        def project_(columns: tuple[Column, ...], rows: str) -> str:
-            return _comparison(plan, columns, share).digests_of_source(rows)
+        def to_digests(columns: tuple[Column, ...], rows: str) -> str:
+            return _compare_spec(plan, columns, bucket).source_digests(rows)
 
         digests = folder / "digests"
         digests.mkdir()
         extracted = extract(
             replace(plan, window=None, deletes=Deletes.IGNORE),
-            connector,
+            self.session.connectors[plan.source],
             self.workers,
             digests,
-            lambda *_: None,
-            transform=project_,
-            row_filter=share if share and share.column else None,
-            cache_folder=known,
+            transform=ChunkTransform(to_digests, cache_folder),
+            row_filter=bucket if bucket and bucket.column else None,
         )
         files = [file.path for file in extracted.files]
-        if known is not None:
-            cache_prune(known, files)
+        if cache_folder is not None:
+            cache_prune(cache_folder, files)
         return extracted.columns, files
 
 
-def _reading(plan: TablePlan) -> tuple[TablePlan, list[str]]:
-    """Return the plan that reads in the lake's types, and what is not compared."""
-    held = {column.name.lower() for column in plan.lake_table.columns} if plan.lake_table else set()
-    own = {DELETED_AT} if plan.deletes is Deletes.SOFT else set()
-    columns = tuple(one for one in plan.columns if one.name not in own)
-    news = [one for one in columns if one.name.lower() not in held and not plan.stream.open_schema]
-    notices = [
-        f'column "{column.name}" is not in the lake yet, and was not compared' for column in news
-    ]
-    kept = tuple(column for column in columns if column not in news)
-    return replace(plan, columns=kept, replace=False, full_refresh=False), notices
+def _reading_plan(plan: TablePlan) -> tuple[TablePlan, list[str]]:
+    """Return the plan that reads in the lake's types, and notices of columns not compared."""
+    own_columns = {DELETED_AT} if plan.deletes is Deletes.SOFT else set()
+    source_columns = [column for column in plan.columns if column.name not in own_columns]
+    lake_names, is_open = _lake_column_names(plan), plan.stream.open_schema
+    columns, notices = [], []
+    for column in source_columns:
+        if is_open or column.name.lower() in lake_names:
+            columns.append(column)
+        else:
+            notices.append(f'column "{column.name}" is not in the lake yet, and was not compared')
+    return replace(plan, columns=tuple(columns), replace=False, full_refresh=False), notices
 
 
-def _comparison(plan: TablePlan, columns: tuple[Column, ...], share: Bucket | None) -> CompareSpec:
-    """Return how the columns that arrive are compared with those that the lake has."""
-    held = {column.name.lower() for column in plan.lake_table.columns} if plan.lake_table else set()
+def _compare_spec(
+    plan: TablePlan, columns: tuple[Column, ...], bucket: Bucket | None
+) -> CompareSpec:
+    """Return how incoming columns are compared with those of the lake."""
+    lake_names = _lake_column_names(plan)
     log_cursor = plan.stream.changes.cursor.name if plan.stream.changes else None
-    known = [one for one in columns if one.name.lower() in held]
+    common_columns = [column for column in columns if column.name.lower() in lake_names]
     return CompareSpec(
         plan,
-        tuple(column for column in known if column.name != log_cursor),
-        tuple(column for column in known if column.name == log_cursor),
-        share,
+        tuple(column for column in common_columns if column.name != log_cursor),
+        tuple(column for column in common_columns if column.name == log_cursor),
+        bucket,
     )
 
 
-def _notices(plan: TablePlan, found: TableDiff) -> list[str]:
-    """Say of rows that are no errors why they are none."""
+def _lake_column_names(plan: TablePlan) -> set[str]:
+    return {column.name.lower() for column in plan.lake_table.columns} if plan.lake_table else set()
+
+
+def _notices(plan: TablePlan, diff: TableDiff) -> list[str]:
+    """Return a notice for each kind of difference that is not an error, with the reason."""
     notices = []
-    gone, newer = found.counts.get(DiffKind.GONE, 0), found.counts.get(DiffKind.NEWER, 0)
+    deleted, newer = diff.counts.get(DiffKind.GONE, 0), diff.counts.get(DiffKind.NEWER, 0)
     if newer:
         notices.append(f"{newer:,} rows are not synced yet: the next run reads them")
-    if gone and plan.mode is SyncMode.APPEND_ONLY:
-        notices.append(f"{gone:,} rows were changed or deleted at the source, and are kept")
-    elif gone:
-        notices.append(f"{gone:,} rows were deleted at the source, and are kept (deletes: ignore)")
+    if deleted and plan.mode is SyncMode.APPEND_ONLY:
+        notices.append(f"{deleted:,} rows were changed or deleted at the source, and are kept")
+    elif deleted:
+        notices.append(
+            f"{deleted:,} rows were deleted at the source, and are kept (deletes: ignore)"
+        )
     return notices

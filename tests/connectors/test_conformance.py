@@ -1,4 +1,4 @@
-"""Every connector here keeps every promise of the contract; and one that does not is told."""
+"""Every connector of this repository keeps every promise; one that does not is reported."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ORDERS = """
 
 
 def test_postgres(pg: Database) -> None:
-    """Over tables, a view, an empty table with strange names."""
+    """Over tables, a view, and an empty table with strange names."""
     pg.execute(ORDERS)
     broken = [
         {"url": re.sub(r":[^:@/]+@", ":wrong-password@", pg.url)},
@@ -59,8 +59,8 @@ def test_files(tmp_path: Path) -> None:
     conforms(FilesConnector, {"path": str(tmp_path)}, broken=broken)
 
 
-def test_a_refused_stream_is_told(tmp_path: Path) -> None:
-    """One that cannot be read breaks promises, unless it is not on trial."""
+def test_unreadable_stream_is_reported(tmp_path: Path) -> None:
+    """A stream that cannot be read breaks promises, unless it is not selected."""
     (tmp_path / "a.csv").write_text("id,v\n1,x\n")
     (tmp_path / "b.csv").write_text("id,v\n1\n")
     conforms(FilesConnector, {"path": str(tmp_path)}, streams=["a"])
@@ -91,12 +91,12 @@ SNOWFLAKE_ORDERS = (
 
 
 def test_snowflake(snow: Account) -> None:
-    """Over a local server: a table with every type it tells apart, an empty one, strange names."""
+    """Over a local server: a table with each of its types, an empty table, strange names."""
     snow.execute(*SNOWFLAKE_ORDERS)
     options = {name: value for name, value in snow.options.items() if name != "type"}
-    nowhere = {"connect_options": {"host": "127.0.0.1", "port": 1, "protocol": "http"}}
+    unreachable = {"connect_options": {"host": "127.0.0.1", "port": 1, "protocol": "http"}}
     broken = [
-        {**nowhere, "connect_timeout": 1},
+        {**unreachable, "connect_timeout": 1},
         {"password": None, "private_key": "zq-no-key-at-all"},
         {"token": "zq-one-too-many"},
     ]
@@ -104,7 +104,7 @@ def test_snowflake(snow: Account) -> None:
 
 
 def test_stripe() -> None:
-    """Over lists of each kind: with `created` and without, of each customer, empty, one object."""
+    """Over lists of each kind: with `created` and without, per customer, empty, a single object."""
     with fake_stripe() as stripe:
         stripe.now = int(time.time()) - 3600
         for number in range(230):
@@ -133,11 +133,11 @@ def test_stripe() -> None:
 
 
 class BrokenOptions(ConnectorOptions):
-    """Nothing to say."""
+    """No options."""
 
 
 class Rows:
-    """A chunk that forgets rows when it is read again."""
+    """A chunk that gives other rows each time it is read."""
 
     label = "all"
     reads = 0
@@ -176,19 +176,19 @@ class Broken:
         self.closed = True
 
 
-def test_broken_promises_are_told_by_name() -> None:
-    """One report names every promise that does not hold, with its reason."""
+def test_broken_promises_are_reported_by_name() -> None:
+    """One report names every broken promise, with its reason."""
     with pytest.raises(PromiseError) as error:
         conforms(Broken, {})
-    told = str(error.value)
+    report = str(error.value)
     for part in (
         "Broken breaks",
         "check() returns where the source can be read",
         "close() may be called twice",
-        "its key is no column",
+        "its key is not a column",
         "discovered as",
         "rows are",
-        "reading a stream that does not exist went well",
-        "an error of somebody else",
+        "reading a stream that does not exist raised no error",
+        "an error of another library",
     ):
-        assert part in told
+        assert part in report

@@ -1,4 +1,4 @@
-"""A file that cannot be read fails its own table, and no other of its source."""
+"""A file that cannot be read fails its own table, and no other table of its source."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OFF = {"enabled": False}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A project over `a`, which is broken, and `b`, which is not."""
+    """A project over `a`, whose file is broken, and `b`, whose file is not."""
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.csv").write_bytes(BROKEN["csv"][0])
     (tmp_path / "in/b.csv").write_text(GOOD)
@@ -39,14 +39,14 @@ def folder(tmp_path: Path) -> Path:
 
 def configure(folder: Path, tables: dict[str, Any] | None = None) -> None:
     source = {"type": "files", "path": "in", **({"tables": tables} if tables else {})}
-    said = {"warehouse": {"path": "./warehouse"}, "sources": {"f": source}}
-    (folder / "cdpsync.yml").write_text(json.dumps(said))
+    config = {"warehouse": {"path": "./warehouse"}, "sources": {"f": source}}
+    (folder / "cdpsync.yml").write_text(json.dumps(config))
 
 
 def run(folder: Path, *select: str) -> dict[str, str | None]:
-    """Run; return what was wrong with each table."""
+    """Run; return the error message of each table."""
     result = sync.run(folder / "cdpsync.yml", select)
-    return {one.table: one.error and one.error.message for one in result.tables}
+    return {table.table: table.error and table.error.message for table in result.tables}
 
 
 def invoke(folder: Path, *arguments: str) -> Result:
@@ -55,8 +55,8 @@ def invoke(folder: Path, *arguments: str) -> Result:
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_file_fails_its_own_table(folder: Path, kind: str) -> None:
-    """The others are synced; mended, it is synced too, and what the lake has is never touched."""
-    broken, mended = BROKEN[kind]
+    """The other table is synced; so is a fixed file; a broken one changes no row of the lake."""
+    broken, fixed = BROKEN[kind]
     (folder / "in/a.csv").unlink()
     file = folder / f"in/a.{kind}"
     file.write_bytes(broken)
@@ -64,25 +64,25 @@ def test_a_broken_file_fails_its_own_table(folder: Path, kind: str) -> None:
     assert failed["f.b"] is None
     assert str(file) in failed["f.a"]
     assert query("select * from f.b", folder / "cdpsync.yml") == [(1, "x"), (2, "y")]
-    if mended is None:
+    if fixed is None:
         duckdb.sql("select 7 as id, 'z' as v").write_parquet(str(file))
     else:
-        file.write_bytes(mended)
+        file.write_bytes(fixed)
     assert run(folder) == {"f.a": None, "f.b": None}
     file.write_bytes(broken)
     assert run(folder)["f.a"] == failed["f.a"]
     assert query("select * from f.a", folder / "cdpsync.yml") == [(7, "z")]
 
 
-def test_its_exit_codes_and_its_line(folder: Path) -> None:
-    """3 for some, 1 where it is alone, 0 where another is asked for; in `status` by its name."""
+def test_exit_codes_and_messages_of_a_broken_file(folder: Path) -> None:
+    """3 if other tables succeed, 1 if it is alone, 0 if it is not selected; `status` names it."""
     result = invoke(folder, "run", "-o", "json")
     assert result.exit_code == 3
-    by_table = {one["table"]: one for one in json.loads(result.stdout)["tables"]}
+    by_table = {table["table"]: table for table in json.loads(result.stdout)["tables"]}
     error = by_table["f.a"]["error"]
     assert error["type"] == "ReadError"
     assert error["message"].endswith(
-        "a.csv, line 2: 1 fields where there should be 2. Nothing of the stream was kept; mend the "
+        "a.csv, line 2: 1 fields where there should be 2. Nothing of the stream was kept; fix the "
         "line."
     )
     assert invoke(folder, "run", "f.b").exit_code == 0
@@ -90,13 +90,12 @@ def test_its_exit_codes_and_its_line(folder: Path) -> None:
     assert invoke(folder, "run", "f.nope").exit_code == 2
     planned = invoke(folder, "plan", "-o", "json")
     assert planned.exit_code == 3
-    assert {one["table"]: one["status"] for one in json.loads(planned.stdout)} == {
+    assert {table["table"]: table["status"] for table in json.loads(planned.stdout)} == {
         "f.a": "failed",
         "f.b": "planned",
     }
-    status = {
-        one["table"]: one for one in json.loads(invoke(folder, "status", "-o", "json").stdout)
-    }
+    rows = json.loads(invoke(folder, "status", "-o", "json").stdout)
+    status = {row["table"]: row for row in rows}
     assert (status["f.a"]["status"], status["f.a"]["error"]) == ("failed", error)
     assert status["f.b"]["status"] == "ok"
 
@@ -105,32 +104,34 @@ def test_its_exit_codes_and_its_line(folder: Path) -> None:
     "tables",
     [{"a": OFF}, {"b": {}}, {"a*": OFF}, {"*": {}, "a": OFF}],
 )
-def test_one_that_is_not_synced_fails_nothing(folder: Path, tables: dict[str, Any]) -> None:
-    """Switched off, or not named."""
+def test_broken_file_of_a_table_that_is_not_synced_fails_nothing(
+    folder: Path, tables: dict[str, Any]
+) -> None:
+    """Its table is disabled, or the config does not name it."""
     configure(folder, tables)
     assert run(folder) == {"f.b": None}
 
 
-def test_a_glob_that_matches_only_it_matches(folder: Path) -> None:
-    """It is there, so the file's key is no mistake."""
+def test_glob_may_match_only_a_broken_file(folder: Path) -> None:
+    """The file exists, so the key in the config is not a mistake."""
     configure(folder, {"a*": {}, "b": {"name": "other"}})
     assert set(run(folder)) == {"f.other", "f.a"}
 
 
-def test_all_broken_is_a_failure_of_each(folder: Path) -> None:
-    """Each with its own file's name."""
+def test_several_broken_files_fail_each_table(folder: Path) -> None:
+    """The message of each table has the name of its own file."""
     (folder / "in/b.csv").write_bytes(BROKEN["csv"][0])
     result = sync.run(folder / "cdpsync.yml")
     assert result.status is RunStatus.FAILED
-    assert {one.table: one.status for one in result.tables} == {
+    assert {table.table: table.status for table in result.tables} == {
         "f.a": TableStatus.FAILED,
         "f.b": TableStatus.FAILED,
     }
-    assert all(f"{one.stream}.csv, line 2" in one.error.message for one in result.tables)
+    assert all(f"{table.stream}.csv, line 2" in table.error.message for table in result.tables)
 
 
-def test_discover_and_verify_go_on_beside_it(folder: Path) -> None:
-    """Discovery has its name and not its columns; verification fails for it alone."""
+def test_discover_and_verify_handle_other_tables_beside_a_broken_file(folder: Path) -> None:
+    """Discovery returns the broken table without columns; verification fails for it alone."""
     a, b = project.discover(project.load(folder / "cdpsync.yml"), "f")
     assert (a.name, a.columns, b.unreadable_reason) == ("a", (), None)
     assert "a.csv, line 2" in a.unreadable_reason
@@ -138,7 +139,7 @@ def test_discover_and_verify_go_on_beside_it(folder: Path) -> None:
     assert invoke(folder, "check").exit_code == 0
     run(folder)
     verified = invoke(folder, "verify", "-o", "json")
-    assert {one["table"]: one["status"] for one in json.loads(verified.stdout)} == {
+    assert {table["table"]: table["status"] for table in json.loads(verified.stdout)} == {
         "f.a": "failed",
         "f.b": "equal",
     }

@@ -75,7 +75,7 @@ def template(postgres_server: Server) -> Iterator[Database]:
 
 @pytest.fixture
 def source(postgres_server: Server, template: Database) -> Iterator[Database]:
-    """A copy of one's own."""
+    """A copy of the template for one test."""
     name = f"bucket_crashes_{next(_numbers)}"
     postgres_server.psql(f'create database {name} template "{template.name}"')
     try:
@@ -84,12 +84,12 @@ def source(postgres_server: Server, template: Database) -> Iterator[Database]:
         postgres_server.psql(f"drop database {name} with (force)")
 
 
-def project_of(folder: Path, database: Database, s3: Buckets, prefix: str, *more: str) -> Shop:
+def project_of(folder: Path, database: Database, s3: Buckets, prefix: str, *tables: str) -> Shop:
     """Return a project over this database whose lake is below a prefix of the bucket."""
     folder.mkdir(parents=True, exist_ok=True)
     keys = {name: getattr(s3, name) for name in KEYS}
     shop = Shop(folder, database, {"path": f"s3://lake/{prefix}", "storage": keys})
-    shop.configure({**TABLES, **{name: {} for name in more}})
+    shop.configure({**TABLES, **{name: {} for name in tables}})
     return shop
 
 
@@ -108,8 +108,8 @@ def started(shop: Shop, *select: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=shop.folder, stderr=subprocess.PIPE, text=True)
 
 
-def ended_or_held(process: subprocess.Popen[str], proxy: FaultProxy) -> bool:
-    """Wait until the process has sent what it may, or has ended; tell whether it is held."""
+def is_stopped(process: subprocess.Popen[str], proxy: FaultProxy) -> bool:
+    """Wait until the proxy stops the process, or it has ended; return whether it is stopped."""
     while process.poll() is None:
         if proxy.holding:
             return True
@@ -118,13 +118,13 @@ def ended_or_held(process: subprocess.Popen[str], proxy: FaultProxy) -> bool:
 
 
 def killed_after(shop: Shop, limit: int, s3: Buckets) -> bool:
-    """Run, and kill the process when it has sent so many bytes to the bucket."""
+    """Run, and kill the process after so many bytes to the bucket; return whether it still ran."""
     with FaultProxy(s3.port) as proxy, through(shop, proxy):
         proxy.hold_after = limit
         with started(shop) as process:
-            held = ended_or_held(process, proxy)
+            stopped = is_stopped(process, proxy)
             process.send_signal(signal.SIGKILL)
-        return held
+        return stopped
 
 
 def name_in(shop: Shop, path: str) -> str:
@@ -134,14 +134,14 @@ def name_in(shop: Shop, path: str) -> str:
 def in_bucket(shop: Shop, s3: Buckets) -> set[str]:
     prefix = shop.warehouse["path"].removeprefix("s3://lake/") + "/"
     pages = s3.client().get_paginator("list_objects_v2").paginate(Bucket="lake", Prefix=prefix)
-    found = (one for page in pages for one in page.get("Contents", ()))
-    return {name_in(shop, f"s3://lake/{one['Key']}") for one in found}
+    contents = (entry for page in pages for entry in page.get("Contents", ()))
+    return {name_in(shop, f"s3://lake/{entry['Key']}") for entry in contents}
 
 
 def uploads(shop: Shop, s3: Buckets) -> list[str]:
     prefix = shop.warehouse["path"].removeprefix("s3://lake/") + "/"
-    found = s3.client().list_multipart_uploads(Bucket="lake").get("Uploads", [])
-    return [one["Key"] for one in found if one["Key"].startswith(prefix)]
+    unfinished = s3.client().list_multipart_uploads(Bucket="lake").get("Uploads", [])
+    return [entry["Key"] for entry in unfinished if entry["Key"].startswith(prefix)]
 
 
 def in_catalog(shop: Shop) -> set[str]:
@@ -154,14 +154,14 @@ def in_catalog(shop: Shop) -> set[str]:
 
 
 def assert_whole(shop: Shop) -> None:
-    """Every row of the source is in the lake, once, and all who remember say the same."""
+    """The lake has each row of the source once; state file and catalog have the same cursors."""
     shop.same(stream="public.orders", table="shop.orders")
     shop.same(stream="public.events", table="shop.events")
     shop.same("id, md5(content)", stream="public.files", table="shop.files")
-    entries = project.load_state(project.load(shop.file))
-    said = {key: (entry.cursor, entry.run_id) for key, entry in entries.state.items()}
-    assert said == {
-        (one.source, one.stream): (one.cursor, one.run_id) for one in entries.saved_states
+    state = project.load_state(project.load(shop.file))
+    cursors = {key: (entry.cursor, entry.run_id) for key, entry in state.entries.items()}
+    assert cursors == {
+        (saved.source, saved.stream): (saved.cursor, saved.run_id) for saved in state.saved_states
     }
     assert not list((shop.folder / ".cdpsync/tmp").iterdir())
 
@@ -170,7 +170,7 @@ def assert_whole(shop: Shop) -> None:
 def sizes(
     postgres_server: Server, template: Database, s3: Buckets, tmp_path_factory
 ) -> tuple[int, int]:
-    """How many bytes a clean first load sends to the bucket, and a clean run after the changes."""
+    """The bytes that a clean first load and a clean run after the changes send to the bucket."""
     name = f"bucket_crashes_{next(_numbers)}"
     postgres_server.psql(f'create database {name} template "{template.name}"')
     database = replace(template, name=name)
@@ -188,7 +188,7 @@ def sizes(
 
 
 def moment(chance: random.Random, size: int) -> int:
-    """Return after how many bytes to kill: often among the small requests around the commit."""
+    """Return the bytes after which to kill: often among the small requests around the commit."""
     if chance.random() < 0.3:
         return size - chance.randint(2000, 12_000)
     return chance.randint(0, size - 2000)
@@ -198,7 +198,7 @@ def moment(chance: random.Random, size: int) -> int:
 def test_process_killed_while_it_uploads_and_a_rerun_are_one_clean_run(
     source: Database, s3: Buckets, tmp_path: Path, sizes: tuple[int, int], seed: int
 ) -> None:
-    """However much had arrived in the bucket, the next run mends it, and `maintain` cleans up."""
+    """Whatever the bucket has by then, the next run is correct, and `maintain` cleans up."""
     chance = random.Random(seed)  # noqa: S311 - a moment to die, not a secret
     shop = project_of(tmp_path, source, s3, f"killed-{seed}")
     is_first_load = seed % 2 == 0
@@ -208,28 +208,29 @@ def test_process_killed_while_it_uploads_and_a_rerun_are_one_clean_run(
     assert killed_after(shop, moment(chance, sizes[0 if is_first_load else 1]), s3)
     assert shop.run().status is RunStatus.OK
     assert_whole(shop)
-    again = {one.table: one for one in shop.run(*SMALL).tables}
-    assert all(one.rows_inserted + one.rows_updated == 0 for one in again.values())
-    left = in_bucket(shop, s3) - in_catalog(shop)
-    half = uploads(shop, s3)
-    counts = {one.step: one.count for one in maintain.maintain(project.load(shop.file))}
-    assert counts.get("orphans", 0) == len(left)
-    assert counts.get("abort", 0) == len(half)
+    results = {result.table: result for result in shop.run(*SMALL).tables}
+    assert all(result.rows_inserted + result.rows_updated == 0 for result in results.values())
+    orphans = in_bucket(shop, s3) - in_catalog(shop)
+    unfinished = uploads(shop, s3)
+    counts = {step.step: step.count for step in maintain.maintain(project.load(shop.file))}
+    assert counts.get("orphans", 0) == len(orphans)
+    assert counts.get("abort", 0) == len(unfinished)
     assert in_bucket(shop, s3) == in_catalog(shop)
     assert not uploads(shop, s3)
     assert_whole(shop)
 
 
-def both_whole(first: Shop, second: Shop, s3: Buckets, *select: tuple[str, ...]) -> None:
-    """Run two processes, each held in the middle of its uploads until the other is there too."""
-    with FaultProxy(s3.port) as one, FaultProxy(s3.port) as other:
+def run_both_at_once(first: Shop, second: Shop, s3: Buckets, *select: tuple[str, ...]) -> None:
+    """Run two processes; each stops in the middle of its uploads until the other is there too."""
+    with FaultProxy(s3.port) as first_proxy, FaultProxy(s3.port) as second_proxy:
         processes = []
-        for shop, proxy, chosen in zip((first, second), (one, other), select, strict=True):
+        proxies = (first_proxy, second_proxy)
+        for shop, proxy, tables in zip((first, second), proxies, select, strict=True):
             with through(shop, proxy):
                 proxy.hold_after = 5 << 20
-                processes.append(started(shop, *chosen))
-                assert ended_or_held(processes[-1], proxy)  # it has read the project by now
-        one.hold_after = other.hold_after = None
+                processes.append(started(shop, *tables))
+                assert is_stopped(processes[-1], proxy)  # it has read the project by now
+        first_proxy.hold_after = second_proxy.hold_after = None
         for process in processes:
             with process:
                 assert process.wait() == 0
@@ -238,9 +239,9 @@ def both_whole(first: Shop, second: Shop, s3: Buckets, *select: tuple[str, ...])
 def test_two_projects_uploading_at_once_into_one_bucket_do_not_meet(
     source: Database, s3: Buckets, tmp_path: Path
 ) -> None:
-    """Each has its prefix: its rows, its files, and nothing of the other's."""
+    """Each has its prefix, its rows and its files, and none of the other's."""
     shops = [project_of(tmp_path / name, source, s3, f"two/{name}") for name in ("a", "ab")]
-    both_whole(*shops, s3, (), ())
+    run_both_at_once(*shops, s3, (), ())
     for shop in shops:
         assert_whole(shop)
         assert in_bucket(shop, s3) == in_catalog(shop)
@@ -253,7 +254,7 @@ def test_two_processes_uploading_at_once_into_one_lake_do_not_meet(
     """Two tables of one project, each loaded by a process of its own at the same time."""
     source.execute("create table more as table files")
     shop = project_of(tmp_path, source, s3, "one", "public.more")
-    both_whole(shop, shop, s3, ("shop.files",), ("shop.more",))
+    run_both_at_once(shop, shop, s3, ("shop.files",), ("shop.more",))
     assert shop.run(*SMALL).status is RunStatus.OK
     assert_whole(shop)
     shop.same("id, md5(content)", stream="public.more", table="shop.more")

@@ -1,4 +1,4 @@
-"""What a question fetches from the bucket: the row groups that it needs, counted on the wire."""
+"""The bytes that a query fetches from the bucket: only those of the row groups that it needs."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def gigabyte(s3: Buckets, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with duckdb.connect() as con:
         con.execute(WRITE.format(columns=columns, rows=ROWS, file=folder / "events.parquet"))
     keys = {name: getattr(s3, name) for name in KEYS}
-    said = {
+    content = {
         "warehouse": {"path": "s3://lake/gigabyte", "storage": keys},
         "sources": {"here": {"type": "files", "path": "events.parquet"}},
     }
-    (folder / "cdpsync.yml").write_text(json.dumps(said))
+    (folder / "cdpsync.yml").write_text(json.dumps(content))
     result = sync.run(folder / "cdpsync.yml")
     assert result.status is RunStatus.OK, result.tables
     assert result.tables[0].bytes_written > 1_000_000_000
@@ -49,15 +49,15 @@ def gigabyte(s3: Buckets, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fetched(folder: Path, s3: Buckets, sql: str) -> tuple[list[tuple[object, ...]], int]:
-    """Ask through a proxy; return the answer, and how many bytes came from the bucket."""
+    """Query through a proxy; return the rows and the number of bytes from the bucket."""
     text = (folder / "cdpsync.yml").read_text()
     with FaultProxy(s3.port) as proxy:
-        other = folder / "counted.yml"
-        other.write_text(text.replace(s3.endpoint, proxy.endpoint))
-        return query(sql, other), proxy.passed
+        counted = folder / "counted.yml"
+        counted.write_text(text.replace(s3.endpoint, proxy.endpoint))
+        return query(sql, counted), proxy.passed
 
 
-def test_filtered_question_reads_only_the_row_groups_it_needs(gigabyte: Path, s3: Buckets) -> None:
+def test_filtered_query_reads_only_the_row_groups_it_needs(gigabyte: Path, s3: Buckets) -> None:
     """A thousand rows of a gigabyte cost one row group, or two where they lie across a border."""
     group = GROUP * COLUMNS * 8  # bytes
     rows, size = fetched(
@@ -73,7 +73,7 @@ def test_filtered_question_reads_only_the_row_groups_it_needs(gigabyte: Path, s3
     assert size < everything < 3 * group
 
 
-def test_question_for_a_column_reads_no_other(gigabyte: Path, s3: Buckets) -> None:
+def test_query_of_one_column_reads_no_other(gigabyte: Path, s3: Buckets) -> None:
     """One column of sixteen is a sixteenth of the bytes; none at all for a count."""
     rows, size = fetched(gigabyte, s3, "select count(*), sum(id) from here.events")
     assert rows == [(ROWS, ROWS * (ROWS - 1) // 2)]

@@ -1,4 +1,4 @@
-"""A bucket that says no: one line that names it, nothing half committed, no parts left behind."""
+"""A bucket that refuses: one line that names it, nothing half committed, no parts of uploads."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ pytestmark = pytest.mark.parametrize("shop", ["s3"], indirect=True)
 
 @pytest.fixture
 def faults(s3: Buckets) -> Iterator[S3Faults]:
-    with S3Faults(s3.port) as made:
-        yield made
+    with S3Faults(s3.port) as faulty_s3:
+        yield faulty_s3
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Troubles that last are found to last soon."""
+    """Fewer attempts, so that a lasting error fails soon."""
     monkeypatch.setattr(s3_client, "ATTEMPTS", 2)
 
 
@@ -60,15 +60,15 @@ def cdpsync(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def stored(shop: Shop, s3: Buckets) -> tuple[set[str], list[str]]:
-    """Return the lake's objects and its half uploads."""
+    """Return the lake's objects and its unfinished uploads."""
     prefix = shop.warehouse["path"].removeprefix("s3://lake/") + "/"
-    found = s3.client().list_objects_v2(Bucket="lake", Prefix=prefix).get("Contents", [])
-    half = s3.client().list_multipart_uploads(Bucket="lake").get("Uploads", [])
-    keys = [one["Key"] for one in half if one["Key"].startswith(prefix)]
-    return {one["Key"] for one in found}, keys
+    contents = s3.client().list_objects_v2(Bucket="lake", Prefix=prefix).get("Contents", [])
+    unfinished = s3.client().list_multipart_uploads(Bucket="lake").get("Uploads", [])
+    keys = [entry["Key"] for entry in unfinished if entry["Key"].startswith(prefix)]
+    return {entry["Key"] for entry in contents}, keys
 
 
-def reached(shop: Shop, endpoint: str, tables: dict[str, Any] = TABLES) -> None:
+def use_endpoint(shop: Shop, endpoint: str, tables: dict[str, Any] = TABLES) -> None:
     storage = {**shop.warehouse["storage"], "endpoint": endpoint}
     shop.warehouse = {**shop.warehouse, "storage": storage}
     shop.configure(tables)
@@ -76,9 +76,9 @@ def reached(shop: Shop, endpoint: str, tables: dict[str, Any] = TABLES) -> None:
 
 @pytest.fixture
 def loaded(shop: Shop, faults: S3Faults) -> Shop:
-    """A lake behind the faults, with changes before it."""
+    """A lake behind the faulty S3, with changes for the next run."""
     shop.pg.execute(ORDERS)
-    reached(shop, faults.endpoint)
+    use_endpoint(shop, faults.endpoint)
     assert shop.run().status is RunStatus.OK
     shop.pg.execute("update orders set rev = 2 where id % 3 = 0; insert into plans values (11)")
     return shop
@@ -94,7 +94,7 @@ REFUSED = {
     "no such bucket": (".*", 404, "NoSuchBucket", "there is no such bucket"),
     "full": (PUT, 507, "InsufficientStorage", "the bucket is full"),
     "quota": (PUT, 403, "QuotaExceeded", "the bucket is full"),
-    "busy": (PUT, 503, "SlowDown", "more slowly"),
+    "busy": (PUT, 503, "SlowDown", "limits the rate"),
     "broken": (PUT, 500, "InternalError", "refused to write"),
 }
 
@@ -104,10 +104,10 @@ REFUSED = {
 def test_refusal_is_one_line_and_changes_nothing(
     loaded: Shop, faults: S3Faults, s3: Buckets, kind: str
 ) -> None:
-    """Bucket, action and reason are said; rows and cursor stay; the next run takes it all."""
-    asked, status, code, says = REFUSED[kind]
+    """The message has bucket, action and reason; rows and cursor stay; the next run loads all."""
+    request, status, code, says = REFUSED[kind]
     before, state = stored(loaded, s3), loaded.state()
-    faults.refuse(asked, status, code)
+    faults.refuse(request, status, code)
     result = loaded.run()
     faults.mend()
     assert result.status is RunStatus.FAILED
@@ -126,20 +126,20 @@ def test_refusal_is_one_line_and_changes_nothing(
     loaded.same()
 
 
-def test_table_that_is_refused_leaves_the_others_alone(loaded: Shop, faults: S3Faults) -> None:
-    """Some failed: exit 3, and what arrived is committed."""
+def test_refused_table_does_not_stop_the_others(loaded: Shop, faults: S3Faults) -> None:
+    """Exit code 3, and the other tables are committed."""
     faults.refuse(r"PUT .*/orders/", 403, "AccessDenied")
     done = cdpsync(loaded, "run", "-o", "json")
     assert done.returncode == 3
-    status = {one["table"]: one["status"] for one in json.loads(done.stdout)["tables"]}
+    status = {table["table"]: table["status"] for table in json.loads(done.stdout)["tables"]}
     assert status == {"shop.orders": "failed", "shop.plans": "ok"}
     assert loaded.ask("select count(*) from shop.plans") == [(11,)]
     faults.mend()
     assert loaded.one("shop.orders").rows_updated == 666
 
 
-def test_short_burst_of_slow_down_is_waited_out(loaded: Shop, faults: S3Faults) -> None:
-    """A service that is busy for a moment is asked again."""
+def test_short_rate_limit_is_retried(loaded: Shop, faults: S3Faults) -> None:
+    """A service that is busy for a moment gets the request again."""
     faults.refuse(PUT, 503, "SlowDown", times=3)
     assert loaded.run().status is RunStatus.OK
     assert faults.spoiled == 3
@@ -147,24 +147,24 @@ def test_short_burst_of_slow_down_is_waited_out(loaded: Shop, faults: S3Faults) 
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("asked", [PART, COMPLETE], ids=["part", "end"])
-@pytest.mark.parametrize("how", ["cut", "full"])
-def test_upload_in_parts_that_fails_takes_its_parts_back(
-    shop: Shop, faults: S3Faults, s3: Buckets, asked: str, how: str
+@pytest.mark.parametrize("request_", [PART, COMPLETE], ids=["part", "end"])
+@pytest.mark.parametrize("fault", ["cut", "full"])
+def test_failed_upload_in_parts_removes_its_parts(
+    shop: Shop, faults: S3Faults, s3: Buckets, request_: str, fault: str
 ) -> None:
-    """A file that arrived in part is no file, and costs nobody anything."""
+    """An unfinished upload leaves neither a file nor parts that cost storage."""
     shop.pg.execute(LARGE)
     tables = {"public.orders": TABLES["public.orders"]}
-    reached(shop, faults.endpoint, tables)
-    after = 1 if asked == PART else 0
-    if how == "cut":
-        faults.cut(asked, after=after)
+    use_endpoint(shop, faults.endpoint, tables)
+    after = 1 if request_ == PART else 0
+    if fault == "cut":
+        faults.cut(request_, after=after)
     else:
-        faults.refuse(asked, 507, "InsufficientStorage", after=after)
+        faults.refuse(request_, 507, "InsufficientStorage", after=after)
     (failed,) = shop.run().tables
     assert failed.error
     assert failed.error.message.startswith(shop.warehouse["path"])
-    assert ("cannot be reached" if how == "cut" else "is full") in failed.error.message
+    assert ("cannot be reached" if fault == "cut" else "is full") in failed.error.message
     assert faults.spoiled
     assert stored(shop, s3) == (set(), [])
     faults.mend()
@@ -176,10 +176,10 @@ def test_upload_in_parts_that_fails_takes_its_parts_back(
 def test_endpoint_that_vanishes_leaves_parts_to_maintain(
     shop: Shop, faults: S3Faults, s3: Buckets
 ) -> None:
-    """Where not even the abort gets through, the next maintenance does it at once."""
+    """If the abort fails too, the next maintenance does it at once."""
     shop.pg.execute(LARGE)
     tables = {"public.orders": TABLES["public.orders"]}
-    reached(shop, faults.endpoint, tables)
+    use_endpoint(shop, faults.endpoint, tables)
     faults.cut(PART, after=1)
     faults.cut(DELETE)
     (failed,) = shop.run().tables
@@ -188,8 +188,8 @@ def test_endpoint_that_vanishes_leaves_parts_to_maintain(
     assert len(stored(shop, s3)[1]) == 1
     faults.mend()
     assert shop.one().rows_inserted == 16_000
-    chores = {one.step: one.count for one in maintain.maintain(project.load(shop.file))}
-    assert chores["abort"] == 1
+    steps = {step.step: step.count for step in maintain.maintain(project.load(shop.file))}
+    assert steps["abort"] == 1
     assert not stored(shop, s3)[1]
     shop.same("id, md5(v)")
 
@@ -197,7 +197,7 @@ def test_endpoint_that_vanishes_leaves_parts_to_maintain(
 def test_files_that_may_not_be_deleted_stay_until_maintenance(
     loaded: Shop, faults: S3Faults, s3: Buckets, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A load that is refused cannot take its file back: a warning names bucket and right."""
+    """A refused load cannot remove its file: a warning names bucket and permission."""
     before = stored(loaded, s3)[0]
     loaded.pg.execute("delete from plans where id > 2")
     faults.refuse(DELETE, 403, "AccessDenied")
@@ -207,16 +207,17 @@ def test_files_that_may_not_be_deleted_stay_until_maintenance(
     assert failed.error.type == "ContractError"
     assert "may not delete objects there. Grant s3:DeleteObject" in caplog.text
     assert len(stored(loaded, s3)[0] - before) == 1
-    chores = {one.step: one.count for one in maintain.maintain(project.load(loaded.file))}
-    assert chores["orphans"] == 1
+    steps = {step.step: step.count for step in maintain.maintain(project.load(loaded.file))}
+    assert steps["orphans"] == 1
     assert loaded.ask("select count(*) from shop.plans") == [(10,)]
 
 
 @pytest.mark.parametrize("keys", ["owner", "reader"])
-def test_missing_bucket_is_said_to_whoever_asks(loaded: Shop, s3: Buckets, keys: str) -> None:
-    """Also to one who might not write if it were there."""
-    who = {"access_key_id": READER[0], "secret_access_key": READER[1]} if keys == "reader" else {}
-    storage = {**loaded.warehouse["storage"], **who, "endpoint": s3.endpoint}
+def test_missing_bucket_is_named_with_any_keys(loaded: Shop, s3: Buckets, keys: str) -> None:
+    """Also with keys that could not write if it existed."""
+    reader = {"access_key_id": READER[0], "secret_access_key": READER[1]}
+    credentials = reader if keys == "reader" else {}
+    storage = {**loaded.warehouse["storage"], **credentials, "endpoint": s3.endpoint}
     loaded.warehouse = {"path": "s3://no-such-bucket/lake", "storage": storage}
     loaded.configure(TABLES)
     for command in (["check"], ["run"]):
@@ -225,9 +226,9 @@ def test_missing_bucket_is_said_to_whoever_asks(loaded: Shop, s3: Buckets, keys:
         assert "s3://no-such-bucket/lake: there is no such bucket" in done.stdout
 
 
-def test_question_to_a_bucket_that_is_down_names_it(loaded: Shop) -> None:
-    """Not DuckDB's words about a file, but the bucket and what to do."""
-    reached(loaded, f"http://127.0.0.1:{free_port()}")
+def test_query_of_a_bucket_that_is_down_names_it(loaded: Shop) -> None:
+    """The message is not DuckDB's about a file: it names the bucket and the next step."""
+    use_endpoint(loaded, f"http://127.0.0.1:{free_port()}")
     done = cdpsync(loaded, "query", "select sum(id) from shop.orders")
     assert done.returncode == 1
     assert loaded.warehouse["path"] in done.stderr

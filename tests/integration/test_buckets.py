@@ -1,4 +1,4 @@
-"""A lake in a bucket: what goes wrong there, and what no folder has."""
+"""A lake in a bucket: its errors, and the properties that no folder has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from support.faults import FaultProxy
 from support.servers import READER, free_port
 
-from cdpsync.load.upload import SpoolBudget
+from cdpsync.load.upload import Uploader
 from cdpsync.model import RunStatus
 
 if TYPE_CHECKING:
@@ -39,19 +39,19 @@ def cdpsync(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
 def objects(shop: Shop, s3: Buckets) -> list[str]:
     """Return the names of the lake's objects, below its prefix."""
     prefix = shop.warehouse["path"].removeprefix("s3://lake/") + "/"
-    found = s3.client().list_objects_v2(Bucket="lake", Prefix=prefix).get("Contents", [])
-    return [one["Key"].removeprefix(prefix) for one in found]
+    contents = s3.client().list_objects_v2(Bucket="lake", Prefix=prefix).get("Contents", [])
+    return [entry["Key"].removeprefix(prefix) for entry in contents]
 
 
 def uploads(shop: Shop, s3: Buckets) -> list[str]:
-    found = s3.client().list_multipart_uploads(Bucket="lake").get("Uploads", [])
+    unfinished = s3.client().list_multipart_uploads(Bucket="lake").get("Uploads", [])
     prefix = shop.warehouse["path"].removeprefix("s3://lake/")
-    return [one["Key"] for one in found if one["Key"].startswith(prefix)]
+    return [entry["Key"] for entry in unfinished if entry["Key"].startswith(prefix)]
 
 
 @pytest.fixture
 def loaded(shop: Shop) -> Shop:
-    """A project with one run behind it, and changes before it."""
+    """A project after one run, with changes for the next."""
     shop.pg.execute(ORDERS)
     shop.configure(INCREMENTAL)
     shop.one()
@@ -61,19 +61,19 @@ def loaded(shop: Shop) -> Shop:
 
 BAD = {
     "key": ({"access_key_id": "nobody"}, "does not know this access_key_id"),
-    "secret": ({"secret_access_key": "wrong-secret"}, "does not fit"),
+    "secret": ({"secret_access_key": "wrong-secret"}, "does not match"),
     "down": ({"endpoint": "http://127.0.0.1:{port}"}, "cannot be reached"),
     "reader": ({"access_key_id": READER[0], "secret_access_key": READER[1]}, "may not write"),
 }
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_bucket_that_says_no_changes_nothing(loaded: Shop, s3: Buckets, kind: str) -> None:
-    """The message names bucket and reason; rows and cursor stay; the next run takes it all."""
+def test_bucket_that_refuses_changes_nothing(loaded: Shop, s3: Buckets, kind: str) -> None:
+    """The message names bucket and reason; rows and cursor stay; the next run loads everything."""
     before, state = objects(loaded, s3), loaded.state()
     good = loaded.warehouse
-    other = {k: v.format(port=free_port()) for k, v in BAD[kind][0].items()}
-    loaded.warehouse = {**good, "storage": {**good["storage"], **other}}
+    wrong = {k: v.format(port=free_port()) for k, v in BAD[kind][0].items()}
+    loaded.warehouse = {**good, "storage": {**good["storage"], **wrong}}
     loaded.configure(INCREMENTAL)
     done = cdpsync(loaded, "run", "-o", "json")
     assert done.returncode == 1, done.stderr
@@ -89,7 +89,7 @@ def test_bucket_that_says_no_changes_nothing(loaded: Shop, s3: Buckets, kind: st
     assert not uploads(loaded, s3)
     checked = cdpsync(loaded, "check", "-o", "json")
     assert checked.returncode == 3  # the source is well
-    warehouse = next(one for one in json.loads(checked.stdout) if one["name"] == "warehouse")
+    warehouse = next(check for check in json.loads(checked.stdout) if check["name"] == "warehouse")
     assert BAD[kind][1] in warehouse["error"]["message"]
     loaded.warehouse = good
     loaded.configure(INCREMENTAL)
@@ -97,7 +97,7 @@ def test_bucket_that_says_no_changes_nothing(loaded: Shop, s3: Buckets, kind: st
     loaded.same()
 
 
-def test_cut_connection_to_the_bucket_fails_whole_or_mends(loaded: Shop, s3: Buckets) -> None:
+def test_cut_connection_to_the_bucket_commits_all_or_nothing(loaded: Shop, s3: Buckets) -> None:
     """A service that breaks in the middle leaves old rows or new ones, and no parts."""
     with FaultProxy(s3.port) as proxy:
         good = loaded.warehouse
@@ -129,8 +129,8 @@ def test_no_secret_is_kept(loaded: Shop) -> None:
     assert secret.decode() not in done.stdout + done.stderr
 
 
-def test_bucket_that_lets_nothing_go_is_found_by_check(loaded: Shop, s3: Buckets) -> None:
-    """Without the right to delete, `check` says so; a run still goes well."""
+def test_check_finds_a_bucket_that_refuses_to_delete(loaded: Shop, s3: Buckets) -> None:
+    """Without the permission to delete, `check` names it; a run still succeeds."""
     policy = {
         "Version": "2012-10-17",
         "Statement": [
@@ -153,8 +153,8 @@ def test_bucket_that_lets_nothing_go_is_found_by_check(loaded: Shop, s3: Buckets
     loaded.same()
 
 
-def test_refused_load_takes_its_files_back(shop: Shop, s3: Buckets) -> None:
-    """A load that shrinks the table too much is in the bucket for a moment only."""
+def test_refused_load_removes_its_files(shop: Shop, s3: Buckets) -> None:
+    """The files of a load that shrinks the table too much do not stay in the bucket."""
     shop.pg.execute("create table orders as select i as id from generate_series(1, 100) i")
     shop.configure(None)
     shop.one()
@@ -166,16 +166,16 @@ def test_refused_load_takes_its_files_back(shop: Shop, s3: Buckets) -> None:
 
 @pytest.mark.parametrize("name", ["Ünusual name", "what?", "a*b[c]", "per%20cent", "a/../b", "#1"])
 def test_any_table_name_is_a_safe_object_name(shop: Shop, s3: Buckets, name: str) -> None:
-    """Names that mean something in an address are written plainly, and read back."""
+    """Characters with a meaning in an address are encoded, and the rows are read back."""
     shop.pg.execute(f'create table "{name}" as select i as id from generate_series(1, 10) i')
     shop.configure(None)
     assert shop.one().rows_in_table == 10
     assert shop.ask(f'select count(*), max(id) from shop."{name}"') == [(10, 10)]
-    assert all(one.startswith("shop/") and ".." not in one for one in objects(shop, s3))
+    assert all(key.startswith("shop/") and ".." not in key for key in objects(shop, s3))
 
 
 def test_every_command_works_over_a_bucket(loaded: Shop) -> None:
-    """What a folder's lake can do, a bucket's can."""
+    """Each command that works on a folder works on a bucket."""
     for command in (
         ["check"],
         ["plan"],
@@ -227,13 +227,13 @@ def test_small_spool_holds_a_large_table(shop: Shop, monkeypatch) -> None:
     shop.warehouse = {**shop.warehouse, "spool": {"max": "10kB"}}
     shop.configure(None)
     waiting: list[int] = []
-    add = SpoolBudget.add
+    reserve = Uploader._reserve
 
-    def counted(self: SpoolBudget, size: int) -> None:
-        add(self, size)
-        waiting.append(self._held)
+    def counted(self: Uploader, size: int) -> None:
+        reserve(self, size)
+        waiting.append(self._queued_bytes)
 
-    monkeypatch.setattr(SpoolBudget, "add", counted)
+    monkeypatch.setattr(Uploader, "_reserve", counted)
     assert shop.one(threads=1).rows_inserted == 200_000
     assert len(waiting) > 1
     assert max(waiting) < 2 * min(waiting)  # one file at a time

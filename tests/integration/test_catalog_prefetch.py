@@ -33,16 +33,16 @@ def _catalog(shop: Shop) -> CatalogFile:
 
 @pytest.fixture(params=["nothing", "log", "file"])
 def changed(request: pytest.FixtureRequest) -> str:
-    """What happens to the catalog after it was read ahead."""
+    """The change of the catalog after the prefetch."""
     return str(request.param)
 
 
-def test_catalog_that_was_read_ahead_is_never_an_old_one(orders: Shop, changed: str) -> None:
-    """A commit meanwhile is seen, whether it lies in the catalog's log or in the file."""
+def test_prefetched_catalog_is_never_an_old_one(orders: Shop, changed: str) -> None:
+    """A later commit is seen, whether it is in the catalog's log or in the file."""
     catalog = _catalog(orders)
-    ahead = CatalogPrefetch(catalog)
-    ahead.start()
-    ahead.join()
+    prefetch = CatalogPrefetch(catalog)
+    prefetch.start()
+    prefetch.join()
     log = catalog.path.with_name(catalog.path.name + ".wal")
     crashed = {}
     if changed != "nothing":
@@ -53,16 +53,16 @@ def test_catalog_that_was_read_ahead_is_never_an_old_one(orders: Shop, changed: 
         assert crashed[log]
         for file, content in crashed.items():
             file.write_bytes(content)
-    with ahead.reader() as (con, recorded):
-        left = con.execute("select count(*) from lake.shop.orders").fetchone()
-    assert left == ((3,) if changed == "nothing" else (2,))
-    assert recorded.saved_states
-    assert (recorded.tables[TableName("shop", "orders")].rows == 3) is (changed == "nothing")
-    ahead.close()
+    with prefetch.reader() as (con, state):
+        count = con.execute("select count(*) from lake.shop.orders").fetchone()
+    assert count == ((3,) if changed == "nothing" else (2,))
+    assert state.saved_states
+    assert (state.tables[TableName("shop", "orders")].rows == 3) is (changed == "nothing")
+    prefetch.close()
 
 
 def test_version_differs_with_each_commit(orders: Shop) -> None:
-    """So that no reader is taken for one of now that is of before."""
+    """So that an old reader is never used as a current one."""
     catalog = _catalog(orders)
     versions = {catalog.version()}
     for number in range(3):
@@ -72,19 +72,19 @@ def test_version_differs_with_each_commit(orders: Shop) -> None:
     assert len(versions) == 4
 
 
-def test_run_that_commits_between_reading_ahead_and_the_locks_is_heeded(
+def test_commit_between_the_prefetch_and_the_locks_is_seen(
     orders: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The plan is made of what the catalog says once the tables are locked."""
+    """The plan uses the catalog's state after the tables are locked."""
     orders.pg.execute("insert into orders values (4, 4)")
     join = CatalogPrefetch.join
 
-    def late(ahead: CatalogPrefetch) -> None:
-        join(ahead)
+    def late_join(prefetch: CatalogPrefetch) -> None:
+        join(prefetch)
         monkeypatch.setattr(CatalogPrefetch, "join", join)
         assert orders.one().rows_inserted == 1  # another run, from start to end
 
-    monkeypatch.setattr(CatalogPrefetch, "join", late)
+    monkeypatch.setattr(CatalogPrefetch, "join", late_join)
     second = orders.one()
     assert (second.rows_inserted, second.rows_in_table) == (0, 4)
     assert second.cursor_before is not None
@@ -92,10 +92,10 @@ def test_run_that_commits_between_reading_ahead_and_the_locks_is_heeded(
     orders.same()
 
 
-def test_rows_of_a_quiet_table_are_counted_once_somebody_else_wrote(
+def test_rows_of_an_unchanged_table_are_counted_if_another_program_wrote(
     orders: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The history knows the count as long as cdpsync alone writes; then the table is asked."""
+    """The history has the count as long as only cdpsync writes; then the table is counted."""
     counted: list[str] = []
     rows = Lake.rows
     monkeypatch.setattr(
@@ -123,21 +123,21 @@ def test_maintenance_and_failures_leave_the_count_known(
     assert orders.one().rows_in_table == 7
 
 
-def test_connections_ahead_are_used_and_not_left(
+def test_preconnected_connections_are_used_and_none_stays(
     orders: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One connection with the source's extension is made ahead of the run, and is the one used."""
+    """One connection with the source's extension opens before the run, which uses it."""
     from cdpsync import engine
 
-    made: list[tuple[str, ...]] = []
+    opened: list[tuple[str, ...]] = []
     connect = engine._connect
 
-    def seen(wanted: tuple[str, ...], *args: object, **more: object) -> object:
-        made.append(tuple(wanted))
-        return connect(wanted, *args, **more)
+    def recorded(extensions: tuple[str, ...], *args: object, **options: object) -> object:
+        opened.append(tuple(extensions))
+        return connect(extensions, *args, **options)
 
-    monkeypatch.setattr(engine, "_connect", seen)
+    monkeypatch.setattr(engine, "_connect", recorded)
     assert session.engine is engine
     orders.one()
-    assert made.count(("postgres_scanner",)) == 1
-    assert not engine._ahead
+    assert opened.count(("postgres_scanner",)) == 1
+    assert not engine._preconnected

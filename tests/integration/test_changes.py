@@ -1,4 +1,4 @@
-"""A source that keeps a log of changes, and says its columns only with its rows."""
+"""A source with a log of changes, whose columns are known only with its rows."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from cdpsync.model import TableResult
 
-# A connector in a file beside the project: what it reads stands in a JSON file beside it.
+# A connector in a file beside the project; it reads a JSON file beside it.
 SOURCE = '''
-"""Things, and a log of what happened to them, from a JSON file."""
+"""Things, and a log of their changes, from a JSON file."""
 import json
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -51,12 +51,12 @@ class Rows:
 
 
 class Read(list):
-    def __init__(self, chunks, reached):
+    def __init__(self, chunks, end):
         super().__init__(chunks)
-        self.reached = reached
+        self.end = end
 
     def safe_cursor(self, highest):
-        return Cursor(CursorType.TIMESTAMPTZ, self.reached)
+        return Cursor(CursorType.TIMESTAMPTZ, self.end)
 
 
 class Log:
@@ -80,16 +80,16 @@ class Log:
 
     @contextmanager
     def read(self, request):
-        said = json.loads(self.file.read_text())
-        now, types = datetime.fromisoformat(said["now"]), said["types"]
-        rows = said["rows"] if request.window is None else said["changed"]
+        content = json.loads(self.file.read_text())
+        now, types = datetime.fromisoformat(content["now"]), content["types"]
+        rows = content["rows"] if request.window is None else content["changed"]
         rows = [row for row in rows if request.include_deletes or not row.get("_deleted_at")]
         types = {n: t for n, t in types.items() if n not in request.exclude}
-        for note in said.get("notes", ()):
+        for note in content.get("notes", ()):
             request.on_notice(note)
         if request.cursor_field == CHANGED.name:
             types |= {CHANGED.name: CHANGED.type}
-            rows = [{CHANGED.name: said["now"]} | row for row in rows]
+            rows = [{CHANGED.name: content["now"]} | row for row in rows]
         if request.include_deletes:
             types |= {"_deleted_at": CHANGED.type}
         assert request.folder.is_dir()
@@ -109,7 +109,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Log:
-    """A project over one such source."""
+    """A project over one source with a log."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "cdpsync.yml"
@@ -121,13 +121,15 @@ class Log:
         source = {"type": "./my_source.py", "file": str(self.data), "tables": {"things": table}}
         self.file.write_text(json.dumps({"sources": {"log": source}}))
 
-    def say(self, rows: Any = (), changed: Any = (), types: dict[str, str] = TYPES, **more: Any):
+    def write(
+        self, rows: Any = (), changed: Any = (), types: dict[str, str] = TYPES, **extra: Any
+    ) -> None:
         self.now += timedelta(minutes=1)
-        said = {"now": self.now.isoformat(), "types": types, "rows": rows, "changed": changed}
-        self.data.write_text(json.dumps(said | more))
+        content = {"now": self.now.isoformat(), "types": types, "rows": rows, "changed": changed}
+        self.data.write_text(json.dumps(content | extra))
 
-    def run(self, **choices: Any) -> TableResult:
-        (result,) = sync.run(self.file, **choices).tables
+    def run(self, **options: Any) -> TableResult:
+        (result,) = sync.run(self.file, **options).tables
         assert result.error is None, result.error
         return result
 
@@ -145,16 +147,16 @@ THINGS = [{"id": name, "created": number} for number, name in enumerate("abcd")]
 
 
 def test_incremental_needs_no_cursor_field_and_follows_the_log(log: Log) -> None:
-    """Changed rows come, and the cursor advances with the log, rows or none."""
+    """Changed rows are read, and the cursor advances with the log, also without rows."""
     log.configure(mode="incremental")
-    log.say(THINGS)
+    log.write(THINGS)
     first = log.run()
     assert (first.rows_inserted, first.cursor_after.value) == (4, log.now)
-    log.say(changed=[{"id": "b", "created": 9}, {"id": "e", "created": 5}])
+    log.write(changed=[{"id": "b", "created": 9}, {"id": "e", "created": 5}])
     second = log.run()
     assert (second.rows_inserted, second.rows_updated) == (1, 1)
     assert second.cursor_before == first.cursor_after
-    log.say()
+    log.write()
     third = log.run()
     assert (third.rows_inserted, third.rows_updated, third.bytes_written) == (0, 0, 0)
     assert third.cursor_after.value == log.now
@@ -164,69 +166,71 @@ def test_incremental_needs_no_cursor_field_and_follows_the_log(log: Log) -> None
 
 
 @pytest.mark.parametrize("deletes", ["ignore", "hard", "soft"])
-def test_deletions_that_the_log_tells(log: Log, deletes: str) -> None:
-    """They are left out, taken out, or marked with the moment the log gives."""
+def test_deletions_in_the_log(log: Log, deletes: str) -> None:
+    """They are ignored, applied, or marked with the time that the log has."""
     log.configure(mode="incremental", deletes=deletes)
-    log.say(THINGS)
+    log.write(THINGS)
     log.run()
-    gone = {"id": "b", "created": 1, "_deleted_at": "2026-01-02T03:04:05+00:00"}
-    log.say(changed=[gone, {"id": "c", "created": 7}])
+    deletion = {"id": "b", "created": 1, "_deleted_at": "2026-01-02T03:04:05+00:00"}
+    log.write(changed=[deletion, {"id": "c", "created": 7}])
     result = log.run()
     assert (result.rows_updated, result.rows_deleted) == (1, 0 if deletes == "ignore" else 1)
     ids = [row[0] for row in log.ask("select id from log.things order by id")]
     assert ids == (["a", "c", "d"] if deletes == "hard" else ["a", "b", "c", "d"])
     if deletes == "soft":
-        marked = log.ask("select id, _deleted_at from log.things where _deleted_at is not null")
-        assert marked == [("b", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))]
-    log.say(changed=[{"id": "b", "created": 8}])
+        deleted_rows = log.ask(
+            "select id, _deleted_at from log.things where _deleted_at is not null"
+        )
+        assert deleted_rows == [("b", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))]
+    log.write(changed=[{"id": "b", "created": 8}])
     log.run()
     assert log.ask("select created from log.things where id = 'b'") == [(8,)]
     if deletes == "soft":
         assert log.ask("select count(_deleted_at) from log.things") == [(0,)]
 
 
-def test_only_deletions_are_a_change_too(log: Log) -> None:
-    """A run that brings nothing but deletions commits them."""
+def test_run_with_only_deletions_commits_them(log: Log) -> None:
+    """A run whose changes are all deletions commits them."""
     log.configure(mode="incremental", deletes="hard")
-    log.say(THINGS)
+    log.write(THINGS)
     log.run()
-    log.say(changed=[{"id": "a", "_deleted_at": "2026-01-02T03:04:05+00:00"}])
+    log.write(changed=[{"id": "a", "_deleted_at": "2026-01-02T03:04:05+00:00"}])
     result = log.run()
     assert (result.rows_deleted, result.rows_in_table) == (1, 3)
 
 
-def test_cursor_older_than_the_log_loads_anew_and_says_so(log: Log) -> None:
-    """What the source has forgotten cannot be followed; the run's record tells."""
+def test_cursor_older_than_the_log_reloads_the_table(log: Log) -> None:
+    """Changes that left the log cannot be read, so the table is reloaded, with a notice."""
     log.configure(mode="incremental")
     log.now -= timedelta(days=40)
-    log.say(THINGS)
+    log.write(THINGS)
     log.run()
     log.now += timedelta(days=40)
-    log.say(THINGS[:3], changed=[{"id": "x"}])
+    log.write(THINGS[:3], changed=[{"id": "x"}])
     result = log.run()
     assert "30 days" in result.notices[0]
     assert [row[0] for row in log.ask("select id from log.things order by id")] == ["a", "b", "c"]
 
 
-def test_other_treatment_of_deletions_loads_anew(log: Log) -> None:
-    """Rows whose deletion was ignored do not stay as ghosts."""
+def test_changed_deletes_setting_reloads_the_table(log: Log) -> None:
+    """Rows whose deletion was ignored do not stay in the lake."""
     log.configure(mode="incremental")
-    log.say(THINGS)
+    log.write(THINGS)
     log.run()
     log.configure(mode="incremental", deletes="hard")
-    log.say(THINGS[1:])
+    log.write(THINGS[1:])
     assert "deletes has changed" in log.run().notices[0]
     assert log.ask("select count(*) from log.things") == [(3,)]
 
 
-def test_new_field_is_a_column_and_one_that_left_is_null(log: Log) -> None:
-    """Columns that discovery did not name arrive with the rows that have them."""
+def test_new_field_is_a_column_and_a_missing_field_is_null(log: Log) -> None:
+    """Columns that discovery did not name are added with the rows that have them."""
     log.configure(mode="incremental")
-    log.say(THINGS)
+    log.write(THINGS)
     log.run()
-    log.say(changed=[{"id": "b", "created": 1, "note": "n"}], types=TYPES | {"note": "VARCHAR"})
+    log.write(changed=[{"id": "b", "created": 1, "note": "n"}], types=TYPES | {"note": "VARCHAR"})
     log.run()
-    log.say(changed=[{"id": "c", "note": "m"}], types={"id": "VARCHAR", "note": "VARCHAR"})
+    log.write(changed=[{"id": "c", "note": "m"}], types={"id": "VARCHAR", "note": "VARCHAR"})
     log.run()
     assert log.ask("select id, created, note from log.things order by id") == [
         ("a", 0, None), ("b", 1, "n"), ("c", None, "m"), ("d", 3, None),
@@ -234,67 +238,69 @@ def test_new_field_is_a_column_and_one_that_left_is_null(log: Log) -> None:
 
 
 @pytest.mark.parametrize(
-    ("held", "value", "new"),
+    ("old_type", "value", "new"),
     [("BIGINT", 5, '{"a":1.10}'), ("VARCHAR", "text", "[1,2]"), ("DECIMAL(10,2)", 1.5, '"x"')],
 )
-def test_field_that_becomes_another_thing_becomes_json(
-    log: Log, held: str, value: Any, new: str
-) -> None:
-    """The values of before are JSON too, and the record tells of it."""
+def test_field_of_another_kind_becomes_json(log: Log, old_type: str, value: Any, new: str) -> None:
+    """Earlier values become JSON, too, and the run's record has a notice."""
     log.configure(mode="incremental")
-    log.say([{"id": "a", "v": value}, {"id": "b", "v": None}], types={"id": "VARCHAR", "v": held})
+    log.write(
+        [{"id": "a", "v": value}, {"id": "b", "v": None}], types={"id": "VARCHAR", "v": old_type}
+    )
     log.run()
-    log.say(changed=[{"id": "c", "v": new}], types={"id": "VARCHAR", "v": "JSON"}, notes=["hm"])
+    log.write(changed=[{"id": "c", "v": new}], types={"id": "VARCHAR", "v": "JSON"}, notes=["hm"])
     result = log.run()
-    assert result.notices == ("hm", f'column "v" was {held} and is JSON now')
+    assert result.notices == ("hm", f'column "v" was {old_type} and is JSON now')
     assert log.ask("select id, typeof(v), json_type(v) is null from log.things order by id") == [
         ("a", "JSON", False), ("b", "JSON", True), ("c", "JSON", False),
     ]  # fmt: skip
     assert log.ask("select v::varchar from log.things where id = 'c'") == [(new,)]
     (old,) = log.ask("select json_extract_string(v, '$') from log.things where id = 'a'")
     assert old[0] in {"5", "text", "1.50", "1.5"}
-    log.say(changed=[{"id": "a", "v": new}], types={"id": "VARCHAR", "v": "JSON"})
+    log.write(changed=[{"id": "a", "v": new}], types={"id": "VARCHAR", "v": "JSON"})
     assert log.run().rows_updated == 1
 
 
-def test_append_only_takes_an_object_once(log: Log) -> None:
-    """One that changed under its cursor is no second row."""
+def test_append_only_adds_an_object_once(log: Log) -> None:
+    """An object that changed without a new cursor does not become a second row."""
     log.configure(mode="append_only", cursor_field="created")
-    log.say(THINGS, types=TYPES | {"v": "VARCHAR"})
+    log.write(THINGS, types=TYPES | {"v": "VARCHAR"})
     log.run()
-    log.say(changed=[{"id": "d", "created": 3, "v": "changed"}, {"id": "e", "created": 3}],
+    log.write(changed=[{"id": "d", "created": 3, "v": "changed"}, {"id": "e", "created": 3}],
             types=TYPES | {"v": "VARCHAR"})  # fmt: skip
     assert log.run().rows_inserted == 1
     assert log.ask("select count(*), count(distinct id) from log.things") == [(5, 5)]
 
 
-def test_excluded_field_never_arrives(log: Log) -> None:
-    """Fields that discovery does not name can be excluded all the same."""
+def test_excluded_field_is_no_column(log: Log) -> None:
+    """Fields that discovery does not name can be excluded, too."""
     log.configure(mode="incremental", columns={"exclude": ["secret"]})
-    log.say([{"id": "a", "secret": "x"}], types=TYPES | {"secret": "VARCHAR"})
+    log.write([{"id": "a", "secret": "x"}], types=TYPES | {"secret": "VARCHAR"})
     log.run()
     assert "secret" not in [row[0] for row in log.ask("describe log.things")]
 
 
-def test_cursor_of_ones_own_is_refused(log: Log) -> None:
-    """`incremental` follows the log; another field belongs to append_only."""
+def test_incremental_with_another_cursor_field_is_refused(log: Log) -> None:
+    """`incremental` follows the log; another cursor field needs append_only."""
     log.configure(mode="incremental", cursor_field="created")
-    log.say(THINGS)
+    log.write(THINGS)
     (failed,) = sync.run(log.file).tables
     assert "Leave cursor_field out" in failed.error.message
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("def broken(:\n", "SyntaxError"),
         ("import nothing_of_this_name\n", "ModuleNotFoundError"),
-        ("x = 1\n", "Here: none"),
+        ("x = 1\n", "It defines: none"),
         (None, "no such file"),
     ],
 )
-def test_file_that_is_no_connector_is_told(log: Log, text: str | None, said: str) -> None:
-    """One line that names the file and what is wrong with it."""
+def test_error_of_a_file_without_a_connector_names_it(
+    log: Log, text: str | None, message: str
+) -> None:
+    """The error names the file and the reason."""
     from cdpsync import project
     from cdpsync.errors import ConfigError
 
@@ -305,5 +311,5 @@ def test_file_that_is_no_connector_is_told(log: Log, text: str | None, said: str
         file.write_text(text)
     with pytest.raises(ConfigError) as error:
         project.load(log.file)
-    assert said in error.value.message
+    assert message in error.value.message
     assert "my_source.py" in error.value.message

@@ -1,4 +1,4 @@
-"""The clock is set back between two runs: nothing is lost, and nothing waits for it to catch up."""
+"""A clock that is set back between two runs: no row is lost, and no table waits for days."""
 
 from __future__ import annotations
 
@@ -16,30 +16,33 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[timedelta]:
-    """How far the clock is off: the last of the list."""
-    off = [timedelta()]
+    """The offsets of the clock; the last one holds."""
+    offsets = [timedelta()]
 
-    monkeypatch.setattr(clocks, "now", lambda: datetime.now(UTC) + off[-1])
-    return off
+    monkeypatch.setattr(clocks, "now", lambda: datetime.now(UTC) + offsets[-1])
+    return offsets
 
 
-def test_clock_set_back_loses_nothing_and_holds_nothing_up(
-    shop: Shop, clock: list[timedelta]
-) -> None:
-    """Rows and cursors go on, the history keeps its order, and `--due` is not stuck for days."""
+def test_clock_set_back_loses_no_row_and_delays_no_run(shop: Shop, clock: list[timedelta]) -> None:
+    """Rows and cursors advance, the history keeps its order, and `--due` runs when it should."""
     shop.pg.execute("create table orders (id int primary key, rev int)")
-    said = {"mode": "incremental", "cursor_field": "rev", "deletes": "hard", "deletes_every": "1d"}
-    shop.configure({"public.orders": {**said, "every": "1h"}})
+    options = {
+        "mode": "incremental",
+        "cursor_field": "rev",
+        "deletes": "hard",
+        "deletes_every": "1d",
+    }
+    shop.configure({"public.orders": {**options, "every": "1h"}})
     ids = []
     for number, days in enumerate((10, 0, 5, -3)):
         clock.append(timedelta(days=days))
         shop.pg.execute(f"insert into orders values ({number}, {number})")
         result = shop.run(due=True)
-        assert [one.rows_inserted for one in result.tables] == [1]
+        assert [table.rows_inserted for table in result.tables] == [1]
         shop.same()
         ids.append(result.run_id)
     config = project.load(shop.file)
-    assert [one.run_id for one in project.history(config)] == ids[::-1]
+    assert [record.run_id for record in project.history(config)] == ids[::-1]
     (state,) = project.status(config)
     assert state.last_run_at is not None
     assert state.last_run_at < datetime.now(UTC)

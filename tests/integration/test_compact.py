@@ -1,4 +1,4 @@
-"""A run looks after the tables it adds to: few files, no row touched, nothing hangs on it."""
+"""A run compacts the tables it adds to: few files, no changed row, and never a failed run."""
 
 from __future__ import annotations
 
@@ -37,80 +37,82 @@ def files(shop: Shop, table: str) -> int:
 
 
 @pytest.fixture
-def grown(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    """A lake with three small commits, one before they are many."""
-    monkeypatch.setattr(compact, "_MANY", 4)
+def lake(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """A lake with three small commits; the fourth makes enough small files to compact."""
+    monkeypatch.setattr(compact, "_MIN_SMALL_FILES", 4)
     shop.pg.execute("create table orders (id int primary key, rev int, v text)")
     shop.pg.execute("create table events (kind text, rev int)")
     shop.configure(TABLES)
     for number in range(3):
         change(shop, number)
-        assert all(one.error is None for one in shop.run().tables)
+        assert all(result.error is None for result in shop.run().tables)
     assert files(shop, "orders") == 3
     return shop
 
 
 @STORES
-def test_many_small_files_become_one(grown: Shop, caplog: pytest.LogCaptureFixture) -> None:
-    """The result of the run, every row, and every older snapshot are what they would be."""
-    before = grown.ask("select count(*), sum(rev) from shop.orders")
-    (snapshot,) = grown.ask("select max(snapshot_id) from lake.snapshots()")[0]
-    change(grown, 3)
+def test_many_small_files_become_one(lake: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """The result of the run, every row and every older snapshot are as without compaction."""
+    before = lake.ask("select count(*), sum(rev) from shop.orders")
+    (snapshot,) = lake.ask("select max(snapshot_id) from lake.snapshots()")[0]
+    change(lake, 3)
     with caplog.at_level(logging.INFO, "cdpsync.maintain.compact"):
-        results = {one.table: one for one in grown.run().tables}
+        results = {result.table: result for result in lake.run().tables}
     assert "shop.orders: 4 files of" in caplog.text
     assert results["shop.orders"].rows_inserted == 100
     assert results["shop.orders"].rows_updated == 30
-    assert files(grown, "orders") == files(grown, "events") == 1
-    grown.same()
-    grown.same(stream="public.events", table="shop.events")
-    config = project.load(grown.file)
+    assert files(lake, "orders") == files(lake, "events") == 1
+    lake.same()
+    lake.same(stream="public.events", table="shop.events")
+    config = project.load(lake.file)
     with project.open_query(
         config, "select count(*), sum(rev) from shop.orders", at=str(snapshot)
     ) as old:
         assert list(old.rows()) == before
-    again = {one.table: one for one in grown.run().tables}
-    assert all(one.rows_inserted + one.rows_updated == 0 for one in again.values())
+    again = {result.table: result for result in lake.run().tables}
+    assert all(result.rows_inserted + result.rows_updated == 0 for result in again.values())
     for number in range(4, 10):
-        change(grown, number)
-        assert all(one.error is None for one in grown.run().tables)
-    grown.same()
-    grown.same(stream="public.events", table="shop.events")
-    assert files(grown, "orders") < 4
+        change(lake, number)
+        assert all(result.error is None for result in lake.run().tables)
+    lake.same()
+    lake.same(stream="public.events", table="shop.events")
+    assert files(lake, "orders") < 4
 
 
-def test_much_deleted_files_are_rewritten(grown: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that lost a fifth of its rows is read no longer than what is left of it."""
-    monkeypatch.setattr(compact, "_SMALL", 0)
-    grown.pg.execute("update orders set rev = 3 where rev < 2")
-    assert grown.one("shop.orders").rows_updated > 150
-    assert files(grown, "orders") == 2
-    grown.same()
+def test_files_with_many_deleted_rows_are_rewritten(
+    lake: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of whose rows more than a fifth is deleted is rewritten without them."""
+    monkeypatch.setattr(compact, "_SMALL_FILE", 0)
+    lake.pg.execute("update orders set rev = 3 where rev < 2")
+    assert lake.one("shop.orders").rows_updated > 150
+    assert files(lake, "orders") == 2
+    lake.same()
 
 
 def test_compaction_that_fails_is_a_warning(
-    grown: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    lake: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The run went well and says so; what it left behind is found by maintenance."""
+    """The run succeeds, and maintenance removes the files that the compaction left."""
 
     def refused(*_: object) -> None:
         raise CatalogError("the catalog refused.")
 
-    change(grown, 3)
+    change(lake, 3)
     with monkeypatch.context() as patch:
         patch.setattr(compact, "_replace", refused)
-        assert all(one.error is None for one in grown.run().tables)
+        assert all(result.error is None for result in lake.run().tables)
     assert "shop.orders: its small files stay as they are: the catalog refused." in caplog.text
-    assert files(grown, "orders") == 4
-    grown.same()
-    done = {one.step: one.count for one in maintain.maintain(project.load(grown.file))}
-    assert done["orphans"] == 2
-    grown.same()
+    assert files(lake, "orders") == 4
+    lake.same()
+    steps = {step.step: step.count for step in maintain.maintain(project.load(lake.file))}
+    assert steps["orphans"] == 2
+    lake.same()
 
 
-def test_table_with_a_column_called_filename_is_left_alone(grown: Shop) -> None:
-    """Its own column hides which row is in which file."""
-    grown.pg.execute("alter table orders add column filename text")
-    change(grown, 3)
-    assert grown.run("shop.orders").tables[0].error is None
-    grown.same("id, rev, v, filename")
+def test_table_with_a_column_called_filename_is_not_compacted(lake: Shop) -> None:
+    """Its own column hides the file of each row."""
+    lake.pg.execute("alter table orders add column filename text")
+    change(lake, 3)
+    assert lake.run("shop.orders").tables[0].error is None
+    lake.same("id, rev, v, filename")

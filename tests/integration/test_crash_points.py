@@ -177,6 +177,6 @@ def test_full_disk_at_any_write_is_one_line(life: Life, mortals: Mortals, mode: 
             refused += 1
             assert ended.error.startswith(("LandingError: ", "CatalogError: ", "/", "shop.")), ended
             assert str(life.file.parent) in ended.error
-            assert "may not become larger" in ended.error
+            assert "reached the size limit" in ended.error
         life.die(mortals)
     assert refused

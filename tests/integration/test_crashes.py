@@ -1,4 +1,4 @@
-"""SIGKILL at any moment, then a rerun: the lake of one clean run."""
+"""SIGKILL at any moment and a rerun give the lake of one clean run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROUND = """
 
 @pytest.mark.parametrize("seed", range(8))
 def test_killed_run_and_a_rerun_are_one_clean_run(shop: Shop, seed: int) -> None:
-    """Whenever the process dies, the next run mends what is half done: no row lost, none twice."""
+    """Whenever the process dies, the next run completes its work: no row is lost or doubled."""
     chance = random.Random(seed)  # noqa: S311 - a moment to die, not a secret
     shop.pg.execute("create table orders (id int primary key, v text, rev int)")
     shop.pg.execute("create table events (kind text, rev int)")
@@ -48,12 +48,12 @@ def test_killed_run_and_a_rerun_are_one_clean_run(shop: Shop, seed: int) -> None
     assert shop.run().status is RunStatus.OK
     for table in ("orders", "events", "plans"):
         shop.same(stream=f"public.{table}", table=f"shop.{table}")
-    again = {one.table: one for one in shop.run().tables}
-    assert again["shop.orders"].rows_inserted + again["shop.orders"].rows_updated == 0
-    assert again["shop.events"].rows_inserted == 0
-    entries = project.load_state(project.load(shop.file))
-    said = {key: (entry.cursor, entry.run_id) for key, entry in entries.state.items()}
-    assert said == {
-        (one.source, one.stream): (one.cursor, one.run_id) for one in entries.saved_states
+    results = {table.table: table for table in shop.run().tables}
+    assert results["shop.orders"].rows_inserted + results["shop.orders"].rows_updated == 0
+    assert results["shop.events"].rows_inserted == 0
+    state = project.load_state(project.load(shop.file))
+    file_cursors = {key: (entry.cursor, entry.run_id) for key, entry in state.entries.items()}
+    assert file_cursors == {
+        (saved.source, saved.stream): (saved.cursor, saved.run_id) for saved in state.saved_states
     }
     assert not list((shop.folder / ".cdpsync/tmp").iterdir())

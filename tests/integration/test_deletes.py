@@ -1,4 +1,4 @@
-"""Rows that leave the source: kept, removed, or marked, as the project file says."""
+"""Rows deleted at the source: kept, removed or marked, as the project file says."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MARKS = "select id, _deleted_at is not null from shop.orders order by id"
 
 
 def configure(shop: Shop, deletes: str, **more: Any) -> None:
-    """Say what becomes of rows that leave."""
-    said = {"mode": "incremental", "cursor_field": "rev", "deletes": deletes, **more}
-    shop.configure({"public.orders": said})
+    """Configure `deletes` for the table of orders."""
+    options = {"mode": "incremental", "cursor_field": "rev", "deletes": deletes, **more}
+    shop.configure({"public.orders": options})
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def orders(shop: Shop) -> Shop:
     return shop
 
 
-def test_hard_removes_what_left(orders: Shop) -> None:
-    """Rows deleted at the source leave the lake, whatever their cursor; counts say so."""
+def test_hard_removes_rows_deleted_at_the_source(orders: Shop) -> None:
+    """Rows are removed whatever their cursor, and counted as deleted."""
     configure(orders, "hard")
     orders.one()
     orders.pg.execute("delete from orders where id in (2, 9)")
@@ -44,8 +44,8 @@ def test_hard_removes_what_left(orders: Shop) -> None:
     assert again.bytes_written == 0
 
 
-def test_soft_marks_what_left_and_unmarks_what_is_back(orders: Shop) -> None:
-    """A marked row keeps its values; one that comes back, even unchanged, loses the mark."""
+def test_soft_marks_deleted_rows_and_unmarks_restored_ones(orders: Shop) -> None:
+    """A marked row keeps its values. A restored row loses the mark, even if it is unchanged."""
     configure(orders, "soft")
     orders.one()
     assert not any(marked for _, marked in orders.ask(MARKS))
@@ -64,8 +64,8 @@ def test_soft_marks_what_left_and_unmarks_what_is_back(orders: Shop) -> None:
     orders.same("id, v, rev")
 
 
-def test_soft_of_an_older_table_adds_the_mark(orders: Shop) -> None:
-    """A table that was kept without marks gets the column, and its gone rows their mark."""
+def test_soft_adds_the_mark_to_an_existing_table(orders: Shop) -> None:
+    """A table that was loaded without marks gets the column, and its deleted rows get a mark."""
     configure(orders, "ignore")
     orders.one()
     orders.pg.execute("delete from orders where id = 1")
@@ -76,8 +76,8 @@ def test_soft_of_an_older_table_adds_the_mark(orders: Shop) -> None:
     assert [id_ for id_, marked in orders.ask(MARKS) if marked] == [1]
 
 
-def test_hard_after_soft_removes_what_was_marked(orders: Shop) -> None:
-    """No ghost stays of a table whose deletes changed."""
+def test_hard_after_soft_removes_marked_rows(orders: Shop) -> None:
+    """When `deletes` changes, no marked row stays."""
     configure(orders, "soft")
     orders.one()
     orders.pg.execute("delete from orders where id < 3")
@@ -88,24 +88,24 @@ def test_hard_after_soft_removes_what_was_marked(orders: Shop) -> None:
 
 
 @pytest.mark.parametrize("deletes", ["hard", "soft"])
-@pytest.mark.parametrize("left", [0, 4])
-def test_most_rows_gone_is_an_error_until_it_is_allowed(
-    orders: Shop, deletes: str, left: int
+@pytest.mark.parametrize("remaining", [0, 4])
+def test_loss_of_most_rows_is_an_error_until_it_is_allowed(
+    orders: Shop, deletes: str, remaining: int
 ) -> None:
-    """An emptied or shrunken source does not empty the lake."""
+    """An emptied or shrunken table at the source does not empty the lake's."""
     configure(orders, deletes)
     orders.one()
-    orders.pg.execute(f"delete from orders where id > {left}")
+    orders.pg.execute(f"delete from orders where id > {remaining}")
     (failed,) = orders.run().tables
     assert failed.status is TableStatus.FAILED
-    assert f"{10 - left} of its 10 rows" in failed.error.message
+    assert f"{10 - remaining} of its 10 rows" in failed.error.message
     assert "--allow-shrink" in failed.error.message
     assert orders.ask("select count(*) from shop.orders") == [(10,)]
-    assert orders.one(allow_shrink=True).rows_deleted == 10 - left
+    assert orders.one(allow_shrink=True).rows_deleted == 10 - remaining
 
 
-def test_keys_are_compared_as_often_as_is_said(orders: Shop) -> None:
-    """Between two comparisons rows that left stay, and the runs read no keys."""
+def test_keys_are_compared_every_deletes_every(orders: Shop) -> None:
+    """Between two comparisons deleted rows stay, and runs read no keys."""
     configure(orders, "hard", deletes_every="1h")
     orders.one()
     orders.pg.execute("delete from orders where id = 1")
@@ -116,8 +116,8 @@ def test_keys_are_compared_as_often_as_is_said(orders: Shop) -> None:
     orders.same()
 
 
-def test_composite_and_null_keys_leave_alone_what_is_there(shop: Shop) -> None:
-    """Keys of several columns, some NULL, are compared whole."""
+def test_composite_and_null_keys_are_compared_whole(shop: Shop) -> None:
+    """A row whose key shares one column with a deleted key, or has a NULL, stays."""
     shop.pg.execute("create table orders (a int, b text, rev int, unique (a, b))")
     shop.pg.execute("insert into orders values (1, 'x', 1), (1, null, 1), (2, 'x', 1), (2, 'y', 1)")
     configure(shop, "hard", primary_key=["a", "b"])
@@ -127,8 +127,8 @@ def test_composite_and_null_keys_leave_alone_what_is_there(shop: Shop) -> None:
     shop.same()
 
 
-def test_where_decides_which_keys_there_are(orders: Shop) -> None:
-    """A row that no longer passes `where` has left, as far as the table is concerned."""
+def test_row_that_no_longer_passes_where_is_deleted(orders: Shop) -> None:
+    """For the table, such a row does not exist at the source."""
     configure(orders, "hard", where="v <> 'gone'")
     orders.one()
     orders.pg.execute("update orders set v = 'gone' where id = 5")
@@ -138,7 +138,7 @@ def test_where_decides_which_keys_there_are(orders: Shop) -> None:
 
 @pytest.mark.parametrize("mode", ["append_only", "full_table"])
 def test_soft_needs_incremental(orders: Shop, mode: str) -> None:
-    """Where no row is found again by its key, none can be marked; the message says what to do."""
+    """Other modes do not find rows by their key. The message says what to do."""
     configure(orders, "soft", mode=mode)
     result = orders.run()
     assert result.status is RunStatus.FAILED

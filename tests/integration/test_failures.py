@@ -1,4 +1,4 @@
-"""What goes wrong outside: named in one line, nothing half committed, the other tables go on."""
+"""Failures outside cdpsync: one line names each, no table is half loaded, other tables load."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def cdpsync(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=shop.folder, capture_output=True, text=True, check=False)
 
 
-def fails(shop: Shop, table: str = "shop.bad") -> str:
-    """Run; return the message of the one table that fails while `shop.good` is landed."""
+def run_failure(shop: Shop, table: str = "shop.bad") -> str:
+    """Run; return the message of the only table that fails, while `shop.good` is loaded."""
     result = shop.run()
     assert result.status is RunStatus.PARTIAL
-    by_table = {one.table: one for one in result.tables}
+    by_table = {table.table: table for table in result.tables}
     assert by_table["shop.good"].error is None
     assert shop.ask("select count(*) from shop.good") == [(50,)]
     message = by_table[table].error.message
@@ -49,14 +49,14 @@ def fails(shop: Shop, table: str = "shop.bad") -> str:
 
 
 def test_permission_denied_fails_one_table(shop: Shop) -> None:
-    """The table is named, and the GRANT that it takes."""
+    """The message names the table and the GRANT that it needs."""
     shop.pg.execute(TWO_TABLES)
     shop.pg.execute("drop role if exists reader; create role reader login password 'readerpw'")
     shop.pg.execute("grant select on good to reader")
     url = shop.pg.url.replace(f"postgres:{shop.pg.password}", "reader:readerpw")
     try:
         shop.configure(None, url=url)
-        message = fails(shop)
+        message = run_failure(shop)
         assert "bad" in message
         assert "GRANT SELECT" in message
     finally:
@@ -64,35 +64,35 @@ def test_permission_denied_fails_one_table(shop: Shop) -> None:
 
 
 def test_missing_table_fails_alone(shop: Shop) -> None:
-    """A stream that is not there is named with its line."""
+    """The message for a stream that does not exist names the command that lists the streams."""
     shop.pg.execute(TWO_TABLES)
     shop.configure({"public.good": {}, "public.gone": {}})
-    assert "cdpsync discover shop" in fails(shop, "shop.gone")
+    assert "cdpsync discover shop" in run_failure(shop, "shop.gone")
 
 
 def test_missing_column_fails_alone(shop: Shop) -> None:
-    """So is a cursor field that the stream lacks."""
+    """The message names the cursor field that the stream does not have."""
     shop.pg.execute(TWO_TABLES)
     shop.configure({"public.good": {}, "public.bad": {"mode": "append_only", "cursor_field": "x"}})
-    assert 'has no column "x"' in fails(shop)
+    assert 'has no column "x"' in run_failure(shop)
 
 
 def test_view_without_key_fails_alone(shop: Shop) -> None:
-    """An incremental view says what to add."""
+    """The message for an incremental view names the option to add."""
     shop.pg.execute(TWO_TABLES + "drop table bad; create view bad as select * from good;")
     options = {"mode": "incremental", "cursor_field": "id"}
     shop.configure({"public.good": {}, "public.bad": options})
-    assert "primary_key" in fails(shop)
+    assert "primary_key" in run_failure(shop)
 
 
 def test_statement_timeout_is_named(shop: Shop) -> None:
-    """A view that takes too long fails alone, and says which setting ends it."""
+    """A view that takes too long fails alone, and the message names the setting."""
     shop.pg.execute(TWO_TABLES + "drop table bad; create view bad as select pg_sleep(5) is null b;")
     shop.configure(None, statement_timeout="300ms")
-    assert "statement_timeout" in fails(shop)
+    assert "statement_timeout" in run_failure(shop)
 
 
-def test_value_that_cannot_be_read_leaves_the_old_table(shop: Shop) -> None:
+def test_value_that_cannot_be_read_keeps_the_old_table(shop: Shop) -> None:
     """A failing load changes nothing: rows and cursor stay, and the next run goes on from there."""
     shop.pg.execute("create table good as select 1 as id from generate_series(1, 50)")
     shop.pg.execute("create table bad (id int primary key, at timestamp, n numeric)")
@@ -102,7 +102,7 @@ def test_value_that_cannot_be_read_leaves_the_old_table(shop: Shop) -> None:
     shop.run()
     state = shop.state()["public.bad"]
     shop.pg.execute("insert into bad values (2, '2024-01-02', 1.25)")
-    message = fails(shop)
+    message = run_failure(shop)
     assert '"n"' in message
     assert "1.25" in message
     assert shop.ask("select id from shop.bad") == [(1,)]
@@ -113,7 +113,7 @@ def test_value_that_cannot_be_read_leaves_the_old_table(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change_url", "cause"),
     [
         (lambda url, _: url.replace("postgres:", "postgres:wrong"), "password"),
         (lambda url, port: url.replace(f":{port}", f":{free_port()}"), "nothing listens"),
@@ -122,16 +122,16 @@ def test_value_that_cannot_be_read_leaves_the_old_table(shop: Shop) -> None:
     ],
     ids=["password", "port", "host", "database"],
 )
-def test_source_that_cannot_be_reached_fails_alone(shop: Shop, change, says: str) -> None:
-    """One source down, the other is synced; the message names the host, never the password."""
+def test_source_that_cannot_be_reached_fails_alone(shop: Shop, change_url, cause: str) -> None:
+    """The other source is synced; the message names the host and never shows the password."""
     shop.pg.execute("create table good as select 1 as id from generate_series(1, 50)")
     shop.configure(None)
-    said = json.loads(shop.file.read_text())
-    url = change(shop.pg.url, shop.pg.port)
-    said["sources"]["down"] = {"type": "postgres", "url": url, "tables": {"public.t": {}}}
-    shop.file.write_text(json.dumps(said))
-    message = fails(shop, "down.t")
-    assert says in message
+    config = json.loads(shop.file.read_text())
+    url = change_url(shop.pg.url, shop.pg.port)
+    config["sources"]["down"] = {"type": "postgres", "url": url, "tables": {"public.t": {}}}
+    shop.file.write_text(json.dumps(config))
+    message = run_failure(shop, "down.t")
+    assert cause in message
     assert shop.pg.password not in message
     only = cdpsync(shop, "run", "down", "-o", "json")
     assert only.returncode == 1
@@ -140,8 +140,8 @@ def test_source_that_cannot_be_reached_fails_alone(shop: Shop, change, says: str
     assert shop.pg.password not in only.stdout + only.stderr
 
 
-def test_cut_connection_is_tried_again(shop: Shop) -> None:
-    """A connection lost in the middle fails the table, or is mended; nothing is half committed."""
+def test_lost_connection_is_retried(shop: Shop) -> None:
+    """A lost connection is replaced or fails the table; no table is half committed."""
     shop.pg.execute("create table orders as select i as id, repeat('x', 200) as t "
                     "from generate_series(1, 100000) i")  # fmt: skip
     with FaultProxy(shop.pg.port) as proxy:
@@ -158,8 +158,8 @@ def test_cut_connection_is_tried_again(shop: Shop) -> None:
     shop.same("id")
 
 
-def test_crash_between_commit_and_state_is_mended(shop: Shop, monkeypatch) -> None:
-    """The commit holds the cursor too: so a run that dies before the state file is whole."""
+def test_crash_between_commit_and_state_file_loses_no_cursor(shop: Shop, monkeypatch) -> None:
+    """The commit has the cursor, too, so a run that dies before it writes the file is complete."""
     shop.pg.execute("create table orders (id int primary key, v text)")
     shop.pg.execute("insert into orders select i, 'a' from generate_series(1, 10) i")
     shop.configure({"public.orders": {"mode": "append_only", "cursor_field": "id"}})
@@ -176,14 +176,14 @@ def test_crash_between_commit_and_state_is_mended(shop: Shop, monkeypatch) -> No
 
 
 def test_person_may_rewind_the_state_file(shop: Shop) -> None:
-    """An edited cursor of the same run is followed: the rows are read again, and not doubled."""
+    """The next run follows an edited cursor: it reads the rows again, and doubles none."""
     shop.pg.execute("create table orders (id int primary key, v text)")
     shop.pg.execute("insert into orders select i, 'a' from generate_series(1, 10) i")
     shop.configure({"public.orders": {"mode": "append_only", "cursor_field": "id"}})
     shop.run()
-    said = json.loads(shop.state_file.read_text())
-    said["tables"]["shop"]["public.orders"]["cursor"]["value"] = 4
-    shop.state_file.write_text(json.dumps(said))
+    state = json.loads(shop.state_file.read_text())
+    state["tables"]["shop"]["public.orders"]["cursor"]["value"] = 4
+    shop.state_file.write_text(json.dumps(state))
     result = shop.one()
     assert (result.cursor_before.value, result.rows_read, result.rows_inserted) == (4, 7, 0)
     assert result.cursor_after.value == 10
@@ -192,7 +192,7 @@ def test_person_may_rewind_the_state_file(shop: Shop) -> None:
 
 @pytest.mark.parametrize("garbage", [b"", b"garbage" * 1000, b"{"])
 def test_corrupt_catalog_is_refused_and_left_alone(shop: Shop, garbage: bytes) -> None:
-    """The path and the way out are named, and the file is not touched."""
+    """The message names the path and what to do, and the file is not changed."""
     shop.pg.execute("create table orders (id int)")
     shop.configure(None)
     shop.run()
@@ -207,18 +207,18 @@ def test_corrupt_catalog_is_refused_and_left_alone(shop: Shop, garbage: bytes) -
 
 
 def test_corrupt_state_is_refused_and_left_alone(shop: Shop) -> None:
-    """So is the state file's."""
+    """The message says that the state file is rebuilt, and the file is not changed."""
     shop.pg.execute("create table orders (id int)")
     shop.configure(None)
     shop.run()
     shop.state_file.write_text("{")
-    with pytest.raises(CatalogError, match=r"state\.json: .*rebuilt from the catalog"):
+    with pytest.raises(CatalogError, match=r"state\.json: .*rebuilds it from the catalog"):
         shop.run()
     assert shop.state_file.read_text() == "{"
 
 
 def test_catalog_of_a_newer_version_is_refused(shop: Shop) -> None:
-    """What a newer cdpsync wrote is not touched by an older one."""
+    """An older cdpsync does not change a catalog that a newer one has written."""
     shop.pg.execute("create table orders (id int)")
     shop.configure(None)
     shop.run()
@@ -230,8 +230,8 @@ def test_catalog_of_a_newer_version_is_refused(shop: Shop) -> None:
         assert cdpsync(shop, *command).returncode == 1
 
 
-def test_second_run_is_told_who_is_at_work(shop: Shop) -> None:
-    """Exit 4 names the process that holds the lock; a run of other tables goes on beside it."""
+def test_second_run_names_the_process_that_holds_the_lock(shop: Shop) -> None:
+    """The second run exits with 4; a run of other tables works at the same time."""
     shop.pg.execute("create table orders (id int); insert into orders values (1)")
     shop.pg.execute("create table free (id int); insert into free values (1)")
     shop.pg.execute("create view slow as select 1 as id, pg_sleep(30) is null as n")
@@ -250,14 +250,14 @@ def test_second_run_is_told_who_is_at_work(shop: Shop) -> None:
             assert shop.ask("select * from shop.free") == [(1,)]
         finally:
             first.send_signal(signal.SIGINT)
-            said = first.stderr.read().decode()
-    assert first.returncode == 130, said
-    assert "Traceback" not in said
+            stderr = first.stderr.read().decode()
+    assert first.returncode == 130, stderr
+    assert "Traceback" not in stderr
     assert shop.run("shop.orders", "shop.free").status is RunStatus.OK
 
 
 def test_interrupted_load_changes_nothing(shop: Shop) -> None:
-    """Ctrl-C ends at once with 130: the old table stays, the rest of the spool is gone."""
+    """Ctrl-C exits at once with 130: the old table stays, and the spool is removed."""
     shop.pg.execute("create table orders as select i as id from generate_series(1, 10) i")
     shop.configure({"public.orders": {}})
     shop.run()
@@ -270,16 +270,16 @@ def test_interrupted_load_changes_nothing(shop: Shop) -> None:
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         process.wait(20)
-        said = process.stderr.read().decode()
+        stderr = process.stderr.read().decode()
     assert process.returncode == 130
-    assert "Traceback" not in said
+    assert "Traceback" not in stderr
     assert shop.ask("select count(*) from shop.orders") == [(10,)]
     assert shop.status()["shop.orders"] == "ok"
     assert not list((shop.folder / ".cdpsync/tmp").glob("spool-*"))
 
 
-def test_query_works_while_a_commit_is_held_open(shop: Shop) -> None:
-    """A reader waits for the moment of a commit, and no longer; it sees the table whole."""
+def test_query_works_during_commits(shop: Shop) -> None:
+    """A query waits only while a commit is made, and sees complete tables."""
     shop.pg.execute("create table orders as select i as id from generate_series(1, 10) i")
     shop.configure(None)
     shop.run()
@@ -302,8 +302,8 @@ def test_query_works_while_a_commit_is_held_open(shop: Shop) -> None:
     assert counts <= {10, 20, 30, 40, 50, 60}
 
 
-def test_catalog_open_elsewhere_is_waited_for_and_named(shop: Shop, monkeypatch) -> None:
-    """A DuckDB that holds the catalog open for writing is named after a bounded wait."""
+def test_run_waits_for_a_catalog_that_another_process_has_open(shop: Shop, monkeypatch) -> None:
+    """After a bounded wait it fails with a message that names the catalog."""
     shop.pg.execute("create table orders (id int)")
     shop.configure(None)
     shop.run()
@@ -314,17 +314,17 @@ def test_catalog_open_elsewhere_is_waited_for_and_named(shop: Shop, monkeypatch)
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as other:
-        other.stdout.readline()
+    ) as process:
+        process.stdout.readline()
         monkeypatch.setattr(workspace, "CATALOG_PATIENCE", 0.3)
         with pytest.raises(LockHeldError, match=r"catalog\.ducklake"):
             shop.run()
-        other.stdin.close()
+        process.stdin.close()
     assert shop.run().status is RunStatus.OK
 
 
-def test_moved_project_is_found_whole(shop: Shop, tmp_path_factory) -> None:
-    """The folder can be moved, with tables whose names are no plain folder names too."""
+def test_moved_project_keeps_its_tables(shop: Shop, tmp_path_factory) -> None:
+    """The folder can be moved, also with tables whose names are not plain folder names."""
     shop.pg.execute("create table orders (id int); insert into orders values (1)")
     shop.pg.execute('create table "Ünusual name" (id int); insert into "Ünusual name" values (2)')
     shop.configure(None)
@@ -332,14 +332,14 @@ def test_moved_project_is_found_whole(shop: Shop, tmp_path_factory) -> None:
     target = tmp_path_factory.mktemp("moved") / "project"
     shop.folder.rename(target)
     shop.folder = target
-    question = 'select id from shop.orders union all from shop."Ünusual name" order by 1'
-    assert shop.ask(question) == [(1,), (2,)]
+    sql = 'select id from shop.orders union all from shop."Ünusual name" order by 1'
+    assert shop.ask(sql) == [(1,), (2,)]
     assert shop.run().status is RunStatus.OK
-    assert shop.ask(question) == [(1,), (2,)]
+    assert shop.ask(sql) == [(1,), (2,)]
 
 
 def test_lake_opens_without_cdpsync(shop: Shop) -> None:
-    """What the README says: two lines of DuckDB, and the tables are there."""
+    """Two lines of DuckDB open the tables, as the README says."""
     shop.pg.execute("create table orders as select i as id from generate_series(1, 10) i")
     shop.configure(None)
     shop.run()
@@ -353,7 +353,7 @@ def test_lake_opens_without_cdpsync(shop: Shop) -> None:
 
 
 def test_unwritable_warehouse_is_named(shop: Shop) -> None:
-    """A warehouse that is a file, or lies below one, cannot be written: the path is named."""
+    """The message names the path of a warehouse that is a file."""
     shop.pg.execute("create table orders as select 1 as id")
     shop.configure(None)
     (shop.folder / "warehouse").write_text("a file")
@@ -363,7 +363,7 @@ def test_unwritable_warehouse_is_named(shop: Shop) -> None:
 
 
 def test_select_that_matches_nothing_is_an_error(shop: Shop) -> None:
-    """A typo on the command line runs nothing and exits 2."""
+    """A typo on the command line runs no table and exits with 2."""
     shop.pg.execute("create table orders (id int)")
     shop.configure(None)
     for arguments in (["run", "shopp"], ["run", "shop.ordres"], ["run", "-e", "shop.x"]):
@@ -375,7 +375,7 @@ def test_select_that_matches_nothing_is_an_error(shop: Shop) -> None:
 
 
 def _in_the_foreground(command: list[str], shop: Shop) -> subprocess.Popen[bytes]:
-    """Start a process that Ctrl-C ends, though the tests may run where it is ignored."""
+    """Start a process that Ctrl-C ends, because the tests may run where it is ignored."""
     return subprocess.Popen(
         command,
         cwd=shop.folder,
@@ -391,15 +391,15 @@ def _until(condition, seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
-def test_names_that_are_no_file_names_stay_inside_the_warehouse(shop: Shop) -> None:
-    """A table may be called anything; its files lie below the warehouse all the same."""
+def test_files_of_strange_table_names_stay_inside_the_warehouse(shop: Shop) -> None:
+    """A table may have any name, and its files are below the warehouse."""
     names = ["../../out", "a/b", "q\"uo'te; drop table x", "ü" * 31, "..", "lake", "new\nline"]
     for number, name in enumerate(names):
         quoted = '"' + name.replace('"', '""') + '"'
         shop.pg.execute(f"create table {quoted} as select {number} as n")
     shop.configure(None)
     result = shop.run()
-    assert [(one.table, one.error) for one in result.tables if one.error] == []
+    assert [(table.table, table.error) for table in result.tables if table.error] == []
     for number, name in enumerate(names):
         quoted = '"' + name.replace('"', '""') + '"'
         assert shop.ask(f"select n from shop.{quoted}") == [(number,)]
@@ -409,18 +409,19 @@ def test_names_that_are_no_file_names_stay_inside_the_warehouse(shop: Shop) -> N
 
 
 def test_defect_in_one_table_does_not_stop_the_others(shop: Shop, monkeypatch) -> None:
-    """Whatever goes wrong with a table, it is that table's failure, and it is recorded."""
-    from cdpsync.load import table as land
+    """An unexpected error fails its table alone, and the history has a record of it."""
+    from cdpsync.load.table import TableLoader
 
     shop.pg.execute(TWO_TABLES)
     shop.configure(None)
-    original = land.TableLoader._stage
+    original = TableLoader._extract
 
     def broken(self, plan, *arguments):
+        extracted = original(self, plan, *arguments)
         if plan.table.name == "bad":
             raise RuntimeError("a defect")
-        return original(self, plan, *arguments)
+        return extracted
 
-    monkeypatch.setattr(land.TableLoader, "_stage", broken)
-    assert fails(shop) == "a defect"
+    monkeypatch.setattr(TableLoader, "_extract", broken)
+    assert run_failure(shop) == "a defect"
     assert shop.status()["shop.bad"] == "failed"

@@ -1,4 +1,4 @@
-"""The history of runs: what counts as a sync, and what older versions wrote."""
+"""The history of runs: which runs count as a sync, and the history of older versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cdpsync.verify.verifier import verify
 if TYPE_CHECKING:
     from support.shop import Shop
 
-# What turns the books of one version into those of the one before.
+# The statements that turn the system tables of a version into those of the one before.
 _TO_FORMAT = {
     2: "alter table lake.cdpsync.runs drop column kind",
     1: """
@@ -29,8 +29,8 @@ def orders(shop: Shop) -> Shop:
     """Ten orders that are due each hour, synced, and one row of them lost from the lake."""
     shop.pg.execute("create table orders as select i as id, i as v from generate_series(1, 10) i")
     shop.pg.execute("alter table orders add primary key (id)")
-    said = {"mode": "incremental", "cursor_field": "v", "every": "1h"}
-    shop.configure({"public.orders": said})
+    options = {"mode": "incremental", "cursor_field": "v", "every": "1h"}
+    shop.configure({"public.orders": options})
     shop.one()
     return shop
 
@@ -40,8 +40,8 @@ def lose_a_row(shop: Shop) -> None:
         con.execute("delete from lake.shop.orders where id = 3")
 
 
-def older(shop: Shop, version: int) -> None:
-    """Turn the books into those that an earlier version of cdpsync kept."""
+def downgrade(shop: Shop, version: int) -> None:
+    """Turn the system tables into those of an earlier version of cdpsync."""
     with project.catalog_of(project.load(shop.file)).writer() as con:
         for step in range(2, version - 1, -1):
             con.execute(_TO_FORMAT[step])
@@ -52,7 +52,7 @@ def kinds(shop: Shop) -> list[RunKind]:
     return [record.kind for record in project.history(project.load(shop.file))]
 
 
-def test_repair_is_no_sync(orders: Shop) -> None:
+def test_repair_does_not_count_as_a_sync(orders: Shop) -> None:
     """A table that failed since and was repaired is due since, and was last synced before."""
     config = project.load(orders.file)
     (before,) = project.status(config)
@@ -71,13 +71,13 @@ def test_repair_is_no_sync(orders: Shop) -> None:
     )
     assert kinds(orders) == [RunKind.REPAIR, RunKind.RUN, RunKind.RUN]
     assert orders.one(due=True).status == "ok"
-    (mended,) = project.status(config)
-    assert mended.next_due_at == mended.last_success_at + mended.every
+    (synced,) = project.status(config)
+    assert synced.next_due_at == synced.last_success_at + synced.every
     assert orders.one(due=True).status == "skipped"
 
 
 def test_table_whose_last_run_failed_is_due(orders: Shop) -> None:
-    """It is tried again at once, however long its interval; then it rests again."""
+    """The next run tries it again, whatever its interval; then it is not due again."""
     assert orders.one(due=True).status == "skipped"
     orders.pg.execute("alter table orders rename to elsewhere")
     orders.run()
@@ -89,14 +89,14 @@ def test_table_whose_last_run_failed_is_due(orders: Shop) -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_catalog_of_an_older_version_is_read_and_brought_up(orders: Shop, version: int) -> None:
-    """`status`, `query` and the history read it as it is; the next run writes it anew."""
+def test_catalog_of_an_older_version_is_read_and_upgraded(orders: Shop, version: int) -> None:
+    """`status`, `query` and the history read it as it is; the next run upgrades it."""
     lose_a_row(orders)
     verify(orders.file, repair=True)
     orders.run()
     config = project.load(orders.file)
     ids = [record.run_id for record in project.history(config)]
-    older(orders, version)
+    downgrade(orders, version)
     (state,) = project.status(config)
     assert (state.status, state.rows) == ("ok", 10)
     assert orders.ask("select count(*) from shop.orders") == [(10,)]
@@ -109,13 +109,13 @@ def test_catalog_of_an_older_version_is_read_and_brought_up(orders: Shop, versio
 
 
 def test_status_names_the_cursor_before_a_first_run(shop: Shop) -> None:
-    """It is what the file says, for a table that follows one."""
+    """It is the project file's, for a table whose mode uses one."""
     shop.pg.execute("create table orders (id int primary key); create table plans (id int)")
     defaults = {"mode": "incremental", "cursor_field": "id"}
     shop.configure({"public.orders": {}, "public.plans": {"mode": "full_table"}}, defaults=defaults)
     for _ in range(2):
-        found = project.status(project.load(shop.file))
-        assert {one.table: one.cursor_field for one in found} == {
+        overviews = project.status(project.load(shop.file))
+        assert {overview.table: overview.cursor_field for overview in overviews} == {
             "shop.orders": "id",
             "shop.plans": None,
         }

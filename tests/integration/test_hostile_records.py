@@ -14,7 +14,8 @@ from support.stripe_server import KEY, fake_stripe
 
 from cdpsync import query, sync
 from cdpsync.errors import ConnectError
-from cdpsync_connectors.files.connector import FilesConnector, FilesOptions
+from cdpsync_connectors.files.connector import FilesConnector
+from cdpsync_connectors.files.options import FilesOptions
 
 if TYPE_CHECKING:
     from pathlib import Path

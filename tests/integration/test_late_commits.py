@@ -33,25 +33,25 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=["primary", "replica"])
 def place(request: pytest.FixtureRequest) -> str:
-    """From where the rows are read."""
+    """The server that the rows are read from."""
     return str(request.param)
 
 
 @pytest.fixture
 def shop(request: pytest.FixtureRequest, place: str, shop: Shop) -> Shop:
-    """A project that reads from there."""
+    """A project that reads from that server."""
     return shop if place == "primary" else request.getfixturevalue("replicated_shop")
 
 
-def configure(shop: Shop, kind: str, mode: str, **more: Any) -> None:
+def configure(shop: Shop, kind: str, mode: str, **source_options: Any) -> None:
     shop.pg.execute(TABLE[kind])
     cursor = "id" if kind == "sequence" else "at"
-    shop.configure({"public.orders": {"mode": mode, "cursor_field": cursor}}, **more)
+    shop.configure({"public.orders": {"mode": mode, "cursor_field": cursor}}, **source_options)
 
 
 @pytest.mark.parametrize("kind", TABLE)
 def test_row_of_a_transaction_that_commits_late(shop: Shop, kind: str, mode: str) -> None:
-    """It was written before the newest row that was read, and committed after the read."""
+    """The row is older than the newest one that was read, and committed after the read."""
     configure(shop, kind, mode)
     shop.pg.execute(INSERT.format(v="first"))
     with psycopg.connect(shop.pg.url) as late:
@@ -68,7 +68,7 @@ def test_row_of_a_transaction_that_commits_late(shop: Shop, kind: str, mode: str
 def test_row_of_a_transaction_that_had_written_nothing_yet(
     shop: Shop, kind: str, mode: str
 ) -> None:
-    """Its now() was taken when it began: neither its number nor its rows were there to see."""
+    """Its now() is its start, when neither its number nor its rows were visible."""
     configure(shop, kind, mode)
     with psycopg.connect(shop.pg.url) as late:
         late.execute("select 1")
@@ -80,7 +80,7 @@ def test_row_of_a_transaction_that_had_written_nothing_yet(
 
 
 def test_update_of_a_transaction_that_commits_late(shop: Shop) -> None:
-    """The new version of a known row arrives, too."""
+    """A late update of a row arrives too."""
     configure(shop, "timestamptz", "incremental")
     for _ in range(3):
         shop.pg.execute(INSERT.format(v="old"))
@@ -93,8 +93,8 @@ def test_update_of_a_transaction_that_commits_late(shop: Shop) -> None:
     shop.same()
 
 
-def test_cursor_rests_on_the_newest_row_of_a_quiet_database(shop: Shop) -> None:
-    """Where nothing is open nothing is held back but the last second: only ties are read again."""
+def test_cursor_is_the_newest_row_of_a_quiet_database(shop: Shop) -> None:
+    """Without open transactions, only the last second is held back: only ties are read again."""
     configure(shop, "timestamptz", "incremental")
     for number in range(5):
         shop.pg.execute(INSERT.format(v=number))
@@ -105,7 +105,7 @@ def test_cursor_rests_on_the_newest_row_of_a_quiet_database(shop: Shop) -> None:
 
 
 def test_sequence_of_a_quiet_database_is_not_held_back(shop: Shop) -> None:
-    """A transaction elsewhere that only reads holds up nothing once it is over."""
+    """A transaction that only reads holds no number back after its end."""
     configure(shop, "sequence", "incremental")
     for number in range(5):
         shop.pg.execute(INSERT.format(v=number))
@@ -114,7 +114,7 @@ def test_sequence_of_a_quiet_database_is_not_held_back(shop: Shop) -> None:
 
 
 def test_user_who_may_not_see_others_reads_five_minutes_again(shop: Shop) -> None:
-    """Whose transactions began when is told to few: without that, the newest minutes stay open."""
+    """Few users see the start of other transactions; without it, the newest minutes stay open."""
     configure(shop, "timestamptz", "incremental")
     shop.pg.execute(
         "create role only_reads login password 'r'; grant select on orders to only_reads"
@@ -131,7 +131,7 @@ def test_user_who_may_not_see_others_reads_five_minutes_again(shop: Shop) -> Non
 
 
 def test_transaction_left_open_is_named(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run's record and `status` say who holds the cursor back, and since when."""
+    """The run's record and `status` name the session that holds the cursor back, and since when."""
     from cdpsync import project
     from cdpsync_connectors.postgres import safe_cursor as settled
 

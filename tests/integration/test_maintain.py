@@ -1,4 +1,4 @@
-"""Maintenance: what is old goes, what is small is merged; no row and no other's file with it."""
+"""Maintenance expires and merges; it removes no row, and no file of another project."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from cdpsync import engine, maintain, project
 from cdpsync.catalog import system_tables
-from cdpsync.maintain import maintenance
+from cdpsync.maintain import orphans
 from cdpsync.project import edit
 from cdpsync.storage import open_storage
 from cdpsync.system import locks
@@ -28,7 +28,7 @@ CRASHED, LIVE, ENDED = (f"20200101T00000{i}Z-abcdef" for i in range(3))
 
 
 def upkeep(shop: Shop, **options: bool) -> dict[str, MaintenanceStep]:
-    return {chore.step: chore for chore in maintain.maintain(project.load(shop.file), **options)}
+    return {step.step: step for step in maintain.maintain(project.load(shop.file), **options)}
 
 
 def stored(shop: Shop) -> set[str]:
@@ -44,8 +44,8 @@ def stored(shop: Shop) -> set[str]:
 
 @pytest.fixture
 def files_to_compact(shop: Shop, monkeypatch, tmp_path: Path) -> Shop:
-    """A lake of several small files, beside files of crashed, living and unknown runs."""
-    monkeypatch.setattr(maintenance, "GRACE", timedelta(0))
+    """A lake of several small files, beside files of crashed, live and unknown runs."""
+    monkeypatch.setattr(orphans, "GRACE", timedelta(0))
     shop.warehouse = {**shop.warehouse, "keep": "0s"}
     shop.pg.execute("create table orders (id int primary key, v int)")
     shop.configure({"public.orders": {"mode": "incremental", "cursor_field": "v"}})
@@ -71,56 +71,56 @@ def files_to_compact(shop: Shop, monkeypatch, tmp_path: Path) -> Shop:
 
 
 @STORES
-def test_upkeep_keeps_every_row_and_others_files(files_to_compact: Shop) -> None:
-    """Small files are merged; of strange files only those of this project's dead runs go."""
+def test_maintain_keeps_every_row_and_the_files_of_others(files_to_compact: Shop) -> None:
+    """Small files are merged. Of files without a commit, only those of crashed runs are removed."""
     before = stored(files_to_compact)
     folder = project.locks_folder(project.load(files_to_compact.file))
     with locks.hold(folder, ["shop.other"], LIVE, "now"):
         assert set(upkeep(files_to_compact, dry_run=True)) == {"expire", "compact", "orphans"}
         assert stored(files_to_compact) == before
-        done = upkeep(files_to_compact)
-    assert done["orphans"].count == 2
-    assert done["expire"].count > 4
-    assert done["merge"].table == "shop.orders"
+        steps = upkeep(files_to_compact)
+    assert steps["orphans"].count == 2
+    assert steps["expire"].count > 4
+    assert steps["merge"].table == "shop.orders"
     files_to_compact.same()
-    left = stored(files_to_compact)
-    assert {name for name in left if "abcdef" in name or "somebody" in name} == {
+    remaining = stored(files_to_compact)
+    assert {name for name in remaining if "abcdef" in name or "somebody" in name} == {
         f"{LIVE}-00000.parquet", f"{ENDED}-00000.parquet", "somebody's.parquet",
     }  # fmt: skip
-    again = upkeep(files_to_compact)
-    assert again["orphans"].count == 1  # the run that was alive is dead by now
-    assert again["remove"].count  # what was merged is named by no snapshot any more
+    steps = upkeep(files_to_compact)
+    assert steps["orphans"].count == 1  # the live run has crashed by now
+    assert steps["remove"].count  # no snapshot names the merged files any more
     assert len(stored(files_to_compact)) < len(before) - 2
     files_to_compact.pg.execute("insert into orders values (1000, 9)")
     assert files_to_compact.one().rows_inserted == 1
     files_to_compact.same()
 
 
-def test_table_in_use_is_left_alone(files_to_compact: Shop) -> None:
-    """A run at work keeps its table to itself."""
+def test_table_that_a_run_has_locked_is_not_compacted(files_to_compact: Shop) -> None:
+    """Maintenance reports the table as in use, and does not wait."""
     folder = project.locks_folder(project.load(files_to_compact.file))
     with locks.hold(folder, ["shop.orders"], LIVE, "now"):
-        done = upkeep(files_to_compact)
-    assert done["in use"].table == "shop.orders"
-    assert "merge" not in done
+        steps = upkeep(files_to_compact)
+    assert steps["in use"].table == "shop.orders"
+    assert "merge" not in steps
     files_to_compact.same()
 
 
 @pytest.mark.parametrize("shop", ["s3"], indirect=True)
 def test_uploads_of_killed_processes_are_aborted(files_to_compact: Shop, s3: Buckets) -> None:
-    """Parts under our own names go; another's upload is not ours to abort."""
+    """Only uploads of files named after this project's runs are aborted."""
     prefix = files_to_compact.warehouse["path"].removeprefix("s3://lake/")
     names = [f"{prefix}/shop/orders/{CRASHED}-00007.parquet", f"{prefix}/other.bin"]
     for name in names:
         s3.client().create_multipart_upload(Bucket="lake", Key=name)
     assert upkeep(files_to_compact, dry_run=True)["abort"].count == 1
     assert upkeep(files_to_compact)["abort"].count == 1
-    found = s3.client().list_multipart_uploads(Bucket="lake").get("Uploads", [])
-    assert [one["Key"] for one in found if one["Key"] in names] == names[1:]
+    uploads = s3.client().list_multipart_uploads(Bucket="lake").get("Uploads", [])
+    assert [upload["Key"] for upload in uploads if upload["Key"] in names] == names[1:]
 
 
-def test_run_that_fails_to_commit_is_remembered(shop: Shop, monkeypatch) -> None:
-    """Its files are found by the next maintenance; a run that ends well leaves no trace."""
+def test_run_that_fails_to_commit_stays_in_the_journal(shop: Shop, monkeypatch) -> None:
+    """The next maintenance removes its files. A run that succeeds leaves the journal."""
     shop.pg.execute("create table orders as select i as id from generate_series(1, 10) i")
     shop.configure(None)
     shop.one()
@@ -142,12 +142,12 @@ def test_run_that_fails_to_commit_is_remembered(shop: Shop, monkeypatch) -> None
     shop.same("*", "public.orders")
 
 
-def test_books_of_many_runs_stay_small(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the cursors were in earlier runs goes, and old runs that found nothing new.
+def test_system_tables_of_many_runs_stay_small(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Superseded cursors are removed, and records of old runs without changes.
 
-    Where the cursors stand, the runs that brought something, and each table's last one stay.
+    The current cursors, the runs with changes and each table's last run stay.
     """
-    monkeypatch.setattr(system_tables, "_MANY_PAST", 5)
+    monkeypatch.setattr(system_tables, "_MIN_SUPERSEDED", 5)
     shop.warehouse = {**shop.warehouse, "keep": "0s"}
     shop.pg.execute("create table orders as select 1 as id")
     shop.configure({"public.orders": {"mode": "append_only", "cursor_field": "id"}})
@@ -162,17 +162,17 @@ def test_books_of_many_runs_stay_small(shop: Shop, monkeypatch: pytest.MonkeyPat
     assert upkeep(shop, dry_run=True)["books"].count == 6 + 5
     assert upkeep(shop)["books"].count == 6 + 5
     assert edit.cursors(config) == before
-    news = [record for record in history[1:] if record.result.rows_inserted]
-    assert len(news) == 1 + 6
-    assert project.history(config) == (history[0], *news)
+    with_changes = [record for record in history[1:] if record.result.rows_inserted]
+    assert len(with_changes) == 1 + 6
+    assert project.history(config) == (history[0], *with_changes)
     assert "books" not in upkeep(shop)
     shop.pg.execute("insert into orders values (8)")
     assert shop.one().rows_inserted == 1
     shop.same()
 
 
-def test_torn_file_of_deleted_rows_does_not_stop_upkeep(shop: Shop, monkeypatch) -> None:
-    """A killed run may leave one half written: it goes when nobody can be writing it any more."""
+def test_half_written_deletes_file_does_not_stop_maintain(shop: Shop, monkeypatch) -> None:
+    """A file that a killed run left is removed once it is too old to be still written."""
     shop.pg.execute("create table orders as select i as id from generate_series(1, 10) i")
     shop.configure(None)
     shop.run()
@@ -180,17 +180,17 @@ def test_torn_file_of_deleted_rows_does_not_stop_upkeep(shop: Shop, monkeypatch)
     torn.write_bytes(b"PAR1half")
     (shop.folder / ".cdpsync/runs/20240101T000000Z-abcdef").touch()
     config = project.load(shop.file)
-    monkeypatch.setattr(maintenance, "GRACE", timedelta(days=36500))
-    assert [one.count for one in maintain.maintain(config) if one.step == "orphans"] == []
+    monkeypatch.setattr(orphans, "GRACE", timedelta(days=36500))
+    assert [step.count for step in maintain.maintain(config) if step.step == "orphans"] == []
     assert torn.exists()
-    monkeypatch.setattr(maintenance, "GRACE", timedelta())
-    assert [one.count for one in maintain.maintain(config) if one.step == "orphans"] == [1]
+    monkeypatch.setattr(orphans, "GRACE", timedelta())
+    assert [step.count for step in maintain.maintain(config) if step.step == "orphans"] == [1]
     assert not torn.exists()
     shop.same("id")
 
 
-def test_what_verify_knew_of_a_table_goes_with_it(shop: Shop) -> None:
-    """`delete` takes it along; upkeep finds it where a table went otherwise."""
+def test_verify_cache_of_a_dropped_table_is_removed(shop: Shop) -> None:
+    """`delete` removes the cache; maintenance removes it for tables that were dropped otherwise."""
     for name in ("kept", "left", "dropped"):
         shop.pg.execute(f'create table "{name}" as select i as id from generate_series(1, 9) i')
         shop.pg.execute(f'alter table "{name}" add primary key (id)')
@@ -199,12 +199,12 @@ def test_what_verify_knew_of_a_table_goes_with_it(shop: Shop) -> None:
     verify(shop.file)
     config = project.load(shop.file)
     folder = project.verified_folder(config)
-    assert {one.name for one in folder.glob("*/*")} == {"kept", "left", "dropped"}
+    assert {cache.name for cache in folder.glob("*/*")} == {"kept", "left", "dropped"}
     edit.delete(config, ["shop.dropped"])
-    assert {one.name for one in folder.glob("*/*")} == {"kept", "left"}
+    assert {cache.name for cache in folder.glob("*/*")} == {"kept", "left"}
     with project.catalog_of(config).writer() as con:
         con.execute("drop table lake.shop.left")
     assert upkeep(shop, dry_run=True)["verified"].count == 1
     assert upkeep(shop)["verified"].count == 1
-    assert {one.name for one in folder.glob("*/*")} == {"kept"}
+    assert {cache.name for cache in folder.glob("*/*")} == {"kept"}
     assert "verified" not in upkeep(shop)

@@ -1,4 +1,4 @@
-"""Many tables in one project: all right, all told, and no work that grows with their square."""
+"""Many tables in one project: each is right, each is reported, and no work is quadratic."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ def counts(shop: Shop) -> dict[str, int]:
 
 
 def test_many_tables_of_every_mode(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """First, again, and after changes: each table has its rows, and each is told of."""
+    """After the first run and after changes, each table has its rows, its result and its status."""
     many_tables.make(shop.pg.url, _TABLES)
     shop.file.write_text(many_tables.project_file(shop.pg.url, _TABLES))
     config = project.load(shop.file)
     planned = sync.plan(config)
     assert len(planned.plans) == _TABLES
     first = sync.run(config)
-    assert [one.rows_inserted for one in first.tables] == [many_tables.ROWS] * _TABLES
+    assert [result.rows_inserted for result in first.tables] == [many_tables.ROWS] * _TABLES
     assert set(counts(shop).values()) == {many_tables.ROWS}
 
     changed = range(0, _TABLES, 12)
     many_tables.change(shop.pg.url, changed)
-    again = {one.table: one for one in sync.run(config).tables}
+    again = {result.table: result for result in sync.run(config).tables}
     for number in range(_TABLES):
-        news = int(number in changed)
+        new_rows = int(number in changed)
         replaced = many_tables.ROWS if many_tables.mode_of(number) == "full_table" else 0
-        assert again[f"shop.t{number}"].rows_inserted == news + replaced
+        assert again[f"shop.t{number}"].rows_inserted == new_rows + replaced
     expected = {f"t{n}": many_tables.ROWS + int(n in changed) for n in range(_TABLES)}
     assert counts(shop) == expected
     states = project.status(config)
-    assert [(one.status, one.rows) for one in states] == [
-        ("ok", expected[one.table.name]) for one in states
+    assert [(state.status, state.rows) for state in states] == [
+        ("ok", expected[state.table.name]) for state in states
     ]
     assert len(states) == len(json.loads(shop.state_file.read_text())["tables"]["shop"]) == _TABLES
 
@@ -63,19 +63,19 @@ def test_many_tables_of_every_mode(shop: Shop, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(CatalogFile, "writer", counted)
     maintain.maintain(config)
-    assert len(opened) < 2 * len(changed)  # not one for each table
+    assert len(opened) < 2 * len(changed)  # the catalog is not opened for each table
     assert counts(shop) == expected
 
 
-def test_one_refused_table_does_not_stop_those_beside_it(shop: Shop) -> None:
-    """Tables that commit together are tried by halves: whoever can, commits."""
+def test_one_refused_table_does_not_stop_the_others_of_its_batch(shop: Shop) -> None:
+    """A batch whose commit fails is committed by halves, so only the table at fault fails."""
     many_tables.make(shop.pg.url, 12)
     shop.configure({"public.*": {"mode": "full_table"}})
     shop.run()
     shop.pg.execute("truncate t5; insert into t7 values (100, 1, 'x')")
-    result = {one.table: one for one in shop.run().tables}
-    assert result["shop.t5"].error.type == "ContractError"
-    assert sum(one.status == "ok" for one in result.values()) == 11
+    results = {result.table: result for result in shop.run().tables}
+    assert results["shop.t5"].error.type == "ContractError"
+    assert sum(result.status == "ok" for result in results.values()) == 11
     assert shop.ask("select (select count(*) from shop.t5), (select count(*) from shop.t7)") == [
         (many_tables.ROWS, many_tables.ROWS + 1)
     ]

@@ -1,4 +1,4 @@
-"""Days of runs, with a clock of our own: what a run does by itself keeps its lake small."""
+"""Days of runs, with a simulated clock: the upkeep of runs alone keeps a lake small."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _A_DAY = 8  # runs
 
 
 @pytest.mark.parametrize("nightly", [False, True])
-def test_what_runs_leave_does_not_grow(
+def test_lake_does_not_grow_with_its_runs(
     tmp_path: Path, pg: Database, monkeypatch: pytest.MonkeyPatch, nightly: bool
 ) -> None:
-    """Snapshots, history, files and the catalog stay as after three days, rows never go.
+    """Snapshots, history, files and the catalog stay as large as after three days; no row is lost.
 
-    No more than one run a day does the upkeep.
+    At most one run a day does the upkeep.
     """
-    monkeypatch.setattr(system_tables, "_MANY_PAST", 10)
+    monkeypatch.setattr(system_tables, "_MIN_SUPERSEDED", 10)
     upkeep: list[float] = []
 
     def counted(catalog: CatalogFile, keep: timedelta) -> None:
         upkeep.append(keep.days)
         expire(catalog, keep)
 
-    monkeypatch.setattr(runner, "age", counted)
+    monkeypatch.setattr(runner, "expire", counted)
     month = Month(tmp_path, pg.url, every=4, keep="1d")
     sizes: list[Size] = []
     with month.lived():
@@ -58,6 +58,7 @@ def test_what_runs_leave_does_not_grow(
     assert late.files <= max(size.files for size in early) + _A_DAY
     assert late.small == early[0].small
     assert late.catalog <= 1.5 * max(size.catalog for size in early)
-    brought = [one for one in project.history(month.config) if one.result.rows_inserted]
-    assert len(brought) == 2 + 2 * month.runs // month.every  # of what brought rows, none went
+    history = project.history(month.config)
+    with_rows = [record for record in history if record.result.rows_inserted]
+    assert len(with_rows) == 2 + 2 * month.runs // month.every  # no record with rows is removed
     assert late.history < 2 * month.runs

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class MysqlShop(Shop):
-    """A project whose source `shop` is a MariaDB database of one's own."""
+    """A project whose source `shop` is its own MariaDB database."""
 
     url: str = ""
 
@@ -38,9 +38,9 @@ class MysqlShop(Shop):
 
     def same_rows(self) -> None:
         """Assert that the lake has the source's rows: each one, as often as there."""
-        there = sorted(map(repr, map(_plain, self.source("select * from orders"))))
-        here = sorted(map(repr, map(_plain, self.ask("select * from shop.orders"))))
-        assert here == there
+        at_source = sorted(map(repr, map(_plain, self.source("select * from orders"))))
+        in_lake = sorted(map(repr, map(_plain, self.ask("select * from shop.orders"))))
+        assert in_lake == at_source
 
 
 def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -108,9 +108,9 @@ def test_incremental_follows_the_source_through_three_runs(shop: MysqlShop, kind
     assert (result.rows_inserted, result.rows_updated) == (2, 1)
     shop.same_rows()
 
-    again = shop.one()
-    assert (again.rows_inserted, again.rows_updated, again.rows_deleted) == (0, 0, 0)
-    assert again.cursor_after == result.cursor_after
+    repeated = shop.one()
+    assert (repeated.rows_inserted, repeated.rows_updated, repeated.rows_deleted) == (0, 0, 0)
+    assert repeated.cursor_after == result.cursor_after
     shop.same_rows()
 
 
@@ -141,7 +141,7 @@ def test_append_only_takes_every_row_once(shop: MysqlShop, kind: str) -> None:
 
 
 def test_full_table_replaces_the_table(shop: MysqlShop) -> None:
-    """Rows changed and deleted at the source are changed and gone in the lake, run after run."""
+    """The lake follows rows that are changed and deleted at the source, run after run."""
     shop.db.execute("create table orders (id int primary key, what text)")
     shop.db.execute("insert into orders select seq, 'a' from seq_1_to_100")
     shop.configure(None)
@@ -160,7 +160,7 @@ def test_full_table_replaces_the_table(shop: MysqlShop) -> None:
 
 
 def test_empty_table_and_wide_decimals_keep_their_types(shop: MysqlShop) -> None:
-    """A table without rows has its columns; a decimal of 65 digits finds and keeps its type."""
+    """A table without rows has its columns; a decimal of 65 digits gets a type and keeps it."""
     shop.db.execute(
         "create table orders (id int primary key, amount decimal(65,30), seen timestamp null)"
     )
@@ -177,7 +177,7 @@ def test_empty_table_and_wide_decimals_keep_their_types(shop: MysqlShop) -> None
 
 
 def test_zero_dates_as_null_come_once(shop: MysqlShop) -> None:
-    """Rows whose cursor is a zero date are read in each run and land once."""
+    """Every run reads the rows whose cursor is a zero date, and they land once."""
     shop.db.execute(
         "create table orders (id int primary key, day datetime not null);\nset sql_mode = '';\n"
         "insert into orders values (1, '0000-00-00'), (2, '2024-01-01')"
@@ -191,7 +191,7 @@ def test_zero_dates_as_null_come_once(shop: MysqlShop) -> None:
 
 
 def test_cut_connection_never_lands_half_a_table(shop: MysqlShop) -> None:
-    """Where every try is cut, the table fails and stays as it was; the next run has every row."""
+    """If every attempt is cut, the table fails and stays unchanged; the next run has every row."""
     shop.db.execute("create table orders (id int primary key, what varchar(200))")
     shop.db.execute("insert into orders select seq, repeat('x', 150) from seq_1_to_60000")
     with FaultProxy(shop.db.port) as proxy:
@@ -216,7 +216,7 @@ def test_discover_and_check_go_through_the_project(shop: MysqlShop) -> None:
 
 
 @pytest.mark.parametrize("mode", ["incremental", "append_only", "full_table"])
-def test_verify_finds_and_mends(shop: MysqlShop, mode: str) -> None:
+def test_verify_finds_and_repairs_differences(shop: MysqlShop, mode: str) -> None:
     """Equal tables are equal; a row that the lake lost is found by its key and read again."""
     shop.db.execute("create table orders (id int primary key, v text, amt decimal(12,2), rev int)")
     shop.db.execute(

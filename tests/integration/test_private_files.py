@@ -1,4 +1,4 @@
-"""What a project keeps beside its lake is for its owner alone, whatever the umask."""
+"""A project's files beside its lake are readable by their owner only, whatever the umask."""
 
 from __future__ import annotations
 
@@ -25,28 +25,26 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 @pytest.fixture
 def open_to_all() -> Iterator[None]:
-    """A umask that keeps nothing from anybody."""
+    """A umask that removes no permission."""
     before = os.umask(0)
     yield
     os.umask(before)
 
 
-def open_ones(folder: Path) -> list[str]:
-    """Return what others may do something with: not what lies in a folder that is closed to them,
-    below the project's own.
-    """
-    found = []
+def accessible_to_others(folder: Path) -> list[str]:
+    """Return the paths that others have permissions on, except those in a private subfolder."""
+    paths = []
     for path in sorted(folder.rglob("*")):
-        above = [one for one in path.parents if one.is_relative_to(folder) and one != folder]
-        is_closed = any(not one.stat().st_mode & OTHERS for one in above[:-1])
+        parents = [p for p in path.parents if p.is_relative_to(folder) and p != folder]
+        is_closed = any(not parent.stat().st_mode & OTHERS for parent in parents[:-1])
         if path.stat().st_mode & OTHERS and not is_closed:
-            found.append(str(path.relative_to(folder)))
-    return found
+            paths.append(str(path.relative_to(folder)))
+    return paths
 
 
 def killed_run(shop: Shop, proxy: FaultProxy) -> None:
-    """Begin a run in a process of its own, and kill it once it waits for rows."""
-    proxy.hold_after = proxy.sent + 4000  # somewhere after the first questions
+    """Start a run in its own process, and kill it when it waits for rows."""
+    proxy.hold_after = proxy.sent + 4000  # somewhere after the first queries
     command = [sys.executable, "-m", "cdpsync", "-q", "-c", str(shop.file), "run"]
     with subprocess.Popen(command) as process:
         while not proxy.holding:
@@ -56,7 +54,7 @@ def killed_run(shop: Shop, proxy: FaultProxy) -> None:
 
 
 @pytest.mark.usefixtures("open_to_all")
-def test_a_project_is_closed_to_others(shop: Shop) -> None:
+def test_project_is_private(shop: Shop) -> None:
     """State, catalog, locks, journal and spool; after runs, a query, upkeep, a copy and a crash."""
     shop.pg.execute("create table orders (id int primary key, v text, at int)")
     shop.pg.execute("insert into orders select i, 'v', i from generate_series(1, 99) i")
@@ -69,23 +67,23 @@ def test_a_project_is_closed_to_others(shop: Shop) -> None:
     own = shop.folder / ".cdpsync"
     assert (own / "state.json").exists()
     assert not own.stat().st_mode & OTHERS
-    assert open_ones(own) == []
+    assert accessible_to_others(own) == []
 
     with FaultProxy(shop.pg.port) as proxy:
         url = shop.pg.url.replace(f":{shop.pg.port}/", f":{proxy.port}/")
         shop.configure(tables, url=url)
         killed_run(shop, proxy)
-    assert open_ones(own) == []
+    assert accessible_to_others(own) == []
     for name in ("state.json", "catalog.ducklake"):
         assert (own / name).stat().st_mode & OTHERS == 0
     shop.configure(tables)
     shop.one()
-    assert open_ones(own) == []
+    assert accessible_to_others(own) == []
 
 
 @pytest.mark.usefixtures("open_to_all")
-def test_files_in_an_open_folder_are_closed_themselves(shop: Shop) -> None:
-    """A catalog and a state file that were put somewhere else are no less private."""
+def test_files_in_a_shared_folder_are_private(shop: Shop) -> None:
+    """A catalog and a state file in another folder are private too."""
     shop.pg.execute("create table plans as select 1 as id")
     (shop.folder / "shared").mkdir(mode=0o777)
     shop.warehouse = {
@@ -96,4 +94,4 @@ def test_files_in_an_open_folder_are_closed_themselves(shop: Shop) -> None:
     shop.configure(None)
     sync.run(shop.file)
     shop.ask("select * from shop.plans")
-    assert open_ones(shop.folder / "shared") == []
+    assert accessible_to_others(shop.folder / "shared") == []

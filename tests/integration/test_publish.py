@@ -1,4 +1,4 @@
-"""A published lake: asked by whoever may read the bucket, without the project."""
+"""A published lake: readers of the bucket can query it without the project."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.parametrize("shop", ["folder", "s3", "gcs"], indirect=True)
 
 
-def asked(shop: Shop, folder: Path, sql: str) -> subprocess.CompletedProcess[str]:
-    """Ask the published lake from elsewhere, with keys from the environment."""
+def query_published(shop: Shop, folder: Path, sql: str) -> subprocess.CompletedProcess[str]:
+    """Query the published lake from another folder, with keys from the environment."""
     storage = shop.warehouse.get("storage", {})
     env = {
         **os.environ,
@@ -36,8 +36,8 @@ def asked(shop: Shop, folder: Path, sql: str) -> subprocess.CompletedProcess[str
     )
 
 
-def test_published_lake_is_asked_from_elsewhere(shop: Shop, tmp_path_factory) -> None:
-    """After each run the copy beside the data tells of it; nothing is written by asking."""
+def test_published_lake_can_be_queried_without_the_project(shop: Shop, tmp_path_factory) -> None:
+    """The published catalog is replaced after each run. A query writes no file."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     shop.warehouse = {**shop.warehouse, "publish": True}
     shop.pg.execute("create table orders (id int primary key, v int)")
@@ -45,27 +45,28 @@ def test_published_lake_is_asked_from_elsewhere(shop: Shop, tmp_path_factory) ->
     shop.configure({"public.orders": {"mode": "incremental", "cursor_field": "v"}})
     for count, total in ((100, 5050), (101, 5050 + 1007)):
         assert shop.run().status is RunStatus.OK
-        done = asked(shop, elsewhere, "select count(*) as n, sum(v) as v from shop.orders")
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.split() == ["n,v", f"{count},{total}"]
+        query = "select count(*) as n, sum(v) as v from shop.orders"
+        process = query_published(shop, elsewhere, query)
+        assert process.returncode == 0, process.stderr
+        assert process.stdout.split() == ["n,v", f"{count},{total}"]
         shop.pg.execute("insert into orders values (101, 1007) on conflict do nothing")
     assert list(elsewhere.iterdir()) == []
 
 
-def test_lake_that_is_not_published_is_said_to_be_so(shop: Shop, tmp_path: Path) -> None:
-    """One line names the place and what is missing there."""
+def test_query_of_an_unpublished_lake_is_an_error(shop: Shop, tmp_path: Path) -> None:
+    """One line names the path and the missing file."""
     shop.pg.execute("create table orders (id int primary key)")
     shop.configure(None)
     shop.run()
-    done = asked(shop, tmp_path, "select 1")
-    assert done.returncode == 1
-    assert "catalog.ducklake" in done.stderr
-    assert done.stderr.count("\n") == 1
+    process = query_published(shop, tmp_path, "select 1")
+    assert process.returncode == 1
+    assert "catalog.ducklake" in process.stderr
+    assert process.stderr.count("\n") == 1
 
 
-def test_address_that_is_no_lake_is_refused(shop: Shop, tmp_path: Path) -> None:
-    """A web address is a mistake on the command line."""
+def test_address_that_is_not_a_lake_is_refused(shop: Shop, tmp_path: Path) -> None:
+    """A web address is a usage error."""
     shop.warehouse = {"path": "https://example.com/lake"}
-    done = asked(shop, tmp_path, "select 1")
-    assert done.returncode == 2
-    assert "is no lake" in done.stderr
+    process = query_published(shop, tmp_path, "select 1")
+    assert process.returncode == 2
+    assert "is not a lake" in process.stderr

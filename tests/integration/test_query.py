@@ -1,4 +1,4 @@
-"""What `query` takes for a question, and what comes back for it."""
+"""`query`: the statements that it accepts, and its results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A lake with two tables of a source, and cdpsync's own books."""
+    """A lake with tables of two sources, and a system table."""
     con = engine.connect(threads=1, extensions=("ducklake",))
     con.execute(f"attach 'ducklake:{tmp_path}/lake.ducklake' as lake (data_path '{tmp_path}/data')")
     con.execute("create schema lake.shop; create schema lake.cdpsync; create schema lake.crm")
@@ -50,35 +50,35 @@ def rows(con: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[object, ...]]:
 def test_comments_may_stand_at_the_end(
     lake: duckdb.DuckDBPyConnection, tmp_path: Path, sql: str
 ) -> None:
-    """And semicolons, and both; in answers and in files."""
+    """And semicolons, and both, in results and in files."""
     assert rows(lake, sql) == [(1,)]
     assert run_query(lake, sql).write_parquet(tmp_path / "answer.parquet") == 1
 
 
-def test_what_looks_like_a_comment_in_a_text_is_text(lake: duckdb.DuckDBPyConnection) -> None:
-    """Quoted in either way."""
+def test_comment_signs_in_a_text_are_text(lake: duckdb.DuckDBPyConnection) -> None:
+    """In quotes and between dollar signs."""
     assert rows(lake, "select 'é; -- x' as a, $$;--$$ as b; -- c") == [("é; -- x", ";--")]
 
 
-@pytest.mark.parametrize("how", ["", "analyze", "(analyze)", "/* ( */ (analyze, format json)"])
-def test_only_questions_are_explained(
-    lake: duckdb.DuckDBPyConnection, tmp_path: Path, how: str
+@pytest.mark.parametrize("options", ["", "analyze", "(analyze)", "/* ( */ (analyze, format json)"])
+def test_only_queries_are_explained(
+    lake: duckdb.DuckDBPyConnection, tmp_path: Path, options: str
 ) -> None:
     """EXPLAIN ANALYZE runs what it explains: a COPY would write its file."""
     file = tmp_path / "written"
     with pytest.raises(QueryError, match="COPY is refused"):
-        run_query(lake, f"explain {how} copy (select 1) to '{file}'; -- é")
+        run_query(lake, f"explain {options} copy (select 1) to '{file}'; -- é")
     with pytest.raises(QueryError, match="DELETE is refused"):
-        run_query(lake, f"-- é\nexplain {how} delete from shop.orders")
+        run_query(lake, f"-- é\nexplain {options} delete from shop.orders")
     assert not file.exists()
     assert rows(lake, "select count(*) from shop.orders") == [(1,)]
-    for question in (
+    for query in (
         "select 1",
         "(select 1)",
         "from shop.orders",
         "with a as (from range(2)) from a",
     ):
-        assert rows(lake, f"explain {how} {question}; -- end")
+        assert rows(lake, f"explain {options} {query}; -- end")
 
 
 def test_a_pivot_names_its_values(lake: duckdb.DuckDBPyConnection) -> None:
@@ -95,19 +95,19 @@ def test_a_pivot_names_its_values(lake: duckdb.DuckDBPyConnection) -> None:
 
 @pytest.mark.parametrize("sql", ["show tables", "SHOW /* é */ TABLES; -- all"])
 def test_show_tables_names_those_of_every_schema(lake: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """But not cdpsync's own."""
+    """But not the system tables."""
     answer = run_query(lake, sql)
     assert [column.name for column in answer.columns] == ["schema", "name"]
     assert list(answer.rows()) == [("crm", "people"), ("shop", "orders")]
 
 
-def test_a_float_comes_as_it_is_written(lake: duckdb.DuckDBPyConnection) -> None:
-    """The shortest text that means it, not the double next to it."""
-    found = rows(
+def test_float_has_the_shortest_text(lake: duckdb.DuckDBPyConnection) -> None:
+    """The shortest text that means the FLOAT, not that of the equal double."""
+    results = rows(
         lake,
         "select 0.1::float, -1.5e-30::float, 'inf'::float, null::float, date '2020-01-01'",
     )
-    assert [repr(value) for value in found[0]] == [
+    assert [repr(value) for value in results[0]] == [
         "0.1",
         "-1.5e-30",
         "inf",
@@ -118,25 +118,28 @@ def test_a_float_comes_as_it_is_written(lake: duckdb.DuckDBPyConnection) -> None
     assert math.isnan(nan)
 
 
-def test_tables_with_long_names_are_locked_synced_and_asked(shop: Shop) -> None:
+def test_tables_with_long_names_are_locked_synced_and_queried(shop: Shop) -> None:
     """Percent-encoded, the two names would be longer than a file's name may be."""
     schema, name = "é" * 31, "表" * 20
     shop.pg.execute(f'create schema {schema}; create table {schema}."{name}1" as select 1 as id')
     shop.pg.execute(f'create table {schema}."{name}2" as select 2 as id')
     shop.configure({f"{schema}.*": {"mode": "full_table"}})
-    assert [one.error for one in shop.run().tables] == [None, None]
+    assert [table.error for table in shop.run().tables] == [None, None]
     assert shop.ask(f'select id from shop."{schema}_{name}2"') == [(2,)]
 
 
 def test_long_names_have_locks_of_their_own(tmp_path: Path) -> None:
-    """Also those that begin alike; who holds them is still told."""
-    one, other = "表" * 60 + "1", "表" * 60 + "2"
-    with locks.hold(tmp_path, [one], "run-1", "now"), locks.hold(tmp_path, [other], "run-2", "now"):
-        assert str(locks.holder(tmp_path, one)).endswith("(run run-1, since now)")
+    """Also names with the same beginning; the message still names the holder."""
+    first, second = "表" * 60 + "1", "表" * 60 + "2"
+    with (
+        locks.hold(tmp_path, [first], "run-1", "now"),
+        locks.hold(tmp_path, [second], "run-2", "now"),
+    ):
+        assert str(locks.holder(tmp_path, first)).endswith("(run run-1, since now)")
         assert locks.live_runs(tmp_path) == {"run-1", "run-2"}
         with (
             pytest.raises(LockHeldError, match="run run-1"),
-            locks.hold(tmp_path, [one], "x", "now"),
+            locks.hold(tmp_path, [first], "x", "now"),
         ):
             pass
     assert locks.live_runs(tmp_path) == set()
@@ -144,12 +147,12 @@ def test_long_names_have_locks_of_their_own(tmp_path: Path) -> None:
 
 
 def test_warehouse_that_was_moved_away_is_named(shop: Shop) -> None:
-    """A question about rows that are elsewhere is no mistake of its SQL; one of another file is."""
+    """A missing warehouse is not an error of the SQL; another missing file is."""
     shop.pg.execute("create table orders as select 1 as id")
     shop.configure(None)
     shop.run()
     (shop.folder / "warehouse").rename(shop.folder / "moved")
-    with pytest.raises(LandingError, match=r"/warehouse: the warehouse's folder is not there"):
+    with pytest.raises(LandingError, match=r"/warehouse: the warehouse's folder does not exist"):
         shop.ask("from shop.orders")
     with pytest.raises(QueryError):
         shop.ask("from 'no-such.csv'")

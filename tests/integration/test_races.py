@@ -1,4 +1,4 @@
-"""Processes that meet: runs of several tables, and questions and upkeep in their midst."""
+"""Processes at the same time: runs of several tables, queries and maintenance."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 _ROWS = 10  # in each commit
 
-# A process of its own, in a loop: DuckDB lets no other into a catalog that it has open.
+# A separate process, in a loop, because DuckDB locks a catalog for the process that has it open.
 _LOOP = """
 import sys
 from cdpsync import maintain, project, query, sync
-act, file = sys.argv[1:]
+action, file = sys.argv[1:]
 print("ready", flush=True)
 config = project.load(file)
 while True:
-    if act == "query":
+    if action == "query":
         print(query("select count(*) from shop.orders", config)[0][0], flush=True)
-    elif act == "maintain":
+    elif action == "maintain":
         print(len(maintain.maintain(config)), flush=True)
 """
 
 
-def looping(shop: Shop, act: str) -> subprocess.Popen[str]:
-    """Start a process that does the same thing again and again, and says what came of it."""
+def start_loop(shop: Shop, action: str) -> subprocess.Popen[str]:
+    """Start a process that repeats an action and prints the result of each repetition."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _LOOP, act, str(shop.file)],
+        [sys.executable, "-c", _LOOP, action, str(shop.file)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -43,19 +43,19 @@ def looping(shop: Shop, act: str) -> subprocess.Popen[str]:
     return process
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[list[int], str]:
-    """Stop it; return all that it said, and what it complained of."""
+def stop_loop(process: subprocess.Popen[str]) -> tuple[list[int], str]:
+    """Stop the process; return the numbers that it printed, and its stderr."""
     still_running = process.poll() is None
     process.kill()
-    said, complaints = process.communicate()
-    assert still_running, complaints
-    return [int(line) for line in said.splitlines()], complaints
+    stdout, stderr = process.communicate()
+    assert still_running, stderr
+    return [int(line) for line in stdout.splitlines()], stderr
 
 
-def test_questions_and_upkeep_in_the_midst_of_runs(shop: Shop) -> None:
-    """Each question sees a whole number of commits, never fewer than before; nobody fails.
+def test_queries_and_maintenance_during_runs(shop: Shop) -> None:
+    """Each query sees a whole number of commits, never fewer than before, and no process fails.
 
-    A run that meets upkeep on its table waits for it.
+    A run waits while maintenance works on its table.
     """
     add = """
         insert into orders
@@ -65,23 +65,23 @@ def test_questions_and_upkeep_in_the_midst_of_runs(shop: Shop) -> None:
     shop.pg.execute(add.format(0))
     shop.configure({"public.orders": {"mode": "incremental", "cursor_field": "rev"}})
     shop.run()
-    loops = [looping(shop, act) for act in ("query", "query", "maintain")]
+    loops = [start_loop(shop, action) for action in ("query", "query", "maintain")]
     try:
         for number in range(1, 13):
             shop.pg.execute(add.format(number))
             assert shop.run().status is RunStatus.OK
     finally:
-        heard = [ended(process) for process in loops]
-    for counts, complaints in heard[:2]:
-        assert complaints == ""
+        outputs = [stop_loop(process) for process in loops]
+    for counts, stderr in outputs[:2]:
+        assert stderr == ""
         assert counts == sorted(counts)
         assert all(count % _ROWS == 0 for count in counts)
-    assert heard[2][1] == ""
-    assert heard[0][0]
+    assert outputs[2][1] == ""
+    assert outputs[0][0]
     shop.same()
 
 
-def test_runs_of_two_tables_at_once_both_commit(shop: Shop) -> None:
+def test_parallel_runs_of_different_tables_all_commit(shop: Shop) -> None:
     """Processes that sync different tables wait for each other's commits, and lose none."""
     names = ("one", "two", "three")
     for name in names:
@@ -97,7 +97,7 @@ def test_runs_of_two_tables_at_once_both_commit(shop: Shop) -> None:
         for name in names:
             shop.same(stream=f"public.{name}", table=f"shop.{name}")
             shop.pg.execute(f"insert into {name} values (0)")
-    entries = project.load_state(project.load(shop.file))
-    said = {key: entry.run_id for key, entry in entries.state.items()}
-    assert said == {(one.source, one.stream): one.run_id for one in entries.saved_states}
-    assert len(said) == len(names)
+    state = project.load_state(project.load(shop.file))
+    run_ids = {key: entry.run_id for key, entry in state.entries.items()}
+    assert run_ids == {(saved.source, saved.stream): saved.run_id for saved in state.saved_states}
+    assert len(run_ids) == len(names)

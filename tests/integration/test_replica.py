@@ -30,7 +30,7 @@ def shop(replicated_shop: ReplicatedShop) -> ReplicatedShop:
 
 @pytest.fixture
 def paused(shop: ReplicatedShop, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The replica takes in nothing more, and it is waited for a moment only."""
+    """The replica replays no more log, and the wait for it is short."""
     monkeypatch.setattr(postgres_replica, "_PATIENCE", 0.2)
     shop.replica.psql("select pg_wal_replay_pause()")
     yield
@@ -39,7 +39,7 @@ def paused(shop: ReplicatedShop, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 @pytest.mark.parametrize("mode", ["incremental", "append_only", "full_table"])
 def test_rows_come_from_the_replica(shop: ReplicatedShop, mode: str) -> None:
-    """The primary sends no more than what it is asked of its catalogs."""
+    """The primary sends only rows of its catalogs."""
     shop.pg.execute("insert into orders (v) select repeat('x', 100) from generate_series(1, 20000)")
     rule: dict[str, Any] = {"mode": mode}
     if mode != "full_table":
@@ -56,8 +56,8 @@ def test_rows_come_from_the_replica(shop: ReplicatedShop, mode: str) -> None:
     shop.same()
 
 
-def test_row_that_was_committed_just_before_is_there(shop: ReplicatedShop) -> None:
-    """However late the replica is: the read begins when it is as far as the primary was."""
+def test_row_committed_just_before_the_read_arrives(shop: ReplicatedShop) -> None:
+    """However late the replica is, the read waits until it has the primary's log."""
     shop.configure({"public.orders": _FOLLOW})
     for number in range(10):
         shop.pg.execute("insert into orders (v) select 'x' from generate_series(1, 2000)")
@@ -65,8 +65,8 @@ def test_row_that_was_committed_just_before_is_there(shop: ReplicatedShop) -> No
 
 
 @pytest.mark.usefixtures("paused")
-def test_replica_that_stays_behind_is_told(shop: ReplicatedShop) -> None:
-    """Nothing is read, and nothing of what was there is lost."""
+def test_replica_that_stays_behind_is_an_error(shop: ReplicatedShop) -> None:
+    """No row is read, and the lake loses none."""
     shop.configure({"public.orders": _FOLLOW})
     shop.pg.execute("insert into orders (v) values ('x')")
     (result,) = shop.run().tables
@@ -77,42 +77,42 @@ def test_replica_that_stays_behind_is_told(shop: ReplicatedShop) -> None:
 
 
 def test_replica_that_has_everything_of_an_idle_primary_is_not_behind() -> None:
-    """A page of the log that is not yet begun is told in two ways."""
+    """The begin of a new page of the log has two positions."""
     assert _position("0/3000028") == _position("0/3000018") == _position("0/3000000")
     assert _position("0/3000030") == 0x3000030
     assert _position("A/0") == 0xA << 32
 
 
-def _refused(shop: ReplicatedShop, told: str) -> None:
+def _refused(shop: ReplicatedShop, message: str) -> None:
     (result,) = shop.run().tables
     assert result.error is not None
-    assert told in result.error.message
+    assert message in result.error.message
 
 
-def test_another_server_is_no_replica(shop: ReplicatedShop) -> None:
-    """Nor is the primary itself, nor another database; each is one line."""
+def test_another_server_is_refused_as_replica(shop: ReplicatedShop) -> None:
+    """Neither is the primary itself or another database; each error is one line."""
     with postgres() as stranger:
         shop.configure({"public.orders": _FOLLOW}, replica=stranger.url)
-        _refused(shop, "no streaming replica of the one under `url`")
+        _refused(shop, "not a streaming replica of the one under `url`")
     shop.configure({"public.orders": _FOLLOW}, replica=shop.pg.url)
-    _refused(shop, "no streaming replica")
-    other = shop.replica.url.rsplit("/", 1)[0] + "/postgres"
-    shop.configure({"public.orders": _FOLLOW}, replica=other)
+    _refused(shop, "not a streaming replica")
+    replica_url = shop.replica.url.rsplit("/", 1)[0] + "/postgres"
+    shop.configure({"public.orders": _FOLLOW}, replica=replica_url)
     _refused(shop, f"the database is not {shop.pg.name}")
 
 
-def test_replica_of_a_replica_wants_the_primary(shop: ReplicatedShop) -> None:
-    """Only the primary tells who is writing."""
+def test_replica_of_a_replica_is_refused(shop: ReplicatedShop) -> None:
+    """Only the primary shows the writers."""
     shop.configure({"public.orders": _FOLLOW}, url=shop.replica.url)
     _refused(shop, "a replica itself")
 
 
 def test_secret_of_the_replica_is_hidden(shop: ReplicatedShop) -> None:
-    """In a message, and in what a readable file is warned of."""
+    """In a message, and in the warning about a readable file."""
     secret = "planted-9f3c"
     url = shop.replica.url.replace(f":{shop.replica.password}@", f":{secret}@")
     shop.configure({"public.orders": _FOLLOW}, replica=url)
     result = shop.run()
-    told = json.dumps([str(one) for one in result.tables])
-    assert "password was refused" in told
-    assert secret not in told
+    message = json.dumps([str(table) for table in result.tables])
+    assert "password was refused" in message
+    assert secret not in message

@@ -1,4 +1,4 @@
-"""Who may still add rows below a cursor is seen, however little they have done so far."""
+"""Safe cursors: every transaction that may still add rows below a cursor is noticed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from support.servers import postgres
 
-from cdpsync_connectors.postgres import connector as module
+from cdpsync_connectors.postgres import table_read
 from cdpsync_connectors.postgres.chunks import PostgresChunk
 from cdpsync_connectors.postgres.connections import Sessions
 
@@ -39,8 +39,8 @@ def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def follow(shop: Shop, cursor: str, mode: str = "incremental", **more: Any) -> None:
-    shop.configure({"public.orders": {"mode": mode, "cursor_field": cursor}}, **more)
+def follow(shop: Shop, cursor: str, mode: str = "incremental", **source_options: Any) -> None:
+    shop.configure({"public.orders": {"mode": mode, "cursor_field": cursor}}, **source_options)
 
 
 def timed(shop: Shop, kind: str) -> None:
@@ -54,8 +54,8 @@ def timed(shop: Shop, kind: str) -> None:
 def as_view_begins(
     monkeypatch: pytest.MonkeyPatch, act: Callable[[], None], *, after: bool
 ) -> None:
-    """Act once: before the first view begins, or once it has its snapshot."""
-    begin = Sessions.view
+    """Act once: before the first snapshot begins, or right after it."""
+    begin = Sessions.snapshot
     acts = [act]
 
     @contextmanager
@@ -68,11 +68,11 @@ def as_view_begins(
                 acts.pop()()
             yield
 
-    monkeypatch.setattr(Sessions, "view", view)
+    monkeypatch.setattr(Sessions, "snapshot", view)
 
 
 def test_number_that_is_taken_before_anything_is_written(shop: Shop, mode: str) -> None:
-    """A transaction that asked a sequence has no number of its own, but a lock."""
+    """A transaction that used a sequence has no transaction number yet, but a lock."""
     shop.pg.execute(_COUNTED)
     follow(shop, "id", mode)
     shop.pg.execute(_NEXT.format(v="first"))
@@ -88,7 +88,7 @@ def test_number_that_is_taken_before_anything_is_written(shop: Shop, mode: str) 
 
 
 def test_number_of_an_insert_that_waits_in_a_trigger(shop: Shop, mode: str) -> None:
-    """One statement, and its row is not there before the trigger has ended."""
+    """The row of a statement is not visible before its trigger has ended."""
     shop.pg.execute(_NUMBERED)
     shop.pg.execute(
         """
@@ -118,34 +118,34 @@ def test_number_of_an_insert_that_waits_in_a_trigger(shop: Shop, mode: str) -> N
 def test_number_that_is_taken_as_the_view_begins(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, *, after: bool
 ) -> None:
-    """Whether or not the view shows the number above it."""
+    """Whether or not the snapshot shows the number above it."""
     shop.pg.execute(_COUNTED)
     follow(shop, "id")
     shop.pg.execute(_NEXT.format(v="first"))
     shop.one()
     with psycopg.connect(shop.pg.url) as late:
-        taken: list[int] = []
+        numbers: list[int] = []
 
         def take() -> None:
-            taken.append(late.execute("select nextval('q')").fetchall()[0][0])
+            numbers.append(late.execute("select nextval('q')").fetchall()[0][0])
             shop.pg.execute(_NEXT.format(v="newest"))
 
         as_view_begins(monkeypatch, take, after=after)
         shop.one()
-        late.execute("insert into orders values (%s, 'late')", taken)
+        late.execute("insert into orders values (%s, 'late')", numbers)
     shop.one()
     shop.same()
 
 
-def test_writer_that_ends_before_its_lock_is_looked_for(
+def test_writer_that_ends_before_locks_are_fetched(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The view does not show its row, and nobody holds a lock any more: it took a number."""
+    """The snapshot misses its row and no lock is left, but it took a transaction number."""
     shop.pg.execute(_COUNTED)
     follow(shop, "id")
     shop.pg.execute(_NEXT.format(v="first"))
     shop.one()
-    asks = module.is_idle_since
+    asks = table_read.is_idle_since
     with psycopg.connect(shop.pg.url) as late:
         ((number,),) = late.execute("select nextval('q')").fetchall()
         shop.pg.execute(_NEXT.format(v="newest"))
@@ -155,7 +155,7 @@ def test_writer_that_ends_before_its_lock_is_looked_for(
             late.commit()
             return asks(con, own)
 
-        monkeypatch.setattr(module, "is_idle_since", ends_first)
+        monkeypatch.setattr(table_read, "is_idle_since", ends_first)
         shop.one()
     monkeypatch.undo()
     shop.one()
@@ -170,33 +170,35 @@ def test_writer_that_ends_before_its_lock_is_looked_for(
         "lock table orders in share mode",
     ],
 )
-def test_number_is_not_held_back_by_who_does_not_write(shop: Shop, sql: str) -> None:
-    """However long their transactions last."""
+def test_number_is_not_held_back_by_readers(shop: Shop, sql: str) -> None:
+    """Transactions that do not write hold no number back, however long they last."""
     shop.pg.execute(_NUMBERED)
     follow(shop, "id")
     shop.pg.execute(_INSERT.format(v="first"))
-    with psycopg.connect(shop.pg.url) as other:
-        other.execute(sql.encode())
+    with psycopg.connect(shop.pg.url) as con:
+        con.execute(sql.encode())
         assert shop.one().cursor_after.value == 1
         assert shop.one().rows_read == 1
 
 
 def test_number_of_a_lock_that_is_held_long_is_read_again(shop: Shop) -> None:
-    """The cursor stays, the rows land once, and all goes on when the lock is gone."""
+    """The cursor stays and the rows land once; after the lock is released, it moves on."""
     shop.pg.execute(_NUMBERED)
     follow(shop, "id", "append_only")
     shop.pg.execute(_INSERT.format(v="first"))
     shop.one()
-    with psycopg.connect(shop.pg.url) as other:
-        other.execute("lock table orders in share row exclusive mode")
+    with psycopg.connect(shop.pg.url) as con:
+        con.execute("lock table orders in share row exclusive mode")
         assert shop.one().cursor_after.value == 1
     shop.pg.execute(_INSERT.format(v="newest"))
     assert shop.one().cursor_after.value == 2
     shop.same()
 
 
-def test_number_where_snapshots_do_not_travel(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rows are read in a later view than the one that was asked who is open."""
+def test_number_where_snapshots_cannot_be_exported(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows are read in a later snapshot than the one before which the writers were fetched."""
     shop.pg.execute(_NUMBERED)
     shop.pg.execute(_INSERT.format(v="first"))
     shop.pg.execute("revoke execute on function pg_export_snapshot() from public")
@@ -229,7 +231,7 @@ def test_number_where_snapshots_do_not_travel(shop: Shop, monkeypatch: pytest.Mo
 def test_time_of_a_transaction_that_begins_before_the_view(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """It was not open yet when that was asked, and the view has later rows."""
+    """It was not open yet when the horizon was fetched, and the snapshot has later rows."""
     timed(shop, kind)
     with psycopg.connect(shop.pg.url) as late:
 
@@ -243,8 +245,8 @@ def test_time_of_a_transaction_that_begins_before_the_view(
     shop.same()
 
 
-def test_time_of_a_session_that_tells_nothing(shop: Shop) -> None:
-    """With track_activities off it does not say since when it is open, nor that it is."""
+def test_time_of_a_session_without_tracking(shop: Shop) -> None:
+    """With track_activities off, a session shows neither that nor since when it is open."""
     timed(shop, "timestamptz")
     with psycopg.connect(shop.pg.url) as late:
         late.execute("set track_activities = off")
@@ -256,8 +258,8 @@ def test_time_of_a_session_that_tells_nothing(shop: Shop) -> None:
     shop.same()
 
 
-def test_time_of_a_session_that_told_nothing_for_a_while(shop: Shop) -> None:
-    """It says again that it is in a transaction, not since when."""
+def test_time_of_a_session_without_tracking_for_a_while(shop: Shop) -> None:
+    """It shows its transaction again, but not since when."""
     timed(shop, "timestamptz")
     with psycopg.connect(shop.pg.url) as late:
         late.execute(_INSERT.format(v="late").encode())
@@ -271,7 +273,7 @@ def test_time_of_a_session_that_told_nothing_for_a_while(shop: Shop) -> None:
 
 @pytest.mark.parametrize("name", ["myapp", "a long name " * 6])
 def test_time_of_a_writer_of_the_same_name(shop: Shop, name: str) -> None:
-    """A source may be given the application's own name; its sessions are not ours."""
+    """A source may have the application's own name; the application's sessions are not ours."""
     timed(shop, "timestamptz")
     follow(shop, "at", application_name=name)
     with psycopg.connect(shop.pg.url, application_name=name) as late:
@@ -300,7 +302,7 @@ def preparing_shop(tmp_path: Path, preparing_server: Server) -> Iterator[Shop]:
 
 @pytest.mark.parametrize("kind", ["timestamptz", "timestamp"])
 def test_time_of_a_prepared_transaction(preparing_shop: Shop, kind: str) -> None:
-    """When it was prepared is told, and not when it began."""
+    """Postgres shows when it was prepared, but not when it began."""
     shop = preparing_shop
     timed(shop, kind)
     with psycopg.connect(shop.pg.url, autocommit=True) as late:
@@ -315,10 +317,10 @@ def test_time_of_a_prepared_transaction(preparing_shop: Shop, kind: str) -> None
     shop.same()
 
 
-def test_number_of_a_transaction_that_is_prepared_while_it_is_waited_for(
+def test_number_of_a_transaction_prepared_during_the_wait(
     preparing_shop: Shop,
 ) -> None:
-    """It lets go of its session's name, and goes on."""
+    """It loses its session's name and stays open."""
     shop = preparing_shop
     shop.pg.execute(_COUNTED)
     follow(shop, "id")
@@ -342,7 +344,7 @@ def test_number_of_a_transaction_that_is_prepared_while_it_is_waited_for(
 
 
 def on_wait(patch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
-    """Act the first time that those who write are waited for."""
+    """Act at the first wait for the writers."""
     from cdpsync_connectors.postgres import safe_cursor as settled
 
     acts = [act]
@@ -374,14 +376,14 @@ def _replayed(shop: ReplicatedShop) -> None:
         time.sleep(0.02)
 
 
-def test_standby_does_not_tell_who_writes_numbers(standby_shop: ReplicatedShop, mode: str) -> None:
-    """So the cursor stays, all rows come each time and land once, and the run says why."""
+def test_standby_does_not_show_writers_of_numbers(standby_shop: ReplicatedShop, mode: str) -> None:
+    """So the cursor stays, all rows are read each time and land once, and the run says why."""
     shop = standby_shop
     follow(shop, "id", mode, url=shop.replica.url, replica=None)
     _replayed(shop)
     result = shop.one()
     assert result.cursor_after is None
-    (notice,) = [one for one in result.notices if "is a standby" in one]
+    (notice,) = [text for text in result.notices if "is a standby" in text]
     assert "`replica`" in notice
     assert "`lookback`" in notice
     with psycopg.connect(shop.pg.url) as late:
@@ -395,7 +397,7 @@ def test_standby_does_not_tell_who_writes_numbers(standby_shop: ReplicatedShop, 
 
 
 def test_lookback_is_trusted_at_a_standby(standby_shop: ReplicatedShop, mode: str) -> None:
-    """Whoever gives one says from how far below rows may still come."""
+    """A user who sets a lookback states how far below the cursor rows may appear."""
     shop = standby_shop
     rule = {"mode": mode, "cursor_field": "id", "lookback": 5}
     shop.configure({"public.orders": rule}, url=shop.replica.url, replica=None)

@@ -1,4 +1,4 @@
-"""Columns that come, go, change or change places between two runs, and tables made anew."""
+"""Columns that are added, dropped, retyped or reordered between runs, and recreated tables."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def orders(shop: Shop) -> Shop:
     return shop
 
 
-def configure(shop: Shop, **more: Any) -> None:
-    shop.configure({"public.orders": BASE | more})
+def configure(shop: Shop, **options: Any) -> None:
+    shop.configure({"public.orders": BASE | options})
 
 
 CHANGES = {
@@ -45,14 +45,14 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("kind", CHANGES)
-def test_evolve_takes_a_change_and_tells_of_it_once(orders: Shop, kind: str) -> None:
-    """The rows arrive, old ones keep what they had, and the history says what changed."""
-    change, told = CHANGES[kind]
+def test_evolve_accepts_a_change_and_notices_it_once(orders: Shop, kind: str) -> None:
+    """New rows arrive, old rows keep their values, and the history says what changed."""
+    change, message = CHANGES[kind]
     orders.pg.execute(change)
     orders.pg.execute("insert into orders (id, n, rev) values (3, 30, 3)")
     result = orders.one()
     assert result.rows_inserted == 1
-    assert told.split(" (")[0].split(" at the")[0] in "; ".join(result.notices)
+    assert message.split(" (")[0].split(" at the")[0] in "; ".join(result.notices)
     orders.same("id, n, rev")
     assert orders.one().notices == ()
     records = project.history(project.load(orders.file))
@@ -62,35 +62,35 @@ def test_evolve_takes_a_change_and_tells_of_it_once(orders: Shop, kind: str) -> 
 @pytest.mark.parametrize("rule", ["freeze", "ask"])
 @pytest.mark.parametrize("kind", CHANGES)
 def test_freeze_and_ask_stop_the_table(orders: Shop, kind: str, rule: str) -> None:
-    """Nothing is read until the change is taken; the message says what changed and how."""
-    change, told = CHANGES[kind]
+    """Nothing is read until the change is accepted; the message says what changed."""
+    change, message = CHANGES[kind]
     configure(orders, schema_changes=rule)
     assert orders.one().rows_inserted == 0
     orders.pg.execute(change)
     orders.pg.execute("insert into orders (id, n, rev) values (3, 30, 3)")
     (failed,) = orders.run().tables
     assert failed.error.type == "ContractError"
-    assert told in failed.error.message
+    assert message in failed.error.message
     assert ("--accept-changes" in failed.error.message) is (rule == "ask")
     assert orders.ask("select count(*) from shop.orders") == [(2,)]
     assert orders.one(accept_changes=True).rows_inserted == 1
     assert orders.one().rows_inserted == 0
 
 
-def test_accept_changes_is_typed(orders: Shop) -> None:
-    """As the message says it."""
+def test_command_in_the_message_accepts_the_change(orders: Shop) -> None:
+    """`cdpsync run TABLE --accept-changes` loads the table, and later runs go on."""
     configure(orders, schema_changes="ask")
     orders.pg.execute("alter table orders add w text")
     assert orders.run().status is RunStatus.FAILED
     command = [str(Path(sys.executable).with_name("cdpsync")), "run", "shop.orders"]
-    done = subprocess.run([*command, "--accept-changes"], cwd=orders.folder, check=False,
-                          capture_output=True, text=True)  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run([*command, "--accept-changes"], cwd=orders.folder, check=False,
+                             capture_output=True, text=True)  # fmt: skip
+    assert process.returncode == 0, process.stderr
     assert orders.run().status is RunStatus.OK
 
 
-def test_excluded_columns_may_change_as_they_like(orders: Shop) -> None:
-    """What is not read is not frozen."""
+def test_excluded_columns_may_change(orders: Shop) -> None:
+    """Columns that are not read are not frozen."""
     configure(orders, schema_changes="freeze", columns={"exclude": ["v"]})
     (failed,) = orders.run().tables
     assert "gone" in failed.error.message  # the project file left it out
@@ -100,8 +100,8 @@ def test_excluded_columns_may_change_as_they_like(orders: Shop) -> None:
     orders.one()
 
 
-def test_columns_in_another_order_are_the_same_columns(orders: Shop) -> None:
-    """Their places mean nothing, in a frozen table either."""
+def test_order_of_columns_is_no_change(orders: Shop) -> None:
+    """Columns in another order do not stop a frozen table."""
     configure(orders, schema_changes="freeze")
     orders.pg.execute(
         "create table other (rev int, v text, id int primary key, n int);"
@@ -112,8 +112,8 @@ def test_columns_in_another_order_are_the_same_columns(orders: Shop) -> None:
     orders.same("id, n, v, rev")
 
 
-def test_rows_that_landed_do_not_land_again_with_a_new_column(shop: Shop) -> None:
-    """The source fills it into all rows; those of the window are the same rows still."""
+def test_existing_rows_are_not_added_again_with_a_new_column(shop: Shop) -> None:
+    """The source fills the column in all rows; rows of the window are still the same rows."""
     shop.pg.execute(
         "create table orders (n int, rev int);"
         "insert into orders values (1, 1), (1, null), (2, 5), (2, 5), (3, null)"
@@ -130,14 +130,14 @@ def test_rows_that_landed_do_not_land_again_with_a_new_column(shop: Shop) -> Non
     assert shop.one().rows_inserted == 0
 
 
-def test_rows_that_landed_do_not_land_again_with_one_new_column_after_another(shop: Shop) -> None:
-    """Some landed before both, some between them."""
+def test_existing_rows_are_not_added_again_with_several_new_columns(shop: Shop) -> None:
+    """Some rows were loaded before all of the columns, some between two of them."""
     shop.pg.execute("create table orders (n int, rev int)")
     shop.pg.execute("insert into orders values (1, 1), (2, null)")
     shop.configure({"public.orders": {"mode": "append_only", "cursor_field": "rev", "lookback": 9}})
     shop.one()
-    for more in ("a", "b", "c"):
-        shop.pg.execute(f"alter table orders add column {more} text default '{more}'")
+    for column in ("a", "b", "c"):
+        shop.pg.execute(f"alter table orders add column {column} text default '{column}'")
         shop.pg.execute(
             "insert into orders (n, rev) select max(n) + 1, 5 from orders;"
             "insert into orders (n) select max(n) + 1 from orders"
@@ -150,8 +150,8 @@ def test_rows_that_landed_do_not_land_again_with_one_new_column_after_another(sh
 
 
 @pytest.mark.parametrize("mode", ["incremental", "append_only"])
-def test_table_made_anew_is_read_from_its_start(shop: Shop, mode: str) -> None:
-    """Its rows are older than the cursor of the former one, and arrive all the same."""
+def test_recreated_table_is_read_from_its_start(shop: Shop, mode: str) -> None:
+    """Its rows arrive although they are below the cursor of the former table."""
     create = "create table orders (id int primary key, v text, rev int)"
     shop.pg.execute(create)
     shop.pg.execute("insert into orders select i, 'old', 100 + i from generate_series(1, 4) i")
@@ -161,11 +161,11 @@ def test_table_made_anew_is_read_from_its_start(shop: Shop, mode: str) -> None:
     shop.pg.execute(create)
     shop.pg.execute("insert into orders select i, 'new', i from generate_series(1, 3) i")
     result = shop.one()
-    assert "made anew" in result.notices[-1]
+    assert "created again" in result.notices[-1]
     assert result.cursor_after.value == 3
     if mode == "incremental":
         shop.same()
-    else:  # what was appended stays
+    else:  # appended rows stay
         assert shop.ask("select v, count(*) from shop.orders group by 1 order by 1") == [
             ("new", 3), ("old", 4),
         ]  # fmt: skip
@@ -176,7 +176,7 @@ def test_table_made_anew_is_read_from_its_start(shop: Shop, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["incremental", "append_only"])
 def test_swapped_table_is_read_from_its_start(shop: Shop, mode: str) -> None:
-    """One that was rebuilt, even past the old cursor, may have other rows below it."""
+    """A rebuilt table may have other rows below the old cursor, so it is not continued."""
     create = "create table other (id int primary key, v text, rev int)"
     shop.pg.execute("create table orders (id int primary key, v text, rev int)")
     shop.pg.execute("insert into orders select i, 'same', i from generate_series(1, 4) i")
@@ -187,11 +187,11 @@ def test_swapped_table_is_read_from_its_start(shop: Shop, mode: str) -> None:
     shop.pg.execute("insert into other select * from orders where id > 2")
     shop.pg.execute("drop table orders; alter table other rename to orders")
     result = shop.one()
-    assert "made anew" in result.notices[-1]
+    assert "created again" in result.notices[-1]
     assert (result.rows_read, result.cursor_after.value) == (5, 9)
     if mode == "incremental":
         shop.same()
-    else:  # what is there already does not come twice
+    else:  # rows that the lake has are not appended again
         assert result.rows_inserted == 2
         assert shop.ask("select id, v from shop.orders order by all") == [
             (1, "same"), (2, "other"), (2, "same"), (3, "same"), (4, "same"), (9, "new"),
@@ -210,8 +210,8 @@ def test_swapped_table_is_read_from_its_start(shop: Shop, mode: str) -> None:
         ("append_only", "full_table"),
     ],
 )
-def test_changed_mode_leaves_no_ghosts(shop: Shop, before: str, after: str) -> None:
-    """Whatever the old mode had kept, the lake has what the new one says, and no row twice."""
+def test_changed_mode_leaves_no_stale_rows(shop: Shop, before: str, after: str) -> None:
+    """The lake has the rows of the new mode, and no row twice."""
     shop.pg.execute("create table orders (id int primary key, v text, rev int)")
     shop.pg.execute("insert into orders select i, 'a', i from generate_series(1, 5) i")
     for mode in (before, after):

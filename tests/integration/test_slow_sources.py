@@ -1,4 +1,4 @@
-"""Sources that are slow, or whose connections die again and again: the run ends, with all rows."""
+"""Slow sources and wide tables: the run ends, with all rows."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def through(shop: Shop, proxy: FaultProxy, tables: dict[str, dict[str, str]]) -> None:
-    """Let the project reach its source through a proxy."""
+    """Configure the project so that it reaches its source through a proxy."""
     shop.configure(tables, url=shop.pg.url.replace(f":{shop.pg.port}/", f":{proxy.port}/"))
 
 
 def test_source_that_trickles_is_read_to_its_end(shop: Shop) -> None:
-    """A source that sends a kilobyte a second is slow, not dead: nothing gives up on it."""
+    """A source that sends a kilobyte a second is slow but alive, so no timeout ends the read."""
     shop.pg.execute("create table orders as select i as id, md5(i::text) as v "
                     "from generate_series(1, 40) i")  # fmt: skip
     with FaultProxy(shop.pg.port) as proxy:
@@ -28,7 +28,7 @@ def test_source_that_trickles_is_read_to_its_end(shop: Shop) -> None:
     shop.same()
 
 
-def test_tables_with_as_many_columns_as_postgres_has(shop: Shop) -> None:
+def test_tables_with_the_most_columns_that_postgres_allows(shop: Shop) -> None:
     """1,000 and 1,600 columns arrive, and arrive again when they change."""
     for count in (1000, 1600):
         columns = ", ".join(f"c{number} int" for number in range(1, count))

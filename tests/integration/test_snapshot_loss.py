@@ -1,4 +1,4 @@
-"""A source that hangs up again and again: the load goes on where it was, and is of one moment."""
+"""Loads from a source that hangs up again and again: they continue, and are of one snapshot."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ MODES: dict[str, dict[str, Any]] = {
 
 
 class Losses(logging.Handler):
-    """Hears of each view that was lost, and changes the source before the next begins."""
+    """Collects a message for each lost snapshot, and changes the source before the next begins."""
 
     def __init__(self, shop: Shop, changes: Sequence[str]) -> None:
         super().__init__()
-        self.told: list[str] = []
+        self.messages: list[str] = []
         self._shop = shop
         self._changes = iter(changes)
 
     def emit(self, record: logging.LogRecord) -> None:
-        said = record.getMessage()
-        if "Trying again" not in said:
-            self.told.append(said)
+        message = record.getMessage()
+        if "Trying again" not in message:
+            self.messages.append(message)
             self._shop.pg.execute(next(self._changes, "select 1"))
 
 
@@ -59,7 +59,7 @@ class Losses(logging.Handler):
 def hangs_up(
     shop: Shop, table: dict[str, Any], every: int, changes: Sequence[str] = ()
 ) -> Iterator[Losses]:
-    """Let everything be cut after so many bytes, and the source change before the next view."""
+    """Cut each connection after so many bytes; change the source before the next snapshot."""
     losses = Losses(shop, changes)
     log = logging.getLogger("cdpsync.extract.table")
     log.addHandler(losses)
@@ -83,7 +83,7 @@ def orders(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
 
 
 WRITERS = (
-    # a row from the end to the beginning and one the other way; rows that leave, and new ones
+    # rows move from the end to the beginning and back; rows are deleted, and added
     """delete from orders where id between 100 and 103; vacuum orders;
     update orders set rev = rev + 10000 where id in (7990, 20)""",
     """insert into orders select i, repeat('n', 600), i from generate_series(20001, 20040) i;
@@ -95,13 +95,13 @@ WRITERS = (
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_load_goes_on_where_it_was(orders: Shop, mode: str) -> None:
-    """Cut again and again, with writers in between: the rows of the last view, each once."""
+def test_load_continues_with_the_chunks_that_it_has(orders: Shop, mode: str) -> None:
+    """With writers in between, the lake has the rows of the last snapshot, each once."""
     with hangs_up(orders, MODES[mode], 1_500_000, WRITERS) as losses:
         result = orders.one(threads=1)
         orders.same()
-        assert len(losses.told) >= 3
-        assert "chunks are kept" in losses.told[0]
+        assert len(losses.messages) >= 3
+        assert "chunks are kept" in losses.messages[0]
     assert result.rows_read == result.rows_in_table == 8036
     orders.configure({"public.orders": MODES[mode]})
     orders.pg.execute("update orders set v = 'later', rev = 50000 where id = 4")
@@ -110,19 +110,19 @@ def test_load_goes_on_where_it_was(orders: Shop, mode: str) -> None:
 
 
 @pytest.mark.parametrize("shop", ["s3"], indirect=True)
-def test_files_of_a_bucket_are_those_of_the_last_view(orders: Shop, s3: Buckets) -> None:
-    """What was sent and is not good any more is taken back; with several workers, too."""
+def test_bucket_has_only_the_files_of_the_last_snapshot(orders: Shop, s3: Buckets) -> None:
+    """Files that were uploaded and became obsolete are removed, with several workers too."""
     with hangs_up(orders, MODES["full_table"], 1_500_000, WRITERS) as losses:
         orders.one(threads=3)
         orders.same()
-        assert losses.told
+        assert losses.messages
     bucket, _, prefix = orders.warehouse["path"].removeprefix("s3://").partition("/")
-    there = s3.client().list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/shop/")
-    named = orders.ask(
+    objects = s3.client().list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/shop/")
+    lake_files = orders.ask(
         "select data_file from ducklake_list_files('lake', 'orders', schema => 'shop')"
     )
-    assert {one["Key"] for one in there["Contents"]} == {
-        path.removeprefix(f"s3://{bucket}/") for (path,) in named
+    assert {content["Key"] for content in objects["Contents"]} == {
+        path.removeprefix(f"s3://{bucket}/") for (path,) in lake_files
     }
 
 
@@ -135,52 +135,52 @@ REWRITES = {
 
 
 @pytest.mark.parametrize("change", REWRITES)
-def test_nothing_is_kept_of_a_table_that_was_rewritten(orders: Shop, change: str) -> None:
-    """It is read again from its start, in one view."""
+def test_no_chunk_of_a_rewritten_table_is_reused(orders: Shop, change: str) -> None:
+    """The table is read again from its start, in one snapshot."""
     with hangs_up(orders, MODES["full_table"], 3_500_000, [REWRITES[change]]) as losses:
         orders.one(threads=1)
-        assert "chunks are kept" in losses.told[0]
+        assert "chunks are kept" in losses.messages[0]
     orders.same("id, v, rev")
 
 
-def test_chunk_that_does_not_get_through_is_cut_smaller(
+def test_chunk_that_never_arrives_whole_is_cut_smaller(
     orders: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where no chunk arrives between two cuts, smaller ones do."""
+    """If no chunk arrives between two hang-ups, smaller ones do."""
     monkeypatch.setattr(chunks, "FEWEST_PAGES", 450)
     monkeypatch.setattr(chunks, "MOST_PAGES", 450)
     with hangs_up(orders, MODES["full_table"], 1_000_000) as losses:
         orders.one(threads=1)
         orders.same()
-    assert "from its start" in losses.told[0]
+    assert "from its start" in losses.messages[0]
 
 
-def test_table_of_one_chunk_is_cut_when_it_does_not_get_through(shop: Shop) -> None:
-    """So does a table that was not worth cutting."""
+def test_table_of_one_chunk_is_cut_when_it_never_arrives_whole(shop: Shop) -> None:
+    """A table that was too small to be cut arrives in chunks, too."""
     shop.pg.execute(TABLE)
     with hangs_up(shop, MODES["full_table"], 2_000_000):
         shop.one(threads=1)
         shop.same()
 
 
-def test_view_is_read_from_its_start_twice(orders: Shop) -> None:
-    """What has no pages of its own, and does not get through, fails; and nothing is committed."""
+def test_database_view_is_read_from_its_start_twice(orders: Shop) -> None:
+    """A view has no pages to cut. It fails the second time, and nothing is committed."""
     orders.pg.execute("alter table orders rename to t; create view orders as select * from t")
     with hangs_up(orders, MODES["full_table"], 1_500_000) as losses:
         result = orders.run(threads=1)
     assert result.status is RunStatus.FAILED
-    assert len(losses.told) == 1
-    assert "from its start" in losses.told[0]
+    assert len(losses.messages) == 1
+    assert "from its start" in losses.messages[0]
 
 
-def test_verification_goes_on_where_it_was(orders: Shop) -> None:
-    """So does the reading of a verification, and what it finds is the last view's."""
+def test_verification_continues_with_the_chunks_that_it_has(orders: Shop) -> None:
+    """A verification reuses chunks as a load does, and compares the last snapshot."""
     orders.configure({"public.orders": MODES["full_table"]})
     orders.one()
     with hangs_up(orders, MODES["full_table"], 1_500_000, WRITERS) as losses:
-        (found,) = verify(orders.file, threads=1)
-    assert losses.told
-    assert found.error is None
-    assert found.status is VerifyStatus.DIFFERENT
-    assert found.compared
-    assert found.compared.source.rows == 8036
+        (result,) = verify(orders.file, threads=1)
+    assert losses.messages
+    assert result.error is None
+    assert result.status is VerifyStatus.DIFFERENT
+    assert result.compared
+    assert result.compared.source.rows == 8036

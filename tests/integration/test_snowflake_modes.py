@@ -44,7 +44,7 @@ CURSORS = {
 
 @dataclass
 class Project:
-    """A project folder whose source `sf` is a database of one's own in a local Snowflake."""
+    """A project folder whose source `sf` is its own database in a local Snowflake."""
 
     folder: Path
     snow: Account
@@ -55,11 +55,11 @@ class Project:
 
     def configure(self, tables: dict[str, Any] | None, **source: Any) -> None:
         """Write the project file anew (JSON is YAML too)."""
-        said = {**self.snow.options, **source}
+        settings = {**self.snow.options, **source}
         if tables is not None:
-            said["tables"] = tables
-        whole = {"warehouse": {"path": "./warehouse"}, "sources": {"sf": said}}
-        self.file.write_text(json.dumps(whole, indent=1))
+            settings["tables"] = tables
+        project = {"warehouse": {"path": "./warehouse"}, "sources": {"sf": settings}}
+        self.file.write_text(json.dumps(project, indent=1))
 
     def one(self, **choices: Any) -> TableResult:
         """Run, and return the result of the one table, which went well."""
@@ -75,9 +75,9 @@ class Project:
 
         Times are compared as text: the driver hands out fakesnow's NULL as the year 1970.
         """
-        there = sorted(map(_plain, self.snow.ask(f"select {columns} from orders")))
-        here = sorted(map(_plain, self.ask(f"select {columns} from sf.orders")))
-        assert here == there
+        at_source = sorted(map(_plain, self.snow.ask(f"select {columns} from orders")))
+        in_lake = sorted(map(_plain, self.ask(f"select {columns} from sf.orders")))
+        assert in_lake == at_source
 
 
 def _plain(row: tuple[Any, ...]) -> str:
@@ -132,9 +132,9 @@ def test_incremental_follows_the_source_through_three_runs(shop: Project, kind: 
     assert (result.rows_inserted, result.rows_updated) == (2, 1)
     shop.same("id, what, amount, rev::varchar")
 
-    again = shop.one()
-    assert (again.rows_inserted, again.rows_updated, again.rows_deleted) == (0, 0, 0)
-    assert again.cursor_after == result.cursor_after
+    repeated = shop.one()
+    assert (repeated.rows_inserted, repeated.rows_updated, repeated.rows_deleted) == (0, 0, 0)
+    assert repeated.cursor_after == result.cursor_after
 
 
 @pytest.mark.parametrize("kind", CURSORS)
@@ -142,8 +142,8 @@ def test_append_only_takes_every_row_once(shop: Project, kind: str) -> None:
     """Rows that share the boundary, even equal in all columns, and rows without a cursor arrive."""
     type_, first, second, third = CURSORS[kind]
 
-    def insert(what: str, *values: str) -> None:
-        shop.snow.execute(*(f"insert into orders values ('{what}', {value})" for value in values))
+    def insert(text: str, *values: str) -> None:
+        shop.snow.execute(*(f"insert into orders values ('{text}', {value})" for value in values))
 
     shop.snow.execute(f"create table orders (what text, rev {type_})")
     insert("same", *first, first[-1], "null")
@@ -163,7 +163,7 @@ def test_append_only_takes_every_row_once(shop: Project, kind: str) -> None:
 
 
 def test_full_table_replaces_the_table_through_three_runs(shop: Project) -> None:
-    """Rows changed and deleted at the source are changed and gone in the lake."""
+    """The lake follows rows that are changed and deleted at the source."""
     shop.snow.execute(
         "create table orders (id int primary key, what text)",
         *(f"insert into orders values ({number}, 'a')" for number in range(10)),
@@ -182,7 +182,7 @@ def test_full_table_replaces_the_table_through_three_runs(shop: Project) -> None
 
 
 def test_empty_table_has_its_columns_and_types(shop: Project) -> None:
-    """A table without rows arrives as a table, typed as it will be."""
+    """A table without rows arrives with its columns and types."""
     shop.snow.execute("create table orders (id int, amount number(10,2), doc variant, t time)")
     shop.configure(None)
     assert shop.one().rows_in_table == 0
@@ -193,7 +193,7 @@ def test_empty_table_has_its_columns_and_types(shop: Project) -> None:
 
 
 def test_key_that_repeats_keeps_the_newest_row(shop: Project) -> None:
-    """Snowflake notes primary keys and enforces none: of equal keys the newest row lands, once."""
+    """Snowflake does not enforce primary keys: of equal keys, only the newest row lands."""
     shop.snow.execute("create table orders (id int, what text, rev int)")
     rows = ["(1, 'old', 1)", "(1, 'new', 2)", "(2, 'only', 1)"]
     shop.snow.execute(*(f"insert into orders values {row}" for row in rows))

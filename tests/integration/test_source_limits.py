@@ -1,4 +1,4 @@
-"""A source that bears only so much: connections are bounded by the server, which counts them."""
+"""Limits on the load of a source. The servers in these tests refuse connections above them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _TABLES = 6
 
-# A page for each row.
+# One page per row.
 _PAGES = """
     create table {name} (id int, text text);
     alter table {name} alter text set storage plain;
@@ -33,15 +33,15 @@ def _as_user(url: str, user: str) -> str:
     )
 
 
-@pytest.mark.parametrize("most", [2, 3, 5])
+@pytest.mark.parametrize("max_connections", [2, 3, 5])
 def test_postgres_never_sees_more_connections_than_max_connections(
-    shop: Shop, caplog: pytest.LogCaptureFixture, most: int
+    shop: Shop, caplog: pytest.LogCaptureFixture, max_connections: int
 ) -> None:
-    """Several tables of many chunks, through a role that the server lets in no more often."""
-    user = f"gentle_{most}"
+    """Several tables of many chunks are read by a role with this connection limit."""
+    user = f"gentle_{max_connections}"
     shop.pg.execute(
         f"drop role if exists {user}; "
-        f"create role {user} login password 'secret-of-{user}' connection limit {most}; "
+        f"create role {user} login password 'secret-of-{user}' connection limit {max_connections}; "
         f"grant pg_read_all_data to {user}"
     )
     for number in range(_TABLES):
@@ -52,11 +52,13 @@ def test_postgres_never_sees_more_connections_than_max_connections(
     shop.pg.execute(_PAGES.format(name="wide", rows=20_000))
     url = _as_user(shop.pg.url, user)
     rules = {"public.t*": {"mode": "full_table"}, "public.wide": {"mode": "full_table"}}
-    shop.configure(rules, url=url, max_connections=most)
+    shop.configure(rules, url=url, max_connections=max_connections)
     with caplog.at_level("WARNING"):
         tables = shop.run(threads=4).tables
-    assert {one.table for one in tables} == {f"shop.t{n}" for n in range(_TABLES)} | {"shop.wide"}
-    assert all(one.error is None for one in tables), tables
+    assert {table.table for table in tables} == {f"shop.t{n}" for n in range(_TABLES)} | {
+        "shop.wide"
+    }
+    assert all(table.error is None for table in tables), tables
     assert not caplog.records
     assert shop.ask("select count(*), sum(id) from shop.wide") == [(20000, 200010000)]
 
@@ -64,7 +66,7 @@ def test_postgres_never_sees_more_connections_than_max_connections(
 def test_mysql_never_sees_more_connections_than_max_connections(
     shop: Shop, maria: MariaDatabase, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The same through a user of MariaDB that may connect three times."""
+    """The tables are read by a user of MariaDB that may connect three times."""
     maria.execute("drop user if exists gentle")
     maria.execute("create user gentle identified by 'secret-of-gentle' with max_user_connections 3")
     maria.execute("grant select on *.* to gentle")
@@ -74,31 +76,31 @@ def test_mysql_never_sees_more_connections_than_max_connections(
     shop.configure({"*": {"mode": "full_table"}}, type="mysql", url=url, max_connections=3)
     with caplog.at_level("WARNING"):
         tables = shop.run(threads=6).tables
-    assert [one.rows_inserted for one in tables] == [20000] * _TABLES
+    assert [table.rows_inserted for table in tables] == [20000] * _TABLES
     assert not caplog.records
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("options", "message"),
     [
         ({"max_connections": 1}, '"max_connections" must be greater than or equal to 2'),
         ({"max_rate": 0}, '"max_rate" must be greater than 0'),
         ({"max_rate": "fast"}, "max_rate"),
     ],
 )
-def test_bounds_that_cannot_be_are_refused(shop: Shop, said: dict[str, object], told: str) -> None:
-    """Before anything is asked of the source."""
+def test_invalid_limits_are_refused(shop: Shop, options: dict[str, object], message: str) -> None:
+    """The error comes before the first connection."""
     from cdpsync.errors import ConfigError
 
-    shop.configure({"public.t": {}}, **said)
-    with pytest.raises(ConfigError) as refused:
+    shop.configure({"public.t": {}}, **options)
+    with pytest.raises(ConfigError) as raised:
         shop.run()
-    assert told.lower() in str(refused.value).lower()
+    assert message.lower() in str(raised.value).lower()
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that goes on only while somebody sleeps."""
+    """A clock that advances only during sleeps."""
     now = [100.0]
 
     def sleep(seconds: float) -> None:
@@ -109,36 +111,36 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_pace_keeps_the_average(clock: list[float]) -> None:
-    """However large the parts are, each begins once those before it have had their time."""
-    pace = RowLimiter(100)
+def test_row_limiter_keeps_the_average_rate(clock: list[float]) -> None:
+    """Each part begins after the time of all rows before it, however large the parts are."""
+    limiter = RowLimiter(100)
     begins = []
     for rows in (50, 500, 10, 0, 1000, 1):
-        pace.wait(rows, lambda: False)
+        limiter.wait(rows, lambda: False)
         begins.append(clock[0] - 100)
     assert begins == pytest.approx([0, 0.5, 5.5, 5.6, 5.6, 15.6])
 
 
-def test_pace_is_left_at_a_stop(clock: list[float]) -> None:
-    """Nobody waits for the end of a pause that is no longer of use."""
-    pace = RowLimiter(1)
-    asked = itertools.count()
-    pace.wait(1000, lambda: False)
-    pace.wait(1, lambda: next(asked) > 3)
+def test_row_limiter_stops_waiting_when_the_run_stops(clock: list[float]) -> None:
+    """The wait ends early once `is_stopped` returns True."""
+    limiter = RowLimiter(1)
+    calls = itertools.count()
+    limiter.wait(1000, lambda: False)
+    limiter.wait(1, lambda: next(calls) > 3)
     assert clock[0] < 101
 
 
-def test_parts_are_of_some_seconds() -> None:
-    """So that a table is read in many short bursts rather than in a few long ones."""
+def test_parts_take_a_few_seconds_each() -> None:
+    """A table is read in many short bursts rather than in a few long ones."""
     assert RowLimiter(1000).parts(1000 * STEP * 7) == 7
     assert RowLimiter(1000).parts(10) == 1
     assert RowLimiter(1000).parts(0) == 1
 
 
-def test_paced_table_is_cut_finer_and_arrives_whole(
+def test_table_with_a_row_limit_is_cut_finer_and_arrives_whole(
     shop: Shop, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Postgres' pages are read part by part, and the clock shows that rows took their time."""
+    """Postgres' pages are read in small parts, and the clock shows that the limit was kept."""
     shop.pg.execute(_PAGES.format(name="paced", rows=12_000))
     shop.configure({"public.paced": {"mode": "full_table"}}, max_rate=100)
     result = shop.one(threads=1)

@@ -1,4 +1,4 @@
-"""What a person changes of what is remembered: cursors set, tables reset and deleted."""
+"""Changes that a person makes to the state: cursors set, tables reset and deleted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def cdpsync(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def orders(shop: Shop) -> Shop:
-    """Ten orders, loaded, and a table that never was."""
+    """A project with ten loaded orders, and a table that was never loaded."""
     shop.pg.execute("create table orders (id int primary key, v int)")
     shop.pg.execute("insert into orders select i, i from generate_series(1, 10) i")
     shop.configure({"public.orders": HOURLY, "public.later": {"enabled": True}})
@@ -48,14 +48,17 @@ def delete(shop: Shop, *select: str) -> tuple[TableName, ...]:
 
 
 def status(shop: Shop) -> dict[str, Any]:
-    return {one.table: one for one in project.status(project.load(shop.file))}
+    return {table.table: table for table in project.status(project.load(shop.file))}
 
 
 def test_deleted_table_was_never_loaded(orders: Shop) -> None:
-    """Status, the rows and the next run speak of a table that has to be loaded anew."""
+    """Status, rows and the next run show a deleted table as one that was never loaded."""
     assert delete(orders, "shop.orders") == (ORDERS,)
-    told = status(orders)["shop.orders"]
-    assert (told.status, told.rows, told.next_due_at, told.last_run_at) == ("never", *[None] * 3)
+    table = status(orders)["shop.orders"]
+    assert (table.status, table.rows, table.next_due_at, table.last_run_at) == (
+        "never",
+        *[None] * 3,
+    )
     assert "public.orders" not in orders.state_file.read_text()
     result = orders.one("shop.orders", due=True)
     assert (result.status, result.rows_inserted) == ("ok", 10)
@@ -64,8 +67,8 @@ def test_deleted_table_was_never_loaded(orders: Shop) -> None:
     assert status(orders)["shop.orders"].rows == 10
 
 
-def test_history_tells_of_a_deletion(orders: Shop) -> None:
-    """It keeps what was before, and says what was dropped and where its cursor stood."""
+def test_history_has_a_record_of_a_deletion(orders: Shop) -> None:
+    """It keeps the runs before, and the record has the dropped rows and the last cursor."""
     delete(orders, "shop.orders")
     deletion, run = project.history(project.load(orders.file), ["shop.orders"])
     assert (deletion.kind, run.kind) == (RunKind.DELETE, RunKind.RUN)
@@ -78,18 +81,18 @@ def test_history_tells_of_a_deletion(orders: Shop) -> None:
     assert shown[-1].endswith("shop.orders: dropped by cdpsync delete")
 
 
-def test_deletion_of_what_is_not_there_is_said(orders: Shop) -> None:
-    """Deleted before, or never loaded: nothing is dropped, and nothing is written of it."""
+def test_deletion_of_a_missing_table_is_reported(orders: Shop) -> None:
+    """A table deleted before, or never loaded, is not dropped and gives no record."""
     first = cdpsync(orders, "delete", "shop.*", "-y")
     assert (first.returncode, first.stderr) == (0, "1 table dropped\n")
-    again = cdpsync(orders, "delete", "shop.*", "-y", "-o", "json")
-    assert (again.returncode, again.stdout, again.stderr) == (0, "[]\n", "nothing to drop\n")
+    second = cdpsync(orders, "delete", "shop.*", "-y", "-o", "json")
+    assert (second.returncode, second.stdout, second.stderr) == (0, "[]\n", "nothing to drop\n")
     assert cdpsync(orders, "delete", "shop.later").stderr == "nothing to drop\n"
     assert len(project.history(project.load(orders.file))) == 2
 
 
-def test_deleted_table_that_the_file_does_not_name_is_known_no_more(orders: Shop) -> None:
-    """So it does not fail with its source; the history can still be asked for it."""
+def test_deleted_table_that_the_file_does_not_name_is_unknown(orders: Shop) -> None:
+    """It does not fail with its source; its history can still be shown."""
     orders.configure(None)
     delete(orders, "shop.orders")
     assert status(orders) == {}
@@ -97,17 +100,17 @@ def test_deleted_table_that_the_file_does_not_name_is_known_no_more(orders: Shop
         delete(orders, "shop.orders")
     url = orders.pg.url.replace(f":{orders.pg.port}", f":{free_port()}")
     orders.configure(None, url=url)
-    assert [one.table for one in orders.run().tables] == ["shop.*"]
+    assert [table.table for table in orders.run().tables] == ["shop.*"]
     config = project.load(orders.file)
     kinds = [record.kind for record in project.history(config, ["shop.orders"])]
     assert kinds == [RunKind.DELETE, RunKind.RUN]
 
 
-def test_deletion_outlives_what_it_deleted(orders: Shop, monkeypatch) -> None:
-    """When old history goes, a deleted table does not come back."""
+def test_record_of_a_deletion_outlives_the_older_ones(orders: Shop, monkeypatch) -> None:
+    """When old history is pruned, a deleted table does not appear again."""
     from cdpsync.catalog import system_tables
 
-    monkeypatch.setattr(system_tables, "_MANY_PAST", 1)
+    monkeypatch.setattr(system_tables, "_MIN_SUPERSEDED", 1)
     orders.one("shop.orders", full_refresh=True)
     delete(orders, "shop.orders")
     later = clock.now() + timedelta(days=100)
@@ -117,26 +120,26 @@ def test_deletion_outlives_what_it_deleted(orders: Shop, monkeypatch) -> None:
         assert Lake(con).system_tables.history()[0].kind is RunKind.DELETE
 
 
-def test_reset_tells_what_was_reset(orders: Shop) -> None:
-    """A table without a cursor starts from the start anyway."""
+def test_reset_reports_the_tables_that_were_reset(orders: Shop) -> None:
+    """A table that was never loaded is not among them."""
     both = cdpsync(orders, "reset", "shop.*", "-y")
     assert both.stderr.startswith("1 table reset: ")
     done = cdpsync(orders, "reset", "shop.later", "-y")
     assert (done.returncode, done.stderr) == (0, "nothing to reset: never loaded\n")
 
 
-def between(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a run end just before the next lock that is taken by hand."""
-    hold, left = locks.hold, [1]
+def run_before_next_edit(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a run end just before the next edit takes its locks."""
+    hold, pending_runs = locks.hold, [1]
 
-    def delayed(folder: Path, names: Any, run_id: str, *rest: Any, **more: Any) -> Any:
-        if run_id == "by hand" and left:
-            left.pop()
+    def run_then_hold(folder: Path, names: Any, run_id: str, *args: Any, **options: Any) -> Any:
+        if run_id == "by hand" and pending_runs:
+            pending_runs.pop()
             shop.pg.execute("insert into orders values (11, 11)")
             shop.one("shop.orders")
-        return hold(folder, names, run_id, *rest, **more)
+        return hold(folder, names, run_id, *args, **options)
 
-    monkeypatch.setattr(locks, "hold", delayed)
+    monkeypatch.setattr(locks, "hold", run_then_hold)
 
 
 @pytest.mark.parametrize(
@@ -147,20 +150,20 @@ def between(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["set", "reset"],
 )
-def test_run_that_ends_meanwhile_does_not_undo_a_change(
+def test_run_that_ends_before_an_edit_does_not_undo_it(
     orders: Shop, monkeypatch, change: Callable[[Any], object], reads: int
 ) -> None:
-    """What is written is of the last run, so the next one follows it."""
-    between(orders, monkeypatch)
+    """The edit is of the last run's state, so the next run follows it."""
+    run_before_next_edit(orders, monkeypatch)
     change(project.load(orders.file))
     result = orders.one("shop.orders")
     assert result.rows_read == reads
     orders.same()
 
 
-def test_run_that_ends_meanwhile_is_deleted_too(orders: Shop, monkeypatch) -> None:
-    """The history tells of as many rows as there were in the end."""
-    between(orders, monkeypatch)
+def test_run_that_ends_before_a_delete_is_deleted_too(orders: Shop, monkeypatch) -> None:
+    """The record of the deletion counts the rows of that run, too."""
+    run_before_next_edit(orders, monkeypatch)
     assert delete(orders, "shop.orders") == (ORDERS,)
     deletion, *_ = project.history(project.load(orders.file))
     assert (deletion.result.rows_deleted, deletion.result.cursor_before.value) == (11, 11)

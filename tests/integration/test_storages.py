@@ -1,4 +1,4 @@
-"""What every storage keeps, whatever holds its files: one suite over folder, S3, R2 and GCS."""
+"""The promises of every storage: one suite over folder, S3, R2 and GCS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.faults import FaultProxy
 from support.servers import READER, free_port
 
 from cdpsync import engine
-from cdpsync.config.schema import StorageOptions
+from cdpsync.config.schema import StorageSection
 from cdpsync.errors import CdpsyncError, ConfigError, LandingError
 from cdpsync.model import Warehouse
 from cdpsync.storage import Storage, open_storage
@@ -32,15 +32,15 @@ PARTS = 40 << 20  # bytes: more than one part
 
 
 def opened(path: str, **options: str) -> Storage:
-    """Open the storage that a project file with these options means."""
-    options_ = StorageOptions(**options) if options else None
-    return open_storage(Warehouse(path, Path(), Path(), options_, "cdpsync.yml:2"))
+    """Open the storage of a project file with these options."""
+    section = StorageSection(**options) if options else None
+    return open_storage(Warehouse(path, Path(), Path(), section, "cdpsync.yml:2"))
 
 
-def keys(s3: Buckets, **other: str) -> dict[str, str]:
+def keys(s3: Buckets, **options: str) -> dict[str, str]:
     """Return the options that reach the tests' S3."""
     names = ("endpoint", "region", "access_key_id", "secret_access_key")
-    return {name: getattr(s3, name) for name in names} | other
+    return {name: getattr(s3, name) for name in names} | options
 
 
 @pytest.fixture(params=STORES)
@@ -48,23 +48,23 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
     """An empty storage of each kind."""
     prefix = f"lake/{uuid.uuid4().hex}/deep"
     if request.param == "folder":
-        made = opened(str(tmp_path / "lake"))
+        storage = opened(str(tmp_path / "lake"))
     elif request.param == "gs":
-        made = opened(f"gs://{prefix}", endpoint=request.getfixturevalue("gcs"))
+        storage = opened(f"gs://{prefix}", endpoint=request.getfixturevalue("gcs"))
     else:
         scheme = request.param.split()[0]
-        made = opened(f"{scheme}://{prefix}", **keys(request.getfixturevalue("s3")))
-    yield made
-    made.close()
+        storage = opened(f"{scheme}://{prefix}", **keys(request.getfixturevalue("s3")))
+    yield storage
+    storage.close()
 
 
 @pytest.fixture
 def bucket(s3: Buckets) -> Iterator[S3Storage]:
     """An empty prefix of the S3 bucket."""
-    made = opened(f"s3://lake/{uuid.uuid4().hex}", **keys(s3))
-    assert isinstance(made, S3Storage)
-    yield made
-    made.close()
+    storage = opened(f"s3://lake/{uuid.uuid4().hex}", **keys(s3))
+    assert isinstance(storage, S3Storage)
+    yield storage
+    storage.close()
 
 
 def file_of(tmp_path: Path, content: bytes) -> Path:
@@ -78,16 +78,16 @@ def read(storage: Storage, address: str) -> bytes:
     con = engine.connect()
     try:
         storage.prepare(con)
-        found = con.execute("select content from read_blob(?)", [address]).fetchone()
+        row = con.execute("select content from read_blob(?)", [address]).fetchone()
     finally:
         con.close()
-    assert found
-    return found[0]
+    assert row
+    return row[0]
 
 
 @pytest.mark.parametrize("size", [10, PARTS], ids=["small", "in parts"])
 def test_file_is_put_once_and_read_by_duckdb(storage: Storage, tmp_path: Path, size: int) -> None:
-    """What was put reads back the same; the name is never given to another file."""
+    """A file reads back the same; another file never gets its name."""
     content = os.urandom(size)
     address = storage.put(file_of(tmp_path, content), "shop/orders/run-1.parquet")
     assert address == f"{storage.root}shop/orders/run-1.parquet"
@@ -98,8 +98,8 @@ def test_file_is_put_once_and_read_by_duckdb(storage: Storage, tmp_path: Path, s
     assert read(storage, address) == content
 
 
-def test_removed_file_is_gone_and_not_missed(storage: Storage, tmp_path: Path) -> None:
-    """Removing twice is as good as once, and the name is free again."""
+def test_removing_a_file_twice_is_no_error(storage: Storage, tmp_path: Path) -> None:
+    """After that the name is free again."""
     storage.put(file_of(tmp_path, b"first"), "a/b.parquet")
     storage.remove("a/b.parquet")
     storage.remove("a/b.parquet")
@@ -117,8 +117,8 @@ def test_check_passes_and_leaves_nothing(storage: Storage, s3: Buckets) -> None:
 
 def probes(s3: Buckets) -> set[str]:
     pages = s3.client().get_paginator("list_objects_v2").paginate(Bucket="lake")
-    found = (one["Key"] for page in pages for one in page.get("Contents", ()))
-    return {key for key in found if "probe" in key}
+    names = (entry["Key"] for page in pages for entry in page.get("Contents", ()))
+    return {name for name in names if "probe" in name}
 
 
 def test_many_files_are_put_at_once(storage: Storage, tmp_path: Path) -> None:
@@ -149,10 +149,10 @@ def uploads(s3: Buckets) -> list[Any]:
 
 
 @pytest.mark.parametrize("size", [10, PARTS], ids=["small", "in parts"])
-def test_upload_whose_answer_was_lost_is_ours(
+def test_upload_whose_response_was_lost_is_recognized(
     bucket: S3Storage, tmp_path: Path, monkeypatch, size: int, s3: Buckets
 ) -> None:
-    """A retry finds the object there already, and knows it as its own."""
+    """A retry finds that the object exists, and recognizes it as its own."""
     upload = bucket._upload
 
     def twice(file: Path, key: str, tag: str) -> None:
@@ -165,8 +165,8 @@ def test_upload_whose_answer_was_lost_is_ours(
     assert not uploads(s3)
 
 
-def test_cut_connections_are_mended(s3: Buckets, tmp_path: Path) -> None:
-    """Parts whose connection broke are sent again, until the file is there whole."""
+def test_parts_of_cut_connections_are_sent_again(s3: Buckets, tmp_path: Path) -> None:
+    """Until the file is complete."""
     content = os.urandom(PARTS)
     with FaultProxy(s3.port) as proxy:
         options = keys(s3, endpoint=f"http://127.0.0.1:{proxy.port}")
@@ -187,18 +187,18 @@ def test_cut_connections_are_mended(s3: Buckets, tmp_path: Path) -> None:
     assert not uploads(s3)
 
 
-def test_broken_off_upload_takes_its_parts_back(s3: Buckets, tmp_path: Path) -> None:
-    """Ctrl-C closes the storage: what was half sent is aborted, and says so."""
+def test_cancelled_upload_removes_its_parts(s3: Buckets, tmp_path: Path) -> None:
+    """Ctrl-C closes the storage: the upload is aborted with an error."""
     with FaultProxy(s3.port) as proxy:
         proxy.delay = 0.02
         options = keys(s3, endpoint=f"http://127.0.0.1:{proxy.port}")
         storage = opened(f"s3://lake/{uuid.uuid4().hex}", **options)
-        said: list[str] = []
+        messages: list[str] = []
 
         def put() -> None:
             with pytest.raises(LandingError) as caught:
                 storage.put(file_of(tmp_path, os.urandom(PARTS)), "x.parquet")
-            said.append(caught.value.message)
+            messages.append(caught.value.message)
 
         thread = threading.Thread(target=put)
         thread.start()
@@ -208,36 +208,36 @@ def test_broken_off_upload_takes_its_parts_back(s3: Buckets, tmp_path: Path) -> 
             time.sleep(0.02)
         storage.close()
         thread.join()
-    assert "broken off" in said[0]
+    assert "cancelled" in messages[0]
     assert not uploads(s3)
 
 
 def test_failed_upload_leaves_no_parts(s3: Buckets, tmp_path: Path) -> None:
-    """A file that vanishes while it is sent leaves no upload behind."""
+    """A refused upload in parts is not left unfinished."""
     storage = opened(f"s3://lake/{uuid.uuid4().hex}", **keys(s3))
     first = storage.put(file_of(tmp_path, os.urandom(PARTS)), "x.parquet")
-    with pytest.raises(LandingError, match="there already"):
+    with pytest.raises(LandingError, match="exists already"):
         storage.put(file_of(tmp_path, os.urandom(PARTS)), "x.parquet")
     assert len(read(storage, first)) == PARTS
     assert not uploads(s3)
 
 
 @pytest.mark.parametrize(
-    ("other", "says"),
+    ("wrong", "says"),
     [
         ({"access_key_id": "nobody"}, "does not know this access_key_id"),
-        ({"secret_access_key": "wrong-secret"}, "does not fit the access_key_id"),
+        ({"secret_access_key": "wrong-secret"}, "does not match the access_key_id"),
         (dict(zip(["access_key_id", "secret_access_key"], READER, strict=True)), "may not write"),
         ({"endpoint": "http://127.0.0.1:{port}"}, "cannot be reached"),
     ],
     ids=["key", "secret", "reader", "down"],
 )
-def test_what_is_wrong_is_said_in_one_line(
-    s3: Buckets, tmp_path: Path, other: dict[str, str], says: str
+def test_wrong_options_give_one_line(
+    s3: Buckets, tmp_path: Path, wrong: dict[str, str], says: str
 ) -> None:
     """`check` and `put` name the bucket and the action, and no secret."""
-    other = {name: value.format(port=free_port()) for name, value in other.items()}
-    storage = opened("s3://lake/of/mine", **keys(s3, **other))
+    options = {name: value.format(port=free_port()) for name, value in wrong.items()}
+    storage = opened("s3://lake/of/mine", **keys(s3, **options))
     file = file_of(tmp_path, os.urandom(PARTS))
     for attempt in (storage.check, lambda: storage.put(file, "a.parquet")):
         with pytest.raises(LandingError, match=says) as caught:
@@ -250,7 +250,7 @@ def test_what_is_wrong_is_said_in_one_line(
     assert not uploads(s3)
 
 
-def test_check_names_every_missing_right(s3: Buckets) -> None:
+def test_check_names_every_missing_permission(s3: Buckets) -> None:
     """A user who may only read is told which permission to ask for, and where."""
     reader = dict(zip(["access_key_id", "secret_access_key"], READER, strict=True))
     with pytest.raises(LandingError) as caught:
@@ -259,7 +259,7 @@ def test_check_names_every_missing_right(s3: Buckets) -> None:
 
 
 def test_missing_bucket_is_named(gcs: str, s3: Buckets, tmp_path: Path) -> None:
-    """A bucket that is not there is said to be missing."""
+    """The message says that the bucket does not exist."""
     reader = dict(zip(["access_key_id", "secret_access_key"], READER, strict=True))
     with pytest.raises(LandingError, match="s3://another: there is no such bucket"):
         opened("s3://another", **keys(s3, **reader)).check()
@@ -271,8 +271,8 @@ def test_missing_bucket_is_named(gcs: str, s3: Buckets, tmp_path: Path) -> None:
 
 
 def test_gcs_that_is_down_is_noticed_before_gcsfs_gives_up(monkeypatch) -> None:
-    """Whoever asks first hears it soon, whichever way they come."""
-    monkeypatch.setattr(gcs_module, "_KNOCK", 1.0)
+    """The first request fails soon, whatever it is."""
+    monkeypatch.setattr(gcs_module, "_FIRST_TIMEOUT", 1.0)
     storage = opened("gs://lake/x", endpoint=f"http://127.0.0.1:{free_port()}")
     con = engine.connect()
     for attempt in (storage.ping, storage.check, lambda: storage.prepare(con)):
@@ -291,13 +291,13 @@ def test_gcs_that_is_down_is_noticed_before_gcsfs_gives_up(monkeypatch) -> None:
     ],
 )
 def test_options_that_do_not_fit_are_refused(path: str, options: dict, says: str) -> None:
-    """The line of the project file is named before any server is asked."""
+    """The message names the line of the project file before any request is sent."""
     with pytest.raises(ConfigError, match=rf"cdpsync\.yml:2: .*{says}"):
         opened(path, **options)
 
 
 @pytest.mark.parametrize(
-    "given",
+    "credentials",
     [
         '{"type": "service_account"}',
         "/no/such/file",
@@ -305,24 +305,24 @@ def test_options_that_do_not_fit_are_refused(path: str, options: dict, says: str
         pytest.param('{"type": ' * 100_000, id="deep"),
     ],
 )
-def test_google_credentials_that_are_none_are_refused(given: str) -> None:
+def test_invalid_google_credentials_are_refused(credentials: str) -> None:
     """Neither the key nor a piece of it is shown."""
     with pytest.raises(ConfigError, match="credentials must be the JSON") as caught:
-        opened("gs://lake", credentials=given).check()
-    assert given not in caught.value.message
+        opened("gs://lake", credentials=credentials).check()
+    assert credentials not in caught.value.message
 
 
 def test_r2_account_is_an_endpoint() -> None:
-    """An account's id is all that R2 needs beside the keys; DuckDB gets it as s3 with endpoint."""
+    """R2 needs only the account's id and the keys; DuckDB gets s3 with an endpoint."""
     storage = opened("r2://lake/x", account_id="abc", access_key_id="k", secret_access_key="secret")
     con = engine.connect()
     storage.prepare(con)
-    (said,) = con.execute("select secret_string from duckdb_secrets()").fetchone()
+    (secret,) = con.execute("select secret_string from duckdb_secrets()").fetchone()
     con.close()
     assert storage.root == "s3://lake/x/"
     for part in ("endpoint=abc.r2.cloudflarestorage.com", "region=auto", "scope=s3://lake/x/"):
-        assert part in said
-    assert "secret=redacted" in said
+        assert part in secret
+    assert "secret=redacted" in secret
 
 
 def test_secret_reaches_only_its_own_prefix(s3: Buckets, bucket: S3Storage, tmp_path: Path) -> None:
@@ -345,19 +345,19 @@ def test_keys_come_from_the_environment_too(s3: Buckets, monkeypatch, tmp_path: 
     opened(f"s3://lake/{uuid.uuid4().hex}").check()
 
 
-def test_new_keys_reach_a_connection_that_had_old_ones(s3: Buckets) -> None:
-    """Keys are handed over anew each time: those that expire are replaced."""
+def test_new_keys_replace_old_ones_in_a_connection(s3: Buckets) -> None:
+    """Each `prepare` passes the keys again, because they may have expired."""
     con = engine.connect()
     for key in ("first-key", "second-key"):
         options = dataclasses.replace(s3, access_key_id=key)
         opened("s3://lake/x", **keys(options)).prepare(con)
-        (said,) = con.execute("select secret_string from duckdb_secrets()").fetchall()
-        assert key in said[0]
+        (row,) = con.execute("select secret_string from duckdb_secrets()").fetchall()
+        assert key in row[0]
     con.close()
 
 
-def test_no_keys_anywhere_is_said(monkeypatch, tmp_path: Path) -> None:
-    """The message names each place where keys may come from."""
+def test_missing_credentials_are_named(monkeypatch, tmp_path: Path) -> None:
+    """The message names each source of credentials."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

@@ -1,4 +1,4 @@
-"""Stripe into a lake: each mode through several runs, compared with the account's objects."""
+"""Stripe into a lake: several runs of each mode, compared with the account's objects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DAY = 86400
 
 
 class Billing:
-    """A project whose source `billing` is a Stripe account of one's own."""
+    """A project whose source `billing` is a fake Stripe account."""
 
     def __init__(self, folder: Path, stripe: FakeStripe) -> None:
         self.file = folder / "cdpsync.yml"
@@ -34,31 +34,31 @@ class Billing:
         source |= {"max_rate": 10_000, "tables": tables}
         self.file.write_text(json.dumps({"sources": {"billing": source}}))
 
-    def run(self, **choices: Any) -> RunResult:
-        return sync.run(self.file, **choices)
+    def run(self, **options: Any) -> RunResult:
+        return sync.run(self.file, **options)
 
-    def one(self, **choices: Any) -> TableResult:
-        (result,) = self.run(**choices).tables
+    def run_table(self, **options: Any) -> TableResult:
+        (result,) = self.run(**options).tables
         assert result.error is None, result.error
         return result
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         return query(sql, self.file)
 
-    def same(self, name: str, *fields: str, where: str = "true") -> None:
-        """Assert that the lake has the account's objects, each once, as they are now."""
+    def check_lake(self, name: str, *fields: str, where: str = "true") -> None:
+        """Assert that the lake has the account's objects once, with their current values."""
         columns = ", ".join(("id", "epoch(created)::bigint", *fields))
-        here = self.ask(f"select {columns} from billing.{name} where {where}")
-        there = [
-            (one["id"], one["created"], *(one.get(field) for field in fields))
-            for one in self.stripe.rows(name).values()
+        in_lake = self.ask(f"select {columns} from billing.{name} where {where}")
+        at_source = [
+            (object_["id"], object_["created"], *(object_.get(field) for field in fields))
+            for object_ in self.stripe.rows(name).values()
         ]
-        assert sorted(here) == sorted(there)
+        assert sorted(in_lake) == sorted(at_source)
 
 
 @pytest.fixture
 def billing(tmp_path: Path) -> Iterator[Billing]:
-    """An empty account, whose clock is ours, and a project that reads it."""
+    """An empty account, whose clock the test sets, and a project that reads it."""
     with fake_stripe() as stripe:
         stripe.now = int(time.time()) - 3600
         yield Billing(tmp_path, stripe)
@@ -69,72 +69,72 @@ def add_customers(stripe: FakeStripe, count: int) -> None:
         stripe.add("customers", created=stripe.now - number * 7200 - 600, balance=number)
 
 
-def test_full_table_is_what_there_is(billing):
-    """Each run replaces the table by the objects of that moment."""
+def test_full_table_has_the_current_objects(billing):
+    """Each run replaces the table with the account's current objects."""
     billing.configure(customers={"mode": "full_table"})
     add_customers(billing.stripe, 350)
-    assert billing.one().rows_in_table == 350
-    billing.same("customers", "balance")
+    assert billing.run_table().rows_in_table == 350
+    billing.check_lake("customers", "balance")
     billing.stripe.delete("customers", "cus_00000007")
     billing.stripe.change("customers", "cus_00000008", balance=-5)
-    assert billing.one().rows_in_table == 349
-    billing.same("customers", "balance")
+    assert billing.run_table().rows_in_table == 349
+    billing.check_lake("customers", "balance")
 
 
-def test_append_only_brings_what_was_created_since(billing):
-    """Objects of the boundary's second come once, new ones come."""
+def test_append_only_adds_created_objects(billing):
+    """Objects with the cursor's second are in the lake once, and new objects are added."""
     billing.configure(charges={"mode": "append_only", "cursor_field": "created"})
     for number in range(250):
         billing.stripe.add("charges", created=billing.stripe.now - number * 60, amount=number)
-    assert billing.one().rows_inserted == 250
+    assert billing.run_table().rows_inserted == 250
     billing.stripe.add("charges", amount=1)  # in the same second as the newest
     billing.stripe.now += 60
     billing.stripe.add("charges", amount=2)
-    assert billing.one().rows_inserted == 2
-    assert billing.one().rows_inserted == 0
-    billing.same("charges", "amount")
+    assert billing.run_table().rows_inserted == 2
+    assert billing.run_table().rows_inserted == 0
+    billing.check_lake("charges", "amount")
 
 
-def test_incremental_follows_what_changed(billing):
-    """Created, changed and deleted objects are as in the account after each run."""
+def test_incremental_follows_changes(billing):
+    """After each run the lake has the account's created and changed objects, not deleted ones."""
     billing.configure(customers={"mode": "incremental", "deletes": "hard"})
     add_customers(billing.stripe, 250)
-    assert billing.one().rows_inserted == 250
-    billing.same("customers", "balance")
+    assert billing.run_table().rows_inserted == 250
+    billing.check_lake("customers", "balance")
     stripe = billing.stripe
     stripe.now += 600
     stripe.add("customers", event="customer.created", balance=1000)
     stripe.change("customers", "cus_00000100", "customer.updated", balance=-1)
     stripe.delete("customers", "cus_00000200", "customer.deleted")
-    result = billing.one()
+    result = billing.run_table()
     assert (result.rows_inserted, result.rows_updated, result.rows_deleted) == (1, 1, 1)
-    billing.same("customers", "balance")
+    billing.check_lake("customers", "balance")
     stripe.now += 600
-    assert billing.one().rows_updated == 0
+    assert billing.run_table().rows_updated == 0
     stripe.now += 600
     stripe.change("customers", "cus_00000100", "customer.updated", balance=-2)
-    assert billing.one().rows_updated == 1
-    billing.same("customers", "balance")
+    assert billing.run_table().rows_updated == 1
+    billing.check_lake("customers", "balance")
 
 
-def test_second_run_over_a_quiet_account_changes_nothing(billing):
-    """Objects that are so new that they are listed again are known to be the same."""
+def test_second_run_over_an_unchanged_account_changes_nothing(billing):
+    """New objects are listed again by the second run, and recognized as unchanged."""
     billing.configure(customers={"mode": "incremental"})
     for age in range(10):
         billing.stripe.add("customers", created=billing.stripe.now - age * 100)
-    assert billing.one().rows_inserted == 10
-    result = billing.one()
+    assert billing.run_table().rows_inserted == 10
+    result = billing.run_table()
     assert (result.rows_inserted, result.rows_updated) == (0, 0)
 
 
-def test_deleted_objects_are_kept_marked(billing):
-    """With deletes: soft a row stays as it was, and says since when it is gone."""
+def test_soft_deletes_mark_deleted_objects(billing):
+    """With deletes: soft a deleted row keeps its values, and has the time of its deletion."""
     billing.configure(customers={"mode": "incremental", "deletes": "soft"})
     add_customers(billing.stripe, 3)
-    billing.one()
+    billing.run_table()
     billing.stripe.now += 600
     billing.stripe.delete("customers", "cus_00000002", "customer.deleted")
-    billing.one()
+    billing.run_table()
     rows = billing.ask(
         "select id, balance, epoch(_deleted_at)::bigint from billing.customers order by id"
     )
@@ -145,33 +145,33 @@ def test_deleted_objects_are_kept_marked(billing):
     ]
 
 
-def test_deleted_objects_stay_unless_asked(billing):
-    """Without deletes a row stays as it was when it was last read."""
+def test_deleted_objects_stay_without_deletes(billing):
+    """Without deletes a row keeps the values of its last read."""
     billing.configure(customers={"mode": "incremental"})
     add_customers(billing.stripe, 3)
-    billing.one()
+    billing.run_table()
     billing.stripe.now += 600
     billing.stripe.delete("customers", "cus_00000002", "customer.deleted")
-    assert billing.one().rows_deleted == 0
+    assert billing.run_table().rows_deleted == 0
     assert billing.ask("select count(*), sum(balance) from billing.customers") == [(3, 3)]
 
 
-def test_gap_beyond_what_stripe_keeps_loads_anew(billing):
-    """After more than 30 days without a run the table is loaded from the start, and says so."""
+def test_gap_longer_than_stripe_keeps_events_reloads_the_table(billing):
+    """After more than 30 days without a run the table is loaded from the start, with a notice."""
     billing.stripe.now -= 40 * DAY
     billing.configure(customers={"mode": "incremental", "deletes": "hard"})
     add_customers(billing.stripe, 5)
-    billing.one()
+    billing.run_table()
     billing.stripe.delete("customers", "cus_00000002", "customer.deleted")
     billing.stripe.change("customers", "cus_00000003", "customer.updated", balance=77)
     billing.stripe.now += 40 * DAY
-    result = billing.one()
+    result = billing.run_table()
     assert any("30 days" in notice for notice in result.notices)
-    billing.same("customers", "balance")
+    billing.check_lake("customers", "balance")
 
 
-def test_run_that_dies_is_simply_run_again(billing):
-    """A server that fails in the middle leaves the table as it was; the next run has it all."""
+def test_failed_run_is_simply_run_again(billing):
+    """A failed read changes no row in the lake; the next run loads all objects."""
     billing.configure(customers={"mode": "incremental"})
     add_customers(billing.stripe, 250)
     billing.stripe.on_request = lambda _, params: (
@@ -180,36 +180,36 @@ def test_run_that_dies_is_simply_run_again(billing):
     (result,) = billing.run().tables
     assert "Out of order" in result.error.message
     billing.stripe.on_request = lambda *_: None
-    assert billing.one().rows_inserted == 250
-    billing.same("customers", "balance")
+    assert billing.run_table().rows_inserted == 250
+    billing.check_lake("customers", "balance")
 
 
-def test_table_the_key_may_not_read_fails_alone(billing):
-    """A restricted key's other tables are read; the one it lacks names its permission."""
+def test_table_without_permission_fails_alone(billing):
+    """Other tables are read; the error of this one names the permission that the key lacks."""
     billing.configure(customers={}, charges={})
     add_customers(billing.stripe, 3)
-    said = (
+    message = (
         "The provided key 'rk_live_51abc' does not have the required permissions for this endpoint "
         "on account 'acct_1'. Having the 'rak_charge_read' permission would allow this request."
     )
     billing.stripe.on_request = lambda path, _: (
-        refusal(403, said) if path == "/v1/charges" else None
+        refusal(403, message) if path == "/v1/charges" else None
     )
     by_stream = {table.stream: table for table in billing.run().tables}
     assert by_stream["customers"].error is None
-    message = by_stream["charges"].error.message
-    assert "rak_charge_read" in message
-    assert "rk_live" not in message
+    error = by_stream["charges"].error.message
+    assert "rak_charge_read" in error
+    assert "rk_live" not in error
 
 
 def test_new_fields_add_columns_and_conflicts_become_json(billing):
-    """What an object gains arrives; a field that changes its kind is kept as JSON, and told."""
+    """A new field becomes a column; a field of two kinds becomes JSON, with a notice."""
     billing.configure(customers={"mode": "incremental"})
     billing.stripe.add("customers", score=5, share=1)
-    billing.one()
+    billing.run_table()
     billing.stripe.now += 600
     billing.stripe.add("customers", event="customer.created", score="high", share=0.25, more=[1.10])
-    result = billing.one()
+    result = billing.run_table()
     assert any('"score"' in notice for notice in result.notices)
     rows = billing.ask(
         "select score::varchar, share::varchar, more::varchar from billing.customers order by id"
@@ -222,8 +222,8 @@ def test_new_fields_add_columns_and_conflicts_become_json(billing):
     assert dict(types) == {"score": "JSON", "share": "DECIMAL(21,2)", "more": "JSON"}
 
 
-def test_every_stream_of_an_account_arrives(billing):
-    """A project that names no table gets all of Stripe's lists."""
+def test_project_without_tables_reads_every_stream(billing):
+    """A project that names no table has a table for each of Stripe's lists."""
     billing.configure()
     text = json.loads(billing.file.read_text())
     del text["sources"]["billing"]["tables"]
@@ -245,8 +245,8 @@ def test_every_stream_of_an_account_arrives(billing):
     }
 
 
-def test_page_that_is_not_json_is_told_and_nothing_lands(billing):
-    """A proxy's error page is no table."""
+def test_page_that_is_not_json_is_an_error_and_changes_no_table(billing):
+    """A proxy may answer with an error page of its own."""
     billing.configure(customers={})
     billing.stripe.on_request = lambda path, _: (
         Reply(200, b"<html>busy</html>") if path == "/v1/customers" else None
@@ -256,23 +256,23 @@ def test_page_that_is_not_json_is_told_and_nothing_lands(billing):
     assert "<html>" in result.error.message
 
 
-def test_verify_finds_and_mends(billing):
-    """Lists are compared with what events brought; a lost and a changed object come again."""
+def test_verify_finds_and_repairs_differences(billing):
+    """Lists are compared with the lake; a lost and a changed object are read again."""
     billing.configure(customers={"mode": "incremental", "deletes": "hard"})
     add_customers(billing.stripe, 120)
-    billing.one()
+    billing.run_table()
     billing.stripe.now += 600
     billing.stripe.change("customers", "cus_00000100", "customer.updated", balance=-1)
-    billing.one()
-    (verdict,) = verify(billing.file)
-    assert (verdict.error, verdict.status) == (None, VerifyStatus.EQUAL)
+    billing.run_table()
+    (result,) = verify(billing.file)
+    assert (result.error, result.status) == (None, VerifyStatus.EQUAL)
     with project.catalog_of(project.load(billing.file)).writer() as con:
         con.execute("delete from lake.billing.customers where id = 'cus_00000007'")
         con.execute("update lake.billing.customers set balance = 7 where id = 'cus_00000009'")
-    (verdict,) = verify(billing.file, repair=True)
-    assert (verdict.status, verdict.repaired) == (VerifyStatus.REPAIRED, 2)
-    billing.same("customers", "balance")
+    (result,) = verify(billing.file, repair=True)
+    assert (result.status, result.repaired) == (VerifyStatus.REPAIRED, 2)
+    billing.check_lake("customers", "balance")
     billing.stripe.now += 600
     billing.stripe.change("customers", "cus_00000011", "customer.updated", balance=-1)
-    billing.one()
-    billing.same("customers", "balance")
+    billing.run_table()
+    billing.check_lake("customers", "balance")

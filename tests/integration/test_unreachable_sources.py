@@ -1,4 +1,4 @@
-"""Sources that cannot be asked: what was asked of them is told as failed, and nothing else is."""
+"""Sources that cannot be reached: their selected tables fail, and no other table does."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def cdpsync(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def goes_down(shop: Shop, tables: dict[str, Any] | None = None) -> None:
-    """Let nothing listen any more where the source is."""
+    """Change the source's URL to a port on which no server listens."""
     url = shop.pg.url.replace(f":{shop.pg.port}", f":{free_port()}")
     shop.configure(tables, url=url)
 
 
-def failed(shop: Shop, *select: str, **choices: Any) -> list[str]:
-    result = shop.run(*select, **choices)
-    assert all(one.error.type == "ConnectError" for one in result.tables if one.error)
-    return [one.table for one in result.tables if one.status is TableStatus.FAILED]
+def failed(shop: Shop, *select: str, **options: Any) -> list[str]:
+    result = shop.run(*select, **options)
+    assert all(table.error.type == "ConnectError" for table in result.tables if table.error)
+    return [table.table for table in result.tables if table.status is TableStatus.FAILED]
 
 
 @pytest.mark.parametrize(
@@ -59,23 +59,23 @@ def failed(shop: Shop, *select: str, **choices: Any) -> list[str]:
 def test_table_of_a_source_that_was_never_reached_fails(
     shop: Shop, arguments: tuple[str, ...]
 ) -> None:
-    """Nothing is known of the source: what is asked of it may be there, and is not left out."""
+    """No table of the source is known, so any selected one may exist, and the command fails."""
     goes_down(shop)
-    done = cdpsync(shop, *arguments)
-    assert done.returncode == 1, done
-    assert "nothing listens" in done.stderr
+    process = cdpsync(shop, *arguments)
+    assert process.returncode == 1, process
+    assert "nothing listens" in process.stderr
 
 
 def test_exclusion_of_the_whole_source_leaves_nothing_to_do(shop: Shop) -> None:
-    """Who takes a source out does not hear of it."""
+    """A source that is excluded whole is not reported."""
     goes_down(shop)
-    for left in ("shop", "shop.*", "sh*"):
-        assert failed(shop, exclude=[left]) == []
+    for exclusion in ("shop", "shop.*", "sh*"):
+        assert failed(shop, exclude=[exclusion]) == []
     assert failed(shop, exclude=["shop.orders"]) == ["shop.*"]
 
 
-def test_name_that_is_not_known_fails_while_the_source_is_down(shop: Shop) -> None:
-    """Known tables go by their names; an unknown one may be a new one."""
+def test_unknown_table_fails_while_the_source_is_unreachable(shop: Shop) -> None:
+    """Known tables fail by their names. An unknown name may be a new table, so it fails too."""
     shop.pg.execute(TABLES)
     shop.configure(None)
     shop.run()
@@ -87,27 +87,27 @@ def test_name_that_is_not_known_fails_while_the_source_is_down(shop: Shop) -> No
     assert cdpsync(shop, "run", "shop.nosuch").returncode == 1
 
 
-def test_source_that_a_glob_cannot_mean_is_not_asked(shop: Shop) -> None:
-    """`fi*` is of no source called shop."""
+def test_source_that_a_glob_cannot_match_is_not_reported(shop: Shop) -> None:
+    """`fi*` cannot match a table of the source shop."""
     goes_down(shop)
-    said = json.loads(shop.file.read_text())
+    document = json.loads(shop.file.read_text())
     (shop.folder / "one.csv").write_text("id\n1\n")
-    said["sources"]["files"] = {"type": "files", "path": "./*.csv"}
-    shop.file.write_text(json.dumps(said))
-    assert [one.table for one in shop.run("fi*").tables] == ["files.one"]
+    document["sources"]["files"] = {"type": "files", "path": "./*.csv"}
+    shop.file.write_text(json.dumps(document))
+    assert [result.table for result in shop.run("fi*").tables] == ["files.one"]
     assert failed(shop, "*.one") == ["shop.*"]
 
 
-def test_tables_that_are_not_due_rest_while_the_source_is_down(shop: Shop) -> None:
-    """`--due` has nothing to say of a table whose time has not come."""
+def test_tables_that_are_not_due_are_skipped_while_the_source_is_unreachable(shop: Shop) -> None:
+    """With `--due`, a table that is not due does not fail."""
     shop.pg.execute(TABLES)
-    said = {"public.orders": HOURLY, "public.plans": {}}
-    shop.configure(said)
+    tables = {"public.orders": HOURLY, "public.plans": {}}
+    shop.configure(tables)
     shop.run()
-    goes_down(shop, said)
+    goes_down(shop, tables)
     assert failed(shop, due=True) == ["shop.plans"]
     planned = sync.plan(shop.file, due=True)
-    assert [one.table for one in planned.skipped] == ["shop.orders"]
+    assert [result.table for result in planned.skipped] == ["shop.orders"]
     assert shop.status() == {"shop.orders": "ok", "shop.plans": "failed"}
     with project.catalog_of(project.load(shop.file)).writer() as con:
         con.execute("update lake.cdpsync.runs set started_at = '2020-01-01'")
@@ -115,17 +115,18 @@ def test_tables_that_are_not_due_rest_while_the_source_is_down(shop: Shop) -> No
 
 
 def test_tables_that_were_not_read_have_their_mode_and_cursor(shop: Shop) -> None:
-    """Not asked, not planned or not due: what the file and the state say of a table is known."""
+    """A skipped or failed table has its mode from the file and its cursor from the state."""
     shop.pg.execute(TABLES)
-    said = {"public.orders": HOURLY, "public.plans": {}}
-    shop.configure(said)
+    tables = {"public.orders": HOURLY, "public.plans": {}}
+    shop.configure(tables)
     shop.run()
-    (skipped,) = (one for one in shop.run(due=True).tables if one.status is TableStatus.SKIPPED)
-    goes_down(shop, said)
+    results = shop.run(due=True).tables
+    (skipped,) = (result for result in results if result.status is TableStatus.SKIPPED)
+    goes_down(shop, tables)
     orders, plans = shop.run().tables
-    for one in (skipped, orders):
-        assert (one.mode, one.cursor_before.value) == (SyncMode.APPEND_ONLY, 10)
-        assert one.cursor_after == one.cursor_before
+    for result in (skipped, orders):
+        assert (result.mode, result.cursor_before.value) == (SyncMode.APPEND_ONLY, 10)
+        assert result.cursor_after == result.cursor_before
     assert (plans.mode, plans.cursor_before) == (SyncMode.FULL_TABLE, None)
     (placeholder,) = shop.run("shop.nosuch").tables
     assert (placeholder.mode, placeholder.cursor_before) == (None, None)
@@ -135,19 +136,19 @@ def test_tables_that_were_not_read_have_their_mode_and_cursor(shop: Shop) -> Non
 
 def states(shop: Shop, *select: str) -> list[tuple[str, str, str | None]]:
     """Return each table's stream, status and type of error."""
-    found = project.status(project.load(shop.file), select)
-    return [(one.stream, one.status, one.error and one.error.type) for one in found]
+    rows = project.status(project.load(shop.file), select)
+    return [(row.stream, row.status, row.error and row.error.type) for row in rows]
 
 
-def test_status_tells_of_a_source_that_was_never_reached(shop: Shop) -> None:
-    """Its failure stands for its tables until something newer is known of one of them."""
+def test_status_shows_a_source_that_was_never_reached(shop: Shop) -> None:
+    """Its failure stands for its tables until one of them has a newer result."""
     shop.pg.execute(TABLES)
     goes_down(shop)
     assert states(shop) == states(shop, "shop") == []
     shop.run()
     assert states(shop) == states(shop, "shop") == [("*", "failed", "ConnectError")]
-    shown = cdpsync(shop, "status", "shop")
-    assert (shown.returncode, shown.stdout.splitlines()[2].split()[:3]) == (
+    process = cdpsync(shop, "status", "shop")
+    assert (process.returncode, process.stdout.splitlines()[2].split()[:3]) == (
         0,
         ["shop.*", "-", "failed"],
     )
@@ -159,8 +160,8 @@ def test_status_tells_of_a_source_that_was_never_reached(shop: Shop) -> None:
     assert states(shop) == [("public.orders", "never", None)]
 
 
-def test_configured_source_may_be_named_before_it_is_known(shop: Shop) -> None:
-    """Nothing is known of its tables, and that is no mistake; a name of none is."""
+def test_configured_source_may_be_selected_before_its_tables_are_known(shop: Shop) -> None:
+    """A source without known tables is not a usage error; a name that is no source is."""
     goes_down(shop)
     shop.run()
     for arguments in (["status"], ["status", "--history"], ["state", "show"]):
@@ -169,14 +170,14 @@ def test_configured_source_may_be_named_before_it_is_known(shop: Shop) -> None:
     assert cdpsync(shop, "reset", "shop", "-y").stderr == "nothing to reset: never loaded\n"
     assert cdpsync(shop, "delete", "shop", "-y").stderr == "nothing to drop\n"
     assert cdpsync(shop, "verify", "shop").returncode == 1
-    assert [one.table for one in shop.run().tables] == ["shop.*"]
+    assert [result.table for result in shop.run().tables] == ["shop.*"]
 
 
-def test_failure_of_a_whole_source_goes_with_the_source(shop: Shop) -> None:
-    """A source that is no more in the file has no line."""
+def test_failure_of_a_removed_source_is_not_shown(shop: Shop) -> None:
+    """A source that the file no longer has has no line in the status."""
     goes_down(shop)
     shop.run()
-    said = json.loads(shop.file.read_text())
-    said["sources"] = {"other": said["sources"]["shop"]}
-    shop.file.write_text(json.dumps(said))
+    document = json.loads(shop.file.read_text())
+    document["sources"] = {"other": document["sources"]["shop"]}
+    shop.file.write_text(json.dumps(document))
     assert states(shop) == []

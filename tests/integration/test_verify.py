@@ -1,4 +1,4 @@
-"""Every difference between source and lake is found, by key and kind; equal data gives none."""
+"""`verify` finds every difference between source and lake, by key and kind, and no others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MODES = {
 
 @pytest.fixture
 def orders(shop: Shop) -> Shop:
-    """A table of twenty rows at the source, one with NULLs, one that will not be settled."""
+    """A project whose source has a table of twenty rows, one of them with NULLs."""
     shop.pg.execute("create table orders (id int primary key, v text, amt numeric(12,2), rev int)")
     shop.pg.execute(
         "insert into orders select i, 'v' || i, i / 4.0, i from generate_series(1, 20) i;"
@@ -37,33 +37,36 @@ def orders(shop: Shop) -> Shop:
     return shop
 
 
-def configure(shop: Shop, mode: str = "incremental", **more: Any) -> None:
-    shop.configure({"public.orders": {**MODES[mode], **more}})
+def configure(shop: Shop, mode: str = "incremental", **options: Any) -> None:
+    shop.configure({"public.orders": {**MODES[mode], **options}})
 
 
-def plant(shop: Shop, *statements: str) -> None:
-    """Write to the lake behind everybody's back."""
+def change_lake(shop: Shop, *statements: str) -> None:
+    """Change the lake without a run, so that it differs from the source."""
     with project.catalog_of(project.load(shop.file)).writer() as con:
         for statement in statements:
             con.execute(statement)
 
 
-def one(shop: Shop, **choices: Any) -> VerifyResult:
-    """Verify the one table, which could be compared."""
-    (verdict,) = verify(shop.file, **choices)
-    assert verdict.error is None, verdict.error
-    return verdict
+def verify_one(shop: Shop, **choices: Any) -> VerifyResult:
+    """Verify the only table; assert that it could be compared."""
+    (result,) = verify(shop.file, **choices)
+    assert result.error is None, result.error
+    return result
 
 
-def told(verdict: VerifyResult) -> list[tuple[str, ...]]:
-    """Return the differences as (kind, key…)."""
-    assert verdict.compared
-    return [(d.kind.value, *(text for _, text in d.key)) for d in verdict.compared.listed]
+def differences(result: VerifyResult) -> list[tuple[str, ...]]:
+    """Return the listed differences as (kind, key…)."""
+    assert result.compared
+    return [
+        (difference.kind.value, *(text for _, text in difference.key))
+        for difference in result.compared.listed
+    ]
 
 
-def counted(verdict: VerifyResult) -> dict[str, int]:
-    assert verdict.compared
-    return {kind.value: n for kind, n in verdict.compared.counts.items()}
+def counts(result: VerifyResult) -> dict[str, int]:
+    assert result.compared
+    return {kind.value: n for kind, n in result.compared.counts.items()}
 
 
 def cli(shop: Shop, *argv: str) -> Any:
@@ -75,21 +78,21 @@ def test_equal_tables_are_equal(orders: Shop, mode: str) -> None:
     """After a run nothing differs, in any mode, whatever was updated between runs."""
     configure(orders, mode)
     orders.one()
-    verdict = one(orders)
-    assert (verdict.status, counted(verdict)) == (VerifyStatus.EQUAL, {})
-    assert verdict.compared.source.rows == verdict.compared.lake.rows == 20
+    result = verify_one(orders)
+    assert (result.status, counts(result)) == (VerifyStatus.EQUAL, {})
+    assert result.compared.source.rows == result.compared.lake.rows == 20
     orders.pg.execute("update orders set v = 'new', rev = 30 where id = 3")
     orders.one()
-    assert one(orders).status is VerifyStatus.EQUAL
+    assert verify_one(orders).status is VerifyStatus.EQUAL
 
 
 @pytest.mark.parametrize("mode", ["incremental", "full_table"])
-def test_each_kind_is_found_by_key_and_mended(orders: Shop, mode: str) -> None:
+def test_each_kind_is_found_by_key_and_repaired(orders: Shop, mode: str) -> None:
     """Missing, stale, extra and doubled rows; the repair touches these and no others."""
     configure(orders, mode, **({"deletes": "hard"} if mode == "incremental" else {}))
     orders.one()
     before = orders.state()
-    plant(
+    change_lake(
         orders,
         "delete from lake.shop.orders where id in (2, 5)",
         "update lake.shop.orders set v = 'bad' where id = 9",
@@ -97,17 +100,17 @@ def test_each_kind_is_found_by_key_and_mended(orders: Shop, mode: str) -> None:
         "insert into lake.shop.orders values (99, 'ghost', 1, 1)",
         "insert into lake.shop.orders select * from lake.shop.orders where id = 4",
     )
-    verdict = one(orders)
-    assert told(verdict) == [
+    result = verify_one(orders)
+    assert differences(result) == [
         *(("extra", "4"), ("extra", "99")),
         *(("missing", "2"), ("missing", "5")),
         *(("stale", "7"), ("stale", "9")),
     ]
-    assert verdict.status is VerifyStatus.DIFFERENT
-    assert (verdict.compared.source.rows, verdict.compared.lake.rows) == (20, 20)
-    repaired = one(orders, repair=True)
-    assert (repaired.status, told(repaired)) == (VerifyStatus.REPAIRED, told(verdict))
-    assert one(orders).status is VerifyStatus.EQUAL
+    assert result.status is VerifyStatus.DIFFERENT
+    assert (result.compared.source.rows, result.compared.lake.rows) == (20, 20)
+    repaired = verify_one(orders, repair=True)
+    assert (repaired.status, differences(repaired)) == (VerifyStatus.REPAIRED, differences(result))
+    assert verify_one(orders).status is VerifyStatus.EQUAL
     orders.same()
     assert orders.state() == before
     record = project.history(project.load(orders.file), (), None)[0].result
@@ -117,24 +120,24 @@ def test_each_kind_is_found_by_key_and_mended(orders: Shop, mode: str) -> None:
 
 
 @pytest.mark.parametrize("keyed", [True, False])
-def test_rows_without_a_key_are_compared_as_often_as_they_are(orders: Shop, keyed: bool) -> None:
-    """A row that is missing, doubled or changed in a table that is appended to, and the mending."""
+def test_rows_without_a_key_are_compared_by_their_number(orders: Shop, keyed: bool) -> None:
+    """A row that is missing, doubled or changed in a table that is appended to, and its repair."""
     if not keyed:
         orders.pg.execute("alter table orders drop constraint orders_pkey")
         orders.pg.execute("insert into orders select * from orders where id in (4, 5)")
     configure(orders, "append_only")
     orders.one()
-    plant(
+    change_lake(
         orders,
         "delete from lake.shop.orders where id = 4",
         "insert into lake.shop.orders select * from lake.shop.orders where id = 11",
         "insert into lake.shop.orders select * from lake.shop.orders where id = 11",
         "update lake.shop.orders set v = 'bad' where id = 9",
     )
-    assert counted(one(orders)) == {"missing": 2 if keyed else 3, "extra": 3, "gone": 1}
-    assert one(orders, repair=True).status is VerifyStatus.REPAIRED
-    assert counted(one(orders)) == {"gone": 1}  # what was once there stays, as append_only says
-    plant(orders, "delete from lake.shop.orders where v = 'bad'")
+    assert counts(verify_one(orders)) == {"missing": 2 if keyed else 3, "extra": 3, "gone": 1}
+    assert verify_one(orders, repair=True).status is VerifyStatus.REPAIRED
+    assert counts(verify_one(orders)) == {"gone": 1}  # append_only keeps the old version of the row
+    change_lake(orders, "delete from lake.shop.orders where v = 'bad'")
     orders.same()
 
 
@@ -143,21 +146,21 @@ def test_full_table_without_a_key(orders: Shop) -> None:
     orders.pg.execute("alter table orders drop constraint orders_pkey")
     configure(orders, "full_table")
     orders.one()
-    plant(orders, "update lake.shop.orders set v = 'bad' where id = 9")
-    assert counted(one(orders)) == {"missing": 1, "extra": 1}
-    assert one(orders, repair=True).status is VerifyStatus.REPAIRED
+    change_lake(orders, "update lake.shop.orders set v = 'bad' where id = 9")
+    assert counts(verify_one(orders)) == {"missing": 1, "extra": 1}
+    assert verify_one(orders, repair=True).status is VerifyStatus.REPAIRED
     orders.same()
 
 
-def test_what_the_next_run_reads_is_no_error(orders: Shop) -> None:
-    """New and changed rows since the last run are told, and left to it, also by a repair."""
+def test_rows_that_the_next_run_reads_are_not_errors(orders: Shop) -> None:
+    """Rows that are new or changed since the last run are counted, and a repair leaves them."""
     configure(orders)
     orders.one()
     orders.pg.execute("update orders set v = 'new', rev = 21 where id = 3")
     orders.pg.execute("insert into orders values (21, 'x', 1, 22), (22, 'y', 1, null)")
-    verdict = one(orders, repair=True)
-    assert (verdict.status, counted(verdict)) == (VerifyStatus.EQUAL, {"newer": 3})
-    assert verdict.notices == ("3 rows are not synced yet: the next run reads them",)
+    result = verify_one(orders, repair=True)
+    assert (result.status, counts(result)) == (VerifyStatus.EQUAL, {"newer": 3})
+    assert result.notices == ("3 rows are not synced yet: the next run reads them",)
     assert orders.ask("select count(*) from shop.orders") == [(20,)]
     orders.one()
     orders.same()
@@ -165,133 +168,131 @@ def test_what_the_next_run_reads_is_no_error(orders: Shop) -> None:
 
 @pytest.mark.parametrize("deletes", ["ignore", "hard", "soft"])
 def test_rows_deleted_at_the_source(orders: Shop, deletes: str) -> None:
-    """Kept on purpose they are told; else they are extra until the run that takes them out."""
+    """Rows kept on purpose are counted as gone; others are extra until a run deletes them."""
     configure(orders, deletes=deletes)
     orders.one()
     orders.pg.execute("delete from orders where id in (2, 3)")
-    verdict = one(orders)
+    result = verify_one(orders)
     if deletes == "ignore":
-        assert (verdict.status, counted(verdict)) == (VerifyStatus.EQUAL, {"gone": 2})
-        assert verdict.notices == (
+        assert (result.status, counts(result)) == (VerifyStatus.EQUAL, {"gone": 2})
+        assert result.notices == (
             "2 rows were deleted at the source, and are kept (deletes: ignore)",
         )
         return
-    assert told(verdict) == [("extra", "2"), ("extra", "3")]
+    assert differences(result) == [("extra", "2"), ("extra", "3")]
     orders.one()
-    assert counted(one(orders)) == {}
+    assert counts(verify_one(orders)) == {}
 
 
-def test_marked_rows_are_neither_extra_nor_right_when_they_are_there(orders: Shop) -> None:
-    """A mark on a row that the source has is stale; the repair takes it away."""
+def test_marked_row_that_the_source_has_is_stale(orders: Shop) -> None:
+    """A repair removes the mark of a row that the source has."""
     configure(orders, deletes="soft")
     orders.one()
-    plant(orders, "update lake.shop.orders set _deleted_at = now() where id = 6")
-    assert told(one(orders)) == [("stale", "6")]
-    assert one(orders, repair=True).status is VerifyStatus.REPAIRED
+    change_lake(orders, "update lake.shop.orders set _deleted_at = now() where id = 6")
+    assert differences(verify_one(orders)) == [("stale", "6")]
+    assert verify_one(orders, repair=True).status is VerifyStatus.REPAIRED
     assert orders.ask("select count(*) from shop.orders where _deleted_at is not null") == [(0,)]
-    assert counted(one(orders)) == {}
+    assert counts(verify_one(orders)) == {}
 
 
-def test_repair_marks_what_is_gone_where_it_is_to_be_kept(orders: Shop) -> None:
-    """As the run would; what is there twice goes once, and what has come back is no marked row."""
+def test_repair_marks_deleted_rows_with_soft_deletes(orders: Shop) -> None:
+    """As a run would: a doubled row is deleted once, and a row that came back is not marked."""
     configure(orders, deletes="soft", deletes_every="1d")
     orders.one()
     orders.pg.execute("delete from orders where id in (2, 3)")
-    plant(orders, "insert into lake.shop.orders from lake.shop.orders where id in (3, 4)")
-    verdict = one(orders, repair=True)
-    assert (verdict.status, counted(verdict)["extra"]) == (VerifyStatus.REPAIRED, 4)
+    change_lake(orders, "insert into lake.shop.orders from lake.shop.orders where id in (3, 4)")
+    result = verify_one(orders, repair=True)
+    assert (result.status, counts(result)["extra"]) == (VerifyStatus.REPAIRED, 4)
     assert orders.ask("select id from shop.orders where _deleted_at is not null order by 1") == [
         (2,), (3,),
     ]  # fmt: skip
     assert orders.ask("select count(*), count(distinct id) from shop.orders") == [(20, 20)]
-    assert counted(one(orders)) == {}
+    assert counts(verify_one(orders)) == {}
     orders.pg.execute("insert into orders (id) values (2)")
     assert orders.one().status is TableStatus.OK
 
 
 def test_repair_does_not_empty_a_table(orders: Shop) -> None:
-    """A source that seems to have lost most rows takes nothing out of the lake."""
+    """Where the source has lost most of its rows, the lake keeps its own."""
     configure(orders, deletes="hard")
     orders.one()
     orders.pg.execute("delete from orders where id > 4")
-    (verdict,) = verify(orders.file, repair=True)
-    assert verdict.status is VerifyStatus.FAILED
-    assert "16 of its 20 rows are not at the source" in verdict.error.message
+    (result,) = verify(orders.file, repair=True)
+    assert result.status is VerifyStatus.FAILED
+    assert "16 of its 20 rows are not at the source" in result.error.message
     assert orders.ask("select count(*) from shop.orders") == [(20,)]
 
 
 def test_options_of_a_table_are_honoured(orders: Shop) -> None:
     """Its name, where, columns and types decide what is compared."""
-    said = {"name": "people", "where": "id > 5 -- not all", "types": None}
-    said["columns"] = {"exclude": ["v"], "types": {"amt": "varchar", "id": "bigint"}}
-    del said["types"]
-    configure(orders, **said)
+    columns = {"exclude": ["v"], "types": {"amt": "varchar", "id": "bigint"}}
+    configure(orders, name="people", where="id > 5 -- not all", columns=columns)
     orders.one()
-    assert counted(one(orders)) == {}
+    assert counts(verify_one(orders)) == {}
     orders.pg.execute("update orders set v = 'unseen' where id = 8; delete from orders where id=1")
-    assert counted(one(orders)) == {}
-    plant(orders, "update lake.shop.people set amt = '0' where id = 8")
-    assert told(one(orders)) == [("stale", "8")]
-    assert one(orders, repair=True).status is VerifyStatus.REPAIRED
-    assert counted(one(orders)) == {}
+    assert counts(verify_one(orders)) == {}
+    change_lake(orders, "update lake.shop.people set amt = '0' where id = 8")
+    assert differences(verify_one(orders)) == [("stale", "8")]
+    assert verify_one(orders, repair=True).status is VerifyStatus.REPAIRED
+    assert counts(verify_one(orders)) == {}
 
 
-def test_new_column_of_the_source_is_told_and_not_compared(orders: Shop) -> None:
-    """It is not in the lake yet: no row is wrong for that."""
+def test_new_column_of_the_source_gives_a_notice_and_is_not_compared(orders: Shop) -> None:
+    """No row is wrong because of a column that is not in the lake yet."""
     configure(orders)
     orders.one()
     orders.pg.execute("alter table orders add column more int default 5")
-    verdict = one(orders)
-    assert verdict.status is VerifyStatus.EQUAL
-    assert verdict.notices == ('column "more" is not in the lake yet, and was not compared',)
+    result = verify_one(orders)
+    assert result.status is VerifyStatus.EQUAL
+    assert result.notices == ('column "more" is not in the lake yet, and was not compared',)
 
 
 def test_tables_that_cannot_be_compared_say_why(orders: Shop) -> None:
-    """One that was never loaded is skipped; one whose type has changed fails, by column."""
+    """A table that was never loaded is skipped; a changed type fails and names the column."""
     configure(orders)
-    (verdict,) = verify(orders.file)
-    assert verdict.status is VerifyStatus.SKIPPED
-    assert verdict.notices == ("it was never loaded: cdpsync run shop.orders",)
+    (result,) = verify(orders.file)
+    assert result.status is VerifyStatus.SKIPPED
+    assert result.notices == ("it was never loaded: cdpsync run shop.orders",)
     orders.one()
     orders.pg.execute("alter table orders alter column v type bytea using null")
-    (verdict,) = verify(orders.file)
-    assert verdict.status is VerifyStatus.FAILED
-    assert 'column "v" is VARCHAR in the lake and arrives as BLOB' in verdict.error.message
+    (result,) = verify(orders.file)
+    assert result.status is VerifyStatus.FAILED
+    assert 'column "v" is VARCHAR in the lake and arrives as BLOB' in result.error.message
 
 
 def test_composite_keys_with_nulls(shop: Shop) -> None:
-    """NULL in a key is a value like others."""
+    """NULL in a key is compared like any other value."""
     shop.pg.execute("create table orders (a int, b text, v text, rev int)")
     shop.pg.execute("insert into orders select i % 5, nullif(i % 3, 0), i, i from "
                     "generate_series(1, 15) i")  # fmt: skip
     configure(shop, primary_key=["a", "b"], deletes="hard")
     shop.one()
-    plant(
+    change_lake(
         shop,
         "delete from lake.shop.orders where a = 1 and b is null",
         "update lake.shop.orders set v = 'bad' where a = 2 and b = '1'",
     )
-    assert told(one(shop)) == [("missing", "1", None), ("stale", "2", "1")]
-    assert one(shop, repair=True).status is VerifyStatus.REPAIRED
+    assert differences(verify_one(shop)) == [("missing", "1", None), ("stale", "2", "1")]
+    assert verify_one(shop, repair=True).status is VerifyStatus.REPAIRED
     shop.same()
 
 
 def test_newest_row_counts_where_the_source_repeats_a_key(shop: Shop) -> None:
-    """The lake has one row a key: the one that a run keeps."""
+    """The lake has one row per key: the one that a run keeps."""
     shop.pg.execute("create table orders (id int, v text, rev int)")
     shop.pg.execute("insert into orders values (1, 'old', 1), (1, 'new', 2), (2, 'x', 1)")
     configure(shop, primary_key=["id"])
     shop.one()
-    assert counted(one(shop)) == {}
+    assert counts(verify_one(shop)) == {}
     shop.pg.execute("insert into orders values (3, 'later', 9)")
     shop.one()
-    plant(
+    change_lake(
         shop,
         "update lake.shop.orders set v = 'old', rev = 1 where id = 1",
         "update lake.shop.orders set v = 'bad' where id = 2",
     )
-    assert told(one(shop)) == [("stale", "1"), ("stale", "2")]
-    assert one(shop, repair=True).status is VerifyStatus.REPAIRED
+    assert differences(verify_one(shop)) == [("stale", "1"), ("stale", "2")]
+    assert verify_one(shop, repair=True).status is VerifyStatus.REPAIRED
     assert shop.ask("select id, v from shop.orders order by id") == [
         (1, "new"),
         (2, "x"),
@@ -336,7 +337,7 @@ EXOTIC = {
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_type_is_compared(shop: Shop, mode: str) -> None:
-    """No false alarm of any value; where one becomes NULL, or NULL becomes one, it is found."""
+    """No value gives a false difference; a value that became NULL is found."""
     columns = ", ".join(f"c{n} {type_}" for n, type_ in enumerate(EXOTIC))
     shop.pg.execute(f"create table orders (id int primary key, rev int, {columns})")
     for number in range(len(EXOTIC) + 1):
@@ -344,50 +345,52 @@ def test_every_type_is_compared(shop: Shop, mode: str) -> None:
     shop.pg.execute("insert into orders (id, rev) values (1000, 1), (1001, 50)")
     configure(shop, mode)
     shop.one()
-    assert counted(one(shop)) == {}
-    plant(
+    assert counts(verify_one(shop)) == {}
+    change_lake(
         shop,
         *(f"update lake.shop.orders set c{n} = null where id = {n}" for n in range(len(EXOTIC))),
     )
-    verdict = one(shop)
+    result = verify_one(shop)
     if mode == "append_only":
-        assert counted(verdict) == {"missing": len(EXOTIC), "gone": len(EXOTIC)}
+        assert counts(result) == {"missing": len(EXOTIC), "gone": len(EXOTIC)}
         return
-    assert told(verdict) == [("stale", str(n)) for n in range(len(EXOTIC))]
-    assert one(shop, repair=True).status is VerifyStatus.REPAIRED
-    assert counted(one(shop)) == {}
+    assert differences(result) == [("stale", str(n)) for n in range(len(EXOTIC))]
+    assert verify_one(shop, repair=True).status is VerifyStatus.REPAIRED
+    assert counts(verify_one(shop)) == {}
 
 
 def test_repair_asks_for_the_keys_alone(orders: Shop) -> None:
-    """Of a thousand rows only those in error are read again."""
+    """Only the wrong rows are read again, of a thousand."""
     orders.pg.execute("insert into orders select i, 'w', 1, 5 from generate_series(21, 1000) i")
     configure(orders)
     orders.one()
-    plant(orders, "delete from lake.shop.orders where id in (500, 501)")
-    one(orders, repair=True)
+    change_lake(orders, "delete from lake.shop.orders where id in (500, 501)")
+    verify_one(orders, repair=True)
     record = project.history(project.load(orders.file), (), None)[0].result
     assert (record.rows_read, record.rows_inserted) == (2, 2)
 
 
 @pytest.mark.parametrize("key", ["int", "text"])
-def test_sample_looks_at_a_share(shop: Shop, key: str) -> None:
-    """About as many rows as asked for, the same on both sides; a fault in all rows shows."""
+def test_sample_compares_a_part_of_the_rows(shop: Shop, key: str) -> None:
+    """A sample has about as many rows as asked for, the same on both sides."""
     shop.pg.execute(f"create table orders (id {key} primary key, v text, rev int)")
     shop.pg.execute("insert into orders select i, 'v' || i, i from generate_series(1, 2000) i")
     configure(shop)
     shop.one()
-    verdict = one(shop, sample=Sample(percent=10))
-    assert (verdict.share, counted(verdict)) == (10, {})
-    assert 100 < verdict.compared.source.rows < 300
-    plant(shop, "update lake.shop.orders set v = 'bad' where rev < 2000")
-    verdict = one(shop, sample=Sample(rows=100))
-    assert verdict.share == 20
-    assert verdict.compared.wrong >= verdict.compared.source.rows - 1 > 30
+    result = verify_one(shop, sample=Sample(percent=10))
+    assert (result.share, counts(result)) == (10, {})
+    assert 100 < result.compared.source.rows < 300
+    change_lake(shop, "update lake.shop.orders set v = 'bad' where rev < 2000")
+    result = verify_one(shop, sample=Sample(rows=100))
+    assert result.share == 20
+    assert result.compared.wrong >= result.compared.source.rows - 1 > 30
 
 
-def test_rows_written_meanwhile_are_no_differences(orders: Shop, monkeypatch: Any) -> None:
+def test_rows_written_during_a_verification_are_not_differences(
+    orders: Shop, monkeypatch: Any
+) -> None:
     """Inserts, updates and late commits between the lake's copy and the source's view."""
-    from cdpsync.verify import verifier as module
+    from cdpsync.verify import verifier
 
     configure(orders)
     orders.one()
@@ -395,21 +398,21 @@ def test_rows_written_meanwhile_are_no_differences(orders: Shop, monkeypatch: An
         late.execute("insert into orders values (100, 'late', 1, 22)")
         orders.pg.execute("insert into orders values (101, 'newest', 1, 40)")
         orders.one()
-        real = module.extract
+        extract = verifier.extract
 
-        def later(*args: Any, **said: Any) -> Any:
+        def write_then_extract(*args: Any, **options: Any) -> Any:
             late.commit()
             orders.pg.execute("update orders set v = 'x', rev = 50 where id = 2")
             orders.pg.execute("insert into orders values (102, 'y', 1, 51)")
-            return real(*args, **said)
+            return extract(*args, **options)
 
-        monkeypatch.setattr(module, "extract", later)
-        verdict = one(orders)
-    assert verdict.status is VerifyStatus.EQUAL
-    assert verdict.compared.counts[DiffKind.NEWER] == 3
+        monkeypatch.setattr(verifier, "extract", write_then_extract)
+        result = verify_one(orders)
+    assert result.status is VerifyStatus.EQUAL
+    assert result.compared.counts[DiffKind.NEWER] == 3
 
 
-def test_source_of_files_is_verified_and_mended_too(shop: Shop) -> None:
+def test_source_of_files_is_verified_and_repaired(shop: Shop) -> None:
     """A source that cannot be asked for keys is read whole."""
     folder = shop.folder / "in"
     folder.mkdir()
@@ -419,15 +422,15 @@ def test_source_of_files_is_verified_and_mended_too(shop: Shop) -> None:
     files = {"type": "files", "path": "./in/*.csv", "tables": table}
     shop.file.write_text(json.dumps({"warehouse": shop.warehouse, "sources": {"shop": files}}))
     shop.one()
-    assert counted(one(shop)) == {}
-    plant(
+    assert counts(verify_one(shop)) == {}
+    change_lake(
         shop,
         "delete from lake.shop.things where id = 3",
         "update lake.shop.things set v = 'bad' where id = 8",
     )
-    assert counted(one(shop)) == {"missing": 2, "extra": 1}
-    assert one(shop, repair=True).status is VerifyStatus.REPAIRED
-    assert counted(one(shop)) == {}
+    assert counts(verify_one(shop)) == {"missing": 2, "extra": 1}
+    assert verify_one(shop, repair=True).status is VerifyStatus.REPAIRED
+    assert counts(verify_one(shop)) == {}
     assert shop.ask("select count(*), count(distinct v) from shop.things") == [(50, 50)]
 
 
@@ -435,65 +438,65 @@ CHANGES = {
     "a row": "update orders set v = 'new' where id = 3",
     "every row the same": "update orders set v = 'v3'",
     "all rows": "update orders set v = v || '!'",
-    "a row that leaves": "delete from orders where id = 3",
-    "a column made anew": "alter table orders drop column v;"
+    "a deleted row": "delete from orders where id = 3",
+    "a recreated column": "alter table orders drop column v;"
     "alter table orders add column v text default 'new'",
-    "the table made anew": "create table other as select * from orders; drop table orders;"
+    "a recreated table": "create table other as select * from orders; drop table orders;"
     "update other set v = 'x' where id = 5; alter table other rename to orders;"
     "alter table orders add primary key (id)",
-    "the table rewritten": "alter table orders alter column v type text using v || '!'",
-    "emptied": "truncate orders",
+    "a rewritten table": "alter table orders alter column v type text using v || '!'",
+    "an emptied table": "truncate orders",
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_is_known_of_unchanged_pages_is_never_stale(orders: Shop, change: str) -> None:
-    """A second verification reads what changed at the source, in whatever way."""
+def test_cached_digests_are_never_stale(orders: Shop, change: str) -> None:
+    """A second verification reads the rows that any kind of change has changed."""
     configure(orders, "full_table")
     orders.one()
     orders.pg.execute("vacuum full orders")
-    assert counted(one(orders)) == {}
+    assert counts(verify_one(orders)) == {}
     orders.pg.execute(CHANGES[change])
-    found = counted(one(orders))
+    change_counts = counts(verify_one(orders))
     orders.one(allow_shrink=True)
-    assert found, change
-    assert counted(one(orders)) == {}
+    assert change_counts, change
+    assert counts(verify_one(orders)) == {}
 
 
 def test_unchanged_pages_are_not_read_again(orders: Shop) -> None:
-    """What was made of them is kept until they change, and no longer; damage to it is mended."""
+    """Their digests are cached until the pages change; a damaged cache file is made again."""
     configure(orders, "full_table")
     orders.one()
-    kept = orders.folder / ".cdpsync/verified/shop/orders"
-    one(orders)
-    (first,) = kept.iterdir()
-    made = first.stat().st_mtime_ns
-    one(orders)
-    assert [file.stat().st_mtime_ns for file in kept.iterdir()] == [made]
+    cache_folder = orders.folder / ".cdpsync/verified/shop/orders"
+    verify_one(orders)
+    (first,) = cache_folder.iterdir()
+    made_at = first.stat().st_mtime_ns
+    verify_one(orders)
+    assert [file.stat().st_mtime_ns for file in cache_folder.iterdir()] == [made_at]
     first.write_bytes(first.read_bytes()[:100])
-    assert counted(one(orders)) == {}
+    assert counts(verify_one(orders)) == {}
     orders.pg.execute("update orders set v = 'new' where id = 3")
-    assert told(one(orders)) == [("stale", "3")]
-    (second,) = kept.iterdir()
-    assert second.stat().st_mtime_ns != made
+    assert differences(verify_one(orders)) == [("stale", "3")]
+    (second,) = cache_folder.iterdir()
+    assert second.stat().st_mtime_ns != made_at
 
 
-def test_command_tells_and_ends_with_its_code(orders: Shop) -> None:
+def test_command_reports_differences_and_exits_with_its_code(orders: Shop) -> None:
     """0 for equal, 5 for a difference, 0 for one that was repaired, 2 for a wrong sample."""
     configure(orders, deletes="hard")
     orders.one()
     assert cli(orders).exit_code == 0
-    plant(orders, "delete from lake.shop.orders where id <= 12")
+    change_lake(orders, "delete from lake.shop.orders where id <= 12")
     shown = cli(orders)
     assert shown.exit_code == 5
     assert "shop.orders: missing: id=1\n" in shown.stdout
     assert "shop.orders: … and 2 more: -o json" in shown.stdout
     answer = cli(orders, "-o", "json")
-    (said,) = json.loads(answer.stdout)
-    assert (said["status"], said["missing"], said["rows_lake"]) == ("different", 12, 8)
-    assert said["differences"][11] == {"kind": "missing", "key": {"id": "12"}}
-    assert said["cursor_source"] == {"min": "1", "max": "20"}
-    assert said["cursor_lake"] == {"min": "13", "max": "20"}
+    (table,) = json.loads(answer.stdout)
+    assert (table["status"], table["missing"], table["rows_lake"]) == ("different", 12, 8)
+    assert table["differences"][11] == {"kind": "missing", "key": {"id": "12"}}
+    assert table["cursor_source"] == {"min": "1", "max": "20"}
+    assert table["cursor_lake"] == {"min": "13", "max": "20"}
     csv = cli(orders, "-o", "csv")
     assert csv.stdout.splitlines()[1].startswith("shop,public.orders,shop.orders,incremental,diff")
     assert cli(orders, "--repair").exit_code == 0
@@ -505,14 +508,14 @@ def test_command_tells_and_ends_with_its_code(orders: Shop) -> None:
     assert cli(orders).exit_code == 1
 
 
-def test_repair_waits_for_no_run(orders: Shop) -> None:
-    """A table that is being synced is not repaired; it is verified all the same."""
+def test_repair_does_not_wait_for_a_run(orders: Shop) -> None:
+    """A table on which a run works is not repaired, but it is verified."""
     from cdpsync.system import locks
 
     configure(orders)
     orders.one()
     folder = project.locks_folder(project.load(orders.file))
     with locks.hold(folder, ["shop.orders"], "other", "now"):
-        assert one(orders).status is VerifyStatus.EQUAL
+        assert verify_one(orders).status is VerifyStatus.EQUAL
         with pytest.raises(LockHeldError):
             verify(orders.file, repair=True)

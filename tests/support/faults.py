@@ -1,7 +1,7 @@
-"""A TCP proxy that fails on demand: cut or hold after so many bytes, refuse, delay, kill all.
+"""A TCP proxy that fails on demand: it cuts, holds, refuses, delays or closes connections.
 
-It is a process of its own: DuckDB holds Python's lock while it waits for a server's answer, so
-that a proxy in a thread of the same process would wait for ever.
+It is a process of its own, because DuckDB holds Python's lock while it waits for a server's answer:
+a proxy in a thread of the same process would wait for ever.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from cdpsync import maintain, project, sync
+from cdpsync.maintain import orphans
 from cdpsync.model import Config, RunStatus
 from cdpsync.system import locks
 
@@ -85,12 +86,12 @@ class Life:
         """Let the source change as a source of this mode does."""
         self.round += 1
         first, last = self.synced + 1, self.synced + 5
-        said = {"first": first, "last": last, "round": self.round, "synced": self.synced}
-        self.source.execute(ADD.format(**said))
+        values = {"first": first, "last": last, "round": self.round, "synced": self.synced}
+        self.source.execute(ADD.format(**values))
         if self.mode != "append_only":
-            self.source.execute(CHANGE.format(**said))
+            self.source.execute(CHANGE.format(**values))
         if "deletes" in self.mode:
-            self.source.execute(LEAVE.format(**said))
+            self.source.execute(LEAVE.format(**values))
         self.synced = last
 
     def die(self, mortals: Mortals, *, at: Step | None = None, limit: int | None = None) -> Ended:
@@ -103,32 +104,35 @@ class Life:
         self.check(ended)
         return ended
 
-    def check(self, why: object = "") -> None:
-        """Assert that the lake has the source's rows, and that all who remember say the same."""
+    def check(self, context: object = "") -> None:
+        """Assert that the lake has the source's rows, and that state file and catalog agree."""
         config = project.load(self.file)
-        present, marked = self._lake(config)
-        assert present == self._rows("select id, v, rev from orders"), why
+        present, soft_deleted = self._lake(config)
+        assert present == self._rows("select id, v, rev from orders"), context
         if self.mode == "deletes_soft":
-            assert marked == self._rows("select id from gone"), why
-        memory = project.load_state(config)
-        said = {key: (entry.cursor, entry.run_id) for key, entry in memory.state.items()}
-        known = {(one.source, one.stream): (one.cursor, one.run_id) for one in memory.saved_states}
-        assert said == known, why
-        assert len(known) == 1, why
-        assert locks.live_runs(project.locks_folder(config)) == set(), why
+            assert soft_deleted == self._rows("select id from gone"), context
+        state = project.load_state(config)
+        file_cursors = {key: (entry.cursor, entry.run_id) for key, entry in state.entries.items()}
+        saved_cursors = {
+            (saved.source, saved.stream): (saved.cursor, saved.run_id)
+            for saved in state.saved_states
+        }
+        assert file_cursors == saved_cursors, context
+        assert len(saved_cursors) == 1, context
+        assert locks.live_runs(project.locks_folder(config)) == set(), context
         own = self.file.parent / ".cdpsync"
-        assert list((own / "tmp").iterdir()) == [], why
-        assert {path.name for path in own.iterdir()} <= _OWN, why
+        assert list((own / "tmp").iterdir()) == [], context
+        assert {path.name for path in own.iterdir()} <= _OWN, context
 
     def clean_up(self, stored: Callable[[], set[str]]) -> None:
         """Maintain; assert that no file is left then which no snapshot names, and none is missing.
 
         `stored` returns the addresses of the data files that are in the store.
         """
-        with patch.object(maintain, "GRACE", timedelta()):  # a torn file may be another's for a day
+        with patch.object(orphans, "GRACE", timedelta()):  # a torn file may be another's for a day
             self.settle()
-        there, named = stored(), self._named()
-        assert there == named, f"unnamed: {there - named}, missing: {named - there}"
+        files, named = stored(), self._named()
+        assert files == named, f"unnamed: {files - named}, missing: {named - files}"
 
     def settle(self) -> None:
         """Maintain; assert that this changes nothing that anybody could ask for."""
@@ -151,8 +155,8 @@ class Life:
         with project.catalog_of(config).reader() as con:
             rows = con.execute(f"select id, v, rev from lake.shop.orders{where}").fetchall()
             ids = "select id from lake.shop.orders where _deleted_at is not null"
-            marked = con.execute(ids).fetchall() if soft else []
-        return sorted(rows), sorted(marked)
+            soft_deleted = con.execute(ids).fetchall() if soft else []
+        return sorted(rows), sorted(soft_deleted)
 
 
 def moments(steps: Sequence[Step], chance: Random) -> list[Step]:

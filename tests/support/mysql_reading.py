@@ -1,4 +1,4 @@
-"""What the MySQL tests share: a read through Parquet and back, as a run would do it."""
+"""A read of MySQL through Parquet and back, as a run does it; shared by tests."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Landed:
-    """What arrived: names, DuckDB types, and rows as DuckDB hands them to Python."""
+class ReadBack:
+    """The columns of a read, their DuckDB types, and its rows as Python values."""
 
     columns: list[str]
     types: list[str]
     rows: list[tuple[Any, ...]]
 
     def column(self, name: str = "c") -> list[Any]:
-        place = self.columns.index(name)
-        return [row[place] for row in self.rows]
+        index = self.columns.index(name)
+        return [row[index] for row in self.rows]
 
     def type(self, name: str = "c") -> str:
         return self.types[self.columns.index(name)]
@@ -44,22 +44,22 @@ def connected(url: str, **options: Any) -> Iterator[MysqlConnector]:
         connector.close()
 
 
-def request_for(connector: MysqlConnector, stream: str, **wanted: Any) -> ReadRequest:
-    found = next(s for s in connector.discover() if s.name == stream)
-    return replace(ReadRequest(found, found.columns), **wanted)
+def request_for(connector: MysqlConnector, stream: str, **changes: Any) -> ReadRequest:
+    table = next(s for s in connector.discover() if s.name == stream)
+    return replace(ReadRequest(table, table.columns), **changes)
 
 
-def land(
-    db: MariaDatabase, table: str, options: dict[str, Any] | None = None, **wanted: Any
-) -> Landed:
+def read_back(
+    db: MariaDatabase, table: str, options: dict[str, Any] | None = None, **changes: Any
+) -> ReadBack:
     """Read a table of this database, every value back from Parquet."""
     with connected(db.url, **(options or {})) as connector:
-        request = request_for(connector, f"{db.name}.{table}", **wanted)
+        request = request_for(connector, f"{db.name}.{table}", **changes)
         with connector.read(request) as chunks:
-            return land_chunks(connector, chunks)
+            return read_chunks(connector, chunks)
 
 
-def land_chunks(connector: MysqlConnector, chunks: Iterable[Chunk]) -> Landed:
+def read_chunks(connector: MysqlConnector, chunks: Iterable[Chunk]) -> ReadBack:
     """Write the one chunk to Parquet; errors come out as the connector names them."""
     import duckdb
 
@@ -75,13 +75,13 @@ def land_chunks(connector: MysqlConnector, chunks: Iterable[Chunk]) -> Landed:
             con.rollback()
             back = con.sql(f"from '{folder}/0.parquet'")
             assert [str(type_) for type_ in back.types] == types
-            return Landed(columns, types, back.fetchall())
+            return ReadBack(columns, types, back.fetchall())
         except duckdb.Error as error:
             with suppress(duckdb.Error):
                 con.rollback()
-            known = connector.translate(error)
-            if known is None:
+            known_error = connector.translate(error)
+            if known_error is None:
                 raise
-            raise known from error
+            raise known_error from error
         finally:
             con.close()

@@ -1,4 +1,4 @@
-"""A real MariaDB for the tests: Debian's programs, unpacked beside Python's, nothing installed."""
+"""A real MariaDB for the tests: Debian's programs, unpacked beside Python's, not installed."""
 
 from __future__ import annotations
 
@@ -74,8 +74,15 @@ class MariaDatabase:
         """Return a connection of PyMySQL, in autocommit."""
         import pymysql
 
-        said = {"host": "127.0.0.1", "port": self.port, "user": self.user, "database": self.name}
-        return pymysql.connect(**{**said, "password": self.password, "autocommit": True, **options})
+        settings = {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "user": self.user,
+            "database": self.name,
+        }
+        return pymysql.connect(
+            **{**settings, "password": self.password, "autocommit": True, **options}
+        )
 
     def execute(self, sql: str, *values: Sequence[Any]) -> None:
         """Run a script, statement by statement; with values, one statement for each of them."""
@@ -166,7 +173,7 @@ def find_programs() -> Programs:
             _fetch()
             (_CACHE / "ready").touch()
     home = _CACHE / "root"
-    libraries = tuple({found.parent for found in home.rglob("lib*.so*")})
+    libraries = tuple({library.parent for library in home.rglob("lib*.so*")})
     return Programs(
         home / "usr/sbin/mariadbd", home / "usr/bin/mariadb", home / "usr/share/mysql", libraries
     )
@@ -199,8 +206,8 @@ def _fetch() -> None:
 
 
 def _download(folder: Path, options: list[str]) -> None:
-    said = _run(["apt-cache", *options, "depends", "--important", *_PACKAGES], folder)
-    needed = set(re.findall(r"^  Depends: ([^<\s]+)$", said, re.MULTILINE)) - _NEVER
+    settings = _run(["apt-cache", *options, "depends", "--important", *_PACKAGES], folder)
+    needed = set(re.findall(r"^  Depends: ([^<\s]+)$", settings, re.MULTILINE)) - _NEVER
     _run(["apt-get", *options, "download", *_PACKAGES, *sorted(needed)], folder)
 
 
@@ -242,7 +249,7 @@ def _initialise(root: Path, programs: Programs, password: str) -> None:
 
 
 def _options(root: Path, programs: Programs, settings: dict[str, str]) -> list[str]:
-    said = {
+    settings = {
         **_SETTINGS,
         "datadir": str(root / "data"),
         "socket": str(root / "socket"),
@@ -252,10 +259,10 @@ def _options(root: Path, programs: Programs, settings: dict[str, str]) -> list[s
         **settings,
     }
     if "port" in settings:
-        said["init_file"] = str(root / "init.sql")
+        settings["init_file"] = str(root / "init.sql")
     if os.geteuid() == 0:
-        said["user"] = "root"
-    return ["--no-defaults", *(f"--{name}={value}" for name, value in said.items())]
+        settings["user"] = "root"
+    return ["--no-defaults", *(f"--{name}={value}" for name, value in settings.items())]
 
 
 def _answers(server: MariaServer, keeper: subprocess.Popen[bytes]) -> bool:

@@ -1,4 +1,4 @@
-"""What the Postgres tests share: a read through Parquet and back, as a run would do it."""
+"""A read of Postgres through Parquet and back, as a run does it; shared by tests."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Landed:
-    """What arrived: names, DuckDB types, and rows of text as DuckDB prints them."""
+class ReadBack:
+    """The columns of a read, their DuckDB types, and its rows as text that DuckDB prints."""
 
     columns: list[str]
     types: list[str]
     rows: list[tuple[Any, ...]]
 
     def column(self, name: str = "c") -> list[Any]:
-        place = self.columns.index(name)
-        return [row[place] for row in self.rows]
+        index = self.columns.index(name)
+        return [row[index] for row in self.rows]
 
     def type(self, name: str = "c") -> str:
         return self.types[self.columns.index(name)]
@@ -44,20 +44,22 @@ def connected(url: str, **options: Any) -> Iterator[PostgresConnector]:
         connector.close()
 
 
-def request_for(connector: PostgresConnector, stream: str, **wanted: Any) -> ReadRequest:
-    found = next(s for s in connector.discover() if s.name == stream)
-    return replace(ReadRequest(found, found.columns), **wanted)
+def request_for(connector: PostgresConnector, stream: str, **changes: Any) -> ReadRequest:
+    table = next(s for s in connector.discover() if s.name == stream)
+    return replace(ReadRequest(table, table.columns), **changes)
 
 
-def land(url: str, stream: str, options: dict[str, Any] | None = None, **wanted: Any) -> Landed:
+def read_back(
+    url: str, stream: str, options: dict[str, Any] | None = None, **changes: Any
+) -> ReadBack:
     """Read a stream, every value back from Parquet."""
     with connected(url, **(options or {})) as connector:
-        request = request_for(connector, stream, **wanted)
+        request = request_for(connector, stream, **changes)
         with connector.read(request) as chunks:
-            return land_chunks(connector, chunks)
+            return read_chunks(connector, chunks)
 
 
-def land_chunks(connector: PostgresConnector, chunks: Iterable[Chunk]) -> Landed:
+def read_chunks(connector: PostgresConnector, chunks: Iterable[Chunk]) -> ReadBack:
     """Write chunks to Parquet one after another; errors come out as the connector names them."""
     import duckdb
 
@@ -73,14 +75,14 @@ def land_chunks(connector: PostgresConnector, chunks: Iterable[Chunk]) -> Landed
                 relation.create_view("chunk", replace=True)
                 con.execute(f"copy (from chunk) to '{folder}/{number:05}.parquet' (format parquet)")
                 con.rollback()
-            return Landed(columns, types, _as_text(con, Path(folder), columns, types))
+            return ReadBack(columns, types, _as_text(con, Path(folder), columns, types))
         except duckdb.Error as error:
             with suppress(duckdb.Error):  # to close without it would end the process
                 con.rollback()
-            known = connector.translate(error)
-            if known is None:
+            known_error = connector.translate(error)
+            if known_error is None:
                 raise
-            raise known from error
+            raise known_error from error
         finally:
             con.close()
 

@@ -1,7 +1,7 @@
-"""A real S3 service whose answers are replaced on demand: errors in S3's own XML, and cuts.
+"""A proxy before a real S3 service, which replaces answers: errors in S3's own XML, and cuts.
 
-It is a process of its own, as `faults` says why. Each request has its own connection to the
-service, so that it is seen whole: `METHOD /bucket/key?query`.
+It is a process of its own, for the same reason as `faults.FaultProxy`. Each request has its own
+connection to the service, so that a test can match it as a whole: `METHOD /bucket/key?query`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Real servers for the tests and the demo, from pip, without a container engine."""
+"""Real servers for the tests and the demo, installed by pip, without a container engine."""
 
 from __future__ import annotations
 

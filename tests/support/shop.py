@@ -1,4 +1,4 @@
-"""A project over a real Postgres, as a user has it: a YAML file, a warehouse, a state file."""
+"""Test project over a real Postgres: a YAML file, a warehouse and a state file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEYS = ("endpoint", "region", "access_key_id", "secret_access_key")
 
 @dataclass
 class Shop:
-    """A project folder whose source `shop` is a database of one's own."""
+    """A project folder whose source `shop` is a database of its own."""
 
     folder: Path
     pg: Database
@@ -37,18 +37,18 @@ class Shop:
         return self.folder / ".cdpsync/state.json"
 
     def configure(self, tables: dict[str, Any] | None, **source: Any) -> None:
-        """Write the project file anew (JSON is YAML too)."""
+        """Write the project file (JSON is YAML, too)."""
         shop = {"type": "postgres", "url": self.pg.url, **source}
         if tables is not None:
             shop["tables"] = tables
-        said = {"warehouse": self.warehouse, "sources": {"shop": shop}}
-        self.file.write_text(json.dumps(said, indent=1, ensure_ascii=False))
+        config = {"warehouse": self.warehouse, "sources": {"shop": shop}}
+        self.file.write_text(json.dumps(config, indent=1, ensure_ascii=False))
 
     def run(self, *select: str, **choices: Any) -> RunResult:
         return sync.run(self.file, select, **choices)
 
     def one(self, *select: str, **choices: Any) -> TableResult:
-        """Run, and return the result of the one table, which went well."""
+        """Run; return the result of the only table, which must have no error."""
         (result,) = self.run(*select, **choices).tables
         assert result.error is None, result.error
         return result
@@ -65,13 +65,13 @@ class Shop:
 
     def status(self) -> dict[str, str]:
         loaded = project.load(self.file)
-        return {one.table: one.status for one in project.status(loaded)}
+        return {table.table: table.status for table in project.status(loaded)}
 
     def same(self, columns: str = "*", stream: str = "public.orders", table: str = "shop.orders"):
-        """Assert that the lake has the source's rows: each one, as often as there."""
-        there = sorted(map(repr, _plain(self.source(f"select {columns} from {stream}"))))
-        here = sorted(map(repr, _plain(self.ask(f"select {columns} from {table}"))))
-        assert here == there
+        """Assert that the lake has the source's rows, each as often as the source."""
+        source_rows = sorted(map(repr, _plain(self.source(f"select {columns} from {stream}"))))
+        lake_rows = sorted(map(repr, _plain(self.ask(f"select {columns} from {table}"))))
+        assert lake_rows == source_rows
 
 
 def _plain(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

@@ -1,8 +1,8 @@
-"""Stand-ins for what fakesnow cannot say: many slow batches, every type, every error.
+"""Fakes for answers that fakesnow cannot give: many slow batches, every type, every error.
 
-The batches are the driver's own, built as it builds them from an answer of Snowflake, and their
-bytes come from an HTTP server that is as slow, or as broken, as a test wants. Only the connection
-and its cursor are made up.
+The batches are of the driver's own class, built as the driver builds them from an answer. Their
+bytes come from an HTTP server that is as slow or as broken as a test needs. Only the connection and
+its cursor are fakes.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _packed(content: bytes) -> bytes:
 
 @dataclass
 class Storage:
-    """An HTTP server that holds parts of an answer, as Snowflake's stages do: gzipped.
+    """An HTTP server with the parts of a result, gzipped as in Snowflake's stages.
 
     It keeps every request waiting until `at_once` of them are there, or all that are left.
     `on_request(number of requests so far)` is called before each answer.
@@ -95,7 +95,7 @@ class Storage:
     requests: int = 0
     on_request: Callable[[int], None] = lambda _: None
     replace: dict[int, list[bytes]] = field(default_factory=dict)
-    """For a part, what is answered in its place, one after another."""
+    """For a part, the bodies that are sent first in its place, in order."""
     _waiting: int = 0
     _answered: int = 0
     _turn: threading.Condition = field(default_factory=threading.Condition)
@@ -111,12 +111,12 @@ class Storage:
             self._turn.wait_for(self._may_go, timeout=60)
             self._waiting -= 1
             self._answered += 1
-            odd = self.replace.get(number)
-            return odd.pop(0) if odd else self.parts[number]
+            replacements = self.replace.get(number)
+            return replacements.pop(0) if replacements else self.parts[number]
 
     def _may_go(self) -> bool:
-        left = len(self.parts) - self._answered
-        return self.most >= self.at_once or self._waiting >= left
+        remaining = len(self.parts) - self._answered
+        return self.most >= self.at_once or self._waiting >= remaining
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[str]:
@@ -146,7 +146,7 @@ class Storage:
 
 
 @dataclass
-class StandIn:
+class FakeSnowflake:
     """In place of `snowflake.connector.connect`: a database SHOP with one table, PUBLIC.T.
 
     `columns` are (name, type, precision, scale). `errors` are raised by statements that match
@@ -169,15 +169,15 @@ class StandIn:
         self.fail("login")
         return _Connection(self)
 
-    def fail(self, what: str) -> None:
+    def fail(self, action: str) -> None:
         for pattern, error in self.errors.items():
-            if re.search(pattern, what, re.IGNORECASE):
+            if re.search(pattern, action, re.IGNORECASE):
                 raise error
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         if "information_schema.tables" in sql:
-            one = {"TABLE_SCHEMA": "PUBLIC", "TABLE_NAME": "T", "TABLE_TYPE": "BASE TABLE"}
-            return [{**one, "ROW_COUNT": 7, **self.table}]
+            row = {"TABLE_SCHEMA": "PUBLIC", "TABLE_NAME": "T", "TABLE_TYPE": "BASE TABLE"}
+            return [{**row, "ROW_COUNT": 7, **self.table}]
         if "information_schema.columns" in sql:
             return [self._column(*column) for column in self.columns]
         if "show primary keys" in sql:
@@ -201,11 +201,11 @@ class StandIn:
 
 @dataclass
 class _Connection:
-    stand_in: StandIn
+    fake: FakeSnowflake
 
     @contextlib.contextmanager
     def cursor(self, *_: Any) -> Iterator[_Cursor]:
-        yield _Cursor(self.stand_in)
+        yield _Cursor(self.fake)
 
     def close(self, **_: Any) -> None:
         pass
@@ -213,17 +213,17 @@ class _Connection:
 
 @dataclass
 class _Cursor:
-    stand_in: StandIn
+    fake: FakeSnowflake
     sql: str = ""
 
     def execute(self, sql: str, timeout: int | None = None) -> None:
-        self.stand_in.statements.append(sql)
-        self.stand_in.timeouts.append(timeout)
-        self.stand_in.fail(sql)
+        self.fake.statements.append(sql)
+        self.fake.timeouts.append(timeout)
+        self.fake.fail(sql)
         self.sql = sql
 
     def fetchall(self) -> list[dict[str, Any]]:
-        return self.stand_in.rows(self.sql)
+        return self.fake.rows(self.sql)
 
     def get_result_batches(self) -> list[Any]:
-        return self.stand_in.batches
+        return self.fake.batches

@@ -1,4 +1,4 @@
-"""What the Stripe tests share: a read at the connector's seam, every row back as text."""
+"""Reads of a Stripe stream through the connector, for tests: every row as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from support.stripe_server import KEY
+from support.stripe_server import KEY, NOW
 
 from cdpsync import engine
 from cdpsync.connector import CursorLimited, ReadRequest
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from support.stripe_server import FakeStripe
 
 RATE = 10_000.0
+HOUR = 3600
 
 
 @dataclass(frozen=True)
 class Read:
-    """What one read gave: rows as text by id, types, and where the next one may start."""
+    """The result of one read: rows as text, types, the next read's cursor, and notices."""
 
     rows: list[dict[str, str | None]]
     types: dict[str, str]
@@ -37,15 +38,15 @@ class Read:
 
     @property
     def by_id(self) -> dict[str, dict[str, str | None]]:
-        found = {str(row["id"]): row for row in self.rows}
-        assert len(found) == len(self.rows), "an object came twice"
-        return found
+        rows = {str(row["id"]): row for row in self.rows}
+        assert len(rows) == len(self.rows), "an object came twice"
+        return rows
 
 
 @contextmanager
 def connected(server: FakeStripe, **options: Any) -> Iterator[StripeConnector]:
-    said = {"api_key": KEY, "api_base": server.url, "max_rate": RATE, "timeout": 30, **options}
-    connector = StripeConnector(StripeConnector.Options(**said))
+    defaults = {"api_key": KEY, "api_base": server.url, "max_rate": RATE, "timeout": 30}
+    connector = StripeConnector(StripeConnector.Options(**{**defaults, **options}))
     try:
         yield connector
     finally:
@@ -56,61 +57,67 @@ def at(second: int) -> Cursor:
     return Cursor(CursorType.TIMESTAMPTZ, datetime.fromtimestamp(second, UTC))
 
 
-def read_on(connector: StripeConnector, stream: str, since: int | None = None, **wanted: Any):
-    """Read a stream, from a cursor on where one is given."""
-    found = next(s for s in connector.discover() if s.name == stream)
+def read_on(connector: StripeConnector, name: str, since: int | None = None, **request_fields: Any):
+    """Read a stream with this connector: as a whole, or from a cursor."""
+    stream = next(stream for stream in connector.discover() if stream.name == name)
     notices: list[str] = []
-    columns = wanted.pop("columns", found.columns)
-    field = wanted.get("cursor_field")
+    columns = request_fields.pop("columns", stream.columns)
+    field = request_fields.get("cursor_field")
     if field == "_updated_at":
         columns = (*columns, Column("_updated_at", "TIMESTAMP WITH TIME ZONE"))
     window = Window(field, at(since)) if since is not None else None
     with tempfile.TemporaryDirectory() as folder, engine.connect(threads=1) as con:
         request = ReadRequest(
-            found, columns, window=window, folder=Path(folder), on_notice=notices.append
+            stream, columns, window=window, folder=Path(folder), on_notice=notices.append
         )
-        with connector.read(replace(request, **wanted)) as chunks:
+        with connector.read(replace(request, **request_fields)) as chunks:
             rows: list[dict[str, str | None]] = []
             types: dict[str, str] = {}
             for chunk in chunks:
                 relation = chunk.relation(con)
                 types = dict(zip(relation.columns, map(str, relation.types), strict=True))
                 names = ", ".join(f"{quote_name(name)}::varchar" for name in types)
-                got = con.execute(f"select {names} from ({relation.sql_query()})").fetchall()
-                rows += [dict(zip(types, row, strict=True)) for row in got]
+                sql = f"select {names} from ({relation.sql_query()})"
+                rows += [dict(zip(types, row, strict=True)) for row in con.execute(sql).fetchall()]
             cursor = chunks.safe_cursor(None) if isinstance(chunks, CursorLimited) else None
             return Read(rows, types, cursor, notices)
 
 
-def read(server: FakeStripe, stream: str, since: int | None = None, **wanted: Any) -> Read:
-    """Read a stream over a line of its own."""
-    options = wanted.pop("options", {})
+def read(server: FakeStripe, name: str, since: int | None = None, **request_fields: Any) -> Read:
+    """Read a stream with a connector of its own; `options` are the source's."""
+    options = request_fields.pop("options", {})
     with connected(server, **options) as connector:
-        return read_on(connector, stream, since, **wanted)
+        return read_on(connector, name, since, **request_fields)
+
+
+def fill(stripe: FakeStripe, name: str, count: int, step: int = HOUR, **fields: object) -> None:
+    """Add objects, each `step` seconds older than the one before."""
+    for number in range(count):
+        stripe.add(name, created=NOW - number * step, amount=number, **fields)
 
 
 def seconds(text: str | None) -> int | None:
     return None if text is None else int(datetime.fromisoformat(text).timestamp())
 
 
-def same(row: dict[str, str | None], one: dict[str, Any]) -> bool:
-    """Whether a row says what the object says, whatever the columns' types."""
-    for name, value in one.items():
+def same(row: dict[str, str | None], object_: dict[str, Any]) -> bool:
+    """Whether a row has the values of the object, whatever the columns' types."""
+    for name, value in object_.items():
         if name.startswith("_"):
             continue
-        got = row.get(name)
+        text = row.get(name)
         if isinstance(value, (dict, list)):
-            if got is None or json.loads(got) != value:
+            if text is None or json.loads(text) != value:
                 return False
         elif value is None:
-            if got is not None:
+            if text is not None:
                 return False
         elif isinstance(value, bool):
-            if got != str(value).lower():
+            if text != str(value).lower():
                 return False
         elif name in {"created", "date"}:
-            if seconds(got) != value:
+            if seconds(text) != value:
                 return False
-        elif got != str(value):
+        elif text != str(value):
             return False
     return True

@@ -1,8 +1,8 @@
-"""A small Stripe: lists newest first, filters, events, limits and failures, as documented.
+"""A fake of Stripe's API: lists newest first, filters, events, limits and failures.
 
-What it does is what https://docs.stripe.com/api says of pagination, filters, expansion, errors,
-events and rate limits; it refuses whatever it does not know, so that a connector cannot lean on
-something undocumented. It counts requests and remembers when each arrived.
+It follows https://docs.stripe.com/api on pagination, filters, expansion, errors, events and rate
+limits. It refuses everything else, so that a connector cannot depend on undocumented behaviour.
+It counts the requests and records the time of each.
 """
 
 from __future__ import annotations
@@ -60,34 +60,34 @@ OBJECTS = {"checkout/sessions": "checkout.session", "invoiceitems": "invoiceitem
 
 @dataclass(frozen=True)
 class Reply:
-    """What is answered in place of the usual: a status, a body, headers, after a while."""
+    """An answer in place of the usual one: status, body, headers, and a delay."""
 
     status: int = 200
     body: bytes | dict[str, Any] = b""
     headers: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
-    is_cut: bool = False  # the line breaks before the end
+    is_cut: bool = False  # the connection breaks before the end
 
 
 def refusal(status: int, message: str, code: str = "", param: str = "", **headers: str) -> Reply:
-    """An error as https://docs.stripe.com/api/errors has it."""
+    """Return an error in the form of https://docs.stripe.com/api/errors."""
     kind = {401: "invalid_request_error", 429: "rate_limit_error"}.get(
         status, "api_error" if status >= 500 else "invalid_request_error"
     )
     error = {"type": kind, "message": message}
-    error |= {name: said for name, said in (("code", code), ("param", param)) if said}
+    error |= {name: value for name, value in (("code", code), ("param", param)) if value}
     return Reply(status, {"error": error}, {k.replace("_", "-"): v for k, v in headers.items()})
 
 
 class FakeStripe:
-    """The state of one account, and what shall go wrong."""
+    """The objects of one account, and the failures that a test wants."""
 
     def __init__(self) -> None:
         self.now = NOW
         self.seconds = 0.0  # of each answer
         self.objects: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
         self.deleted: dict[str, set[str]] = defaultdict(set)
-        self.events_hidden_after = 10**12  # events are told late: those created later are not yet
+        self.events_hidden_after = 10**12  # late events: those created after it are not listed yet
         self.on_request: Callable[[str, dict[str, str]], Reply | None] = lambda *_: None
         self.sends_date = True
         self.requests: Counter[str] = Counter()
@@ -101,37 +101,37 @@ class FakeStripe:
         self.guard = threading.RLock()
         self.url = ""
 
-    # What tests do to the account.
+    # Changes of the account by a test.
 
     def add(self, name: str, /, *, event: str | None = None, **fields: Any) -> dict[str, Any]:
-        """Create an object; its time is now unless said."""
+        """Create an object; its time is now by default."""
         with self.guard:
             self._numbers[name] += 1
-            object_ = OBJECTS.get(name, name.removesuffix("s"))
             id_ = fields.pop("id", f"{LISTS[name]}_{self._numbers[name]:08d}")
             clock = "date" if name == "invoiceitems" else "created"
-            one = {"id": id_, "object": object_, clock: self.now, "livemode": True, **fields}
-            self.objects[name][id_] = one
+            kind = OBJECTS.get(name, name.removesuffix("s"))
+            object_ = {"id": id_, "object": kind, clock: self.now, "livemode": True, **fields}
+            self.objects[name][id_] = object_
             self.deleted[name].discard(id_)
             self._sorted.pop(name, None)
             if event:
-                self.event(event, one)
-            return one
+                self.event(event, object_)
+            return object_
 
     def change(self, name: str, id_: str, event: str | None = None, /, **fields: Any) -> None:
         with self.guard:
-            one = self.objects[name][id_] = {**self.objects[name][id_], **fields}
+            object_ = self.objects[name][id_] = {**self.objects[name][id_], **fields}
             self._sorted.pop(name, None)
             if event:
-                self.event(event, one)
+                self.event(event, object_)
 
     def delete(self, name: str, id_: str, event: str | None = None) -> None:
         with self.guard:
-            one = self.objects[name].pop(id_)
+            object_ = self.objects[name].pop(id_)
             self.deleted[name].add(id_)
             self._sorted.pop(name, None)
             if event:
-                self.event(event, one)
+                self.event(event, object_)
 
     def event(
         self, type_: str, content: dict[str, Any], previous: dict[str, Any] | None = None
@@ -143,15 +143,15 @@ class FakeStripe:
         return dict(self.objects[name])
 
     def highest_rate(self, seconds: float = 1.0) -> int:
-        """The most requests that arrived within any such time."""
-        times, most, start = sorted(self.arrivals), 0, 0
+        """Return the highest number of requests that arrived within this time."""
+        times, highest, start = sorted(self.arrivals), 0, 0
         for end, moment in enumerate(times):
             while times[start] <= moment - seconds:
                 start += 1
-            most = max(most, end - start + 1)
-        return most
+            highest = max(highest, end - start + 1)
+        return highest
 
-    # What the server answers.
+    # The answers of the server.
 
     def answer(self, path: str, params: dict[str, str], headers: dict[str, str]) -> Reply:
         with self.guard:
@@ -169,30 +169,30 @@ class FakeStripe:
                 time.sleep(special.seconds)
                 return special
             with self.guard:
-                return self._refused(headers) or self._found(path, params)
+                return self._refuse(headers) or self._find(path, params)
         finally:
             with self.guard:
                 self._at_once -= 1
 
-    def _refused(self, headers: dict[str, str]) -> Reply | None:
+    def _refuse(self, headers: dict[str, str]) -> Reply | None:
         if headers.get("authorization") != f"Bearer {KEY}":
-            said = headers.get("authorization", "").removeprefix("Bearer ")
-            return refusal(401, f"Invalid API Key provided: {said[:8]}****{said[-4:]}")
+            key = headers.get("authorization", "").removeprefix("Bearer ")
+            return refusal(401, f"Invalid API Key provided: {key[:8]}****{key[-4:]}")
         version = headers.get("stripe-version", "")
         if version not in VERSIONS:
             return refusal(400, f"Invalid Stripe API version: {version}. See the list of versions.")
         return None
 
-    def _found(self, path: str, params: dict[str, str]) -> Reply:
+    def _find(self, path: str, params: dict[str, str]) -> Reply:
         if path == "/v1/account":
             return Reply(body={"id": "acct_1", "object": "account", "created": 1, "email": "a@b"})
-        found = re.fullmatch(r"/v1/customers/(\w+)/payment_methods", path)
-        if found:
-            return self._of_customer(found[1], params)
-        found = re.fullmatch(r"/v1/(checkout/sessions|\w+)(?:/(\w+))?(?:/(\w+))?", path)
-        if not found or found[1] not in LISTS:
+        match = re.fullmatch(r"/v1/customers/(\w+)/payment_methods", path)
+        if match:
+            return self._payment_methods(match[1], params)
+        match = re.fullmatch(r"/v1/(checkout/sessions|\w+)(?:/(\w+))?(?:/(\w+))?", path)
+        if not match or match[1] not in LISTS:
             return refusal(404, f"Unrecognized request URL (GET: {path}).")
-        name, id_, inner = found.groups()
+        name, id_, inner = match.groups()
         if inner:
             return self._page(path, self.objects[name][id_][f"_{inner}"], params, set(), name)
         if id_:
@@ -205,34 +205,34 @@ class FakeStripe:
                 return refusal(400, "Missing required param: subscription.", param="subscription")
             if subscription not in self.objects["subscriptions"]:
                 return refusal(404, f"No such subscription: '{subscription}'", "resource_missing")
-            items = [one for one in self._list(name) if one["subscription"] == subscription]
+            items = [item for item in self._list(name) if item["subscription"] == subscription]
             return self._page(path, items, params, set(), name)
-        return self._listed(name, path, params)
+        return self._filter(name, path, params)
 
-    def _of_customer(self, customer: str, params: dict[str, str]) -> Reply:
+    def _payment_methods(self, customer: str, params: dict[str, str]) -> Reply:
         if customer not in self.objects["customers"]:
-            said = f"No such customer: '{customer}'"
-            return refusal(404, said, "resource_missing", "customer")
+            message = f"No such customer: '{customer}'"
+            return refusal(404, message, "resource_missing", "customer")
         methods = [o for o in self._list("payment_methods") if o["customer"] == customer]
         return self._page("", methods, params, set(), "payment_methods")
 
     def _object(self, name: str, id_: str) -> Reply:
         if id_ in self.objects[name]:
-            return Reply(body=_shown(self.objects[name][id_]))
+            return Reply(body=_public(self.objects[name][id_]))
         if id_ in self.deleted[name] and name in {"customers", "products", "coupons"}:
             return Reply(body={"id": id_, "object": name.removesuffix("s"), "deleted": True})
         return refusal(404, f"No such {name}: '{id_}'", "resource_missing", "id")
 
     def _list(self, name: str) -> list[dict[str, Any]]:
-        """Newest first; of one second, the one that was created last."""
+        """Return the objects newest first; of one second, the last created first."""
         if name not in self._sorted:
             clock = "date" if name == "invoiceitems" else "created"
-            made = list(self.objects[name].values())
-            made.reverse()
-            self._sorted[name] = sorted(made, key=lambda one: -int(one.get(clock, 0)))
+            objects = list(self.objects[name].values())
+            objects.reverse()
+            self._sorted[name] = sorted(objects, key=lambda o: -int(o.get(clock, 0)))
         return self._sorted[name]
 
-    def _listed(self, name: str, path: str, params: dict[str, str]) -> Reply:
+    def _filter(self, name: str, path: str, params: dict[str, str]) -> Reply:
         objects = self._list(name)
         allowed = set(EXTRA.get(name, ()))
         if name in CREATED_LISTS:
@@ -246,21 +246,21 @@ class FakeStripe:
         ):
             bound = params.get(f"created[{sign}]")
             if bound is not None and name in CREATED_LISTS:
-                objects = [one for one in objects if test(one[clock], int(bound))]
+                objects = [o for o in objects if test(o[clock], int(bound))]
         if name == "events":
-            types = {said for key, said in params.items() if re.fullmatch(r"types\[\d+\]", key)}
+            types = {type_ for key, type_ in params.items() if re.fullmatch(r"types\[\d+\]", key)}
             if len(types) > 20:
                 return refusal(400, "You may specify up to 20 types.", param="types")
             allowed |= {key for key in params if re.fullmatch(r"types\[\d+\]", key)}
             oldest = self.now - 30 * 86400
             objects = [
-                one
-                for one in objects
-                if oldest <= one["created"] <= self.events_hidden_after
-                and (not types or one["type"] in types)
+                event
+                for event in objects
+                if oldest <= event["created"] <= self.events_hidden_after
+                and (not types or event["type"] in types)
             ]
         if name == "subscriptions" and params.get("status") != "all":
-            objects = [one for one in objects if one.get("status") != "canceled"]
+            objects = [o for o in objects if o.get("status") != "canceled"]
         return self._page(path, objects, params, allowed, name)
 
     def _page(
@@ -271,45 +271,46 @@ class FakeStripe:
         allowed: set[str],
         name: str,
     ) -> Reply:
-        known = {"limit", "starting_after", "ending_before"} | allowed
+        parameters = {"limit", "starting_after", "ending_before"} | allowed
         for key in params:
-            if key not in known and not re.fullmatch(r"expand\[\d*\]", key):
+            if key not in parameters and not re.fullmatch(r"expand\[\d*\]", key):
                 return refusal(400, f"Received unknown parameter: {key}", "parameter_unknown", key)
         limit = int(params.get("limit", 10))
         if not 1 <= limit <= 100:
             return refusal(400, f"Invalid limit: {limit}: 1 to 100.", param="limit")
         if "starting_after" in params and "ending_before" in params:
             return refusal(400, "You may only specify one of these parameters.")
-        everything = {one["id"]: one for one in (*self._list(name), *objects)}
+        all_ids = {object_["id"] for object_ in (*self._list(name), *objects)}
         for side in ("starting_after", "ending_before"):
-            if side in params and params[side] not in everything:
-                said = f"No such object: '{params[side]}'"
-                return refusal(400, said, "resource_missing", side)
+            if side in params and params[side] not in all_ids:
+                message = f"No such object: '{params[side]}'"
+                return refusal(400, message, "resource_missing", side)
         if "starting_after" in params:
-            objects = _behind(objects, params["starting_after"], self._list(name))
+            objects = _after(objects, params["starting_after"], self._list(name))
         if "ending_before" in params:
-            whole = [one["id"] for one in objects]
-            objects = objects[: whole.index(params["ending_before"])]
-            page, more = objects[-limit:], len(objects) > limit
+            ids = [object_["id"] for object_ in objects]
+            objects = objects[: ids.index(params["ending_before"])]
+            page, has_more = objects[-limit:], len(objects) > limit
         else:
-            page, more = objects[:limit], len(objects) > limit
-        data = [_shown(one) for one in page]
-        return Reply(body={"object": "list", "data": data, "has_more": more, "url": path})
+            page, has_more = objects[:limit], len(objects) > limit
+        data = [_public(object_) for object_ in page]
+        return Reply(body={"object": "list", "data": data, "has_more": has_more, "url": path})
 
 
-def _behind(
-    objects: list[dict[str, Any]], place: str, everything: list[dict[str, Any]]
+def _after(
+    objects: list[dict[str, Any]], last_id: str, all_objects: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    ids = [one["id"] for one in objects]
-    if place in ids:
-        return objects[ids.index(place) + 1 :]
-    later = {one["id"] for one in everything[[o["id"] for o in everything].index(place) + 1 :]}
-    return [one for one in objects if one["id"] in later]
+    ids = [object_["id"] for object_ in objects]
+    if last_id in ids:
+        return objects[ids.index(last_id) + 1 :]
+    all_ids = [object_["id"] for object_ in all_objects]
+    later_ids = set(all_ids[all_ids.index(last_id) + 1 :])
+    return [object_ for object_ in objects if object_["id"] in later_ids]
 
 
-def _shown(one: dict[str, Any]) -> dict[str, Any]:
-    """An object without the inner lists that the server keeps for itself."""
-    return {name: value for name, value in one.items() if not name.startswith("_")}
+def _public(object_: dict[str, Any]) -> dict[str, Any]:
+    """Return an object without the complete inner lists, which only the server uses."""
+    return {name: value for name, value in object_.items() if not name.startswith("_")}
 
 
 def _handler(stripe: FakeStripe) -> type[BaseHTTPRequestHandler]:
@@ -320,7 +321,7 @@ def _handler(stripe: FakeStripe) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             address = urlsplit(self.path)
             params = dict(parse_qsl(address.query, keep_blank_values=True))
-            headers = {name.lower(): said for name, said in self.headers.items()}
+            headers = {name.lower(): value for name, value in self.headers.items()}
             reply = stripe.answer(address.path, params, headers)
             body = reply.body
             if isinstance(body, dict):
@@ -329,15 +330,15 @@ def _handler(stripe: FakeStripe) -> type[BaseHTTPRequestHandler]:
                 self.send_response_only(reply.status)
                 if stripe.sends_date:
                     self.send_header("Date", formatdate(stripe.now, usegmt=True))
-                for name, said in reply.headers.items():
-                    self.send_header(name, said)
+                for name, value in reply.headers.items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body) + reply.is_cut))
                 self.close_connection = self.close_connection or reply.is_cut
                 self.end_headers()
                 self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Write no log."""
 
     return Handler
 
@@ -347,12 +348,12 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 256
 
     def handle_error(self, *_: object) -> None:
-        """A client that hangs up is no news."""
+        """Ignore clients that disconnect."""
 
 
 @contextlib.contextmanager
 def fake_stripe(account: FakeStripe | None = None) -> Iterator[FakeStripe]:
-    """A running server, and the account behind it."""
+    """Run a server; yield its account."""
     stripe = account or FakeStripe()
     server = _Server(("127.0.0.1", 0), _handler(stripe))
     stripe.url = f"http://127.0.0.1:{server.server_address[1]}"

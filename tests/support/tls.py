@@ -1,6 +1,6 @@
-"""TLS for the tests: a certificate, and a door that speaks TLS before a Postgres that does not.
+"""TLS for the tests: a certificate, and a proxy that adds TLS to a Postgres without it.
 
-The door is a process of its own, as `faults.FaultProxy` is, and for the same reason.
+The proxy is a process of its own, for the same reason as `faults.FaultProxy`.
 """
 
 from __future__ import annotations

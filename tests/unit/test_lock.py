@@ -64,7 +64,10 @@ def test_lock_meets_pyproject(python: str) -> None:
 
 @pytest.mark.parametrize(
     ("inputs", "lock"),
-    [("tests/support/fakesnow.in", "tests/support/fakesnow.lock"), ("bench/peers.in", "bench/peers.lock")],
+    [
+        ("tests/support/fakesnow.in", "tests/support/fakesnow.lock"),
+        ("bench/peers.in", "bench/peers.lock"),
+    ],
 )
 def test_other_locks_meet_their_inputs(inputs: str, lock: str) -> None:
     """What is named in the input has that version in the lock."""

@@ -46,7 +46,7 @@ def verify(
         sample=_sample(sample),
         repair=repair,
         threads=threads,
-        on_verdict=_log_result,
+        on_result=_log_result,
     )
     show(reports.verify_report(results), session.format)
     return _exit_code(results)

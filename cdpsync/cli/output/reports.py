@@ -9,7 +9,7 @@ from cdpsync.model import TableStatus
 from cdpsync.redact import redact
 from cdpsync.serialize import results as serialize
 from cdpsync.serialize.text import ago, count, due, duration, seconds
-from cdpsync.state import StateFileEntry, state_json
+from cdpsync.state import entry_of, state_json
 from cdpsync.system import clock
 
 if TYPE_CHECKING:
@@ -270,12 +270,7 @@ def history_report(history: Sequence[RunRecord]) -> Report:
 def cursor_report(entries: Sequence[SavedState]) -> Report:
     """Report the cursors, in JSON as the state file has them."""
     document = state_json(
-        {
-            (entry.source, entry.stream): StateFileEntry(
-                entry.cursor_field, entry.cursor, entry.run_id, entry.committed_at, entry.reset
-            )
-            for entry in entries
-        }
+        {(saved_state.source, saved_state.stream): entry_of(saved_state) for saved_state in entries}
     )
     now = clock.now()
     rows = [

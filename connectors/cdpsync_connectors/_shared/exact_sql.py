@@ -1,21 +1,20 @@
-"""SQL text for values that come as text: quoting, what one looks like, casts that lose nothing.
+"""SQL expressions over values in text form: their class, their digits, exact casts.
 
-Every function takes and gives SQL expressions. Measured with DuckDB 1.5.5: a cast from text
-rounds decimals ('1.005' to 1.01), drops what is behind a date or a microsecond, and reads a
-time without minding its offset; so each cast here is behind a pattern.
+Every function takes and returns SQL expressions. Measured with DuckDB 1.5.5: a cast from text
+rounds decimals ('1.005' to 1.01), drops digits behind a microsecond and text behind a date, and
+ignores the offset of a time. So each cast here checks a pattern first.
 """
 
 from __future__ import annotations
 
-import re
-
 from cdpsync.errors import ReadError
 from cdpsync.model.types import decimal_of
+from cdpsync.sql import glob_escaped, quote_text
 
 INEXACT = "not exact: "
-"""How the message of a refused value begins, so that it is known among DuckDB's own errors."""
+"""The begin of the message about a value that does not fit, to tell it from DuckDB's errors."""
 
-# What a value can be, as bits, so that one bit_or tells what a whole column holds.
+# The class of a value as one bit, so that one bit_or gives all classes of a column.
 INTEGER, DECIMAL, FLOAT, BOOLEAN, DATE, TIMESTAMP, TIMESTAMPTZ, TEXT, NESTED = (
     1 << bit for bit in range(9)
 )
@@ -34,26 +33,15 @@ _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
 _INTEGERS |= {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
 
 
-def quote_name(name: str) -> str:
-    """Return an identifier as SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def quote_text(value: str) -> str:
-    """Return a string literal."""
-    return "'" + value.replace("'", "''") + "'"
-
-
 def quote_files(paths: list[str]) -> str:
-    """Return a list of files as SQL, each meant literally: DuckDB globs every entry of a list."""
-    escaped = (re.sub(r"([*?\[])", r"[\1]", path) for path in paths)
-    return "[" + ", ".join(quote_text(path) for path in escaped) + "]"
+    """Return a list of files as SQL; each path is escaped, because DuckDB reads it as a glob."""
+    return "[" + ", ".join(quote_text(glob_escaped(path)) for path in paths) + "]"
 
 
-def number_class(text: str, other: str) -> str:
-    """Return the class of a number's canonical text, or `other`.
+def number_class(text: str, other_class: str) -> str:
+    """Return the class of a number's canonical text, else `other_class`.
 
-    A zero with a minus sign is no canonical decimal: only a float keeps the sign.
+    A zero with a minus sign is not a canonical decimal, because only a float keeps the sign.
     """
     return f"""case
         when regexp_full_match({text}, '0|-?[1-9][0-9]{{0,17}}') then {INTEGER}
@@ -61,12 +49,12 @@ def number_class(text: str, other: str) -> str:
             and try_cast({text} as bigint) is not null then {INTEGER}
         when regexp_full_match({text}, '(0|-?[1-9][0-9]*)(\\.[0-9]+)?|-0\\.0*[1-9][0-9]*')
             then {DECIMAL}
-        else {other} end"""
+        else {other_class} end"""
 
 
 def text_class(text: str) -> str:
-    """Return the class of a text that may be anything."""
-    other = f"""case
+    """Return the class of any text."""
+    other_class = f"""case
         when regexp_full_match({text}, '{_NUMBER}') and regexp_matches({text}, '[eE]')
             or {text} in ({_NOT_FINITE}) then {FLOAT}
         when {text} in ('true', 'false', 'True', 'False', 'TRUE', 'FALSE') then {BOOLEAN}
@@ -77,7 +65,7 @@ def text_class(text: str) -> str:
     return f"""case
         when {text} is null then 0
         when not regexp_matches({text}, '^[-0-9tTfFnNiI]') then {TEXT}
-        else {number_class(text, other)} end"""
+        else {number_class(text, other_class)} end"""
 
 
 def _real_day(text: str) -> str:
@@ -86,44 +74,45 @@ def _real_day(text: str) -> str:
 
 
 def whole_digits(text: str) -> str:
-    """Return how many digits a plain number needs before the point."""
+    """Return the number of digits that a plain number needs before the point."""
     return f"length(ltrim(split_part(ltrim({text}, '-'), '.', 1), '0'))"
 
 
 def fraction_digits(text: str) -> str:
-    """Return how many digits a plain number has behind the point."""
+    """Return the number of digits that a plain number has behind the point."""
     return f"length(split_part({text}, '.', 2))"
 
 
 def float_keeps(text: str, type_: str = "DOUBLE") -> str:
     """Return whether a float keeps a number: printed with as many digits, it is as written.
 
-    15 digits (6 of a FLOAT) always come back; up to 17 (9) are tried; more never do.
+    A float always keeps 15 digits (a FLOAT 6). Up to 17 (9) are printed and compared. It never
+    keeps more.
     """
-    safe, most, least = (15, 17, 2.2250738585072014e-308)
+    safe_digits, max_digits, smallest = (15, 17, 2.2250738585072014e-308)
     if type_ == "FLOAT":
-        safe, most, least = (6, 9, 1.17549435e-38)
+        safe_digits, max_digits, smallest = (6, 9, 1.17549435e-38)
     mantissa = f"replace(regexp_extract({text}, '^[+-]?([0-9.]*)', 1), '.', '')"
     digits = f"trim({mantissa}, '0')"
     value = f"cast(try_cast({text} as {type_}) as double)"
-    tried = " ".join(
+    comparisons = " ".join(
         f"when {n} then rtrim(replace(regexp_extract("
         f"format('{{:.{n - 1}e}}', {value}), '[0-9.]+'), '.', ''), '0') = {digits}"
-        for n in range(safe + 1, most + 1)
+        for n in range(safe_digits + 1, max_digits + 1)
     )
     return f"""case
         when {text} is null then null
         when {value} is null then false
         when {digits} = '' then true
-        when not isfinite({value}) or abs({value}) < {least!r}::double then false
-        when length({digits}) <= {safe} then true
-        else case length({digits}) {tried} else false end end"""
+        when not isfinite({value}) or abs({value}) < {smallest!r}::double then false
+        when length({digits}) <= {safe_digits} then true
+        else case length({digits}) {comparisons} else false end end"""
 
 
 def plain_cast(text: str, type_: str) -> str:
-    """Return the cast of a text that is known to fit.
+    """Return the cast of a text that fits the type.
 
-    DuckDB 1.5.5 takes 7 us to make a DECIMAL(38,s) of a text, 0.3 us by way of DECIMAL(18,s).
+    DuckDB 1.5.5 takes 7 us to cast a text to DECIMAL(38,s), and 0.3 us through DECIMAL(18,s).
     """
     precision, scale = decimal_of(type_) or (0, 0)
     if precision <= 18 or scale >= 18:
@@ -136,51 +125,51 @@ def plain_cast(text: str, type_: str) -> str:
 
 
 def exact_cast(text: str, type_: str, column: str, where: str) -> str:
-    """Return the cast of a text that gives its value exactly, or fails naming column and value.
+    """Return the exact cast of a text; in DuckDB it fails, naming column and value, if inexact.
 
-    A time without offset becomes a TIMESTAMP WITH TIME ZONE as UTC. Raises ReadError for a type
-    that no text can become.
+    A time without offset is UTC as a TIMESTAMP WITH TIME ZONE. Raises ReadError for a type that a
+    text cannot become.
     """
     fits, value = _rule(text, type_, column)
-    said = quote_text(f'{INEXACT}{where}: column "{column}": value "')
-    then = quote_text(f'" is not exactly a {type_}. Set another type under columns: {{types: …}}.')
+    before = quote_text(f'{INEXACT}{where}: column "{column}": value "')
+    after = quote_text(f'" is not exactly a {type_}. Set another type under columns: {{types: …}}.')
     return (
         f"case when {text} is null then null when {fits} then {value} "
-        f"else error({said} || left({text}, 80) || {then}) end"
+        f"else error({before} || left({text}, 80) || {after}) end"
     )
 
 
 def _rule(text: str, type_: str, column: str) -> tuple[str, str]:
-    """Return (whether the text is exactly of the type, its value)."""
-    fitting = f"try_cast({text} as {type_})"
-    some = f"{fitting} is not null"
+    """Return two expressions: whether the text is exactly of the type, and its value."""
+    value = f"try_cast({text} as {type_})"
+    is_castable = f"{value} is not null"
     decimal = (0, 0) if type_ in _INTEGERS else decimal_of(type_)
     if decimal:
         plain = (
             f"regexp_full_match({text}, '[+-]?([0-9]+(\\.[0-9]{{0,{decimal[1]}}}0*)?|\\.[0-9]+)')"
         )
         short = f"length(rtrim(split_part({text}, '.', 2), '0')) <= {decimal[1]}"
-        return f"{plain} and {short} and {some}", fitting
+        return f"{plain} and {short} and {is_castable}", value
     rules = {
         "VARCHAR": ("true", text),
         "BLOB": ("true", f"encode({text})"),
         "JSON": (f"json_valid({text})", f"cast({text} as json)"),
-        "BOOLEAN": (some, fitting),
-        "UUID": (some, fitting),
-        "DOUBLE": (float_keeps(text), fitting),
-        "FLOAT": (float_keeps(text, "FLOAT"), fitting),
-        "DATE": (f"regexp_full_match({text}, '{_DAY}') and {_real_day(text)}", fitting),
-        "TIME": (f"regexp_full_match({text}, '{_CLOCK % 6}') and {some}", fitting),
+        "BOOLEAN": (is_castable, value),
+        "UUID": (is_castable, value),
+        "DOUBLE": (float_keeps(text), value),
+        "FLOAT": (float_keeps(text, "FLOAT"), value),
+        "DATE": (f"regexp_full_match({text}, '{_DAY}') and {_real_day(text)}", value),
+        "TIME": (f"regexp_full_match({text}, '{_CLOCK % 6}') and {is_castable}", value),
         "TIMESTAMP": (
-            f"regexp_full_match({text}, '{_DAY}([T ]{_CLOCK % 6})?') and {some}",
-            fitting,
+            f"regexp_full_match({text}, '{_DAY}([T ]{_CLOCK % 6})?') and {is_castable}",
+            value,
         ),
-        "TIMESTAMP_NS": (f"regexp_full_match({text}, '{_MOMENT_NS}') and {some}", fitting),
+        "TIMESTAMP_NS": (f"regexp_full_match({text}, '{_MOMENT_NS}') and {is_castable}", value),
         "TIMESTAMP WITH TIME ZONE": _moment_rule(text),
     }
     if type_ not in rules:
         raise ReadError(
-            f'column "{column}": a text cannot become {type_} here. Set columns: {{types: '
+            f'column "{column}": a text cannot be read as {type_}. Set columns: {{types: '
             f"{{{column}: json}}}}, or varchar."
         )
     return rules[type_]
@@ -197,19 +186,19 @@ def _moment_rule(text: str) -> tuple[str, str]:
 
 
 def exact_recast(value: str, old: str, new: str, column: str, where: str) -> str:
-    """Return the cast of a typed value that can be undone, or fails naming column and value."""
+    """Return the cast of a value to another type; it fails, naming both, if it cannot be undone."""
     if old == "VARCHAR":
         return exact_cast(value, new, column, where)
     cast = f"try_cast({value} as {new})"
-    said = quote_text(f'{INEXACT}{where}: column "{column}": value "')
-    then = quote_text(f'" is not exactly a {new}. Set another type under columns: {{types: …}}.')
+    before = quote_text(f'{INEXACT}{where}: column "{column}": value "')
+    after = quote_text(f'" is not exactly a {new}. Set another type under columns: {{types: …}}.')
     return (
         f"case when {value} is null then null when try_cast({cast} as {old}) = {value} then {cast} "
-        f"else error({said} || left(cast({value} as varchar), 80) || {then}) end"
+        f"else error({before} || left(cast({value} as varchar), 80) || {after}) end"
     )
 
 
 def inexact(error: Exception) -> ReadError | None:
-    """Name the error of a refused value; None for any other."""
+    """Return our error for a value that does not fit its type; None for any other error."""
     text = str(error)
     return ReadError(text.split(INEXACT, 1)[1]) if INEXACT in text else None

@@ -1,4 +1,4 @@
-"""What was seen of a column's values to the type that holds every one of them exactly."""
+"""The type that holds every value of a column exactly, by the classes and digits of its values."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from cdpsync.model.types import decimal_of
 from cdpsync_connectors._shared import exact_sql as sql
+from cdpsync_connectors._shared.relations import MAX_PRECISION
 
 UNKNOWN = ""
-"""The type of a column in which no value was seen."""
+"""The type of a column without values."""
 
-WIDEST = 38
 NUMBERS = sql.INTEGER | sql.DECIMAL | sql.FLOAT
 _BIGINT_DIGITS = 19
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")
-_ALONE = {
+_TYPE_OF_CLASS = {
     0: UNKNOWN,
     sql.INTEGER: "BIGINT",
     sql.BOOLEAN: "BOOLEAN",
@@ -26,20 +26,20 @@ _ALONE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What one column's values are: their classes, and the digits of the numbers among them."""
+class ColumnStats:
+    """The classes of a column's values, and the most digits of its numbers."""
 
     classes: int
-    whole: int
-    fraction: int
+    whole_digits: int
+    fraction_digits: int
 
     def type(self, otherwise: str, *, floats: bool) -> str:
         """Return the type for all these values; `floats` says whether a DOUBLE keeps each."""
-        if self.classes in _ALONE:
-            return _ALONE[self.classes]
+        if self.classes in _TYPE_OF_CLASS:
+            return _TYPE_OF_CLASS[self.classes]
         if not self.classes & ~(sql.INTEGER | sql.DECIMAL):
-            fits = self.whole + self.fraction <= WIDEST
-            return f"DECIMAL({WIDEST},{self.fraction})" if fits else otherwise
+            fits = self.whole_digits + self.fraction_digits <= MAX_PRECISION
+            return f"DECIMAL({MAX_PRECISION},{self.fraction_digits})" if fits else otherwise
         return "DOUBLE" if self.maybe_float and floats else otherwise
 
     @property
@@ -48,52 +48,54 @@ class Seen:
         return bool(self.classes & sql.FLOAT) and not self.classes & ~NUMBERS
 
 
-def growing_type(seen: Seen, *, floats: bool) -> str | None:
-    """Return the type of a column that is added to again and again; None where there is none.
+def growing_type(stats: ColumnStats, *, floats: bool) -> str | None:
+    """Return the type of a column to which later reads add values; None where there is none.
 
-    A decimal leaves room for a BIGINT's digits before the point, so that it can get more digits
-    behind it later.
+    A decimal keeps room for a BIGINT's digits before the point, so that it can widen later.
     """
-    if seen.classes & sql.DECIMAL and not seen.classes & ~(sql.INTEGER | sql.DECIMAL):
-        if not seen.fraction:
-            return f"DECIMAL({WIDEST},0)" if seen.whole <= WIDEST else None
-        return _decimal(max(seen.whole, _BIGINT_DIGITS), seen.fraction) or _decimal(
-            seen.whole, seen.fraction
-        )
-    return seen.type("", floats=floats) or None
+    if stats.classes & sql.DECIMAL and not stats.classes & ~(sql.INTEGER | sql.DECIMAL):
+        if not stats.fraction_digits:
+            return f"DECIMAL({MAX_PRECISION},0)" if stats.whole_digits <= MAX_PRECISION else None
+        roomy = _decimal(max(stats.whole_digits, _BIGINT_DIGITS), stats.fraction_digits)
+        return roomy or _decimal(stats.whole_digits, stats.fraction_digits)
+    return stats.type("", floats=floats) or None
 
 
-def joined_with(held: str, seen: Seen, *, floats: bool) -> str | None:
-    """Return the type into which a column held as `held` can grow for these values, or None."""
-    if not seen.classes:
-        return held
-    if not seen.classes & ~(sql.INTEGER | sql.DECIMAL):
-        return _joined_number(held, seen, floats=floats)
-    natural = seen.type("", floats=floats)
-    return held if natural == held else None
+def widened(existing: str, stats: ColumnStats, *, floats: bool) -> str | None:
+    """Return the type to which a column of the lake can widen for these values, or None."""
+    if not stats.classes:
+        return existing
+    if not stats.classes & ~(sql.INTEGER | sql.DECIMAL):
+        return _widened_number(existing, stats, floats=floats)
+    natural = stats.type("", floats=floats)
+    return existing if natural == existing else None
 
 
-def _joined_number(held: str, seen: Seen, *, floats: bool) -> str | None:
-    if held in {"DOUBLE", "FLOAT"}:
+def _widened_number(existing: str, stats: ColumnStats, *, floats: bool) -> str | None:
+    if existing in {"DOUBLE", "FLOAT"}:
         return "DOUBLE" if floats else None
-    digits = _digits(held)
+    digits = _digits(existing)
     if digits is None:
         return None
-    if held in _INTEGERS:
-        if not seen.classes & sql.DECIMAL:
+    if existing in _INTEGERS:
+        if not stats.classes & sql.DECIMAL:
             return "BIGINT"
-    elif seen.whole <= digits[0] and seen.fraction <= digits[1]:
-        return held
-    whole, fraction = max(seen.whole, digits[0]), max(seen.fraction, digits[1])
-    return _decimal(whole if fraction else WIDEST, fraction) if whole <= WIDEST else None
+    elif stats.whole_digits <= digits[0] and stats.fraction_digits <= digits[1]:
+        return existing
+    whole_digits = max(stats.whole_digits, digits[0])
+    fraction_digits = max(stats.fraction_digits, digits[1])
+    if whole_digits > MAX_PRECISION:
+        return None
+    return _decimal(whole_digits if fraction_digits else MAX_PRECISION, fraction_digits)
 
 
 def _digits(type_: str) -> tuple[int, int] | None:
     if type_ in _INTEGERS:
         return _BIGINT_DIGITS, 0
-    found = decimal_of(type_)
-    return (found[0] - found[1], found[1]) if found else None
+    decimal = decimal_of(type_)
+    return (decimal[0] - decimal[1], decimal[1]) if decimal else None
 
 
-def _decimal(whole: int, fraction: int) -> str | None:
-    return f"DECIMAL({whole + fraction},{fraction})" if whole + fraction <= WIDEST else None
+def _decimal(whole_digits: int, fraction_digits: int) -> str | None:
+    precision = whole_digits + fraction_digits
+    return f"DECIMAL({precision},{fraction_digits})" if precision <= MAX_PRECISION else None

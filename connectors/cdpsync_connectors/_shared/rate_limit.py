@@ -1,4 +1,4 @@
-"""Rows paced: on average no more of them in a second than the source's owner allows."""
+"""A limit on the rows that are read in a second, on average, over all reads of a source."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_LOOK = 0.1  # seconds until a waiting thread looks whether it shall stop
+_POLL = 0.1  # seconds between two checks whether the read must stop
 STEP = 20.0
-"""For how many seconds' worth of rows are read at one go."""
+"""The seconds' worth of rows that one chunk has."""
 
 
 class RowLimiter:
-    """One pace for all reads of a source, whichever thread makes them."""
+    """One limit for all reads of a source. Safe from many threads."""
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
@@ -24,13 +24,13 @@ class RowLimiter:
         self._guard = threading.Lock()
 
     def parts(self, rows: float) -> int:
-        """Return in how many parts so many rows are best read."""
+        """Return the number of chunks into which to cut a read of this many rows."""
         return math.ceil(rows / (self.rate * STEP)) or 1
 
     def wait(self, rows: float, is_stopped: Callable[[], bool]) -> None:
-        """Return when so many rows more may be read, or when told to stop."""
+        """Return when this many more rows may be read, or when the read is stopped."""
         with self._guard:
             begin = max(self._free_at, time.monotonic())
             self._free_at = begin + rows / self.rate
-        while (left := begin - time.monotonic()) > 0 and not is_stopped():
-            time.sleep(min(left, _LOOK))
+        while (remaining := begin - time.monotonic()) > 0 and not is_stopped():
+            time.sleep(min(remaining, _POLL))

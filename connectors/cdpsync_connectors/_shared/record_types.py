@@ -1,4 +1,4 @@
-"""The fields of an API's records to the columns of this read, each as SQL over the kept texts."""
+"""The columns of a read of API records: each column's type, and the SQL that casts its texts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
+from cdpsync.sql import quote_name
 from cdpsync_connectors._shared import exact_sql as sql
-from cdpsync_connectors._shared.exact_types import growing_type, joined_with
+from cdpsync_connectors._shared.exact_types import growing_type, widened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from cdpsync_connectors._shared.record_fields import Field
 
 TIME = "TIMESTAMP WITH TIME ZONE"
-"""Declared of a field that holds seconds since 1970."""
+"""The declared type of a field that has seconds since 1970."""
 
 _TIME_DIGITS = 11  # of seconds: the year 5138
 _KINDS = {
@@ -31,16 +32,16 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class RecordColumns:
-    """How the fields that were seen become the columns of this read."""
+    """The fields of all records as the columns of one read."""
 
     request: ReadRequest
     declared: Mapping[str, str]
     fields: Mapping[str, Field]
 
     def columns(self) -> dict[str, str]:
-        """Return each column with its value as SQL: the requested ones, then new ones.
+        """Return each column with its value as SQL: the requested columns, then new ones.
 
-        Raises ReadError for a name that cannot be a column's.
+        Raises ReadError for a field whose name cannot be a column's.
         """
         values = {}
         for column in self.request.columns:
@@ -48,63 +49,69 @@ class RecordColumns:
         for name, field in self.fields.items():
             if name not in values and (field.classes or name in self.request.types):
                 values[name] = self._value(name, None)
-        self._refuse_names(values)
+        self._check_names(values)
         return values
 
-    def _value(self, name: str, planned: str | None) -> str:
+    def _value(self, name: str, planned_type: str | None) -> str:
         field = self.fields.get(name)
-        wanted = self.request.types.get(name)
+        requested_type = self.request.types.get(name)
         if field is None or not field.classes:
-            return f"cast(null as {wanted or self._held(name) or planned or 'VARCHAR'})"
+            null_type = requested_type or self._existing_type(name) or planned_type or "VARCHAR"
+            return f"cast(null as {null_type})"
         text = f"substr({field.key}, 2)"
         is_time = self.declared.get(name) == TIME
-        if wanted and wanted != "JSON" and not (is_time and wanted == TIME):
+        is_requested_time = is_time and requested_type == TIME
+        if requested_type and requested_type != "JSON" and not is_requested_time:
             where = f"stream {self.request.stream.name}"
-            return sql.exact_cast(text, wanted, name, where)
-        type_ = wanted or self._type(field)
+            return sql.exact_cast(text, requested_type, name, where)
+        type_ = requested_type or self._type(field)
         if type_ == TIME and is_time:
             return f"make_timestamptz(cast({text} as bigint) * 1000000)"
         if type_ == "JSON":
-            said = f"starts_with({field.key}, 's')"
-            return f"cast(case when {said} then to_json({text}) else {text} end as json)"
+            is_string = f"starts_with({field.key}, 's')"
+            return f"cast(case when {is_string} then to_json({text}) else {text} end as json)"
         return sql.plain_cast(text, type_)
 
-    def _held(self, name: str) -> str | None:
+    def _existing_type(self, name: str) -> str | None:
+        """Return the lake's type of a column, or else the declared one."""
         return self.request.lake_types.get(name) or self.declared.get(name)
 
     def _type(self, field: Field) -> str:
-        """Return the lake's or the declared type, grown where values did; JSON if it cannot."""
-        held = self._held(field.name)
-        if held == "JSON":
-            return held
-        if held == TIME and self.declared.get(field.name) == TIME:
-            is_time = field.classes == sql.INTEGER and field.whole <= _TIME_DIGITS
-            return TIME if is_time else self._conflict(field, held)
-        if held is None:
-            return growing_type(field.seen, floats=field.floats) or self._mixed(field)
-        return joined_with(held, field.seen, floats=field.floats) or self._conflict(field, held)
+        """Return the existing type, widened to the values; JSON where that is impossible."""
+        existing = self._existing_type(field.name)
+        if existing == "JSON":
+            return existing
+        if existing == TIME and self.declared.get(field.name) == TIME:
+            is_time = field.classes == sql.INTEGER and field.whole_digits <= _TIME_DIGITS
+            return TIME if is_time else self._json_with_notice(field, existing)
+        if existing is not None:
+            joined = widened(existing, field.values, floats=field.floats)
+            return joined or self._json_with_notice(field, existing)
+        own = growing_type(field.values, floats=field.floats)
+        if own is None and field.classes == sql.NESTED:
+            return "JSON"
+        return own or self._json_with_notice(field, None)
 
-    def _mixed(self, field: Field) -> str:
-        return "JSON" if field.classes == sql.NESTED else self._conflict(field, None)
-
-    def _conflict(self, field: Field, held: str | None) -> str:
+    def _json_with_notice(self, field: Field, existing: str | None) -> str:
         kinds = dict.fromkeys(kind for bit, kind in _KINDS.items() if field.classes & bit)
-        but = f", but the column is {held}" if held else ""
+        but = f", but the column is {existing}" if existing else ""
         self.request.on_notice(
             f'column "{field.name}" holds {" and ".join(kinds)}{but}: it becomes JSON.'
         )
         return "JSON"
 
-    def _refuse_names(self, values: Mapping[str, str]) -> None:
+    def _check_names(self, values: Mapping[str, str]) -> None:
         stream = self.request.stream.name
-        lower = {name.lower(): name for name in self.request.lake_types}
+        names_by_lower = {name.lower(): name for name in self.request.lake_types}
         for name in values:
-            then = f"Leave it out: columns: {{exclude: [{sql.quote_name(name)}]}}."
+            advice = f"Leave it out: columns: {{exclude: [{quote_name(name)}]}}."
             if not name or "\0" in name:
-                raise ReadError(f"stream {stream}: a field named {name!r} is no column. {then}")
-            other = lower.setdefault(name.lower(), name)
-            if other != name:
                 raise ReadError(
-                    f'stream {stream}: the fields "{other}" and "{name}" differ only in case, '
-                    f"which columns cannot. {then}"
+                    f"stream {stream}: a field named {name!r} cannot be a column. {advice}"
+                )
+            namesake = names_by_lower.setdefault(name.lower(), name)
+            if namesake != name:
+                raise ReadError(
+                    f'stream {stream}: the fields "{namesake}" and "{name}" differ only in case, '
+                    f"which columns cannot. {advice}"
                 )

@@ -1,4 +1,4 @@
-"""A chunk that DuckDB reads by itself: one SELECT over files."""
+"""A chunk that is one SELECT of DuckDB over files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SqlChunk:
-    """Some rows of a stream, as one SELECT."""
+    """A part of a stream, as one SELECT."""
 
     label: str
     sql: str

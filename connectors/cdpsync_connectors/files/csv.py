@@ -1,4 +1,4 @@
-"""CSV and TSV: the header read as text, every value as text, the types from all the values."""
+"""CSV and TSV: header and values are read as text; the types come from all values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
-from cdpsync_connectors._shared.exact_sql import quote_files, quote_name, quote_text, text_class
+from cdpsync.sql import quote_name, quote_text
+from cdpsync_connectors._shared.exact_sql import quote_files, text_class
 from cdpsync_connectors.files.schema import FileSchema, Layout, infer_types
 
 if TYPE_CHECKING:
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 
 _LONGEST_HEADER = 1 << 16  # lines
 
-# Nothing is left to detection: a guess made from a sample may be wrong for the rest of a file.
+# DuckDB detects nothing, because a guess from a sample may be wrong for the rest of a file.
 _READ = """read_csv({files}, auto_detect = false, strict_mode = true, hive_partitioning = false,
     header = {header}, delim = {delimiter}, quote = '"', escape = '"', nullstr = {null},
     allow_quoted_nulls = false, encoding = {encoding}, max_line_size = 16777216,
     buffer_size = 33554432, columns = {{{columns}}})"""
 
-# One column per line: a separator that no text has, and no quotes.
+# Each line as one column: without quotes, and with a separator that no text has.
 _LINES = """
     select line from read_csv({files}, auto_detect = false, hive_partitioning = false,
         header = false, delim = '\x01\x02\x03\x04', quote = '', escape = '',
@@ -39,7 +40,7 @@ _LINES = """
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a stream's text files are written."""
+    """The format of a stream's text files: separator, header, encoding, and the text of NULL."""
 
     delimiter: str
     header: bool
@@ -47,38 +48,38 @@ class Dialect:
     null: str
 
 
-def shape(con: DuckDBPyConnection, files: Sequence[File], dialect: Dialect) -> FileSchema:
-    """Return the columns of all the files, by name, each with the type that fits every value."""
+def read_schema(con: DuckDBPyConnection, files: Sequence[File], dialect: Dialect) -> FileSchema:
+    """Return the columns of all files, by name, each with the type that fits every value."""
     layouts = tuple(_layout(con, file, dialect) for file in files)
     names = list(dict.fromkeys(name for layout in layouts for name, _ in layout.columns))
-    held = [layout for layout in layouts if layout.columns]
-    if not held:
+    not_empty = [layout for layout in layouts if layout.columns]
+    if not not_empty:
         return FileSchema({}, layouts)
     rows = " union all ".join(
-        f"select {_values(names, {name for name, _ in part[0].columns})} "
-        f"from ({rows_of(part, dialect)})"
-        for part in alike(held)
+        f"select {_values(names, {name for name, _ in group[0].columns})} "
+        f"from ({select_rows(group, dialect)})"
+        for group in group_by_columns(not_empty)
     )
     texts = [f"v{number}" for number in range(len(names))]
     types = infer_types(con, [(text_class(text), text) for text in texts], rows, "VARCHAR")
     return FileSchema(dict(zip(names, types, strict=True)), layouts)
 
 
-def _values(names: Sequence[str], there: set[str]) -> str:
+def _values(names: Sequence[str], own_names: set[str]) -> str:
     return ", ".join(
-        f"{quote_name(name) if name in there else 'cast(null as varchar)'} as v{number}"
+        f"{quote_name(name) if name in own_names else 'cast(null as varchar)'} as v{number}"
         for number, name in enumerate(names)
     )
 
 
-def alike(layouts: Sequence[Layout]) -> Iterator[list[Layout]]:
-    """Give neighbouring files of the same columns together: one reader can read them."""
+def group_by_columns(layouts: Sequence[Layout]) -> Iterator[list[Layout]]:
+    """Return neighbouring files of the same columns as groups, because one reader reads each."""
     for _, group in groupby(layouts, lambda layout: layout.columns):
         yield list(group)
 
 
-def rows_of(layouts: Sequence[Layout], dialect: Dialect) -> str:
-    """Return the SELECT of every row, as text, of files that have the same columns."""
+def select_rows(layouts: Sequence[Layout], dialect: Dialect) -> str:
+    """Return the SELECT of all rows, as texts, of files that have the same columns."""
     names = [name for name, _ in layouts[0].columns]
     columns = ", ".join(f"'c{number}': 'VARCHAR'" for number in range(len(names)))
     read = _READ.format(
@@ -94,44 +95,44 @@ def rows_of(layouts: Sequence[Layout], dialect: Dialect) -> str:
 
 
 def _layout(con: DuckDBPyConnection, file: File, dialect: Dialect) -> Layout:
-    first = _first_record(con, file, dialect)
-    if first is None:
+    fields = _first_record(con, file, dialect)
+    if fields is None:
         return Layout(file)
     names = [
         (name if dialect.header else "") or f"column_{number}"
-        for number, name in enumerate(first, start=1)
+        for number, name in enumerate(fields, start=1)
     ]
-    if dialect.header and any("\n" in name for name in names) and not _starts_plainly(file):
+    if dialect.header and any("\n" in name for name in names) and _may_have_mark(file):
         raise ReadError(
             f"{file.path}, line 1: a column's name has a line end in it, behind a byte order mark. "
             "Save the file without the mark, or the name on one line."
         )
-    seen: dict[str, str] = {}
+    names_by_lower: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(name.lower(), name)
-        if other is not name:
+        namesake = names_by_lower.setdefault(name.lower(), name)
+        if namesake is not name:
             raise ReadError(
-                f'{file.path}, line 1: the header has "{other}" and "{name}", which are one name '
-                "in the lake. Rename one of them."
+                f'{file.path}, line 1: the header has "{namesake}" and "{name}", which are one '
+                "name in the lake. Rename one of them."
             )
     return Layout(file, tuple((name, "VARCHAR") for name in names))
 
 
-def _starts_plainly(file: File) -> bool:
-    """Whether a file surely has no byte order mark.
+def _may_have_mark(file: File) -> bool:
+    """Whether a file may begin with a byte order mark; a compressed file is not looked into.
 
-    Behind one, DuckDB 1.5.5 takes the second line of a header for a row.
+    After a mark, DuckDB 1.5.5 reads the second line of a header as a row.
     """
     if file.path.lower().endswith((".gz", ".zst")):
-        return False
+        return True
     with Path(file.path).open("rb") as content:
-        return content.read(3) != codecs.BOM_UTF8
+        return content.read(3) == codecs.BOM_UTF8
 
 
 def _first_record(con: DuckDBPyConnection, file: File, dialect: Dialect) -> list[str] | None:
-    """Return the fields of the first record, or None for a file without a byte of text.
+    """Return the fields of the first record; None for a file without text.
 
-    Quoted fields may hold line ends, so twice as many lines are taken until the record ends.
+    A quoted field may contain line ends. So the number of lines is doubled until the record ends.
     """
     count = 1
     while True:
@@ -140,11 +141,11 @@ def _first_record(con: DuckDBPyConnection, file: File, dialect: Dialect) -> list
             return None
         if not lines[0]:
             raise ReadError(f"{file.path}, line 1: is empty. Remove the lines above the header.")
-        fields = _parsed(lines, dialect)
+        fields = _parse(lines, dialect)
         if fields is not None:
             return fields
         if len(lines) < count or count > _LONGEST_HEADER:
-            raise ReadError(f"{file.path}, line 1: a quote is not closed. Mend the header.")
+            raise ReadError(f"{file.path}, line 1: a quote is not closed. Fix the header.")
         count *= 2
 
 
@@ -155,10 +156,10 @@ def _lines(con: DuckDBPyConnection, file: File, dialect: Dialect, count: int) ->
     return [line or "" for (line,) in con.execute(statement).fetchall()]
 
 
-def _parsed(lines: Sequence[str], dialect: Dialect) -> list[str] | None:
-    """Return the fields of the first record in these lines, or None when it goes on."""
-    ended = (f"{line}\n" for line in lines)
+def _parse(lines: Sequence[str], dialect: Dialect) -> list[str] | None:
+    """Return the fields of the first record in these lines; None if it does not end in them."""
+    full_lines = (f"{line}\n" for line in lines)
     try:
-        return next(csv.reader(ended, delimiter=dialect.delimiter, strict=True))
+        return next(csv.reader(full_lines, delimiter=dialect.delimiter, strict=True))
     except csv.Error:
         return None

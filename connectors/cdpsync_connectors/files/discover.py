@@ -1,4 +1,4 @@
-"""Which files a path means: their formats, the streams they make, and whether they changed."""
+"""The files that a path matches: their formats, their streams, and their changes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _EXTENSIONS = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
-_PACKED = (".gz", ".zst")
-_KNOWN = ", ".join(_EXTENSIONS)
+_COMPRESSED = (".gz", ".zst")
+_KNOWN_EXTENSIONS = ", ".join(_EXTENSIONS)
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file as it was at one moment; an equal one has not changed since.
+    """A file at one moment; an equal value means that the file has not changed since.
 
-    `refused` says why it cannot be opened, and what to do.
+    `unreadable_reason` tells why it cannot be opened, and what to do.
     """
 
     path: str
@@ -37,128 +37,135 @@ class File:
     size: int = 0
     modified: int = 0
     inode: int = 0
-    refused: str | None = None
+    unreadable_reason: str | None = None
 
 
 def find_files(path: str, format_: str | None) -> tuple[File, ...]:
-    """Return the files that a file, folder or glob means, by name; hidden ones only if named.
+    """Return the files of a path, folder or glob, by name; hidden ones only if named.
 
-    One that cannot be opened is among them, refused. Raises ConnectError, saying what to do, when
-    there is none.
+    A file that cannot be opened has its `unreadable_reason`. Raises ConnectError, with the next
+    step, if there is no file.
     """
-    paths = _candidates(path, format_)
-    found = [
-        _found(one, kind) for one in sorted(set(paths)) if (kind := format_ or _known_format(one))
-    ]
-    if found:
-        return tuple(found)
-    if paths:
+    candidates = _candidates(path, format_)
+    files = tuple(
+        _file_or_reason(candidate, format_of)
+        for candidate in sorted(set(candidates))
+        if (format_of := format_ or _format_of_name(candidate))
+    )
+    if files:
+        return files
+    if candidates:
         raise ConnectError(
-            f"{path}: the file extension names no format (known: {_KNOWN}; text also .gz, .zst). "
+            f"{path}: the file extension names no format (known: {_KNOWN_EXTENSIONS}; "
+            "text also .gz, .zst). "
             'Set "format: csv", tsv, jsonl or parquet.'
         )
-    raise ConnectError(f"{path}: {_why_nothing(path)}")
+    raise ConnectError(f"{path}: {_reason_of_no_file(path)}")
 
 
 def _candidates(path: str, format_: str | None) -> list[str]:
-    whole = Path(path)
+    literal = Path(path)
     try:
-        if whole.is_file():
+        if literal.is_file():
             return [path]
-        if whole.is_dir():
+        if literal.is_dir():
             return [
-                str(one)
-                for one in whole.iterdir()
-                if not one.name.startswith(".")
-                and (known := _known_format(one.name))
-                and format_ in (None, known)
-                and one.is_file()
+                str(entry)
+                for entry in literal.iterdir()
+                if not entry.name.startswith(".")
+                and (name_format := _format_of_name(entry.name))
+                and format_ in (None, name_format)
+                and entry.is_file()
             ]
     except OSError as error:
         raise _unreadable(path, error) from error
-    # Not Path.glob: it takes no absolute pattern, and it does not pass over hidden files.
-    return [one for one in glob.glob(path, recursive=True) if Path(one).is_file()]  # noqa: PTH207
+    # Not Path.glob, because it refuses absolute patterns and returns hidden files.
+    matches = glob.glob(path, recursive=True)  # noqa: PTH207 - see above
+    return [match for match in matches if Path(match).is_file()]
 
 
-def _known_format(path: str) -> str | None:
+def _format_of_name(path: str) -> str | None:
     name = Path(path)
-    packed = name.suffix.lower() in _PACKED
-    kind = _EXTENSIONS.get((name.with_suffix("") if packed else name).suffix.lower())
-    return None if packed and kind == "parquet" else kind
+    is_compressed = name.suffix.lower() in _COMPRESSED
+    format_ = _EXTENSIONS.get((name.with_suffix("") if is_compressed else name).suffix.lower())
+    return None if is_compressed and format_ == "parquet" else format_
 
 
-def _why_nothing(path: str) -> str:
+def _reason_of_no_file(path: str) -> str:
     if Path(path).is_dir():
-        return f"no file in this folder is of a known format ({_KNOWN}). Name the files with a glob"
+        return (
+            f"no file in this folder is of a known format ({_KNOWN_EXTENSIONS}). "
+            "Name the files with a glob."
+        )
     if glob.has_magic(path):
         return "no file matches. Check the path; a relative one starts at the config file's folder."
     return "does not exist. Check the path; a relative one starts at the config file's folder."
 
 
-def _found(path: str, format_: str) -> File:
+def _file_or_reason(path: str, format_: str) -> File:
     try:
         return _file(path, format_)
     except ConnectError as error:
-        said = path.encode(errors="backslashreplace").decode()
-        return File(said, format_, refused=error.message)
+        printable = path.encode(errors="backslashreplace").decode()
+        return File(printable, format_, unreadable_reason=error.message)
 
 
 def _file(path: str, format_: str) -> File:
     if "\\" in path and any(sign in path for sign in "*?["):
-        raise ConnectError(  # DuckDB 1.5.5 has no way to write it: another file may be meant
+        raise ConnectError(  # because DuckDB 1.5.5 has no escape for it: it may read another file
             f"{path}: a path with a backslash and one of * ? [ is always a pattern. Rename it."
         )
     try:
         path.encode()
         with Path(path).open("rb"):
-            found = Path(path).stat()
+            status = Path(path).stat()
     except UnicodeEncodeError:
         raise ConnectError(f"{path!r}: the file's name is not UTF-8. Rename it.") from None
     except OSError as error:
         raise _unreadable(path, error) from error
-    return File(path, format_, found.st_size, found.st_mtime_ns, found.st_ino)
+    return File(path, format_, status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 def _unreadable(path: str, error: OSError) -> ConnectError:
     reason = (error.strerror or str(error)).lower()
-    return ConnectError(f"{path}: cannot be read ({reason}). Check that it is there and readable.")
+    return ConnectError(f"{path}: cannot be read ({reason}). Check that it exists and is readable.")
 
 
-def refuse_unopened(files: Iterable[File]) -> None:
-    """Raise ConnectError when a file could not be opened."""
+def require_readable(files: Iterable[File]) -> None:
+    """Raise ConnectError if a file could not be opened."""
     for file in files:
-        if file.refused is not None:
-            raise ConnectError(file.refused)
+        if file.unreadable_reason is not None:
+            raise ConnectError(file.unreadable_reason)
 
 
-def refuse_changed(files: Iterable[File]) -> None:
-    """Raise ReadError when a file is no longer as it was."""
+def require_unchanged(files: Iterable[File]) -> None:
+    """Raise ReadError if a file has changed since it was found."""
     for file in files:
         try:
-            same = _file(file.path, file.format) == file
+            is_unchanged = _file(file.path, file.format) == file
         except ConnectError:
-            same = False
-        if not same:
+            is_unchanged = False
+        if not is_unchanged:
             raise ReadError(f"{file.path}: changed while it was read; run again.")
 
 
-def by_stream(files: Sequence[File], stream: str | None) -> dict[str, tuple[File, ...]]:
-    """Return the files of each stream: of the one named, or one stream per file stem."""
+def group_by_stream(files: Sequence[File], stream: str | None) -> dict[str, tuple[File, ...]]:
+    """Return the files of each stream: all of them under the name `stream`, or one per stem."""
     streams: dict[str, list[File]] = {}
     for file in files:
         streams.setdefault(stream or _stem(file.path), []).append(file)
-    return {name: tuple(of_one) for name, of_one in sorted(streams.items())}
+    return {name: tuple(group) for name, group in sorted(streams.items())}
 
 
 def _stem(path: str) -> str:
     name = Path(path)
-    if name.suffix.lower() in _PACKED:
+    if name.suffix.lower() in _COMPRESSED:
         name = name.with_suffix("")
     return name.stem
 
 
-def one_format(stream: str, files: Sequence[File]) -> str:
-    """Return the format of a stream's files; raises ReadError when they are of several."""
+def common_format(stream: str, files: Sequence[File]) -> str:
+    """Return the format of a stream's files; raises ReadError if they have several."""
     first = files[0]
     for file in files:
         if file.format != first.format:
@@ -170,5 +177,5 @@ def one_format(stream: str, files: Sequence[File]) -> str:
 
 
 def table_name(stream: str) -> str:
-    """Return a stream's name in the lake: every unusual sign becomes `_`."""
+    """Return a stream's name in the lake: ASCII letters, digits, `_` and `-`, else `_`."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", stream)

@@ -1,4 +1,4 @@
-"""What DuckDB says of a file it cannot read, as one line that names file and line."""
+"""DuckDB's errors about files, as one line that names file and line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cdpsync.errors import ReadError
 from cdpsync_connectors._shared.exact_sql import inexact
 from cdpsync_connectors.files.jsonl import first_bad_line
 
-_NOT_OURS = ("No space left", "disk is full", "Out of Memory", "could not allocate")
+_NOT_OF_A_FILE = ("No space left", "disk is full", "Out of Memory", "could not allocate")
 
 _CSV_REASONS = (
     (r"Expected Number of Columns: (\d+) Found: (\d+)", r"\2 fields where there should be \1"),
@@ -19,13 +19,13 @@ _CSV_REASONS = (
 
 
 def translate(error: Exception) -> ReadError | None:
-    """Name an error of DuckDB that came from a file or a value in it; None for any other."""
+    """Return the error of a file, or of a value in it, as a ReadError; None for any other."""
     import duckdb
 
     if not isinstance(error, duckdb.Error) or isinstance(error, duckdb.InterruptException):
         return None
     text = str(error)
-    if any(sign in text for sign in _NOT_OURS):
+    if any(part in text for part in _NOT_OF_A_FILE):
         return None
     return inexact(error) or _of_csv(text) or _of_json(text) or _of_file(text) or _of_value(error)
 
@@ -42,33 +42,34 @@ def _of_csv(text: str) -> ReadError | None:
         return None
     return ReadError(
         f"{file[1] if file else 'a file'}, line {line[1]}: {_csv_reason(text)}. "
-        "Nothing of the stream was kept; mend the line."
+        "Nothing of the stream was kept; fix the line."
     )
 
 
 def _csv_reason(text: str) -> str:
     for pattern, reason in _CSV_REASONS:
-        found = re.search(pattern, text)
-        if found:
-            return found.expand(reason)
+        match = re.search(pattern, text)
+        if match:
+            return match.expand(reason)
     return " ".join(text.split("Possible", 1)[0].split()[:40])
 
 
 def _of_json(text: str) -> ReadError | None:
-    found = re.search(r'Malformed JSON in file "(.+)", at byte \d+ in line (\d+): (.+?)\.', text)
-    if not found:
+    match = re.search(r'Malformed JSON in file "(.+)", at byte \d+ in line (\d+): (.+?)\.', text)
+    if not match:
         return None
-    path, counted, reason = found[1], int(found[2]), found[3]
-    line = first_bad_line(path) or counted - 1
+    path, counted_line, reason = match[1], int(match[2]), match[3]
+    line = first_bad_line(path) or counted_line - 1
     return ReadError(f"{path}, line {line}: {reason}. Every line must be one JSON object.")
 
 
 def _of_file(text: str) -> ReadError | None:
-    gone = re.search(
+    match = re.search(
         r'No files found that match the pattern "(.+)"|[Cc]annot open file "(.+?)"', text
     )
-    if gone:
-        return ReadError(f"{gone[1] or gone[2]}: is gone, or cannot be read any more. Run again.")
+    if match:
+        path = match[1] or match[2]
+        return ReadError(f"{path}: no longer exists, or is no longer readable. Run again.")
     return None
 
 
@@ -78,14 +79,14 @@ def _of_value(error: Exception) -> ReadError | None:
     if isinstance(
         error, (duckdb.InvalidInputException, duckdb.ConversionException, duckdb.IOException)
     ):
-        said = " ".join(str(error).split("\n\nLINE ")[0].split())
-        return ReadError(f"a file cannot be read: {said[:400]}")
+        message = " ".join(str(error).split("\n\nLINE ")[0].split())
+        return ReadError(f"a file cannot be read: {message[:400]}")
     return None
 
 
-def of_file(path: str, error: Exception) -> ReadError | None:
-    """Name an error that came when only this file was read."""
-    known = translate(error)
-    return (
-        known if known is None or path in known.message else ReadError(f"{path}: {known.message}")
-    )
+def translate_for_file(path: str, error: Exception) -> ReadError | None:
+    """Return the error of a read of this file alone, with the file's name in it."""
+    read_error = translate(error)
+    if read_error is None or path in read_error.message:
+        return read_error
+    return ReadError(f"{path}: {read_error.message}")

@@ -1,9 +1,9 @@
-"""JSON Lines: numbers kept as they are written, columns from the keys of all the records.
+"""JSON Lines: numbers stay as they are written; the columns are the keys of all records.
 
-DuckDB's JSON functions print every number with a point through a double (measured with 1.5.5:
-`1.10` becomes `1.1`, `0.1234567890123456789` loses two digits, inside nested values too). So
-numbers that a double or a 64-bit integer may not keep are turned into marked strings before any
-such function sees them, and back afterwards.
+DuckDB's JSON functions pass every number with a point through a double (measured with 1.5.5:
+`1.10` becomes `1.1`, `0.1234567890123456789` loses two digits, also inside nested values). So a
+number that a double or a 64-bit integer may not keep becomes a string with a mark, before any
+such function reads it, and a number again behind it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
+from cdpsync.sql import quote_text
 from cdpsync_connectors._shared import exact_sql as sql
 from cdpsync_connectors.files.schema import FileSchema, Layout, infer_types
 
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
 
     from cdpsync_connectors.files.discover import File
 
-# Unguessable, so that no string of the data begins with it.
+# It is random, so that no string of the data begins with it.
 _MARK = f"number-{secrets.token_hex(16)}:"
 
-_DELICATE = r"[0-9]\.[0-9]|[0-9][eE][0-9+-]|[0-9]{19}|-0"
+_INEXACT = r"[0-9]\.[0-9]|[0-9][eE][0-9+-]|[0-9]{19}|-0"
 
-# Everything up to a number (whole strings, and signs that begin no number), then the number. A 0
-# is put behind the record: where the last real number has passed, it ends the search, which
-# would otherwise go on inside a string.
+# All text before a number (complete strings, and signs that do not begin a number), then the
+# number. A 0 is appended to the record, because the search must find a number behind the last real
+# one: otherwise it would go on inside a string.
 _UP_TO_NUMBER = r'((?:"(?:[^"\\]|\\.)*"|[^"\-0-9]|-[^0-9])*)(-?[0-9][0-9.eE+\-]*)'
 _MARKED = f'\\1"{_MARK}\\2"'
 _END = f'"{_MARK}0"'
@@ -50,28 +51,28 @@ _KEYS = """
             case when json_type(json) = 'OBJECT' then json_keys(json) else [] end as keys
         from ({records})
     ), key as (
-        select number, unnest(keys) as name, generate_subscripts(keys, 1) as place from record
+        select number, unnest(keys) as name, generate_subscripts(keys, 1) as position from record
     )
-    select null as name, bool_or(kind <> 'OBJECT') as others,
-        bool_or(len(keys) <> len(list_distinct(keys))) as twice, 0 as first, 0 as place
+    select null as name, bool_or(kind <> 'OBJECT') as not_objects,
+        bool_or(len(keys) <> len(list_distinct(keys))) as repeated_keys, 0 as first, 0 as position
     from record
     union all
-    select name, null, null, min(number), arg_min(place, number) from key group by name
-    order by first, place
+    select name, null, null, min(number), arg_min(position, number) from key group by name
+    order by first, position
 """
 
 
-def shape(con: DuckDBPyConnection, files: Sequence[File]) -> FileSchema:
-    """Return the keys of all the records, each with the type that fits every value."""
+def read_schema(con: DuckDBPyConnection, files: Sequence[File]) -> FileSchema:
+    """Return the keys of all records, each with the type that fits every value."""
     layouts = tuple(Layout(file) for file in files)
-    (_, others, twice, *_), *found = con.execute(
+    (_, not_objects, repeated_keys, *_), *key_rows = con.execute(
         _KEYS.format(records=_records([file.path for file in files]))
     ).fetchall()
-    names = [str(name) for name, *_ in found]
-    if others or twice or "" in names:
+    names = [str(name) for name, *_ in key_rows]
+    if not_objects or repeated_keys or "" in names:
         raise _bad_record(files)
     expressions = [(_class(f"v[{n}]"), _number(f"v[{n}]")) for n in range(1, len(names) + 1)]
-    types = infer_types(con, expressions, rows_of(layouts, names), "JSON")
+    types = infer_types(con, expressions, select_rows(layouts, names), "JSON")
     return FileSchema(dict(zip(names, types, strict=True)), layouts)
 
 
@@ -79,19 +80,18 @@ def _records(paths: list[str]) -> str:
     return _RECORDS.format(files=sql.quote_files(paths))
 
 
-def rows_of(layouts: Sequence[Layout], names: Sequence[str]) -> str:
-    """Return the SELECT of `v`, for each record the JSON texts of these keys."""
+def select_rows(layouts: Sequence[Layout], names: Sequence[str]) -> str:
+    """Return the SELECT of `v`: for each record the JSON texts of these keys."""
     pointers = ", ".join(
-        sql.quote_text("/" + name.replace("~", "~0").replace("/", "~1")) for name in names
+        quote_text("/" + name.replace("~", "~0").replace("/", "~1")) for name in names
     )
-    marked = (
-        f"regexp_replace(json || '0', {sql.quote_text(_UP_TO_NUMBER)}, "
-        f"{sql.quote_text(_MARKED)}, 'gs')"
+    with_marks = (
+        f"regexp_replace(json || '0', {quote_text(_UP_TO_NUMBER)}, {quote_text(_MARKED)}, 'gs')"
     )
-    kept = f"left({marked}, -{len(_END)})"
+    without_end = f"left({with_marks}, -{len(_END)})"
     return (
         f"select cast(json_extract(json, [{pointers}]) as varchar[]) as v from ("
-        f"select case when regexp_matches(json, {sql.quote_text(_DELICATE)}) then {kept} "
+        f"select case when regexp_matches(json, {quote_text(_INEXACT)}) then {without_end} "
         f"else json end as json from (select cast(json as varchar) as json "
         f"from ({_records([layout.file.path for layout in layouts])})))"
     )
@@ -115,19 +115,19 @@ def _class(value: str) -> str:
         else {sql.NESTED} end"""
 
 
-def value_as_json(place: int) -> str:
-    """Return the value in this place of `v` as JSON text, its numbers as they were written."""
-    value = f"nullif(v[{place}], 'null')"
+def value_as_json(position: int) -> str:
+    """Return this value of `v` as JSON text, with the numbers as they were written."""
+    value = f"nullif(v[{position}], 'null')"
     return f"regexp_replace({value}, '\"{_MARK}([^\"]*)\"', '\\1', 'g')"
 
 
-def value_as_text(place: int) -> str:
-    """Return the value in this place of `v` as text: of a string, what it says."""
-    value = f"v[{place}]"
+def value_as_text(position: int) -> str:
+    """Return this value of `v` as text; a string without its quotes."""
+    value = f"v[{position}]"
     return f"""case
         when starts_with({value}, '"{_MARK}') then {_number(value)}
         when starts_with({value}, '"') then cast({value} as json)->>'$'
-        else {value_as_json(place)} end"""
+        else {value_as_json(position)} end"""
 
 
 def _bad_record(files: Sequence[File]) -> ReadError:
@@ -135,23 +135,25 @@ def _bad_record(files: Sequence[File]) -> ReadError:
         line = first_bad_line(file.path)
         if line:
             return ReadError(
-                f"{file.path}, line {line}: is not one JSON object, each key named and once. "
-                "Every line must be one record."
+                f"{file.path}, line {line}: is not one JSON object with distinct, non-empty "
+                "keys. Every line must be one record."
             )
     return ReadError(
-        f"{files[0].path}: a record of the stream is not one JSON object, each key named and once."
+        f"{files[0].path}: a record of the stream is not one JSON object with distinct, non-empty "
+        "keys."
     )
 
 
 def first_bad_line(path: str) -> int | None:
-    """Return the first line that is not one JSON object, each key named and once, or None.
+    """Return the first line that is not one JSON object with distinct, non-empty keys.
 
-    DuckDB counts no empty lines, and one too many; so an error's line is looked up again.
+    None if there is no such line, or the file is compressed with zstd. An error of DuckDB has
+    another number, because DuckDB skips empty lines and begins at 2.
     """
     if path.lower().endswith(".zst"):
         return None
-    packed = path.lower().endswith(".gz")
-    with gzip.open(path) if packed else Path(path).open("rb") as lines:
+    is_compressed = path.lower().endswith(".gz")
+    with gzip.open(path) if is_compressed else Path(path).open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip() and not _is_record(line):
                 return number
@@ -171,9 +173,9 @@ def _is_record(line: bytes) -> bool:
 
 
 def _keys_of_deep_record(line: bytes) -> list[str]:
-    """Return the keys of an object that is nested too deep for Python's parser, by DuckDB's.
+    """Return the keys of an object that is nested too deep for Python's parser, but not DuckDB's.
 
-    What is no object has one key without a name.
+    For a value that is not an object, one empty key is returned.
     """
     import duckdb
 
@@ -186,4 +188,4 @@ def _keys_of_deep_record(line: bytes) -> list[str]:
 
 
 class _Pairs(list[tuple[str, object]]):
-    """An object as its pairs, so that a key that stands twice is seen."""
+    """An object as pairs of key and value, in which repeated keys remain."""

@@ -1,4 +1,4 @@
-"""Parquet: names and types as the files' footers say, made one over the files of a stream."""
+"""Parquet: names and types from the footers, joined over the files of a stream."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from cdpsync_connectors.files.discover import File
 
 
-def shape(con: DuckDBPyConnection, files: Sequence[File]) -> FileSchema:
-    """Return the columns of all the files, by name, each with a type that holds it exactly."""
+def read_schema(con: DuckDBPyConnection, files: Sequence[File]) -> FileSchema:
+    """Return the columns of all files, by name, each with the type that holds all its values."""
     layouts = tuple(_layout(con, file) for file in files)
     types: dict[str, str] = {}
     for layout in layouts:
@@ -26,8 +26,8 @@ def shape(con: DuckDBPyConnection, files: Sequence[File]) -> FileSchema:
 
 
 def _layout(con: DuckDBPyConnection, file: File) -> Layout:
-    described = con.sql(rows_of([Layout(file)]))
-    pairs = zip(described.columns, described.types, strict=True)
+    relation = con.sql(select_rows([Layout(file)]))
+    pairs = zip(relation.columns, relation.types, strict=True)
     return Layout(file, tuple((name, str(type_)) for name, type_ in pairs))
 
 
@@ -37,7 +37,7 @@ def _count(con: DuckDBPyConnection, files: Sequence[File]) -> int:
     return int(rows)
 
 
-def rows_of(layouts: Sequence[Layout]) -> str:
-    """Return the SELECT of every row of files that have the same columns."""
+def select_rows(layouts: Sequence[Layout]) -> str:
+    """Return the SELECT of all rows of files that have the same columns."""
     paths = quote_files([layout.file.path for layout in layouts])
     return f"select * from read_parquet({paths}, hive_partitioning = false)"

@@ -1,4 +1,4 @@
-"""The types of a stream's columns, over all its files."""
+"""The schema of a stream: the type of each column, over all files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cdpsync.errors import ReadError
 from cdpsync.model.types import widens
 from cdpsync_connectors._shared import exact_sql as sql
-from cdpsync_connectors._shared.exact_types import Seen
+from cdpsync_connectors._shared.exact_types import ColumnStats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A file with the names, and for Parquet the types, of its own columns, in their order."""
+    """A file and its own columns in order: names, and types (VARCHAR in text files)."""
 
     file: File
     columns: tuple[tuple[str, str], ...] = ()
@@ -28,7 +28,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class FileSchema:
-    """A stream over all its files: the type of each column, in order of first appearance."""
+    """The columns of all files of a stream, in order of first appearance; UNKNOWN if all NULL."""
 
     types: dict[str, str]
     layouts: tuple[Layout, ...]
@@ -41,23 +41,29 @@ def infer_types(
     source: str,
     otherwise: str,
 ) -> list[str]:
-    """Return the type of each (class, number text) pair of expressions over the rows of `source`.
+    """Return the type of each column, given as two SQL expressions: its class, its number's text.
 
-    One pass; a second one only over columns that may be floats.
+    `source` is read once, and again only for columns that may be floats. `otherwise` is the type
+    of a column that no other type fits.
     """
     if not columns:
         return []
-    seen = _see(con, columns, source)
-    floats = [number for number, one in enumerate(seen) if one.maybe_float]
-    kept: dict[int, bool] = {}
+    values = _summarize(con, columns, source)
+    floats = [number for number, column in enumerate(values) if column.maybe_float]
+    fits_double: dict[int, bool] = {}
     if floats:
         tests = ", ".join(f"bool_and({sql.float_keeps(columns[number][1])})" for number in floats)
         row = _row(con, f"select {tests} from ({source})")
-        kept = dict(zip(floats, (value is not False for value in row), strict=True))
-    return [one.type(otherwise, floats=kept.get(n, False)) for n, one in enumerate(seen)]
+        fits_double = dict(zip(floats, (value is not False for value in row), strict=True))
+    return [
+        column.type(otherwise, floats=fits_double.get(number, False))
+        for number, column in enumerate(values)
+    ]
 
 
-def _see(con: DuckDBPyConnection, columns: Sequence[tuple[str, str]], source: str) -> list[Seen]:
+def _summarize(
+    con: DuckDBPyConnection, columns: Sequence[tuple[str, str]], source: str
+) -> list[ColumnStats]:
     classes = ", ".join(
         f"{class_} as k{n}, {text} as t{n}" for n, (class_, text) in enumerate(columns)
     )
@@ -69,7 +75,7 @@ def _see(con: DuckDBPyConnection, columns: Sequence[tuple[str, str]], source: st
     )
     row = _row(con, f"select {figures} from (select {classes} from ({source}))")
     triples = zip(row[0::3], row[1::3], row[2::3], strict=True)
-    return [Seen(classes or 0, whole or 0, fraction or 0) for classes, whole, fraction in triples]
+    return [ColumnStats(*(number or 0 for number in triple)) for triple in triples]
 
 
 def _row(con: DuckDBPyConnection, statement: str) -> tuple[Any, ...]:  # Any: DuckDB's rows are
@@ -77,13 +83,14 @@ def _row(con: DuckDBPyConnection, statement: str) -> tuple[Any, ...]:  # Any: Du
     return row
 
 
-def joined_type(column: str, held: str, file: File, arriving: str) -> str:
-    """Return the type that holds a column of two files exactly; raises ReadError for none."""
-    if widens(arriving, held):
-        return held
-    if widens(held, arriving):
-        return arriving
+def joined_type(column: str, known_type: str, file: File, file_type: str) -> str:
+    """Return the type that holds a column of two files exactly; raises ReadError if none does."""
+    if widens(file_type, known_type):
+        return known_type
+    if widens(known_type, file_type):
+        return file_type
     raise ReadError(
-        f'{file.path}: column "{column}" is {arriving}, and {held} in another file of the stream; '
-        "neither holds the other exactly. Make the files alike, or narrow path."
+        f'{file.path}: column "{column}" is {file_type}, and {known_type} in another file of the '
+        "stream; neither type holds the values of the other exactly. Give the column one type in "
+        "all files, or narrow path."
     )

@@ -1,4 +1,4 @@
-"""A stream's files as chunks: the SELECT that gives the requested columns, exactly typed."""
+"""The SELECT of each chunk of a stream: requested columns of some files, with exact types."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
+from cdpsync.sql import quote_name
 from cdpsync_connectors._shared import exact_sql as sql
 from cdpsync_connectors._shared.exact_types import UNKNOWN
 from cdpsync_connectors._shared.sql_chunk import SqlChunk
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from cdpsync_connectors.files.csv import Dialect
     from cdpsync_connectors.files.schema import FileSchema, Layout
 
-_MOST_CHUNKS = 64
+_MAX_CHUNKS = 64
 
 _CHUNK = """
     select {columns} from (
@@ -30,36 +31,38 @@ _CHUNK = """
 """
 
 
-def chunks(
-    shape: FileSchema, format_: str, dialect: Dialect, request: ReadRequest
+def chunks_of(
+    schema: FileSchema, format_: str, dialect: Dialect, request: ReadRequest
 ) -> tuple[SqlChunk, ...]:
-    """Return the chunks of a read: a file each, or as many files as make 64 chunks.
+    """Return the chunks of a read: one per file, or several files each, so that there are 64.
 
-    Raises ReadError when a requested column is not there, or cannot have the type asked for.
+    Raises ReadError if no file has a requested column, or its type is impossible.
     """
     for column in request.columns:
-        if column.name not in shape.types:
+        if column.name not in schema.types:
             raise ReadError(
-                f'stream {request.stream.name}: column "{column.name}" is in no file any more. '
+                f'stream {request.stream.name}: column "{column.name}" is no longer in any file. '
                 "Run again."
             )
-    typing = FileColumns(shape, format_, dialect, request.types, request.lake_types)
-    layouts = shape.layouts
+    columns = FileColumns(schema, format_, dialect, request.types, request.lake_types)
+    layouts = schema.layouts
     if format_ in {"csv", "tsv"}:
-        layouts = tuple(layout for layout in layouts if layout.columns)  # not those of 0 bytes
-    size = -(-len(layouts) // _MOST_CHUNKS)
+        layouts = tuple(
+            layout for layout in layouts if layout.columns
+        )  # because a file of 0 bytes has none
+    size = -(-len(layouts) // _MAX_CHUNKS)
     return tuple(
-        _chunk(typing, layouts[start : start + size], request)
+        _chunk(columns, layouts[start : start + size], request)
         for start in range(0, len(layouts), size)
     )
 
 
-def _chunk(typing: FileColumns, layouts: Sequence[Layout], request: ReadRequest) -> SqlChunk:
+def _chunk(file_columns: FileColumns, layouts: Sequence[Layout], request: ReadRequest) -> SqlChunk:
     first, last = Path(layouts[0].file.path).name, Path(layouts[-1].file.path).name
     label = f"file {first}" if len(layouts) == 1 else f"files {first} to {last}"
     statement = _CHUNK.format(
-        columns=", ".join(sql.quote_name(column.name) for column in request.columns),
-        rows=" union all ".join(typing.select(part) for part in csv.alike(layouts)),
+        columns=", ".join(quote_name(column.name) for column in request.columns),
+        rows=" union all ".join(map(file_columns.select, csv.group_by_columns(layouts))),
         where=request.where or "true",
     )
     return SqlChunk(label, statement)
@@ -67,52 +70,54 @@ def _chunk(typing: FileColumns, layouts: Sequence[Layout], request: ReadRequest)
 
 @dataclass(frozen=True, slots=True)
 class FileColumns:
-    """How the values of a stream become the types of this read."""
+    """The columns of a stream's files in the types of one read."""
 
-    shape: FileSchema
+    schema: FileSchema
     format: str
     dialect: Dialect
-    wanted: Mapping[str, str]
-    landed: Mapping[str, str]
+    requested_types: Mapping[str, str]
+    lake_types: Mapping[str, str]
 
     def select(self, layouts: Sequence[Layout]) -> str:
-        """Return the SELECT of all the stream's columns over files that are alike."""
+        """Return the SELECT of all the stream's columns over files with the same columns."""
         columns = ", ".join(
-            f"{self._value(place, name, layouts)} as {sql.quote_name(name)}"
-            for place, name in enumerate(self.shape.types, start=1)
+            f"{self._value(position, name, layouts)} as {quote_name(name)}"
+            for position, name in enumerate(self.schema.types, start=1)
         )
         return f"select {columns} from ({self._rows(layouts)})"
 
     def type(self, name: str) -> str:
-        """Return the type of a column: asked for, seen, or where nothing was seen, the lake's."""
-        return self.wanted.get(name) or self.shape.types[name] or self.landed.get(name) or "VARCHAR"
+        """Return the type of a column: requested, inferred, or the lake's if it has no value."""
+        inferred_type = self.schema.types[name]
+        lake_type = self.lake_types.get(name)
+        return self.requested_types.get(name) or inferred_type or lake_type or "VARCHAR"
 
     def _rows(self, layouts: Sequence[Layout]) -> str:
         if self.format == "parquet":
-            return parquet.rows_of(layouts)
+            return parquet.select_rows(layouts)
         if self.format == "jsonl":
-            return jsonl.rows_of(layouts, list(self.shape.types))
-        return csv.rows_of(layouts, self.dialect)
+            return jsonl.select_rows(layouts, list(self.schema.types))
+        return csv.select_rows(layouts, self.dialect)
 
-    def _value(self, place: int, name: str, layouts: Sequence[Layout]) -> str:
+    def _value(self, position: int, name: str, layouts: Sequence[Layout]) -> str:
         type_ = self.type(name)
-        own = dict(layouts[0].columns)
-        seen = self.shape.types[name]
-        if seen == UNKNOWN or (self.format != "jsonl" and name not in own):
+        file_types = dict(layouts[0].columns)
+        is_unknown = self.schema.types[name] == UNKNOWN
+        if is_unknown or (self.format != "jsonl" and name not in file_types):
             return f"cast(null as {type_})"
         where = ", ".join(Path(layout.file.path).name for layout in layouts[:3])
         if self.format == "parquet":
-            return self._recast(name, own[name], where)
+            return self._recast(name, file_types[name], where)
         if self.format == "jsonl" and type_ == "JSON":
-            return f"cast({jsonl.value_as_json(place)} as json)"
-        text = jsonl.value_as_text(place) if self.format == "jsonl" else sql.quote_name(name)
-        if name in self.wanted:
+            return f"cast({jsonl.value_as_json(position)} as json)"
+        text = jsonl.value_as_text(position) if self.format == "jsonl" else quote_name(name)
+        if name in self.requested_types:
             return sql.exact_cast(text, type_, name, where)
         return sql.plain_cast(text, type_)
 
-    def _recast(self, name: str, own: str, where: str) -> str:
-        value = sql.quote_name(name)
-        wanted = self.wanted.get(name, own)
-        if wanted != own:
-            return sql.exact_recast(value, own, wanted, name, where)
+    def _recast(self, name: str, file_type: str, where: str) -> str:
+        value = quote_name(name)
+        requested_type = self.requested_types.get(name, file_type)
+        if requested_type != file_type:
+            return sql.exact_recast(value, file_type, requested_type, name, where)
         return f"cast({value} as {self.type(name)})"

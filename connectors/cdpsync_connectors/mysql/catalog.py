@@ -1,4 +1,4 @@
-"""What MySQL's catalogs say: relations, their columns with real types, keys, sizes."""
+"""MySQL's catalogs: relations, their columns with real types, keys and sizes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,9 @@ if TYPE_CHECKING:
 SYSTEM = ("information_schema", "mysql", "performance_schema", "sys")
 
 
-def quote_name(name: str) -> str:
-    """Return an identifier as MySQL writes it."""
+def backquote(name: str) -> str:
+    """Return an identifier as MySQL writes it, in backquotes."""
     return "`" + name.replace("`", "``") + "`"
-
-
-def quote_lake_name(name: str) -> str:
-    """Return an identifier as DuckDB writes it."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def quote_literal(text: str) -> str:
-    """Return a string as DuckDB's literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +32,11 @@ class SourceColumn:
     scale: int | None
     required: bool
     json: bool = False
-    """Whether it is text that the server keeps to JSON, as MariaDB does."""
+    """Whether it is text that the server requires to be JSON, as MariaDB does."""
 
     @property
     def unsigned(self) -> bool:
-        """Whether it holds no number below zero."""
+        """Whether its numbers are never negative."""
         return "unsigned" in self.display.lower()
 
 
@@ -63,43 +53,43 @@ class Relation:
 
     @property
     def stream(self) -> str:
-        """The name users see: `shop.orders`; a part with a dot or a quote in it is quoted."""
+        """The stream's name: `shop.orders`; a part with a dot or a quote in it is quoted."""
         return stream_name((self.schema, self.name))
 
     @property
     def sql(self) -> str:
-        """The name as SQL."""
-        return f"{quote_name(self.schema)}.{quote_name(self.name)}"
+        """The relation's name as SQL."""
+        return f"{backquote(self.schema)}.{backquote(self.name)}"
 
 
 _TABLES = """
     select table_schema, table_name, table_type, table_rows
     from information_schema.tables
-    where table_type in ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED') and {which}
+    where table_type in ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED') and {table_filter}
     order by table_schema, table_name
 """
 
-# Invisible and generated columns are among them: the select list names every column.
+# They include invisible and generated columns, because the select list names every column.
 _COLUMNS = """
     select table_schema, table_name, column_name, data_type, column_type,
         numeric_precision, numeric_scale, is_nullable
     from information_schema.columns
-    where {which}
+    where {table_filter}
     order by table_schema, table_name, ordinal_position
 """
 
 _KEYS = """
     select table_schema, table_name, column_name
     from information_schema.statistics
-    where index_name = 'PRIMARY' and {which}
+    where index_name = 'PRIMARY' and {table_filter}
     order by table_schema, table_name, seq_in_index
 """
 
-# MariaDB has no type of JSON; the word in CREATE TABLE leaves this check behind.
+# MariaDB has no JSON type; for a column declared as JSON it adds this check.
 _JSON_CHECKS = """
     select constraint_schema, table_name, check_clause
     from information_schema.check_constraints
-    where check_clause like 'json_valid(%%' and {which}
+    where check_clause like 'json_valid(%%' and {table_filter}
 """
 _JSON_CHECK = re.compile(r"json_valid\(`((?:[^`]|``)+)`\)", re.IGNORECASE)
 
@@ -107,28 +97,31 @@ _JSON_CHECK = re.compile(r"json_valid\(`((?:[^`]|``)+)`\)", re.IGNORECASE)
 def fetch_relations(
     con: Connection[Any],
     schemas: Iterable[str] | None = None,
-    only: tuple[str, str] | None = None,
+    table: tuple[str, str] | None = None,
     *,
     mariadb: bool,
 ) -> list[Relation]:
-    """Return the relations of these schemas, or of all but the system's, or `only` that one."""
-    which, values = _which(schemas, only)
+    """Return the relations of these schemas, or of all but the system's.
+
+    With `table`, a (schema, name), return only that relation.
+    """
+    table_filter, values = _table_filter(schemas, table)
 
     def ask(sql: str, schema: str = "table_schema") -> Sequence[Sequence[Any]]:
         with con.cursor() as cursor:
-            cursor.execute(sql.format(which=which.format(schema=schema)), values)
+            cursor.execute(sql.format(table_filter=table_filter.format(schema=schema)), values)
             rows: Sequence[Sequence[Any]] = cursor.fetchall()
             return rows
 
     keys: dict[tuple[str, str], list[str]] = {}
-    for schema, table, column in ask(_KEYS):
-        keys.setdefault((schema, table), []).append(column)
+    for schema, name, column in ask(_KEYS):
+        keys.setdefault((schema, name), []).append(column)
     columns: dict[tuple[str, str], list[SourceColumn]] = {}
-    for schema, table, *described in ask(_COLUMNS):
-        columns.setdefault((schema, table), []).append(_column(described))
+    for schema, name, *described in ask(_COLUMNS):
+        columns.setdefault((schema, name), []).append(_column(described))
     if mariadb:
-        for schema, table, clause in ask(_JSON_CHECKS, "constraint_schema"):
-            _mark_json(columns.get((schema, table), []), clause)
+        for schema, name, clause in ask(_JSON_CHECKS, "constraint_schema"):
+            _mark_json(columns.get((schema, name), []), clause)
     return [
         Relation(
             schema=schema,
@@ -142,18 +135,18 @@ def fetch_relations(
     ]
 
 
-def _which(
-    schemas: Iterable[str] | None, only: tuple[str, str] | None
+def _table_filter(
+    schemas: Iterable[str] | None, table: tuple[str, str] | None
 ) -> tuple[str, tuple[Any, ...]]:
-    if only:
-        return "{schema} = %s and table_name = %s", only
+    if table:
+        return "{schema} = %s and table_name = %s", table
     if schemas is not None:
         return "{schema} in %s", (tuple(schemas) or ("",),)
     return "{schema} not in %s", (SYSTEM,)
 
 
 def fetch_schemas(con: Connection[Any]) -> list[str]:
-    """Return every database this user can see, but the system's."""
+    """Return every database that this user can see, except the system's."""
     with con.cursor() as cursor:
         cursor.execute("select schema_name from information_schema.schemata order by 1")
         return [name for (name,) in cursor.fetchall() if name.lower() not in SYSTEM]
@@ -167,12 +160,12 @@ def _column(described: Sequence[Any]) -> SourceColumn:
 
 
 def _text(value: str | bytes) -> str:
-    """Return text of the catalogs, which MySQL 8 says to be bytes in some columns."""
+    """Return text of the catalogs, which MySQL 8 sends as bytes in some columns."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _mark_json(columns: list[SourceColumn], clause: str) -> None:
-    found = _JSON_CHECK.fullmatch(clause.strip())
-    for place, column in enumerate(columns):
-        if found and column.name == found[1].replace("``", "`"):
-            columns[place] = replace(column, json=True)
+    match = _JSON_CHECK.fullmatch(clause.strip())
+    for index, column in enumerate(columns):
+        if match and column.name == match[1].replace("``", "`"):
+            columns[index] = replace(column, json=True)

@@ -1,4 +1,4 @@
-"""Connections to one MySQL server: for questions, lent; for rows, one each."""
+"""Connections to one MySQL server: a pool for its catalogs, and one connection for each read."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from cdpsync_connectors.mysql.options import Address
 
-# So that what is read does not depend on the server's, the user's or a proxy's settings, that no
-# setting cuts the rows short, and that a reader who waits for a disk is not taken for a dead one.
+# Values must not depend on the settings of server, user or proxy. No setting may limit the rows.
+# The timeouts are long, because a reader that waits for a disk is not dead.
 _SETTINGS = (
     "set session sql_mode = ''",
     "set session time_zone = '+00:00'",
@@ -35,10 +35,12 @@ _SETTINGS = (
 
 
 class Sessions:
-    """One server's connections: lent, taken back, closed. Safe from many threads."""
+    """A pool of connections to one server. Safe from many threads."""
 
-    def __init__(self, address: Address, statement_timeout: float | None, idle: int = 2) -> None:
-        self._kept = idle
+    def __init__(
+        self, address: Address, statement_timeout: float | None, max_idle: int = 2
+    ) -> None:
+        self._max_idle = max_idle
         self.address = address
         self._timeout = statement_timeout
         self._idle: list[Connection[Any]] = []
@@ -46,21 +48,21 @@ class Sessions:
 
     @contextmanager
     def lend(self) -> Iterator[Connection[Any]]:
-        """Lend a connection in autocommit; raise ConnectError when there is none to be had."""
-        con = self._idle_one() or self.connect()
+        """Lend a connection in autocommit; raise ConnectError when none can be opened."""
+        con = self._reuse_idle() or self.connect()
         try:
             yield con
         except BaseException:
             hang_up(con)
             raise
         with self._guard:
-            if con.open and len(self._idle) < self._kept:
+            if con.open and len(self._idle) < self._max_idle:
                 self._idle.append(con)
                 return
         hang_up(con)
 
     def connect(self) -> Connection[Any]:
-        """Return a connection of one's own, its session set up to read exactly."""
+        """Return a new connection, outside of the pool, whose session is set up to read exactly."""
         pymysql = _driver()
         address = self.address
         try:
@@ -86,7 +88,7 @@ class Sessions:
         return con
 
     def close(self) -> None:
-        """Close what is not lent."""
+        """Close the connections that are not lent."""
         with self._guard:
             idle, self._idle = self._idle, []
         for con in idle:
@@ -105,8 +107,8 @@ class Sessions:
             return [f"set session max_statement_time = {self._timeout:f}"]
         return [f"set session max_execution_time = {max(1, round(self._timeout * 1000))}"]
 
-    def _idle_one(self) -> Connection[Any] | None:
-        """Return a connection that waits and still answers; let go of those that do not."""
+    def _reuse_idle(self) -> Connection[Any] | None:
+        """Return an idle connection that still answers, or None; close those that do not."""
         while True:
             with self._guard:
                 if not self._idle:
@@ -126,7 +128,7 @@ def is_mariadb(con: Connection[Any]) -> bool:
 
 
 def _tls(address: Address) -> dict[str, Any]:
-    """Return PyMySQL's keywords. It asks for TLS by itself, unverified, where nothing is said."""
+    """Return PyMySQL's keywords for TLS. Without any, it tries TLS and does not verify it."""
     if address.ssl_mode == "disabled":
         return {"ssl_disabled": True}
     if address.ssl_mode == "preferred":
@@ -135,7 +137,8 @@ def _tls(address: Address) -> dict[str, Any]:
         context = ssl.create_default_context(cafile=address.ssl_ca)
     except OSError as error:
         raise ConnectorError(
-            f"{address.place}: ssl_ca: {address.ssl_ca} cannot be read: {error.strerror or error}."
+            f"{address.location}: ssl_ca: {address.ssl_ca} cannot be read: "
+            f"{error.strerror or error}."
         ) from error
     context.check_hostname = address.ssl_mode == "verify_identity"
     if address.ssl_mode == "required":
@@ -144,9 +147,9 @@ def _tls(address: Address) -> dict[str, Any]:
 
 
 def _driver() -> ModuleType:
-    """Return PyMySQL, which may not be installed."""
+    """Return PyMySQL. Raises ConnectorError where a driver is not installed."""
     try:
-        import numpy  # noqa: F401, ICN001 - only whether it is there
+        import numpy  # noqa: F401, ICN001 - is it installed?
         import pyarrow  # noqa: F401, ICN001
         import pymysql
     except ImportError as error:

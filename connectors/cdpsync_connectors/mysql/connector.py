@@ -1,7 +1,7 @@
-"""MySQL and MariaDB: their catalogs as streams, their rows by the binary protocol, exactly.
+"""MySQL and MariaDB as sources: their catalogs as streams, their rows exactly, in binary.
 
-A read is one SELECT, which InnoDB answers from one view of the data; its rows go from the wire
-into Arrow's columns, block by block, in bounded memory. See docs/decisions/0008.
+A read is one SELECT, which InnoDB answers from one snapshot of the data. Its rows are decoded to
+Arrow columns, block by block, in bounded memory. See docs/decisions/0008.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cdpsync.connector import ConcurrencyLimit
 from cdpsync.errors import ConfigError, ConnectorError, ReadError
 from cdpsync.model import Column, Stream
-from cdpsync_connectors._shared.naming import likely_cursors, matches, refuse_idle
+from cdpsync_connectors._shared.naming import likely_cursors, matches, require_match
 from cdpsync_connectors._shared.rate_limit import RowLimiter
 from cdpsync_connectors.mysql.catalog import Relation, fetch_relations, fetch_schemas
 from cdpsync_connectors.mysql.connections import Sessions, is_mariadb
 from cdpsync_connectors.mysql.errors import translate_reading
 from cdpsync_connectors.mysql.options import MysqlOptions
 from cdpsync_connectors.mysql.select import find_relation, select_rows
-from cdpsync_connectors.mysql.stream import MysqlChunk, Reads
+from cdpsync_connectors.mysql.stream import MysqlChunk, StreamErrors
 from cdpsync_connectors.mysql.types import DATED, natural_type, read_marker
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class MysqlConnector:
-    """A MySQL server, 5.7 or newer, or a MariaDB, 10.2 or newer, as a source."""
+    """A MySQL server, version 5.7 or later, or a MariaDB, 10.2 or later, as a source."""
 
     Options: ClassVar[type[BaseModel]] = MysqlOptions
     extensions: ClassVar[tuple[str, ...]] = ()
@@ -42,23 +42,25 @@ class MysqlConnector:
             raise TypeError(f"MysqlConnector takes MysqlOptions, not {type(options).__name__}")
         self._options = options
         self._address = options.address()
-        most = options.max_connections
-        self.concurrency_limit = None if most is None else ConcurrencyLimit(most - 1, most - 1)
-        self._pace = None if options.max_rate is None else RowLimiter(options.max_rate)
-        self._sessions = Sessions(self._address, options.statement_timeout, idle=1 if most else 2)
-        self._reads = Reads()
+        limit = options.max_connections
+        self.concurrency_limit = None if limit is None else ConcurrencyLimit(limit - 1, limit - 1)
+        self._limiter = None if options.max_rate is None else RowLimiter(options.max_rate)
+        self._sessions = Sessions(
+            self._address, options.statement_timeout, max_idle=1 if limit else 2
+        )
+        self._errors = StreamErrors()
 
     def check(self) -> None:
-        """Return when the server lets us in and there is a database to read; else raise."""
+        """Return when the server accepts the login and has a database to read; else raise."""
         with self._sessions.lend() as con, self._translated():
             if not self._schemas(con):
                 raise ConfigError(
-                    f"{self._address.place}: there is no database that {self._address.user} may "
-                    "see. Grant it SELECT on one."
+                    f"{self._address.location}: {self._address.user} may see no database. Grant it "
+                    "SELECT on one."
                 )
 
     def discover(self) -> Sequence[Stream]:
-        """Return every table and view of the databases asked for."""
+        """Return every table and view of the selected databases."""
         with self._sessions.lend() as con, self._translated():
             schemas = self._schemas(con)
             relations = fetch_relations(con, schemas, mariadb=is_mariadb(con))
@@ -66,7 +68,7 @@ class MysqlConnector:
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[MysqlChunk]]:
-        """Hand over the one chunk of the stream; see `Connector.read`."""
+        """Return the one chunk of the stream; see `Connector.read`."""
         with self._sessions.lend() as con, self._translated(request.stream.name, request.where):
             select = select_rows(con, request, find_relation(con, request))
         zero_is_null = self._options.zero_dates == "null"
@@ -75,9 +77,9 @@ class MysqlConnector:
             self._sessions,
             select,
             zero_is_null,
-            self._reads,
+            self._errors,
             request.is_stopped,
-            self._pace,
+            self._limiter,
         )
         try:
             yield [chunk]
@@ -85,29 +87,29 @@ class MysqlConnector:
             chunk.close()
 
     def translate(self, error: Exception) -> ConnectorError | None:
-        """Name an error that came out of reading a chunk; None when it is not MySQL's."""
+        """Return our error for one raised by reading a chunk; None when it is not MySQL's."""
         if isinstance(error, ConnectorError):
             return error
         text = str(error)
-        guarded = read_marker(text)
-        if guarded is not None:
-            return ReadError(f"{self._address.place}: {guarded}")
-        return self._reads.find(text)
+        message = read_marker(text)
+        if message is not None:
+            return ReadError(f"{self._address.location}: {message}")
+        return self._errors.take(text)
 
     def close(self) -> None:
-        """Let go of every connection. May be called twice."""
+        """Close every connection. May be called twice."""
         self._sessions.close()
 
     def _schemas(self, con: Connection[Any]) -> list[str]:
-        """Return the databases to read: those asked for, else the address's own, else all.
+        """Return the databases to read: those of `schemas`, else the address's own, else all.
 
-        Raises ConfigError for a glob that matches none.
+        Raises ConfigError for a glob that matches no database.
         """
         globs = self._options.schemas
         if globs is None and self._address.database:
             return [self._address.database]
         names = fetch_schemas(con)
-        refuse_idle(self._address.place, "database", globs or (), names)
+        require_match(self._address.location, "database", globs or (), names)
         return [name for name in names if matches(name, globs)]
 
     @contextmanager
@@ -120,11 +122,11 @@ class MysqlConnector:
             raise translate_reading(error, self._address, table, where) from error
 
     def _stream(self, relation: Relation) -> Stream:
-        keeps_name = relation.schema == self._address.database
+        is_default = relation.schema == self._address.database
         zero_is_null = self._options.zero_dates == "null"
         return Stream(
             name=relation.stream,
-            table=relation.name if keeps_name else f"{relation.schema}_{relation.name}",
+            table=relation.name if is_default else f"{relation.schema}_{relation.name}",
             columns=tuple(
                 Column(
                     c.name,
@@ -146,9 +148,9 @@ _INTEGERS = {"tinyint", "smallint", "mediumint", "int", "bigint"}
 
 def cursor_fields(relation: Relation) -> tuple[str, ...]:
     """Return the columns that a cursor may follow, the likeliest first."""
-    able = [
+    ordered = [
         (column.name, column.kind in DATED)
         for column in relation.columns
         if column.kind in DATED | _INTEGERS
     ]
-    return likely_cursors(able, relation.primary_key)
+    return likely_cursors(ordered, relation.primary_key)

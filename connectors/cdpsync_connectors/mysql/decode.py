@@ -1,7 +1,8 @@
-"""Rows of MySQL's binary protocol as columns of Arrow: all rows of a block at once, by numpy.
+"""Decodes rows of MySQL's binary protocol to Arrow columns: all rows of a block at once, by numpy.
 
-A column starts, in each row, where the one before it ends; so a block is walked column by column
-with one position per row. Text and bytes are not copied: Arrow's views point into the block.
+In each row, a column starts where the one before it ends. So a block is decoded column by column,
+with one position per row. Text and bytes are not copied, because Arrow's views point into the
+block.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ _FIXED: dict[int, tuple[str, str, int]] = {  # signed, unsigned, bytes on the wi
     FLOAT: ("<f4", "<f4", 4),
     DOUBLE: ("<f8", "<f8", 8),
 }
-_SHORT = 12  # bytes that stand inside of one of Arrow's views
+_INLINE = 12  # bytes that an Arrow view stores itself
 _BYTES = np.array([(1 << 8 * n) - 1 for n in range(9)], dtype="<u8")
-_HEADS = np.array([(1 << 8 * min(n, 4)) - 1 for n in range(_SHORT + 1)], dtype="<u4")
-_TAILS = np.array([(1 << 8 * max(n - 4, 0)) - 1 for n in range(_SHORT + 1)], dtype="<u8")
+_HEADS = np.array([(1 << 8 * min(n, 4)) - 1 for n in range(_INLINE + 1)], dtype="<u4")
+_TAILS = np.array([(1 << 8 * max(n - 4, 0)) - 1 for n in range(_INLINE + 1)], dtype="<u8")
 _VIEW = np.dtype([("length", "<i4"), ("head", "<u4"), ("tail", "<u8")])
 
 _DAY, _SECOND = 86_400_000_000, 1_000_000  # in microseconds
@@ -44,12 +45,14 @@ _NO_DATE = np.int32(-(2**31))
 
 
 def _month_starts() -> NDArray[np.int32]:
-    """Return for year * 16 + month the day, since 1970, before its first; `_NO_DATE` for none."""
+    """Return the day before each month, from 1970, by year * 16 + month; else `_NO_DATE`."""
     months = np.arange("0000-01", "10000-02", dtype="datetime64[M]")
     number = months.astype(np.int64) + 1970 * 12
-    found = np.full(10_001 * 16, _NO_DATE, dtype=np.int32)
-    found[number // 12 * 16 + number % 12 + 1] = months.astype("datetime64[D]").astype(np.int64) - 1
-    return found
+    days_before = np.full(10_001 * 16, _NO_DATE, dtype=np.int32)
+    days_before[number // 12 * 16 + number % 12 + 1] = (
+        months.astype("datetime64[D]").astype(np.int64) - 1
+    )
+    return days_before
 
 
 _STARTS = _month_starts()
@@ -61,33 +64,33 @@ _LENGTHS = np.where(
 
 
 def _days(month: NDArray[np.int64], day: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Return days since 1970 for year * 16 + month and a day; `_NO_DATE` where there is none."""
+    """Return days since 1970 for year * 16 + month and a day; `_NO_DATE` for an invalid date."""
     month = np.minimum(month, 10_000 * 16 - 1)
-    there = (day > 0) & (day <= _LENGTHS[month])
-    return np.where(there, _STARTS[month] + day.astype(np.int32), _NO_DATE)
+    is_valid = (day > 0) & (day <= _LENGTHS[month])
+    return np.where(is_valid, _STARTS[month] + day.astype(np.int32), _NO_DATE)
 
 
-class OddValueError(Exception):
-    """A value that has no place in the column's type: which column, and the value as text."""
+class BadValueError(Exception):
+    """A value that the column's type cannot hold: the column's number, and the value as text."""
 
     def __init__(self, column: int, value: str, problem: str) -> None:
         super().__init__(value)
         self.column, self.value, self.problem = column, value, problem
 
 
-class OddTypeError(Exception):
-    """A column that arrives as another type than the one that was asked for."""
+class UnexpectedTypeError(Exception):
+    """A column that the server sends as another type than expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArrowSchema:
-    """What a column of the result becomes: an Arrow type, and whether a zero date is NULL."""
+    """A column of the result in Arrow: its type, and whether a zero date is NULL."""
 
     arrow: pa.DataType
     zero_is_null: bool = False
 
 
-_KINDS: dict[str, set[int]] = {
+_WIRE_TYPES: dict[str, set[int]] = {
     "integer": {TINY, SHORT, YEAR, LONG, INT24, LONGLONG},
     "real": {FLOAT, DOUBLE},
     "date": {DATE, NEWDATE},
@@ -95,14 +98,14 @@ _KINDS: dict[str, set[int]] = {
     "timestamptz": {DATETIME, TIMESTAMP},
     "time": {TIME},
 }
-_NUMBERED = set(_FIXED) | set().union(*_KINDS.values())
+_NOT_TEXT = set(_FIXED) | set().union(*_WIRE_TYPES.values())
 
 
 def arrow_type(kind: str, field: Field) -> pa.DataType:
-    """Return what a column of this kind becomes. Raises OddTypeError when it is of another."""
+    """Return the Arrow type of a column. Raises UnexpectedTypeError when it is of another kind."""
     text = kind in {"text", "bytes"}
-    if (text and field.type in _NUMBERED) or (not text and field.type not in _KINDS[kind]):
-        raise OddTypeError(f"a column that was to be {kind} arrives as type {field.type}")
+    if (text and field.type in _NOT_TEXT) or (not text and field.type not in _WIRE_TYPES[kind]):
+        raise UnexpectedTypeError(f"the server sends type {field.type} for a column of kind {kind}")
     if kind in {"integer", "real"}:
         signed, unsigned, _ = _FIXED[field.type]
         return pa.from_numpy_dtype(np.dtype(unsigned if field.unsigned else signed))
@@ -117,38 +120,38 @@ def arrow_type(kind: str, field: Field) -> pa.DataType:
 
 
 def record_batch(
-    block: Block, fields: Sequence[Field], shapes: Sequence[ArrowSchema]
+    block: Block, fields: Sequence[Field], columns: Sequence[ArrowSchema]
 ) -> pa.RecordBatch:
-    """Return a block's rows. Raises OddValueError for the first value that does not fit."""
+    """Return a block's rows. Raises BadValueError for the first value that does not fit."""
     data, rows = block.data, block.rows
     walk = _Walk(data, rows + 1 + (len(fields) + 9) // 8)
     arrays = []
-    for number, (field, shape) in enumerate(zip(fields, shapes, strict=True)):
+    for number, (field, column) in enumerate(zip(fields, columns, strict=True)):
         bit = number + 2
         null: Mask | None = (data[rows + 1 + bit // 8] & (1 << bit % 8)) != 0
         if null is not None and not null.any():
             null = None
-        arrays.append(_column(walk, number, field, shape, null))
-    return pa.record_batch(arrays, schema=schema_of(shapes))
+        arrays.append(_column(walk, number, field, column, null))
+    return pa.record_batch(arrays, schema=schema_of(columns))
 
 
-def schema_of(shapes: Sequence[ArrowSchema]) -> pa.Schema:
-    """Return the names and types under which the rows arrive."""
-    return pa.schema([(f"c{n}", shape.arrow) for n, shape in enumerate(shapes)])
+def schema_of(columns: Sequence[ArrowSchema]) -> pa.Schema:
+    """Return the names and types of the decoded rows."""
+    return pa.schema([(f"c{n}", column.arrow) for n, column in enumerate(columns)])
 
 
 class _Walk:
-    """A block's bytes, and for each row how far it is read."""
+    """A block's bytes, and for each row the position of the next column."""
 
     def __init__(self, data: NDArray[np.uint8], at: Positions) -> None:
         self.data, self.at = data, at
         self.buffer = pa.py_buffer(data)
 
     def numbers(self, dtype: str, at: Positions) -> NDArray[Any]:
-        """Return what stands at these offsets, which need no alignment."""
+        """Return the numbers at these offsets, which need no alignment."""
         size = np.dtype(dtype).itemsize
-        every = np.ndarray((len(self.data) - size + 1,), dtype, self.data, strides=(1,))
-        return every[at]
+        at_each_byte = np.ndarray((len(self.data) - size + 1,), dtype, self.data, strides=(1,))
+        return at_each_byte[at]
 
     def fixed(self, dtype: str, size: int, null: Mask | None) -> NDArray[Any]:
         """Return one number of every row."""
@@ -157,7 +160,7 @@ class _Walk:
         return values
 
     def lengths(self, null: Mask | None) -> tuple[Positions, Positions]:
-        """Return where a text of every row begins and how long it is; NULL is of length 0."""
+        """Return start and length of the text in every row; the length of NULL is 0."""
         length = self.data[self.at].astype(np.int64)
         begin = self.at + 1
         if null is not None:
@@ -165,30 +168,30 @@ class _Walk:
             begin = np.where(null, self.at, begin)
         if length.size and length.max() > 250:
             for sign, size in ((252, 2), (253, 3), (254, 8)):
-                these = np.flatnonzero(length == sign)
-                if these.size:
-                    wide = self.numbers("<u8", self.at[these] + 1) & _BYTES[size]
-                    length[these] = wide.astype(np.int64)
-                    begin[these] += size
+                long_rows = np.flatnonzero(length == sign)
+                if long_rows.size:
+                    wide = self.numbers("<u8", self.at[long_rows] + 1) & _BYTES[size]
+                    length[long_rows] = wide.astype(np.int64)
+                    begin[long_rows] += size
         self.at = begin + length
         return begin, length
 
 
 def _column(
-    walk: _Walk, number: int, field: Field, shape: ArrowSchema, null: Mask | None
+    walk: _Walk, number: int, field: Field, column: ArrowSchema, null: Mask | None
 ) -> pa.Array[Any]:
     if field.type in _FIXED:
         signed, unsigned, size = _FIXED[field.type]
         values = walk.fixed(unsigned if field.unsigned else signed, size, null)
-        return _array(shape.arrow, values, null)
+        return _array(column.arrow, values, null)
     if field.type in {DATE, NEWDATE, DATETIME, TIMESTAMP}:
-        days, micros, null = _moments(walk, number, shape, null)
-        if pa.types.is_date32(shape.arrow):
-            return _array(shape.arrow, days, null)
-        return _array(shape.arrow, days.astype(np.int64) * _DAY + micros, null)
+        days, micros, null = _moments(walk, number, column, null)
+        if pa.types.is_date32(column.arrow):
+            return _array(column.arrow, days, null)
+        return _array(column.arrow, days.astype(np.int64) * _DAY + micros, null)
     if field.type == TIME:
-        return _array(shape.arrow, _times(walk, number, null), null)
-    return _texts(walk, number, shape, null)
+        return _array(column.arrow, _times(walk, number, null), null)
+    return _texts(walk, number, column, null)
 
 
 def _array(type_: pa.DataType, values: NDArray[Any], null: Mask | None) -> pa.Array[Any]:
@@ -200,32 +203,34 @@ def _validity(null: Mask | None) -> pa.Buffer | None:
     return None if null is None else pa.py_buffer(np.packbits(~null, bitorder="little"))
 
 
-def _texts(walk: _Walk, number: int, shape: ArrowSchema, null: Mask | None) -> pa.Array[Any]:
+def _texts(walk: _Walk, number: int, column: ArrowSchema, null: Mask | None) -> pa.Array[Any]:
     begin, length = walk.lengths(null)
     views = np.empty(len(begin), dtype=_VIEW)
     views["length"] = length
-    inline = np.minimum(length, _SHORT)
+    inline = np.minimum(length, _INLINE)
     views["head"] = walk.numbers("<u4", begin) & _HEADS[inline]
     inside = walk.numbers("<u8", begin + 4) & _TAILS[inline]
-    if length.size and length.max() > _SHORT:  # past them, the offset; the buffer's number is 0
-        inside = np.where(length <= _SHORT, inside, begin.astype("<u8") << np.uint64(32))
+    if (
+        length.size and length.max() > _INLINE
+    ):  # a longer text is an offset, and its buffer is number 0
+        inside = np.where(length <= _INLINE, inside, begin.astype("<u8") << np.uint64(32))
     views["tail"] = inside
     buffers = [_validity(null), pa.py_buffer(views), walk.buffer]
-    array = pa.Array.from_buffers(shape.arrow, len(begin), buffers)
-    if pa.types.is_string_view(shape.arrow):
+    array = pa.Array.from_buffers(column.arrow, len(begin), buffers)
+    if pa.types.is_string_view(column.arrow):
         try:
             array.validate(full=True)
         except pa.ArrowInvalid as error:
-            raise OddValueError(number, "…", "has text that is not valid UTF-8") from error
+            raise BadValueError(number, "…", "has text that is not valid UTF-8") from error
     return array
 
 
 def _moments(
-    walk: _Walk, number: int, shape: ArrowSchema, null: Mask | None
+    walk: _Walk, number: int, column: ArrowSchema, null: Mask | None
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], Mask | None]:
-    """Return days since 1970, microseconds of the day, and what is NULL.
+    """Return days since 1970, microseconds of the day, and the mask of NULLs.
 
-    On the wire: 0, 4, 7 or 11 bytes, as much as is not zero.
+    A moment is sent as 0, 4, 7 or 11 bytes, without trailing zeros.
     """
     at = walk.at
     length = walk.data[at].astype(np.int64)
@@ -241,47 +246,47 @@ def _moments(
     if length.size and length.max() > 4:
         timed = length > 4
         micros = _clock(walk, at + 5, timed)
-        fine = length > 7
-        if fine.any():
-            micros += np.where(fine, walk.numbers("<u4", at + 8), 0)
+        has_micros = length > 7
+        if has_micros.any():
+            micros += np.where(has_micros, walk.numbers("<u4", at + 8), 0)
     odd = days == _NO_DATE
     if null is not None:
         odd &= ~null
     if odd.any():
         zero = odd & (month == 0) & (day == 0) & (micros == 0)
-        wrong = odd if not shape.zero_is_null else odd & ~zero
+        wrong = odd if not column.zero_is_null else odd & ~zero
         if wrong.any():
             first = int(np.flatnonzero(wrong)[0])
             text = _moment_text(int(month[first]), int(day[first]), int(micros[first]))
-            problem = "is a zero date" if zero[first] else "is no day of the calendar"
-            raise OddValueError(number, text, problem)
+            problem = "is a zero date" if zero[first] else "is not a day of the calendar"
+            raise BadValueError(number, text, problem)
         null = zero if null is None else null | zero
     return days, micros, null
 
 
-def _clock(walk: _Walk, at: Positions, there: Mask) -> NDArray[np.int64]:
-    """Return the microseconds of an hour, a minute and a second, 0 where there is none."""
+def _clock(walk: _Walk, at: Positions, is_sent: Mask) -> NDArray[np.int64]:
+    """Return the microseconds of an hour, a minute and a second; 0 where they are not sent."""
     hour, minute, second = (walk.data[at + n].astype(np.int64) for n in range(3))
     micros = ((hour * 60 + minute) * 60 + second) * _SECOND
-    return np.where(there, micros, 0)
+    return np.where(is_sent, micros, 0)
 
 
 def _times(walk: _Walk, number: int, null: Mask | None) -> NDArray[np.int64]:
-    """Return microseconds since midnight. On the wire: 0, 8 or 12 bytes, with sign and days."""
+    """Return microseconds since midnight; a time is 0, 8 or 12 bytes, with sign and days."""
     at = walk.at
     length = walk.data[at].astype(np.int64)
     if null is not None:
         length[null] = 0
     walk.at = at + 1 + length if null is None else at + np.where(null, 0, 1 + length)
-    there = length > 0
-    micros = _clock(walk, at + 6, there)
-    micros += np.where(there, walk.numbers("<u4", at + 2), 0).astype(np.int64) * _DAY
+    is_sent = length > 0
+    micros = _clock(walk, at + 6, is_sent)
+    micros += np.where(is_sent, walk.numbers("<u4", at + 2), 0).astype(np.int64) * _DAY
     micros += np.where(length > 8, walk.numbers("<u4", at + 9), 0)
-    micros *= np.where(there & (walk.data[at + 1] == 1), -1, 1)
+    micros *= np.where(is_sent & (walk.data[at + 1] == 1), -1, 1)
     wrong = (micros < 0) | (micros > _DAY)
     if wrong.any():
         value = int(micros[np.flatnonzero(wrong)[0]])
-        raise OddValueError(number, _time_text(value), "is no time of a day")
+        raise BadValueError(number, _time_text(value), "is not a time of day")
     return micros
 
 
@@ -291,6 +296,6 @@ def _moment_text(month: int, day: int, micros: int) -> str:
 
 
 def _time_text(micros: int) -> str:
-    seconds, fine = divmod(abs(micros), _SECOND)
+    seconds, micros_left = divmod(abs(micros), _SECOND)
     text = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-    return ("-" if micros < 0 else "") + text + (f".{fine:06}" if fine else "")
+    return ("-" if micros < 0 else "") + text + (f".{micros_left:06}" if micros_left else "")

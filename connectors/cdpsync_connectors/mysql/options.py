@@ -1,4 +1,4 @@
-"""What the YAML may say of a MySQL or MariaDB source."""
+"""The options of a MySQL or MariaDB source in the project file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 
 from cdpsync.connector import ConnectorOptions, DatabaseOptions
 from cdpsync.redact import remember
-from cdpsync_connectors._shared.options import Names, Seconds, null_is_a_word
+from cdpsync_connectors._shared.options import (
+    NOT_ENCODED,
+    Names,
+    Seconds,
+    hide_password,
+    null_as_word,
+    parts_beside_url,
+)
 
 _FORM = "write mysql://user:password@host:3306/database"
 SslMode = Literal["disabled", "preferred", "required", "verify_ca", "verify_identity"]
-_OF_QUERY = {"ssl_mode": "ssl_mode", "ssl_ca": "ssl_ca", "connect_timeout": "connect_timeout"}
+_URL_PARAMETERS = {"ssl_mode", "ssl_ca", "connect_timeout"}
 
 
 def _mode(value: object) -> object:
@@ -22,7 +29,7 @@ def _mode(value: object) -> object:
 
 
 class MysqlOptions(DatabaseOptions):
-    """What the YAML says of a MySQL or MariaDB source."""
+    """The options of one MySQL or MariaDB source."""
 
     url: SecretStr | None = None
     host: str | None = None
@@ -33,7 +40,7 @@ class MysqlOptions(DatabaseOptions):
     ssl_mode: Annotated[SslMode | None, BeforeValidator(_mode)] = None
     ssl_ca: str | None = None
     schemas: Names | None = None
-    zero_dates: Annotated[Literal["null", "error"], BeforeValidator(null_is_a_word)] = "error"
+    zero_dates: Annotated[Literal["null", "error"], BeforeValidator(null_as_word)] = "error"
     connect_timeout: Annotated[int, Field(ge=1)] | None = None
     statement_timeout: Annotated[Seconds, Field(gt=0)] | None = None
 
@@ -46,25 +53,21 @@ class MysqlOptions(DatabaseOptions):
 
     @model_validator(mode="after")
     def _url_or_parts(self) -> MysqlOptions:
-        parts = {"host", "port", "user", "password", "database"}
-        given = sorted(part for part in parts if getattr(self, part) is not None)
-        if self.url is not None and given:
-            raise ValueError(f"give the url or its parts, not both: {', '.join(given)}")
+        parts_beside_url(self)
         if self.url is None and self.host is None:
             raise ValueError("give a url, or host, user, password and database")
         return self
 
     def address(self) -> Address:
-        """Return where the server is and who we are there."""
-        said = _parse(self.url.get_secret_value().strip()) if self.url else {}
-        given = {name: getattr(self, name) for name in ("host", "port", "user", "database")}
-        given |= {"ssl_mode": self.ssl_mode, "ssl_ca": self.ssl_ca}
-        given["connect_timeout"] = self.connect_timeout
-        given["password"] = self.password.get_secret_value() if self.password else None
-        said |= {name: value for name, value in given.items() if value is not None}
-        if "ssl_ca" in said:  # who names an authority wants the server verified
-            said.setdefault("ssl_mode", "verify_identity")
-        return Address(**said)
+        """Return the server's address and the login, from the URL and from the other options."""
+        values = _parse(self.url.get_secret_value().strip()) if self.url else {}
+        names = ("host", "port", "user", "database", "ssl_mode", "ssl_ca", "connect_timeout")
+        options = {name: getattr(self, name) for name in names}
+        options["password"] = self.password.get_secret_value() if self.password else None
+        values |= {name: value for name, value in options.items() if value is not None}
+        if "ssl_ca" in values:  # a user who names an authority wants the server verified
+            values.setdefault("ssl_mode", "verify_identity")
+        return Address(**values)
 
 
 class Address(ConnectorOptions):
@@ -80,59 +83,50 @@ class Address(ConnectorOptions):
     connect_timeout: Annotated[int, Field(ge=1)] = 10
 
     @property
-    def place(self) -> str:
-        """Where this is, as `host:port/database`."""
+    def location(self) -> str:
+        """The server's address, as `host:port/database`."""
         return f"{self.host}:{self.port}" + (f"/{self.database}" if self.database else "")
 
 
-def _parse(url: str) -> dict[str, Any]:  # of what `Address` takes
-    """Take a URL apart. Raises ValueError, without a piece of the URL, for what is not one."""
-    found = re.fullmatch(r"(?:mysql|mariadb)(?:\+\w+)?://(.*)", url, re.DOTALL)
-    if not found:
+def _parse(url: str) -> dict[str, Any]:  # the values of `Address`, of several types
+    """Return the parts of a URL. Raises ValueError, without any of its text, if it is not one."""
+    match = re.fullmatch(r"(?:mysql|mariadb)(?:\+\w+)?://(.*)", url, re.DOTALL)
+    if not match:
         raise ValueError(_FORM)
-    authority, _, rest = found[1].partition("/")
-    query = urlsplit(f"//{found[1]}").query
-    if "@" in rest.partition("?")[0] or authority.count("@") > 1 or re.search("[?#]", authority):
-        _hide(found[1].rpartition("@")[0])
-        raise ValueError(
-            "the user or password in the URL has a character that must be percent-encoded "
-            "(@ as %40, / as %2F, : as %3A, ? as %3F, # as %23)"
-        )
-    person, _, host = authority.rpartition("@")
-    place = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]*)(?::(\d{1,5}))?", host)
-    if not place:
-        _hide(authority)
+    address = match[1]
+    authority, _, path_and_query = address.partition("/")
+    path = path_and_query.partition("?")[0]
+    if "@" in path or authority.count("@") > 1 or re.search("[?#]", authority):
+        hide_password(address.rpartition("@")[0])
+        raise ValueError(NOT_ENCODED)
+    login, _, host_and_port = authority.rpartition("@")
+    host = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]*)(?::(\d{1,5}))?", host_and_port)
+    if not host:
+        hide_password(authority)
         raise ValueError(_FORM)
-    user, _, password = person.partition(":")
+    user, _, password = login.partition(":")
     remember(unquote(password))
-    said = {
-        "host": place[1].strip("[]") or None,
-        "port": int(place[2]) if place[2] else None,
+    values = {
+        "host": host[1].strip("[]") or None,
+        "port": int(host[2]) if host[2] else None,
         "user": unquote(user) or None,
         "password": unquote(password) or None,
-        "database": unquote(rest.partition("?")[0].rstrip("/")) or None,
-        **_parameters(query),
+        "database": unquote(path.rstrip("/")) or None,
+        **_parameters(urlsplit(f"//{address}").query),
     }
-    return {name: value for name, value in said.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _parameters(query: str) -> dict[str, str]:
-    said = {}
+    parameters = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
-        known = name.lower().replace("-", "_")
-        if known == "charset":  # the session's is always utf8mb4, which holds every other
+        parameter = name.lower().replace("-", "_")
+        if parameter == "charset":  # the session's is always utf8mb4, which contains every other
             continue
-        if known not in _OF_QUERY:
+        if parameter not in _URL_PARAMETERS:
             raise ValueError(
-                f'the URL has "{name}", which is not known. Known: ssl-mode, ssl-ca, '
+                f'the URL has an unknown parameter "{name}". Known: ssl-mode, ssl-ca, '
                 "connect_timeout, charset"
             )
-        said[_OF_QUERY[known]] = value
-    return said
-
-
-def _hide(text: str) -> None:
-    """Hide the password that a person may have meant, as a whole and in each of its pieces."""
-    password = text.partition(":")[2] or text
-    for secret in (password, text, *re.split(r"[/@?#:&=]", password)):
-        remember(secret)
+        parameters[parameter] = value
+    return parameters

@@ -1,8 +1,8 @@
-"""One statement's rows as MySQL sends them: blocks of packets, each with where its rows begin.
+"""The rows of one statement as MySQL sends them: blocks of packets, with the start of each row.
 
-The statement goes over PyMySQL's connection as a prepared one, since that protocol sends numbers
-and times in binary, exactly, where the textual one prints a FLOAT with six digits. PyMySQL has
-no call for it, so its own parts are used here, and nowhere else.
+The statement is a prepared one, because that protocol sends numbers and times in binary, exactly.
+The textual protocol prints a FLOAT with six digits. PyMySQL has no call for prepared statements, so
+this module, and no other, uses PyMySQL's private parts.
 """
 
 # ruff: noqa: SLF001 - see above; the extra pins PyMySQL's major version
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymysql.connections import Connection
 
-PAD = 16  # bytes past a block's end that may be read, and mean nothing
-_SIZE = 1 << 20  # of a block; a longer row gets a longer one
-_READ_AHEAD = 1 << 16  # more than PyMySQL's reader keeps
-_HEADER = struct.Struct("<I").unpack_from  # three bytes of length, one that counts packets
-_LENGTH = 0xFFFFFF  # also the length that says: this packet goes on in the next
+PAD = 16  # meaningless bytes after a block's end, which a decoder may read
+_SIZE = 1 << 20  # of a block; a longer row gets a longer block
+_READ_AHEAD = 1 << 16  # more than PyMySQL's reader buffers
+_HEADER = struct.Struct("<I").unpack_from  # three bytes of length, and one that counts packets
+_LENGTH = 0xFFFFFF  # a packet of this length continues in the next one
 _ERROR = 0xFF
 _PREPARE, _EXECUTE = 0x16, 0x17
 _UNSIGNED = 0x20
@@ -49,70 +49,70 @@ class Block:
 
 
 class LostError(Exception):
-    """The connection ended before the result did."""
+    """The connection ended before the result."""
 
 
 class ForeignPacketError(Exception):
-    """The server sent something that is not a row, nor the end of the rows."""
+    """The server sent a packet that is neither a row nor the end of the rows."""
 
 
 def run(con: Connection[Any], sql: str) -> tuple[Field, ...]:
-    """Start a statement; return its columns. The rows wait on the wire for `blocks`."""
+    """Start a statement; return its columns. `blocks` reads the rows afterwards."""
     from pymysql.protocol import FieldDescriptorPacket
 
-    own = _parts(con)
-    own._execute_command(_PREPARE, sql)
-    number, columns, parameters = struct.unpack_from("<xIHH", own._read_packet().get_all_data())
-    for listed in (parameters, columns):
-        for _ in range(listed + 1 if listed else 0):  # an end-of-list packet follows
-            own._read_packet()
+    private = _private(con)
+    private._execute_command(_PREPARE, sql)
+    number, columns, parameters = struct.unpack_from("<xIHH", private._read_packet().get_all_data())
+    for count in (parameters, columns):
+        for _ in range(count + 1 if count else 0):  # an end-of-list packet follows
+            private._read_packet()
     if parameters:
-        raise ForeignPacketError('a "?" outside of quotes stands for nothing here')
-    own._execute_command(_EXECUTE, struct.pack("<IBI", number, 0, 1))
-    count = own._read_packet().read_length_encoded_integer()
-    described = [own._read_packet(FieldDescriptorPacket) for _ in range(count)]
-    own._read_packet()
-    return tuple(Field(one.type_code, bool(one.flags & _UNSIGNED)) for one in described)
+        raise ForeignPacketError('a "?" outside of quotes has no value here')
+    private._execute_command(_EXECUTE, struct.pack("<IBI", number, 0, 1))
+    count = private._read_packet().read_length_encoded_integer()
+    described = [private._read_packet(FieldDescriptorPacket) for _ in range(count)]
+    private._read_packet()
+    return tuple(Field(column.type_code, bool(column.flags & _UNSIGNED)) for column in described)
 
 
 def blocks(con: Connection[Any]) -> Iterator[Block]:
-    """Return the rows of the statement that was started; at least one block, may be without rows.
+    """Return the rows of the started statement, as at least one block, which may be empty.
 
-    Raises PyMySQL's error when the server ends the statement, LostError when it hangs up.
+    Raises PyMySQL's error when the server ends the statement, LostError when it disconnects.
     """
     return _Blocks(con).read()
 
 
 def keep_alive(con: Connection[Any]) -> None:
-    """Let the system find out when the peer is gone, however long the wait for it."""
+    """Let the operating system detect a dead peer, however long we wait for it."""
     with suppress(OSError, AttributeError):
-        _parts(con)._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        _private(con)._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 def hang_up(con: Connection[Any]) -> None:
-    """Cut a connection at once, whatever it is in the middle of; another thread may read from it.
+    """Close a connection at once, in any state, even while another thread reads from it.
 
-    A goodbye would wait for rows that are on their way.
+    An orderly end would wait for the rows that the server still sends.
     """
     with suppress(OSError, AttributeError):
-        _parts(con)._sock.shutdown(socket.SHUT_RDWR)
-    _parts(con)._force_close()
+        _private(con)._sock.shutdown(socket.SHUT_RDWR)
+    _private(con)._force_close()
 
 
 def server_version(con: Connection[Any]) -> str:
-    """Return what the server calls itself: `10.11.6-MariaDB`, `8.4.0`."""
-    return str(_parts(con).server_version)
+    """Return the server's version as it reports it: `10.11.6-MariaDB`, `8.4.0`."""
+    return str(_private(con).server_version)
 
 
-def _parts(con: Connection[Any]) -> Any:  # noqa: ANN401 - PyMySQL's types leave them out
+def _private(con: Connection[Any]) -> Any:  # noqa: ANN401 - PyMySQL's types omit private members
     return con
 
 
 class _Blocks:
-    """The buffer: filled from the socket, cut between rows, never written to once handed out."""
+    """A buffer, filled from the socket and cut between rows; a returned block never changes."""
 
     def __init__(self, con: Connection[Any]) -> None:
-        self._own = _parts(con)
+        self._private = _private(con)
         self._buffer = bytearray(_SIZE + PAD)
         self._filled = 0
         self._is_fresh = True
@@ -135,7 +135,7 @@ class _Blocks:
                 yield self._giant()
 
     def _is_end(self, rows: list[int]) -> bool:
-        """Whether the last packet, which nothing follows, is the one that ends the rows."""
+        """Whether the last packet of the buffer is the one that ends the rows."""
         if not rows or self._buffer[rows[-1]] == 0:
             return False
         first = rows[-1]
@@ -145,7 +145,7 @@ class _Blocks:
             length = _HEADER(self._buffer, first - 4)[0] & _LENGTH
             raise_mysql_exception(bytes(self._buffer[first : first + length]))
         if self._buffer[first] != 0xFE:
-            raise ForeignPacketError("a packet of a kind that is not known")
+            raise ForeignPacketError("a packet of an unknown kind")
         return True
 
     def _is_full(self, at: int, rows: list[int]) -> bool:
@@ -158,35 +158,37 @@ class _Blocks:
         if self._filled == size:
             self._buffer += bytes(size)
             size *= 2
-        if self._is_fresh:  # PyMySQL's reader may hold a part; `readinto1` would wait for more
+        if (
+            self._is_fresh
+        ):  # PyMySQL's reader may have buffered a part; `readinto` would wait for more
             self._is_fresh = False
-            piece = self._own._rfile.read1(_READ_AHEAD)
-            got = len(piece)
-            self._buffer[self._filled : self._filled + got] = piece
-            self._buffer += bytes(got)
+            piece = self._private._rfile.read1(_READ_AHEAD)
+            count = len(piece)
+            self._buffer[self._filled : self._filled + count] = piece
+            self._buffer += bytes(count)
         else:
             with memoryview(self._buffer) as view:
-                got = self._own._rfile.raw.readinto(view[self._filled : size])
-        if not got:
+                count = self._private._rfile.raw.readinto(view[self._filled : size])
+        if not count:
             raise LostError
-        self._filled += got
+        self._filled += count
 
     def _cut(self, rows: list[int], at: int) -> Block:
-        """Hand out what is scanned; what is not moves to a buffer of its own."""
+        """Return the scanned rows as a block; move the other bytes to a new buffer."""
         import numpy as np
 
         data = np.frombuffer(self._buffer, dtype=np.uint8)
-        rest = self._buffer[at : self._filled]
-        self._buffer = bytearray(max(_SIZE, 2 * len(rest)) + PAD)
-        self._buffer[: len(rest)] = rest
-        self._filled = len(rest)
+        unscanned = self._buffer[at : self._filled]
+        self._buffer = bytearray(max(_SIZE, 2 * len(unscanned)) + PAD)
+        self._buffer[: len(unscanned)] = unscanned
+        self._filled = len(unscanned)
         return Block(data, np.array(rows, dtype=np.int64))
 
     def _next_length(self) -> int:
         return int(_HEADER(self._buffer, 0)[0]) & _LENGTH
 
     def _giant(self) -> Block:
-        """Return the one row at the start of the buffer, whose packets are joined to one."""
+        """Return the row at the start of the buffer, joined from several packets, as a block."""
         import numpy as np
 
         row = bytearray()
@@ -208,7 +210,7 @@ class _Blocks:
 
 
 def _scan(buffer: bytearray, at: int, end: int, rows: list[int]) -> int:
-    """Note where the rows between `at` and `end` begin; return where the first partial one does."""
+    """Add the start of each whole row to `rows`; return the start of the first partial row."""
     while True:
         length = _HEADER(buffer, at)[0] & _LENGTH
         following = at + 4 + length

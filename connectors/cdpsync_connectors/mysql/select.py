@@ -1,24 +1,27 @@
-"""One read's statement: which columns by which expressions, and which rows."""
+"""The statement of one read: its columns as expressions, and its conditions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from datetime import date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.errors import ReadError
-from cdpsync.model import Cursor, CursorType
-from cdpsync_connectors._shared.naming import asked_type, split_pair
-from cdpsync_connectors.mysql.catalog import (
-    Relation,
-    SourceColumn,
-    fetch_relations,
-    quote_lake_name,
-    quote_name,
+from cdpsync.sql import quote_name
+from cdpsync_connectors._shared.naming import split_pair
+from cdpsync_connectors._shared.relations import (
+    bound_types,
+    cursor_text,
+    probed_types,
+    require_columns,
+    require_relation,
+    user_conditions,
+    window_conditions,
 )
+from cdpsync_connectors.mysql.catalog import Relation, SourceColumn, backquote, fetch_relations
 from cdpsync_connectors.mysql.connections import is_mariadb
-from cdpsync_connectors.mysql.types import DATED, WIDEST, ColumnExpr, is_open, reading
+from cdpsync_connectors.mysql.types import DATED, ColumnExpr, column_expr, empty_scale, is_open
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,123 +29,89 @@ if TYPE_CHECKING:
     from pymysql.connections import Connection
 
     from cdpsync.connector import ReadRequest
+    from cdpsync.model import Cursor
+
+_VIEWER = "this user"
 
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """What is read of a relation: one statement for MySQL, and what DuckDB makes of its rows."""
+    """One read of a relation: the statement for MySQL, and DuckDB's select list over its rows."""
 
     relation: Relation
     columns: tuple[SourceColumn, ...]
-    readings: tuple[ColumnExpr, ...]
+    exprs: tuple[ColumnExpr, ...]
     sql: str
     outer: str
     where: str | None
 
 
 def find_relation(con: Connection[Any], request: ReadRequest) -> Relation:
-    """Return what the stream is at this moment; raise ReadError when it is gone or changed."""
-    name = request.stream.name
-    found = fetch_relations(con, only=split_pair(name, "database.table"), mariadb=is_mariadb(con))
-    if not found:
-        raise ReadError(
-            f'table "{name}" does not exist, or not any more, or this user may not see it. '
-            f"See what there is with: cdpsync discover."
-        )
-    relation = found[0]
+    """Return the stream's relation as it is now; raise ReadError when it was dropped or changed."""
+    table = split_pair(request.stream.name, "database.table")
+    relations = fetch_relations(con, table=table, mariadb=is_mariadb(con))
+    relation = require_relation(relations, request, hidden=_VIEWER)
     if not relation.columns:
         user = con.user.decode() if isinstance(con.user, bytes) else con.user
         raise ReadError(
-            f'table "{name}": no column of it may be read. Run there, as its administrator: '
-            f"GRANT SELECT ON {relation.sql} TO {user}."
+            f'table "{request.stream.name}": this user may read none of its columns. Run there, '
+            f"as its administrator: GRANT SELECT ON {relation.sql} TO {user}."
         )
-    known = {column.name for column in relation.columns}
-    missing = [column.name for column in request.columns if column.name not in known]
-    if request.window and request.window.cursor_field not in known:
-        missing.append(request.window.cursor_field)
-    if missing:
-        names = ", ".join(f'"{name}"' for name in dict.fromkeys(missing))
-        raise ReadError(
-            f'table "{relation.stream}" has no column {names}, or not any more, or this user '
-            f"may not see it. It has: {', '.join(sorted(known))}."
-        )
-    if not request.columns:
-        raise ReadError(f'table "{relation.stream}" has no columns to read.')
+    require_columns(relation.columns, request, hidden=_VIEWER)
     return relation
 
 
 def select_rows(con: Connection[Any], request: ReadRequest, relation: Relation) -> Select:
-    """Return the statement of a read, with every type decided; asks the rows where it must."""
+    """Return the statement of a read. A probe of the rows decides the types that nothing binds."""
     by_name = {column.name: column for column in relation.columns}
     columns = tuple(by_name[column.name] for column in request.columns)
     conditions = _conditions(request, by_name)
     rows = f"from {relation.sql}" + (f"\nwhere {conditions}" if conditions else "")
-    asked = {
-        column.name: asked_type(column.name, request, is_open=is_open(column)) for column in columns
-    }
-    unbound = [c for c in columns if is_open(c) and asked[c.name] is None]
-    if unbound:
-        asked |= _probe(con, rows, unbound)
-    readings = tuple(
-        reading(column, relation.stream, asked[column.name], f"c{number}")
+    types = bound_types(columns, request, is_open, partial(_probe, con, rows))
+    exprs = tuple(
+        column_expr(column, relation.stream, types[column.name], f"c{number}")
         for number, column in enumerate(columns)
     )
-    inner = ", ".join(f"{found.inner} as c{number}" for number, found in enumerate(readings))
+    inner = ", ".join(f"{expr.inner} as c{number}" for number, expr in enumerate(exprs))
     outer = ", ".join(
-        f"{found.outer} as {quote_lake_name(column.name)}"
-        for column, found in zip(columns, readings, strict=True)
+        f"{expr.outer} as {quote_name(column.name)}"
+        for column, expr in zip(columns, exprs, strict=True)
     )
-    return Select(relation, columns, readings, f"select {inner}\n{rows}", outer, request.where)
+    return Select(relation, columns, exprs, f"select {inner}\n{rows}", outer, request.where)
 
 
 def cursor_literal(cursor: Cursor) -> str:
     """Return a cursor's value as SQL, to the microsecond, for a session in UTC."""
-    value = cursor.value
-    if isinstance(value, datetime):
-        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-        in_utc = aware.astimezone(UTC).replace(tzinfo=None)
-        return f"timestamp'{in_utc.isoformat(sep=' ', timespec='microseconds')}'"
-    if isinstance(value, date):
-        return f"date'{value.isoformat()}'"
-    return str(value) if cursor.type is CursorType.INTEGER else format(Decimal(value), "f")
+    text = cursor_text(cursor.value)
+    if isinstance(cursor.value, datetime):
+        return f"timestamp'{text}'"
+    return f"date'{text}'" if isinstance(cursor.value, date) else text
 
 
 def _conditions(request: ReadRequest, columns: Mapping[str, SourceColumn]) -> str:
-    """Return which rows are wanted. A comment at the end of the user's `where` ends with it."""
-    conditions = [f"({request.where}\n)"] if request.where else []
+    conditions = user_conditions(request)
     if request.window:
         column = columns[request.window.cursor_field]
-        name = quote_name(column.name)
-        wanted = f"{name} >= {cursor_literal(request.window.low)} or {name} is null"
-        if column.kind in DATED:  # it is no moment, so it is either NULL or an error, never skipped
-            wanted += f" or {name} = '0000-00-00'"
-        conditions.append(f"({wanted})")
+        name = backquote(column.name)
+        alternatives = [*window_conditions(name, cursor_literal(request.window.low))]
+        if column.kind in DATED:  # a zero date is read as NULL or is an error; never skip it
+            alternatives.append(f"{name} = '0000-00-00'")
+        conditions.append(f"({' or '.join(alternatives)})")
     return " and ".join(conditions)
 
 
-def _probe(
-    con: Connection[Any], rows: str, columns: Sequence[SourceColumn]
-) -> dict[str, str | None]:
-    """Return for each column the DECIMAL that holds every value it has now, else VARCHAR.
+def _probe(con: Connection[Any], rows: str, columns: Sequence[SourceColumn]) -> dict[str, str]:
+    """Return for each column the type that holds every value it has now, by one pass over the rows.
 
-    One pass over the rows. Trailing zeros behind the point do not count.
+    Trailing zeros behind the point do not count.
     """
-    wanted = []
+    expressions = []
     for column in columns:
-        name = quote_name(column.name)
-        behind = f"substring_index(cast({name} as char), '.', -1)" if column.scale else "''"
-        wanted.append(f"max(length(trim(trailing '0' from {behind})))")
-        wanted.append(f"length(nullif(truncate(max(abs({name})), 0), 0))")
+        name = backquote(column.name)
+        fraction = f"substring_index(cast({name} as char), '.', -1)" if column.scale else "''"
+        expressions.append(f"max(length(trim(trailing '0' from {fraction})))")
+        expressions.append(f"length(nullif(truncate(max(abs({name})), 0), 0))")
     with con.cursor() as cursor:
-        cursor.execute(f"select {', '.join(wanted)} {rows}".replace("%", "%%"), ())
-        found = cursor.fetchone() or ()
-    return {
-        column.name: _fitting(column, found[2 * number], found[2 * number + 1])
-        for number, column in enumerate(columns)
-    }
-
-
-def _fitting(column: SourceColumn, scale: int | None, digits: int | None) -> str:
-    if scale is None:
-        return f"DECIMAL({WIDEST},{min(column.scale or 0, WIDEST)})"
-    return f"DECIMAL({WIDEST},{scale})" if scale + (digits or 0) <= WIDEST else "VARCHAR"
+        cursor.execute(f"select {', '.join(expressions)} {rows}".replace("%", "%%"), ())
+        digits = cursor.fetchone() or ()
+    return probed_types({column.name: empty_scale(column) for column in columns}, digits)

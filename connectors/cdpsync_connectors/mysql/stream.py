@@ -1,6 +1,6 @@
-"""A statement under way: rows decoded on a thread of their own, handed to DuckDB as it asks.
+"""The rows of a running statement: a thread decodes them, and DuckDB takes them as a stream.
 
-At most a few blocks wait; while DuckDB is busy, the server waits with the rest of the rows.
+At most a few blocks are in memory. While DuckDB is busy, the server waits with the other rows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.errors import ConnectorError, ReadError
-from cdpsync_connectors.mysql import protocol as wire
+from cdpsync_connectors.mysql import protocol
 from cdpsync_connectors.mysql.errors import translate_reading
 
 if TYPE_CHECKING:
@@ -24,103 +24,102 @@ if TYPE_CHECKING:
 
     from cdpsync_connectors._shared.rate_limit import RowLimiter
     from cdpsync_connectors.mysql.connections import Sessions
-    from cdpsync_connectors.mysql.decode import OddValueError
+    from cdpsync_connectors.mysql.decode import BadValueError
     from cdpsync_connectors.mysql.select import Select
 
-_WAITING = 3  # blocks between the wire and DuckDB
-_PATIENCE = 0.1  # seconds until it is asked again whether the read is to stop
+_QUEUE_SIZE = 3  # decoded blocks that wait for DuckDB
+_PATIENCE = 0.1  # seconds between two checks whether the read must stop
 _ROWS = "cdpsync_mysql_rows"
 
 
-class Reads:
-    """The statements of one connector that are under way, and the errors that ended some.
+class StreamErrors:
+    """The errors that ended statements of one connector.
 
-    An error inside of an Arrow stream reaches DuckDB's caller as text only, so it goes by number.
+    An error inside an Arrow stream reaches DuckDB's caller only as text, so the text is a mark by
+    which the caller gets the error itself.
     """
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        self._failed: dict[str, ConnectorError] = {}
+        self._error_by_mark: dict[str, ConnectorError] = {}
         self._guard = threading.Lock()
 
     def mark(self, error: ConnectorError) -> str:
-        """Keep an error; return the text that stands for it."""
+        """Store an error; return the mark that identifies it."""
         with self._guard:
             mark = f"[cdpsync-mysql {next(self._numbers)}]"
-            self._failed[mark] = error
+            self._error_by_mark[mark] = error
         return mark
 
-    def find(self, text: str) -> ConnectorError | None:
-        """Return the error that this text stands for, or None."""
+    def take(self, text: str) -> ConnectorError | None:
+        """Return and forget the error whose mark is in a text, or None."""
         with self._guard:
-            mark = next((mark for mark in self._failed if mark in text), None)
-            return self._failed.pop(mark) if mark else None
+            mark = next((mark for mark in self._error_by_mark if mark in text), None)
+            return self._error_by_mark.pop(mark) if mark else None
 
 
 @dataclass(frozen=True, slots=True)
 class MysqlChunk:
-    """A whole table or view: one statement, and so one view of the data."""
+    """A whole table or view: one statement, and so one snapshot of the data."""
 
     label: str
     sessions: Sessions
     select: Select
     zero_is_null: bool
-    reads: Reads
+    errors: StreamErrors
     is_stopped: Callable[[], bool]
-    pace: RowLimiter | None = None
-    under_way: list[RowStream] = field(default_factory=list)
+    limiter: RowLimiter | None = None
+    streams: list[RowStream] = field(default_factory=list)
 
     def relation(self, con: DuckDBPyConnection) -> DuckDBPyRelation:
         """Return the rows of the statement; see `cdpsync.connector.Chunk`."""
         stream = RowStream(self, self.sessions.connect())
-        self.under_way.append(stream)
+        self.streams.append(stream)
         con.register(_ROWS, stream.reader())
         return con.sql(f"select {self.select.outer} from {_ROWS}")
 
     def close(self) -> None:
-        """Cut what is still under way."""
-        while self.under_way:
-            self.under_way.pop().close()
+        """End the streams that still run."""
+        while self.streams:
+            self.streams.pop().close()
 
-    def name_error(self, error: Exception) -> ConnectorError:
-        """Name what ended the statement."""
+    def translate(self, error: Exception) -> ConnectorError:
+        """Return our error for one that ended the statement."""
         if isinstance(error, ConnectorError):
             return error
-        from cdpsync_connectors.mysql.decode import OddValueError
+        from cdpsync_connectors.mysql.decode import BadValueError
 
-        if isinstance(error, OddValueError):
-            return self._odd(error)
+        if isinstance(error, BadValueError):
+            return self._bad_value(error)
         select = self.select
         return translate_reading(error, self.sessions.address, select.relation.stream, select.where)
 
-    def _odd(self, error: OddValueError) -> ReadError:
+    def _bad_value(self, error: BadValueError) -> ReadError:
         column = self.select.columns[error.column].name
-        as_null = ""
+        advice = f"set columns: {{types: {{{column}: varchar}}}} to keep it as text."
         if error.problem == "is a zero date":
-            as_null = 'Set "zero_dates: null" on the source to read it as NULL, or '
-        set_ = "set" if as_null else "Set"
+            advice = f'set "zero_dates: null" on the source to read it as NULL, or {advice}'
         return ReadError(
             f'table "{self.select.relation.stream}", column "{column}": the value {error.value} '
-            f"{error.problem}. {as_null}{set_} columns: {{types: {{{column}: varchar}}}} to keep "
-            "it as text."
+            f"{error.problem}. {advice[0].upper()}{advice[1:]}"
         )
 
 
 class RowStream:
-    """One statement's rows on their way; owns the connection they come over."""
+    """The rows of one statement; owns the connection that they are read from."""
 
     def __init__(self, chunk: MysqlChunk, mysql: Connection[Any]) -> None:
         self._chunk = chunk
         self._mysql = mysql
-        self._waiting: queue.Queue[pa.Schema | pa.RecordBatch | Exception | None]
-        self._waiting = queue.Queue(_WAITING)
+        self._queue: queue.Queue[pa.Schema | pa.RecordBatch | Exception | None]
+        self._queue = queue.Queue(_QUEUE_SIZE)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="cdpsync-mysql", daemon=True)
 
     def reader(self) -> pa.RecordBatchReader:
-        """Start the statement, and when the server begins to answer, return the rows as they come.
+        """Start the statement; return a reader of its rows once the server begins to answer.
 
-        Raises the error that ends it before the first row.
+        Raises the error that ends the statement before the first row.
         """
         import pyarrow as pa
 
@@ -128,35 +127,35 @@ class RowStream:
         first = self._get()
         if isinstance(first, Exception):
             self.close()
-            raise self._chunk.name_error(first) from first
+            raise self._chunk.translate(first) from first
         return pa.RecordBatchReader.from_batches(first, self._batches())
 
     def close(self) -> None:
-        """Hang up. May be called twice, and from any thread."""
+        """Close the connection. May be called twice, and from any thread."""
         self._stopping.set()
-        wire.hang_up(self._mysql)
+        protocol.hang_up(self._mysql)
 
     def _work(self) -> None:
         from cdpsync_connectors.mysql.decode import ArrowSchema, arrow_type, record_batch, schema_of
 
-        chunk, last = self._chunk, None
+        chunk, last_item = self._chunk, None
         try:
-            fields = wire.run(self._mysql, chunk.select.sql)
-            shapes = [
-                ArrowSchema(arrow_type(found.wire, one), chunk.zero_is_null)
-                for found, one in zip(chunk.select.readings, fields, strict=True)
+            fields = protocol.run(self._mysql, chunk.select.sql)
+            columns = [
+                ArrowSchema(arrow_type(expr.wire_kind, field), chunk.zero_is_null)
+                for expr, field in zip(chunk.select.exprs, fields, strict=True)
             ]
-            self._put(schema_of(shapes))
-            for block in wire.blocks(self._mysql):
-                batch = record_batch(block, fields, shapes)
+            self._put(schema_of(columns))
+            for block in protocol.blocks(self._mysql):
+                batch = record_batch(block, fields, columns)
                 self._put(batch)
-                if chunk.pace is not None:
-                    chunk.pace.wait(batch.num_rows, self._is_over)
+                if chunk.limiter is not None:
+                    chunk.limiter.wait(batch.num_rows, self._is_over)
                 if self._stopping.is_set():
                     return
         except Exception as error:  # noqa: BLE001 - raised again in the thread that reads
-            last = error
-        self._put(last)
+            last_item = error
+        self._put(last_item)
 
     def _is_over(self) -> bool:
         return self._stopping.is_set() or self._chunk.is_stopped()
@@ -164,7 +163,7 @@ class RowStream:
     def _put(self, item: pa.Schema | pa.RecordBatch | Exception | None) -> None:
         while not self._stopping.is_set():
             try:
-                self._waiting.put(item, timeout=_PATIENCE)
+                self._queue.put(item, timeout=_PATIENCE)
             except queue.Full:
                 continue
             return
@@ -173,8 +172,8 @@ class RowStream:
         try:
             while (item := self._get()) is not None:
                 if isinstance(item, Exception):
-                    named = self._chunk.name_error(item)
-                    raise RuntimeError(self._chunk.reads.mark(named)) from item
+                    error = self._chunk.translate(item)
+                    raise RuntimeError(self._chunk.errors.mark(error)) from item
                 yield item
         finally:
             self.close()
@@ -182,7 +181,7 @@ class RowStream:
     def _get(self) -> Any:  # noqa: ANN401 - the schema first, then batches, None or an error last
         while True:
             try:
-                return self._waiting.get(timeout=_PATIENCE)
+                return self._queue.get(timeout=_PATIENCE)
             except queue.Empty:
                 if self._is_over():
                     return ReadError("stopped.")

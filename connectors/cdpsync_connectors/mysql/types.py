@@ -1,10 +1,10 @@
-"""Which MySQL type becomes which type of the lake, and the SQL that reads it exactly.
+"""The mapping of MySQL types to types of the lake, and the SQL that reads each exactly.
 
-| MySQL, MariaDB | lake | how |
+| MySQL, MariaDB | lake | remarks |
 | --- | --- | --- |
 | tinyint, tinyint(1), bool | TINYINT | never a BOOLEAN: it may hold 2 |
-| smallint, mediumint, int, bigint | SMALLINT, INTEGER, INTEGER, BIGINT | as they are |
-| tinyint, smallint … bigint unsigned | UTINYINT, USMALLINT, UINTEGER, UINTEGER, UBIGINT | as is |
+| smallint, mediumint, int, bigint | SMALLINT, INTEGER, INTEGER, BIGINT | unchanged |
+| tinyint, smallint … bigint unsigned | UTINYINT, USMALLINT, UINTEGER, UINTEGER, UBIGINT | |
 | float, double | FLOAT, DOUBLE | in binary, bit by bit |
 | decimal(p,s), p <= 38 | DECIMAL(p,s) | by its text |
 | decimal(p,s), p > 38 | DECIMAL(38,t), else VARCHAR | t from the first load; never rounded |
@@ -17,16 +17,16 @@
 | time | TIME | below 0 or past 24:00:00 an error |
 | char, varchar, tinytext … longtext | VARCHAR | of any character set |
 | enum, set | VARCHAR | |
-| json, MariaDB's json | JSON | an error where DuckDB's JSON refuses it |
-| binary, varbinary, tinyblob … longblob | BLOB | as they are |
+| json, MariaDB's json | JSON | an error if DuckDB's JSON does not accept it |
+| binary, varbinary, tinyblob … longblob | BLOB | unchanged |
 | geometry, point … | BLOB | MySQL's own form: 4 bytes of SRID, then WKB |
-| vector | BLOB | as it is |
+| vector | BLOB | unchanged |
 | uuid | UUID | |
 | inet4, inet6, xmltype, all else | VARCHAR | as the server casts it to text |
 
-Any column but one of bytes can be asked for as varchar. Generated and invisible columns are read
-like others. Measured: the textual protocol prints a FLOAT with six digits, so rows come by the
-binary one; connectorx 0.4.6 reads unsigned bigint as DOUBLE and decimal(65,30) as decimal(38,10).
+Every column except one of bytes can be read as varchar. Generated and invisible columns are read
+like others. Measured: the textual protocol prints a FLOAT with six digits, so rows are sent by the
+binary one. connectorx 0.4.6 reads unsigned bigint as DOUBLE and decimal(65,30) as decimal(38,10).
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from dataclasses import dataclass
 
 from cdpsync.errors import ReadError
 from cdpsync.model.types import decimal_of, parse_type
-from cdpsync_connectors.mysql.catalog import SourceColumn, quote_literal, quote_name
+from cdpsync.sql import quote_text
+from cdpsync_connectors._shared.relations import MAX_PRECISION, OPEN_DECIMAL
+from cdpsync_connectors.mysql.catalog import SourceColumn, backquote
 
-OPEN_DECIMAL = "DECIMAL(38,?)"
-WIDEST = 38
 TIMESTAMPTZ = "TIMESTAMP WITH TIME ZONE"
 
 _INTEGERS = {
@@ -51,9 +51,9 @@ _INTEGERS = {
 }
 _TEXTS = {"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"}
 _BYTES = {"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector"}
-_SHAPES = {"geometry", "point", "linestring", "polygon", "multipoint", "multilinestring"}
-_SHAPES |= {"multipolygon", "geometrycollection", "geomcollection"}
-_OTHERS = {
+_GEOMETRIES = {"geometry", "point", "linestring", "polygon", "multipoint", "multilinestring"}
+_GEOMETRIES |= {"multipolygon", "geometrycollection", "geomcollection"}
+_OTHER_TYPES = {
     "float": "FLOAT",
     "double": "DOUBLE",
     "year": "SMALLINT",
@@ -64,8 +64,8 @@ _OTHERS = {
     "json": "JSON",
     "uuid": "UUID",
 }
-# How a type travels: which kind of values the rows hold, see `_mysql_columns.arrow_type`.
-_WIRES = {
+# The kind of values that rows have for a type; see `decode.arrow_type`.
+_WIRE_KINDS = {
     "FLOAT": "real",
     "DOUBLE": "real",
     "DATE": "date",
@@ -74,34 +74,39 @@ _WIRES = {
     "TIME": "time",
     "BLOB": "bytes",
 }
-_WHOLE = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
-_WHOLE |= {f"U{type_}" for type_ in _WHOLE}
+_INTEGER_TYPES = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
+_INTEGER_TYPES |= {f"U{type_}" for type_ in _INTEGER_TYPES}
 DATED = {"date", "datetime", "timestamp"}
 
 BEGIN, END = "[cdpsync: ", " :cdpsync]"
-_SHOWN = 60  # characters of a value in a message
+_MAX_SHOWN = 60  # characters of a value in a message
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnExpr:
-    """How a column is read: its type in the lake, and how it travels there.
+    """The expressions that read a column: `inner` for MySQL, `outer` for DuckDB, and its type.
 
-    `inner` is what MySQL selects, `outer` what DuckDB makes of it.
+    `wire_kind` is the kind of values that MySQL sends.
     """
 
     type: str
-    wire: str
+    wire_kind: str
     inner: str
     outer: str
 
 
 def is_open(column: SourceColumn) -> bool:
-    """Whether only the rows can tell how many digits the column needs."""
-    return column.kind == "decimal" and (column.precision or 0) > WIDEST
+    """Whether only the rows show how many digits the column needs."""
+    return column.kind == "decimal" and (column.precision or 0) > MAX_PRECISION
+
+
+def empty_scale(column: SourceColumn) -> int:
+    """Return the scale of an open decimal that has no value yet."""
+    return min(column.scale or 0, MAX_PRECISION)
 
 
 def natural_type(column: SourceColumn) -> str:
-    """Return the type the column has in the lake when nobody asks for another."""
+    """Return the column's type in the lake, unless the user sets another."""
     kind = column.kind
     if kind in _INTEGERS:
         return ("U" if column.unsigned else "") + _INTEGERS[kind]
@@ -109,46 +114,46 @@ def natural_type(column: SourceColumn) -> str:
         return OPEN_DECIMAL if is_open(column) else f"DECIMAL({column.precision},{column.scale})"
     if kind == "bit":
         return "BOOLEAN" if column.precision == 1 else "UBIGINT"
-    if kind in _BYTES or kind in _SHAPES:
+    if kind in _BYTES or kind in _GEOMETRIES:
         return "BLOB"
     if column.json:
         return "JSON"
-    return _OTHERS.get(kind, "VARCHAR")
+    return _OTHER_TYPES.get(kind, "VARCHAR")
 
 
-def reading(column: SourceColumn, stream: str, asked: str | None, alias: str) -> ColumnExpr:
-    """Return how to read a column, as `asked` or as it naturally is, selected under this alias.
+def column_expr(column: SourceColumn, stream: str, type_: str | None, alias: str) -> ColumnExpr:
+    """Return how to read a column as this type, or as its natural one, selected under an alias.
 
-    Raises ReadError where the type asked for cannot hold the values exactly.
+    Raises ReadError where the type cannot hold the values exactly.
     """
     natural = natural_type(column)
-    target = natural if asked is None else _spelled(asked)
+    target = natural if type_ is None else _normalized(type_)
     if target == OPEN_DECIMAL:
-        target = f"DECIMAL({WIDEST},{min(column.scale or 0, WIDEST)})"
+        target = f"DECIMAL({MAX_PRECISION},{empty_scale(column)})"
     guard = _Guard(stream, column.name, alias)
     if target == natural:
         return _natural(column, guard, natural)
-    found = _printed(column, guard, natural) if target == "VARCHAR" else None
-    found = found or _retyped(column, guard, natural, target)
-    if found is None:
-        raise ReadError(_refusal(column, stream, natural, asked or target))
-    return found
+    expr = _printed(column, guard, natural) if target == "VARCHAR" else None
+    expr = expr or _retyped(column, guard, natural, target)
+    if expr is None:
+        raise ReadError(_inexact_message(column, stream, natural, type_ or target))
+    return expr
 
 
-def _spelled(asked: str) -> str:
+def _normalized(type_: str) -> str:
     try:
-        return parse_type(asked)
+        return parse_type(type_)
     except ValueError:
-        return asked
+        return type_
 
 
 def _natural(column: SourceColumn, guard: _Guard, type_: str) -> ColumnExpr:
-    name, alias = quote_name(column.name), guard.alias
-    if type_ in _WIRES:
-        return ColumnExpr(type_, _WIRES[type_], name, f"{alias}::{type_}")
+    name, alias = backquote(column.name), guard.alias
+    if type_ in _WIRE_KINDS:
+        return ColumnExpr(type_, _WIRE_KINDS[type_], name, f"{alias}::{type_}")
     if column.kind == "bit":
         return ColumnExpr(type_, "integer", f"cast({name} as unsigned)", f"{alias}::{type_}")
-    if type_ in _WHOLE:
+    if type_ in _INTEGER_TYPES:
         return ColumnExpr(type_, "integer", name, f"{alias}::{type_}")
     if type_ == "JSON":
         return ColumnExpr(type_, "text", name, guard.parsed("JSON"))
@@ -159,28 +164,29 @@ def _natural(column: SourceColumn, guard: _Guard, type_: str) -> ColumnExpr:
 
 
 def _printed(column: SourceColumn, guard: _Guard, natural: str) -> ColumnExpr | None:
-    """Read a column as text: the server's, but for numbers, which it would round or pad."""
+    """Read a column as text: printed by the server, but numbers by DuckDB, which does not round."""
     if natural == "BLOB":
         return None
     if column.kind in _INTEGERS or natural in {"FLOAT", "DOUBLE", "UBIGINT", "SMALLINT", "BOOLEAN"}:
         plain = _natural(column, guard, "UBIGINT" if column.kind == "bit" else natural)
-        return ColumnExpr("VARCHAR", plain.wire, plain.inner, f"{plain.outer}::VARCHAR")
-    name = quote_name(column.name)
+        return ColumnExpr("VARCHAR", plain.wire_kind, plain.inner, f"{plain.outer}::VARCHAR")
+    name = backquote(column.name)
     inner = name if column.kind in _TEXTS | {"decimal", "json"} else f"cast({name} as char)"
     return ColumnExpr("VARCHAR", "text", inner, guard.alias)
 
 
 def _retyped(column: SourceColumn, guard: _Guard, natural: str, target: str) -> ColumnExpr | None:
-    """Read a column as another type, where each value is looked at, or no value can change."""
-    number = target in _WHOLE or decimal_of(target) is not None
-    name, alias = quote_name(column.name), guard.alias
-    if column.kind == "bit" or natural in _WHOLE:
-        if not (number or target in {"BOOLEAN", "DOUBLE"}):
+    """Read a column as another type: each value is checked, unless none can change."""
+    is_number = target in _INTEGER_TYPES or decimal_of(target) is not None
+    name, alias = backquote(column.name), guard.alias
+    if column.kind == "bit" or natural in _INTEGER_TYPES:
+        if not (is_number or target in {"BOOLEAN", "DOUBLE"}):
             return None
-        whole = "UBIGINT" if column.kind == "bit" else natural
-        plain = _natural(column, guard, whole)
-        return ColumnExpr(target, plain.wire, plain.inner, guard.back_and_forth(whole, target))
-    if number and (column.kind == "decimal" or column.kind in _TEXTS):
+        integer = "UBIGINT" if column.kind == "bit" else natural
+        plain = _natural(column, guard, integer)
+        outer = guard.round_trip(integer, target)
+        return ColumnExpr(target, plain.wire_kind, plain.inner, outer)
+    if is_number and (column.kind == "decimal" or column.kind in _TEXTS):
         return ColumnExpr(target, "text", name, guard.number(target))
     if column.kind in _TEXTS and target in {"JSON", "UUID"}:
         return ColumnExpr(target, "text", name, guard.parsed(target))
@@ -195,36 +201,38 @@ def _retyped(column: SourceColumn, guard: _Guard, natural: str, target: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Guard:
-    """The checks of one column, as SQL of DuckDB; `alias` is its name in what MySQL sends."""
+    """The checks of one column in DuckDB's SQL; `alias` is its name among the columns sent."""
 
     stream: str
     column: str
     alias: str
 
     def parsed(self, target: str) -> str:
-        """Return text as a type that has one reading of it, or an error."""
+        """Return text parsed as a type, or an error."""
         return self._or_stop(f"try_cast({self.alias} as {target})", "true", target)
 
     def number(self, target: str) -> str:
-        """Return the text of a number, where no digit behind the point is lost."""
+        """Return the text of a number as a type, if no digit behind the point is lost."""
         scale = (decimal_of(target) or (0, 0))[1]
-        rest = f"rtrim(substr(split_part({self.alias}, '.', 2), {scale + 1}), '0') = ''"
-        form = f"regexp_full_match({self.alias}, '-?[0-9]+([.][0-9]+)?')"
-        return self._or_stop(f"try_cast({self.alias} as {target})", f"{form} and {rest}", target)
+        no_more_digits = f"rtrim(substr(split_part({self.alias}, '.', 2), {scale + 1}), '0') = ''"
+        is_number = f"regexp_full_match({self.alias}, '-?[0-9]+([.][0-9]+)?')"
+        return self._or_stop(
+            f"try_cast({self.alias} as {target})", f"{is_number} and {no_more_digits}", target
+        )
 
-    def back_and_forth(self, natural: str, target: str) -> str:
-        """Return a number as another type, where it comes back as it was."""
+    def round_trip(self, natural: str, target: str) -> str:
+        """Return a number as another type, if casting it back gives the same number."""
         cast = f"try_cast({self.alias} as {target})"
         return self._or_stop(cast, f"try_cast({cast} as {natural}) = {self.alias}", target)
 
     def _or_stop(self, value: str, condition: str, target: str) -> str:
         where = f'table "{self.stream}", column "{self.column}": the value '
-        way_out = (
+        advice = (
             f" does not fit {target}. Set columns: {{types: {{{self.column}: varchar}}}} to keep "
             "it as text, and run this table with --full-refresh."
         )
-        before, after = quote_literal(BEGIN + where), quote_literal(way_out + END)
-        stop = f"error({before} || left({self.alias}::VARCHAR, {_SHOWN}) || {after})"
+        before, after = quote_text(BEGIN + where), quote_text(advice + END)
+        stop = f"error({before} || left({self.alias}::VARCHAR, {_MAX_SHOWN}) || {after})"
         return (
             f"(case when {self.alias} is null then null when {condition} and {value} is not null "
             f"then {value} else {stop} end)::{target}"
@@ -233,11 +241,11 @@ class _Guard:
 
 def read_marker(text: str) -> str | None:
     """Return the message that one of these guards put into an error's text, or None."""
-    found = re.search(re.escape(BEGIN) + r"(.*?)" + re.escape(END), text, re.DOTALL)
-    return " ".join(found[1].split()) if found else None
+    match = re.search(re.escape(BEGIN) + r"(.*?)" + re.escape(END), text, re.DOTALL)
+    return " ".join(match[1].split()) if match else None
 
 
-def _refusal(column: SourceColumn, stream: str, natural: str, asked: str) -> str:
+def _inexact_message(column: SourceColumn, stream: str, natural: str, type_: str) -> str:
     possible = {
         "BLOB": "",
         "FLOAT": "double, varchar",
@@ -245,12 +253,12 @@ def _refusal(column: SourceColumn, stream: str, natural: str, asked: str) -> str
         "TIMESTAMP": "timestamptz, varchar",
         TIMESTAMPTZ: "timestamp, varchar",
     }.get(natural, "varchar")
-    if natural in _WHOLE or column.kind in {"decimal", "bit"}:
+    if natural in _INTEGER_TYPES or column.kind in {"decimal", "bit"}:
         possible = "decimal(p,s), tinyint to bigint, varchar"
     elif column.kind in _TEXTS:
         possible = "json, uuid, decimal(p,s), tinyint to bigint"
     listed = ", ".join(filter(None, (natural.lower().replace("?", "s"), possible)))
     return (
         f'table "{stream}", column "{column.name}": {column.display} cannot be read as '
-        f"{asked.lower()} without a loss. Possible: {listed}."
+        f"{type_.lower()} without loss. Possible types: {listed}."
     )

@@ -1,10 +1,11 @@
-"""What Postgres' catalogs say: relations, their columns with real types, keys, sizes, leaves."""
+"""Postgres' catalogs: relations, their columns with real types, keys, sizes and partitions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cdpsync.sql import quote_name
 from cdpsync_connectors._shared.naming import stream_name
 
 if TYPE_CHECKING:
@@ -15,23 +16,13 @@ if TYPE_CHECKING:
     from cdpsync.connector import ReadRequest
 
 
-def quote_name(name: str) -> str:
-    """Return an identifier as SQL; Postgres and DuckDB agree on how."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def quote_literal(text: str) -> str:
-    """Return a string as an SQL literal; backslashes mean nothing in it."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 @dataclass(frozen=True, slots=True)
 class SourceColumn:
-    """A column with the type that its domains stand on.
+    """A column with the base type of its domains.
 
-    `kind` is the name of a built-in type, of the elements for an array, and "" for any other
-    type. `dimensions` is 0 for a scalar, else what was declared, at least 1. `output` is the
-    function that prints a value as psql does, `delimiter` stands between the printed elements.
+    `kind` is the name of a built-in type, for an array that of its elements, and "" for any other
+    type. `dimensions` is 0 for a scalar, else the declared number, at least 1. `output` is the
+    function that prints a value as psql does; `delimiter` separates the printed elements.
     """
 
     name: str
@@ -47,14 +38,14 @@ class SourceColumn:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """Something with pages of its own: a table, or a partition that has no partitions."""
+    """A relation with pages of its own: a table, or a partition without partitions."""
 
     schema: str
     name: str
     pages: int
     toast_pages: int
     addressable: bool
-    """Whether its rows can be asked for by page, by this user, under the parent's own rules."""
+    """Whether this user can read its rows by page, under the same rules as the parent's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +63,12 @@ class Relation:
 
     @property
     def stream(self) -> str:
-        """The name users see: `public.orders`; a part with a dot or a quote in it is quoted."""
+        """The stream's name: `public.orders`; a part with a dot or a quote in it is quoted."""
         return stream_name((self.schema, self.name))
 
     @property
     def sql(self) -> str:
-        """The name as SQL."""
+        """The relation's name as SQL."""
         return f"{quote_name(self.schema)}.{quote_name(self.name)}"
 
 
@@ -204,7 +195,7 @@ _RELATIONS = """
     order by r.nspname, r.relname
 """
 
-# Today's pages, not those of the last ANALYZE: a table that grew is still read in even parts.
+# The pages of now, not those of the last ANALYZE, so that a table that grew is cut evenly.
 _LEAVES = """
     with recursive
     root as (
@@ -242,19 +233,19 @@ _LEAVES = """
 
 
 def fetch_relations(
-    con: psycopg.Connection[Any], only: tuple[str, str] | None = None
+    con: psycopg.Connection[Any], table: tuple[str, str] | None = None
 ) -> list[Relation]:
-    """Return every relation outside the system's schemas, or `only` that (schema, name)."""
-    known = "true" if con.info.server_version >= 140000 else "r.relpages > 0"
-    which = "and n.nspname = %s and c.relname = %s" if only else ""
-    sql = _RELATIONS.replace("{filter}", which).replace("{empty_is_known}", known)
-    if con.info.server_version < 120000:  # there every WITH is materialized, and the word unknown
+    """Return every relation outside the system's schemas, or only one, by its (schema, name)."""
+    empty_is_known = "true" if con.info.server_version >= 140000 else "r.relpages > 0"
+    table_filter = "and n.nspname = %s and c.relname = %s" if table else ""
+    sql = _RELATIONS.replace("{filter}", table_filter).replace("{empty_is_known}", empty_is_known)
+    if con.info.server_version < 120000:  # it materializes every WITH, and lacks the keyword
         sql = sql.replace(" as materialized (", " as (")
-    return [_relation(row) for row in con.execute(sql.encode(), only)]
+    return [_relation(row) for row in con.execute(sql.encode(), table)]
 
 
 def fetch_schemas(con: psycopg.Connection[Any]) -> list[str]:
-    """Return every schema but the system's."""
+    """Return every schema except the system's."""
     sql = r"""
         select nspname from pg_catalog.pg_namespace
         where nspname !~ '^pg_' and nspname <> 'information_schema' order by 1
@@ -263,12 +254,12 @@ def fetch_schemas(con: psycopg.Connection[Any]) -> list[str]:
 
 
 def fetch_leaves(con: psycopg.Connection[Any], relation: Relation) -> tuple[Leaf, ...]:
-    """Return what holds the rows of a relation: itself, or its partitions' partitions."""
-    found = con.execute(_LEAVES, (relation.schema, relation.name))
-    return tuple(Leaf(*row) for row in found)
+    """Return the tables that store the rows of a relation: itself, or its last partitions."""
+    rows = con.execute(_LEAVES, (relation.schema, relation.name))
+    return tuple(Leaf(*row) for row in rows)
 
 
-# What the transaction has locked, by the files that its view knows and by those of now.
+# Relations that the transaction has locked: the files that its snapshot knows, and those of now.
 _REWRITTEN = """
     select exists (
         select 1 from pg_catalog.pg_locks l
@@ -284,17 +275,18 @@ _REWRITTEN = """
 
 
 def was_rewritten(con: psycopg.Connection[Any]) -> bool:
-    """Whether a table was emptied or rewritten after the view began and before it was locked.
+    """Whether a table was emptied or rewritten after the snapshot began and before it was locked.
 
-    Of all that the transaction has planned to read: partitions, and what stands behind a view.
+    That covers every table that the transaction has planned to read, such as partitions and the
+    tables of a view.
     """
     row = con.execute(_REWRITTEN.encode()).fetchone()
     return row is not None and row[0] is True
 
 
-# Another server, or one that has started anew and may have forgotten what it had not yet written
-# down; another database; a rewritten table; a column made anew: each is another. What inherits from
-# a table is read with it.
+# The identity changes with the server, with its restart (because a crash may lose what was not yet
+# on disk), with the database, with a rewrite of the table and with any column that was added or
+# changed. Tables that inherit from this one are read with it, so they count too.
 _IDENTITY = """
     with recursive member as (
         select c.oid
@@ -327,11 +319,11 @@ _IDENTITY = """
 def fetch_identity(
     con: psycopg.Connection[Any], relation: Relation, request: ReadRequest
 ) -> tuple[str | None, str]:
-    """Return what row versions are versions of, and the oldest transaction that is open.
+    """Return what the values of row versions depend on, and the oldest open transaction.
 
-    None where versions do not tell the values. What some are printed as may change without the
-    row: those of a type of the user's own, and names of other things. And so may what the user's
-    `where` says of a row.
+    None where equal versions may have different values. Values of a user's own types, and names of
+    other objects, may print differently although their row did not change. So may a row meet the
+    user's `where` at one time and not at another.
     """
     if request.where or not all(_prints_itself(column) for column in relation.columns):
         return None, ""
@@ -340,11 +332,11 @@ def fetch_identity(
 
 
 def _prints_itself(column: SourceColumn) -> bool:
-    names_others = column.kind.startswith("reg") or column.kind in {"aclitem", "money"}
-    return bool(column.kind) and not names_others
+    depends_on_others = column.kind.startswith("reg") or column.kind in {"aclitem", "money"}
+    return bool(column.kind) and not depends_on_others
 
 
-def _relation(row: Sequence[Any]) -> Relation:  # what psycopg hands out of JSON
+def _relation(row: Sequence[Any]) -> Relation:  # psycopg decodes JSON columns to Any
     schema, name, kind, columns, key, estimate, identity = row
     return Relation(
         schema=schema,

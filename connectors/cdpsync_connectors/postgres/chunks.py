@@ -1,4 +1,4 @@
-"""How a table is cut into parts that are read at once: ranges of its pages, or not at all."""
+"""The chunks of a read: ranges of a table's pages, read at once, or one chunk for all rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from cdpsync_connectors.postgres.catalog import Leaf, quote_literal, quote_name
+from cdpsync.sql import quote_name, quote_names, quote_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
     from cdpsync.connector import ReadRequest
-    from cdpsync_connectors.postgres.catalog import Relation
+    from cdpsync_connectors.postgres.catalog import Leaf, Relation
     from cdpsync_connectors.postgres.connections import Sessions
 
 PAGE = 8_192  # bytes
 FEWEST_PAGES, MOST_PAGES = 4_096, 131_072  # of one chunk: 32 MB to 1 GB with pages of 8 KB
-_MOST_LEAVES = 64  # small partitions read by one statement
-_PARTS = 8  # into which a chunk is cut that did not get through
-_CIRCLE, _HALF_A_CIRCLE = 1 << 32, 2_000_000_000  # transactions
-# DuckDB reads 2,048 rows into a vector, however large, and holds it as it is read, as it is
-# gathered for a row group and as that is written; and where large values lie, they are compressed.
-_VECTOR, _COPIES = 2_048, 8
-_LARGE_VECTOR = 8_000_000  # bytes; one that is larger is padded
-_MOST_PADDING = 16  # DuckDB puts vectors of fewer than 64 rows together again
-_PADDED = 150_000_000  # bytes that a worker then takes, measured: a row group of 32 MB, as above
-FEW_ROWS = 1_000_000  # below this a filtered read is not worth cutting
+FEW_ROWS = 1_000_000  # a filtered read of fewer rows is one chunk
+_MAX_LEAVES = 64  # small partitions that one statement reads
+_RETRY_PARTS = 8  # into which a failed chunk is cut
+_XID_CIRCLE, _HALF_CIRCLE = 1 << 32, 2_000_000_000  # transactions
+# DuckDB reads 2,048 rows into a vector, however large they are. It holds a vector several times: as
+# it is read, as it is gathered for a row group, as that is written and as that is compressed.
+_VECTOR_ROWS, _VECTOR_COPIES = 2_048, 8
+_MAX_VECTOR_BYTES = 8_000_000  # a larger vector is padded
+_MAX_PADDING = 16  # because DuckDB joins vectors of fewer than 64 rows
+_PADDED_MEMORY = 150_000_000  # bytes that a worker then holds, measured: a row group of 32 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,9 @@ class PageRange:
 
 
 def page_ranges(leaves: Sequence[Leaf], workers: int) -> list[list[PageRange]]:
-    """Cut tables into groups of ranges; every page, present or yet to come, is in exactly one.
+    """Cut tables into groups of ranges; every page, present or future, is in exactly one.
 
-    Out-of-line values count for the size of a group, though they lie in pages of their own.
+    A group's size includes its out-of-line values, though these are stored in pages of their own.
     """
     total = sum(leaf.pages + leaf.toast_pages for leaf in leaves)
     step = max(FEWEST_PAGES, min(MOST_PAGES, total // (max(workers, 1) * 4)))
@@ -70,7 +70,7 @@ def page_ranges(leaves: Sequence[Leaf], workers: int) -> list[list[PageRange]]:
         starts = [number * leaf.pages // count for number in range(count)]
         weight = size / count
         for low, high in zip(starts, [*starts[1:], None], strict=True):
-            if not groups or filled + weight > step or len(groups[-1]) >= _MOST_LEAVES:
+            if not groups or filled + weight > step or len(groups[-1]) >= _MAX_LEAVES:
                 groups.append([])
                 filled = 0.0
             groups[-1].append(PageRange(leaf, low, high))
@@ -80,14 +80,17 @@ def page_ranges(leaves: Sequence[Leaf], workers: int) -> list[list[PageRange]]:
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """What is read of a relation: expressions for Postgres and for DuckDB, and which rows.
+    """The rows and columns that one read takes of a relation, as SQL for Postgres and for DuckDB.
 
-    Rows must meet all of the `conditions` and one of the `windows`, of which none can meet two;
-    `apart`, each window has a statement of its own.
-    `inner` are called c0, c1 and so on, and read the columns `reads`; `types` are what they become.
-    With `padding` so many rows are sent for each, all but one of them NULL in every column: then a
-    vector of DuckDB's, which takes as many rows whatever their size, holds fewer real ones. Column
-    `real` tells them apart.
+    A row must meet all `conditions`, and one of the `windows` if there are any. No row meets two
+    windows. With `separate_windows`, each window is read by a statement of its own.
+
+    `inner` are Postgres' expressions over `columns`; they are named c0, c1 and so on, and have the
+    lake's `types`. `outer` is DuckDB's select list over them.
+
+    With a `padding` of n, Postgres sends n rows for each: the row itself, in which the column
+    `real` is 1, and n - 1 rows of NULLs, which DuckDB drops. A vector of DuckDB then holds n times
+    fewer large rows. See the picture in docs/decisions/0019.
     """
 
     relation: Relation
@@ -95,223 +98,239 @@ class Select:
     outer: str
     conditions: tuple[str, ...]
     windows: tuple[str, ...] = ()
-    apart: bool = False
-    reads: tuple[str, ...] = ()
+    separate_windows: bool = False
+    columns: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
     padding: int = 1
 
     def padded(self, row_bytes: float) -> Select:
-        """Return the same for rows of this size: padded so that a vector is not much too large."""
-        parts = ceil(row_bytes * _VECTOR / _LARGE_VECTOR)
-        doubled = 1 << max(parts - 1, 0).bit_length()  # so that it does not change with each row
-        return replace(self, padding=min(_MOST_PADDING, doubled))
+        """Return this read, padded so that a vector of rows of this size is not much too large."""
+        parts = ceil(row_bytes * _VECTOR_ROWS / _MAX_VECTOR_BYTES)
+        # A power of two, so that the statement does not change with every new row.
+        power_of_two = 1 << max(parts - 1, 0).bit_length()
+        return replace(self, padding=min(_MAX_PADDING, power_of_two))
 
-    def whole(self) -> str:
-        """Return the statement for every row."""
-        windows = (self.apart and self.windows) or (self._window,)
+    def full_sql(self) -> str:
+        """Return the statement that reads all pages."""
+        windows = (self.separate_windows and self.windows) or (self._any_window,)
         return "\nunion all\n".join(
             self._statement(self.relation.sql, (window,) if window else ()) for window in windows
         )
 
-    @property
-    def is_filtered(self) -> bool:
-        """Whether not all rows are wanted."""
-        return bool(self.conditions or self.windows)
-
-    @property
-    def _window(self) -> str:
-        return f"({' or '.join(self.windows)})" if self.windows else ""
-
-    def part(self, ranges: Iterable[PageRange]) -> str:
-        """Return the statement for some pages; partitions go by their parent's name."""
+    def range_sql(self, ranges: Iterable[PageRange]) -> str:
+        """Return the statement that reads some pages; a partition is named as its parent."""
         return "\nunion all\n".join(
             self._statement(
                 f"{quote_name(r.leaf.schema)}.{quote_name(r.leaf.name)}"
                 f" as {quote_name(self.relation.name)}",
-                tuple(one for one in (self._window, r.condition) if one),
+                tuple(condition for condition in (self._any_window, r.condition) if condition),
             )
             for r in ranges
         )
 
-    def changes(self, ranges: Sequence[PageRange]) -> str:
-        """Return the statement that tells whether the rows of these pages are others than before.
+    def change_sql(self, ranges: Sequence[PageRange], row_count: int, oldest: int) -> str:
+        """Return the statement that answers whether the rows of some pages have changed.
 
-        To be formatted with how many they were, and with the oldest transaction that was open then.
-        Whatever was written since has a younger one's number, which `age` compares in their circle
-        of 2^32; and of rows that none of these wrote, there are fewer only where some are gone.
+        `row_count` is how many they were, `oldest` the oldest transaction that was open then. A
+        row version written since has a later transaction number; `age` compares the numbers, which
+        wrap around at 2^32. Where no row is later, only deleted rows can make a difference, and
+        then there are fewer than `row_count`.
         """
-        rows = replace(self, inner=("xmin",), padding=1)
+        versions = replace(self, inner=("xmin",), padding=1).range_sql(ranges)
         return f"""
-            select count(*) <> {{rows}}
+            select count(*) <> {row_count}
                 or count(*) filter (
-                    where age(v.c0) <= (select age('{{oldest32}}'::xid)) and age(v.c0) >= 0
+                    where age(v.c0) <= (select age('{oldest % _XID_CIRCLE}'::xid))
+                        and age(v.c0) >= 0
                 ) > 0
                 or (
-                    select txid_snapshot_xmax(txid_current_snapshot()) - {{oldest}}
-                ) not between 0 and {_HALF_A_CIRCLE}
-            from ({rows.part(ranges).replace("{", "{{").replace("}", "}}")}) as v
+                    select txid_snapshot_xmax(txid_current_snapshot()) - {oldest}
+                ) not between 0 and {_HALF_CIRCLE}
+            from ({versions}) as v
         """
 
-    def _statement(self, table: str, more: tuple[str, ...]) -> str:
-        conditions = " and ".join((*self.conditions, *more))
+    @property
+    def is_filtered(self) -> bool:
+        """Whether it leaves rows out."""
+        return bool(self.conditions or self.windows)
+
+    @property
+    def _any_window(self) -> str:
+        return f"({' or '.join(self.windows)})" if self.windows else ""
+
+    def _statement(self, table: str, more_conditions: tuple[str, ...]) -> str:
+        conditions = " and ".join((*self.conditions, *more_conditions))
         rows = f"\nfrom {table}" + (f"\nwhere {conditions}" if conditions else "")
         if self.padding == 1:
-            return f"select {_named(self.inner)}{rows}"
-        real = (
+            return f"select {_numbered(self.inner)}{rows}"
+        real_values = (
             f"case when {_REAL} = 1 then {inner} end{_digits(type_)}"
             for inner, type_ in zip(self.inner, self.types, strict=True)
         )
-        names = ", ".join(map(quote_name, self.reads))
         return (
-            f"select {_named(real)}, {_REAL} as real\nfrom (select {names}, "
+            f"select {_numbered(real_values)}, {_REAL} as real\n"
+            f"from (select {quote_names(self.columns)}, "
             f"generate_series(1, {self.padding}) as {_REAL}{rows}) as "
             f"{quote_name(self.relation.name)}"
         )
 
 
-_REAL = quote_name("which of the padded rows")
+_REAL = quote_name("number of the padded row")
 
 
-def _named(expressions: Iterable[str]) -> str:
+def _numbered(expressions: Iterable[str]) -> str:
     return ", ".join(f"{expression} as c{number}" for number, expression in enumerate(expressions))
 
 
 def _digits(type_: str) -> str:
-    """Say again how many digits a value has: a CASE forgets it, and the scanner needs to know."""
+    """Return the cast that restores the digits of a decimal.
+
+    A CASE loses them, and the scanner needs them.
+    """
     decimal = re.fullmatch(r"DECIMAL\((\d+),(\d+)\)(\[\])?", type_)
     return f"::numeric({decimal[1]},{decimal[2]}){decimal[3] or ''}" if decimal else ""
 
 
-def _at_once() -> None:
+def _no_wait() -> None:
     pass
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """What the chunks of one read share.
+class SharedSnapshot:
+    """The snapshot that the chunks of one read share.
 
-    `snapshot` is what other connections take up, None where none can. `identity` is what the
-    values of a row version depend on beside itself, None where that is not known. `moment` is the
-    oldest transaction that was open. `row_bytes` is what a row takes on disk, about.
+    `exported_id` lets other connections import it; None where none can. `identity` identifies what
+    the values of a row version depend on beside the version itself; None where that is unknown.
+    `oldest_open` is the oldest transaction that was open. `row_bytes` is about what a row takes on
+    disk.
     """
 
     sessions: Sessions
-    snapshot: str | None
+    exported_id: str | None
     identity: str | None = None
-    moment: str = ""
+    oldest_open: str = ""
     row_bytes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresChunk:
-    """One statement, run in the view of the data that the whole read shares.
+    """One statement, run in the snapshot that the whole read shares.
 
-    `ranges` are the pages it reads, none where it is not known to read all of some pages.
+    `ranges` are the pages that it reads; empty where it may not read all rows of some pages.
     """
 
     label: str
-    view: View
+    snapshot: SharedSnapshot
     select: Select
     ranges: tuple[PageRange, ...]
     sql: str
-    turn: Callable[[], None] = _at_once
-    """Returns when it is this chunk's turn."""
+    wait_for_turn: Callable[[], None] = _no_wait
+    """Returns when the source's limit on rows a second allows this chunk."""
 
     @property
     def key(self) -> str | None:
-        """What is read how, as text; see `cdpsync.connector.VersionedChunk`."""
-        if self.view.identity is None or not self.ranges:
+        """Identifies the rows and how they are read; see `cdpsync.connector.VersionedChunk`."""
+        if self.snapshot.identity is None or not self.ranges:
             return None
-        return f"{self.view.identity}\n{self.sql}\n{self.select.outer}"
+        return f"{self.snapshot.identity}\n{self.sql}\n{self.select.outer}"
 
     @property
     def version(self) -> str:
-        """When the view began; see `cdpsync.connector.VersionedChunk`."""
-        return self.view.moment
+        """The moment of the snapshot; see `cdpsync.connector.VersionedChunk`."""
+        return self.snapshot.oldest_open
 
     @property
     def memory(self) -> float:
-        """What a worker holds of it; see `cdpsync.connector.SizedChunk`."""
+        """The bytes that a worker holds of it; see `cdpsync.connector.SizedChunk`."""
         if self.select.padding > 1:
-            return _PADDED
-        return self.view.row_bytes * _VECTOR * _COPIES
+            return _PADDED_MEMORY
+        return self.snapshot.row_bytes * _VECTOR_ROWS * _VECTOR_COPIES
 
     def is_unchanged_since(self, con: DuckDBPyConnection, version: str, rows: int) -> bool:
-        """Whether the rows are those of that moment; see `cdpsync.connector.VersionedChunk`."""
-        oldest = int(version)
-        sql = self.select.changes(self.ranges).format(
-            rows=rows, oldest=oldest, oldest32=oldest % _CIRCLE
-        )
-        alias = quote_literal(self.view.sessions.attach(con))
-        row = con.execute(f"select * from postgres_query({alias}, {quote_literal(sql)})").fetchone()
+        """Whether the rows are those of that version; see `cdpsync.connector.VersionedChunk`."""
+        sql = self.select.change_sql(self.ranges, rows, int(version))
+        alias = quote_text(self.snapshot.sessions.attach(con))
+        row = con.execute(f"select * from postgres_query({alias}, {quote_text(sql)})").fetchone()
         return row is not None and row[0] is False
 
     def relation(self, con: DuckDBPyConnection) -> DuckDBPyRelation:
         """Return the rows of the statement; see `cdpsync.connector.Chunk`."""
-        self.turn()
-        sessions = self.view.sessions
-        alias = quote_literal(sessions.attach(con))
-        start = quote_literal(sessions.relation_settings(self.view.snapshot))
-        con.execute(f"call postgres_execute({alias}, {start})")
-        rows = f"postgres_query({alias}, {quote_literal(self.sql)})"
-        only = " where real = 1" if self.select.padding > 1 else ""
-        return con.sql(f"select {self.select.outer} from {rows}{only}")
+        self.wait_for_turn()
+        sessions = self.snapshot.sessions
+        alias = quote_text(sessions.attach(con))
+        settings = quote_text(sessions.relation_settings(self.snapshot.exported_id))
+        con.execute(f"call postgres_execute({alias}, {settings})")
+        rows = f"postgres_query({alias}, {quote_text(self.sql)})"
+        real_rows = " where real = 1" if self.select.padding > 1 else ""
+        return con.sql(f"select {self.select.outer} from {rows}{real_rows}")
 
 
 def cut(leaves: Sequence[Leaf], request: ReadRequest) -> list[list[PageRange]]:
-    """Return the pages of each chunk, where every leaf allows to ask for them; else none."""
+    """Return the pages of each chunk; none where a leaf cannot be read by its pages."""
     if not leaves or not all(leaf.addressable for leaf in leaves):
         return []
-    again = cut_again(leaves, request)
-    if again is not None:
-        return again
+    previous_groups = cut_again(leaves, request)
+    if previous_groups is not None:
+        return previous_groups
     if request.stable_chunks and len(leaves) == 1:
-        return steady_ranges(leaves[0])
+        return stable_ranges(leaves[0])
     return page_ranges(leaves, request.workers)
 
 
-def chunks_of(view: View, select: Select, groups: Sequence[list[PageRange]]) -> list[PostgresChunk]:
-    """Return a chunk for each group of pages, or the one for all rows."""
+def chunks_of(
+    snapshot: SharedSnapshot, select: Select, groups: Sequence[list[PageRange]]
+) -> list[PostgresChunk]:
+    """Return a chunk for each group of pages, or one chunk for all rows."""
     if len(groups) < 2:
         ranges = tuple(groups[0]) if groups else ()
-        return [PostgresChunk("all rows", view, select, ranges, select.whole())]
-    partitioned = len({one.leaf.name for group in groups for one in group}) > 1
+        return [PostgresChunk("all rows", snapshot, select, ranges, select.full_sql())]
+    partitioned = len({range_.leaf.name for group in groups for range_ in group}) > 1
     return [
-        PostgresChunk(_label(group, partitioned), view, select, tuple(group), select.part(group))
+        PostgresChunk(
+            _label(group, partitioned), snapshot, select, tuple(group), select.range_sql(group)
+        )
         for group in groups
     ]
 
 
 def cut_again(leaves: Sequence[Leaf], request: ReadRequest) -> list[list[PageRange]] | None:
-    """Cut tables as an earlier read did, smaller where it got stuck; None where they are others."""
-    now = {(leaf.schema, leaf.name): leaf for leaf in leaves}
-    earlier = [chunk for chunk in request.previous_chunks if isinstance(chunk, PostgresChunk)]
-    then = {(one.leaf.schema, one.leaf.name) for chunk in earlier for one in chunk.ranges}
-    if not earlier or then != set(now):
+    """Cut tables as an earlier read did, smaller where a chunk failed.
+
+    None where there was no earlier read, or where it read other tables.
+    """
+    leaf_by_name = {(leaf.schema, leaf.name): leaf for leaf in leaves}
+    previous = [chunk for chunk in request.previous_chunks if isinstance(chunk, PostgresChunk)]
+    previous_names = {
+        (range_.leaf.schema, range_.leaf.name) for chunk in previous for range_ in chunk.ranges
+    }
+    if not previous or previous_names != set(leaf_by_name):
         return None
-    stuck = {id(chunk) for chunk in request.failed_chunks}
+    failed_ids = {id(chunk) for chunk in request.failed_chunks}
     groups: list[list[PageRange]] = []
-    for chunk in earlier:
-        group = [replace(one, leaf=now[one.leaf.schema, one.leaf.name]) for one in chunk.ranges]
-        groups += _smaller(group) if id(chunk) in stuck else [group]
+    for chunk in previous:
+        group = [
+            replace(range_, leaf=leaf_by_name[range_.leaf.schema, range_.leaf.name])
+            for range_ in chunk.ranges
+        ]
+        groups += _smaller(group) if id(chunk) in failed_ids else [group]
     return groups
 
 
 def _smaller(group: list[PageRange]) -> list[list[PageRange]]:
     """Cut a group into parts, down to single pages."""
     if len(group) > 1:
-        size = -(-len(group) // _PARTS)
+        size = -(-len(group) // _RETRY_PARTS)
         return [group[at : at + size] for at in range(0, len(group), size)]
-    (one,) = group
-    high = max(one.leaf.pages, one.low + 1) if one.high is None else one.high
-    size = -(-(high - one.low) // _PARTS)
-    starts = range(one.low, high, size)
-    ends = [*starts[1:], one.high]
-    return [[replace(one, low=low, high=end)] for low, end in zip(starts, ends, strict=True)]
+    (pages,) = group
+    high = max(pages.leaf.pages, pages.low + 1) if pages.high is None else pages.high
+    size = -(-(high - pages.low) // _RETRY_PARTS)
+    starts = range(pages.low, high, size)
+    ends = [*starts[1:], pages.high]
+    return [[replace(pages, low=low, high=end)] for low, end in zip(starts, ends, strict=True)]
 
 
-def steady_ranges(leaf: Leaf) -> list[list[PageRange]]:
-    """Cut a table at the same pages each time, whatever was added to it."""
+def stable_ranges(leaf: Leaf) -> list[list[PageRange]]:
+    """Cut a table at the same pages each time, however many were added."""
     starts = list(range(0, max(leaf.pages, 1), FEWEST_PAGES))
     return [
         [PageRange(leaf, low, high)] for low, high in zip(starts, [*starts[1:], None], strict=True)
@@ -328,20 +347,17 @@ def _label(group: list[PageRange], partitioned: bool) -> str:
 
 
 def scans_much(plan: dict[str, Any]) -> bool:
-    """Whether a plan, as EXPLAIN writes it, walks through whole tables for many rows."""
-    return plan["Plan Rows"] >= FEW_ROWS and _scans(plan)
+    """Whether a plan, as EXPLAIN writes it, scans whole tables for many rows."""
+    scans = any(node["Node Type"] == "Seq Scan" for node in _nodes(plan))
+    return plan["Plan Rows"] >= FEW_ROWS and scans
 
 
 def finds_by_bitmaps(plan: dict[str, Any]) -> bool:
-    """Whether a plan puts together what indexes say, and spends little on whole tables."""
+    """Whether a plan combines indexes, and scans of whole tables cost at most half of it."""
     nodes = list(_nodes(plan))
-    scans = sum(node["Total Cost"] for node in nodes if node["Node Type"] == "Seq Scan")
-    bitmaps = any(node["Node Type"] == "BitmapOr" for node in nodes)
-    return bitmaps and bool(scans * 2 <= plan["Total Cost"])
-
-
-def _scans(plan: dict[str, Any]) -> bool:
-    return any(node["Node Type"] == "Seq Scan" for node in _nodes(plan))
+    scan_cost = sum(node["Total Cost"] for node in nodes if node["Node Type"] == "Seq Scan")
+    has_bitmaps = any(node["Node Type"] == "BitmapOr" for node in nodes)
+    return has_bitmaps and bool(scan_cost * 2 <= plan["Total Cost"])
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Connections to one Postgres: psycopg's for questions, DuckDB's scanner for rows."""
+"""Connections to one Postgres database: psycopg's for its catalogs, DuckDB's scanner for rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdpsync.errors import ConfigError, ConnectorError
 from cdpsync.redact import remember
-from cdpsync_connectors.postgres.catalog import quote_literal, quote_name
+from cdpsync.sql import quote_name, quote_text
 from cdpsync_connectors.postgres.dsn import shown_database, shown_host, shown_port
 from cdpsync_connectors.postgres.errors import translate_connecting
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     import psycopg
     from duckdb import DuckDBPyConnection
 
-_IDLE_KEPT = 4
+_MAX_IDLE = 4
 _ALIASES = itertools.count(1)
 
-# So that what is printed does not depend on the role's, the database's or the client's settings,
-# and that a long read is not taken for an idle session. jit compiles a long select for each chunk.
+# Printed values must not depend on the settings of role, database or client, and a long read must
+# not count as an idle session. jit is off, because it would compile a long select for each chunk.
 _SETTINGS = {
     "TimeZone": "'UTC'",
     "DateStyle": "'ISO, MDY'",
@@ -35,7 +35,7 @@ _SETTINGS = {
     "extra_float_digits": "3",
     "standard_conforming_strings": "on",
     "idle_in_transaction_session_timeout": "0",
-    "row_security": "off",  # a policy that would keep rows back is an error, not a shorter table
+    "row_security": "off",  # a policy that hides rows causes an error, not a shorter table
 }
 _SETTINGS_SINCE = {
     110000: {"jit": "off"},
@@ -51,22 +51,22 @@ _CONNECTION = {
 
 
 class Sessions:
-    """One database's connections: lent, taken back, closed. Safe from many threads.
+    """A pool of connections to one database. Safe from many threads.
 
-    `parameters` are libpq's; what of them is a URL or keyword string stands under `url`. With
-    `most`, one that is not needed is closed where so many are lent already.
-    Settings are SET, not given as startup options, which connection poolers refuse.
+    `parameters` are libpq's; a URL or a keyword string is under the key `url`. With `max_open`, the
+    pool closes a returned connection if otherwise more would be open. Settings are SET, because
+    connection poolers refuse startup options.
     """
 
     def __init__(
         self,
         parameters: Mapping[str, str],
         statement_timeout: float | None,
-        most: int | None = None,
+        max_open: int | None = None,
     ) -> None:
-        self._most = most
+        self._max_open = max_open
         self._lent = 0
-        self._given = dict(parameters)
+        self._given_parameters = dict(parameters)
         self._timeout = statement_timeout
         self._parsed: dict[str, str] | None = None
         self._version = 0
@@ -76,23 +76,24 @@ class Sessions:
         self._attached: weakref.WeakSet[DuckDBPyConnection] = weakref.WeakSet()
 
     @property
-    def place(self) -> str:
-        """Where this is, as `host:port/database`."""
-        known = self._parameters()
-        host = known.get("host") or known.get("hostaddr") or os.environ.get("PGHOST", "localhost")
-        port = known.get("port") or os.environ.get("PGPORT", "5432")
-        name = known.get("dbname") or os.environ.get("PGDATABASE") or self.user
-        return f"{shown_host(host)}:{shown_port(port)}/{shown_database(name)}"
+    def location(self) -> str:
+        """The database's address, as `host:port/database`."""
+        parameters = self._parameters()
+        host = parameters.get("host") or parameters.get("hostaddr")
+        host = host or os.environ.get("PGHOST", "localhost")
+        port = parameters.get("port") or os.environ.get("PGPORT", "5432")
+        database = parameters.get("dbname") or os.environ.get("PGDATABASE") or self.user
+        return f"{shown_host(host)}:{shown_port(port)}/{shown_database(database)}"
 
     @property
     def user(self) -> str:
-        """Who we are there, as far as we were told."""
+        """The user who logs in, as far as parameters or environment name one."""
         return self._parameters().get("user") or os.environ.get("PGUSER", "") or "the user"
 
     @contextmanager
     def lend(self) -> Iterator[psycopg.Connection[Any]]:
-        """Lend a connection in autocommit; raise ConnectError when there is none to be had."""
-        con = self._idle_one() or self._connect()
+        """Lend a connection in autocommit; raise ConnectError when none can be opened."""
+        con = self._reuse_idle() or self._connect()
         with self._guard:
             self._lent += 1
         try:
@@ -101,8 +102,8 @@ class Sessions:
             self._take_back(con)
 
     @contextmanager
-    def view(self, con: psycopg.Connection[Any]) -> Iterator[None]:
-        """Keep one unchanging view of the data open on a connection."""
+    def snapshot(self, con: psycopg.Connection[Any]) -> Iterator[None]:
+        """Hold a snapshot of the data open on a connection."""
         con.execute("begin isolation level repeatable read, read only")
         try:
             yield
@@ -110,16 +111,19 @@ class Sessions:
             with suppress(_errors()):
                 con.execute("rollback")
 
-    def relation_settings(self, snapshot: str | None) -> str:
-        """Return what starts the transaction of a chunk."""
-        start = self._settings("set local")
-        return start + (f"; set transaction snapshot {quote_literal(snapshot)}" if snapshot else "")
+    def relation_settings(self, snapshot_id: str | None) -> str:
+        """Return the statements that start the transaction of a chunk."""
+        settings = self._settings("set local")
+        if not snapshot_id:
+            return settings
+        return f"{settings}; set transaction snapshot {quote_text(snapshot_id)}"
 
     def attach(self, con: DuckDBPyConnection) -> str:
         """Return the name under which this database is attached to a DuckDB connection.
 
-        An ATTACH inside a transaction goes with it, so the open one, still empty, makes way. The
-        password goes by a secret, which no error and no catalog view shows, and is dropped again.
+        A rollback would undo an ATTACH inside the open transaction, so that one, still empty, is
+        ended first. The password goes by a secret, which no error and no catalog view shows, and
+        which is dropped afterwards.
         """
         if con in self._attached:
             return self._alias
@@ -132,7 +136,7 @@ class Sessions:
         return self._alias
 
     def close(self) -> None:
-        """Close what is not lent."""
+        """Close the connections that are not lent."""
         with self._guard:
             idle, self._idle = self._idle, []
         for con in idle:
@@ -142,13 +146,13 @@ class Sessions:
         from psycopg.conninfo import make_conninfo
 
         parameters = self._parameters()
-        open_ones = {k: v for k, v in parameters.items() if k not in {"user", "password"}}
+        public = {key: v for key, v in parameters.items() if key not in {"user", "password"}}
         secret = ", ".join(
-            f"{key} {quote_literal(parameters[key])}"
+            f"{key} {quote_text(parameters[key])}"
             for key in ("user", "password")
             if key in parameters
         )
-        name, address = quote_name(self._alias), quote_literal(make_conninfo(**open_ones))
+        name, address = quote_name(self._alias), quote_text(make_conninfo(**public))
         if not secret:
             con.execute(f"attach {address} as {name} (type postgres, read_only)")
             return
@@ -162,23 +166,25 @@ class Sessions:
         _driver()
         import psycopg
 
-        parameters: dict[str, Any] = dict(self._parameters())  # they share a call with other types
+        parameters: dict[str, Any] = dict(
+            self._parameters()
+        )  # psycopg.connect takes other types by keyword too
         try:
             con = psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
         except psycopg.Error as error:
-            where = f"{self.place} as {self.user}"
-            raise translate_connecting(error, where) from error
+            login = f"{self.location} as {self.user}"
+            raise translate_connecting(error, login) from error
         self._version = con.info.server_version
         try:
             con.execute(self._settings("set").encode())
             con.execute("set default_transaction_read_only = on")
         except psycopg.Error as error:
             con.close()
-            raise translate_connecting(error, self.place) from error
+            raise translate_connecting(error, self.location) from error
         return con
 
-    def _idle_one(self) -> psycopg.Connection[Any] | None:
-        """Return a connection that waits and still answers; let go of those that do not."""
+    def _reuse_idle(self) -> psycopg.Connection[Any] | None:
+        """Return an idle connection that still answers, or None; close those that do not."""
         while True:
             with self._guard:
                 if not self._idle:
@@ -192,23 +198,23 @@ class Sessions:
                 return con
 
     def _take_back(self, con: psycopg.Connection[Any]) -> None:
-        idle = con.info.transaction_status == con.info.transaction_status.IDLE
+        has_no_transaction = con.info.transaction_status == con.info.transaction_status.IDLE
         with self._guard:
             self._lent -= 1
-            kept = _IDLE_KEPT if self._most is None else self._most - self._lent
-            if not con.closed and idle and len(self._idle) < kept:
+            max_idle = _MAX_IDLE if self._max_open is None else self._max_open - self._lent
+            if not con.closed and has_no_transaction and len(self._idle) < max_idle:
                 self._idle.append(con)
                 return
         con.close()
 
     def _settings(self, scope: str) -> str:
-        wanted = dict(_SETTINGS)
-        for since, more in _SETTINGS_SINCE.items():
+        settings = dict(_SETTINGS)
+        for since, newer_settings in _SETTINGS_SINCE.items():
             if self._version >= since:
-                wanted |= more
+                settings |= newer_settings
         if self._timeout is not None:
-            wanted["statement_timeout"] = str(round(self._timeout * 1000))
-        return "; ".join(f"{scope} {name} = {value}" for name, value in wanted.items())
+            settings["statement_timeout"] = str(round(self._timeout * 1000))
+        return "; ".join(f"{scope} {name} = {value}" for name, value in settings.items())
 
     def _parameters(self) -> dict[str, str]:
         if self._parsed is None:
@@ -219,18 +225,18 @@ class Sessions:
         psycopg = _driver()
         from psycopg.conninfo import conninfo_to_dict
 
-        rest = {key: value for key, value in self._given.items() if key != "url"}
+        keywords = {key: value for key, value in self._given_parameters.items() if key != "url"}
         try:
-            told = conninfo_to_dict(self._given.get("url", ""))
+            in_url = conninfo_to_dict(self._given_parameters.get("url", ""))
         except psycopg.Error:
-            # What libpq says may repeat a piece of the password.
+            # libpq's message may repeat a part of the password.
             raise ConfigError(
-                "the url is not an address of Postgres. Write postgresql://user:password@host:5432/"
+                "the url is not an address of a Postgres database. Write postgresql://user:password@host:5432/"
                 "database, with special characters in user and password percent-encoded."
             ) from None
-        parsed = {key: str(value) for key, value in told.items() if value is not None}
-        parsed = {**_CONNECTION, **parsed, **rest}
-        if "sslrootcert" in parsed:  # libpq would not look at it
+        parsed = {key: str(value) for key, value in in_url.items() if value is not None}
+        parsed = {**_CONNECTION, **parsed, **keywords}
+        if "sslrootcert" in parsed:  # without sslmode, libpq would ignore it
             parsed.setdefault("sslmode", os.environ.get("PGSSLMODE", "verify-full"))
         remember(parsed.get("password"))
         remember(parsed.get("sslpassword"))
@@ -238,7 +244,7 @@ class Sessions:
 
 
 def _driver() -> ModuleType:
-    """Return psycopg, which may not be installed."""
+    """Return psycopg. Raises ConnectorError where it is not installed."""
     try:
         import psycopg
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""What Postgres, psycopg and DuckDB's scanner say when something fails, in words that help."""
+"""Errors of Postgres, psycopg and DuckDB's scanner, translated to ours with a next step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from cdpsync.errors import ConnectError, ConnectorError, ReadError, ViewLostError
 from cdpsync_connectors.postgres.guards import read_marker
 
-# (what the driver says, what happened, what to do next, whether trying again may help)
+# (pattern of the driver's message, problem, advice, whether another attempt may help)
 _CONNECTING: tuple[tuple[str, str, str, bool], ...] = (
     (
         r"password authentication failed|authentication failed",
@@ -40,7 +40,7 @@ _CONNECTING: tuple[tuple[str, str, str, bool], ...] = (
     (r'role "[^\n]*" does not exist', "there is no such user", "Check the user's name.", False),
     (
         r"server does not support SSL",
-        "the server speaks no TLS, which sslmode asks for",
+        "the server does not support TLS, which sslmode requires",
         "Set sslmode: prefer, or turn TLS on at the server.",
         False,
     ),
@@ -52,19 +52,19 @@ _CONNECTING: tuple[tuple[str, str, str, bool], ...] = (
     ),
     (
         r"no pg_hba\.conf entry[^\n]*no encryption|SSL[^\n]*required|SSL connection is required",
-        "the server lets nobody in without TLS",
+        "the server refuses connections without TLS",
         "Set sslmode: require.",
         False,
     ),
     (
         r"no pg_hba\.conf entry",
-        "the server's pg_hba.conf lets this user not in from here",
+        "the server's pg_hba.conf does not allow this user from this machine",
         "Ask its administrator for an entry.",
         False,
     ),
     (
         r"too many clients|remaining connection slots|too many connections|max_client_conn",
-        "the server has no connection left",
+        "the server has no free connection",
         "Use fewer --threads, or raise its max_connections.",
         True,
     ),
@@ -95,7 +95,7 @@ _LOST = re.compile(
     re.IGNORECASE,
 )
 
-_VIEW_LOST = re.compile(
+_SNAPSHOT_LOST = re.compile(
     r"could not import the requested snapshot|snapshot \"[^\n]*\" does not exist"
     r"|invalid snapshot identifier",
     re.IGNORECASE,
@@ -115,94 +115,94 @@ _READING: tuple[tuple[str, str, bool], ...] = (
             r"conflict with recovery|deadlock detected|could not serialize|lock timeout"
             r"|lock not available"
         ),
-        "the server gave up a statement in favour of another. Run again.",
+        "the server cancelled the statement because it conflicts with another. Run again.",
         True,
     ),
     (
         r"row-level security policy",
         (
-            "row-level security keeps rows from this user. Let it BYPASSRLS, or read, in place of "
-            "the table, a view of the rows it may have, owned by the table's owner."
+            "row-level security hides rows from this user. Grant it BYPASSRLS; or create a view of "
+            "the rows that it may read, owned by the table's owner, and read that view instead."
         ),
         False,
     ),
 )
 
-_OURS = re.compile(
+_OF_SCANNER = re.compile(
     r"\b(?:ERROR|FATAL|PANIC): |Postgres|for COPY|Failed to (?:prepare|execute) query"
 )
 
 
-def translate_connecting(error: Exception, place: str) -> ConnectError:
-    """Name what kept us from a connection, and what to do."""
+def translate_connecting(error: Exception, location: str) -> ConnectError:
+    """Return the error of a failed connection, with advice."""
     text = str(error)
-    for pattern, what, advice, retryable in _CONNECTING:
+    for pattern, problem, advice, retryable in _CONNECTING:
         if re.search(pattern, text, re.IGNORECASE):
-            return ConnectError(f"{place}: {what}. {advice}", retryable=retryable)
+            return ConnectError(f"{location}: {problem}. {advice}", retryable=retryable)
     lost = bool(_LOST.search(text))
-    said = "the connection was closed" if lost else _said(text)
+    reason = "the connection was closed" if lost else _server_message(text)
     return ConnectError(
-        f"{place}: no connection: {said}. Try again or check the server's log.", retryable=lost
+        f"{location}: no connection: {reason}. Try again or check the server's log.", retryable=lost
     )
 
 
 def translate_reading(
-    error: Exception, place: str, user: str, table: str | None = None
+    error: Exception, location: str, user: str, table: str | None = None
 ) -> ConnectorError | None:
-    """Name what ended a read; None when the error is not one of Postgres or of our select.
+    """Return the error of a failed read; None when it comes neither from Postgres nor our select.
 
-    `user` and `table` are spelled as SQL, for a GRANT that can be pasted.
+    `user` and `table` are quoted as SQL, for a GRANT that can be pasted.
     """
     text = str(error)
     guarded = read_marker(text)
     if guarded is not None:
-        return ReadError(f"{place}: {_one_line(guarded)}")
+        return ReadError(f"{location}: {_one_line(guarded)}")
     if "Unable to connect to Postgres" in text or "connection failed" in text:
-        return translate_connecting(error, place)
-    if _VIEW_LOST.search(text):
+        return translate_connecting(error, location)
+    if _SNAPSHOT_LOST.search(text):
         return ViewLostError(
-            f"{place}: the view of the data that this read shares is gone, its connection was lost."
+            f"{location}: the snapshot that this read shares was lost with its connection."
         )
     for pattern, message, retryable in _READING:
         if re.search(pattern, text, re.IGNORECASE):
-            return ReadError(f"{place}: {message}", retryable=retryable)
+            return ReadError(f"{location}: {message}", retryable=retryable)
     if _LOST.search(text):
-        return ConnectError(f"{place}: the connection was lost while reading.", retryable=True)
+        return ConnectError(f"{location}: the connection was lost while reading.", retryable=True)
     if re.search(r"too many clients|remaining connection slots|too many connections", text):
-        return translate_connecting(error, place)
-    return _refused(text, place, user, table) or _unnamed(error, text, place)
+        return translate_connecting(error, location)
+    return _missing_or_denied(text, location, user, table) or _other_error(error, text, location)
 
 
-def _refused(text: str, place: str, user: str, table: str | None) -> ReadError | None:
+def _missing_or_denied(text: str, location: str, user: str, table: str | None) -> ReadError | None:
     denied = re.search(r"permission denied for ([a-z ]+) ([^\n]+)", text)
     if denied:
         name = denied[2].strip()
         grant = f"USAGE ON SCHEMA {name}" if denied[1] == "schema" else f"SELECT ON {table or name}"
         return ReadError(
-            f"{place}: permission denied for {denied[1]} {name}. "
+            f"{location}: permission denied for {denied[1]} {name}. "
             f"Run there, as its owner: GRANT {grant} TO {user}."
         )
-    gone = re.search(r'(relation|column|schema) ("?[^\n]*"?) does not exist', text)
-    if gone:
+    missing = re.search(r'(relation|column|schema) ("?[^\n]*"?) does not exist', text)
+    if missing:
         return ReadError(
-            f"{place}: {gone[1]} {gone[2]} does not exist, or not any more. "
-            f"See what there is with: cdpsync discover."
+            f"{location}: {missing[1]} {missing[2]} does not exist or was dropped. "
+            f"List the tables with: cdpsync discover."
         )
     return None
 
 
-def _unnamed(error: Exception, text: str, place: str) -> ReadError | None:
+def _other_error(error: Exception, text: str, location: str) -> ReadError | None:
     is_conversion = type(error).__name__ in {"ConversionException", "OutOfRangeException"}
-    if is_conversion or type(error).__module__.startswith("psycopg") or _OURS.search(text):
-        return ReadError(f"{place}: {_said(text)}.")
+    if is_conversion or type(error).__module__.startswith("psycopg") or _OF_SCANNER.search(text):
+        return ReadError(f"{location}: {_server_message(text)}.")
     return None
 
 
-def _said(text: str) -> str:
-    """Return the server's own words out of an error's text, on one line."""
-    found = re.search(r"(?:ERROR|FATAL|PANIC):\s+(.*)", text, re.DOTALL)
-    words = (found[1] if found else text).split("\nLINE ")[0]
-    return _one_line(words).rstrip(".")
+def _server_message(text: str) -> str:
+    """Return the server's own message from an error's text, on one line."""
+    match = re.search(r"(?:ERROR|FATAL|PANIC):\s+(.*)", text, re.DOTALL)
+    message = (match[1] if match else text).split("\nLINE ")[0]
+    return _one_line(message).rstrip(".")
 
 
 def _one_line(text: str) -> str:

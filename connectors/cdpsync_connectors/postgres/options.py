@@ -1,4 +1,4 @@
-"""What the YAML may say of a Postgres source."""
+"""The options of a Postgres source in the project file."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from cdpsync.connector import DatabaseOptions
-from cdpsync_connectors._shared.options import Names, Seconds, null_is_a_word
-from cdpsync_connectors.postgres.dsn import refuse_bare_characters
+from cdpsync_connectors._shared.options import Names, Seconds, null_as_word, parts_beside_url
+from cdpsync_connectors.postgres.dsn import require_encoded_login
 
 
 class PostgresOptions(DatabaseOptions):
-    """What the YAML says of a Postgres source."""
+    """The options of one Postgres source."""
 
     url: SecretStr | None = None
     replica: SecretStr | None = None
@@ -28,32 +28,34 @@ class PostgresOptions(DatabaseOptions):
     sslrootcert: str | None = None
     schemas: Names | None = None
     default_schema: str = "public"
-    on_nan: Annotated[Literal["null", "error"], BeforeValidator(null_is_a_word)] = "null"
+    on_nan: Annotated[Literal["null", "error"], BeforeValidator(null_as_word)] = "null"
     connect_timeout: Annotated[int, Field(ge=1)] = 10
     statement_timeout: Seconds | None = None
     application_name: str = "cdpsync"
+
+    @property
+    def omitted_schema(self) -> str:
+        """The schema whose tables are named without it in the lake."""
+        return self.default_schema
 
     @field_validator("url", "replica")
     @classmethod
     def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
         text = url.get_secret_value().strip() if url else None
         if text is None or re.match(r"postgres(ql)?://", text) or re.match(r"\w+\s*=", text):
-            refuse_bare_characters(text or "")
+            require_encoded_login(text or "")
             return url
         raise ValueError("write postgresql://user:password@host:5432/database")
 
     @model_validator(mode="after")
     def _url_or_parts(self) -> PostgresOptions:
-        parts = {"host", "port", "user", "password", "database"}
-        given = sorted(part for part in parts if getattr(self, part) is not None)
-        if self.url is not None and given:
-            raise ValueError(f"give the url or its parts, not both: {', '.join(given)}")
-        if self.url is None and not {"host", "database"} & set(given):
+        parts = parts_beside_url(self)
+        if self.url is None and not {"host", "database"} & set(parts):
             raise ValueError("give a url, or host, user, password and database")
         return self
 
     def parameters(self) -> dict[str, str]:
-        """Return libpq's parameters; those of a URL still stand in it, under `url`."""
+        """Return libpq's parameters; those in a URL stay in it, under the key `url`."""
         parts = {
             "host": self.host,
             "port": str(self.port) if self.port else None,
@@ -64,21 +66,24 @@ class PostgresOptions(DatabaseOptions):
         return self._parameters(self.url, parts)
 
     def replica_parameters(self) -> dict[str, str]:
-        """Return those of the replica, which has the primary's way to connect but for its URL."""
+        """Return the replica's parameters: the primary's, but the URL and its parts are its own."""
         return self._parameters(self.replica, {})
 
     def _parameters(self, url: SecretStr | None, parts: dict[str, str | None]) -> dict[str, str]:
-        said = {
+        parameters = {
             "url": url.get_secret_value().strip() if url else None,
             **parts,
             "sslmode": self.sslmode,
             "sslrootcert": self.sslrootcert,
             "connect_timeout": str(self.connect_timeout),
-            "application_name": _ours(self.application_name),
+            "application_name": _marked_as_ours(self.application_name),
         }
-        return {name: value for name, value in said.items() if value is not None}
+        return {name: value for name, value in parameters.items() if value is not None}
 
 
-def _ours(name: str) -> str:
-    """Return a session's name so that no writer has it; a long one is cut at its end."""
+def _marked_as_ours(name: str) -> str:
+    """Return the session's name with the prefix by which we recognise our sessions.
+
+    The prefix comes first, because Postgres cuts a long name at its end.
+    """
     return name if name.startswith("cdpsync") else f"cdpsync: {name}"

@@ -1,7 +1,7 @@
-"""A streaming replica that is read in the primary's place, once it is as far as the primary was.
+"""A streaming replica that is read in the primary's place, once it has the primary's log.
 
-What may still be open is asked of the primary: a replica does not show whose transactions run
-there. So the rows of a replica are settled exactly as far as the primary's own would be.
+The primary is asked which transactions are open, because a replica does not show those of its
+primary. So the safe cursor of a replica's rows is exactly the primary's.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from cdpsync_connectors.postgres.connections import Sessions
+
 _PATIENCE = 60.0  # seconds to wait for a replica that is behind
 _PAUSE = 0.05
 _PAGE = 8192
@@ -25,63 +27,90 @@ _SYSTEM = "select system_identifier from pg_control_system()"
 _REPLAYED = "select pg_last_wal_replay_lsn()::text, pg_is_in_recovery()"
 
 
-def refuse_stranger(
-    primary: psycopg.Connection[Any], replica: psycopg.Connection[Any], place: str
+class Replica:
+    """A replica's sessions; before the first read, it is required to follow the primary."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self.sessions = sessions
+        self._follows_primary = False
+
+    def check(self, primary: psycopg.Connection[Any]) -> None:
+        """Connect; raise ConfigError where it does not follow this primary."""
+        with self.sessions.lend() as con:
+            require_replica_of(primary, con, self.sessions.location)
+
+    def catch_up(
+        self,
+        primary: psycopg.Connection[Any],
+        con: psycopg.Connection[Any],
+        is_stopped: Callable[[], bool],
+    ) -> None:
+        """Wait until the replica, on `con`, has all that the primary has written by now."""
+        if not self._follows_primary:
+            require_replica_of(primary, con, self.sessions.location)
+            self._follows_primary = True
+        catch_up(con, written_position(primary), self.sessions.location, is_stopped)
+
+
+def require_replica_of(
+    primary: psycopg.Connection[Any], replica: psycopg.Connection[Any], location: str
 ) -> None:
-    """Raise ConfigError where the one is no replica of the other."""
-    reads_too, base = _fetch(primary, _SERVER)
-    reads, its_base = _fetch(replica, _SERVER)
-    if reads_too:
+    """Raise ConfigError unless the second server is a replica of the first."""
+    url_is_replica, database = _fetch(primary, _SERVER)
+    is_replica, replica_database = _fetch(replica, _SERVER)
+    if url_is_replica:
         raise ConfigError(
-            "the url is of a server that is a replica itself. Name its primary there; or name the "
+            "the server under `url` is itself a replica. Put its primary there; or keep the "
             "replica as the url, and leave out `replica`."
         )
-    if not reads or _system(primary) != _system(replica):
+    if not is_replica or _system(primary) != _system(replica):
         raise ConfigError(
-            f"replica {place}: this server is no streaming replica of the one under `url`. Name "
-            "one that is, or leave out `replica`."
+            f"replica {location}: this server is not a streaming replica of the one under `url`. "
+            "Name one that is, or leave out `replica`."
         )
-    if base != its_base:
-        raise ConfigError(f"replica {place}: the database is not {base}, as it is under `url`.")
+    if database != replica_database:
+        raise ConfigError(
+            f"replica {location}: the database is not {database}, as it is under `url`."
+        )
 
 
-def written(primary: psycopg.Connection[Any]) -> int:
-    """Return how far the primary has written its log, whether or not it is on its disk."""
+def written_position(primary: psycopg.Connection[Any]) -> int:
+    """Return the end of the primary's log, whether or not that is on its disk."""
     (lsn,) = _fetch(primary, "select pg_current_wal_insert_lsn()::text")
     return _position(lsn)
 
 
 def catch_up(
-    replica: psycopg.Connection[Any], position: int, place: str, is_stopped: Callable[[], bool]
+    replica: psycopg.Connection[Any], position: int, location: str, is_stopped: Callable[[], bool]
 ) -> None:
-    """Wait until a replica has replayed the log up to there; raise ReadError if it does not."""
+    """Wait until a replica has replayed the log to a position; raise ReadError if it does not."""
     deadline = time.monotonic() + _PATIENCE
     while True:
-        lsn, recovers = _fetch(replica, _REPLAYED)
-        if not recovers:
+        lsn, is_in_recovery = _fetch(replica, _REPLAYED)
+        if not is_in_recovery:
             raise ReadError(
-                f"replica {place}: this server has become a primary of its own. Put its address "
+                f"replica {location}: this server has become a primary of its own. Put its address "
                 "under `url`, or name another replica."
             )
-        behind = position - _position(lsn)
-        if behind <= 0:
+        bytes_behind = position - _position(lsn)
+        if bytes_behind <= 0:
             return
         if is_stopped():
             raise ReadError("stopped.")
         if time.monotonic() > deadline:
             raise ReadError(
-                f"replica {place}: it is {behind:,} bytes of log behind its primary, and was for "
-                f"{_PATIENCE:.0f} s. Nothing was read. See why it does not replay, or leave out "
-                "`replica`."
+                f"replica {location}: it is {bytes_behind:,} bytes of log behind its primary, and "
+                f"has been for {_PATIENCE:.0f} s. Nothing was read. Find out why it does not "
+                "replay, or leave out `replica`."
             )
         time.sleep(_PAUSE)
 
 
 def _position(lsn: str) -> int:
-    """Return a place in the log as a number of bytes.
+    """Return a position in the log as a number of bytes.
 
-    Before a page of the log is begun, its place is told as that of its first record, behind the
-    page's header of 24 or 40 bytes; a replica that has everything tells where the page begins.
+    Before a page of the log is begun, a primary gives the position of the page's first record,
+    after a header of 24 or 40 bytes, where a replica that has everything gives the page's start.
     """
     high, low = lsn.split("/")
     position = (int(high, 16) << 32) + int(low, 16)
@@ -89,7 +118,7 @@ def _position(lsn: str) -> int:
 
 
 def _system(con: psycopg.Connection[Any]) -> object:
-    """Return the number of a cluster, which its replicas share; None where it is not told."""
+    """Return the number of a cluster, which its replicas share; None where we may not see it."""
     from psycopg.errors import InsufficientPrivilege
 
     try:

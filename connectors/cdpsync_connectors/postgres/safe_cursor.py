@@ -1,12 +1,12 @@
-"""How far a read of Postgres is settled: what open transactions may still add lies beyond.
+"""The safe cursor of a read: below it, no open transaction can add a row any more.
 
-A transaction that commits after the read brings rows with cursors that were given before it: the
-moment at which it began, a number from a sequence. So the cursor rests where no such row can
-appear below it, and the next read takes up the rest again.
+A transaction that commits after the read adds rows whose cursors were assigned earlier: the time
+at which the transaction began, a number from a sequence. So the next read starts at the safe
+cursor, and reads the rows above it again.
 
-- A time is capped by the beginning of the oldest transaction that is open.
-- A number is settled when every transaction that might have taken a lower one has ended: all that
-  held a writer's lock once the number was there to see.
+- A time is safe before the start of the oldest open transaction.
+- A number is safe when every transaction that may have taken a lower one has ended: all that held
+  a writer's lock when that number was already visible.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cdpsync.model import Cursor, CursorType
 from cdpsync.model.cursors import cursor_type_of
-from cdpsync_connectors.postgres.catalog import quote_name
+from cdpsync.sql import quote_name
 from cdpsync_connectors.postgres.transactions import Writers, fetch_writers
 
 if TYPE_CHECKING:
@@ -33,26 +33,26 @@ if TYPE_CHECKING:
     from cdpsync_connectors.postgres.transactions import Horizon
 
 LONG = timedelta(minutes=10)
-"""From when on an open transaction is worth a word."""
+"""The age from which an open transaction is worth a notice."""
 
 _PATIENCE = 1.0  # seconds to wait for the transactions that write, most of which are short
 _PAUSE = 0.02
-_ANYWHERE = timedelta(hours=16)  # by how much clocks differ from UTC at most, and then some
+_MAX_UTC_OFFSET = timedelta(hours=16)  # more than any clock differs from UTC
 _ZONE_STEP = timedelta(minutes=15)  # zones differ by multiples of it
 
 
 def cursor_kind(request: ReadRequest) -> CursorType | None:
-    """Return what type the cursor has, before there is any row."""
+    """Return the type of the cursor, which is known before the first row."""
     column = request.stream.column(request.cursor_field or "")
     return cursor_type_of(request.types.get(column.name, column.type)) if column else None
 
 
-def settled_number(con: psycopg.Connection[Any], relation: Relation, field: str) -> int | None:
-    """Return the highest number that was there once, when all who wrote at that time have ended.
+def safe_number(con: psycopg.Connection[Any], relation: Relation, field: str) -> int | None:
+    """Return the highest visible number, once every transaction that writes now has ended.
 
-    Who takes a lower one holds a lock since before, so who begins to write later has higher ones.
-    None where there is none, or where one of them has not ended after a second. To be asked before
-    the view begins, and of the primary.
+    A transaction that will commit a lower number holds a lock already, so one that begins to write
+    later takes higher numbers. None for a table without numbers, or where one of the transactions
+    has not ended after a second. Call it before the snapshot begins, and on the primary.
     """
     row = con.execute(f"select max({quote_name(field)}) from {relation.sql}".encode()).fetchone()
     if row is None or row[0] is None or not _all_end(con):
@@ -61,7 +61,7 @@ def settled_number(con: psycopg.Connection[Any], relation: Relation, field: str)
 
 
 def _all_end(con: psycopg.Connection[Any]) -> bool:
-    """Whether everybody who writes now comes to an end within the time that we wait."""
+    """Whether every transaction that writes now ends within the time that we wait."""
     earlier = last = fetch_writers(con)
     pending = last.all
     deadline = time.monotonic() + _PATIENCE
@@ -78,56 +78,58 @@ def _all_end(con: psycopg.Connection[Any]) -> bool:
 def still_open(
     pending: frozenset[str], earlier: Writers, last: Writers, now: Writers
 ) -> frozenset[str]:
-    """Return who of some writers is open; one that is prepared goes on under another name.
+    """Return which of `pending` still run.
 
-    It may have had both names when it was seen `last`, but not `earlier`.
+    PREPARE TRANSACTION renames a transaction, and both names may show for a moment. So when a
+    pending name vanishes, every prepared transaction that is new since `earlier` counts as its
+    successor. Only a name that was already prepared when it was seen `last` has none.
     """
-    there = pending & now.all
-    gone = pending - there - last.prepared
-    return there | (now.prepared - earlier.prepared) if gone else there
+    visible = pending & now.all
+    vanished = pending - visible - last.prepared
+    return visible | (now.prepared - earlier.prepared) if vanished else visible
 
 
 class Limit(Protocol):
-    """What a highest cursor is brought down to."""
+    """A rule that lowers the highest cursor of a read to a safe one."""
 
     def __call__(self, highest: Cursor) -> Cursor | None:
-        """Return the cursor below which no row can appear any more; None: it stays as it was."""
+        """Return the safe cursor; None where the saved one must stay."""
 
 
 @dataclass(frozen=True, slots=True)
 class NumberLimit:
-    """The settled number; None where there is none."""
+    """The highest safe number; None where there is none."""
 
-    settled: int | None
+    safe_until: int | None
 
     def __call__(self, highest: Cursor) -> Cursor | None:
         """Return the smaller of the two numbers."""
-        if self.settled is None or isinstance(highest.value, date):
+        if self.safe_until is None or isinstance(highest.value, date):
             return None
-        return replace(highest, value=min(highest.value, self.settled))
+        return replace(highest, value=min(highest.value, self.safe_until))
 
 
 @dataclass(frozen=True, slots=True)
 class TimeLimit:
-    """The moment before which nothing was open; `until` returns one after the rows were seen."""
+    """The open transactions; `read_until` returns a moment after the last row was read."""
 
     horizon: Horizon
-    until: Callable[[], datetime]
+    read_until: Callable[[], datetime]
 
     def __call__(self, highest: Cursor) -> Cursor | None:
         """Return the earlier of the two moments."""
-        return capped_by_time(highest, self.horizon, self.until)
+        return capped_by_time(highest, self.horizon, self.read_until)
 
 
 def unlimited(highest: Cursor) -> Cursor | None:
-    """Leave the highest cursor as it is."""
+    """Return the highest cursor as it is."""
     return highest
 
 
-class SettledChunks:
-    """The chunks of a read, and how far it is settled; see `cdpsync.connector.CursorLimited`.
+class CursorLimitedChunks:
+    """The chunks of a read with their safe cursor; see `cdpsync.connector.CursorLimited`.
 
-    `horizon` is None where nothing was open.
+    `horizon` is None where no transaction was open.
     """
 
     def __init__(
@@ -150,51 +152,52 @@ class SettledChunks:
         """Return the highest cursor below which no row can appear any more."""
         if highest is None:
             return None
-        reached = self._limit(highest)
-        if reached is None:
-            self._tell("stays where it was")
-        elif isinstance(reached.value, date):  # a datetime too
-            self._tell(f"rests at {reached.value}")
-        return reached
+        safe = self._limit(highest)
+        if safe is None:
+            self._notice("stays where it was")
+        elif isinstance(safe.value, date):  # a datetime is a date too
+            self._notice(f"stays at {safe.value}")
+        return safe
 
-    def _tell(self, where: str) -> None:
+    def _notice(self, position: str) -> None:
+        """Report the transaction, or the standby, that keeps the cursor back."""
         horizon = self._horizon
         if horizon is None:
             return
         if horizon.is_standby and not isinstance(self._limit, TimeLimit):
             self._request.on_notice(
-                f"the cursor {where}, and rows from there on are read again each time: this server "
-                "is a standby, which does not know who is writing numbers at its primary. Put the "
-                "primary's address under `url` and this one under `replica`; or give the table a "
-                "`lookback`."
+                f"the cursor {position}, and rows from there on are read again each time, because "
+                "this server is a standby, which does not know the transactions that write at its "
+                "primary. Put the primary's address under `url` and this one under `replica`; or "
+                "give the table a `lookback`."
             )
         elif horizon.oldest and horizon.at - horizon.oldest > LONG:
             self._request.on_notice(
-                f"the cursor {where}: {horizon.who} has had a transaction open since "
+                f"the cursor {position}: {horizon.owner} has had a transaction open since "
                 f"{horizon.oldest:%Y-%m-%d %H:%M:%S} UTC; rows since then are read again each "
                 "time until it ends"
             )
 
 
-def capped_by_time(cursor: Cursor, horizon: Horizon, until: Callable[[], datetime]) -> Cursor:
-    """Return a cursor of time moved back to where nothing was open, if it lies beyond.
+def capped_by_time(cursor: Cursor, horizon: Horizon, read_until: Callable[[], datetime]) -> Cursor:
+    """Return a cursor of time, moved back to the safe moment if it is later.
 
-    What clock a timestamp without zone follows is not known: so it moves back by as long as
-    passed from there until the rows were seen, unless it lies before that by any clock; by whole
-    seconds, so that it is the same where nothing is new.
+    A timestamp without zone follows a clock that we do not know. So it moves back by the time that
+    passed between the safe moment and `read_until`, unless it is safe by any clock. It moves by
+    whole seconds, so that the next read without new rows gives the same cursor.
     """
     value = cursor.value
     if cursor.type is CursorType.TIMESTAMPTZ and isinstance(value, datetime):
-        return replace(cursor, value=min(value, horizon.reaches))
-    before = (horizon.reaches.astimezone(UTC) - _ANYWHERE).replace(tzinfo=None)
+        return replace(cursor, value=min(value, horizon.safe_until))
+    safe_by_any_clock = (horizon.safe_until.astimezone(UTC) - _MAX_UTC_OFFSET).replace(tzinfo=None)
     if isinstance(value, datetime):
-        if value <= before:
+        if value <= safe_by_any_clock:
             return cursor
-        passed = timedelta(seconds=ceil((until() - horizon.reaches).total_seconds()))
-        return replace(cursor, value=max(before, value - passed))
-    if not isinstance(value, date) or value <= before.date():
+        passed = timedelta(seconds=ceil((read_until() - horizon.safe_until).total_seconds()))
+        return replace(cursor, value=max(safe_by_any_clock, value - passed))
+    if not isinstance(value, date) or value <= safe_by_any_clock.date():
         return cursor
-    return replace(cursor, value=value - days_between(horizon.reaches, until()))
+    return replace(cursor, value=value - days_between(horizon.safe_until, read_until()))
 
 
 def days_between(since: datetime, until: datetime) -> timedelta:

@@ -1,26 +1,31 @@
-"""One read's statement: which columns by which expressions, which rows, and what it would cost."""
+"""The statement of one read: its columns as expressions, its conditions, and Postgres' plan."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.connector import KeyFilter
 from cdpsync.errors import ReadError
 from cdpsync.model import Cursor, CursorType
-from cdpsync_connectors._shared.naming import asked_type, split_pair
-from cdpsync_connectors.postgres.catalog import (
-    Relation,
-    SourceColumn,
-    fetch_relations,
-    quote_literal,
-    quote_name,
+from cdpsync.sql import quote_name, quote_names, quote_text
+from cdpsync_connectors._shared.naming import split_pair
+from cdpsync_connectors._shared.relations import (
+    bound_type,
+    bound_types,
+    cursor_text,
+    probed_types,
+    require_columns,
+    require_relation,
+    user_conditions,
+    where_error,
+    window_conditions,
 )
+from cdpsync_connectors.postgres.catalog import Relation, SourceColumn, fetch_relations
 from cdpsync_connectors.postgres.chunks import Select
-from cdpsync_connectors.postgres.types import SCALE_OF_NOTHING, WIDEST, Manner, is_open, reading
+from cdpsync_connectors.postgres.types import EMPTY_SCALE, MappingContext, column_expr, is_open
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +34,7 @@ if TYPE_CHECKING:
 
     from cdpsync.connector import Bucket, ReadRequest
 
-_TYPE_OF_CURSOR = {
+_CAST_OF_CURSOR = {
     CursorType.INTEGER: "int8",
     CursorType.DECIMAL: "numeric",
     CursorType.DATE: "date",
@@ -39,39 +44,26 @@ _TYPE_OF_CURSOR = {
 
 
 def find_relation(con: psycopg.Connection[Any], request: ReadRequest) -> Relation:
-    """Return what the stream is at this moment; raise ReadError when it is gone or changed."""
-    found = fetch_relations(con, split_pair(request.stream.name, "schema.table"))
-    if not found:
-        raise ReadError(
-            f'table "{request.stream.name}" does not exist, or not any more. '
-            f"See what there is with: cdpsync discover."
-        )
-    relation = found[0]
-    known = {column.name for column in relation.columns}
-    missing = [column.name for column in request.columns if column.name not in known]
-    if request.window and request.window.cursor_field not in known:
-        missing.append(request.window.cursor_field)
-    if missing:
-        names = ", ".join(f'"{name}"' for name in dict.fromkeys(missing))
-        raise ReadError(
-            f'table "{relation.stream}" has no column {names}, or not any more. '
-            f"It has: {', '.join(sorted(known))}."
-        )
-    _refuse_twins(relation, request)
+    """Return the stream's relation as it is now; raise ReadError when it was dropped or changed."""
+    relations = fetch_relations(con, split_pair(request.stream.name, "schema.table"))
+    relation = require_relation(relations, request)
+    require_columns(relation.columns, request)
+    _reject_case_duplicates(request)
     return relation
 
 
-def _refuse_twins(relation: Relation, request: ReadRequest) -> None:
-    """Raise for two columns that the lake, where case does not count, could not tell apart."""
-    if not request.columns:
-        raise ReadError(f'table "{relation.stream}" has no columns to read.')
-    seen: dict[str, str] = {}
+def _reject_case_duplicates(request: ReadRequest) -> None:
+    """Raise ReadError for two columns whose names differ only in case.
+
+    They would be one column in the lake, because DuckDB's names ignore case.
+    """
+    names: dict[str, str] = {}
     for column in request.columns:
-        other = seen.setdefault(column.name.lower(), column.name)
-        if other != column.name:
+        earlier_name = names.setdefault(column.name.lower(), column.name)
+        if earlier_name != column.name:
             raise ReadError(
-                f'table "{relation.stream}": columns "{other}" and "{column.name}" are one name in '
-                f"the lake, where case does not count. Leave one out: "
+                f'table "{request.stream.name}": columns "{earlier_name}" and "{column.name}" '
+                "would be one column in the lake, where names ignore case. Leave one out: "
                 f"columns: {{exclude: [{column.name}]}}."
             )
 
@@ -79,47 +71,46 @@ def _refuse_twins(relation: Relation, request: ReadRequest) -> None:
 def select_rows(
     con: psycopg.Connection[Any], request: ReadRequest, relation: Relation, *, nan_is_null: bool
 ) -> Select:
-    """Return the statement of a read, with every type decided; asks the rows where it must."""
-    manner = Manner(relation.stream, con.info.server_version, nan_is_null)
+    """Return the statement of a read. A probe of the rows decides the types that nothing binds."""
+    context = MappingContext(relation.stream, con.info.server_version, nan_is_null)
     by_name = {column.name: column for column in relation.columns}
     columns = [by_name[column.name] for column in request.columns]
-    asked = {
-        column.name: asked_type(column.name, request, is_open=is_open(column)) for column in columns
-    }
-    conditions = _conditions(request)
-    draft = Select(relation, (), "", conditions, _windows(request, by_name, manner))
-    unbound = [c for c in columns if is_open(c) and asked[c.name] is None]
-    if unbound:
-        with _blaming_where(request):
-            asked |= _probe(con, draft, unbound)
-    inner, outer, types = [], [], []
+    windows = _windows(request, by_name, context)
+    draft = Select(relation, (), "", _conditions(request), windows)
+    with _blaming_where(request):
+        types = bound_types(columns, request, is_open, partial(_probe, con, draft))
+    inner, outer, lake_types = [], [], []
     for number, column in enumerate(columns):
-        # A key cannot be NULL, so there a NaN is an error.
-        own = replace(manner, nan_is_null=nan_is_null and column.name not in relation.primary_key)
-        found = reading(column, own, asked[column.name], f"c{number}")
-        inner.append(found.inner)
-        types.append(found.type)
-        outer.append(f"{found.outer or f'c{number}'} as {quote_name(column.name)}")
+        # In a key, a NaN is an error, because a key cannot be NULL.
+        in_key = column.name in relation.primary_key
+        own_context = replace(context, nan_is_null=nan_is_null and not in_key)
+        expr = column_expr(column, own_context, types[column.name], f"c{number}")
+        inner.append(expr.inner)
+        lake_types.append(expr.type)
+        outer.append(f"{expr.outer or f'c{number}'} as {quote_name(column.name)}")
     return replace(
         draft,
         inner=tuple(inner),
         outer=", ".join(outer),
-        reads=tuple(column.name for column in columns),
-        types=tuple(types),
+        columns=tuple(column.name for column in columns),
+        types=tuple(lake_types),
     )
 
 
 def explain(con: psycopg.Connection[Any], select: Select, request: ReadRequest) -> dict[str, Any]:
-    """Return Postgres' plan; raise what it would raise: no right to read, a wrong `where`."""
+    """Return Postgres' plan of the statement.
+
+    Raises the errors that the statement would raise: a missing privilege, a wrong `where`.
+    """
     with _blaming_where(request):
-        row = con.execute(f"explain (format json) {select.whole()}".encode()).fetchone()
+        row = con.execute(f"explain (format json) {select.full_sql()}".encode()).fetchone()
     plan: dict[str, Any] = row[0][0]["Plan"] if row else {}
     return plan
 
 
 @contextmanager
 def _blaming_where(request: ReadRequest) -> Iterator[None]:
-    """Say of a statement that Postgres does not understand that the user's `where` is in it."""
+    """Name the user's `where` in the error of a statement that Postgres does not understand."""
     import psycopg
 
     try:
@@ -127,83 +118,59 @@ def _blaming_where(request: ReadRequest) -> Iterator[None]:
     except (psycopg.ProgrammingError, psycopg.DataError) as error:
         if not request.where or isinstance(error, psycopg.errors.InsufficientPrivilege):
             raise
-        raise ReadError(
-            f'table "{request.stream.name}": where: {" ".join(request.where.split())}: '
-            f"{error.diag.message_primary or error}."
-        ) from error
+        message = error.diag.message_primary or str(error)
+        raise where_error(f'table "{request.stream.name}"', request.where, message) from error
 
 
 def cursor_literal(cursor: Cursor) -> str:
     """Return a cursor's value as SQL, to the microsecond."""
-    value = cursor.value
-    if isinstance(value, datetime):
-        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-        in_utc = aware.astimezone(UTC).replace(tzinfo=None)
-        zone = "+00" if cursor.type is CursorType.TIMESTAMPTZ else ""
-        text = in_utc.isoformat(sep=" ", timespec="microseconds") + zone
-    elif isinstance(value, date):
-        text = value.isoformat()
-    else:
-        text = format(Decimal(value), "f")
-    return f"{quote_literal(text)}::{_TYPE_OF_CURSOR[cursor.type]}"
+    zone = "+00" if cursor.type is CursorType.TIMESTAMPTZ else ""
+    return f"{quote_text(cursor_text(cursor.value) + zone)}::{_CAST_OF_CURSOR[cursor.type]}"
 
 
 def _windows(
-    request: ReadRequest, columns: Mapping[str, SourceColumn], manner: Manner
+    request: ReadRequest, columns: Mapping[str, SourceColumn], context: MappingContext
 ) -> tuple[str, ...]:
-    """Return where the cursor of a row may be: at its bound and above, or nowhere."""
     if not request.window:
         return ()
     column = columns[request.window.cursor_field]
-    asked = asked_type(column.name, request, is_open=is_open(column))
-    value = reading(column, manner, asked, "c").inner if asked else quote_name(column.name)
-    # Also where it is declared NOT NULL: NOT VALID, or of a foreign table, that is no promise.
-    return (f"{value} >= {cursor_literal(request.window.low)}", f"{value} is null")
+    type_ = bound_type(column.name, request, is_open=is_open(column))
+    value = column_expr(column, context, type_, "c").inner if type_ else quote_name(column.name)
+    return window_conditions(value, cursor_literal(request.window.low))
 
 
 def _conditions(request: ReadRequest) -> tuple[str, ...]:
-    """Return which rows are wanted. A comment at the end of the user's `where` ends with it."""
-    conditions = [f"({request.where}\n)"] if request.where else []
-    if request.row_filter:
-        conditions.append(_only(request.row_filter))
-    return tuple(conditions)
+    filters = [_filter_condition(request.row_filter)] if request.row_filter else []
+    return (*user_conditions(request), *filters)
 
 
-def _only(only: KeyFilter | Bucket) -> str:
-    """Return the condition of just these rows; Postgres reads each text as the column's type."""
-    if not isinstance(only, KeyFilter):
-        return f"abs({quote_name(only.column)}::int8 % {only.parts}) = {only.part}"
-    if not only.values:
+def _filter_condition(row_filter: KeyFilter | Bucket) -> str:
+    """Return the filter as a condition; Postgres parses each text as the column's type."""
+    if not isinstance(row_filter, KeyFilter):
+        column, parts = quote_name(row_filter.column), row_filter.parts
+        return f"abs({column}::int8 % {parts}) = {row_filter.part}"
+    if not row_filter.values:
         return "false"
-    names = ", ".join(quote_name(name) for name in only.columns)
-    values = ", ".join(f"({', '.join(map(quote_literal, value))})" for value in only.values)
-    return f"({names}) in ({values})"
+    keys = ", ".join(f"({', '.join(map(quote_text, key))})" for key in row_filter.values)
+    return f"({quote_names(row_filter.columns)}) in ({keys})"
 
 
 def _probe(
     con: psycopg.Connection[Any], draft: Select, columns: Sequence[SourceColumn]
-) -> dict[str, str | None]:
-    """Return for each column the DECIMAL that holds every value it has now, else VARCHAR.
+) -> dict[str, str]:
+    """Return for each column the type that holds every value it has now, by one pass over the rows.
 
-    One pass over the rows. Trailing zeros behind the point do not count.
+    Trailing zeros behind the point do not count.
     """
     version = con.info.server_version
     scale = "min_scale" if version >= 130000 else "scale"
-    odd = "'NaN', 'Infinity', '-Infinity'" if version >= 140000 else "'NaN'"
-    wanted = []
+    not_finite = "'NaN', 'Infinity', '-Infinity'" if version >= 140000 else "'NaN'"
+    expressions = []
     for column in columns:
         name = quote_name(column.name)
-        finite = f"filter (where {name} not in ({odd}))"
-        wanted.append(f"max({scale}({name})) {finite}")
-        wanted.append(f"length(nullif(trunc(max(abs({name})) {finite}), 0)::text)")
-    row = con.execute(replace(draft, inner=tuple(wanted)).whole().encode()).fetchone() or ()
-    return {
-        column.name: _fitting(row[2 * number], row[2 * number + 1])
-        for number, column in enumerate(columns)
-    }
-
-
-def _fitting(scale: int | None, digits: int | None) -> str:
-    if scale is None:
-        return f"DECIMAL({WIDEST},{SCALE_OF_NOTHING})"
-    return f"DECIMAL({WIDEST},{scale})" if scale + (digits or 0) <= WIDEST else "VARCHAR"
+        finite = f"filter (where {name} not in ({not_finite}))"
+        expressions.append(f"max({scale}({name})) {finite}")
+        expressions.append(f"length(nullif(trunc(max(abs({name})) {finite}), 0)::text)")
+    statement = replace(draft, inner=tuple(expressions)).full_sql()
+    digits = con.execute(statement.encode()).fetchone() or ()
+    return probed_types({column.name: EMPTY_SCALE for column in columns}, digits)

@@ -1,9 +1,10 @@
-"""What is open in a Postgres database: since when, and who may be writing.
+"""The open transactions of a Postgres database: when they began, and which may be writing.
 
-Sessions tell when their transactions began, not to everybody, and not that of a prepared one.
-Locks tell more, and to all: whoever adds a row, or takes a number from a sequence, holds one on the
-table or the sequence from before that until the transaction ends, also while it has no number of
-its own yet (PostgreSQL's documentation, "Explicit Locking"; for `nextval`, seen since version 10).
+A session shows when its transaction began, but not to every user, and not that of a prepared
+transaction. Locks show more, and to every user. A transaction that adds a row, or takes a number
+from a sequence, holds a lock on the table or the sequence from before that until it ends, even
+while it has no transaction number yet (PostgreSQL's documentation, "Explicit Locking"; for
+`nextval`, observed since version 10).
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ if TYPE_CHECKING:
     import psycopg
 
 UNSEEN = timedelta(minutes=5)
-"""How long a transaction is taken to be open where its beginning cannot be seen."""
+"""The assumed age of a transaction whose start is not visible."""
 
 _MARGIN = timedelta(seconds=1)
-"""How long a session may take to tell of a transaction: it reads the clock first."""
+"""How late a session may show its transaction, because it reads the clock first."""
 
-_CIRCLE = 1 << 32  # numbers of transactions
+_XID_CIRCLE = 1 << 32  # transaction numbers wrap around there
 
-# Every session that may write here; not ours, which only read. A worker of an extension has a type
-# of its own, so those are named that never write rows. Of other users' sessions only a member of
-# pg_read_all_stats is told type, state and times (PostgreSQL's documentation, "The Cumulative
-# Statistics System"). With track_activities off, a session tells nothing to anybody.
+# Every session that may write in this database, without our own, which only read. A worker of an
+# extension has a type of its own, so the list names the types that never write rows. Only a member
+# of pg_read_all_stats sees type, state and times of other users' sessions (PostgreSQL's
+# documentation, "The Cumulative Statistics System"). With track_activities off, nobody sees any.
 _OPEN = f"""
     with open as (
         select pid, usename, state, backend_type, xact_start,
@@ -37,15 +38,15 @@ _OPEN = f"""
                 'logical replication launcher', 'parallel worker', 'slotsync worker', 'walsender')
             and not (backend_xid is null and application_name like 'cdpsync%'
                 and application_name = current_setting('application_name'))
-    ), begun as (
-        select since, 'process ' || pid || coalesce(' of user ' || usename, '') as who
+    ), open_since as (
+        select since, 'process ' || pid || coalesce(' of user ' || usename, '') as owner
         from open where since is not null
         union all
         select prepared - interval '{UNSEEN.seconds} seconds',
             'the prepared transaction ' || quote_literal(gid)
         from pg_catalog.pg_prepared_xacts where database = current_database()
     )
-    select statement_timestamp(), oldest.since, oldest.who, pg_is_in_recovery(),
+    select statement_timestamp(), oldest.since, oldest.owner, pg_is_in_recovery(),
         exists (
             select 1 from open
             where backend_type is null or state = 'disabled'
@@ -54,7 +55,7 @@ _OPEN = f"""
                 or (xact_start is null and current_setting('track_activities') = 'off')
         )
     from (values (1)) as once
-    left join (select since, who from begun order by since limit 1) as oldest on true
+    left join (select since, owner from open_since order by since limit 1) as oldest on true
 """
 
 # VACUUM holds a weaker lock on its table, and this one only on the indexes.
@@ -79,55 +80,57 @@ _PREPARED = """
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """What was open in the database at one moment.
+    """The open transactions of the database at one moment, `at`.
 
-    `oldest` is when the first of the open transactions began, where that can be seen, and `who`
-    it is; `has_unseen`: there may be older ones. Of a standby, all that write are unseen.
+    `oldest` is when the first visible one began, and `owner` names its session. `has_unseen` says
+    that there may be older ones. A standby sees none of those that write.
     """
 
     at: datetime
     oldest: datetime | None
-    who: str | None
+    owner: str | None
     is_standby: bool
     has_unseen: bool
 
     @property
-    def reaches(self) -> datetime:
-        """The moment before which nothing is open."""
-        known = min(self.oldest or self.at, self.at - _MARGIN)
-        return min(known, self.at - UNSEEN) if self.has_unseen or self.is_standby else known
+    def safe_until(self) -> datetime:
+        """The moment before which no open transaction began."""
+        visible_start = min(self.oldest or self.at, self.at - _MARGIN)
+        if self.has_unseen or self.is_standby:
+            return min(visible_start, self.at - UNSEEN)
+        return visible_start
 
 
 @dataclass(frozen=True, slots=True)
 class Writers:
-    """The transactions that write, by what they are called; `prepared` are among `all`."""
+    """The names of the transactions that write; `prepared` are among `all`."""
 
     all: frozenset[str]
     prepared: frozenset[str]
 
 
 def fetch_horizon(con: psycopg.Connection[Any]) -> Horizon:
-    """Return what is open now; to be asked outside of a view."""
+    """Return the transactions that are open now. Call it before a snapshot begins."""
     return Horizon(*_row(con, _OPEN))
 
 
 def fetch_writers(con: psycopg.Connection[Any]) -> Writers:
-    """Return who may be writing now, in this database."""
+    """Return the transactions that may be writing in this database now."""
     names, prepared = _row(con, f"select array({_WRITERS}), array({_PREPARED})")
     return Writers(frozenset(names) | frozenset(prepared), frozenset(prepared))
 
 
 def fetch_clock(con: psycopg.Connection[Any]) -> datetime:
-    """Return what the server's clock shows."""
+    """Return the time of the server's clock."""
     (now,) = _row(con, "select clock_timestamp()")
     moment: datetime = now
     return moment
 
 
 def next_transaction(con: psycopg.Connection[Any]) -> int | None:
-    """Return the first number of a transaction that a view does not know; begins the view.
+    """Return the first transaction number that the snapshot does not know; begins the snapshot.
 
-    None where one with a lower number is open.
+    None where a transaction with a lower number is open.
     """
     lowest, highest = _row(
         con,
@@ -137,17 +140,17 @@ def next_transaction(con: psycopg.Connection[Any]) -> int | None:
 
 
 def is_idle_since(con: psycopg.Connection[Any], number: int) -> bool:
-    """Whether nobody writes, and then: no transaction has been given this number yet.
+    """Whether no transaction writes, and none has taken this number yet.
 
-    In this order: who has written and ended in between has taken it. To be asked once in a
-    transaction, where `age` counts from what it was first told.
+    The order matters, because a transaction that wrote and ended in between has taken the number.
+    Call it once in a transaction, because `age` counts from its first call there.
     """
     (idle,) = _row(
         con,
         f"""
         select case when pg_is_in_recovery() then false
             when exists ({_WRITERS} union all {_PREPARED}) then false
-            else age('{number % _CIRCLE}'::xid) = 0 end
+            else age('{number % _XID_CIRCLE}'::xid) = 0 end
         """,
     )
     return idle is True

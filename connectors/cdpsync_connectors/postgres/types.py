@@ -1,8 +1,8 @@
-"""Which Postgres type becomes which type of the lake, and the SQL that reads it exactly.
+"""The mapping of Postgres types to types of the lake, and the SQL that reads each exactly.
 
-| Postgres | lake | how |
+| Postgres | lake | remarks |
 | --- | --- | --- |
-| smallint, integer, bigint | SMALLINT, INTEGER, BIGINT | as they are |
+| smallint, integer, bigint | SMALLINT, INTEGER, BIGINT | unchanged |
 | oid | BIGINT | cast |
 | real, double precision | FLOAT, DOUBLE | with NaN, infinities and -0.0 |
 | numeric(p,s), p <= 38 | DECIMAL(p,s) | NaN is NULL, or an error (`on_nan`) |
@@ -10,21 +10,22 @@
 | numeric, numeric(p > 38) | DECIMAL(38,s), else VARCHAR | s from the first load; never rounded |
 | boolean, uuid, date, time | BOOLEAN, UUID, DATE, TIME | BC, `infinity` and 24:00:00 kept |
 | timestamp, timestamptz | TIMESTAMP, TIMESTAMP WITH TIME ZONE | past 294247-01-10 an error |
-| text, varchar | VARCHAR | as they are |
+| text, varchar | VARCHAR | unchanged |
 | char(n) | VARCHAR | with its blanks |
-| json, jsonb | JSON | an error where DuckDB's JSON refuses it (lone surrogates) |
-| bytea | BLOB | as it is |
+| json, jsonb | JSON | an error if DuckDB's JSON does not accept it (lone surrogates) |
+| bytea | BLOB | unchanged |
 | domains | as their base type | |
 | arrays of the above | lists, as deep as declared | numeric[] without (p,s) is VARCHAR[] |
 | char(n)[], interval[], inet[], enum[] … | VARCHAR[] | elements as psql prints them |
 | interval, timetz, enums, "char", name, money, inet, cidr, macaddr | VARCHAR | as psql prints it |
 | bit, ranges, composites, xml, tsvector, point, reg…, all else | VARCHAR | as psql prints it |
 
-Why not more is left to DuckDB's scanner, measured with 1.5.5: it reads numeric NaN as 0, numeric
-without (p,s) as DOUBLE, domains as text; it strips char(n), wraps timestamps past 294247 into BC;
-arrays of more than one dimension end the read, lower bounds are dropped. A Parquet INTERVAL is
-cut to milliseconds and never negative, so intervals travel as text. A cast to text is not what
-psql prints for inet (it adds /32), hence each type's own output function.
+DuckDB's scanner alone is not exact (measured with 1.5.5): it reads numeric NaN as 0, numeric
+without (p,s) as DOUBLE and domains as text. It strips char(n), wraps timestamps after the year
+294247 into BC, drops the lower bounds of arrays, and fails on arrays of several dimensions. A
+Parquet INTERVAL is cut to milliseconds and never negative, so intervals are sent as text. A cast
+to text differs from what psql prints for inet (it adds /32), so each type's own output function
+is used.
 """
 
 from __future__ import annotations
@@ -34,15 +35,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
-from cdpsync_connectors.postgres.catalog import quote_name
+from cdpsync.sql import quote_name
+from cdpsync_connectors._shared.relations import MAX_PRECISION, OPEN_DECIMAL
 from cdpsync_connectors.postgres.guards import Guard, element_wise, json_lists, text_array
 
 if TYPE_CHECKING:
     from cdpsync_connectors.postgres.catalog import SourceColumn
 
-OPEN_DECIMAL = "DECIMAL(38,?)"
-WIDEST = 38
-SCALE_OF_NOTHING = 9  # an unconstrained numeric without a value yet
+EMPTY_SCALE = 9  # of a numeric without declared digits and without a value yet
 
 TIMESTAMPTZ = "TIMESTAMP WITH TIME ZONE"
 _PLAIN = {
@@ -83,7 +83,7 @@ _IN_POSTGRES = {
 }
 _EXACT = "decimal(p,s), tinyint, smallint, integer, bigint"
 _FROM_TEXT = f"{_EXACT}, json, uuid, date, timestamp, timestamptz"
-_POSSIBLE = {
+_POSSIBLE_TYPES = {
     "int2": f"{_EXACT}, double",
     "int4": f"{_EXACT}, double",
     "int8": _EXACT,
@@ -112,9 +112,9 @@ _NUMBER = r"^-?(0|[1-9]\d*)(\.\d+)?$"
 
 @dataclass(frozen=True, slots=True)
 class ColumnExpr:
-    """How a column is read: its type in the lake, what Postgres selects, what DuckDB makes of it.
+    """The expressions that read a column: `inner` for Postgres, `outer` for DuckDB, and its type.
 
-    `outer` is None where DuckDB takes the selected value as it is.
+    `outer` is None where DuckDB takes the value unchanged.
     """
 
     type: str
@@ -123,8 +123,8 @@ class ColumnExpr:
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
-    """What the mapping must know beside the column itself."""
+class MappingContext:
+    """The facts beside the column itself on which its mapping depends."""
 
     stream: str
     server_version: int
@@ -132,7 +132,7 @@ class Manner:
 
 
 def decimal_of(column: SourceColumn) -> tuple[int, int] | None:
-    """Return the (precision, scale) that holds every value of a numeric, or None: not known."""
+    """Return the (precision, scale) that holds every value of a numeric; None if unknown."""
     if column.kind != "numeric" or column.modifier < 4:
         return None
     packed = column.modifier - 4
@@ -140,16 +140,16 @@ def decimal_of(column: SourceColumn) -> tuple[int, int] | None:
     if scale < 0:
         precision, scale = precision - scale, 0
     precision = max(precision, scale)
-    return (precision, scale) if precision <= WIDEST else None
+    return (precision, scale) if precision <= MAX_PRECISION else None
 
 
 def is_open(column: SourceColumn) -> bool:
-    """Whether only the rows can tell how many digits the column needs."""
+    """Whether only the rows show how many digits the column needs."""
     return column.kind == "numeric" and column.dimensions == 0 and decimal_of(column) is None
 
 
 def natural_type(column: SourceColumn) -> str:
-    """Return the type the column has in the lake when nobody asks for another."""
+    """Return the column's type in the lake, unless the user sets another."""
     if is_open(column):
         return OPEN_DECIMAL
     decimal = decimal_of(column)
@@ -157,29 +157,31 @@ def natural_type(column: SourceColumn) -> str:
     return (element or "VARCHAR") + "[]" * column.dimensions
 
 
-def reading(column: SourceColumn, manner: Manner, asked: str | None, alias: str) -> ColumnExpr:
-    """Return how to read a column, as `asked` or as it naturally is, selected under this alias.
+def column_expr(
+    column: SourceColumn, context: MappingContext, type_: str | None, alias: str
+) -> ColumnExpr:
+    """Return how to read a column as this type, or as its natural one, selected under an alias.
 
-    Raises ReadError where the type asked for cannot hold the values exactly.
+    Raises ReadError where the type cannot hold the values exactly.
     """
-    target = spell(asked) if asked else natural_type(column)
-    guard = Guard(manner.stream, column.name, alias)
+    target = normalized_type(type_) if type_ else natural_type(column)
+    guard = Guard(context.stream, column.name, alias)
     if target == OPEN_DECIMAL:
-        target = f"DECIMAL({WIDEST},{SCALE_OF_NOTHING})"
+        target = f"DECIMAL({MAX_PRECISION},{EMPTY_SCALE})"
     if target == "VARCHAR" and (column.dimensions or column.kind not in _TEXTS):
         return ColumnExpr(target, _printed(column))
     if column.dimensions or target.endswith("[]"):
-        found = _list(column, guard, manner, target)
+        expr = _list(column, guard, context, target)
     else:
-        found = _scalar(column, guard, manner, target)
-    if found is None:
-        raise ReadError(_refusal(column, manner, asked or target))
-    return found
+        expr = _scalar(column, guard, context, target)
+    if expr is None:
+        raise ReadError(_inexact_message(column, context, type_ or target))
+    return expr
 
 
-def spell(asked: str) -> str:
-    """Return a type as a person may write it in DuckDB's spelling."""
-    name = " ".join(asked.upper().split())
+def normalized_type(type_: str) -> str:
+    """Return a type that a person wrote, in DuckDB's spelling."""
+    name = " ".join(type_.upper().split())
     lists = "[]" * name.count("[]")
     name = name.replace("[]", "").strip()
     name = re.sub(r"^(?:NUMERIC|DECIMAL)\s*\(\s*(\d+)\s*\)$", r"DECIMAL(\1,0)", name)
@@ -189,7 +191,7 @@ def spell(asked: str) -> str:
 
 
 def _plain(column: SourceColumn) -> str:
-    """Return the column as the built-in type under its domains; free where there are none."""
+    """Return the column as the base type of its domains; without a cast if it has no domain."""
     name = quote_name(column.name)
     if not column.domain or not column.kind:
         return name
@@ -197,14 +199,16 @@ def _plain(column: SourceColumn) -> str:
 
 
 def _printed(column: SourceColumn) -> str:
-    """Return what psql prints, whatever casts to text the type may have; NULL stays NULL."""
+    """Return the text that psql prints, which a cast to text may not give; NULL stays NULL."""
     return f"pg_catalog.textin({column.output}({quote_name(column.name)}))"
 
 
-def _scalar(column: SourceColumn, guard: Guard, manner: Manner, target: str) -> ColumnExpr | None:
+def _scalar(
+    column: SourceColumn, guard: Guard, context: MappingContext, target: str
+) -> ColumnExpr | None:
     kind, value = column.kind, _plain(column)
     if kind == "numeric":
-        return _number(column, guard, manner, target)
+        return _number(column, guard, context, target)
     if kind in _TEXTS:
         return _text(column, guard, target)
     if target == natural_type(column):
@@ -230,22 +234,24 @@ def _scalar(column: SourceColumn, guard: Guard, manner: Manner, target: str) -> 
     return ColumnExpr(target, widening) if widening else None
 
 
-def _number(column: SourceColumn, guard: Guard, manner: Manner, target: str) -> ColumnExpr | None:
-    """Read a numeric: as declared without a look at its digits, as anything else guarded."""
+def _number(
+    column: SourceColumn, guard: Guard, context: MappingContext, target: str
+) -> ColumnExpr | None:
+    """Read a numeric: without a check if as declared, else with a guard."""
     value, declared = _plain(column), decimal_of(column)
     if declared and target == natural_type(column):
-        checked = guard.without_nan(value) if not manner.nan_is_null else f"nullif({value}, 'NaN')"
+        checked = guard.without_nan(value) if not context.nan_is_null else f"nullif({value}, 'NaN')"
         return ColumnExpr(target, f"({checked})::numeric({declared[0]},{declared[1]})")
-    has_infinity = not declared and manner.server_version >= 140000
-    oddities = "'NaN', 'Infinity', '-Infinity'" if has_infinity else "'NaN'"
-    return _exact_number(value, guard, target, oddities if manner.nan_is_null else "")
+    has_infinity = not declared and context.server_version >= 140000
+    not_finite = "'NaN', 'Infinity', '-Infinity'" if has_infinity else "'NaN'"
+    return _exact_number(value, guard, target, not_finite if context.nan_is_null else "")
 
 
 def _exact_number(value: str, guard: Guard, target: str, nulls: str) -> ColumnExpr | None:
     decimal = re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", target)
     if decimal:
         precision, scale = int(decimal[1]), int(decimal[2])
-        if scale > precision or not 1 <= precision <= WIDEST:
+        if scale > precision or not 1 <= precision <= MAX_PRECISION:
             return None
         return ColumnExpr(target, guard.decimal(value, precision, scale, nulls))
     if target in _RANGES:
@@ -260,7 +266,9 @@ def _text(column: SourceColumn, guard: Guard, target: str) -> ColumnExpr | None:
     value = _plain(column)
     if column.kind == "bpchar":
         length = column.modifier - 4
-        if target == "VARCHAR" and length > 0:  # cheaper to put the blanks back than to keep them
+        if (
+            target == "VARCHAR" and length > 0
+        ):  # DuckDB adds the blanks, which is cheaper than sending them
             alias = guard.alias
             padded = f"case when length({alias}) = {length} then {alias}"
             return ColumnExpr(target, value, f"{padded} else rpad({alias}, {length}, ' ') end")
@@ -276,40 +284,45 @@ def _text(column: SourceColumn, guard: Guard, target: str) -> ColumnExpr | None:
     return _exact_number(number, guard, target, "")
 
 
-def _list(column: SourceColumn, guard: Guard, manner: Manner, target: str) -> ColumnExpr | None:
-    """Read an array as a list; its real shape is checked, since Postgres does not keep to it."""
+def _list(
+    column: SourceColumn, guard: Guard, context: MappingContext, target: str
+) -> ColumnExpr | None:
+    """Read an array as a list; check its shape, because Postgres does not enforce it."""
     depth, element = target.count("[]"), target.replace("[]", "")
     if not column.dimensions or not depth:
         return None
     value = _plain(column)
     if column.kind == "numeric" and element != "VARCHAR":
         nulled = f"array_replace({value}, 'NaN', null)"
-        value = nulled if manner.nan_is_null else guard.list_without_nan(value)
-    found = _flat_list(column, guard, value, element)
-    if found is None:
+        value = nulled if context.nan_is_null else guard.list_without_nan(value)
+    expr = _flat_list(column, guard, value, element)
+    if expr is None:
         return None
     if depth > 1:
-        found = _deep_list(column, guard, found, depth)
-    inner = guard.shape(quote_name(column.name), depth, target, found.inner)
+        expr = _deep_list(column, guard, expr, depth)
+    inner = guard.shape(quote_name(column.name), depth, target, expr.inner)
     decimal = re.fullmatch(r"DECIMAL\((\d+),(\d+)\)\[\]", target)
-    if decimal:  # a CASE forgets how many digits its branches have, and the scanner needs to know
+    if decimal:  # a CASE loses the digits of its branches, and the scanner needs them
         inner = f"{inner}::numeric({decimal[1]},{decimal[2]})[]"
-    return ColumnExpr(target, inner, found.outer)
+    return ColumnExpr(target, inner, expr.outer)
 
 
 def _flat_list(column: SourceColumn, guard: Guard, value: str, element: str) -> ColumnExpr | None:
-    """Return how to read an array of one dimension, before its shape is checked."""
+    """Return how to read an array of one dimension, without the check of its shape."""
     target, kind, natural = f"{element}[]", column.kind, natural_type(column).replace("[]", "")
     if element == "VARCHAR":
         plain = kind in {"text", "varchar"}
         return ColumnExpr(target, value if plain else text_array(column, quote_name(column.name)))
     if element == natural:
         return _natural_list(column, guard, value, target)
-    asked = re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", element)
-    if asked and kind in {"numeric", "int2", "int4", "int8"}:
-        return ColumnExpr(target, guard.list_cast(value, f"numeric({asked[1]},{asked[2]})", target))
-    wider = ["SMALLINT", "INTEGER", "BIGINT"]
-    if natural in wider and element in wider and wider.index(element) > wider.index(natural):
+    decimal = re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", element)
+    if decimal and kind in {"numeric", "int2", "int4", "int8"}:
+        return ColumnExpr(
+            target, guard.list_cast(value, f"numeric({decimal[1]},{decimal[2]})", target)
+        )
+    by_width = ["SMALLINT", "INTEGER", "BIGINT"]
+    both_integers = natural in by_width and element in by_width
+    if both_integers and by_width.index(element) > by_width.index(natural):
         return ColumnExpr(target, f"{value}::{_IN_POSTGRES[element]}[]")
     if element == "DOUBLE" and kind in {"int2", "int4", "float4"}:
         return ColumnExpr(target, f"{value}::float8[]")
@@ -331,11 +344,11 @@ def _natural_list(column: SourceColumn, guard: Guard, value: str, target: str) -
 
 
 def _deep_list(column: SourceColumn, guard: Guard, flat: ColumnExpr, depth: int) -> ColumnExpr:
-    """Return the same list with more dimensions: by way of JSON, which the scanner can carry."""
+    """Return the list with more dimensions, sent as JSON, because the scanner reads only one."""
     element, lists = flat.type.removesuffix("[]"), "[]" * depth
-    own = element == natural_type(column).replace("[]", "") or element == "VARCHAR"
+    is_natural = element == natural_type(column).replace("[]", "") or element == "VARCHAR"
     numeric = column.kind == "numeric" and element != "VARCHAR"
-    if own and not numeric:
+    if is_natural and not numeric:
         inner = json_lists(column, text_array(column, quote_name(column.name)))
     else:
         inner = json_lists(column, f"({flat.inner})::text[]")
@@ -347,15 +360,15 @@ def _deep_list(column: SourceColumn, guard: Guard, flat: ColumnExpr, depth: int)
     return ColumnExpr(element + lists, inner, outer)
 
 
-def _refusal(column: SourceColumn, manner: Manner, asked: str) -> str:
+def _inexact_message(column: SourceColumn, context: MappingContext, type_: str) -> str:
     natural = natural_type(column).lower()
-    possible = _POSSIBLE.get(column.kind, "") if not column.dimensions else ""
+    possible = _POSSIBLE_TYPES.get(column.kind, "") if not column.dimensions else ""
     if column.dimensions:
         element = natural.replace("[]", "")
         possible = f"{element}[][] and deeper, varchar[]"
     listed = [natural.replace("?", "s"), *possible.split(", "), "varchar"]
     choices = ", ".join(dict.fromkeys(filter(None, listed)))
     return (
-        f'table "{manner.stream}", column "{column.name}": {column.display} cannot be read as '
-        f"{asked.lower()} without a loss. Possible: {choices}."
+        f'table "{context.stream}", column "{column.name}": {column.display} cannot be read as '
+        f"{type_.lower()} without loss. Possible types: {choices}."
     )

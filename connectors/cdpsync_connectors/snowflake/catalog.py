@@ -1,6 +1,6 @@
-"""Snowflake's names, and what its catalogs say: databases, relations, columns, keys.
+"""Snowflake's catalogs: databases, relations, columns, keys; and its rules for names.
 
-A name is shown as Snowflake shows it: `ORDERS` for a table that was created as `orders`. A part
+A name has the case that Snowflake shows: `ORDERS` for a table that was created as `orders`. A part
 with a dot or a quote in it is quoted, as in SQL.
 """
 
@@ -10,22 +10,24 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cdpsync.sql import quote_name
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    Rows = list[dict[str, Any]]  # what a column holds is the catalog's own business
+    Rows = list[dict[str, Any]]  # the values have the types of the catalog's columns
     Ask = Callable[[str], Rows]
 
 _TABLES = """
     select * from {database}.information_schema.tables
-    where table_schema <> 'INFORMATION_SCHEMA'{only}
+    where table_schema <> 'INFORMATION_SCHEMA'{table_filter}
     order by table_schema, table_name
 """
 _COLUMNS = """
     select table_schema, table_name, column_name, data_type, numeric_precision, numeric_scale,
         is_nullable
     from {database}.information_schema.columns
-    where table_schema <> 'INFORMATION_SCHEMA'{only}
+    where table_schema <> 'INFORMATION_SCHEMA'{table_filter}
     order by table_schema, table_name, ordinal_position
 """
 _KINDS = {
@@ -45,7 +47,7 @@ _SPECIAL = {
 
 @dataclass(frozen=True, slots=True)
 class SourceColumn:
-    """A column as information_schema tells it; `kind` is its type without parameters."""
+    """A column of information_schema; `kind` is its type without parameters."""
 
     name: str
     kind: str
@@ -55,7 +57,7 @@ class SourceColumn:
 
     @property
     def display(self) -> str:
-        """The type as a person would write it."""
+        """The type as a person writes it."""
         if self.kind == "NUMBER" and self.precision is not None:
             return f"NUMBER({self.precision},{self.scale or 0})"
         return self.kind
@@ -63,7 +65,7 @@ class SourceColumn:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table or view of any sort."""
+    """A table or view of any kind."""
 
     database: str
     schema: str
@@ -75,28 +77,23 @@ class Relation:
 
     @property
     def sql(self) -> str:
-        """The name as SQL."""
+        """The relation's name as SQL."""
         return ".".join(quote_name(part) for part in (self.database, self.schema, self.name))
 
 
-def quote_name(name: str) -> str:
-    """Return an identifier as SQL; Snowflake and DuckDB agree on how."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def quote_literal(text: str) -> str:
-    """Return a string as an SQL literal; Snowflake reads backslashes as escapes."""
+    """Return a string literal of Snowflake, which reads backslashes as escapes."""
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def plain_name(text: str) -> str:
-    """Return the name that an identifier means: upper case, unless it is quoted."""
+    """Return the name of an identifier: upper case, unless it is quoted."""
     quoted = re.fullmatch(r'"((?:[^"]|"")+)"', text.strip())
     return quoted[1].replace('""', '"') if quoted else text.strip().upper()
 
 
 def lake_name(parts: Iterable[str]) -> str:
-    """Return a table's name in the lake: lower case where Snowflake only knows upper."""
+    """Return a table's name in the lake: a plain upper-case part becomes lower case."""
     return "_".join(
         part.lower() if re.fullmatch(r"[A-Z_][A-Z0-9_$]*", part) else part for part in parts
     )
@@ -108,33 +105,36 @@ def fetch_databases(ask: Ask) -> list[str]:
 
 
 def fetch_schemas(ask: Ask, database: str) -> list[str]:
-    """Return every schema of a database that the role may see, but the one of the standard."""
+    """Return every schema of a database that the role may see, except INFORMATION_SCHEMA."""
     rows = ask(f"select schema_name from {quote_name(database)}.information_schema.schemata")
     names = [row["SCHEMA_NAME"] for row in rows]
     return [name for name in names if name != "INFORMATION_SCHEMA"]
 
 
 def fetch_relations(
-    ask: Ask, database: str, wanted: Callable[[str], bool], table: tuple[str, str] | None = None
+    ask: Ask,
+    database: str,
+    is_selected: Callable[[str], bool],
+    table: tuple[str, str] | None = None,
 ) -> list[Relation]:
-    """Return the relations in a database's wanted schemas, or the one that is named.
+    """Return the relations in a database's selected schemas, or only `table`, a (schema, name).
 
-    Keys are asked for schema by schema: SHOW ends after ten thousand rows, and says nothing
-    (docs.snowflake.com/en/sql-reference/sql/show). Of one named table they are not asked.
+    Keys are fetched for each schema, because SHOW ends after ten thousand rows without notice
+    (docs.snowflake.com/en/sql-reference/sql/show). With `table`, no keys are fetched.
     """
-    only = ""
+    table_filter = ""
     if table is not None:
         schema, name = (quote_literal(part) for part in table)
-        only = f"\n    and table_schema = {schema} and table_name = {name}"
+        table_filter = f"\n    and table_schema = {schema} and table_name = {name}"
     quoted = quote_name(database)
     tables = [
         row
-        for row in ask(_TABLES.format(database=quoted, only=only))
-        if wanted(row["TABLE_SCHEMA"])
+        for row in ask(_TABLES.format(database=quoted, table_filter=table_filter))
+        if is_selected(row["TABLE_SCHEMA"])
     ]
     columns: dict[tuple[str, str], list[SourceColumn]] = {}
     if tables:
-        for row in ask(_COLUMNS.format(database=quoted, only=only)):
+        for row in ask(_COLUMNS.format(database=quoted, table_filter=table_filter)):
             of_table = columns.setdefault((row["TABLE_SCHEMA"], row["TABLE_NAME"]), [])
             of_table.append(_column(row))
     keys: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -156,10 +156,10 @@ def _column(row: Mapping[str, Any]) -> SourceColumn:
 
 def _primary_keys(ask: Ask, database: str, schema: str) -> dict[tuple[str, str], tuple[str, ...]]:
     rows = ask(f"show primary keys in schema {quote_name(database)}.{quote_name(schema)}")
-    found: dict[tuple[str, str], list[str]] = {}
+    keys: dict[tuple[str, str], list[str]] = {}
     for row in sorted(rows, key=lambda row: int(row["key_sequence"])):
-        found.setdefault((schema, row["table_name"]), []).append(row["column_name"])
-    return {table: tuple(columns) for table, columns in found.items()}
+        keys.setdefault((schema, row["table_name"]), []).append(row["column_name"])
+    return {table: tuple(columns) for table, columns in keys.items()}
 
 
 def _relation(
@@ -168,15 +168,15 @@ def _relation(
     columns: Mapping[tuple[str, str], list[SourceColumn]],
     keys: Mapping[tuple[str, str], tuple[str, ...]],
 ) -> Relation:
-    place = (row["TABLE_SCHEMA"], row["TABLE_NAME"])
+    table = (row["TABLE_SCHEMA"], row["TABLE_NAME"])
     special = [kind for column, kind in _SPECIAL.items() if row.get(column) == "YES"]
     rows = row["ROW_COUNT"]
     return Relation(
         database=database,
-        schema=place[0],
-        name=place[1],
+        schema=table[0],
+        name=table[1],
         kind=special[0] if special else _KINDS.get(row["TABLE_TYPE"], row["TABLE_TYPE"].lower()),
-        columns=tuple(columns.get(place, ())),
-        primary_key=keys.get(place, ()),
+        columns=tuple(columns.get(table, ())),
+        primary_key=keys.get(table, ()),
         estimated_rows=None if rows is None else int(rows),
     )

@@ -1,4 +1,4 @@
-"""Sessions at Snowflake, one for each thread that asks: questions to its catalogs, and reads."""
+"""Sessions of one Snowflake account, one for each thread: for its catalogs and for reads."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cdpsync.errors import ConfigError, ConnectorError
 from cdpsync.redact import remember
+from cdpsync.sql import quote_name
 from cdpsync_connectors.snowflake.errors import (
-    is_session_gone,
+    is_session_over,
     translate_connecting,
     translate_reading,
 )
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
     from cdpsync_connectors.snowflake.decode import Batch
     from cdpsync_connectors.snowflake.options import SnowflakeOptions
 
-_NO_ANSWER = 300  # seconds after which an unanswered request is not tried again
-# The driver cancels a statement of its own accord after network_timeout, so a read says for itself
-# how long it may run: as long as the addresses of its answer would hold.
-_LONGEST = 6 * 3600
+_NETWORK_TIMEOUT = 300  # seconds after which an unanswered request is not repeated
+# The driver cancels a statement after network_timeout, so a read sets a limit of its own: the time
+# for which the addresses of its result are valid.
+_MAX_STATEMENT_TIME = 6 * 3600
 
-# So that what arrives does not depend on what the account or the user prefers: above all, a limit
-# on rows would shorten every table in silence. Chunks bound the memory of a worker.
+# Values must not depend on the settings of account or user. Above all, a limit on rows would cut
+# every table without notice. The chunk size limits the memory of a worker.
 _PARAMETERS: dict[str, str | int | bool] = {
     "ABORT_DETACHED_QUERY": True,
     "CLIENT_RESULT_CHUNK_SIZE": 48,  # MB
@@ -45,11 +46,11 @@ _PARAMETERS: dict[str, str | int | bool] = {
 }
 
 
-class Session:
-    """Connections to one account: lent, taken back, forgotten when Snowflake ended them.
+class Sessions:
+    """A pool of connections to one account, without those that Snowflake has ended.
 
-    Safe from many threads. A person who logs in with a browser is asked once: there all threads
-    share one connection.
+    Safe from many threads. With a login by browser, all threads share one connection, so that the
+    person is asked once.
     """
 
     def __init__(self, options: SnowflakeOptions) -> None:
@@ -59,15 +60,15 @@ class Session:
         self._guard = threading.Lock()
 
     @property
-    def place(self) -> str:
-        """Where this is: the account, or the host and port that stand in its place."""
-        at = self._options.connect_options
-        if at.host is None:
+    def location(self) -> str:
+        """The account, or the host and port that replace its address."""
+        server = self._options.connect_options
+        if server.host is None:
             return self._options.account
-        return f"{at.host}:{at.port}" if at.port else at.host
+        return f"{server.host}:{server.port}" if server.port else server.host
 
     def ask(self, sql: str) -> list[dict[str, Any]]:
-        """Return the rows of a question to the catalogs. Raises ConnectorError."""
+        """Return the rows of a query of the catalogs. Raises ConnectorError."""
         with (
             self._translated(),
             self._lend() as connection,
@@ -77,12 +78,12 @@ class Session:
             return [dict(row) for row in cursor.fetchall()]
 
     def query(self, sql: str, where: str | None = None) -> list[Batch]:
-        """Run a statement, once, and return the parts of its answer; none is fetched yet.
+        """Run a statement once; return the parts of its result, of which none is fetched yet.
 
-        Raises ConnectorError; `where` is the user's own condition in the statement.
+        Raises ConnectorError. `where` is the user's condition in the statement.
         """
         with self._translated(where), self._lend() as connection, connection.cursor() as cursor:
-            cursor.execute(sql, timeout=self._options.statement_timeout or _LONGEST)
+            cursor.execute(sql, timeout=self._options.statement_timeout or _MAX_STATEMENT_TIME)
             return cast("list[Batch]", cursor.get_result_batches() or [])
 
     def close(self) -> None:
@@ -98,10 +99,10 @@ class Session:
         try:
             yield
         except _driver().Error as error:
-            known = translate_reading(error, self.place, where)
-            if known is None:
+            known_error = translate_reading(error, self.location, where)
+            if known_error is None:
                 raise
-            raise known from error
+            raise known_error from error
 
     @contextmanager
     def _lend(self) -> Iterator[SnowflakeConnection]:
@@ -109,7 +110,7 @@ class Session:
         try:
             yield connection
         except _driver().Error as error:
-            self._take_back(connection, gone=is_session_gone(error))
+            self._take_back(connection, has_ended=is_session_over(error))
             raise
         self._take_back(connection)
 
@@ -122,10 +123,10 @@ class Session:
                 return self._idle[-1]
         return self._connect()
 
-    def _take_back(self, connection: SnowflakeConnection, *, gone: bool = False) -> None:
+    def _take_back(self, connection: SnowflakeConnection, *, has_ended: bool = False) -> None:
         with self._guard:
-            kept = [one for one in self._idle if one is not connection]
-            self._idle = kept if gone else [*kept, connection]
+            remaining = [idle for idle in self._idle if idle is not connection]
+            self._idle = remaining if has_ended else [*remaining, connection]
 
     def _connect(self) -> SnowflakeConnection:
         driver = _driver()
@@ -136,37 +137,33 @@ class Session:
         return connection
 
     def _shown_login(self) -> str:
-        return f"{self.place} as {self._options.user}" if self._options.user else self.place
+        return f"{self.location} as {self._options.user}" if self._options.user else self.location
 
     def _parameters(self) -> dict[str, Any]:
         options = self._options
         parameters = _PARAMETERS | {"QUERY_TAG": options.query_tag}
         if options.statement_timeout is not None:
             parameters["STATEMENT_TIMEOUT_IN_SECONDS"] = options.statement_timeout
-        said = {
+        keywords = {
             "account": options.account,
             "user": options.user,
             "role": options.role,
             "warehouse": options.warehouse,
-            "database": options.database and _quoted(options.database),
-            "schema": _quoted(options.schema_) if options.database else None,
+            "database": options.database and quote_name(options.database),
+            "schema": quote_name(options.schema_) if options.database else None,
             "login_timeout": options.connect_timeout,
-            "network_timeout": _NO_ANSWER,
+            "network_timeout": _NETWORK_TIMEOUT,
             "application": "cdpsync",
             "session_parameters": parameters,
-            "platform_detection_timeout_seconds": 0.0,  # it would ask for a cloud's metadata
+            "platform_detection_timeout_seconds": 0.0,  # 0 skips a request for a cloud's metadata
             **_login(options),
             **options.connect_options.model_dump(exclude_none=True),
         }
-        return {name: value for name, value in said.items() if value is not None}
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+        return {name: value for name, value in keywords.items() if value is not None}
 
 
 def _login(options: SnowflakeOptions) -> dict[str, Any]:
-    """Return what logs in, each secret known to whoever hides secrets."""
+    """Return the driver's keywords for the login; register each secret, so that it is hidden."""
     if options.password is not None:
         return {"password": _revealed(options.password.get_secret_value())}
     if options.token is not None:
@@ -183,7 +180,7 @@ def _revealed(secret: str) -> str:
 
 
 def _private_key(options: SnowflakeOptions) -> bytes:
-    """Return the key as the driver takes it. Raises ConfigError, without a word of the key."""
+    """Return the key in the driver's form. Raises ConfigError, without any part of the key."""
     _driver()
     from cryptography.hazmat.primitives import serialization
 
@@ -201,11 +198,11 @@ def _private_key(options: SnowflakeOptions) -> bytes:
     try:
         key = serialization.load_pem_private_key(pem, phrase.encode() if phrase else None)
     except (TypeError, ValueError):
-        # What the library says may repeat a piece of the key.
+        # The library's message may repeat a part of the key.
         raise ConfigError(
-            f"{source}: is no private key in PEM form, or its passphrase is wrong or missing. "
+            f"{source}: not a private key in PEM form, or its passphrase is wrong or missing. "
             "Make one: openssl genrsa 2048 | openssl pkcs8 -topk8 -inform PEM -out key.p8; "
-            "and give passphrase where it has one."
+            "and set passphrase if it has one."
         ) from None
     return key.private_bytes(
         serialization.Encoding.DER,
@@ -215,9 +212,9 @@ def _private_key(options: SnowflakeOptions) -> bytes:
 
 
 def _driver() -> ModuleType:
-    """Return snowflake.connector, which may not be installed."""
+    """Return snowflake.connector. Raises ConnectorError where a driver is not installed."""
     try:
-        import pyarrow as pa  # noqa: F401 - the rows come in it
+        import pyarrow as pa  # noqa: F401 - the rows are sent in its format
         import snowflake.connector
     except ImportError as error:
         raise ConnectorError(

@@ -1,13 +1,13 @@
-"""Snowflake: one SELECT a table, its answer fetched in parallel as Arrow, exactly.
+"""Snowflake as a source: one SELECT a table, whose result is fetched in parallel as Arrow, exactly.
 
-A stream is called what Snowflake shows, `SCHEMA.TABLE` in the default database and
-`DATABASE.SCHEMA.TABLE` elsewhere: `PUBLIC.ORDERS`, and `PUBLIC.orders` for a table that was
-created as "orders". In the lake a name that is plain upper case becomes lower case, the default
-database and, in it, the default schema drop out: `orders`, `raw_events`, `other_public_orders`.
-Columns keep the name they have.
+A stream has the name that Snowflake shows: `SCHEMA.TABLE` in the default database and
+`DATABASE.SCHEMA.TABLE` in another one, such as `PUBLIC.ORDERS`, or `PUBLIC.orders` for a table that
+was created as "orders". In the lake, a plain upper-case name becomes lower case; the default
+database, and its default schema, are left out: `orders`, `raw_events`, `other_public_orders`.
+Column names stay unchanged.
 
-Snowflake runs the statement once and keeps its whole answer, as it was at that moment, in parts of
-its own choosing; each part is a chunk. Their addresses hold for about six hours.
+Snowflake runs the statement once and stores its whole result, as of that moment, in parts whose
+size it chooses. Each part is a chunk. Their addresses are valid for about six hours.
 """
 
 from __future__ import annotations
@@ -18,19 +18,24 @@ from typing import TYPE_CHECKING, ClassVar
 
 from cdpsync.errors import ReadError
 from cdpsync.model import Column, Stream
-from cdpsync_connectors._shared.naming import likely_cursors, refuse_idle, split_stream, stream_name
+from cdpsync.sql import quote_name
+from cdpsync_connectors._shared.naming import (
+    likely_cursors,
+    require_match,
+    split_stream,
+    stream_name,
+)
 from cdpsync_connectors.snowflake.catalog import (
     Relation,
     fetch_databases,
     fetch_relations,
     fetch_schemas,
     lake_name,
-    quote_name,
 )
-from cdpsync_connectors.snowflake.connections import Session
+from cdpsync_connectors.snowflake.connections import Sessions
 from cdpsync_connectors.snowflake.errors import translate_reading
 from cdpsync_connectors.snowflake.options import SnowflakeOptions
-from cdpsync_connectors.snowflake.select import SnowflakeChunk, find_relation, select
+from cdpsync_connectors.snowflake.select import SnowflakeChunk, find_relation, select_rows
 from cdpsync_connectors.snowflake.types import can_order, is_time, natural_type
 
 if TYPE_CHECKING:
@@ -41,7 +46,7 @@ if TYPE_CHECKING:
     from cdpsync.connector import ReadRequest
     from cdpsync.errors import ConnectorError
 
-_SYSTEM = {"SNOWFLAKE"}  # the account's own, which only a glob by that name means
+_SYSTEM = {"SNOWFLAKE"}  # the account's own; a glob must name it
 
 
 class SnowflakeConnector:
@@ -56,92 +61,96 @@ class SnowflakeConnector:
                 f"SnowflakeConnector takes SnowflakeOptions, not {type(options).__name__}"
             )
         self._options = options
-        self._session = Session(options)
+        self._sessions = Sessions(options)
 
     def check(self) -> None:
-        """Return when the account lets us in, and role and warehouse can read the catalog."""
+        """Return when the login is accepted, and role and warehouse can read the catalog."""
         for database in self._databases()[:1]:
-            self._session.ask(
+            self._sessions.ask(
                 f"select count(*) as c from {quote_name(database)}.information_schema.tables"
             )
 
     def discover(self) -> Sequence[Stream]:
-        """Return every table and view, of any kind, in the wanted databases and schemas."""
+        """Return every table and view, of any kind, in the selected databases and schemas."""
         relations = [
             relation
             for database in self._databases()
-            for relation in fetch_relations(self._session.ask, database, self._wants)
+            for relation in fetch_relations(self._sessions.ask, database, self._is_selected)
         ]
-        self._refuse_idle({relation.schema for relation in relations})
+        self._require_schemas({relation.schema for relation in relations})
         return [self._stream(relation) for relation in relations]
 
-    def _refuse_idle(self, filled: set[str]) -> None:
-        """Refuse a glob of `schemas` that means none, in any of the wanted databases."""
-        idle = [
+    def _require_schemas(self, schemas: set[str]) -> None:
+        """Raise ConfigError for a glob of `schemas` that matches no schema.
+
+        `schemas` are those with tables. Only if one of the globs matches none of them, Snowflake
+        is asked for the others.
+        """
+        unmatched = [
             glob
             for glob in self._options.schemas or ()
-            if not any(_matches(name, (glob,)) for name in filled)
+            if not any(_matches(name, (glob,)) for name in schemas)
         ]
-        if idle:
-            ask, databases = self._session.ask, self._databases()
-            names = sorted({name for one in databases for name in fetch_schemas(ask, one)})
-            refuse_idle(self._session.place, "schema", idle, names, matches=_matches)
+        if unmatched:
+            ask, databases = self._sessions.ask, self._databases()
+            names = sorted({name for db in databases for name in fetch_schemas(ask, db)})
+            require_match(self._sessions.location, "schema", unmatched, names, matches=_matches)
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[SnowflakeChunk]]:
-        """Run the statement, and hand over the parts of its answer; see `Connector.read`."""
-        place = self._place(request.stream.name)
-        relation = find_relation(self._session.ask, place, request)
-        statement = select(relation, request)
-        batches = self._session.query(statement.sql, request.where)
+        """Run the statement, and return the parts of its result; see `Connector.read`."""
+        table = self._split(request.stream.name)
+        relation = find_relation(self._sessions.ask, table, request)
+        statement = select_rows(relation, request)
+        batches = self._sessions.query(statement.sql, request.where)
         yield [
-            SnowflakeChunk(f"part {number} of {len(batches)}", batch, statement.readings)
+            SnowflakeChunk(f"part {number} of {len(batches)}", batch, statement.exprs)
             for number, batch in enumerate(batches, start=1)
-        ] or [SnowflakeChunk("no rows", None, statement.readings)]
+        ] or [SnowflakeChunk("no rows", None, statement.exprs)]
 
     def translate(self, error: Exception) -> ConnectorError | None:
-        """Name an error that came out of reading a chunk; None when it is not Snowflake's."""
-        return translate_reading(error, self._session.place)
+        """Return our error for one raised by reading a chunk; None when it is not Snowflake's."""
+        return translate_reading(error, self._sessions.location)
 
     def close(self) -> None:
         """Log out. May be called twice."""
-        self._session.close()
+        self._sessions.close()
 
     def _databases(self) -> list[str]:
         globs = self._options.databases
         if globs is None:
             return [self._options.database] if self._options.database else []
-        seen = fetch_databases(self._session.ask)
-        found = [
+        names = fetch_databases(self._sessions.ask)
+        selected = [
             name
-            for name in seen
+            for name in names
             if _matches(name, globs) and (name not in _SYSTEM or name in globs)
         ]
-        if not found:
+        if not selected:
             raise ReadError(
-                f"{self._session.place}: databases: {', '.join(globs)} matches none that the role "
-                f"may see: {', '.join(seen) or 'none at all'}."
+                f"{self._sessions.location}: databases: {', '.join(globs)} matches none that the "
+                f"role may see: {', '.join(names) or 'it may see none'}."
             )
-        return found
+        return selected
 
-    def _wants(self, schema: str) -> bool:
+    def _is_selected(self, schema: str) -> bool:
         globs = self._options.schemas
         return globs is None or _matches(schema, globs)
 
-    def _place(self, stream: str) -> tuple[str, str, str]:
-        """Return database, schema and table of a stream."""
+    def _split(self, stream: str) -> tuple[str, str, str]:
+        """Return database, schema and name of a stream's table."""
         *database, schema, table = split_stream(stream)
         return (database[0] if database else self._options.database or ""), schema, table
 
     def _stream(self, relation: Relation) -> Stream:
         parts = (relation.database, relation.schema, relation.name)
-        at_home = relation.database == self._options.database
-        named = parts[1:] if at_home else parts
-        shown = named[1:] if at_home and relation.schema == self._options.schema_ else named
+        in_default_database = relation.database == self._options.database
+        stream_parts = parts[1:] if in_default_database else parts
+        in_default_schema = in_default_database and relation.schema == self._options.schema_
         key = relation.primary_key
         return Stream(
-            name=stream_name(named),
-            table=lake_name(shown),
+            name=stream_name(stream_parts),
+            table=lake_name(stream_parts[1:] if in_default_schema else stream_parts),
             columns=tuple(
                 Column(c.name, natural_type(c), not (c.required or c.name in key), c.display)
                 for c in relation.columns
@@ -155,11 +164,11 @@ class SnowflakeConnector:
 
 
 def _matches(name: str, globs: Iterable[str]) -> bool:
-    """Whether a glob means a name; one in lower case means the plain name in upper case too."""
+    """Whether a glob matches a name; one in lower case matches the name in upper case too."""
     return any(fnmatchcase(name, glob) or fnmatchcase(name, glob.upper()) for glob in globs)
 
 
 def cursor_fields(relation: Relation) -> tuple[str, ...]:
     """Return the columns that a cursor may follow, the likeliest first."""
-    able = [(column.name, is_time(column)) for column in relation.columns if can_order(column)]
-    return likely_cursors(able, relation.primary_key)
+    ordered = [(column.name, is_time(column)) for column in relation.columns if can_order(column)]
+    return likely_cursors(ordered, relation.primary_key)

@@ -1,10 +1,10 @@
-"""Result batches as Snowflake sends them, to Arrow tables that DuckDB reads exactly.
+"""Decodes Snowflake's result batches to Arrow tables that DuckDB reads exactly.
 
-The driver's own `to_arrow` is not exact: it turns scaled numbers into doubles unless told
-otherwise, cuts nanoseconds off a whole batch when one value in it is outside the years that
-nanoseconds can tell, and does not count the rows of what it downloaded (ArrowIterator and
-result_batch.py of snowflake-connector-python 4.8.1). So the batch's own Arrow stream is decoded
-here. As that source tells them, the encodings are:
+The driver's own `to_arrow` is not exact. By default it turns scaled numbers into doubles. It cuts
+the nanoseconds of a whole batch when one value is outside the years that nanoseconds can express.
+And it does not count the downloaded rows (ArrowIterator and result_batch.py of
+snowflake-connector-python 4.8.1). So this module decodes the batch's Arrow stream. According to
+that source, the encodings are:
 
 - FIXED: int8 to int64, as wide as the batch needs, scaled by the field's `scale`; or a decimal128.
 - TIME: int32 or int64, scaled.
@@ -21,6 +21,7 @@ from base64 import b64decode
 from typing import TYPE_CHECKING, Protocol
 
 from cdpsync.errors import ConnectError, ReadError
+from cdpsync_connectors._shared.relations import MAX_PRECISION
 from cdpsync_connectors.snowflake.types import TIMESTAMPTZ
 
 if TYPE_CHECKING:
@@ -31,16 +32,15 @@ if TYPE_CHECKING:
     from cdpsync_connectors.snowflake.types import ColumnExpr
 
 _NANOSECONDS = 9
-_WIDEST = 38
-_OF_TIME = {"TIME", "TIMESTAMP", "TIMESTAMP_NS", TIMESTAMPTZ}
+_TIME_TYPES = {"TIME", "TIMESTAMP", "TIMESTAMP_NS", TIMESTAMPTZ}
 
 
 class InexactError(Exception):
-    """A value that the column's type cannot hold; the message says which and why."""
+    """A value that the column's type cannot hold; the message gives the reason."""
 
 
 class Batch(Protocol):
-    """What is used of the driver's `ArrowResultBatch`; an inline one is `_local`, in base64."""
+    """The used members of the driver's `ArrowResultBatch`; an inline one is `_local`, in base64."""
 
     rowcount: int
     _local: bool
@@ -50,19 +50,19 @@ class Batch(Protocol):
         """Download into `_data`."""
 
 
-def fetch(batch: Batch, readings: Sequence[ColumnExpr]) -> pa.Table | None:
+def fetch(batch: Batch, exprs: Sequence[ColumnExpr]) -> pa.Table | None:
     """Download a batch and decode it; None where it has no rows. Raises the driver's errors.
 
-    The batch keeps nothing of what was downloaded: memory holds only those that are being read,
-    and each may be fetched again.
+    The batch does not keep the downloaded bytes, so that memory holds only the batches that are
+    being read. A batch may be fetched again.
     """
     data = _download(batch)
-    table = decode(data, readings) if data else None
+    table = decode(data, exprs) if data else None
     rows = table.num_rows if table is not None else 0
     if rows != batch.rowcount:
         raise ConnectError(
-            f"a part of Snowflake's answer holds {rows} rows where {batch.rowcount} were "
-            "announced: it was cut off on its way.",
+            f"a part of Snowflake's result has {rows} rows instead of the announced "
+            f"{batch.rowcount}: it was cut off during the download.",
             retryable=True,
         )
     return table
@@ -71,38 +71,36 @@ def fetch(batch: Batch, readings: Sequence[ColumnExpr]) -> pa.Table | None:
 def _download(batch: Batch) -> bytes:
     if type(batch).__name__ == "JSONResultBatch":
         raise ReadError(
-            "Snowflake answers in JSON where Arrow was asked for. Unset the parameter "
+            "Snowflake answers in JSON instead of Arrow. Unset the parameter "
             "PYTHON_CONNECTOR_QUERY_RESULT_FORMAT of the user and the account."
         )
-    held = copy.copy(batch)
-    if not held._local:  # noqa: SLF001 - see below
-        held.populate_data()
-    data = held._data or b""  # noqa: SLF001 - the driver has no other way to the bytes it received
+    copied = copy.copy(batch)
+    if not copied._local:  # noqa: SLF001 - see below
+        copied.populate_data()
+    data = copied._data or b""  # noqa: SLF001 - the driver has no public access to the bytes
     return b64decode(data) if isinstance(data, str) else bytes(data)
 
 
-def decode(data: bytes, readings: Sequence[ColumnExpr]) -> pa.Table:
-    """Return the rows of one Arrow stream under their names, in types that tell each value.
+def decode(data: bytes, exprs: Sequence[ColumnExpr]) -> pa.Table:
+    """Return the rows of one Arrow stream, with their names, in types that hold each value.
 
-    Raises ReadError, naming the column, for a value that the wanted type cannot hold.
+    Raises ReadError, naming the column, for a value that the lake's type cannot hold.
     """
     import pyarrow as pa
 
     table = pa.ipc.open_stream(data).read_all()
-    if table.num_columns != len(readings):
-        raise ReadError(
-            f"Snowflake answered {table.num_columns} columns where {len(readings)} were asked for."
-        )
+    if table.num_columns != len(exprs):
+        raise ReadError(f"Snowflake sent {table.num_columns} columns instead of {len(exprs)}.")
     columns = []
-    for field, column, wanted in zip(table.schema, table.columns, readings, strict=True):
+    for field, column, expr in zip(table.schema, table.columns, exprs, strict=True):
         try:
-            columns.append(pa.chunked_array(_decoded(field, column, wanted.type)))
+            columns.append(pa.chunked_array(_decoded(field, column, expr.type)))
         except InexactError as inexact:
             raise ReadError(
-                f'column "{wanted.name}": a value {inexact}. Set columns: {{types: '
-                f"{{{wanted.name}: {_way_out(wanted.type)}}}}}."
+                f'column "{expr.name}": a value {inexact}. Set columns: {{types: '
+                f"{{{expr.name}: {_exact_alternative(expr.type)}}}}}."
             ) from None
-    return pa.table(columns, names=[wanted.name for wanted in readings])
+    return pa.table(columns, names=[expr.name for expr in exprs])
 
 
 def _decoded(field: pa.Field, column: pa.ChunkedArray, type_: str) -> list[pa.Array]:
@@ -111,19 +109,19 @@ def _decoded(field: pa.Field, column: pa.ChunkedArray, type_: str) -> list[pa.Ar
     metadata = field.metadata or {}
     scale = int(metadata.get(b"scale", b"0"))
     chunks = column.chunks or [pa.array([], field.type)]
-    if type_ in _OF_TIME and (pa.types.is_integer(field.type) or pa.types.is_struct(field.type)):
+    if type_ in _TIME_TYPES and (pa.types.is_integer(field.type) or pa.types.is_struct(field.type)):
         return [_time(chunk, scale, type_) for chunk in chunks]
     if scale and pa.types.is_integer(field.type):
         return [_scaled(chunk, scale) for chunk in chunks]
     return list(chunks)
 
 
-def _scaled(whole: pa.Array, scale: int) -> pa.Array:
-    """Return integers as the decimals they stand for: the same bits under another type."""
+def _scaled(integers: pa.Array, scale: int) -> pa.Array:
+    """Return integers as decimals of a scale: the same bits with another type."""
     import pyarrow as pa
 
-    wide = whole.cast(pa.int64()).cast(pa.decimal128(_WIDEST, 0))
-    type_ = pa.decimal128(_WIDEST, scale)
+    wide = integers.cast(pa.int64()).cast(pa.decimal128(MAX_PRECISION, 0))
+    type_ = pa.decimal128(MAX_PRECISION, scale)
     return pa.Array.from_buffers(type_, len(wide), wide.buffers(), wide.null_count, wide.offset)
 
 
@@ -134,7 +132,7 @@ def _time(array: pa.Array, scale: int, type_: str) -> pa.Array:
     try:
         counted = _counted(array, scale, unit)
     except pa.ArrowInvalid:
-        raise InexactError("is outside the years that its type can tell") from None
+        raise InexactError("is outside the years of its type") from None
     if type_ == "TIME":
         return counted.cast(pa.time64("us"))
     if type_ == "TIMESTAMP_NS":
@@ -143,7 +141,7 @@ def _time(array: pa.Array, scale: int, type_: str) -> pa.Array:
 
 
 def _counted(array: pa.Array, scale: int, unit: int) -> pa.Array:
-    """Return times as whole counts of 10^-unit seconds; a remainder is an error."""
+    """Return times as integer counts of 10^-unit seconds; a remainder is an error."""
     import pyarrow as pa
     from pyarrow import compute
 
@@ -170,5 +168,5 @@ def _rescaled(counts: pa.Array, scale: int, unit: int) -> pa.Array:
     return coarse
 
 
-def _way_out(type_: str) -> str:
+def _exact_alternative(type_: str) -> str:
     return "timestamp_ns" if type_ == "TIMESTAMP" else "varchar"

@@ -1,9 +1,9 @@
-"""What Snowflake and its driver say when something fails, in words that help.
+"""Errors of Snowflake and its driver, translated to ours with a next step.
 
-Numbers are those of the driver (network.py, errorcode.py of snowflake-connector-python 4.8.1), of
-docs.snowflake.com/en/user-guide/key-pair-auth-troubleshooting (390144, 3943xx) and of Snowflake's
-messages as its community pages show them. A login that fails may come under the driver's own
-250001, so its words count too.
+The numbers are those of the driver (network.py, errorcode.py of snowflake-connector-python 4.8.1),
+of docs.snowflake.com/en/user-guide/key-pair-auth-troubleshooting (390144, 3943xx), and of the
+messages on Snowflake's community pages. A failed login may have the driver's own number 250001, so
+the text of its message counts too.
 """
 
 from __future__ import annotations
@@ -13,46 +13,49 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ConnectError, ConnectorError, RateLimitError, ReadError
+from cdpsync_connectors._shared.relations import where_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SESSION_GONE = {390104, 390110, 390111, 390112, 390113, 390114, 390115, 390195}
+_SESSION_OVER = {390104, 390110, 390111, 390112, 390113, 390114, 390115, 390195}
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """An error that is known: by its numbers or by its words."""
+    """A known error: it has one of the numbers, or its message matches the pattern."""
 
     codes: frozenset[int]
-    words: str
-    what: str
+    pattern: str
+    problem: str
     advice: str
     retryable: bool = False
 
 
-def _case(codes: set[int], words: str, what: str, advice: str, *, retryable: bool = False) -> _Case:
-    return _Case(frozenset(codes), words, what, advice, retryable)
+def _case(
+    codes: set[int], pattern: str, problem: str, advice: str, *, retryable: bool = False
+) -> _Case:
+    return _Case(frozenset(codes), pattern, problem, advice, retryable)
 
 
 _LOGIN = (
     _case(
         {390422},
         r"IP/Token \S+ is not allowed|not allowed to access Snowflake",
-        "a network policy does not let this machine's address in",
+        "a network policy refuses connections from this machine's address",
         "Ask an administrator to add it to the policy's allowed list, or connect from an address "
         "that is there.",
     ),
     _case(
         {390186, 390189},
         r"specified in the connect string|Requested role .* is not assigned",
-        "the role does not exist, or is not granted to the user, or not any more",
+        "the role does not exist, or is not granted to the user",
         "Check role, or run there: GRANT ROLE … TO USER ….",
     ),
     _case(
         {390144, *range(394300, 394308)},
         r"JWT token is invalid",
-        "the private key does not fit the user",
+        "the private key is not the user's",
         "Check account and user, and that DESC USER shows this key's RSA_PUBLIC_KEY_FP; the "
         "machine's clock must be right. An administrator sees the reason with "
         "SYSTEM$GET_LOGIN_FAILURE_DETAILS.",
@@ -85,7 +88,7 @@ _LOGIN = (
         {390197},
         r"Multi-factor authentication is required|MFA (?:authentication|enrollment)|Duo",
         "the user must log in with a second factor",
-        "Use a key pair (private_key), which needs none.",
+        "Use a key pair (private_key), which needs no second factor.",
     ),
     _case(
         {390100},
@@ -96,7 +99,7 @@ _LOGIN = (
     _case(
         {290403, 290404, 403, 404},
         r"Verify the account name|404 Not Found: post",
-        "no such account answers there",
+        "there is no such account",
         "Check account: SELECT CURRENT_ORGANIZATION_NAME() || '-' || CURRENT_ACCOUNT_NAME().",
     ),
     _case(
@@ -132,7 +135,7 @@ _READING = (
     _case(
         {606},
         r"No active warehouse selected",
-        "no warehouse is there to run the query",
+        "there is no warehouse to run the query",
         "Set warehouse, and run there: GRANT USAGE ON WAREHOUSE … TO ROLE ….",
     ),
     _case(
@@ -163,60 +166,64 @@ _READING = (
 )
 
 
-def is_session_gone(error: Exception) -> bool:
-    """Whether the session is over, so that only a new login helps."""
-    return getattr(error, "errno", None) in _SESSION_GONE
+def is_session_over(error: Exception) -> bool:
+    """Whether the session has ended, so that only a new login helps."""
+    return getattr(error, "errno", None) in _SESSION_OVER
 
 
-def translate_connecting(error: Exception, place: str) -> ConnectorError:
-    """Name what kept us from a session, and what to do."""
-    busy = _busy(error, place)
+def translate_connecting(error: Exception, location: str) -> ConnectorError:
+    """Return the error of a failed login, with advice."""
+    busy = _busy(error, location)
     if busy:
         return busy
     text = " ".join(_chain(error))
     number = getattr(error, "errno", None)
-    case = _by_number(_LOGIN[:10], number) or _by_words(_LOGIN, text) or _by_number(_LOGIN, number)
+    case = _by_number(_LOGIN[:10], number) or _by_text(_LOGIN, text) or _by_number(_LOGIN, number)
     if case:
-        return ConnectError(f"{place}: {case.what}. {case.advice}", retryable=case.retryable)
-    return ConnectError(f"{place}: no session: {said(error)}.")
+        return ConnectError(f"{location}: {case.problem}. {case.advice}", retryable=case.retryable)
+    return ConnectError(f"{location}: no session: {server_message(error)}.")
 
 
 def translate_reading(
-    error: Exception, place: str, where: str | None = None
+    error: Exception, location: str, where: str | None = None
 ) -> ConnectorError | None:
-    """Name what ended a question or a read; None when it is not of Snowflake or its driver.
+    """Return the error of a failed query; None when it is not one of Snowflake or its driver.
 
-    `where` is the user's own condition, which an error of syntax is likely to be in.
+    `where` is the user's condition, which is the likely place of a syntax error.
     """
     if isinstance(error, ConnectorError):
         return error
     module = type(error).__module__
     if module.startswith("pyarrow"):
         return ConnectError(
-            f"{place}: a part of the answer cannot be read ({said(error)}). It may have been cut "
-            "off on its way.",
+            f"{location}: a part of the result cannot be read ({server_message(error)}). It may "
+            "have been cut off during the download.",
             retryable=True,
         )
     if not module.startswith("snowflake.connector"):
         return None
     number, text = getattr(error, "errno", None), str(error)
-    if is_session_gone(error):
-        return ConnectError(f"{place}: the session has ended. Run again.", retryable=True)
-    case = _by_number(_READING, number) or _by_words(_READING, text)
+    if is_session_over(error):
+        return ConnectError(f"{location}: the session has ended. Run again.", retryable=True)
+    case = _by_number(_READING, number) or _by_text(_READING, text)
     if case:
-        return ReadError(f"{place}: {case.what}. {case.advice}", retryable=case.retryable)
-    return _busy(error, place) or _refused(error, place, where) or _lost(error, place)
+        return ReadError(f"{location}: {case.problem}. {case.advice}", retryable=case.retryable)
+    return (
+        _busy(error, location)
+        or _missing_or_denied(error, location, where)
+        or _lost(error, location)
+    )
 
 
-def said(error: Exception) -> str:
-    """Return Snowflake's own words, on one line, without numbers and query ids."""
+def server_message(error: Exception) -> str:
+    """Return Snowflake's own message on one line, without numbers and query ids."""
     text = " ".join(str(getattr(error, "msg", None) or error).split())
     text = re.sub(r"^\d{6} \(\w{5}\): (?:[0-9a-f-]{36}: |None: )?", "", text)
     return text.rstrip(". ")
 
 
 def _chain(error: BaseException | None) -> Iterator[str]:
-    """Give what an error and those before it say; the driver puts the reason at the far end."""
+    """Return the messages of an error and its causes; the driver puts the reason last."""
     while error is not None:
         yield str(error)
         error = error.__cause__ or error.__context__
@@ -226,52 +233,55 @@ def _by_number(cases: tuple[_Case, ...], number: int | None) -> _Case | None:
     return next((case for case in cases if number in case.codes), None)
 
 
-def _by_words(cases: tuple[_Case, ...], text: str) -> _Case | None:
-    return next((case for case in cases if re.search(case.words, text, re.IGNORECASE)), None)
+def _by_text(cases: tuple[_Case, ...], text: str) -> _Case | None:
+    return next((case for case in cases if re.search(case.pattern, text, re.IGNORECASE)), None)
 
 
-def _busy(error: Exception, place: str) -> ConnectorError | None:
-    """Name an answer of the service itself: too many requests, or not there for the moment."""
+def _busy(error: Exception, location: str) -> ConnectorError | None:
+    """Return the error of a busy service: too many requests, or temporarily unavailable."""
     kind, number = type(error).__name__, getattr(error, "errno", None)
     if kind == "TooManyRequests" or number in {429, 290429}:
-        return RateLimitError(f"{place}: Snowflake asks for fewer requests. Use fewer --threads.")
+        return RateLimitError(
+            f"{location}: Snowflake received too many requests. Use fewer --threads."
+        )
     if kind in {"ServiceUnavailableError", "BadGatewayError", "GatewayTimeoutError"}:
         return ConnectError(
-            f"{place}: the service is not available for the moment. Run again.", retryable=True
+            f"{location}: the service is temporarily unavailable. Run again.", retryable=True
         )
     return None
 
 
-def _refused(error: Exception, place: str, where: str | None) -> ConnectorError | None:
-    number, text = getattr(error, "errno", None), said(error)
+def _missing_or_denied(error: Exception, location: str, where: str | None) -> ConnectorError | None:
+    number, text = getattr(error, "errno", None), server_message(error)
     missing = re.search(r"(\w+ '[^']+') does not exist or not authorized", text, re.IGNORECASE)
     if number in {2003, 2043} or missing:
-        what = f"{missing[1]} does not exist, or the role" if missing else f"{text}; or the role"
+        problem = f"{missing[1]} does not exist" if missing else text
         return ReadError(
-            f"{place}: {what} may not use it. See what there is with: cdpsync discover; or run "
-            "there, as its owner: GRANT SELECT ON … TO ROLE …."
+            f"{location}: {problem}, or the role may not use it. List the tables with: cdpsync "
+            "discover; or run there, as its owner: GRANT SELECT ON … TO ROLE …."
         )
     denied = re.search(r"Insufficient privileges to operate on (.+)", text)
     if number == 3001 or denied:
-        on = denied[1].rstrip(". ") if denied else "it"
+        table = denied[1].rstrip(". ") if denied else "the table"
         return ReadError(
-            f"{place}: the role has not the privilege for {on}. Run there, as its owner: GRANT "
-            "SELECT ON … TO ROLE …."
+            f"{location}: the role does not have the privilege for {table}. Run there, as its "
+            "owner: GRANT SELECT ON … TO ROLE …."
         )
     if number in {904, 1003, 2028} and where:
-        return ReadError(f"{place}: where: {' '.join(where.split())}: {text}.")
+        return where_error(location, where, text)
     return None
 
 
-def _lost(error: Exception, place: str) -> ConnectorError:
+def _lost(error: Exception, location: str) -> ConnectorError:
     kind, number = type(error).__name__, getattr(error, "errno", None)
     if kind == "ForbiddenError" or number in {403, 290403}:
         return ReadError(
-            f"{place}: the rows may not be downloaded: their addresses, which hold for some six "
-            "hours, have expired, or a firewall keeps this machine from Snowflake's storage. Run "
-            "again, with more --threads or fewer rows; SYSTEM$ALLOWLIST() names the hosts."
+            f"{location}: the rows cannot be downloaded: their addresses, which are valid for some "
+            "six hours, have expired, or a firewall blocks this machine's access to Snowflake's "
+            "storage. Run again, with more --threads or fewer rows; SYSTEM$ALLOWLIST() names the "
+            "hosts."
         )
     network = ".vendored." in type(error).__module__
     if network or number in {250001, 250003, 250005, 251011, 251012, 252010, 252013}:
-        return ConnectError(f"{place}: the connection was lost while reading.", retryable=True)
-    return ReadError(f"{place}: {said(error)}.")
+        return ConnectError(f"{location}: the connection was lost while reading.", retryable=True)
+    return ReadError(f"{location}: {server_message(error)}.")

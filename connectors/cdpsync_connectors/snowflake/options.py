@@ -1,4 +1,4 @@
-"""What the YAML may say of a Snowflake source."""
+"""The options of a Snowflake source in the project file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cdpsync_connectors.snowflake.catalog import plain_name
 
 
 def _identifier(value: object) -> object:
-    """Read a name as SQL does: without quotes it is upper case."""
+    """Return a name as SQL reads it: upper case, unless it is quoted."""
     return plain_name(value) if isinstance(value, str) else value
 
 
@@ -31,9 +31,9 @@ WholeSeconds = Annotated[int, BeforeValidator(seconds), Field(ge=1)]
 
 
 class ConnectOptions(BaseModel):
-    """Where to connect to in place of `<account>.snowflakecomputing.com`: a proxy, a test server.
+    """An address in place of `<account>.snowflakecomputing.com`, such as a proxy or a test server.
 
-    What else stands here is handed to `snowflake.connector.connect` as it is.
+    Every other key is passed to `snowflake.connector.connect` unchanged.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
@@ -44,7 +44,7 @@ class ConnectOptions(BaseModel):
 
 
 class SnowflakeOptions(ConnectorOptions):
-    """What the YAML says of a Snowflake source."""
+    """The options of one Snowflake source."""
 
     account: Annotated[str, Field(min_length=1)]
     user: str | None = None
@@ -78,38 +78,38 @@ class SnowflakeOptions(ConnectorOptions):
     @field_validator("private_key_file")
     @classmethod
     def _absolute(cls, path: str | None, info: ValidationInfo) -> str | None:
-        """Begin a relative path at the config file's folder."""
+        """Resolve a relative path against the config file's folder."""
         if path is None:
             return None
         folder = Path((info.context or {}).get("folder") or Path.cwd()).absolute()
         return str(folder / Path(path).expanduser())
 
     @model_validator(mode="after")
-    def _each_in_its_place(self) -> SnowflakeOptions:
-        known = {*type(self).model_fields, "schema", "private_key_file_pwd", "passcode"}
-        taken = sorted(known & set(self.connect_options.model_extra or {}))
-        if taken:
-            raise ValueError(f"{taken[0]} stands beside connect_options, not in it")
+    def _no_option_in_connect_options(self) -> SnowflakeOptions:
+        options = {*type(self).model_fields, "schema", "private_key_file_pwd", "passcode"}
+        misplaced = sorted(options & set(self.connect_options.model_extra or {}))
+        if misplaced:
+            raise ValueError(f"{misplaced[0]} belongs beside connect_options, not in it")
         return self
 
     @model_validator(mode="after")
-    def _one_way_in(self) -> SnowflakeOptions:
-        ways = ("password", "private_key", "private_key_file", "token", "authenticator")
-        given = [way for way in ways if getattr(self, way) is not None]
-        if len(given) != 1:
-            said = f"not {' and '.join(given)}" if given else "none is given"
+    def _exactly_one_login(self) -> SnowflakeOptions:
+        methods = ("password", "private_key", "private_key_file", "token", "authenticator")
+        given_methods = [method for method in methods if getattr(self, method) is not None]
+        if len(given_methods) != 1:
+            choice = f"not {' and '.join(given_methods)}" if given_methods else "none is given"
             raise ValueError(
                 "give exactly one way to log in: password, private_key, private_key_file, token or "
-                f"authenticator: externalbrowser; {said}"
+                f"authenticator: externalbrowser; {choice}"
             )
-        if self.passphrase is not None and not given[0].startswith("private_key"):
-            raise ValueError("passphrase opens a private key, and there is none")
-        if self.user is None and given[0] != "token":
-            raise ValueError(f"{given[0]} needs a user")
+        if self.passphrase is not None and not given_methods[0].startswith("private_key"):
+            raise ValueError("passphrase is set without a private key")
+        if self.user is None and given_methods[0] != "token":
+            raise ValueError(f"{given_methods[0]} needs a user")
         return self
 
     @model_validator(mode="after")
-    def _somewhere_to_look(self) -> SnowflakeOptions:
+    def _has_databases(self) -> SnowflakeOptions:
         if self.database is None and self.databases is None:
             raise ValueError("give a database, or databases as a list of globs")
         return self

@@ -1,4 +1,4 @@
-"""GET requests to Stripe: paced, retried where that is safe and useful, errors in plain words."""
+"""HTTP client of Stripe's API: GET requests with a rate limit and retries."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import urllib3
 
 from cdpsync.errors import ReadError
 from cdpsync_connectors.stripe.errors import (
+    ErrorResponse,
     MissingError,
-    Refusal,
     StoppedError,
     error_of,
     unreachable,
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from cdpsync_connectors.stripe.options import StripeOptions
 
-_TRIES = 6  # a failing server is given 15 seconds
-_TRIES_FIRST = 3  # of a server that never answered yet: the address may be wrong
-_TRIES_LIMITED = 12  # a rate limit passes
+_TRIES = 6  # so a failing server gets 15 seconds
+_TRIES_FIRST = 3  # before the first response, because the address may be wrong
+_TRIES_LIMITED = 12  # because a rate limit passes
 _FIRST_PAUSE = 0.5  # seconds; doubled before each further try
 _LONGEST_PAUSE = 8.0
 _LONGEST_RETRY_AFTER = 60.0
@@ -39,28 +39,28 @@ _CONNECT_TIMEOUT = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A good answer: its bytes, and Stripe's clock."""
+class Response:
+    """A successful response: its bytes, and the time of Stripe's clock."""
 
     body: bytes
     at: datetime | None
 
-    def moment(self, address: str) -> datetime:
-        """Return Stripe's clock; raises ReadError when the answer did not tell it."""
+    def server_time(self, address: str) -> datetime:
+        """Return the time of Stripe's clock; raises ReadError if the response has none."""
         if self.at is None:
             raise ReadError(
-                f"{address}: answers tell no Date, which changes are followed by. "
+                f"{address}: responses have no Date header, which a read of changes needs. "
                 "Use mode: full_table."
             )
         return self.at
 
 
 class Client:
-    """One source's line to Stripe. Every request is a GET, so each may be sent again."""
+    """The connection of one source to Stripe. It only sends GET, so each request may be retried."""
 
     def __init__(self, options: StripeOptions) -> None:
         self.address = options.api_base
-        self._pace = RequestLimiter(options.rate, options.concurrency)
+        self._limiter = RequestLimiter(options.rate, options.concurrency)
         timeout = (min(_CONNECT_TIMEOUT, options.timeout), options.timeout)
         self._http = stripe.RequestsClient(timeout=timeout)
         self._has_answered = False
@@ -79,78 +79,78 @@ class Client:
         *,
         where: str,
         is_stopped: Callable[[], bool],
-        lane: str | None = None,
-    ) -> Answer:
-        """Return a good answer. Raises ConnectorError, or MissingError for an object that is gone.
+        endpoint: str | None = None,
+    ) -> Response:
+        """Return a successful response. Raises ConnectorError, or MissingError for no such object.
 
-        `lane` is the endpoint that limits are counted for, where it is not the path.
+        `endpoint` is the name under which limits are counted, if it is not the path.
         """
         url = f"{self.address}{path}"
         if params:
             url += "?" + urlencode(params, safe="[]")
-        lane = lane or path
+        endpoint = endpoint or path
         attempt = 0
         while True:
             attempt += 1
             try:
-                body, status, headers = self._ask(url, lane, is_stopped)
+                body, status, headers = self._send(url, endpoint, is_stopped)
             except (stripe.APIConnectionError, urllib3.exceptions.HTTPError) as error:
-                most = _TRIES if self._has_answered else _TRIES_FIRST
-                if attempt >= most or not _may_pass(error):
+                max_tries = _TRIES if self._has_answered else _TRIES_FIRST
+                if attempt >= max_tries or not _may_retry(error):
                     raise unreachable(error, self.address) from error
                 _sleep(_pause(attempt), is_stopped)
                 continue
             self._has_answered = True
             if 200 <= status < 300:
-                return Answer(body, _date(headers))
-            refusal = Refusal.of(status, body, headers)
-            if refusal.is_missing:
-                raise MissingError(refusal)
-            self._wait_or_raise(refusal, headers, attempt, lane, where, is_stopped)
+                return Response(body, _date(headers))
+            response = ErrorResponse.of(status, body, headers)
+            if response.is_missing:
+                raise MissingError(response)
+            self._wait_or_raise(response, headers, attempt, endpoint, where, is_stopped)
 
-    def _ask(
-        self, url: str, lane: str, is_stopped: Callable[[], bool]
+    def _send(
+        self, url: str, endpoint: str, is_stopped: Callable[[], bool]
     ) -> tuple[bytes, int, Mapping[str, str]]:
-        """Send one request. Its turn ends with the answer's head: Stripe has counted it then."""
-        with self._pace.turn(lane, is_stopped):
+        """Send one request. Its slot ends with the headers, because Stripe has counted it then."""
+        with self._limiter.slot(endpoint, is_stopped):
             answer, status, headers = self._http.request_stream("get", url, self._headers)
         return answer.read(decode_content=True), status, headers
 
     def _wait_or_raise(
         self,
-        refusal: Refusal,
+        response: ErrorResponse,
         headers: Mapping[str, str],
         attempt: int,
-        lane: str,
+        endpoint: str,
         where: str,
         is_stopped: Callable[[], bool],
     ) -> None:
-        """Wait before the next try, as https://docs.stripe.com/rate-limits asks; or give up."""
-        limited = refusal.status == 429 and not refusal.is_locked
-        most = _TRIES_LIMITED if limited else _TRIES
+        """Wait before the next try, as https://docs.stripe.com/rate-limits asks; or raise."""
+        limited = response.status == 429 and not response.is_locked
+        max_tries = _TRIES_LIMITED if limited else _TRIES
         advice = headers.get("Stripe-Should-Retry")
-        may_pass = refusal.may_pass if advice is None or limited else advice == "true"
-        if attempt >= most or not may_pass:
-            raise error_of(refusal, where, self.address)
+        may_retry = response.may_retry if advice is None or limited else advice == "true"
+        if attempt >= max_tries or not may_retry:
+            raise error_of(response, where, self.address)
         pause = max(_pause(attempt), _retry_after(headers))
         if limited:
-            everything = refusal.reason.startswith("global")
-            self._pace.rest(pause, None if everything else lane)
-            if not everything:
-                self._pace.slow(lane, ENDPOINT_RATE)
+            is_global = response.limit_reason.startswith("global")
+            self._limiter.pause(pause, None if is_global else endpoint)
+            if not is_global:
+                self._limiter.limit_endpoint(endpoint, ENDPOINT_RATE)
         _sleep(pause, is_stopped)
 
-    def has_room(self) -> bool:
-        """Whether more threads would get more answers."""
-        return self._pace.has_room()
+    def has_capacity(self) -> bool:
+        """Whether more threads would get more responses."""
+        return self._limiter.has_capacity()
 
     def close(self) -> None:
-        """Let go of this thread's connections; those of threads that ended are gone already."""
+        """Close this thread's connections; those of ended threads are closed already."""
         self._http.close()  # type: ignore[no-untyped-call]  # the library's own
 
 
-def _may_pass(error: stripe.APIConnectionError | urllib3.exceptions.HTTPError) -> bool:
-    """Whether the line may hold next time: an answer that broke off is none, for a GET."""
+def _may_retry(error: stripe.APIConnectionError | urllib3.exceptions.HTTPError) -> bool:
+    """Whether another try may succeed; a response that broke off counts as none, for a GET."""
     return not isinstance(error, stripe.APIConnectionError) or bool(error.should_retry)
 
 
@@ -176,7 +176,7 @@ def _date(headers: Mapping[str, str]) -> datetime | None:
 
 def _sleep(seconds: float, is_stopped: Callable[[], bool]) -> None:
     end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
+    while (remaining := end - time.monotonic()) > 0:
         if is_stopped():
             raise StoppedError
-        time.sleep(min(left, 0.1))
+        time.sleep(min(remaining, 0.1))

@@ -1,7 +1,8 @@
-"""The documented fields of Stripe's objects, as columns: https://docs.stripe.com/api.
+"""The columns of Stripe's streams: the documented fields, and two columns of cdpsync's own.
 
-Of the API version in `_stripe_options`, as the annotations of the library's classes tell; fields
-whose numbers may have decimals are left out, since only their values tell how many.
+The fields are those of `options.API_VERSION`, from the annotations of the library's classes:
+https://docs.stripe.com/api. Fields whose numbers may have decimals are left out, because only
+their values show how many.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 from cdpsync.model import Column
 
 TIME = "TIMESTAMP WITH TIME ZONE"
+UPDATED, DELETED = "_updated_at", "_deleted_at"
+"""The columns that a read of changes adds: when an object last changed, and was deleted."""
 
 _TYPES = {"": "VARCHAR", "i": "BIGINT", "b": "BOOLEAN", "j": "JSON", "t": TIME}
 
-# A name alone is a text; `t` are seconds since 1970.
+# A name without a sign is a text; `t` are seconds since 1970.
 _FIELDS = {
     "account": """
         id object created:t business_profile:j business_type capabilities:j charges_enabled:b

@@ -1,4 +1,4 @@
-"""Stripe: its lists as streams, first read in parallel windows of `created`, then by its events.
+"""The Stripe connector: lists as streams, read as a whole first and by Stripe's events later.
 
 | in Stripe | in the lake |
 | --- | --- |
@@ -7,7 +7,7 @@
 | documented seconds since 1970 | TIMESTAMP WITH TIME ZONE |
 | booleans | BOOLEAN |
 | objects, lists, metadata | JSON |
-| anything else, once it has a value | as `_records` says: decimals exact, a mixture JSON |
+| other fields, once they have a value | see `_shared.records`: decimals exact, a mixture JSON |
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from cdpsync.errors import ConfigError, ConnectError, ReadError
 from cdpsync.model import ChangeLog, Column, Stream
-from cdpsync_connectors.stripe.columns import TIME, columns_of
+from cdpsync_connectors.stripe.columns import DELETED, TIME, UPDATED, columns_of
 from cdpsync_connectors.stripe.options import StripeOptions
-from cdpsync_connectors.stripe.streams import TABLES
+from cdpsync_connectors.stripe.streams import EVENT_RETENTION, STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from cdpsync.model import Cursor
     from cdpsync_connectors._shared.records import Records
     from cdpsync_connectors.stripe.client import Client
-    from cdpsync_connectors.stripe.streams import Table
+    from cdpsync_connectors.stripe.streams import StripeStream
 
-_NOT_FOLLOWED = {
+_WITHOUT_CHANGES = {
     "invoice_items": "Stripe has no event for an item that is changed",
     "balance_transactions": "Stripe has no events of them",
     "account": "it is a single object",
@@ -46,21 +46,21 @@ _NOT_FOLLOWED = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Followed:
-    """Chunks of a read that followed changes up to a moment."""
+class _ChangeChunks:
+    """Chunks of a read of changes, and the cursor up to which it is complete."""
 
     chunks: Sequence[Chunk]
-    reached: Cursor
+    cursor: Cursor
 
     def __iter__(self) -> Iterator[Chunk]:
         return iter(self.chunks)
 
-    def safe_cursor(self, highest: Cursor | None) -> Cursor | None:  # noqa: ARG002 - the clock tells
-        return self.reached
+    def safe_cursor(self, highest: Cursor | None) -> Cursor | None:  # noqa: ARG002 - Stripe's clock
+        return self.cursor
 
 
 class StripeConnector:
-    """A Stripe account, or one that is connected to it, as a source."""
+    """A Stripe account, or an account that is connected to it, as a source."""
 
     Options: ClassVar[type[BaseModel]] = StripeOptions
     extensions: ClassVar[tuple[str, ...]] = ()
@@ -69,153 +69,146 @@ class StripeConnector:
         if not isinstance(options, StripeOptions):
             raise TypeError(f"StripeConnector takes StripeOptions, not {type(options).__name__}")
         self._options = options
-        self._client: Client | None = None
+        self._open_client: Client | None = None
 
     def check(self) -> None:
-        """Return when Stripe takes the key; a restricted key need not see the account."""
-        client = self._line()
+        """Return if Stripe accepts the key; a restricted key need not have account access."""
+        client = self._client()
         from cdpsync_connectors.stripe.errors import ForbiddenError, MissingError
 
         try:
             client.get("/v1/account", {}, where="account", is_stopped=lambda: False)
         except MissingError as missing:
             raise ConnectError(
-                f"{client.address}: no Stripe answers there: {missing}. Check api_base."
+                f"{client.address}: Stripe does not answer at this address: {missing}. "
+                "Check api_base."
             ) from missing
         except ForbiddenError:
             if self._options.stripe_account:
                 raise
 
     def discover(self) -> Sequence[Stream]:
-        """Return every stream, once Stripe has taken the key; rights are known on reading."""
+        """Return every stream; permissions are known only when a stream is read."""
         self.check()
-        return [_stream(table) for table in TABLES.values()]
+        return [_stream(stream) for stream in STREAMS.values()]
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[Chunk]]:
-        """Fetch what the request wants, then hand it over; see `Connector.read`."""
-        table = TABLES.get(request.stream.name)
-        if table is None:
+        """Fetch the requested objects into files, then yield their chunks; see `Connector.read`."""
+        stream = STREAMS.get(request.stream.name)
+        if stream is None:
             raise ReadError(
-                f"stream {request.stream.name}: not one of Stripe's. "
-                f"There are: {', '.join(TABLES)}."
+                f"stream {request.stream.name}: not a stream of Stripe. "
+                f"The streams are: {', '.join(STREAMS)}."
             )
-        self._line()
+        self._client()
         from cdpsync_connectors._shared.records import Records
 
-        with tempfile.TemporaryDirectory() as spare:
-            declared = {column.name: column.type for column in columns_of(table.name)}
-            wanted = _with_marks(request)
-            marks = {column.name: column.type for column in wanted.columns if column.type == TIME}
-            records = Records(request.folder or Path(spare), wanted, {**marks, **declared})
+        with tempfile.TemporaryDirectory() as own_folder:
+            full_request = _with_change_columns(request)
+            declared = {c.name: c.type for c in full_request.columns if c.type == TIME}
+            declared |= {column.name: column.type for column in columns_of(stream.name)}
+            records = Records(request.folder or Path(own_folder), full_request, declared)
             try:
-                reached = self._fetch(table, wanted, records)
+                cursor = self._fetch(stream, full_request, records)
                 chunks = records.chunks()
-                yield chunks if reached is None else _Followed(chunks, reached)
+                yield chunks if cursor is None else _ChangeChunks(chunks, cursor)
             finally:
                 records.close()
 
     def translate(self, error: Exception) -> ConnectorError | None:
-        """Name an error that came out of reading a chunk; None when it is not ours."""
+        """Return the error of a value in a chunk as a ReadError; None for any other."""
         from cdpsync_connectors._shared.exact_sql import inexact
 
         return inexact(error)
 
     def close(self) -> None:
-        """Let go of the connections. May be called twice."""
-        if self._client is not None:
-            self._client.close()
+        """Close the connections. May be called twice."""
+        if self._open_client is not None:
+            self._open_client.close()
 
-    def _line(self) -> Client:
-        if self._client is None:
+    def _client(self) -> Client:
+        if self._open_client is None:
             try:
                 from cdpsync_connectors.stripe.client import Client
             except ImportError as error:
                 raise ConfigError(
                     "reading Stripe needs its library. Install it: pip install 'cdpsync[stripe]'"
                 ) from error
-            self._client = Client(self._options)
-        return self._client
+            self._open_client = Client(self._options)
+        return self._open_client
 
-    def _fetch(self, table: Table, request: ReadRequest, records: Records) -> Cursor | None:
-        """Read into `records`; return how far changes are known, where they are followed."""
-        from cdpsync_connectors.stripe.reader import UPDATED, Reading, cursor_at
+    def _fetch(self, stream: StripeStream, request: ReadRequest, records: Records) -> Cursor | None:
+        """Read the stream into `records`; return the new cursor of a read of changes."""
+        from cdpsync_connectors.stripe.changes import ChangeReader, cursor_at
+        from cdpsync_connectors.stripe.reader import StreamReader
 
-        reading = Reading(
-            self._line(),
-            table,
+        reader = StreamReader(
+            self._client(),
+            stream,
             request,
             records,
             threads=self._options.concurrency,
             since=self._options.since,
         )
-        low = _second_before(request)
+        low = _window_second(request)
         if request.cursor_field == UPDATED:
-            if not _is_followed(table):
+            if not stream.event_types:
                 raise ReadError(
-                    f"stream {table.name}: incremental cannot follow it: "
-                    f"{_NOT_FOLLOWED[table.name]}. {_instead(table)}"
+                    f"stream {stream.name}: incremental cannot follow it: "
+                    f"{_WITHOUT_CHANGES[stream.name]}. {_other_modes(stream)}"
                 )
-            if low is None:
-                return cursor_at(reading.everything_and_mark())
-            return cursor_at(reading.changed_since(low))
-        if request.cursor_field not in {None, table.created}:
+            changes = ChangeReader(reader)
+            return cursor_at(changes.read_first() if low is None else changes.read_since(low))
+        if request.cursor_field not in {None, stream.created}:
             raise ReadError(
-                f'stream {table.name}: "{request.cursor_field}" is no cursor of it. '
-                f"{_instead(table)}"
+                f'stream {stream.name}: "{request.cursor_field}" is not a cursor of this stream. '
+                f"{_other_modes(stream)}"
             )
         if low is None:
-            reading.everything()
+            reader.read_all()
         else:
-            reading.created_since(low)
+            reader.read_created_since(low)
         return None
 
 
-def _is_followed(table: Table) -> bool:
-    return bool(table.events)
-
-
-def _instead(table: Table) -> str:
-    if table.created is None:
+def _other_modes(stream: StripeStream) -> str:
+    if stream.created is None:
         return "Use mode: full_table."
-    return f"Use mode: append_only with cursor_field: {table.created}, or mode: full_table."
+    return f"Use mode: append_only with cursor_field: {stream.created}, or mode: full_table."
 
 
-def _stream(table: Table) -> Stream:
-    from cdpsync_connectors.stripe.reader import KEPT, UPDATED
-
-    changes = ChangeLog(Column(UPDATED, TIME), retention=KEPT, includes_deletes=True)
+def _stream(stream: StripeStream) -> Stream:
+    changes = ChangeLog(Column(UPDATED, TIME), retention=EVENT_RETENTION, includes_deletes=True)
     return Stream(
-        table.name,
-        table.name,
-        columns_of(table.name),
+        stream.name,
+        stream.name,
+        columns_of(stream.name),
         primary_key=("id",),
-        cursor_fields=(table.created,) if table.created else (),
+        cursor_fields=(stream.created,) if stream.created else (),
         kind="list",
         open_schema=True,
-        changes=changes if _is_followed(table) else None,
+        changes=changes if stream.event_types else None,
     )
 
 
-def _with_marks(request: ReadRequest) -> ReadRequest:
-    """Return the request with the columns that a read of changes adds, where they are due."""
-    from cdpsync_connectors.stripe.reader import DELETED, UPDATED
-
+def _with_change_columns(request: ReadRequest) -> ReadRequest:
+    """Return the request with the columns that a read of changes adds."""
     names = {column.name for column in request.columns}
-    due = [UPDATED] if request.cursor_field == UPDATED else []
-    due += [DELETED] if request.include_deletes else []
-    marks = tuple(Column(name, TIME) for name in due if name not in names)
-    return replace(request, columns=(*request.columns, *marks))
+    added_names = [UPDATED] if request.cursor_field == UPDATED else []
+    added_names += [DELETED] if request.include_deletes else []
+    added = tuple(Column(name, TIME) for name in added_names if name not in names)
+    return replace(request, columns=(*request.columns, *added))
 
 
-def _second_before(request: ReadRequest) -> int | None:
-    """Return the whole second at or before the window's beginning."""
+def _window_second(request: ReadRequest) -> int | None:
+    """Return the whole second at or before the window's beginning; None without a window."""
     if request.window is None:
         return None
     value = request.window.low.value
     if not isinstance(value, datetime):
         raise ReadError(
-            f"stream {request.stream.name}: a cursor of type {request.window.low.type} is no time. "
-            f"Reset it: cdpsync state reset."
+            f"stream {request.stream.name}: a cursor of type {request.window.low.type} is not a "
+            "time. Reset it: cdpsync state reset."
         )
     return int(value.timestamp() // 1)

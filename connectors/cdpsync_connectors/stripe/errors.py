@@ -1,4 +1,4 @@
-"""What Stripe says when it refuses, in words that help; never with the key."""
+"""Stripe's errors in plain words, with the next step and never with the key."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ _KEY = re.compile(r"\b[a-z]{2,4}_(live|test)_[\w*]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """An answer that is an error: https://docs.stripe.com/api/errors."""
+class ErrorResponse:
+    """A response that reports an error: https://docs.stripe.com/api/errors."""
 
     status: int
     message: str
     code: str
     param: str
-    reason: str
+    limit_reason: str
 
     @classmethod
-    def of(cls, status: int, body: bytes, headers: Mapping[str, str]) -> Refusal:
-        """Read an answer, which may be no JSON at all."""
+    def of(cls, status: int, body: bytes, headers: Mapping[str, str]) -> ErrorResponse:
+        """Parse a response, whose body need not be JSON."""
         try:
             error = json.loads(body)["error"]
-            said = {name: str(error.get(name) or "") for name in ("message", "code", "param")}
+            details = {name: str(error.get(name) or "") for name in ("message", "code", "param")}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             beginning = body[:60].decode("utf-8", "replace")
-            said = {
+            details = {
                 "message": f"an answer that is not JSON: {beginning!r}",
                 "code": "",
                 "param": "",
             }
-        message = _KEY.sub(r"***", " ".join(said["message"].split()))
-        reason = headers.get("Stripe-Rate-Limited-Reason", "")
-        return cls(status, message, said["code"], said["param"], reason)
+        message = _KEY.sub(r"***", " ".join(details["message"].split()))
+        limit_reason = headers.get("Stripe-Rate-Limited-Reason", "")
+        return cls(status, message, details["code"], details["param"], limit_reason)
 
     @property
     def is_missing(self) -> bool:
-        """Whether an object that was named does not exist (any more)."""
+        """Whether the requested object does not exist, or no longer."""
         return self.status == 404 or self.code == "resource_missing"
 
     @property
@@ -53,63 +53,63 @@ class Refusal:
         return self.code == "lock_timeout"
 
     @property
-    def may_pass(self) -> bool:
-        """Whether the same request may do better later."""
+    def may_retry(self) -> bool:
+        """Whether the same request may succeed later."""
         return self.status in {408, 409, 425, 429} or self.status >= 500
 
 
 class MissingError(Exception):
-    """An object that was named does not exist: `param` tells which parameter named it."""
+    """An object does not exist; `param` is the parameter that named it."""
 
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.message)
-        self.param = refusal.param
+    def __init__(self, response: ErrorResponse) -> None:
+        super().__init__(response.message)
+        self.param = response.param
 
 
 class ForbiddenError(ReadError):
-    """The key is good, but may not read this."""
+    """The key is valid, but lacks the permission for this read."""
 
 
 class StoppedError(ReadError):
-    """A read was told to stop, or another thread of it failed."""
+    """The run stopped the read, or another of its threads failed."""
 
     def __init__(self) -> None:
         super().__init__("stopped.")
 
 
-def error_of(refusal: Refusal, where: str, address: str) -> ConnectorError:
-    """Return the error for an answer that stays a refusal. `where` is the stream and path."""
-    said = refusal.message.rstrip(".")
-    if refusal.status == 401:
+def error_of(response: ErrorResponse, where: str, address: str) -> ConnectorError:
+    """Return the error for a response that no further try changes. `where`: stream and path."""
+    message = response.message.rstrip(".")
+    if response.status == 401:
         return ConnectError(
-            f"{address}: the API key was refused: {said}. Is it revoked, expired or cut short? "
+            f"{address}: the API key was refused: {message}. Is it revoked, expired or cut short? "
             "See Developers, API keys in Stripe's Dashboard."
         )
-    if refusal.status == 403:
+    if response.status == 403:
         return ForbiddenError(
-            f"{where}: the API key may not read this: {said}. Give a restricted key the "
+            f"{where}: the API key may not read this: {message}. Give a restricted key the "
             "permission under Developers, API keys; or set the table's enabled: false."
         )
-    if refusal.status == 429:
+    if response.status == 429:
         return RateLimitError(
-            f"{where}: Stripe kept asking to be read more slowly: {said}. Set a lower max_rate, "
-            "or run again when less else is reading."
+            f"{where}: Stripe kept limiting the request rate: {message}. Set a lower max_rate, "
+            "or run again when fewer programs read this account."
         )
-    if refusal.status >= 500:
+    if response.status >= 500:
         return ReadError(
-            f"{where}: Stripe kept failing with status {refusal.status}: {said}. Run again; see "
-            "https://status.stripe.com.",
+            f"{where}: Stripe kept failing with status {response.status}: {message}. Run again; "
+            "see https://status.stripe.com.",
             retryable=True,
         )
-    if "version" in said.lower() and refusal.status == 400:
+    if "version" in message.lower() and response.status == 400:
         return ConnectError(
-            f"{address}: {said}. Set api_version to one that Stripe knows, or leave it out."
+            f"{address}: {message}. Set api_version to one that Stripe knows, or leave it out."
         )
-    return ReadError(f"{where}: refused with status {refusal.status}: {said}.")
+    return ReadError(f"{where}: refused with status {response.status}: {message}.")
 
 
 def unreachable(error: Exception, address: str) -> ConnectError:
-    """Return the error for a server that was not reached or stopped answering."""
+    """Return the error for a server that could not be reached or stopped responding."""
     text = " ".join(str(error).split())
     cases = (
         (r"NameResolution|getaddrinfo|Name or service|nodename", "the host name is not known"),
@@ -117,10 +117,12 @@ def unreachable(error: Exception, address: str) -> ConnectError:
         (r"ConnectTimeout", "no connection within the timeout"),
         (r"[Tt]imed? ?out|Timeout", "no answer within the timeout"),
         (r"SSL|certificate", "the TLS certificate was not accepted"),
-        (r"ProxyError", "the proxy did not let us through"),
+        (r"ProxyError", "the proxy refused the connection"),
     )
-    what = next((words for pattern, words in cases if re.search(pattern, text)), "the line broke")
+    reason = next(
+        (words for pattern, words in cases if re.search(pattern, text)), "the connection broke"
+    )
     return ConnectError(
-        f"{address}: {what}. Check api_base and this machine's network; then run again.",
+        f"{address}: {reason}. Check api_base and this machine's network; then run again.",
         retryable=True,
     )

@@ -1,4 +1,7 @@
-"""Stripe's events, as far as a read looks at them: https://docs.stripe.com/api/events/object."""
+"""Stripe's events: the parts that a read needs, and the ids of the objects that they concern.
+
+https://docs.stripe.com/api/events/object.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from cdpsync.errors import ReadError
 from cdpsync_connectors.stripe.pages import second_of, text_of
 
 if TYPE_CHECKING:
-    from cdpsync_connectors._shared.records import Fields
+    from cdpsync_connectors._shared.record_json import Fields
 
 
 class _Data(msgspec.Struct):
@@ -27,7 +30,7 @@ class _Previous(msgspec.Struct):
 
 
 class Event(msgspec.Struct):
-    """What is looked at of an event."""
+    """The parts of an event that a read needs."""
 
     id: str
     type: str
@@ -48,15 +51,15 @@ def parse_event(fields: Fields, where: str) -> Event:
         raise ReadError(f"{where}: an event is not as documented: {error}. Run again.") from error
 
 
-def pointed(content: msgspec.Raw, pointer: str | None) -> str | None:
-    """Return the id in an event's object, or where the pointer says; None when it has none.
+def related_id(content: msgspec.Raw, path: str | None) -> str | None:
+    """Return the id at `path` in an event's object, or its own id; None if it has none.
 
-    `a.b|c` is looked up in `a`'s `b`, and failing that in `c`.
+    `a.b|c` means `b` of the object `a`, or else `c`.
     """
-    found: Any = msgspec.json.decode(content)  # Any: JSON
-    for path in (pointer or "id").split("|"):
-        value = found
-        for name in path.split("."):
+    object_: Any = msgspec.json.decode(content)  # Any: JSON
+    for alternative in (path or "id").split("|"):
+        value = object_
+        for name in alternative.split("."):
             value = value.get(name) if isinstance(value, dict) else None
         if isinstance(value, dict):  # expanded
             value = value.get("id")
@@ -65,14 +68,14 @@ def pointed(content: msgspec.Raw, pointer: str | None) -> str | None:
     return None
 
 
-def items_before(previous: msgspec.Raw) -> dict[str, bytes]:
-    """Return the items that a subscription had before, by id."""
-    found: Any = msgspec.json.decode(previous)  # Any: JSON
-    items = found.get("items") if isinstance(found, dict) else None
+def previous_items(previous: msgspec.Raw) -> dict[str, bytes]:
+    """Return the items that a subscription had before the event, by id."""
+    attributes: Any = msgspec.json.decode(previous)  # Any: JSON
+    items = attributes.get("items") if isinstance(attributes, dict) else None
     data = items.get("data") if isinstance(items, dict) else None
     if not isinstance(data, list):
         return {}
 
     raws = msgspec.json.decode(previous, type=_Previous).items.data
-    pairs = ((pointed(raw, None), bytes(raw)) for raw in raws)
+    pairs = ((related_id(raw, None), bytes(raw)) for raw in raws)
     return {id_: raw for id_, raw in pairs if id_ is not None}

@@ -1,6 +1,7 @@
-"""Lists inside an object, which Stripe cuts off: the lines of an invoice, completed.
+"""Lists inside an object, such as the lines of an invoice, read to their end.
 
-https://docs.stripe.com/api/invoices/object: `lines` has the first ten, and a `url` for the rest.
+Stripe returns the first ten entries and a `url` for more:
+https://docs.stripe.com/api/invoices/object.
 """
 
 from __future__ import annotations
@@ -10,47 +11,44 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from cdpsync_connectors._shared.records import Fields
-    from cdpsync_connectors.stripe.pages import Lists
+    from cdpsync_connectors._shared.record_json import Fields
+    from cdpsync_connectors.stripe.pages import ListReader
 
-_CUT = b'"has_more":true'
+_IS_CUT = b'"has_more":true'
 _SHORTEST = 40  # bytes of a list that was cut off
 
 
-class _Inner(msgspec.Struct):
+class _InnerList(msgspec.Struct):
     object: str
     url: str
     has_more: bool
     data: list[msgspec.Raw]
 
 
-def completed(fields: Fields, lists: Lists) -> dict[str, Any]:  # Any: bytes or Raw
-    """Return the fields with each list that was cut off read to its end."""
-    cut = [name for name, raw in fields.items() if len(raw) > _SHORTEST and _CUT in bytes(raw)]
+def expand_lists(fields: Fields, lists: ListReader) -> dict[str, Any]:  # Any: bytes or Raw
+    """Return the fields, each list that was cut off read to its end."""
+    cut = [name for name, raw in fields.items() if len(raw) > _SHORTEST and _IS_CUT in bytes(raw)]
     if not cut:
         return {**fields}
-    return {**fields, **{name: _whole(bytes(fields[name]), lists) for name in cut}}
+    return {**fields, **{name: _expand(bytes(fields[name]), lists) for name in cut}}
 
 
-def _whole(raw: bytes, lists: Lists) -> bytes:
+def _expand(raw: bytes, lists: ListReader) -> bytes:
     try:
-        inner = msgspec.json.decode(raw, type=_Inner)
+        inner = msgspec.json.decode(raw, type=_InnerList)
     except msgspec.ValidationError:
-        return raw  # the list is deeper inside, or it is no list
+        return raw  # the list is deeper inside, or it is not a list
     if inner.object != "list" or not inner.has_more:
         return raw
-    ids = [msgspec.json.decode(one, type=dict[str, msgspec.Raw])["id"] for one in inner.data]
-    last = [msgspec.json.decode(one, type=str) for one in ids]
-    whole = [bytes(one) for one in inner.data]
-    more = True
-    while more:
-        page, more = lists.page_after(inner.url, {}, last, "inner lists")
-        whole += [_object(one) for one in page]
-        last = [msgspec.json.decode(one["id"], type=str) for one in page]
-    said: dict[str, msgspec.Raw] = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-    said |= {"data": msgspec.Raw(b"[" + b",".join(whole) + b"]"), "has_more": msgspec.Raw(b"false")}
-    return msgspec.json.encode(said)
-
-
-def _object(fields: Fields) -> bytes:
-    return msgspec.json.encode(fields)
+    entries = [bytes(entry) for entry in inner.data]
+    ids = [msgspec.json.decode(entry, type=dict[str, msgspec.Raw])["id"] for entry in entries]
+    last_ids = [msgspec.json.decode(id_, type=str) for id_ in ids]
+    has_more = True
+    while has_more:
+        page, has_more = lists.page_after(inner.url, {}, last_ids, "inner lists")
+        entries += [msgspec.json.encode(entry) for entry in page]
+        last_ids = [msgspec.json.decode(entry["id"], type=str) for entry in page]
+    expanded: dict[str, msgspec.Raw] = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    data = msgspec.Raw(b"[" + b",".join(entries) + b"]")
+    expanded |= {"data": data, "has_more": msgspec.Raw(b"false")}
+    return msgspec.json.encode(expanded)

@@ -1,4 +1,4 @@
-"""What the YAML may say of a Stripe source, and the one version of the API this is written for."""
+"""The options of a Stripe source, and the version and rates of Stripe's API."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pydantic import Field, SecretStr, field_validator
 from cdpsync.connector import ConnectorOptions
 
 API_VERSION = "2026-10-28.endive"
-"""https://docs.stripe.com/api/versioning: objects are rendered as of this version."""
+"""Objects have the form of this version: https://docs.stripe.com/api/versioning."""
 
 # https://docs.stripe.com/rate-limits: 100 requests a second in live mode, 25 in a sandbox, and 25
-# at any one endpoint; a quarter is left to whoever else uses the account.
+# at one endpoint. These rates are a quarter lower, because other programs use the account, too.
 LIVE_RATE = 75.0
 TEST_RATE = 18.0
 ENDPOINT_RATE = 18.0
 
 
 class StripeOptions(ConnectorOptions):
-    """What the YAML says of a Stripe source."""
+    """The keys of a source of `type: stripe`."""
 
     follows_changes: ClassVar[bool] = True
 
@@ -51,14 +51,14 @@ class StripeOptions(ConnectorOptions):
     def _is_an_address(cls, address: str) -> str:
         if not re.match(r"https?://[^\s/?#]+", address):
             raise ValueError("write https://host, without a path")
-        here = r"http://(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?(?:/|$)"
-        if not re.match(rf"https://|{here}", address):
+        local = r"http://(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?(?:/|$)"
+        if not re.match(rf"https://|{local}", address):
             raise ValueError("must be https: the key would be readable on its way")
         return address.rstrip("/")
 
     @property
     def rate(self) -> float:
-        """Requests a second: what was asked for, else a quarter below what Stripe documents."""
+        """Requests a second: `max_rate`, or else a quarter below the documented limit."""
         if self.max_rate is not None:
             return self.max_rate
         return LIVE_RATE if "_live_" in self.api_key.get_secret_value() else TEST_RATE

@@ -1,4 +1,4 @@
-"""Requests paced so that the server never sees more than so many in any second."""
+"""Rate limit of requests: in no second does the server receive more than the allowed number."""
 
 from __future__ import annotations
 
@@ -14,112 +14,114 @@ from cdpsync_connectors.stripe.errors import StoppedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_ROOM = 0.95  # of all places taken: beyond it, more threads would only wait
-_SLACK = 0.02  # seconds that a machine may take to send what it has at hand
-_LOOK = 0.1  # seconds until a waiting thread looks whether it shall stop
+_BUSY_SHARE = 0.95  # of all slots in use: beyond it, more threads would only wait
+_SLACK = 0.02  # seconds that a machine may take to send a request that is ready
+_STOP_CHECK = 0.1  # seconds after which a waiting thread asks again whether the read is stopped
 
 
 @dataclass(slots=True)
 class EndpointLimit:
-    """Requests under way, and when the last ones ended; `most` in `span` seconds."""
+    """Requests in flight and the times when recent ones ended; `max_requests` in `period`."""
 
-    most: float = float("inf")
-    span: float = 1.0
-    under_way: int = 0
+    max_requests: float = float("inf")
+    period: float = 1.0  # seconds
+    in_flight: int = 0
     ended: deque[float] = field(default_factory=deque)
-    closed_until: float = 0.0
+    paused_until: float = 0.0
 
-    def limit(self, rate: float) -> None:
+    def set_rate(self, rate: float) -> None:
         """Allow `rate` requests a second."""
-        self.span = max(1.0, 1.0 / rate)
-        self.most = max(1, int(rate * self.span))
+        self.period = max(1.0, 1.0 / rate)
+        self.max_requests = max(1, int(rate * self.period))
 
-    def wait(self, now: float) -> float:
-        """Return for how many seconds no request may begin; 0 when one may."""
-        while self.ended and self.ended[0] <= now - self.span:
+    def wait_time(self, now: float) -> float:
+        """Return for how many seconds no request may begin; 0 if one may begin now."""
+        while self.ended and self.ended[0] <= now - self.period:
             self.ended.popleft()
-        if now < self.closed_until:
-            return self.closed_until - now
-        if self.under_way + len(self.ended) < self.most:
+        if now < self.paused_until:
+            return self.paused_until - now
+        if self.in_flight + len(self.ended) < self.max_requests:
             return 0.0
-        return self.ended[0] + self.span - now if self.ended else _LOOK
+        return self.ended[0] + self.period - now if self.ended else _STOP_CHECK
 
-    def close(self, until: float) -> None:
+    def pause(self, until: float) -> None:
         """Allow no request before this time."""
-        self.closed_until = max(self.closed_until, until)
+        self.paused_until = max(self.paused_until, until)
 
 
 class RequestLimiter:
-    """One pace for all requests of a source, whichever thread makes them.
+    """Limits the requests of all threads of one source, in total and by endpoint.
 
-    A request's place is free again a second after the server must have seen it: not when it was
-    sent, since it may be held up, but when its answer came, less half of the fastest answer's
-    time, which is what an answer's way back takes at least. So the server never sees more than
-    `rate` in a second, however this machine or the network delays them.
+    A slot is free again one second after the server must have received its request. The time of
+    sending does not tell that, because the request may be delayed on its way. The time of the
+    response does: the server had the request at least half of the fastest round trip earlier. So
+    the server never receives more than `rate` in a second, however the machine or the network
+    delays the requests.
     """
 
     def __init__(self, rate: float, concurrency: int) -> None:
         self._concurrency = concurrency
-        self._all = EndpointLimit()
-        self._all.limit(rate)
-        self._lanes: dict[str, EndpointLimit] = {}
+        self._total = EndpointLimit()
+        self._total.set_rate(rate)
+        self._endpoints: dict[str, EndpointLimit] = {}
         self._fastest = float("inf")
         self._changed = threading.Condition()
 
     @contextmanager
-    def turn(self, lane: str, is_stopped: Callable[[], bool]) -> Iterator[None]:
-        """Hold a place for one request to this endpoint; raise StoppedError when told to stop."""
-        own = self._begin(lane, is_stopped)
+    def slot(self, endpoint: str, is_stopped: Callable[[], bool]) -> Iterator[None]:
+        """Hold a slot for one request to this endpoint; raise StoppedError if the read stops."""
+        limit = self._begin(endpoint, is_stopped)
         began = time.monotonic()
         try:
             yield
         finally:
-            self._end(own, began)
+            self._end(limit, began)
 
-    def has_room(self) -> bool:
-        """Whether a good part of the places is free, so that more threads would do more."""
+    def has_capacity(self) -> bool:
+        """Whether enough slots are free that more threads would get more responses."""
         with self._changed:
-            free = self._all.under_way < self._concurrency
-            if not free or self._all.wait(time.monotonic()) > 0:
+            is_free = self._total.in_flight < self._concurrency
+            if not is_free or self._total.wait_time(time.monotonic()) > 0:
                 return False
-            return self._all.under_way + len(self._all.ended) <= self._all.most * _ROOM
+            in_use = self._total.in_flight + len(self._total.ended)
+            return in_use <= self._total.max_requests * _BUSY_SHARE
 
-    def rest(self, seconds: float, lane: str | None = None) -> None:
-        """Let no request begin for a while: to this endpoint, or to any."""
+    def pause(self, seconds: float, endpoint: str | None = None) -> None:
+        """Let no request begin for this time: none to this endpoint, or none at all."""
         with self._changed:
             until = time.monotonic() + seconds
-            (self._all if lane is None else self._lane(lane)).close(until)
+            (self._total if endpoint is None else self._limit(endpoint)).pause(until)
 
-    def slow(self, lane: str, rate: float) -> None:
-        """Keep to a rate of its own at this endpoint, from now on."""
+    def limit_endpoint(self, endpoint: str, rate: float) -> None:
+        """Allow this endpoint `rate` requests a second from now on."""
         with self._changed:
-            self._lane(lane).limit(rate)
+            self._limit(endpoint).set_rate(rate)
 
-    def _lane(self, name: str) -> EndpointLimit:
-        return self._lanes.setdefault(name, EndpointLimit())
+    def _limit(self, endpoint: str) -> EndpointLimit:
+        return self._endpoints.setdefault(endpoint, EndpointLimit())
 
-    def _begin(self, name: str, is_stopped: Callable[[], bool]) -> EndpointLimit:
+    def _begin(self, endpoint: str, is_stopped: Callable[[], bool]) -> EndpointLimit:
         with self._changed:
-            own = self._lane(name)
+            limit = self._limit(endpoint)
             while True:
                 if is_stopped():
                     raise StoppedError
                 now = time.monotonic()
-                wait = max(self._all.wait(now), own.wait(now))
-                if self._all.under_way >= self._concurrency:
-                    wait = wait or _LOOK
+                wait = max(self._total.wait_time(now), limit.wait_time(now))
+                if self._total.in_flight >= self._concurrency:
+                    wait = wait or _STOP_CHECK
                 if wait <= 0:
                     break
-                self._changed.wait(min(wait, _LOOK))
-            own.under_way += 1
-            self._all.under_way += 1
-            return own
+                self._changed.wait(min(wait, _STOP_CHECK))
+            limit.in_flight += 1
+            self._total.in_flight += 1
+            return limit
 
-    def _end(self, own: EndpointLimit, began: float) -> None:
+    def _end(self, limit: EndpointLimit, began: float) -> None:
         with self._changed:
             now = time.monotonic()
             self._fastest = min(self._fastest, now - began)
-            for lane in (own, self._all):
-                lane.under_way -= 1
-                lane.ended.append(now - max(0.0, self._fastest / 2 - _SLACK))
+            for counted in (limit, self._total):
+                counted.in_flight -= 1
+                counted.ended.append(now - max(0.0, self._fastest / 2 - _SLACK))
             self._changed.notify_all()

@@ -1,22 +1,26 @@
-"""Stripe's lists as streams: where each is read, what filters it, which events tell of it.
+"""The streams of a Stripe account: the path of each list, its filter, and its types of events.
 
-Paths and parameters: https://docs.stripe.com/api. Types of events, and what their `data.object`
-is: https://docs.stripe.com/api/events/types.
+Paths and parameters: https://docs.stripe.com/api. Types of events, and the object that each has
+in `data.object`: https://docs.stripe.com/api/events/types.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+EVENT_RETENTION = timedelta(days=30)
+"""Stripe's API returns events of this age: https://docs.stripe.com/api/events/list."""
+
 _DISCOUNT = ("customer.discount.created", "customer.discount.deleted", "customer.discount.updated")
 _REFUND = ("charge.refund.updated",)
 _DISPUTE = tuple(
-    f"charge.dispute.{what}"
-    for what in ("closed", "created", "funds_reinstated", "funds_withdrawn", "updated")
+    f"charge.dispute.{action}"
+    for action in ("closed", "created", "funds_reinstated", "funds_withdrawn", "updated")
 )
 
 
@@ -32,182 +36,192 @@ _SUBSCRIPTION = _types(
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """One stream: `path` is its list's; `created` the field that the list can be filtered by.
+class StripeStream:
+    """One stream: `path` is its list's path, `created` the field by which the list is filtered.
 
-    `events` are all types that tell of a change. Where their object is another one, `through`
-    names the field that holds our id, or `one|other` of different versions of the API, by the
-    beginning of the type. A list that is read per
-    object of another stream names that stream as `parent`; `{parent}` stands for the id.
+    `event_types` are all types of events that report a change of its objects. An event may have
+    another object, which contains our id: `id_paths` has the path to the id, by the beginning of
+    the event's type. `a|b` are the paths of different versions of the API.
+    A list that must be read for each object of another stream has that stream's name as `parent`;
+    `{parent}` stands for the id of that object.
     """
 
     name: str
     path: str
     created: str | None = "created"
     params: Mapping[str, str] = field(default_factory=dict)
-    events: tuple[str, ...] = ()
-    through: Mapping[str, str] = field(default_factory=dict)
+    event_types: tuple[str, ...] = ()
+    id_paths: Mapping[str, str] = field(default_factory=dict)
     parent: str | None = None
-    item: str = ""
+    item_path: str = ""
     is_single: bool = False
 
     @property
-    def place(self) -> str:
-        """The path of one object by its id, which is put behind it."""
-        return self.item or self.path
+    def object_path(self) -> str:
+        """The path of one object, to which its id is appended."""
+        return self.item_path or self.path
 
-    def pointer(self, event: str) -> str | None:
-        """Return the field of this event's object that holds our id; None for its own."""
-        return next((f for start, f in self.through.items() if event.startswith(start)), None)
+    def id_path(self, event_type: str) -> str | None:
+        """Return the path to our id in this event's object; None if the object is our own."""
+        prefixes = self.id_paths.items()
+        return next((path for prefix, path in prefixes if event_type.startswith(prefix)), None)
 
 
 _ALL = (
-    Table("account", "/v1/account", created=None, is_single=True),
-    Table("balance_transactions", "/v1/balance_transactions"),
-    Table(
+    StripeStream("account", "/v1/account", created=None, is_single=True),
+    StripeStream("balance_transactions", "/v1/balance_transactions"),
+    StripeStream(
         "charges",
         "/v1/charges",
-        events=(
+        event_types=(
             *_types("charge", "captured expired failed pending refunded succeeded updated"),
             *_DISPUTE,
             *_REFUND,
         ),
-        through={"charge.dispute.": "charge", "charge.refund.": "charge"},
+        id_paths={"charge.dispute.": "charge", "charge.refund.": "charge"},
     ),
-    Table(
+    StripeStream(
         "checkout_sessions",
         "/v1/checkout/sessions",
-        events=_types(
+        event_types=_types(
             "checkout.session",
             "async_payment_failed async_payment_succeeded completed expired",
         ),
     ),
-    Table(
+    StripeStream(
         "coupons",
         "/v1/coupons",
-        events=(*_types("coupon", "created deleted updated"), *_DISCOUNT),
-        through={"customer.discount.": "source.coupon|coupon"},
+        event_types=(*_types("coupon", "created deleted updated"), *_DISCOUNT),
+        id_paths={"customer.discount.": "source.coupon|coupon"},
     ),
-    Table(
+    StripeStream(
         "credit_notes",
         "/v1/credit_notes",
-        events=_types("credit_note", "created updated voided"),
+        event_types=_types("credit_note", "created updated voided"),
     ),
-    Table(
+    StripeStream(
         "customers",
         "/v1/customers",
-        events=(
+        event_types=(
             *_types("customer", "created deleted updated"),
             *_DISCOUNT,
             *_types("customer.source", "created deleted expiring updated"),
             *_types("customer.tax_id", "created deleted updated"),
             "customer_cash_balance_transaction.created",
         ),
-        through={
+        id_paths={
             "customer.discount.": "customer",
             "customer.source.": "customer",
             "customer.tax_id.": "customer",
             "customer_cash_balance_transaction.": "customer",
         },
     ),
-    Table("disputes", "/v1/disputes", events=_DISPUTE),
-    Table("events", "/v1/events"),
-    Table("invoice_items", "/v1/invoiceitems", created="date"),
-    Table(
+    StripeStream("disputes", "/v1/disputes", event_types=_DISPUTE),
+    StripeStream("events", "/v1/events"),
+    StripeStream("invoice_items", "/v1/invoiceitems", created="date"),
+    StripeStream(
         "invoices",
         "/v1/invoices",
-        events=_types(
+        event_types=_types(
             "invoice",
             "created deleted finalization_failed finalized marked_uncollectible overdue overpaid"
             " paid payment_action_required payment_attempt_required payment_failed"
             " payment_succeeded sent updated voided will_be_due",
         ),
     ),
-    Table(
+    StripeStream(
         "payment_intents",
         "/v1/payment_intents",
-        events=_types(
+        event_types=_types(
             "payment_intent",
             "amount_capturable_updated canceled created partially_funded payment_failed"
             " processing requires_action succeeded",
         ),
     ),
-    Table(
+    StripeStream(
         "payment_methods",
         "/v1/customers/{parent}/payment_methods",
         created=None,
-        events=_types("payment_method", "attached automatically_updated detached updated"),
+        event_types=_types("payment_method", "attached automatically_updated detached updated"),
         parent="customers",
-        item="/v1/payment_methods",
+        item_path="/v1/payment_methods",
     ),
-    Table(
+    StripeStream(
         "payouts",
         "/v1/payouts",
-        events=_types("payout", "canceled created failed paid reconciliation_completed updated"),
+        event_types=_types(
+            "payout", "canceled created failed paid reconciliation_completed updated"
+        ),
     ),
-    Table("plans", "/v1/plans", events=_types("plan", "created deleted updated")),
-    Table("prices", "/v1/prices", events=_types("price", "created deleted updated")),
-    Table("products", "/v1/products", events=_types("product", "created deleted updated")),
-    Table(
+    StripeStream("plans", "/v1/plans", event_types=_types("plan", "created deleted updated")),
+    StripeStream("prices", "/v1/prices", event_types=_types("price", "created deleted updated")),
+    StripeStream(
+        "products", "/v1/products", event_types=_types("product", "created deleted updated")
+    ),
+    StripeStream(
         "promotion_codes",
         "/v1/promotion_codes",
-        events=(*_types("promotion_code", "created updated"), *_DISCOUNT),
-        through={"customer.discount.": "promotion_code"},
+        event_types=(*_types("promotion_code", "created updated"), *_DISCOUNT),
+        id_paths={"customer.discount.": "promotion_code"},
     ),
-    Table(
+    StripeStream(
         "quotes",
         "/v1/quotes",
         created=None,
-        events=_types("quote", "accepted canceled created finalized"),
+        event_types=_types("quote", "accepted canceled created finalized"),
     ),
-    Table(
+    StripeStream(
         "refunds",
         "/v1/refunds",
-        events=(*_types("refund", "created failed updated"), *_REFUND),
+        event_types=(*_types("refund", "created failed updated"), *_REFUND),
     ),
-    Table("reviews", "/v1/reviews", events=_types("review", "closed opened")),
-    Table(
+    StripeStream("reviews", "/v1/reviews", event_types=_types("review", "closed opened")),
+    StripeStream(
         "setup_intents",
         "/v1/setup_intents",
-        events=_types("setup_intent", "canceled created requires_action setup_failed succeeded"),
+        event_types=_types(
+            "setup_intent", "canceled created requires_action setup_failed succeeded"
+        ),
     ),
-    Table(
+    StripeStream(
         "subscription_items",
         "/v1/subscription_items",
         created=None,
         params={"subscription": "{parent}"},
-        events=_SUBSCRIPTION,
+        event_types=_SUBSCRIPTION,
         parent="subscriptions",
     ),
-    Table(
+    StripeStream(
         "subscription_schedules",
         "/v1/subscription_schedules",
-        events=_types(
+        event_types=_types(
             "subscription_schedule",
             "aborted canceled completed created expiring released updated",
         ),
     ),
-    Table(
+    StripeStream(
         "subscriptions",
         "/v1/subscriptions",
         params={"status": "all"},
-        events=(*_SUBSCRIPTION, *_DISCOUNT),
-        through={"customer.discount.": "subscription"},
+        event_types=(*_SUBSCRIPTION, *_DISCOUNT),
+        id_paths={"customer.discount.": "subscription"},
     ),
-    Table("tax_rates", "/v1/tax_rates", events=_types("tax_rate", "created updated")),
-    Table(
+    StripeStream("tax_rates", "/v1/tax_rates", event_types=_types("tax_rate", "created updated")),
+    StripeStream(
         "topups",
         "/v1/topups",
-        events=_types("topup", "canceled created failed reversed succeeded"),
+        event_types=_types("topup", "canceled created failed reversed succeeded"),
     ),
-    Table("transfers", "/v1/transfers", events=_types("transfer", "created reversed updated")),
-    Table(
+    StripeStream(
+        "transfers", "/v1/transfers", event_types=_types("transfer", "created reversed updated")
+    ),
+    StripeStream(
         "application_fees",
         "/v1/application_fees",
-        events=_types("application_fee", "created refund.updated refunded"),
-        through={"application_fee.refund.": "fee"},
+        event_types=_types("application_fee", "created refund.updated refunded"),
+        id_paths={"application_fee.refund.": "fee"},
     ),
 )
 
-TABLES: Mapping[str, Table] = {table.name: table for table in _ALL}
-"""Every stream by its name, in the order in which they are shown."""
+STREAMS: Mapping[str, StripeStream] = {stream.name: stream for stream in _ALL}
+"""Every stream by its name, in the order in which `discover` lists them."""

@@ -1,4 +1,4 @@
-"""The files connector: every value exactly as it stands in the file, or an error that names it."""
+"""The files connector: every value is exactly that of the file, or an error names it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from pydantic import ValidationError
 
 from cdpsync.connector import ReadRequest
 from cdpsync.errors import CdpsyncError, ConnectError, ConnectorError, ReadError
-from cdpsync.model import Cursor, CursorType, Window
-from cdpsync_connectors.files.connector import FilesConnector, FilesOptions
+from cdpsync.model import Cursor, CursorType, Stream, Window
+from cdpsync_connectors.files.connector import FilesConnector
+from cdpsync_connectors.files.options import FilesOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,7 @@ def write(path: Path, content: str | bytes) -> Path:
 
 
 def refusal(source: FilesConnector) -> str:
-    """Return why the one stream cannot be read; a read of it says the same."""
+    """Return the reason why the only stream cannot be read; a read of it has the same error."""
     (stream,) = source.discover()
     assert stream.columns == ()
     with pytest.raises(ConnectorError) as raised, source.read(ReadRequest(stream, ())):
@@ -56,34 +57,41 @@ def refusal(source: FilesConnector) -> str:
 
 
 def types(source: FilesConnector, stream: str | None = None) -> dict[str, str]:
-    streams = {one.name: one for one in source.discover()}
-    found = streams[stream] if stream else next(iter(streams.values()))
-    return {column.name: column.type for column in found.columns}
+    discovered = find_stream(source, stream)
+    return {column.name: column.type for column in discovered.columns}
+
+
+def find_stream(source: FilesConnector, name: str | None) -> Stream:
+    """Return the stream of this name, or the first one."""
+    streams = {stream.name: stream for stream in source.discover()}
+    return streams[name] if name else next(iter(streams.values()))
 
 
 def rows(
-    source: FilesConnector, con: duckdb.DuckDBPyConnection, stream: str | None = None, **said: Any
+    source: FilesConnector,
+    con: duckdb.DuckDBPyConnection,
+    stream: str | None = None,
+    only: list[str] | None = None,
+    **request_fields: Any,
 ) -> list[tuple[Any, ...]]:
-    """Read a stream as a run does: chunk by chunk, all with the same columns and types."""
-    streams = {one.name: one for one in source.discover()}
-    found = streams[stream] if stream else next(iter(streams.values()))
-    only = said.pop("only", None)
-    columns = tuple(c for c in found.columns if only is None or c.name in only)
-    gathered: list[tuple[Any, ...]] = []
-    shapes = set()
+    """Read a stream as a run does: chunk by chunk, each with the same columns and types."""
+    discovered = find_stream(source, stream)
+    columns = tuple(c for c in discovered.columns if only is None or c.name in only)
+    all_rows: list[tuple[Any, ...]] = []
+    schemas = set()
     try:
-        with source.read(ReadRequest(found, columns, **said)) as chunks:
+        with source.read(ReadRequest(discovered, columns, **request_fields)) as chunks:
             for chunk in chunks:
                 relation = chunk.relation(con)
-                shapes.add((tuple(relation.columns), tuple(map(str, relation.types))))
-                gathered += relation.fetchall()
+                schemas.add((tuple(relation.columns), tuple(map(str, relation.types))))
+                all_rows += relation.fetchall()
     except duckdb.Error as error:
-        known = source.translate(error)
-        if known is None:
+        read_error = source.translate(error)
+        if read_error is None:
             raise
-        raise known from error
-    assert len(shapes) == 1
-    return gathered
+        raise read_error from error
+    assert len(schemas) == 1
+    return all_rows
 
 
 def column(path: Path, values: list[str]) -> Path:
@@ -133,7 +141,7 @@ def column(path: Path, values: list[str]) -> Path:
     ],
 )
 def test_csv_type_holds_every_value(tmp_path, con, values, type_):
-    """A column gets the narrowest type that holds each value exactly, and else stays text."""
+    """A column has the narrowest type that holds each value exactly, or else VARCHAR."""
     source = connector(column(tmp_path / "t.csv", values))
     assert types(source)["x"] == type_
     read = [row[1] for row in rows(source, con)]
@@ -144,7 +152,7 @@ def test_csv_type_holds_every_value(tmp_path, con, values, type_):
 
 
 def test_times_are_the_instants_written(tmp_path, con):
-    """An offset moves the instant; a time without one stays as it is."""
+    """A time with an offset is converted to UTC; a time without one is unchanged."""
     source = connector(
         write(tmp_path / "t.csv", "a,b\n2024-01-01T10:11:12.5+05:30,2024-01-01 10:11:12.123456\n")
     )
@@ -165,7 +173,7 @@ def test_null_text_can_be_set(tmp_path, con):
 
 
 def test_dialects(tmp_path, con):
-    """Delimiters, no header, encodings, line ends and a byte order mark are read as set."""
+    """Files are read with the configured delimiter, header and encoding, and any line ends."""
     write(tmp_path / "a.csv", "x;y\r\n1;é\r\n".encode("latin-1"))
     assert rows(connector(tmp_path / "a.csv", delimiter=";", encoding="latin1"), con) == [(1, "é")]
     write(tmp_path / "b.csv", "1,a\n2,b\n")
@@ -186,8 +194,8 @@ def test_dialects(tmp_path, con):
     assert rows(source, con) == [(1, 2)]
 
 
-def test_packed_files(tmp_path, con):
-    """Text files may be packed with gzip or zstd."""
+def test_compressed_files(tmp_path, con):
+    """Text files may be compressed with gzip or zstd."""
     write(tmp_path / "a.csv.gz", gzip.compress(b"x\n1\n"))
     con.execute(f"copy (select 2 as x) to '{tmp_path}/a.csv.zst' (format csv, compression zstd)")
     write(tmp_path / "b.jsonl.gz", gzip.compress(b'{"x": 1.10}\n'))
@@ -197,7 +205,7 @@ def test_packed_files(tmp_path, con):
 
 
 def test_streams_are_stems_over_folders(tmp_path, con):
-    """Files of one stem are one stream, by column name; a missing column is NULL."""
+    """Files with one stem are one stream; columns are matched by name, a missing one is NULL."""
     write(tmp_path / "2023/orders.csv", "id,total\n1,1.5\n")
     write(tmp_path / "2024/orders.csv", "note,id\nx,2\n")
     write(tmp_path / "2024/my plans.csv", "id\n01\n")
@@ -213,7 +221,7 @@ def test_streams_are_stems_over_folders(tmp_path, con):
 
 
 def test_one_stream_by_name(tmp_path, con):
-    """With `stream:` all files are one stream, and types fit the values of all of them."""
+    """With `stream:` all files are one stream, whose types fit the values of all files."""
     write(tmp_path / "a.csv", "id\n1\n")
     write(tmp_path / "b.csv", "id\n01\n")
     source = connector(tmp_path, stream="all")
@@ -222,7 +230,7 @@ def test_one_stream_by_name(tmp_path, con):
 
 
 def test_folder_takes_known_formats_only(tmp_path):
-    """A folder means its own visible files of known formats."""
+    """Of a folder, its own visible files of known formats are read."""
     write(tmp_path / "a.csv", "id\n1\n")
     write(tmp_path / "b.ndjson", '{"id": 1}\n')
     write(tmp_path / "README.md", "x")
@@ -249,28 +257,28 @@ def test_many_files_make_few_chunks(tmp_path, con):
 )
 @pytest.mark.parametrize("format_", ["csv", "jsonl", "parquet"])
 def test_file_names_are_literal(tmp_path, con, name, format_):
-    """Signs that a glob or SQL would read mean nothing in the name of a file that is there."""
+    """Signs of globs and of SQL have no meaning in the name of an existing file."""
     con.execute(
         f"copy (select 1 as x) to '{tmp_path}/made' (format {format_[:7].replace('jsonl', 'json')})"
     )
     content = (tmp_path / "made").read_bytes()
     write(tmp_path / f"key=7/{name}.{format_}", content)
-    for other in ("a1", "ab", "axx"):
-        write(tmp_path / f"key=7/{other}.{format_}", content)
+    for similar_name in ("a1", "ab", "axx"):
+        write(tmp_path / f"key=7/{similar_name}.{format_}", content)
     source = connector(tmp_path / "key=7")
     assert rows(source, con, name) == [(1,)]
     assert types(source, name) == {"x": "INTEGER" if format_ == "parquet" else "BIGINT"}
 
 
 def test_header_only_file_has_columns_and_a_chunk(tmp_path, con):
-    """A table without rows still has its columns."""
+    """A table without rows has its columns."""
     source = connector(write(tmp_path / "a.csv", "x,y\n"))
     assert types(source) == {"x": "VARCHAR", "y": "VARCHAR"}
     assert rows(source, con) == []
 
 
 def test_file_of_no_bytes_adds_nothing(tmp_path, con):
-    """A file of no bytes has no columns; beside others it adds no rows."""
+    """A file of no bytes has no columns, and adds no rows to other files."""
     write(tmp_path / "1/a.csv", "")
     assert types(connector(tmp_path / "*/a.csv")) == {}
     write(tmp_path / "2/a.csv", "x\n1\n")
@@ -280,22 +288,22 @@ def test_file_of_no_bytes_adds_nothing(tmp_path, con):
 
 
 def test_empty_column_keeps_the_lakes_type(tmp_path, con):
-    """Where no value was seen, the type the lake has already is kept."""
+    """A column without values keeps the type that it has in the lake."""
     source = connector(write(tmp_path / "a.csv", "x,y\n1,\n"))
     (stream,) = source.discover()
-    landed = {"x": "INTEGER", "y": "DECIMAL(10,2)"}
-    with source.read(ReadRequest(stream, stream.columns, lake_types=landed)) as chunks:
+    lake_types = {"x": "INTEGER", "y": "DECIMAL(10,2)"}
+    with source.read(ReadRequest(stream, stream.columns, lake_types=lake_types)) as chunks:
         (chunk,) = chunks
         assert list(map(str, chunk.relation(con).types)) == ["BIGINT", "DECIMAL(10,2)"]
 
 
 def test_blank_names_are_numbered(tmp_path):
-    """A header without a name, as an index column has it, is named by its place."""
+    """A header without a name, as of an index column, is named by its position."""
     assert list(types(connector(write(tmp_path / "a.csv", ",x\n0,1\n")))) == ["column_1", "x"]
 
 
 def test_where_and_columns(tmp_path, con):
-    """`where` sees every column, also those that are not read."""
+    """`where` may name every column, also columns that are not read."""
     source = connector(write(tmp_path / "a.csv", "x,y\n1,a\n2,b\n"))
     assert rows(source, con, where="x > 1 -- late", only=["y"]) == [("b",)]
 
@@ -313,7 +321,7 @@ JSONL = r"""
 
 
 def test_json_values_are_exact(tmp_path, con):
-    """No number passes through a float that would not keep it, inside nested values too."""
+    """No number passes through a float that does not keep it, also inside nested values."""
     source = connector(write(tmp_path / "a.jsonl", JSONL))
     assert types(source) == {
         "id": "BIGINT",
@@ -362,7 +370,7 @@ def test_json_values_are_exact(tmp_path, con):
     ],
 )
 def test_json_types(tmp_path, con, values, type_):
-    """A column of several kinds is JSON, and each value is as it was written."""
+    """A column of several kinds is JSON, and each value stays as it was written."""
     lines = "".join(f'{{"x": {value}}}\n' for value in values)
     source = connector(write(tmp_path / "a.jsonl", lines))
     assert types(source) == {"x": type_}
@@ -371,8 +379,8 @@ def test_json_types(tmp_path, con, values, type_):
         assert read == [None if value == "null" else value for value in values]
 
 
-def test_parquet_is_as_it_is(tmp_path, con):
-    """Parquet keeps its types; files of different types meet in the one that holds both."""
+def test_parquet_keeps_its_types(tmp_path, con):
+    """Files of different types get the type that holds the values of both."""
     (tmp_path / "1").mkdir()
     (tmp_path / "2").mkdir()
     con.execute(f"copy (select 1::int as a, [1.5::decimal(4,1)] as b) to '{tmp_path}/1/t.parquet'")
@@ -385,12 +393,12 @@ def test_parquet_is_as_it_is(tmp_path, con):
 
 
 def test_parquet_types_that_do_not_join(tmp_path, con):
-    """Types of which neither holds the other are refused, not rounded."""
+    """Two types of which neither holds the other's values are refused, not rounded."""
     (tmp_path / "2").mkdir()
     con.execute(f"copy (select 1::bigint as a) to '{tmp_path}/t.parquet'")
     con.execute(f"copy (select 1.5::double as a) to '{tmp_path}/2/t.parquet'")
-    said = refusal(connector(tmp_path / "**/t.parquet"))
-    assert 'column "a" is BIGINT, and DOUBLE in another file' in said
+    reason = refusal(connector(tmp_path / "**/t.parquet"))
+    assert 'column "a" is BIGINT, and DOUBLE in another file' in reason
 
 
 @pytest.mark.parametrize(
@@ -429,8 +437,8 @@ def test_parquet_types_that_do_not_join(tmp_path, con):
         ("a\\x41", "BLOB", b"a\\x41"),
     ],
 )
-def test_asked_types_are_exact_or_refused(tmp_path, con, value, type_, expected):
-    """A type asked for takes what is exactly of it; anything else names column and value."""
+def test_requested_types_are_exact_or_refused(tmp_path, con, value, type_, expected):
+    """A requested type takes exact values; the error of any other names column and value."""
     source = connector(write(tmp_path / "a.csv", f'x,y\n"{value}",1\n'))
     if expected is None:
         with pytest.raises(ReadError) as raised:
@@ -444,24 +452,24 @@ def test_asked_types_are_exact_or_refused(tmp_path, con, value, type_, expected)
         assert (str(read) if isinstance(expected, str) else read) == expected
 
 
-def test_asked_types_of_json_and_parquet(tmp_path, con):
-    """Types asked for are guarded in every format."""
+def test_requested_types_of_json_and_parquet(tmp_path, con):
+    """Requested types are checked in every format."""
     json_ = connector(write(tmp_path / "a.jsonl", '{"x": 1.25, "s": "7"}\n{"x": {"a": 1.0}}\n'))
-    asked = {"x": "VARCHAR", "s": "INTEGER"}
-    assert rows(json_, con, types=asked) == [("1.25", 7), ('{"a":1.0}', None)]
+    requested = {"x": "VARCHAR", "s": "INTEGER"}
+    assert rows(json_, con, types=requested) == [("1.25", 7), ('{"a":1.0}', None)]
     with pytest.raises(ReadError, match=r'value "\{"a":1.0\}" is not exactly a DECIMAL'):
         rows(json_, con, types={"x": "DECIMAL(10,2)"})
     con.execute(f"copy (select 1.5::double as x, '01' as s) to '{tmp_path}/b.parquet'")
     parquet = connector(tmp_path / "b.parquet")
-    asked = {"x": "DECIMAL(10,1)", "s": "INTEGER"}
-    assert rows(parquet, con, types=asked) == [(Decimal("1.5"), 1)]
+    requested = {"x": "DECIMAL(10,1)", "s": "INTEGER"}
+    assert rows(parquet, con, types=requested) == [(Decimal("1.5"), 1)]
     with pytest.raises(ReadError, match=r'value "1\.5" is not exactly a INTEGER'):
         rows(parquet, con, types={"x": "INTEGER"})
-    with pytest.raises(ReadError, match="a text cannot become"):
+    with pytest.raises(ReadError, match="a text cannot be read as"):
         rows(json_, con, types={"x": "INTEGER[]"})
 
 
-DEEP = "[" * 100_000 + "]" * 100_000  # deeper than Python's own parser goes
+DEEP = "[" * 100_000 + "]" * 100_000  # too deep for Python's own parser
 
 BROKEN = {
     "short.csv": ("a,b\n1,2\n3\n", "line 3: 1 fields where there should be 2."),
@@ -470,7 +478,7 @@ BROKEN = {
     "open.csv": ('a,b\n1,"x\n2,3\n', "line 2: a quote is not closed"),
     "bytes.csv": (b"a,b\n1,\xff\n", "line 2: not in the encoding that was set"),
     "ends.csv": ("a,b\r\n1,2\n3,4\r\n", "a line end or a quote is out of place."),
-    "head.csv": ('a,"b\n1,2\n', "line 1: a quote is not closed. Mend the header."),
+    "head.csv": ('a,"b\n1,2\n', "line 1: a quote is not closed. Fix the header."),
     "twice.csv": ("a,A\n1,2\n", 'line 1: the header has "a" and "A"'),
     "blank.csv": ("\na,b\n1,2\n", "line 1: is empty."),
     "bad.jsonl": ('{"a":1}\n\n{"a":}\n', "line 3: unexpected character."),
@@ -480,10 +488,13 @@ BROKEN = {
     "list.jsonl": ('{"a":1}\n\n[1]\n', "line 3: is not one JSON object"),
     "key.jsonl": (
         '{"a":1}\n{"a":1,"a":2}\n',
-        "line 2: is not one JSON object, each key named and once",
+        "line 2: is not one JSON object with distinct, non-empty keys",
     ),
     "list.json": ('[\n{"a":1}\n]\n', "line 1: "),
-    "empty.jsonl": ('{"a":1}\n{"":1}\n', "line 2: is not one JSON object, each key named"),
+    "empty.jsonl": (
+        '{"a":1}\n{"":1}\n',
+        "line 2: is not one JSON object with distinct, non-empty keys",
+    ),
     "deep.jsonl": (f'{{"a":{DEEP}}}\n{{"a":}}\n', "line 2: unexpected character."),
     "deeper.jsonl": (f'{{"a":{DEEP}}}\n{{"a":1,"a":{DEEP}}}\n', "line 2: is not one JSON object"),
     "deepest.jsonl": (f'{{"a":1}}\n{DEEP}\n', "line 2: is not one JSON object"),
@@ -496,27 +507,27 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.parametrize("beside", [False, True])
 def test_broken_files_are_named(tmp_path, name, beside):
-    """A broken line stops the stream with its file's name and the line, beside a sound one too."""
-    content, said = BROKEN[name]
+    """The error of a broken line names file and line, also beside a valid file."""
+    content, reason = BROKEN[name]
     broken = write(tmp_path / "b" / name, content)
     if beside and not name.endswith("parquet"):
         write(tmp_path / "a" / name, "a,b\n1,2\n" if name.endswith("csv") else '{"a":1}\n')
     message = refusal(connector(tmp_path / "*" / name))
     assert str(broken) in message
-    assert said in message
+    assert reason in message
     assert "\n" not in message
 
 
 def test_broken_line_far_down_is_named(tmp_path):
-    """The line is right however far down it stands."""
+    """The number of a broken line is right, also at the end of a large file."""
     path = write(tmp_path / "a.csv", "a,b\n" + "1,2\n" * 300_000 + "3\n")
     assert "a.csv, line 300002: 1 fields" in refusal(connector(path))
     path = write(tmp_path / "a.jsonl", '{"a":1.5}\n' * 300_000 + "{\n")
     assert "a.jsonl, line 300001: " in refusal(connector(path))
 
 
-def test_nothing_there(tmp_path):
-    """A path that means nothing says so, and what to do."""
+def test_path_without_files(tmp_path):
+    """The error of a path that matches no file has the next step."""
     missing = tmp_path / "no.csv"
     with pytest.raises(ConnectError) as raised:
         connector(missing).check()
@@ -536,14 +547,14 @@ def test_nothing_there(tmp_path):
 
 
 def test_formats_do_not_mix(tmp_path):
-    """A stream is of one format."""
+    """A stream has one format."""
     write(tmp_path / "a.csv", "x\n1\n")
     write(tmp_path / "a.jsonl", '{"x":1}\n')
     assert "of the same stream a is csv" in refusal(connector(tmp_path))
 
 
-def test_a_name_that_is_no_text_is_refused_alone(tmp_path):
-    """A file whose name is not UTF-8 is told in a way that can be written."""
+def test_file_name_that_is_not_utf8_is_refused_alone(tmp_path):
+    """The name of such a file is escaped in the message, and other files are read."""
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff.csv")).write_text("x\n1\n")
     write(tmp_path / "b.csv", "x\n1\n")
     a, b = connector(tmp_path).discover()
@@ -554,7 +565,7 @@ def test_a_name_that_is_no_text_is_refused_alone(tmp_path):
 
 
 def test_changed_while_read(tmp_path):
-    """A file that changes during a read fails it; the next read sees the new file."""
+    """A read fails if a file changes meanwhile; the next read takes the new file."""
     path = write(tmp_path / "a.csv", "x\n1\n")
     source = connector(path)
     (stream,) = source.discover()
@@ -571,7 +582,7 @@ def test_changed_while_read(tmp_path):
 
 
 def test_changed_between_discover_and_read(tmp_path, con):
-    """Types follow the files as they are when the read begins."""
+    """The types are those of the files when the read begins."""
     path = write(tmp_path / "a.csv", "x\n1\n")
     source = connector(path)
     (stream,) = source.discover()
@@ -580,14 +591,14 @@ def test_changed_between_discover_and_read(tmp_path, con):
         assert chunk.relation(con).fetchall() == [("01",)]
     write(path, "y\n01\n")
     with (
-        pytest.raises(ReadError, match='column "x" is in no file any more'),
+        pytest.raises(ReadError, match='column "x" is no longer in any file'),
         source.read(ReadRequest(stream, stream.columns)),
     ):
         pass
 
 
 def test_file_that_vanishes_is_named(tmp_path, con):
-    """A file that is gone when its chunk is read is named."""
+    """The error of a file that was deleted before its chunk is read has its name."""
     path = write(tmp_path / "a.csv", "x\n1\n")
     source = connector(path)
     (stream,) = source.discover()
@@ -599,15 +610,15 @@ def test_file_that_vanishes_is_named(tmp_path, con):
 
     with pytest.raises(duckdb.Error) as raised:
         read_late()
-    known = source.translate(raised.value)
-    assert known is not None
-    assert known.message == f"{path}: is gone, or cannot be read any more. Run again."
+    read_error = source.translate(raised.value)
+    assert read_error is not None
+    assert read_error.message == f"{path}: no longer exists, or is no longer readable. Run again."
     assert source.translate(ValueError("other")) is None
 
 
 @pytest.mark.parametrize("where", ["x >", "nope = 1", "x > 1) or (", "nope(x)"])
 def test_wrong_where_is_named(tmp_path, con, where):
-    """A where that is no SQL over the columns is quoted back."""
+    """The error of a where that is not SQL over the columns quotes it."""
     source = connector(write(tmp_path / "a.csv", "x\n1\n"))
     with pytest.raises(ReadError) as raised:
         rows(source, con, where=where)
@@ -628,7 +639,7 @@ def test_windows_are_refused(tmp_path):
 
 
 def test_relative_paths_start_at_the_config_file(tmp_path, monkeypatch):
-    """A relative path is the config file's neighbour, even in a folder that looks like a glob."""
+    """A relative path begins at the config file's folder, even if its name looks like a glob."""
     folder = tmp_path / "conf[1]"
     write(folder / "data/a.csv", "x\n1\n")
     for path in ("data", "data/*.csv", "./data/a.csv"):
@@ -645,13 +656,13 @@ def test_relative_paths_start_at_the_config_file(tmp_path, monkeypatch):
     [{"delimiter": '"'}, {"delimiter": ",,"}, {"format": "xml"}, {"encoding": "x"}, {"a": 1}],
 )
 def test_wrong_options_are_refused(wrong):
-    """What an option cannot be is said before anything is read."""
+    """An impossible option is an error before any file is read."""
     with pytest.raises(ValidationError):
         FilesOptions.model_validate({"path": "x", **wrong})
 
 
 def test_unreadable_file():
-    """A file that may not be read is named (root, who may read everything, steps down for it)."""
+    """The error of a file without read permission names it (root drops its rights for this)."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -692,20 +703,20 @@ cells = st.one_of(
 @plain
 @given(st.lists(st.tuples(cells, texts), max_size=12))
 @example([("1.5", "a"), ("-0.0", "b")])
-def test_any_text_comes_back_from_csv(tmp_path, con, table):
-    """Whatever a CSV writer writes and no type claims is read back letter by letter."""
+def test_any_text_of_a_csv_is_unchanged(tmp_path, con, table):
+    """Every text that a CSV writer writes is read back without a change."""
     written = io.StringIO()
     writer = csv.writer(written, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerows([("x", "y"), *table])
     source = connector(write(tmp_path / "t.csv", written.getvalue()))
     assert rows(source, con, types={"x": "VARCHAR", "y": "VARCHAR"}) == table
-    held = types(source)["x"]
+    type_ = types(source)["x"]
     for (value, _), (text, _) in zip(rows(source, con), table, strict=True):
-        if held == "VARCHAR":
+        if type_ == "VARCHAR":
             assert value == text
-        elif held == "BIGINT" or held.startswith("DECIMAL"):
+        elif type_ == "BIGINT" or type_.startswith("DECIMAL"):
             assert Decimal(value) == Decimal(text)
-        elif held == "DOUBLE":
+        elif type_ == "DOUBLE":
             assert repr(value) == repr(float(text))
 
 
@@ -719,8 +730,8 @@ def test_any_text_comes_back_from_csv(tmp_path, con, table):
         min_size=1,
     )
 )
-def test_any_number_comes_back_from_csv(tmp_path, con, numbers):
-    """Numbers come back with the same value, as numbers, whatever stands beside them."""
+def test_any_number_of_a_csv_is_unchanged(tmp_path, con, numbers):
+    """Numbers have the same value, whatever other numbers are in the column."""
     source = connector(
         column(tmp_path / "t.csv", [f"{number:f}" for number in map(Decimal, numbers)])
     )
@@ -743,8 +754,8 @@ records = st.dictionaries(st.sampled_from(["a", "b/c", "d~e", "f g"]), json_valu
 @given(st.lists(records, min_size=1, max_size=8))
 @example([{"a": 1.1}, {"a": '"1.5'}])
 @example([{"a": [1.1, '\\"1.5', {"b/c": -7}]}])
-def test_any_json_comes_back(tmp_path, con, table):
-    """Every record is read back: as JSON, each column says what was written."""
+def test_any_json_is_unchanged(tmp_path, con, table):
+    """Each column of each record, read as JSON, has the value that was written."""
     lines = "".join(json.dumps(record) + "\n" for record in table)
     source = connector(write(tmp_path / "t.jsonl", lines))
     names = list(types(source))
@@ -754,12 +765,12 @@ def test_any_json_comes_back(tmp_path, con, table):
         table, rows(source, con, types=dict.fromkeys(names, "JSON")), strict=True
     ):
         for name, value in zip(names, row, strict=True):
-            said = None if value is None else json.loads(value)
-            assert repr(said) == repr(record.get(name))
+            parsed = None if value is None else json.loads(value)
+            assert repr(parsed) == repr(record.get(name))
 
 
-def test_errors_are_ours(tmp_path):
-    """Options of another connector are refused, and closing twice is fine."""
+def test_wrong_options_type_is_an_error_and_close_may_be_repeated(tmp_path):
+    """Options of another connector are refused; a second `close` does nothing."""
     with pytest.raises(CdpsyncError):
         FilesConnector(object())  # type: ignore[arg-type]
     source = connector(write(tmp_path / "a.csv", "x\n1\n"))

@@ -1,4 +1,4 @@
-"""What a MySQL read asks for, what it holds on to, and what it says when something fails."""
+"""Reads of MySQL: their rows, their connections, and their errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 from support.faults import FaultProxy
-from support.mysql_reading import connected, land, land_chunks, request_for
+from support.mysql_reading import connected, read_back, read_chunks, request_for
 from support.servers import free_port
 
 from cdpsync import engine
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from support.mysql_server import MariaDatabase
 
 
-def numbers(db: MariaDatabase, count: int, more: str = "") -> None:
+def numbers(db: MariaDatabase, count: int, columns: str = "") -> None:
     db.execute(
-        f"create table t (id int primary key, note varchar(200){more});\n"
+        f"create table t (id int primary key, note varchar(200){columns});\n"
         "insert into t (id, note) select seq, repeat(char(97 + seq % 26), seq % 200) "
         f"from seq_1_to_{count}"
     )
 
 
 def test_many_blocks_give_every_row_once(maria: MariaDatabase) -> None:
-    """Rows that lie across the ends of blocks arrive once and whole."""
+    """Rows that cross the end of a block arrive once and complete."""
     numbers(maria, 60_000)
-    landed = land(maria, "t")
-    assert landed.rows == maria.rows("select id, note from t order by id")
+    result = read_back(maria, "t")
+    assert result.rows == maria.rows("select id, note from t order by id")
 
 
 @pytest.mark.parametrize("size", [64, 300, 4096])
@@ -49,8 +49,8 @@ def test_rows_are_cut_right_wherever_a_block_ends(
     """Blocks far smaller than some rows grow for them."""
     monkeypatch.setattr(protocol, "_SIZE", size)
     numbers(maria, 700)
-    landed = land(maria, "t")
-    assert landed.rows == maria.rows("select id, note from t order by id")
+    result = read_back(maria, "t")
+    assert result.rows == maria.rows("select id, note from t order by id")
 
 
 CURSORS = [
@@ -83,7 +83,7 @@ CURSORS = [
 
 
 @pytest.mark.parametrize(("type_", "low", "cursor", "values"), CURSORS, ids=[c[0] for c in CURSORS])
-def test_window_has_the_boundary_and_the_nulls(
+def test_window_includes_its_boundary_and_null_cursors(
     maria: MariaDatabase, type_: str, low: str, cursor: Cursor, values: tuple[str, ...]
 ) -> None:
     """`>=`, to the microsecond, and every row whose cursor is NULL."""
@@ -92,20 +92,20 @@ def test_window_has_the_boundary_and_the_nulls(
         f"create table t (id int primary key, c {type_});\nset time_zone = '+00:00';\n"
         f"insert into t values {rows}, (9, null)"
     )
-    assert sorted(land(maria, "t", window=Window("c", cursor)).column("id")) == [2, 3, 9]
+    assert sorted(read_back(maria, "t", window=Window("c", cursor)).column("id")) == [2, 3, 9]
 
 
-def test_zero_dates_are_never_left_out_of_a_window(maria: MariaDatabase) -> None:
-    """A zero date is before every cursor, so it would be lost; it comes like a NULL."""
+def test_window_includes_zero_dates(maria: MariaDatabase) -> None:
+    """A zero date is below every cursor, so it would be lost; it is read like a NULL."""
     maria.execute(
         "create table t (id int primary key, c datetime);\nset sql_mode = '';\n"
         "insert into t values (1, '0000-00-00'), (2, '2024-01-01'), (3, '2024-01-03')"
     )
     low = Cursor(CursorType.TIMESTAMP, datetime.fromisoformat("2024-01-02"))
-    landed = land(maria, "t", {"zero_dates": "null"}, window=Window("c", low))
-    assert sorted(landed.column("id")) == [1, 3]
+    result = read_back(maria, "t", {"zero_dates": "null"}, window=Window("c", low))
+    assert sorted(result.column("id")) == [1, 3]
     with pytest.raises(ReadError, match="is a zero date"):
-        land(maria, "t", window=Window("c", low))
+        read_back(maria, "t", window=Window("c", low))
 
 
 def test_where_columns_and_a_comment(maria: MariaDatabase) -> None:
@@ -116,22 +116,22 @@ def test_where_columns_and_a_comment(maria: MariaDatabase) -> None:
         narrow = request.stream.columns[:1]
         request = type(request)(request.stream, narrow, where=request.where)
         with connector.read(request) as chunks:
-            landed = land_chunks(connector, chunks)
-    assert (landed.columns, landed.rows) == (["id"], [(2,), (28,)])
+            result = read_chunks(connector, chunks)
+    assert (result.columns, result.rows) == (["id"], [(2,), (28,)])
 
 
 @pytest.mark.parametrize("where", ["id >", "nope = 1", "id = ?", "id = (select 1"])
 def test_wrong_where_is_quoted(maria: MariaDatabase, where: str) -> None:
-    """What the server does not understand of a `where` comes back with it."""
+    """The error has the server's message and the `where`."""
     numbers(maria, 3)
     with pytest.raises(ReadError, match=r"where: ") as caught:
-        land(maria, "t", where=where)
+        read_back(maria, "t", where=where)
     assert where in caught.value.message
     assert "\n" not in caught.value.message
 
 
-def test_one_view_of_the_data(maria: MariaDatabase) -> None:
-    """Rows that change or come while a read goes on are as they were when it began."""
+def test_read_is_of_one_snapshot(maria: MariaDatabase) -> None:
+    """Rows that change during a read are read as they were at its start."""
     numbers(maria, 60_000, ", n int default 1")
     with connected(maria.url) as connector:
         request = request_for(connector, f"{maria.name}.t")
@@ -140,30 +140,30 @@ def test_one_view_of_the_data(maria: MariaDatabase) -> None:
             con.begin()
             relation = chunk.relation(con)
             maria.execute("update t set n = 2;\ninsert into t values (99999, 'late', 1)")
-            found = con.execute(
+            rows = con.execute(
                 f"select count(*), min(n), max(n) from ({relation.sql_query()})"
             ).fetchall()
-    assert found == [(60_000, 1, 1)]
+    assert rows == [(60_000, 1, 1)]
 
 
 def test_settings_of_server_and_user_change_nothing(maria: MariaDatabase) -> None:
-    """A limit on rows, another zone, another SQL mode: the session has its own."""
+    """The session has its own limit on rows, time zone and SQL mode."""
     numbers(maria, 50)
     maria.execute(
         "set global sql_select_limit = 7;\nset global time_zone = '+03:00';\n"
         "set global sql_mode = 'ANSI_QUOTES,PAD_CHAR_TO_FULL_LENGTH'"
     )
     try:
-        landed = land(maria, "t")
+        result = read_back(maria, "t")
     finally:
         maria.execute(
             "set global sql_select_limit = default;\nset global time_zone = 'SYSTEM';\n"
             "set global sql_mode = default"
         )
-    assert len(landed.rows) == 50
+    assert len(result.rows) == 50
 
 
-def test_discovery_says_keys_cursors_kinds(maria: MariaDatabase) -> None:
+def test_discovery_has_keys_cursors_and_kinds(maria: MariaDatabase) -> None:
     """Keys in their order, cursors by rank, views without an estimate."""
     maria.execute(
         "create table a (b int, a int, created datetime, changed_at timestamp null, n bigint, "
@@ -181,35 +181,35 @@ def test_discovery_says_keys_cursors_kinds(maria: MariaDatabase) -> None:
     assert (v.kind, v.primary_key, v.estimated_rows) == ("view", (), None)
 
 
-def test_other_databases_are_asked_for_by_glob(maria: MariaDatabase) -> None:
-    """Without `schemas` the address's own database; another one's tables keep its name."""
+def test_other_databases_are_selected_by_glob(maria: MariaDatabase) -> None:
+    """Without `schemas`, the address's database is read; tables of another one keep its name."""
     maria.execute("create table t (id int)")
-    other = f"{maria.name}_audit"
-    maria.execute(f"create database {other};\ncreate table {other}.log (id int)")
+    audit = f"{maria.name}_audit"
+    maria.execute(f"create database {audit};\ncreate table {audit}.log (id int)")
     try:
         with connected(maria.url) as connector:
             assert [s.table for s in connector.discover()] == ["t"]
         with connected(maria.url, schemas=f"{maria.name}*") as connector:
             tables = {s.name: s.table for s in connector.discover()}
-        with connected(maria.url.rsplit("/", 1)[0], schemas=[other]) as connector:
-            alone = {s.name: s.table for s in connector.discover()}
+        with connected(maria.url.rsplit("/", 1)[0], schemas=[audit]) as connector:
+            selected = {s.name: s.table for s in connector.discover()}
     finally:
-        maria.execute(f"drop database {other}")
-    assert tables == {f"{maria.name}.t": "t", f"{other}.log": f"{other}_log"}
-    assert alone == {f"{other}.log": f"{other}_log"}
+        maria.execute(f"drop database {audit}")
+    assert tables == {f"{maria.name}.t": "t", f"{audit}.log": f"{audit}_log"}
+    assert selected == {f"{audit}.log": f"{audit}_log"}
 
 
-def test_glob_that_matches_nothing_names_what_there_is(maria: MariaDatabase) -> None:
-    """Also beside one that matches; with the databases that can be seen."""
-    said = r'schemas: "nope\*" matches no database. There are: .*test'
+def test_glob_that_matches_nothing_lists_the_databases(maria: MariaDatabase) -> None:
+    """Even beside a glob that matches; the error lists the visible databases."""
+    problem = r'schemas: "nope\*" matches no database. There are: .*test'
     with connected(maria.url, schemas=[maria.name, "nope*"]) as connector:
         for act in (connector.check, connector.discover):
-            with pytest.raises(ConfigError, match=said):
+            with pytest.raises(ConfigError, match=problem):
                 act()
 
 
-def test_table_that_is_gone_is_named(maria: MariaDatabase) -> None:
-    """Between discover and read a table or a column may go."""
+def test_dropped_table_or_column_is_named(maria: MariaDatabase) -> None:
+    """A table or a column may be dropped between discovery and read."""
     numbers(maria, 3, ", x int")
     with connected(maria.url) as connector:
         request = request_for(connector, f"{maria.name}.t")
@@ -217,17 +217,17 @@ def test_table_that_is_gone_is_named(maria: MariaDatabase) -> None:
         with pytest.raises(ReadError, match=r'has no column "x", .* It has: id, note'):
             _enter(connector, request)
         maria.execute("drop table t")
-        with pytest.raises(ReadError, match=r"does not exist, or not any more"):
+        with pytest.raises(ReadError, match=r"does not exist or was dropped"):
             _enter(connector, request)
 
 
 def _enter(connector: MysqlConnector, request: Any) -> None:
     with connector.read(request) as chunks:
-        land_chunks(connector, chunks)
+        read_chunks(connector, chunks)
 
 
 def test_missing_rights_come_with_the_grant(maria: MariaDatabase) -> None:
-    """A table, and a column, that the user may not read."""
+    """For a table and for a column that the user may not read."""
     numbers(maria, 3)
     maria.execute(
         "create or replace user reader@'%' identified by 'reader-pw-1';\n"
@@ -237,8 +237,8 @@ def test_missing_rights_come_with_the_grant(maria: MariaDatabase) -> None:
     )
     url = maria.url.replace(f"root:{maria.password}", "reader:reader-pw-1")
     with connected(maria.url) as owner, connected(url) as connector:
-        seen = next(s for s in connector.discover() if s.name == f"{maria.name}.t")
-        assert [column.name for column in seen.columns] == ["id"]
+        stream = next(s for s in connector.discover() if s.name == f"{maria.name}.t")
+        assert [column.name for column in stream.columns] == ["id"]
         request = request_for(owner, f"{maria.name}.t")
         with pytest.raises(ReadError, match='has no column "note"'):
             _enter(connector, request)
@@ -253,32 +253,32 @@ CONNECTING = [
     ({"database": "no_such_db"}, "there is no such database", False),
     ({"host": "no-such-host.invalid"}, "the host name is not known", False),
     ({"port": None}, "nothing listens there", True),
-    ({"ssl_mode": "required"}, "the server speaks no TLS", False),
+    ({"ssl_mode": "required"}, "the server does not support TLS", False),
     ({"ssl_mode": "verify_ca", "ssl_ca": "/no/such/ca.pem"}, "cannot be read", False),
 ]
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said", "retryable"), CONNECTING, ids=[str(c[0]) for c in CONNECTING]
+    ("wrong", "problem", "retryable"), CONNECTING, ids=[str(c[0]) for c in CONNECTING]
 )
 def test_wrong_address_is_one_line(
-    maria: MariaDatabase, wrong: dict[str, Any], said: str, retryable: bool
+    maria: MariaDatabase, wrong: dict[str, Any], problem: str, retryable: bool
 ) -> None:
-    """What, where, and what to do; never the password."""
+    """The error names problem, address and next step; never the password."""
     right = {"host": "127.0.0.1", "port": maria.port, "user": "root", "database": maria.name}
-    given = {**right, "password": maria.password, **wrong}
-    given["port"] = given["port"] or free_port()
-    connector = MysqlConnector(MysqlConnector.Options(**given))
-    with closing(connector), pytest.raises(ConnectorError, match=said) as caught:
+    options = {**right, "password": maria.password, **wrong}
+    options["port"] = options["port"] or free_port()
+    connector = MysqlConnector(MysqlConnector.Options(**options))
+    with closing(connector), pytest.raises(ConnectorError, match=problem) as caught:
         connector.check()
     message = caught.value.message
     assert caught.value.retryable is retryable
-    assert f"{given['host']}:{given['port']}" in message
+    assert f"{options['host']}:{options['port']}" in message
     assert "\n" not in message
-    assert given["password"] not in message
+    assert options["password"] not in message
 
 
-def test_no_connection_left_is_worth_another_try(maria: MariaDatabase) -> None:
+def test_no_free_connection_is_retryable(maria: MariaDatabase) -> None:
     """`max_user_connections` of a user."""
     maria.execute(
         "create or replace user few@'%' identified by 'few-pw-12' with max_user_connections 1;\n"
@@ -296,11 +296,13 @@ def test_no_connection_left_is_worth_another_try(maria: MariaDatabase) -> None:
     ):
         connector.check()
     assert caught.value.retryable
-    assert "max_user_connections" in caught.value.message or "used up" in caught.value.message
+    assert (
+        "max_user_connections" in caught.value.message or "reached a limit" in caught.value.message
+    )
 
 
-def test_connection_cut_while_rows_come_is_worth_another_try(maria: MariaDatabase) -> None:
-    """Half a table is an error, never a shorter table; the next try has all of it."""
+def test_connection_lost_during_a_read_is_retryable(maria: MariaDatabase) -> None:
+    """A read that ends early is an error, never a shorter table; the next one has every row."""
     numbers(maria, 60_000)
     with FaultProxy(maria.port) as proxy:
         url = maria.url.replace(f":{maria.port}/", f":{proxy.port}/")
@@ -312,12 +314,12 @@ def test_connection_cut_while_rows_come_is_worth_another_try(maria: MariaDatabas
             assert caught.value.retryable
             proxy.cut_after = None
             with connector.read(request) as chunks:
-                assert len(land_chunks(connector, chunks).rows) == 60_000
+                assert len(read_chunks(connector, chunks).rows) == 60_000
 
 
-@pytest.mark.parametrize("how", ["kill", "kill query"])
-def test_killed_statement_is_worth_another_try(maria: MariaDatabase, how: str) -> None:
-    """An administrator's KILL ends the read with an error, whatever has arrived before."""
+@pytest.mark.parametrize("command", ["kill", "kill query"])
+def test_killed_statement_is_retryable(maria: MariaDatabase, command: str) -> None:
+    """An administrator's KILL ends the read with an error, even after some rows arrived."""
     maria.execute("create table t (id int primary key, note text)")
     maria.execute("insert into t select seq, repeat('x', 60000) from seq_1_to_800")
     with connected(maria.url) as connector:
@@ -325,17 +327,17 @@ def test_killed_statement_is_worth_another_try(maria: MariaDatabase, how: str) -
         with connector.read(request) as chunks, closing(engine.connect(threads=1)) as con:
             (chunk,) = chunks
             con.begin()
-            relation = chunk.relation(con)  # 48 MB: more than any buffer on the way holds
+            relation = chunk.relation(con)  # 48 MB, which is more than all buffers together
             (number,) = maria.rows(
                 "select id from information_schema.processlist where info like 'select `id` as c0%'"
             )
-            maria.execute(f"{how} {number[0]}")
+            maria.execute(f"{command} {number[0]}")
             with pytest.raises(duckdb.Error) as caught:
                 con.execute(f"select count(*) from ({relation.sql_query()})").fetchall()
             error = connector.translate(caught.value)
     assert error is not None
     assert error.retryable
-    assert "lost while reading" in error.message or "ended the statement" in error.message
+    assert "lost while reading" in error.message or "statement was cancelled" in error.message
 
 
 def test_server_waits_while_nobody_takes_rows(maria: MariaDatabase) -> None:
@@ -354,21 +356,21 @@ def test_server_waits_while_nobody_takes_rows(maria: MariaDatabase) -> None:
                 con.begin()
                 relation = chunk.relation(con)
                 before, passed = -1, proxy.passed
-                while passed != before or not chunk.under_way[0]._waiting.full():
+                while passed != before or not chunk.streams[0]._queue.full():
                     time.sleep(0.5)
                     before, passed = passed, proxy.passed
                 assert passed < 75_000_000
-                found = con.execute(
+                rows = con.execute(
                     f"select count(*), sum(length(note)) from ({relation.sql_query()})"
                 ).fetchall()
-    assert found == [(600, 150_000_000)]
+    assert rows == [(600, 150_000_000)]
 
 
 @pytest.mark.parametrize("missing", ["pymysql", "pyarrow", "numpy"])
 def test_missing_driver_names_the_one_command(
     monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    """Whoever lacks the driver, or what it decodes with, is told what to type."""
+    """Without the driver, or numpy or pyarrow, the error has the install command."""
     monkeypatch.setitem(sys.modules, missing, None)
     with connected("mysql://u:p@127.0.0.1:1/db") as connector:
         for ask in (connector.check, connector.discover):
@@ -377,14 +379,14 @@ def test_missing_driver_names_the_one_command(
 
 
 def test_statement_timeout_names_itself(maria: MariaDatabase) -> None:
-    """A statement that takes longer than it may is ended by the server."""
+    """The server ends a statement that takes too long."""
     maria.execute("create view t as select sleep(30) as c")
     with pytest.raises(ReadError, match="Raise statement_timeout"):
-        land(maria, "t", {"statement_timeout": "200ms"})
+        read_back(maria, "t", {"statement_timeout": "200ms"})
 
 
 def test_read_ends_when_it_is_stopped(maria: MariaDatabase) -> None:
-    """A server that says nothing does not hold up a run that is to stop."""
+    """A silent server does not delay a run that must stop."""
     maria.execute("create view t as select sleep(600) as c, 1 as d union all select 1, 2")
     stopping = threading.Event()
     with connected(maria.url) as connector:
@@ -392,11 +394,11 @@ def test_read_ends_when_it_is_stopped(maria: MariaDatabase) -> None:
         with connector.read(request) as chunks:
             stopping.set()
             with pytest.raises(ConnectorError, match="stopped"):
-                land_chunks(connector, chunks)
+                read_chunks(connector, chunks)
 
 
-def test_read_that_is_left_hangs_up(maria: MariaDatabase) -> None:
-    """Whoever leaves a read in the middle leaves no connection behind."""
+def test_abandoned_read_closes_its_connection(maria: MariaDatabase) -> None:
+    """A read that is left in the middle closes its connection."""
     numbers(maria, 60_000)
     with connected(maria.url) as connector:
         request = request_for(connector, f"{maria.name}.t")
@@ -404,24 +406,24 @@ def test_read_that_is_left_hangs_up(maria: MariaDatabase) -> None:
             (chunk,) = chunks
             con.begin()
             chunk.relation(con)
-            (stream,) = chunk.under_way
-        assert chunk.under_way == []
+            (stream,) = chunk.streams
+        assert chunk.streams == []
         stream._thread.join()
         connector.close()
         connector.close()
 
 
-def test_options_say_what_is_wrong() -> None:
+def test_wrong_options_are_named() -> None:
     """Bare characters in a password, parts beside a URL, an unknown parameter."""
-    for url, said in (
+    for url, problem in (
         ("postgres://a@b/c", "write mysql://user:password@host"),
         ("mysql://u:pa@ss@host/db", "percent-encoded"),
         ("mysql://u:pa/ss@host/db", "percent-encoded"),
         ("mysql://u:pa#ss@host/db", "percent-encoded"),
         ("mysql://host:notaport/db", "write mysql://"),
-        ("mysql://u:p@host/db?sslmode=x", "not known. Known: ssl-mode"),
+        ("mysql://u:p@host/db?sslmode=x", 'unknown parameter "sslmode". Known: ssl-mode'),
     ):
-        with pytest.raises(ValueError, match=said) as caught:
+        with pytest.raises(ValueError, match=problem) as caught:
             MysqlConnector.Options(url=url)
         assert "ss@" not in str(caught.value).replace("password@", "")
     with pytest.raises(ValueError, match="not both: host"):
@@ -452,17 +454,17 @@ def locked(maria: MariaDatabase) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("locked")
-def test_lock_that_is_not_let_go_is_named(
+def test_lock_of_another_session_is_named(
     maria: MariaDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another session's LOCK TABLES ends the wait after its time, and may be tried again."""
+    """The wait for another session's LOCK TABLES ends after its timeout; the error is retryable."""
     from cdpsync_connectors.mysql import connections
 
     shorter = tuple(
-        one.replace("lock_wait_timeout = 120", "lock_wait_timeout = 1")
-        for one in connections._SETTINGS
+        setting.replace("lock_wait_timeout = 120", "lock_wait_timeout = 1")
+        for setting in connections._SETTINGS
     )
     monkeypatch.setattr(connections, "_SETTINGS", shorter)
     with pytest.raises(ReadError, match="waited too long for a lock") as caught:
-        land(maria, "t")
+        read_back(maria, "t")
     assert caught.value.retryable

@@ -1,4 +1,4 @@
-"""Every row of the mapping's table, and every value that a reader may get wrong."""
+"""Every row of the type mapping, and every value that a decoder may get wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.mysql_reading import Landed, connected, land
+from support.mysql_reading import ReadBack, connected, read_back
 
 from cdpsync.errors import ReadError
 
@@ -20,7 +20,7 @@ TSTZ = "TIMESTAMP WITH TIME ZONE"
 
 
 def at(text: str) -> datetime:
-    """What a clock without a zone says."""
+    """A moment without a time zone."""
     return datetime.fromisoformat(text)
 
 
@@ -33,13 +33,13 @@ def table(db: MariaDatabase, type_: str, *values: str) -> None:
     )
 
 
-def read(db: MariaDatabase, options: dict[str, Any] | None = None, **wanted: Any) -> Landed:
-    landed = land(db, "t", options, **wanted)
-    order = landed.column("id")
-    return Landed(
-        landed.columns,
-        landed.types,
-        [row for _, row in sorted(zip(order, landed.rows, strict=True), key=lambda pair: pair[0])],
+def read(db: MariaDatabase, options: dict[str, Any] | None = None, **changes: Any) -> ReadBack:
+    result = read_back(db, "t", options, **changes)
+    order = result.column("id")
+    return ReadBack(
+        result.columns,
+        result.types,
+        [row for _, row in sorted(zip(order, result.rows, strict=True), key=lambda pair: pair[0])],
     )
 
 
@@ -122,42 +122,42 @@ def test_type_arrives_exactly(
 ) -> None:
     """Each type of the table, at its ends and with NULL, comes back from Parquet as it was."""
     table(maria, type_, *(literal for literal, _ in values))
-    landed = read(maria)
-    assert landed.type() == lake
-    wanted = [value for _, value in values]
+    result = read(maria)
+    assert result.type() == lake
+    expected = [value for _, value in values]
     if lake == "UUID":
-        wanted = [uuid.UUID(value) for value in wanted]
+        expected = [uuid.UUID(value) for value in expected]
     if lake.startswith("DECIMAL"):
-        wanted = [Decimal(value) for value in wanted]
-    if wanted[-1:] == ["'13 characters'"]:
-        wanted[-1] = "13 characters"
-    assert landed.column() == [*wanted, None]
+        expected = [Decimal(value) for value in expected]
+    if expected[-1:] == ["'13 characters'"]:
+        expected[-1] = "13 characters"
+    assert result.column() == [*expected, None]
 
 
 def test_discovered_type_is_the_one_that_arrives(maria: MariaDatabase) -> None:
-    """What `discover` says of a column is what the lake gets."""
+    """The lake gets the type that `discover` reports."""
     columns = ", ".join(f"c{n} {type_}" for n, (type_, _, _) in enumerate(MAPPING))
     maria.execute(f"create table t (id int primary key, {columns})")
     with connected(maria.url) as connector:
         (stream,) = connector.discover()
-    landed = land(maria, "t")
-    assert [column.type for column in stream.columns] == landed.types
-    assert landed.rows == []
+    result = read_back(maria, "t")
+    assert [column.type for column in stream.columns] == result.types
+    assert result.rows == []
 
 
 def test_float_is_exact(maria: MariaDatabase) -> None:
     """A FLOAT keeps all its bits, where MySQL's text would print six digits."""
     table(maria, "float", "16777216", "16777215", "0.1", "1.17549e-38", "-3.40282e38")
-    landed = read(maria)
-    assert landed.type() == "FLOAT"
-    there = maria.rows("select cast(c as double) from t where c is not null order by id")
-    assert landed.column()[:-1] == [value for (value,) in there]
-    assert landed.column()[1] == 16777215.0
+    result = read(maria)
+    assert result.type() == "FLOAT"
+    at_source = maria.rows("select cast(c as double) from t where c is not null order by id")
+    assert result.column()[:-1] == [value for (value,) in at_source]
+    assert result.column()[1] == 16777215.0
 
 
 @pytest.mark.parametrize("zone", ["SYSTEM", "-08:00", "+05:30"])
 def test_timestamps_do_not_depend_on_the_servers_zone(maria: MariaDatabase, zone: str) -> None:
-    """A TIMESTAMP is a moment; a DATETIME is what the clock said."""
+    """A TIMESTAMP is a moment; a DATETIME is a time without a zone."""
     maria.execute(
         "create table t (id int primary key, c timestamp null, d datetime);\n"
         "set time_zone = '+02:00';\n"
@@ -166,11 +166,11 @@ def test_timestamps_do_not_depend_on_the_servers_zone(maria: MariaDatabase, zone
     before = maria.rows("select @@global.time_zone")[0][0]
     maria.execute(f"set global time_zone = '{zone}'")
     try:
-        landed = read(maria)
+        result = read(maria)
     finally:
         maria.execute(f"set global time_zone = '{before}'")
-    assert landed.column("c") == [datetime(2024, 3, 31, 1, tzinfo=UTC)]
-    assert landed.column("d") == [at("2024-03-31 02:30:00")]
+    assert result.column("c") == [datetime(2024, 3, 31, 1, tzinfo=UTC)]
+    assert result.column("d") == [at("2024-03-31 02:30:00")]
 
 
 ZERO = [
@@ -184,12 +184,12 @@ ZERO = [
 def test_zero_date_is_an_error_by_name(
     maria: MariaDatabase, type_: str, literal: str, shown: str
 ) -> None:
-    """By default nothing turns into NULL unasked: the error says which column, and both ways."""
+    """By default no value becomes NULL: the error names the column and both settings."""
     table(maria, f"{type_} null", literal)
     with pytest.raises(ReadError) as caught:
         read(maria)
-    said = caught.value.message
-    assert said == (
+    message = caught.value.message
+    assert message == (
         f'table "{maria.name}.t", column "c": the value {shown} is a zero date. '
         'Set "zero_dates: null" on the source to read it as NULL, or set columns: '
         "{types: {c: varchar}} to keep it as text."
@@ -202,15 +202,15 @@ def test_zero_date_is_null_where_that_is_asked_for(
 ) -> None:
     """`zero_dates: null` reads them as NULL, next to dates that are none."""
     table(maria, f"{type_} null", "'2024-01-02'", literal, "'2024-01-03'")
-    found = read(maria, {"zero_dates": None}).column()
-    assert [value is None for value in found] == [False, True, False, True]
+    values = read(maria, {"zero_dates": None}).column()
+    assert [value is None for value in values] == [False, True, False, True]
 
 
 @pytest.mark.parametrize(
     "literal", ["'2024-00-15'", "'2024-02-00'", "'2024-02-31'", "'0000-01-01'"]
 )
 def test_impossible_date_is_never_null(maria: MariaDatabase, literal: str) -> None:
-    """A date that says something, but is no day, is an error however zero dates are read."""
+    """A date that is neither zero nor a day is an error, however zero dates are read."""
     maria.execute(
         "create table t (id int primary key, c date);\n"
         f"set sql_mode = 'ALLOW_INVALID_DATES';\ninsert into t values (1, {literal})"
@@ -220,7 +220,7 @@ def test_impossible_date_is_never_null(maria: MariaDatabase, literal: str) -> No
             "0000-01-01"
         ]
         return
-    with pytest.raises(ReadError, match=r'column "c": the value 2024-\d\d-\d\d is no day'):
+    with pytest.raises(ReadError, match=r'column "c": the value 2024-\d\d-\d\d is not a day'):
         read(maria, {"zero_dates": "null"})
     assert read(maria, types={"c": "VARCHAR"}).column() == [literal.strip("'")]
 
@@ -234,7 +234,7 @@ def test_time_that_is_no_time_of_day_is_an_error(
 ) -> None:
     """A TIME below zero or past a day is named, and arrives as text when that is asked for."""
     table(maria, "time", literal)
-    with pytest.raises(ReadError, match=f'column "c": the value {shown} is no time of a day'):
+    with pytest.raises(ReadError, match=f'column "c": the value {shown} is not a time of day'):
         read(maria)
     assert read(maria, types={"c": "VARCHAR"}).column() == [shown, None]
 
@@ -242,18 +242,18 @@ def test_time_that_is_no_time_of_day_is_an_error(
 def test_decimal_of_65_digits_finds_its_scale(maria: MariaDatabase) -> None:
     """More than 38 digits are declared, fewer are used: the first load finds a DECIMAL for them."""
     table(maria, "decimal(65,30)", "1234567.125", "-0.5", "3")
-    landed = read(maria)
-    assert landed.type() == "DECIMAL(38,3)"
-    assert landed.column() == [Decimal("1234567.125"), Decimal("-0.500"), Decimal("3.000"), None]
+    result = read(maria)
+    assert result.type() == "DECIMAL(38,3)"
+    assert result.column() == [Decimal("1234567.125"), Decimal("-0.500"), Decimal("3.000"), None]
 
 
 def test_decimal_of_65_digits_becomes_text_where_no_decimal_holds_it(maria: MariaDatabase) -> None:
     """Nothing is rounded: as text every digit is there."""
-    most = "12345678901234567890123456789012345.123456789012345678901234567891"
-    table(maria, "decimal(65,30)", most)
-    landed = read(maria)
-    assert landed.type() == "VARCHAR"
-    assert landed.column() == [most, None]
+    largest = "12345678901234567890123456789012345.123456789012345678901234567891"
+    table(maria, "decimal(65,30)", largest)
+    result = read(maria)
+    assert result.type() == "VARCHAR"
+    assert result.column() == [largest, None]
 
 
 def test_decimal_of_65_digits_keeps_the_lakes_type(maria: MariaDatabase) -> None:
@@ -295,19 +295,19 @@ ASKED = [
 ]
 
 
-@pytest.mark.parametrize(("type_", "literal", "asked", "lake", "value"), ASKED)
+@pytest.mark.parametrize(("type_", "literal", "requested", "lake", "value"), ASKED)
 def test_another_type_can_be_asked_for(
-    maria: MariaDatabase, type_: str, literal: str, asked: str, lake: str, value: Any
+    maria: MariaDatabase, type_: str, literal: str, requested: str, lake: str, value: Any
 ) -> None:
     """`columns: types` reads a column as another type that holds the value."""
     table(maria, f"{type_} null", literal)
-    landed = read(maria, types={"c": asked})
-    assert landed.type() == lake
-    assert landed.column() == [value, None]
+    result = read(maria, types={"c": requested})
+    assert result.type() == lake
+    assert result.column() == [value, None]
 
 
 @pytest.mark.parametrize(
-    ("type_", "literal", "asked"),
+    ("type_", "literal", "requested"),
     [
         ("int", "300", "tinyint"),
         ("tinyint(1)", "2", "boolean"),
@@ -319,26 +319,26 @@ def test_another_type_can_be_asked_for(
     ],
 )
 def test_value_that_does_not_fit_the_asked_type_is_an_error(
-    maria: MariaDatabase, type_: str, literal: str, asked: str
+    maria: MariaDatabase, type_: str, literal: str, requested: str
 ) -> None:
     """Nothing is rounded, cut or turned: table, column and value are named."""
     table(maria, type_, literal)
     with pytest.raises(ReadError) as caught:
-        read(maria, types={"c": asked})
+        read(maria, types={"c": requested})
     assert f'table "{maria.name}.t", column "c": the value ' in caught.value.message
     assert "does not fit" in caught.value.message
 
 
 @pytest.mark.parametrize(
-    ("type_", "asked"), [("blob", "varchar"), ("datetime", "date"), ("double", "float")]
+    ("type_", "requested"), [("blob", "varchar"), ("datetime", "date"), ("double", "float")]
 )
 def test_type_that_would_lose_something_is_refused(
-    maria: MariaDatabase, type_: str, asked: str
+    maria: MariaDatabase, type_: str, requested: str
 ) -> None:
     """A type that cannot hold the values is refused before any is read."""
     table(maria, type_)
-    with pytest.raises(ReadError, match=r"without a loss\. Possible: "):
-        read(maria, types={"c": asked})
+    with pytest.raises(ReadError, match=r"without loss\. Possible types: "):
+        read(maria, types={"c": requested})
 
 
 def test_text_of_any_character_set_arrives_as_unicode(maria: MariaDatabase) -> None:
@@ -360,11 +360,11 @@ def test_very_long_values_arrive(maria: MariaDatabase) -> None:
         "insert into t values (2, 'before', repeat('ü', 9000000), repeat(x'01', 17000000));\n"
         "insert into t values (4, 'exactly', repeat('e', 16777192), null), (5, '', '', '')"
     )
-    landed = read(maria)
-    assert landed.column("a") == ["x", "before", "y", "exactly", ""]
-    assert [len(v) for v in landed.column("c")] == [5, 9_000_000, 6_000_000, 16_777_192, 0]
-    assert landed.column("c")[1] == "ü" * 9_000_000
-    assert landed.column("b") == [b"\0", b"\1" * 17_000_000, None, None, b""]
+    result = read(maria)
+    assert result.column("a") == ["x", "before", "y", "exactly", ""]
+    assert [len(v) for v in result.column("c")] == [5, 9_000_000, 6_000_000, 16_777_192, 0]
+    assert result.column("c")[1] == "ü" * 9_000_000
+    assert result.column("b") == [b"\0", b"\1" * 17_000_000, None, None, b""]
 
 
 def test_generated_and_invisible_columns_arrive(maria: MariaDatabase) -> None:
@@ -374,9 +374,9 @@ def test_generated_and_invisible_columns_arrive(maria: MariaDatabase) -> None:
         " stored, net decimal(8,2) as (price / 2) virtual, hidden int invisible default 5);\n"
         "insert into t (id, price) values (1, 3.50)"
     )
-    landed = read(maria)
-    assert landed.columns == ["id", "price", "gross", "net", "hidden"]
-    assert landed.rows == [(1, Decimal("3.50"), Decimal("7.00"), Decimal("1.75"), 5)]
+    result = read(maria)
+    assert result.columns == ["id", "price", "gross", "net", "hidden"]
+    assert result.rows == [(1, Decimal("3.50"), Decimal("7.00"), Decimal("1.75"), 5)]
 
 
 def test_view_arrives(maria: MariaDatabase) -> None:
@@ -416,6 +416,6 @@ def test_odd_names_are_read(maria: MariaDatabase) -> None:
         'create table `we.ird "t` (`id` int primary key, `a``b` int, `c"d` int, `50%` int, '
         '`select` int, `ünï` int);\ninsert into `we.ird "t` values (1, 2, 3, 4, 5, 6)'
     )
-    landed = land(maria, '"we.ird ""t"')
-    assert landed.columns == ["id", "a`b", 'c"d', "50%", "select", "ünï"]
-    assert landed.rows == [(1, 2, 3, 4, 5, 6)]
+    result = read_back(maria, '"we.ird ""t"')
+    assert result.columns == ["id", "a`b", 'c"d', "50%", "select", "ünï"]
+    assert result.rows == [(1, 2, 3, 4, 5, 6)]

@@ -1,4 +1,4 @@
-"""What there is at a Postgres, and what is said when there is no way in."""
+"""Discovery of a Postgres database, and the errors of `check`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def streams(pg: Database, **options: Any) -> dict[str, Stream]:
 
 
 def test_every_kind_of_relation_is_one_stream(pg: Database) -> None:
-    """Partitions are their parent's; what the system owns is not listed."""
+    """Partitions belong to their parent; the system's tables are not listed."""
     pg.execute("""
         create table orders (id int primary key, note text);
         create view open_orders as select * from orders;
@@ -42,8 +42,8 @@ def test_every_kind_of_relation_is_one_stream(pg: Database) -> None:
         create table audit.log (id int);
         create temp table gone (id int);
     """)
-    found = streams(pg)
-    assert {name: (s.kind, s.table) for name, s in found.items()} == {
+    listed = streams(pg)
+    assert {name: (s.kind, s.table) for name, s in listed.items()} == {
         "public.orders": ("table", "orders"),
         "public.open_orders": ("view", "open_orders"),
         "public.totals": ("materialized view", "totals"),
@@ -55,16 +55,16 @@ def test_every_kind_of_relation_is_one_stream(pg: Database) -> None:
 
 
 def test_schemas_that_match_nothing_are_refused(pg: Database) -> None:
-    """Also beside one that matches; a schema without tables is one."""
+    """Even beside a glob that matches; a schema without tables counts as a match."""
     pg.execute("create table orders (id int); create schema later")
     assert set(streams(pg, schemas=["public", "later"])) == {"public.orders"}
-    said = r'schemas: "publik" matches no schema. There are: later, public.'
-    with pytest.raises(ConfigError, match=said):
+    message = r'schemas: "publik" matches no schema. There are: later, public.'
+    with pytest.raises(ConfigError, match=message):
         streams(pg, schemas=["public", "publik"])
 
 
 def test_columns_come_in_order_with_their_real_types(pg: Database) -> None:
-    """Domains are resolved, dropped columns are gone, generated ones are there."""
+    """Domains are resolved, dropped columns are left out, generated ones are listed."""
     pg.execute("""
         create domain cents as numeric(12,2);
         create table t (
@@ -75,8 +75,8 @@ def test_columns_come_in_order_with_their_real_types(pg: Database) -> None:
         );
         alter table t drop column dropped;
     """)
-    found = streams(pg)["public.t"]
-    assert found.columns == (
+    listed = streams(pg)["public.t"]
+    assert listed.columns == (
         Column("id", "BIGINT", nullable=False, source_type="bigint"),
         Column("price", "DECIMAL(12,2)", nullable=False, source_type="cents"),
         Column("Tags", "VARCHAR[][]", source_type="text[]"),
@@ -84,11 +84,11 @@ def test_columns_come_in_order_with_their_real_types(pg: Database) -> None:
         Column("twice", "INTEGER", source_type="integer"),
         Column("at", "TIMESTAMP WITH TIME ZONE", False, "timestamp with time zone"),
     )
-    assert found.primary_key == ("at", "id")
+    assert listed.primary_key == ("at", "id")
 
 
-def test_a_parent_s_key_is_no_key_of_what_its_children_hold(pg: Database) -> None:
-    """Two of a parent's rows may have one key in plain inheritance; never in partitions."""
+def test_key_of_an_inheritance_parent_is_ignored(pg: Database) -> None:
+    """In plain inheritance two of a parent's rows may have the same key; in partitions never."""
     pg.execute("""
         create table parent (id int primary key, name text not null);
         create table child (more text) inherits (parent);
@@ -96,15 +96,15 @@ def test_a_parent_s_key_is_no_key_of_what_its_children_hold(pg: Database) -> Non
         create table parted (id int primary key) partition by range (id);
         create table parted_low partition of parted for values from (0) to (100);
     """)
-    found = streams(pg)
-    assert found["public.parent"].primary_key == ()
-    assert [column.nullable for column in found["public.parent"].columns] == [False, False]
-    assert found["public.alone"].primary_key == ("id",)
-    assert found["public.parted"].primary_key == ("id",)
+    listed = streams(pg)
+    assert listed["public.parent"].primary_key == ()
+    assert [column.nullable for column in listed["public.parent"].columns] == [False, False]
+    assert listed["public.alone"].primary_key == ("id",)
+    assert listed["public.parted"].primary_key == ("id",)
 
 
 def test_likely_cursors_come_first(pg: Database) -> None:
-    """A time of change, a time of creation, the key, then whatever else has an order."""
+    """A time of change, a time of creation, the key, then every other column with an order."""
     pg.execute("""
         create table t (n int, at date, created_at timestamp, id bigint primary key,
             updated_at timestamptz, updated_by text, modified_count int, x numeric)
@@ -114,7 +114,7 @@ def test_likely_cursors_come_first(pg: Database) -> None:
 
 
 def test_row_estimates_are_the_catalog_s_or_none(pg: Database) -> None:
-    """Never a guess: unknown before the first ANALYZE, the sum of the leaves for a parent."""
+    """Unknown before the first ANALYZE; for a parent, the sum of its leaves."""
     pg.execute("""
         create table t (i int);
         create table p (i int) partition by range (i);
@@ -130,8 +130,8 @@ def test_row_estimates_are_the_catalog_s_or_none(pg: Database) -> None:
     assert [after[f"public.{n}"].estimated_rows for n in "tpv"] == [10, 500, None]
 
 
-def test_tables_without_the_right_to_read_are_still_listed(pg: Database) -> None:
-    """That they cannot be read is said when they are read."""
+def test_unreadable_tables_are_listed(pg: Database) -> None:
+    """Only a read of them fails."""
     pg.execute("create table t (i int); create role watcher login password 'watcher-pw'")
     try:
         url = pg.url.replace("postgres:" + pg.password, "watcher:watcher-pw")
@@ -141,7 +141,7 @@ def test_tables_without_the_right_to_read_are_still_listed(pg: Database) -> None
         pg.execute("drop owned by watcher; drop role watcher")
 
 
-def test_hostile_names_are_listed_as_they_are(pg: Database) -> None:
+def test_hostile_names_are_listed_unchanged(pg: Database) -> None:
     """A part with a dot or a quote is quoted, so that two tables never share a name."""
     pg.execute("""
         create schema "a.b"; create table "a.b".c (i int);
@@ -151,14 +151,14 @@ def test_hostile_names_are_listed_as_they_are(pg: Database) -> None:
     assert set(streams(pg)) == {'"a.b".c', 'a."b.c"', 'public."He said ""%s {}"" é"'}
 
 
-def test_a_thousand_tables_are_discovered_at_once(
+def test_thousand_tables_are_discovered_by_two_statements(
     pg: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In two statements at most, whatever the number."""
-    original, asked = psycopg.Connection.execute, []
+    """Two statements are enough for any number of tables."""
+    original, statements = psycopg.Connection.execute, []
 
     def counted(con: psycopg.Connection[Any], *arguments: Any, **options: Any) -> Any:
-        asked.append(arguments)
+        statements.append(arguments)
         return original(con, *arguments, **options)
 
     columns = ", ".join(f"c{n} numeric(10,2)" for n in range(20))
@@ -172,7 +172,7 @@ def test_a_thousand_tables_are_discovered_at_once(
         connector.check()
         monkeypatch.setattr(psycopg.Connection, "execute", counted)
         assert len(connector.discover()) == 1000
-    assert len(asked) <= 2  # whether the kept connection still lives, and the question
+    assert len(statements) <= 2  # the check of the idle connection, and the query
 
 
 def refusal(url: str, **options: Any) -> str:
@@ -183,7 +183,7 @@ def refusal(url: str, **options: Any) -> str:
 
 
 def test_check_says_what_to_fix(pg: Database) -> None:
-    """Where, what and the next step, for each way of not getting in; never the password."""
+    """Each failed login names the address, the problem and the next step; never the password."""
     pg_url, closed = pg.url, free_port()
     wrong = refusal(pg_url.replace(pg.password, "not-the-password"))
     assert "password was refused" in wrong
@@ -197,20 +197,20 @@ def test_check_says_what_to_fix(pg: Database) -> None:
 
 
 def test_check_says_when_the_server_is_full(pg: Database) -> None:
-    """Worth another try, unlike a wrong password."""
+    """The error is retryable, unlike a wrong password."""
     pg.execute("create role crowd login connection limit 0 password 'crowd-pw'")
     try:
         url = pg.url.replace("postgres:" + pg.password, "crowd:crowd-pw")
         with connected(url) as connector, pytest.raises(ConnectError) as caught:
             connector.check()
-        assert "no connection left" in caught.value.message
+        assert "no free connection" in caught.value.message
         assert caught.value.retryable
     finally:
         pg.execute("drop role crowd")
 
 
-def test_check_gives_up_on_a_server_that_does_not_answer(pg: Database) -> None:
-    """`connect_timeout` bounds it."""
+def test_check_ends_after_connect_timeout(pg: Database) -> None:
+    """`connect_timeout` limits the wait."""
     with FaultProxy(pg.port) as proxy:
         proxy.delay = 30
         message = refusal(pg.url.replace(str(pg.port), str(proxy.port)), connect_timeout=2)
@@ -218,10 +218,10 @@ def test_check_gives_up_on_a_server_that_does_not_answer(pg: Database) -> None:
 
 
 def test_check_passes_by_url_parts_and_keywords(pg: Database) -> None:
-    """The three ways to say where."""
+    """An address can be given in three ways."""
     parts = {"host": "127.0.0.1", "port": pg.port, "user": "postgres", "database": pg.name}
-    for given in ({"url": pg.url}, {"url": pg.dsn}, {**parts, "password": pg.password}):
-        options = PostgresConnector.Options.model_validate(given)
+    for values in ({"url": pg.url}, {"url": pg.dsn}, {**parts, "password": pg.password}):
+        options = PostgresConnector.Options.model_validate(values)
         assert pg.password not in repr(options)
         connector = PostgresConnector(options)
         connector.check()
@@ -230,7 +230,7 @@ def test_check_passes_by_url_parts_and_keywords(pg: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "options",
     [
         {},
         {"url": "mysql://u:hunter22@h/d"},
@@ -241,15 +241,15 @@ def test_check_passes_by_url_parts_and_keywords(pg: Database) -> None:
         {"url": "postgresql://u:hunter22@h/d", "statement_timeout": "soon"},
     ],
 )
-def test_wrong_options_are_refused_without_showing_secrets(given: dict[str, Any]) -> None:
-    """What pydantic says can be shown as it is."""
+def test_wrong_options_are_refused_without_showing_secrets(options: dict[str, Any]) -> None:
+    """The messages of pydantic can be shown unchanged."""
     with pytest.raises(ValidationError) as caught:
-        PostgresConnector.Options.model_validate(given)
+        PostgresConnector.Options.model_validate(options)
     assert "hunter22" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "rest",
+    "address",
     [
         "u:S3cret/w0rdy@127.0.0.1:1/x",
         "u:S3cret/w0rdy@127.0.0.1",
@@ -265,17 +265,17 @@ def test_wrong_options_are_refused_without_showing_secrets(given: dict[str, Any]
         "u:S3cret/w0rdy",
     ],
 )
-def test_a_password_that_is_not_encoded_is_refused(rest: str) -> None:
-    """Else libpq takes a piece of it for the host or the database, and messages show it."""
+def test_a_password_that_is_not_encoded_is_refused(address: str) -> None:
+    """Otherwise libpq takes a part of it as host or database, which messages show."""
     with pytest.raises(ValidationError) as caught:
-        PostgresConnector.Options.model_validate({"url": f"postgresql://{rest}"})
+        PostgresConnector.Options.model_validate({"url": f"postgresql://{address}"})
     (problem,) = caught.value.errors()
-    said = str(problem["ctx"]["error"])
+    message = str(problem["ctx"]["error"])
     assert problem["type"] == "value_error"
-    assert "percent-encoded (@ as %40, / as %2F" in said or "write postgresql://" in said
+    assert "percent-encoded (@ as %40, / as %2F" in message or "write postgresql://" in message
     for part in ("S3cret", "w0rdy", "W0rd", "1234", "127.0.0.1"):
-        assert part not in said
-    planted = [part for part in ("S3cret", "w0rdy", "ssW0rd") if part in rest]
+        assert part not in message
+    planted = [part for part in ("S3cret", "w0rdy", "ssW0rd") if part in address]
     assert planted
     for part in planted:
         assert part not in redact(f"to {part}:5432")
@@ -297,13 +297,13 @@ def test_a_password_that_is_not_encoded_is_refused(rest: str) -> None:
         "host=h password=p@ss/w0rdy",
     ],
 )
-def test_an_at_elsewhere_in_an_address_is_fine(url: str) -> None:
-    """In the values of a query and in keywords it means itself."""
+def test_at_sign_outside_of_the_login_is_accepted(url: str) -> None:
+    """In the values of a query and in keywords, an `@` needs no encoding."""
     PostgresConnector.Options.model_validate({"url": url})
 
 
-def test_a_place_never_shows_what_is_no_host() -> None:
-    """Whatever libpq takes for one: names, addresses and sockets are shown, and nothing else."""
+def test_location_hides_text_that_is_not_a_host() -> None:
+    """Only names, addresses and sockets are shown, even if libpq accepts other text as a host."""
     shown = {
         "h": "h:5432/d",
         "::1": "::1:5432/d",
@@ -312,13 +312,13 @@ def test_a_place_never_shows_what_is_no_host() -> None:
         "u:ssW0rd": "***:5432/d",
     }
     for host, place in shown.items():
-        assert Sessions({"host": host, "port": "5432", "dbname": "d"}, None).place == place
+        assert Sessions({"host": host, "port": "5432", "dbname": "d"}, None).location == place
     odd = Sessions({"host": "h", "port": "Secret", "dbname": "word@host/x"}, None)
-    assert odd.place == "h:***/***"
+    assert odd.location == "h:***/***"
 
 
 def test_an_address_that_cannot_be_parsed_is_a_config_error() -> None:
-    """A bare `%` in a password breaks a URL; its pieces do not reach the message."""
+    """An unencoded `%` in a password breaks a URL; the message shows no part of it."""
     with connected("postgresql://u:%zhunter22@h/d") as connector, pytest.raises(ConfigError) as e:
         connector.check()
     assert "percent-encoded" in e.value.message
@@ -326,7 +326,7 @@ def test_an_address_that_cannot_be_parsed_is_a_config_error() -> None:
 
 
 def test_importing_the_connector_imports_no_driver() -> None:
-    """`--help` must not pay for it."""
+    """`--help` must stay fast."""
     script = (
         "import sys, cdpsync_connectors.postgres.connector;"
         "sys.exit(any(name in sys.modules for name in ('psycopg', 'duckdb', 'pyarrow')))"

@@ -1,4 +1,4 @@
-"""What is asked of Postgres' statistics, and what follows from the answers."""
+"""The horizon from Postgres' statistics, the limits of a cursor, and the locks of a read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.postgres_reading import connected, land, land_chunks, request_for
+from support.postgres_reading import connected, read_back, read_chunks, request_for
 
 from cdpsync.errors import ConnectError, ReadError
 from cdpsync.model import Cursor, CursorType
-from cdpsync_connectors.postgres import transactions as asked
+from cdpsync_connectors.postgres import transactions
 from cdpsync_connectors.postgres.connections import Sessions
 from cdpsync_connectors.postgres.safe_cursor import capped_by_time, days_between, still_open
 from cdpsync_connectors.postgres.transactions import UNSEEN, Horizon, Writers
@@ -29,18 +29,18 @@ NOON = datetime(2026, 3, 4, 12, 0, 30, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 
 
-def quiet(at: datetime = NOON, oldest: datetime | None = None, **more: Any) -> Horizon:
-    return Horizon(**{"at": at, "oldest": oldest, "who": None, **_PLAIN, **more})
+def quiet(at: datetime = NOON, oldest: datetime | None = None, **changes: Any) -> Horizon:
+    return Horizon(**{"at": at, "oldest": oldest, "owner": None, **_PLAIN, **changes})
 
 
 _PLAIN = {"is_standby": False, "has_unseen": False}
 
 
 @pytest.fixture
-def told(pg: Database, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A function that returns the horizon where pg_stat_activity has just this row."""
-    sql = asked._OPEN.replace("pg_catalog.pg_stat_activity", "activity")
-    monkeypatch.setattr(asked, "_OPEN", sql)
+def horizon_of(pg: Database, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function that returns the horizon for a pg_stat_activity with only this row."""
+    sql = transactions._OPEN.replace("pg_catalog.pg_stat_activity", "activity")
+    monkeypatch.setattr(transactions, "_OPEN", sql)
 
     def fetch(**row: Any) -> Horizon:
         usual = {"pid": 1, "usename": "app", "backend_type": "client backend", "state": "active"}
@@ -51,7 +51,7 @@ def told(pg: Database, monkeypatch: pytest.MonkeyPatch) -> Any:
             marks = ", ".join(f"%({name})s" for name in shown)
             insert = f"insert into activity (datname, {names}) values (current_database(), {marks})"
             con.execute(insert.encode(), shown)
-            return asked.fetch_horizon(con)
+            return transactions.fetch_horizon(con)
 
     return fetch
 
@@ -59,29 +59,29 @@ def told(pg: Database, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize(
     "type_", ["client backend", "pg_cron", "my job", "logical replication apply worker"]
 )
-def test_whatever_may_write_counts(told: Any, type_: str) -> None:
-    """Workers of extensions are called as their authors like."""
-    horizon = told(backend_type=type_, state=None, xact_start=NOON)
-    assert horizon.reaches <= NOON
-    assert horizon.who == "process 1 of user app"
+def test_every_session_that_may_write_counts(horizon_of: Any, type_: str) -> None:
+    """The authors of an extension choose the type names of its workers."""
+    horizon = horizon_of(backend_type=type_, state=None, xact_start=NOON)
+    assert horizon.safe_until <= NOON
+    assert horizon.owner == "process 1 of user app"
 
 
 @pytest.mark.parametrize("type_", ["autovacuum worker", "walsender", "parallel worker"])
-def test_what_writes_no_rows_does_not_count(told: Any, type_: str) -> None:
-    """A VACUUM of hours holds nothing back."""
-    horizon = told(backend_type=type_, xact_start=NOON)
+def test_sessions_that_never_write_do_not_count(horizon_of: Any, type_: str) -> None:
+    """A VACUUM of hours does not hold a cursor back."""
+    horizon = horizon_of(backend_type=type_, xact_start=NOON)
     assert (horizon.oldest, horizon.has_unseen) == (None, False)
 
 
-def test_worker_outside_of_a_transaction_is_no_secret(told: Any) -> None:
-    """Workers of extensions say no state, also when they do nothing."""
-    assert not told(backend_type="pg_cron launcher", state=None).has_unseen
+def test_idle_worker_without_a_state_is_not_unseen(horizon_of: Any) -> None:
+    """Workers of extensions never show a state, even when idle."""
+    assert not horizon_of(backend_type="pg_cron launcher", state=None).has_unseen
 
 
-def test_statement_that_has_just_begun_counts(told: Any) -> None:
-    """It is said to be active before it is said to be in a transaction."""
-    assert told(query_start=NOON).oldest == NOON
-    assert told(query_start=NOON, state="idle").oldest is None
+def test_statement_that_has_just_begun_counts(horizon_of: Any) -> None:
+    """A session shows as active before it shows its transaction."""
+    assert horizon_of(query_start=NOON).oldest == NOON
+    assert horizon_of(query_start=NOON, state="idle").oldest is None
 
 
 @pytest.mark.parametrize(
@@ -94,55 +94,55 @@ def test_statement_that_has_just_begun_counts(told: Any) -> None:
         {"state": "idle in transaction (aborted)"},
     ],
 )
-def test_session_that_does_not_tell_is_unseen(told: Any, row: dict[str, Any]) -> None:
-    """For want of the right to see it, or because it tells nobody."""
-    horizon = told(**row)
+def test_session_that_shows_no_times_is_unseen(horizon_of: Any, row: dict[str, Any]) -> None:
+    """Because we lack the right to see it, or because it shows nothing to anybody."""
+    horizon = horizon_of(**row)
     assert horizon.has_unseen
-    assert horizon.reaches == horizon.at - UNSEEN
+    assert horizon.safe_until == horizon.at - UNSEEN
 
 
-def test_our_own_sessions_do_not_count_while_they_only_read(told: Any) -> None:
-    """By a name that nobody else has; and who writes is not ours."""
-    assert told(application_name="cdpsync", xact_start=NOON).oldest is None
-    assert told(application_name="cdpsync", xact_start=NOON, backend_xid="7").oldest == NOON
+def test_own_sessions_count_only_if_they_write(horizon_of: Any) -> None:
+    """They are recognised by their name, and by not writing."""
+    assert horizon_of(application_name="cdpsync", xact_start=NOON).oldest is None
+    assert horizon_of(application_name="cdpsync", xact_start=NOON, backend_xid="7").oldest == NOON
 
 
-def test_horizon_keeps_off_the_last_second() -> None:
-    """A session reads the clock before it tells of its transaction."""
-    assert quiet().reaches == NOON - _SECOND
-    assert quiet(oldest=NOON - _SECOND / 2).reaches == NOON - _SECOND
-    assert quiet(oldest=NOON - _SECOND * 3).reaches == NOON - _SECOND * 3
-    assert quiet(is_standby=True).reaches == NOON - UNSEEN
+def test_horizon_excludes_the_last_second() -> None:
+    """A session reads the clock before it shows its transaction."""
+    assert quiet().safe_until == NOON - _SECOND
+    assert quiet(oldest=NOON - _SECOND / 2).safe_until == NOON - _SECOND
+    assert quiet(oldest=NOON - _SECOND * 3).safe_until == NOON - _SECOND * 3
+    assert quiet(is_standby=True).safe_until == NOON - UNSEEN
 
 
 @given(
     open_for=st.timedeltas(timedelta(), timedelta(days=3)),
     view_after=st.timedeltas(timedelta(), timedelta(hours=30)),
-    seen=st.floats(0, 1),
-    begun=st.floats(0, 1),
+    read_share=st.floats(0, 1),
+    commit_share=st.floats(0, 1),
     offset=st.integers(-48, 56),
 )
-def test_no_row_of_an_open_transaction_lies_below(
-    open_for: timedelta, view_after: timedelta, seen: float, begun: float, offset: int
+def test_no_row_of_an_open_transaction_is_below_the_safe_cursor(
+    open_for: timedelta, view_after: timedelta, read_share: float, commit_share: float, offset: int
 ) -> None:
-    """Whatever clock the column follows: what the view has is seen, and others may still come."""
+    """That holds for any clock that the column follows, and for any moment of the late commit."""
     horizon = quiet(oldest=NOON - open_for)
     until = NOON + view_after
     clock = timedelta(minutes=15 * offset)
 
     def shown(share: float) -> datetime:
-        moment = horizon.reaches + (until - horizon.reaches) * share
+        moment = horizon.safe_until + (until - horizon.safe_until) * share
         return (moment + clock).replace(tzinfo=None)
 
-    highest, late = shown(seen), shown(begun)
+    highest, late = shown(read_share), shown(commit_share)
     stamp = capped_by_time(Cursor(CursorType.TIMESTAMP, highest), horizon, lambda: until)
     assert stamp.value <= late
     day = capped_by_time(Cursor(CursorType.DATE, highest.date()), horizon, lambda: until)
     assert day.value <= late.date()
 
 
-def test_old_times_rest_where_they_are() -> None:
-    """Nothing new has them by any clock, so nothing is read twice."""
+def test_old_times_are_not_moved() -> None:
+    """No new row can have them by any clock, so no row is read twice."""
     for value in (datetime(2026, 3, 3, 12), datetime(1, 1, 1)):  # noqa: DTZ001 - a bare one
         old = Cursor(CursorType.TIMESTAMP, value)
         assert capped_by_time(old, quiet(), lambda: NOON) == old
@@ -152,7 +152,7 @@ def test_old_times_rest_where_they_are() -> None:
     assert capped_by_time(today, quiet(), lambda: NOON) == today
 
 
-def test_days_differ_where_midnight_may_lie_between() -> None:
+def test_dates_differ_if_midnight_may_be_between() -> None:
     """Somewhere it is midnight at each quarter of an hour."""
     quarter = datetime(2026, 3, 4, 12, 15, tzinfo=UTC)
     assert days_between(quarter, quarter + _SECOND) == timedelta(0)
@@ -160,8 +160,8 @@ def test_days_differ_where_midnight_may_lie_between() -> None:
     assert days_between(quarter, quarter + timedelta(hours=30)) == timedelta(days=2)
 
 
-def test_writer_that_is_prepared_is_still_open() -> None:
-    """It is found under its new name, though it may have had both when it was last seen."""
+def test_prepared_writer_is_still_open() -> None:
+    """It counts under its new name, even if both names showed before."""
 
     def writers(names: str = "", prepared: str = "") -> Writers:
         ready = frozenset(prepared.split())
@@ -190,9 +190,9 @@ _REWRITE = "alter table orders add extra uuid default gen_random_uuid()"
 
 
 @pytest.fixture
-def in_between(pg: Database, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A function that takes what happens, so often, between a view's snapshot and its locks."""
-    begin = Sessions.view
+def run_between(pg: Database, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function that takes SQL to run, some times, between a read's snapshot and its locks."""
+    begin = Sessions.snapshot
     todo: list[str] = []
 
     @contextmanager
@@ -200,65 +200,65 @@ def in_between(pg: Database, monkeypatch: pytest.MonkeyPatch) -> Any:
         with begin(self, con):
             con.execute("select 1")
             if todo:
-                with psycopg.connect(pg.url) as other:
-                    other.execute(todo.pop().encode())
+                with psycopg.connect(pg.url) as con:
+                    con.execute(todo.pop().encode())
             yield
 
-    monkeypatch.setattr(Sessions, "view", view)
+    monkeypatch.setattr(Sessions, "snapshot", view)
     return lambda sql, times=1: todo.extend([sql] * times)
 
 
 @pytest.mark.parametrize("stream", ["orders", "shown"])
 @pytest.mark.parametrize("sql", [_REFILL, _REWRITE], ids=["truncate", "alter"])
 def test_table_that_is_rewritten_as_a_read_begins(
-    pg: Database, in_between: Any, stream: str, sql: str
+    pg: Database, run_between: Any, stream: str, sql: str
 ) -> None:
-    """It is read as it is then: older views see nothing of what was in it."""
+    """It is read in its new state, because older snapshots see none of its rows."""
     pg.execute(_PARTS)
-    in_between(sql)
-    rows = land(pg.url, f"public.{stream}").rows
+    run_between(sql)
+    rows = read_back(pg.url, f"public.{stream}").rows
     assert len(rows) == int(pg.psql("select count(*) from orders"))
 
 
-def test_column_grants_do_not_keep_a_read_from_seeing_it(pg: Database, in_between: Any) -> None:
-    """Who may read some columns may lock nothing by name."""
+def test_rewrite_is_noticed_with_column_grants_only(pg: Database, run_between: Any) -> None:
+    """A user who may read only some columns cannot lock a table by name."""
     pg.execute(_PARTS)
     pg.execute("create role some_columns login password 'r'")
     pg.execute("grant select (v) on orders to some_columns")
     url = pg.url.replace(f"postgres:{pg.password}", "some_columns:r")
-    in_between(_REFILL)
+    run_between(_REFILL)
     try:
         with connected(url) as connector:
             request = request_for(connector, "public.orders")
-            only = tuple(one for one in request.columns if one.name == "v")
+            only = tuple(column for column in request.columns if column.name == "v")
             with connector.read(replace(request, columns=only)) as chunks:
-                assert len(land_chunks(connector, chunks).rows) == 18
+                assert len(read_chunks(connector, chunks).rows) == 18
     finally:
         pg.execute("drop owned by some_columns; drop role some_columns")
 
 
-def test_refreshed_view_is_whole(pg: Database, in_between: Any) -> None:
+def test_materialized_view_is_complete_after_a_refresh(pg: Database, run_between: Any) -> None:
     """A materialised view is rewritten at each REFRESH."""
     pg.execute(_PARTS)
-    in_between(f"{_REFILL}; refresh materialized view kept")
-    assert len(land(pg.url, "public.kept").rows) == 18
+    run_between(f"{_REFILL}; refresh materialized view kept")
+    assert len(read_back(pg.url, "public.kept").rows) == 18
 
 
-def test_table_that_is_emptied_again_and_again_is_an_error(pg: Database, in_between: Any) -> None:
-    """One line, and nothing of it is read."""
+def test_table_that_is_emptied_again_and_again_is_an_error(pg: Database, run_between: Any) -> None:
+    """The error is one line, and no row is read."""
     pg.execute(_PARTS)
-    in_between(_REFILL, 9)
+    run_between(_REFILL, 9)
     with pytest.raises(ReadError, match="emptied or rewritten each of the 5 times"):
-        land(pg.url, "public.orders")
+        read_back(pg.url, "public.orders")
 
 
-def test_view_that_is_lost_is_noticed_where_snapshots_do_not_travel(pg: Database) -> None:
-    """Its locks went with it: what was read by another connection may be of no one moment."""
+def test_lost_snapshot_is_noticed_where_it_cannot_be_exported(pg: Database) -> None:
+    """Its locks are lost too, so rows that another connection read may be of several moments."""
     pg.execute(_PARTS)
     with connected(pg.url) as connector, pytest.raises(ConnectError) as lost:  # noqa: PT012
         connector._snapshots_travel = False
         with connector.read(request_for(connector, "public.orders")) as chunks:
-            assert len(land_chunks(connector, chunks).rows) == 20
+            assert len(read_chunks(connector, chunks).rows) == 20
             pg.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity "
                 "where application_name = 'cdpsync' and state = 'idle in transaction'"

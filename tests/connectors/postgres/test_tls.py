@@ -1,4 +1,4 @@
-"""Postgres over TLS: what each `sslmode` asks for, and what it says when it is not met."""
+"""Postgres over TLS: the requirements of each `sslmode`, and its errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from support.postgres_reading import connected, land
+from support.postgres_reading import connected, read_back
 from support.tls import certificate, tls_door
 
 from cdpsync.errors import ConnectorError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Secure:
-    """A Postgres that lets nobody in without TLS, and the certificate that it shows."""
+    """A Postgres that refuses connections without TLS, and the certificate that it shows."""
 
     server: Server
     port: int
@@ -32,7 +32,7 @@ class Secure:
 
 @pytest.fixture(scope="module")
 def secure(postgres_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
-    """A Postgres with TLS, and with nothing else."""
+    """A Postgres that accepts only TLS."""
     crt, key = certificate(tmp_path_factory.mktemp("tls"))
     with tls_door(postgres_server.port, crt, key) as port:
         yield Secure(postgres_server, port, crt)
@@ -44,7 +44,7 @@ def test_rows_come_over_tls(secure: Secure, pg_table: str, mode: str | None) -> 
     options = {} if mode is None else {"sslmode": mode}
     if mode and mode.startswith("verify"):
         options["sslrootcert"] = str(secure.certificate)
-    assert len(land(secure.url(), pg_table, options).rows) == 3000
+    assert len(read_back(secure.url(), pg_table, options).rows) == 3000
 
 
 @pytest.fixture
@@ -56,41 +56,41 @@ def pg_table(postgres_server: Server) -> Iterator[str]:
 
 
 def test_without_tls_is_refused_with_the_key_to_set(secure: Secure) -> None:
-    """The server's own wish comes with what to write."""
-    refused = pytest.raises(ConnectorError, match="Set sslmode: require")
-    with connected(secure.url(), sslmode="disable") as connector, refused:
+    """The error says which key to set."""
+    expected_error = pytest.raises(ConnectorError, match="Set sslmode: require")
+    with connected(secure.url(), sslmode="disable") as connector, expected_error:
         connector.check()
 
 
 @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
 def test_unknown_authority_is_refused(secure: Secure, mode: str, tmp_path: Path) -> None:
-    """A certificate that nobody vouches for is not enough to send a password to."""
-    (other := tmp_path / "other").mkdir()
-    authority, _ = certificate(other)
-    refused = pytest.raises(ConnectorError, match=r"could not be verified\. Set sslrootcert")
+    """No password is sent to a server whose certificate no authority confirms."""
+    (folder := tmp_path / "other").mkdir()
+    authority, _ = certificate(folder)
+    expected_error = pytest.raises(ConnectorError, match=r"could not be verified\. Set sslrootcert")
     options = {"sslmode": mode, "sslrootcert": str(authority)}
-    with connected(secure.url(), **options) as connector, refused:
+    with connected(secure.url(), **options) as connector, expected_error:
         connector.check()
 
 
-def test_a_named_authority_is_asked_without_a_mode(secure: Secure) -> None:
+def test_named_authority_is_checked_without_a_mode(secure: Secure) -> None:
     """`sslrootcert` alone means verify-full: who names an authority wants the server verified."""
     ca = str(secure.certificate)
     with connected(secure.url(), sslrootcert=ca) as connector:
         connector.check()
-    refused = pytest.raises(ConnectorError, match="could not be verified")
+    expected_error = pytest.raises(ConnectorError, match="could not be verified")
     for url, options in (
         (secure.url("localhost"), {"sslrootcert": ca}),
         (secure.url("localhost", f"?sslrootcert={ca}"), {}),
     ):
-        with connected(url, **options) as connector, refused:
+        with connected(url, **options) as connector, expected_error:
             connector.check()
     with connected(secure.url("localhost", f"?sslrootcert={ca}&sslmode=verify-ca")) as connector:
         connector.check()
 
 
-def test_plain_server_is_refused_where_tls_is_asked_for(postgres_server: Server) -> None:
-    """No password goes over an open line to a server that speaks no TLS."""
-    refused = pytest.raises(ConnectorError, match="speaks no TLS")
-    with connected(postgres_server.url, sslmode="require") as connector, refused:
+def test_server_without_tls_is_refused_if_tls_is_required(postgres_server: Server) -> None:
+    """No password is sent in the open to a server that does not support TLS."""
+    expected_error = pytest.raises(ConnectorError, match="does not support TLS")
+    with connected(postgres_server.url, sslmode="require") as connector, expected_error:
         connector.check()

@@ -1,4 +1,4 @@
-"""Every row of the mapping, against what the real psql prints; and everything that is refused."""
+"""Every row of the type mapping, compared with psql; and every value that is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.postgres_reading import land
+from support.postgres_reading import read_back
 
 from cdpsync.errors import ReadError
 from cdpsync_connectors.postgres.chunks import Select
@@ -235,7 +235,7 @@ ROWS: list[tuple[str, list[str], str]] = [
 
 @pytest.fixture(scope="module", params=["as they are", "padded"], autouse=True)
 def padding(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every type is read both ways; the sizes of rows decide otherwise."""
+    """Every type is read with and without padding, which normally depends on the row size."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "padded":
             patch.setattr(Select, "padded", lambda select, _: replace(select, padding=4))
@@ -262,9 +262,9 @@ def test_every_type_arrives_as_psql_prints_it(
     typed.execute(
         f"drop table if exists t; create table t (n int, c {type_}); insert into t values {rows}"
     )
-    landed = land(typed.url, "public.t")
-    assert landed.type() == lake
-    by_number = dict(zip(landed.column("n"), landed.column("c"), strict=True))
+    result = read_back(typed.url, "public.t")
+    assert result.type() == lake
+    by_number = dict(zip(result.column("n"), result.column("c"), strict=True))
     assert by_number.pop(str(len(values))) is None
     for number, value in by_number.items():
         printed = typed.psql(f"select c from t where n = {number}")
@@ -272,7 +272,7 @@ def test_every_type_arrives_as_psql_prints_it(
 
 
 def as_psql(text: str, lake: str) -> Any:
-    """What psql printed, as values that can be compared."""
+    """The output of psql, as comparable values."""
     if lake.endswith("[]"):
         return _deep(parse_array(text), lake.replace("[]", ""))
     return canonical(text, lake)
@@ -285,7 +285,7 @@ def _deep(value: Any, lake: str) -> Any:
 
 
 def canonical(value: Any, lake: str) -> Any:
-    """One form for the two ways in which psql and DuckDB print the same value."""
+    """One form for values that psql and DuckDB print differently."""
     if value is None:
         return None
     if isinstance(value, list):
@@ -304,7 +304,7 @@ def canonical(value: Any, lake: str) -> Any:
 
 
 def parse_array(text: str) -> Any:
-    """A Postgres array literal as nested lists; elements of box part at a semicolon."""
+    """A Postgres array literal as nested lists; a semicolon separates elements of box."""
     delimiter = ";" if re.match(r"\{\(.*\);", text) else ","
     tokens = re.findall(rf'"(?:[^"\\]|\\.)*"|[{{}}]|[^{delimiter}{{}}"]+', text, re.DOTALL)
     position = 0
@@ -327,13 +327,13 @@ def parse_array(text: str) -> Any:
 
 
 REFUSED: list[tuple[str, str, str]] = [
-    ("timestamp", "'294247-01-10 04:00:54.775807'", "past the last timestamp"),
-    ("timestamp", "'294247-01-10 04:00:54.775808'", "past the last timestamp"),
-    ("timestamp", "'294276-12-31 23:59:59.999999'", "past the last timestamp"),
-    ("timestamptz", "'294247-01-10 04:00:54.775809+00'", "past the last timestamp"),
-    ("timestamp[]", "'{infinity,294276-12-31 23:59:59.999999}'", "past the last a lake can hold"),
-    ("timestamptz[]", "'{294276-12-31 23:59:59.999999+00}'", "past the last a lake can hold"),
-    ("json", r"""'["\ud800"]'""", "DuckDB refuses"),
+    ("timestamp", "'294247-01-10 04:00:54.775807'", "later than the last timestamp"),
+    ("timestamp", "'294247-01-10 04:00:54.775808'", "later than the last timestamp"),
+    ("timestamp", "'294276-12-31 23:59:59.999999'", "later than the last timestamp"),
+    ("timestamptz", "'294247-01-10 04:00:54.775809+00'", "later than the last timestamp"),
+    ("timestamp[]", "'{infinity,294276-12-31 23:59:59.999999}'", "later than the lake's last one"),
+    ("timestamptz[]", "'{294276-12-31 23:59:59.999999+00}'", "later than the lake's last one"),
+    ("json", r"""'["\ud800"]'""", "DuckDB does not accept"),
     ("integer[]", "'{{1,2}}'", "does not have 1 dimension"),
     ("integer[]", "'[0:1]={1,2}'", "counted from 1"),
     ("integer[][]", "'{1,2}'", "does not have 2 dimensions"),
@@ -343,21 +343,21 @@ REFUSED: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("type_", "value", "says"), REFUSED)
-def test_what_the_lake_cannot_hold_is_refused_by_name(
+def test_value_that_the_lake_cannot_hold_is_named(
     pg: Database, type_: str, value: str, says: str
 ) -> None:
-    """The message names table, column and value and offers text, and text works."""
+    """The message names table, column and value, and offers text, which works."""
     pg.execute(
         f'create table t (ok int, "o\'dd {{c}} ""x" {type_}); insert into t values (1, {value})'
     )
     with pytest.raises(ReadError) as caught:
-        land(pg.url, "public.t")
+        read_back(pg.url, "public.t")
     message = caught.value.message
     assert says in message
     assert 'table "public.t", column "o\'dd {c} "x"' in message
     assert "varchar" in message
     assert "\n" not in message
-    as_text = land(pg.url, "public.t", types={"o'dd {c} \"x": "varchar"})
+    as_text = read_back(pg.url, "public.t", types={"o'dd {c} \"x": "varchar"})
     assert as_text.rows[0][1] == pg.psql('select "o\'dd {c} ""x" from t')
 
 
@@ -369,40 +369,40 @@ def test_nan_and_infinity_become_null_by_default(pg: Database) -> None:
             (3, 2, '-Infinity', '{2}'), (4, 3, 1.5, '{}');
     """)
     for on_nan in ("null", None):
-        landed = land(pg.url, "public.t", {"on_nan": on_nan})
-        assert landed.type("b") == "DECIMAL(38,1)"
-        assert landed.column("a") == [None, "1.00", "2.00", "3.00"]
-        assert landed.column("b") == [None, None, None, "1.5"]
-        assert landed.column("l") == [[None, "1.00"], None, ["2.00"], []]
+        result = read_back(pg.url, "public.t", {"on_nan": on_nan})
+        assert result.type("b") == "DECIMAL(38,1)"
+        assert result.column("a") == [None, "1.00", "2.00", "3.00"]
+        assert result.column("b") == [None, None, None, "1.5"]
+        assert result.column("l") == [[None, "1.00"], None, ["2.00"], []]
 
 
 @pytest.mark.parametrize("column", ["a numeric(10,2)", "a numeric", "a numeric(10,2)[]"])
-def test_nan_is_an_error_when_configured_so(pg: Database, column: str) -> None:
+def test_nan_is_an_error_with_on_nan_error(pg: Database, column: str) -> None:
     """`on_nan: error` names the column."""
     value = "'{NaN}'" if "[]" in column else "'NaN'"
     pg.execute(f"create table t ({column}); insert into t values ({value})")
     with pytest.raises(ReadError, match='column "a"'):
-        land(pg.url, "public.t", {"on_nan": "error"})
+        read_back(pg.url, "public.t", {"on_nan": "error"})
 
 
 def test_numeric_without_values_gets_nine_digits_behind_the_point(pg: Database) -> None:
-    """Nothing is known of an empty table, or of one with NULLs only."""
+    """An empty table, or one with NULLs only, shows no digits."""
     pg.execute("create table t (n int, c numeric)")
-    assert land(pg.url, "public.t").type() == "DECIMAL(38,9)"
+    assert read_back(pg.url, "public.t").type() == "DECIMAL(38,9)"
     pg.execute("insert into t values (1, null), (2, 'NaN')")
-    assert land(pg.url, "public.t").type() == "DECIMAL(38,9)"
+    assert read_back(pg.url, "public.t").type() == "DECIMAL(38,9)"
 
 
-def test_landed_type_binds_and_nothing_is_rounded(pg: Database) -> None:
+def test_lake_type_binds_and_no_value_is_rounded(pg: Database) -> None:
     """The lake's type is the authority after the first load; what does not fit is an error."""
     pg.execute("create table t (n int, price numeric); insert into t values (1, 1.5)")
-    fits = land(pg.url, "public.t", lake_types={"price": "DECIMAL(38,4)"})
+    fits = read_back(pg.url, "public.t", lake_types={"price": "DECIMAL(38,4)"})
     assert (fits.type("price"), fits.column("price")) == ("DECIMAL(38,4)", ["1.5000"])
-    assert land(pg.url, "public.t", lake_types={"price": "VARCHAR"}).column("price") == ["1.5"]
+    assert read_back(pg.url, "public.t", lake_types={"price": "VARCHAR"}).column("price") == ["1.5"]
     for value in ("1.00001", "1e34", "-1e34"):
         pg.execute(f"insert into t values (2, {value})")
         with pytest.raises(ReadError, match="does not fit DECIMAL") as caught:
-            land(pg.url, "public.t", lake_types={"price": "DECIMAL(38,4)"})
+            read_back(pg.url, "public.t", lake_types={"price": "DECIMAL(38,4)"})
         assert 'column "price"' in caught.value.message
         assert "--full-refresh" in caught.value.message
         pg.execute("delete from t where n = 2")
@@ -458,18 +458,18 @@ OVERRIDES: list[tuple[str, str, str, str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("type_", "value", "asked", "lake", "arrives"), OVERRIDES)
+@pytest.mark.parametrize(("type_", "value", "requested", "lake", "arrives"), OVERRIDES)
 def test_exact_overrides_are_followed(
-    pg: Database, type_: str, value: str, asked: str, lake: str, arrives: Any
+    pg: Database, type_: str, value: str, requested: str, lake: str, arrives: Any
 ) -> None:
     """`types:` may widen, or narrow under guard."""
     pg.execute(f"create table t (c {type_}); insert into t values ({value}), (null)")
-    landed = land(pg.url, "public.t", types={"c": asked})
-    assert (landed.type(), landed.column()) == (lake, [arrives, None])
+    result = read_back(pg.url, "public.t", types={"c": requested})
+    assert (result.type(), result.column()) == (lake, [arrives, None])
 
 
 @pytest.mark.parametrize(
-    ("type_", "value", "asked"),
+    ("type_", "value", "requested"),
     [
         ("numeric", "1.005", "decimal(10,2)"),
         ("numeric(10,2)", "100", "decimal(3,1)"),
@@ -489,16 +489,16 @@ def test_exact_overrides_are_followed(
     ],
 )
 def test_a_value_that_an_override_would_change_is_an_error(
-    pg: Database, type_: str, value: str, asked: str
+    pg: Database, type_: str, value: str, requested: str
 ) -> None:
-    """Never a rounding, never a guess; the column is named."""
+    """No value is rounded, and the message names the column."""
     pg.execute(f"create table t (c {type_}); insert into t values ({value})")
     with pytest.raises(ReadError, match='column "c"'):
-        land(pg.url, "public.t", types={"c": asked})
+        read_back(pg.url, "public.t", types={"c": requested})
 
 
 @pytest.mark.parametrize(
-    ("type_", "asked"),
+    ("type_", "requested"),
     [
         ("double precision", "real"),
         ("double precision", "decimal(10,2)"),
@@ -514,12 +514,12 @@ def test_a_value_that_an_override_would_change_is_an_error(
     ],
 )
 def test_an_override_that_could_lose_something_is_refused(
-    pg: Database, type_: str, asked: str
+    pg: Database, type_: str, requested: str
 ) -> None:
-    """The message says what is possible instead."""
+    """The message lists the possible types."""
     pg.execute(f"create table t (c {type_})")
-    with pytest.raises(ReadError, match=r"without a loss\. Possible: .*varchar"):
-        land(pg.url, "public.t", types={"c": asked})
+    with pytest.raises(ReadError, match=r"without loss\. Possible types: .*varchar"):
+        read_back(pg.url, "public.t", types={"c": requested})
 
 
 ANY_TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
@@ -547,7 +547,7 @@ ROW = st.tuples(
 )
 @given(rows=st.lists(ROW, min_size=1, max_size=8))
 def test_any_value_arrives_exactly(typed: Database, rows: list[tuple[Any, ...]]) -> None:
-    """Whatever Postgres holds is what DuckDB reads back from Parquet."""
+    """DuckDB reads every value back from Parquet as Postgres has it."""
     with psycopg.connect(typed.url, autocommit=True) as con:
         con.execute(
             "drop table if exists h; create table h (n int, num numeric, dec numeric(40,4),"
@@ -555,12 +555,12 @@ def test_any_value_arrives_exactly(typed: Database, rows: list[tuple[Any, ...]])
         )
         insert = "insert into h values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
         con.cursor().executemany(insert, [(n, *row) for n, row in enumerate(rows)])
-    landed = land(typed.url, "public.h")
+    result = read_back(typed.url, "public.h")
     for n, (num, dec, ts, txt, list_, doc, bin_, f) in enumerate(rows):
-        got = dict(zip(landed.columns, landed.rows[n], strict=True))
-        assert Decimal(got["num"]) == num
-        assert Decimal(got["dec"]) == dec
-        assert datetime.fromisoformat(got["ts"]) == ts
-        assert (got["txt"], got["list"], got["doc"]) == (txt, list_, doc)
-        assert got["bin"] == "\\x" + bin_.hex()
-        assert canonical(got["f"], "DOUBLE") == canonical(str(f), "DOUBLE")
+        row = dict(zip(result.columns, result.rows[n], strict=True))
+        assert Decimal(row["num"]) == num
+        assert Decimal(row["dec"]) == dec
+        assert datetime.fromisoformat(row["ts"]) == ts
+        assert (row["txt"], row["list"], row["doc"]) == (txt, list_, doc)
+        assert row["bin"] == "\\x" + bin_.hex()
+        assert canonical(row["f"], "DOUBLE") == canonical(str(f), "DOUBLE")

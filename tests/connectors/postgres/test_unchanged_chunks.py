@@ -1,4 +1,4 @@
-"""A chunk that says its rows are those of an earlier view has exactly these, and says so often."""
+"""Chunks that report unchanged rows: the report is always right, and frequent."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TABLE = """
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """A Postgres that knows prepared transactions."""
+    """A Postgres that allows prepared transactions."""
     with postgres(max_prepared_transactions="5") as running:
         yield running
 
@@ -50,7 +50,7 @@ def source(
 
 @contextmanager
 def worker(connector: PostgresConnector) -> Iterator[Any]:
-    """A connection as a run's workers have it."""
+    """A connection like that of a run's worker."""
     con = engine.connect(extensions=connector.extensions)
     con.begin()
     try:
@@ -68,11 +68,11 @@ def rows_of(con: Any, chunk: PostgresChunk) -> list[tuple[Any, ...]]:
 
 
 def kept(
-    source: Database, between: Callable[[], object], stream: str = "public.big", **wanted: Any
+    source: Database, between: Callable[[], object], stream: str = "public.big", **changes: Any
 ) -> tuple[int, int]:
-    """Return how many chunks a second view confirms, of how many; what it confirms is right."""
+    """Return how many chunks a second read confirms, and of how many; check the confirmed ones."""
     with connected(source.url) as connector, worker(connector) as con:
-        request = request_for(connector, stream, **wanted)
+        request = request_for(connector, stream, **changes)
         with connector.read(request) as chunks:
             first = list(chunks)
             before = [rows_of(con, chunk) for chunk in first]
@@ -107,8 +107,8 @@ QUIET = {
 
 
 @pytest.mark.parametrize("change", QUIET)
-def test_what_changes_no_row_is_confirmed(source: Database, change: str) -> None:
-    """Dead rows, frozen ones, locked ones: each chunk is still what it was."""
+def test_chunks_without_changed_rows_are_confirmed(source: Database, change: str) -> None:
+    """Dead, frozen and locked rows change no chunk."""
     confirmed, chunks = kept(source, lambda: source.execute(QUIET[change]))
     assert confirmed == chunks
 
@@ -134,11 +134,11 @@ FEW = {
 
 
 @pytest.mark.parametrize("change", FEW)
-def test_only_the_chunks_that_changed_are_others(source: Database, change: str) -> None:
-    """A row counts where it was, and where it is."""
-    sql, others = FEW[change]
+def test_only_changed_chunks_are_not_confirmed(source: Database, change: str) -> None:
+    """A moved row changes its old chunk and its new one."""
+    sql, changed = FEW[change]
     confirmed, chunks = kept(source, lambda: source.execute(sql))
-    assert chunks - others <= confirmed < chunks
+    assert chunks - changed <= confirmed < chunks
 
 
 ALL = {
@@ -157,8 +157,8 @@ ALL = {
 
 
 @pytest.mark.parametrize("change", ALL)
-def test_after_a_change_of_the_whole_nothing_is_confirmed(source: Database, change: str) -> None:
-    """What stands on a page of another file, or of other columns, tells nothing."""
+def test_no_chunk_is_confirmed_after_a_change_of_the_table(source: Database, change: str) -> None:
+    """Pages of a new file, or with other columns, cannot be compared."""
     assert kept(source, lambda: source.execute(ALL[change]))[0] == 0
 
 
@@ -180,10 +180,10 @@ OPEN = {
 
 @pytest.mark.parametrize("prepared", [False, True])
 @pytest.mark.parametrize("change", OPEN)
-def test_transaction_open_in_the_first_view_is_seen(
+def test_transaction_open_in_the_first_read_is_noticed(
     source: Database, change: str, prepared: bool
 ) -> None:
-    """What it wrote, under younger numbers too, is new, though its number is the older one."""
+    """Its rows count as new, even those of later subtransactions, although its number is older."""
     source.execute("create table other (id int); delete from big where id = 6; vacuum big")
     with psycopg.connect(source.url, autocommit=True) as writer:
         writer.execute("begin")
@@ -198,8 +198,8 @@ def test_transaction_open_in_the_first_view_is_seen(
     assert 0 < confirmed < chunks
 
 
-def test_partitions_and_children(source: Database) -> None:
-    """Rows that move between partitions are missed and found; another file of a child is seen."""
+def test_changes_of_partitions_and_children_are_noticed(source: Database) -> None:
+    """Rows that move between partitions change both; a rewritten child is noticed."""
     source.execute("""
         create table parts (id int, k int, v text) partition by list (k);
         create table part1 partition of parts for values in (1);
@@ -227,7 +227,7 @@ def test_partitions_and_children(source: Database) -> None:
 def test_user_types_and_conditions_are_not_confirmed(
     source: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A label can change without its rows, and a `where` may ask the clock."""
+    """A label can change without its rows, and a `where` may depend on the clock."""
     monkeypatch.setattr(postgres_chunks, "FEW_ROWS", 1)
     where = "id < 400 or v > now()::text"
     assert kept(source, lambda: None, where=where)[0] == 0
@@ -235,18 +235,18 @@ def test_user_types_and_conditions_are_not_confirmed(
     assert kept(source, lambda: None)[0] == 0
 
 
-def test_what_it_was_stuck_at_is_cut_smaller(source: Database) -> None:
-    """Down to pages; every row stays in exactly one chunk, and the others are as they were."""
+def test_failed_chunks_are_cut_smaller(source: Database) -> None:
+    """Down to single pages. Every row stays in exactly one chunk; other chunks do not change."""
     with connected(source.url) as connector, worker(connector) as con:
         request = request_for(connector, "public.big")
         with connector.read(request) as chunks:
             first = list(chunks)
-        stuck = (first[1], first[-1])
-        request = replace(request, previous_chunks=tuple(first), failed_chunks=stuck)
+        failed = (first[1], first[-1])
+        request = replace(request, previous_chunks=tuple(first), failed_chunks=failed)
         with connector.read(request) as chunks:
             second = list(chunks)
             ids = [row[0] for chunk in second for row in rows_of(con, chunk)]
     assert sorted(ids) == list(range(1, 401))
     places = {chunk.key for chunk in second}
-    assert [chunk.key in places for chunk in first] == [one not in stuck for one in first]
+    assert [chunk.key in places for chunk in first] == [chunk not in failed for chunk in first]
     assert sum(chunk.label.startswith(("pages 4 ", "pages 5 ")) for chunk in second) == 2

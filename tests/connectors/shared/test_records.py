@@ -1,4 +1,4 @@
-"""JSON records of an API to typed columns: exact, in the lake's types, never made up."""
+"""JSON records of an API as typed columns: exact values, in the lake's types."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,8 @@ from cdpsync.model import Column, Stream
 from cdpsync.model.types import widens
 from cdpsync.sql import quote_name
 from cdpsync_connectors._shared import records as records_module
-from cdpsync_connectors._shared.records import TIME, Records, parse_list, parse_record
+from cdpsync_connectors._shared.record_json import decode_json, parse_record, parse_records
+from cdpsync_connectors._shared.records import TIME, Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,33 +28,40 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
+    from cdpsync_connectors._shared.record_json import Fields
+
+ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 NONE: dict[str, str] = {}
 
 
 @pytest.fixture(scope="module")
 def con() -> Iterable[DuckDBPyConnection]:
-    """A connection as the engine's own are."""
-    with engine.connect(threads=1) as one:
-        yield one
+    """A connection with the engine's settings."""
+    with engine.connect(threads=1) as connection:
+        yield connection
+
+
+def parse_array(body: bytes, where: str) -> list[Fields]:
+    """The records of an API that answers with a JSON array, without an envelope."""
+    return parse_records(decode_json(ARRAY, body, where, "an array of objects"), where)
 
 
 class Read:
-    """A read of records: what arrived, as text, and what was said about it."""
+    """A read of records: the rows as text, their types, and the notices."""
 
-    def __init__(self, con: Any, folder: Path, lines: Iterable[str], **wanted: Any) -> None:
+    def __init__(self, con: Any, folder: Path, lines: Iterable[str], **options: Any) -> None:
         self.notices: list[str] = []
-        declared = wanted.pop("declared", NONE)
-        columns = wanted.pop("columns", ())
+        declared = options.pop("declared", NONE)
+        columns = options.pop("columns", ())
         request = ReadRequest(
             Stream("things", "things", columns, open_schema=True),
             columns,
             on_notice=self.notices.append,
-            **wanted,
+            **options,
         )
         records = Records(folder, request, declared)
         for line in lines:
-            found, _ = parse_list(f'{{"data": [{line}]}}'.encode(), "things")
-            records.add(found)
+            records.add(parse_array(f"[{line}]".encode(), "things"))
         self.types: dict[str, str] = {}
         self.rows: list[tuple[str | None, ...]] = []
         for chunk in records.chunks():
@@ -62,14 +71,14 @@ class Read:
             self.rows += con.execute(f"select {names} from ({chunk.sql})").fetchall()
 
     def column(self, name: str = "a") -> list[str | None]:
-        place = list(self.types).index(name)
-        return [row[place] for row in self.rows]
+        position = list(self.types).index(name)
+        return [row[position] for row in self.rows]
 
 
 @pytest.fixture
 def read(con: DuckDBPyConnection, tmp_path: Path):
     """Read these records, each written as JSON."""
-    return lambda *lines, **wanted: Read(con, tmp_path, lines, **wanted)
+    return lambda *lines, **options: Read(con, tmp_path, lines, **options)
 
 
 @pytest.mark.parametrize(
@@ -98,47 +107,47 @@ def read(con: DuckDBPyConnection, tmp_path: Path):
     ids=lambda value: value[:24] if isinstance(value, str) else "",
 )
 def test_values_become_the_type_that_holds_each(read, values, type_, texts):
-    """Every value is as it was written; where no type holds them all, JSON does."""
-    got = read(*(f'{{"a": {value}}}' for value in values))
-    assert got.types == {"a": type_}
-    assert got.column() == texts
+    """Every value stays as it was written; where no type holds them all, the column is JSON."""
+    result = read(*(f'{{"a": {value}}}' for value in values))
+    assert result.types == {"a": type_}
+    assert result.column() == texts
 
 
 def test_mixture_becomes_json_and_says_so(read):
-    """A field of two kinds is kept whole, and the run's record tells of it."""
-    got = read('{"a": 1}', '{"a": "one"}')
-    assert got.notices == ['column "a" holds numbers and texts: it becomes JSON.']
+    """A field of two kinds loses no value, and the run's record has a notice."""
+    result = read('{"a": 1}', '{"a": "one"}')
+    assert result.notices == ['column "a" holds numbers and texts: it becomes JSON.']
     assert read('{"a": {}}').notices == []
 
 
 def test_field_without_a_value_is_no_column_yet(read):
-    """Of nothing but null nothing is known: a type made up now could be wrong tomorrow."""
+    """A field that is always null has no type yet, because a guess may be wrong tomorrow."""
     assert read('{"a": null, "b": 1}').types == {"b": "BIGINT"}
 
 
 def test_field_without_a_value_keeps_the_lakes_type(read):
-    """A requested column is there, as NULL, typed as in the lake, or else as declared."""
+    """A requested column is NULL with the lake's type, or else with the declared one."""
     columns = (Column("a", "VARCHAR"), Column("b", "VARCHAR"), Column("c", "BIGINT"))
-    got = read('{"a": null}', columns=columns, lake_types={"a": "BIGINT"}, declared={"b": TIME})
-    assert got.types == {"a": "BIGINT", "b": TIME, "c": "BIGINT"}
-    assert got.rows == [(None, None, None)]
+    result = read('{"a": null}', columns=columns, lake_types={"a": "BIGINT"}, declared={"b": TIME})
+    assert result.types == {"a": "BIGINT", "b": TIME, "c": "BIGINT"}
+    assert result.rows == [(None, None, None)]
 
 
-def test_no_records_have_columns_too(read):
+def test_read_without_records_has_columns(read):
     """An empty table still has its columns."""
-    got = read(columns=(Column("id", "VARCHAR"),))
-    assert got.types == {"id": "VARCHAR"}
-    assert got.rows == []
+    result = read(columns=(Column("id", "VARCHAR"),))
+    assert result.types == {"id": "VARCHAR"}
+    assert result.rows == []
 
 
-def test_nothing_known_at_all_is_an_error(read):
-    """A table of no columns can't be."""
+def test_read_without_records_and_columns_is_an_error(read):
+    """A table without columns is impossible."""
     with pytest.raises(ReadError, match="no column is known"):
         read()
 
 
 @pytest.mark.parametrize(
-    ("held", "value", "type_"),
+    ("existing", "value", "type_"),
     [
         ("BIGINT", "5", "BIGINT"),
         ("INTEGER", "5", "BIGINT"),
@@ -159,74 +168,74 @@ def test_nothing_known_at_all_is_an_error(read):
         ("JSON", "5", "JSON"),
     ],
 )
-def test_lakes_type_is_the_authority(read, held, value, type_):
-    """A column keeps its type, grows with its values, or becomes JSON with a notice."""
-    got = read(f'{{"a": {value}}}', lake_types={"a": held})
-    assert got.types == {"a": type_}
-    assert bool(got.notices) == (type_ == "JSON" and held != "JSON")
+def test_lakes_type_decides(read, existing, value, type_):
+    """A column keeps its type, is widened to its values, or becomes JSON with a notice."""
+    result = read(f'{{"a": {value}}}', lake_types={"a": existing})
+    assert result.types == {"a": type_}
+    assert bool(result.notices) == (type_ == "JSON" and existing != "JSON")
 
 
 def test_declared_seconds_become_a_time(read):
-    """Seconds since 1970 are a time when the source's documentation says so."""
-    got = read('{"a": 1700000000}', '{"a": -1}', '{"a": null}', declared={"a": TIME})
-    assert got.types == {"a": TIME}
-    assert got.column() == ["2023-11-14 22:13:20+00", "1969-12-31 23:59:59+00", None]
+    """Seconds since 1970 are a time if the source's documentation says so."""
+    result = read('{"a": 1700000000}', '{"a": -1}', '{"a": null}', declared={"a": TIME})
+    assert result.types == {"a": TIME}
+    assert result.column() == ["2023-11-14 22:13:20+00", "1969-12-31 23:59:59+00", None]
 
 
 @pytest.mark.parametrize("value", ["1700000000.5", '"now"', "999999999999999"])
-def test_declared_seconds_that_are_none_become_json(read, value):
-    """A value that is no time is kept as it is, and told."""
-    got = read(f'{{"a": {value}}}', '{"a": 1}', declared={"a": TIME})
-    assert got.column() == [value, "1"]
-    assert len(got.notices) == 1
+def test_declared_seconds_that_are_not_a_time_become_json(read, value):
+    """A value that is not a time stays as it is, and a notice reports it."""
+    result = read(f'{{"a": {value}}}', '{"a": 1}', declared={"a": TIME})
+    assert result.column() == [value, "1"]
+    assert len(result.notices) == 1
 
 
-def test_types_asked_for_by_name_are_exact_or_refused(read):
-    """What the user wants is taken when each value is exactly of it."""
-    got = read('{"a": "1.50"}', '{"a": 2}', types={"a": "DECIMAL(10,2)"})
-    assert got.column() == ["1.50", "2.00"]
+def test_requested_types_are_exact_or_refused(read):
+    """A type that the user requests is used if each value is exactly of it."""
+    result = read('{"a": "1.50"}', '{"a": 2}', types={"a": "DECIMAL(10,2)"})
+    assert result.column() == ["1.50", "2.00"]
     import duckdb
 
     with pytest.raises(duckdb.Error, match=r'column "a": value "1\.505" is not exactly'):
         read('{"a": 1.505}', types={"a": "DECIMAL(10,2)"})
 
 
-def test_fields_that_come_late_and_go_are_null_elsewhere(read):
-    """A new field adds a column; one that is missing is NULL, never a default."""
-    got = read('{"a": 1}', '{"a": 2, "b": "x"}', '{"b": "y"}')
-    assert got.rows == [("1", None), ("2", "x"), (None, "y")]
+def test_field_is_null_in_records_without_it(read):
+    """A new field adds a column; a missing field is NULL, never a default."""
+    result = read('{"a": 1}', '{"a": 2, "b": "x"}', '{"b": "y"}')
+    assert result.rows == [("1", None), ("2", "x"), (None, "y")]
 
 
 def test_include_and_exclude_drop_fields(read):
-    """What the file keeps out doesn't arrive; new fields are kept out too."""
+    """A field that the project file excludes is dropped, also if it is new."""
     line = '{"a": 1, "b": 2, "c": 3}'
     assert list(read(line, exclude=frozenset({"b"})).types) == ["a", "c"]
     assert list(read(line, include=frozenset({"b"})).types) == ["b"]
 
 
-def test_where_may_name_a_column_that_is_kept_out(read):
-    """The condition sees the whole record."""
-    got = read('{"a": 1, "b": 1}', '{"a": 2, "b": 2}', where="b > 1", exclude=frozenset({"b"}))
-    assert got.rows == [("2",)]
-    assert list(got.types) == ["a"]
+def test_where_may_name_an_excluded_column(read):
+    """The condition is applied to the whole record."""
+    result = read('{"a": 1, "b": 1}', '{"a": 2, "b": 2}', where="b > 1", exclude=frozenset({"b"}))
+    assert result.rows == [("2",)]
+    assert list(result.types) == ["a"]
 
 
 NAMES = ["x y", 'a"b', "'); drop table t; --", "ä", "select", "f0", "a/b~c", "$.a", "[0]", "a.b"]
 
 
 def test_hostile_names_are_only_names(read):
-    """A name is data: whatever stands in it, the column has it."""
+    """A name is data: the column has the same name, whatever signs are in it."""
     record = {name: number for number, name in enumerate(NAMES)}
-    got = read(json.dumps(record))
-    assert list(got.types) == NAMES
-    assert got.rows == [tuple(str(number) for number in range(len(NAMES)))]
+    result = read(json.dumps(record))
+    assert list(result.types) == NAMES
+    assert result.rows == [tuple(str(number) for number in range(len(NAMES)))]
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
-        ('{"": 1}', "a field named '' is no column"),
-        ('{"a\\u0000": 1}', r"a field named 'a\\x00' is no column"),
+        ('{"": 1}', "a field named '' cannot be a column"),
+        ('{"a\\u0000": 1}', r"a field named 'a\\x00' cannot be a column"),
         ('{"Id": 1, "id": 2}', 'the fields "Id" and "id" differ only in case'),
         ('{"a": 1, "b": 2, "a": 3}', "names its field 'a' twice"),
         ('{"a": 1, "\\u0061": 2}', "names its field 'a' twice"),
@@ -237,14 +246,14 @@ def test_hostile_names_are_only_names(read):
         ('{"a": 01}', "the answer is not JSON"),
     ],
 )
-def test_what_cannot_be_kept_is_refused_by_name(read, line, said):
-    """Nothing that would be lost or guessed passes in silence."""
-    with pytest.raises(ReadError, match=said):
+def test_record_that_would_lose_a_value_is_refused(read, line, message):
+    """No value is lost or guessed without an error."""
+    with pytest.raises(ReadError, match=message):
         read(line)
 
 
-def test_name_with_an_escape_is_no_duplicate(read):
-    """Only what truly stands twice is refused."""
+def test_name_with_an_escape_is_not_a_duplicate(read):
+    """Only a name that occurs twice is refused."""
     assert read('{"\\u0061": 1, "b\\"": 2}').types == {"a": "BIGINT", 'b"': "BIGINT"}
 
 
@@ -258,50 +267,52 @@ def test_column_of_the_lake_in_another_case_is_refused(read):
     "value", [b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 100_000 + b"1" + b"}" * 100_000]
 )
 def test_answer_nested_too_deep_is_refused(value):
-    """Whichever parser reaches the end of its stack, the place is named in our words."""
-    told = "/v1/things: the values of the answer are nested too deep to be read"
-    with pytest.raises(ReadError, match=told):
-        parse_list(b'{"data": [{"id": ' + value + b"}]}", "/v1/things")
-    with pytest.raises(ReadError, match=told):
+    """Whichever parser reaches the end of its stack, the error is ours and names the path."""
+    message = "/v1/things: the values of the answer are nested too deep to be read"
+    with pytest.raises(ReadError, match=message):
+        parse_array(b'[{"id": ' + value + b"}]", "/v1/things")
+    with pytest.raises(ReadError, match=message):
         parse_record(b'{"id": ' + value + b"}", "/v1/things")
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b'{"data": 1}', b"[]", b'{"a": "\xff"}'])
-def test_answer_that_is_no_page_names_its_place(body):
-    """A proxy's HTML page or half an answer is told, with how it begins."""
-    with pytest.raises(ReadError, match="/v1/things: the answer is not JSON"):
-        parse_list(body, "/v1/things")
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"\xff", b'{"data": 1}', b"{}", b'[{"a": "\xff"}]']
+)
+def test_answer_that_is_not_as_expected_names_its_path(body):
+    """The error of a proxy's HTML page or half an answer has its first bytes."""
+    with pytest.raises(ReadError, match="/v1/things: the answer is not JSON with an array of"):
+        parse_array(body, "/v1/things")
 
 
-def test_single_record_is_read_alike():
-    """An answer that is one object gives its fields as they were written."""
+def test_single_record_is_parsed_in_the_same_way():
+    """The fields of an answer that is one object have the bytes that were written."""
     assert bytes(parse_record(b'{ "a": [1.10 ] }', "x")["a"]) == b"[1.10]"
 
 
 def test_large_records_go_to_several_files(con, tmp_path, monkeypatch):
     """Each file is a chunk, and every record is in exactly one."""
     monkeypatch.setattr(records_module, "_FILE_BYTES", 100)
-    got = Read(con, tmp_path, (f'{{"a": {n}}}' for n in range(100)))
-    assert sorted(map(int, filter(None, got.column()))) == list(range(100))
+    result = Read(con, tmp_path, (f'{{"a": {n}}}' for n in range(100)))
+    assert sorted(map(int, filter(None, result.column()))) == list(range(100))
     assert len(list(tmp_path.iterdir())) > 5
 
 
-def test_record_longer_than_duckdbs_usual_line(read):
-    """A single value of 20 MB arrives whole."""
-    got = read('{"a": "' + "x" * 20_000_000 + '"}')
-    assert got.column() == ["x" * 20_000_000]
+def test_record_longer_than_duckdbs_default_line(read):
+    """A single value of 20 MB is complete."""
+    result = read('{"a": "' + "x" * 20_000_000 + '"}')
+    assert result.column() == ["x" * 20_000_000]
 
 
 def test_many_threads_add_at_once(con, tmp_path):
-    """Nothing is lost or mixed when several writers add."""
+    """Several threads add records, and no record is lost or mixed with another."""
     request = ReadRequest(Stream("t", "t", (), open_schema=True), ())
     records = Records(tmp_path, request, {})
 
     def add(start: int) -> None:
         for number in range(start, start + 50):
-            records.add(parse_list(f'{{"data":[{{"a":{number},"b":"x"}}]}}'.encode(), "t")[0])
+            records.add(parse_array(f'[{{"a":{number},"b":"x"}}]'.encode(), "t"))
 
-    threads = [threading.Thread(target=add, args=(place * 50,)) for place in range(8)]
+    threads = [threading.Thread(target=add, args=(thread * 50,)) for thread in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -338,17 +349,17 @@ same_kind = st.sampled_from([numbers, texts, st.sampled_from(["true", "false"])]
 
 @settings(max_examples=150)
 @given(st.lists(records, max_size=6) | same_kind)
-def test_any_records_come_back_as_they_were(con, tmp_path_factory, given_records):
-    """Whatever the records are, each value of each field says the same in the lake."""
+def test_any_record_has_the_same_values_in_the_lake(con, tmp_path_factory, given_records):
+    """Each value of each field is the same in the lake, whatever the records are."""
     given_records = [{"id": str(n), **record} for n, record in enumerate(given_records)]
     lines = ["{" + ",".join(f'"{k}":{v}' for k, v in r.items()) + "}" for r in given_records]
     folder = tmp_path_factory.mktemp("spool")
-    got = Read(con, folder, lines, columns=(Column("id", "BIGINT"),))
-    assert len(got.rows) == len(given_records)
-    for record, row in zip(given_records, got.rows, strict=True):
-        for (name, type_), value in zip(got.types.items(), row, strict=True):
+    result = Read(con, folder, lines, columns=(Column("id", "BIGINT"),))
+    assert len(result.rows) == len(given_records)
+    for record, row in zip(given_records, result.rows, strict=True):
+        for (name, type_), value in zip(result.types.items(), row, strict=True):
             assert same(record.get(name, "null"), type_, value), (name, type_, value)
-        assert all(value == "null" for name, value in record.items() if name not in got.types)
+        assert all(value == "null" for name, value in record.items() if name not in result.types)
 
 
 kinds = st.sampled_from([numbers, texts, st.sampled_from(["true", "null"]), values])
@@ -358,16 +369,18 @@ column = kinds.flatmap(lambda kind: st.lists(kind, min_size=1, max_size=4))
 @settings(max_examples=150)
 @given(column, column)
 def test_column_only_grows_from_run_to_run(con, tmp_path_factory, before, after):
-    """Whatever comes next, the lake's column can become it in place; or it becomes JSON."""
+    """The lake's column can be widened in place to the next values, or it becomes JSON."""
     columns = (Column("id", "BIGINT"),)
-    first, then = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("then")
-    held = Read(con, first, [f'{{"a": {v}}}' for v in before], columns=columns).types.get("a")
-    landed = {"a": held} if held else {}
-    got = Read(con, then, [f'{{"a": {v}}}' for v in after], columns=columns, lake_types=landed)
-    type_ = got.types.get("a")
-    assert held is None or type_ in {None, held, "JSON"} or widens(held, type_)
+    first, second = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("second")
+    lines = [f'{{"a": {value}}}' for value in before]
+    existing = Read(con, first, lines, columns=columns).types.get("a")
+    lake_types = {"a": existing} if existing else {}
+    lines = [f'{{"a": {value}}}' for value in after]
+    result = Read(con, second, lines, columns=columns, lake_types=lake_types)
+    type_ = result.types.get("a")
+    assert existing is None or type_ in {None, existing, "JSON"} or widens(existing, type_)
     if type_ is not None:
-        assert all(same(raw, type_, v) for raw, v in zip(after, got.column(), strict=True))
+        assert all(same(raw, type_, v) for raw, v in zip(after, result.column(), strict=True))
 
 
 def same(raw: str, type_: str, value: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""What is found in a Snowflake account, under which names; and what its options may say."""
+"""Discovery of a Snowflake account, its names, and the options of a source."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 from support.faults import FaultProxy
-from support.snowflake_fake import OPTIONS, StandIn
+from support.snowflake_fake import OPTIONS, FakeSnowflake
 
 from cdpsync.connector import ReadRequest
 from cdpsync.errors import ConfigError, ConnectError, ReadError
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 def connector_of(snow: Account, **options: Any) -> SnowflakeConnector:
-    said = {name: value for name, value in snow.options.items() if name != "type"}
-    return SnowflakeConnector(SnowflakeConnector.Options(**{**said, **options}))
+    settings = {name: value for name, value in snow.options.items() if name != "type"}
+    return SnowflakeConnector(SnowflakeConnector.Options(**{**settings, **options}))
 
 
 def discovered(snow: Account, **options: Any) -> Sequence[Stream]:
@@ -66,8 +66,8 @@ def test_schemas_have_streams_of_their_own(snow: Account) -> None:
         "create table public.events (id int)",
         "create table raw.events (id int)",
     )
-    found = {stream.name: (stream.table, stream.kind) for stream in discovered(snow)}
-    assert found == {
+    kinds = {stream.name: (stream.table, stream.kind) for stream in discovered(snow)}
+    assert kinds == {
         "PUBLIC.EVENTS": ("events", "table"),
         "RAW.EVENTS": ("raw_events", "table"),
     }
@@ -85,17 +85,17 @@ def test_schemas_that_match_nothing_are_refused(snow: Account) -> None:
 
 def test_other_databases_are_found_by_globs(snow: Account) -> None:
     """A stream outside the default database has its name in front."""
-    other = f"{snow.database}_B"
+    database = f"{snow.database}_B"
     snow.execute(
         "create table orders (id int)",
-        f"create database {other}",
-        f"create schema {other}.public",
-        f"create table {other}.public.orders (id int)",
+        f"create database {database}",
+        f"create schema {database}.public",
+        f"create table {database}.public.orders (id int)",
     )
     streams = discovered(snow, databases=f"{snow.database}*".lower())
     assert {(stream.name, stream.table) for stream in streams} == {
         ("PUBLIC.ORDERS", "orders"),
-        (f"{other}.PUBLIC.ORDERS", f"{other.lower()}_public_orders"),
+        (f"{database}.PUBLIC.ORDERS", f"{database.lower()}_public_orders"),
     }
 
 
@@ -109,16 +109,16 @@ def test_globs_that_match_no_database_are_told(snow: Account) -> None:
 
 def test_other_database_is_read(snow: Account) -> None:
     """A name of three parts leads to its own table."""
-    other = f"{snow.database}_C"
+    database = f"{snow.database}_C"
     snow.execute(
-        f"create database {other}",
-        f"create schema {other}.public",
-        f"create table {other}.public.orders (id number(9,0))",
-        f"insert into {other}.public.orders values (7)",
+        f"create database {database}",
+        f"create schema {database}.public",
+        f"create table {database}.public.orders (id number(9,0))",
+        f"insert into {database}.public.orders values (7)",
     )
     import duckdb
 
-    connector = connector_of(snow, databases=other)
+    connector = connector_of(snow, databases=database)
     (stream,) = connector.discover()
     with connector.read(ReadRequest(stream, stream.columns)) as chunks:
         assert [c.relation(duckdb.connect()).fetchall() for c in chunks] == [[(7,)]]
@@ -126,7 +126,7 @@ def test_other_database_is_read(snow: Account) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "kind"),
+    ("row", "kind"),
     [
         ({"IS_DYNAMIC": "YES"}, "dynamic table"),
         ({"IS_ICEBERG": "YES"}, "iceberg table"),
@@ -138,18 +138,18 @@ def test_other_database_is_read(snow: Account) -> None:
     ],
 )
 def test_every_kind_of_table_is_a_stream(
-    told: dict[str, Any], kind: str, monkeypatch: pytest.MonkeyPatch
+    row: dict[str, Any], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever can be selected from can be synced; only hybrid tables enforce their keys."""
-    stand_in = StandIn([("ID", "NUMBER", 38, 0)], table=told, key=["ID"])
-    monkeypatch.setattr("snowflake.connector.connect", stand_in.connect)
+    fake = FakeSnowflake([("ID", "NUMBER", 38, 0)], table=row, key=["ID"])
+    monkeypatch.setattr("snowflake.connector.connect", fake.connect)
     (stream,) = SnowflakeConnector(SnowflakeConnector.Options(**OPTIONS)).discover()
     assert stream.kind == kind
     assert stream.key_enforced is (kind == "hybrid table")
-    assert stream.estimated_rows == told.get("ROW_COUNT", 7)
+    assert stream.estimated_rows == row.get("ROW_COUNT", 7)
 
 
-def test_table_that_is_gone_is_named(snow: Account) -> None:
+def test_dropped_table_or_column_is_named(snow: Account) -> None:
     """Between discovery and reading a table, or a column of it, may go."""
     snow.execute("create table orders (id int, note text)")
     connector = connector_of(snow)
@@ -206,8 +206,8 @@ def test_stream_name_is_read_back(parts: tuple[str, ...], name: str) -> None:
     assert split_stream(name) == parts
 
 
-def test_names_become_lower_case_where_snowflake_only_knows_upper() -> None:
-    """What someone took the trouble to quote stays as it is."""
+def test_plain_names_become_lower_case() -> None:
+    """A quoted name stays unchanged."""
     assert lake_name(("RAW", "ORDERS_2$")) == "raw_orders_2$"
     assert lake_name(("RAW", "Orders")) == "raw_Orders"
     assert plain_name("shop") == "SHOP"
@@ -218,7 +218,7 @@ WRONG = [
     ({"password": None}, "exactly one way to log in"),
     ({"token": "t"}, "not password and token"),
     ({"user": None}, "password needs a user"),
-    ({"passphrase": "x"}, "opens a private key"),
+    ({"passphrase": "x"}, "without a private key"),
     ({"account": "https://x.snowflakecomputing.com"}, "account identifier alone"),
     ({"database": None}, "give a database, or databases"),
     ({"statement_timeout": "soon"}, "a duration such as"),
@@ -227,10 +227,10 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("options", "told"), WRONG)
-def test_options_that_cannot_work_are_refused(options: dict[str, Any], told: str) -> None:
+@pytest.mark.parametrize(("options", "reason"), WRONG)
+def test_options_that_cannot_work_are_refused(options: dict[str, Any], reason: str) -> None:
     """Before anything is connected to."""
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(ValidationError, match=reason):
         SnowflakeConnector.Options(**{**OPTIONS, **options})
 
 

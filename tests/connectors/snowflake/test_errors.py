@@ -1,4 +1,4 @@
-"""What goes wrong with Snowflake comes out as one line that says what to do.
+"""Errors of Snowflake: each is one line with the next step.
 
 The numbers are those of the driver (network.py, errorcode.py) and of
 docs.snowflake.com/en/user-guide/key-pair-auth-troubleshooting; the words those of Snowflake.
@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from snowflake.connector import errors
-from support.snowflake_fake import OPTIONS, StandIn
+from support.snowflake_fake import OPTIONS, FakeSnowflake
 
 from cdpsync.connector import ReadRequest
 from cdpsync.errors import (
@@ -34,10 +34,10 @@ def connector_of(**options: Any) -> SnowflakeConnector:
     return SnowflakeConnector(SnowflakeConnector.Options(**{**OPTIONS, **options}))
 
 
-def stood_in(monkeypatch: pytest.MonkeyPatch, **errors_: Exception) -> StandIn:
-    stand_in = StandIn(COLUMNS, errors=errors_)
-    monkeypatch.setattr("snowflake.connector.connect", stand_in.connect)
-    return stand_in
+def install_fake(monkeypatch: pytest.MonkeyPatch, **errors_: Exception) -> FakeSnowflake:
+    fake = FakeSnowflake(COLUMNS, errors=errors_)
+    monkeypatch.setattr("snowflake.connector.connect", fake.connect)
+    return fake
 
 
 LOGINS = [
@@ -45,8 +45,8 @@ LOGINS = [
     (250001, "Failed to connect to DB: x. Incorrect username or password", "password was refused"),
     (390102, "User temporarily locked. Try again later", "locked for some minutes"),
     (390101, "User access disabled. Contact your local system administrator.", "is disabled"),
-    (390144, "JWT token is invalid. [0ce9eb56]", "key does not fit the user"),
-    (394304, "JWT token has an invalid fingerprint", "key does not fit the user"),
+    (390144, "JWT token is invalid. [0ce9eb56]", "private key is not the user"),
+    (394304, "JWT token has an invalid fingerprint", "private key is not the user"),
     (390318, "OAuth access token expired. [1172562260498]", "token has expired"),
     (390303, "Invalid OAuth access token. [1172562260498]", "token was refused"),
     (390189, "Role 'X' specified in the connect string does not exist", "GRANT ROLE"),
@@ -59,17 +59,17 @@ LOGINS = [
 ]
 
 
-@pytest.mark.parametrize(("number", "words", "told"), LOGINS)
+@pytest.mark.parametrize(("number", "words", "reason"), LOGINS)
 def test_login_that_fails_says_why(
-    number: int, words: str, told: str, monkeypatch: pytest.MonkeyPatch
+    number: int, words: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Account, user, reason and the next step, in one line, whatever the driver calls it."""
-    stood_in(monkeypatch, login=errors.DatabaseError(msg=words, errno=number, sqlstate="08001"))
-    with pytest.raises(ConnectError) as refused:
+    install_fake(monkeypatch, login=errors.DatabaseError(msg=words, errno=number, sqlstate="08001"))
+    with pytest.raises(ConnectError) as caught:
         connector_of().check()
-    assert refused.value.message.startswith("acme-main as reader: ")
-    assert told in refused.value.message
-    assert "\n" not in refused.value.message
+    assert caught.value.message.startswith("acme-main as reader: ")
+    assert reason in caught.value.message
+    assert "\n" not in caught.value.message
 
 
 def test_account_that_does_not_exist_is_forbidden_by_the_service(
@@ -77,8 +77,8 @@ def test_account_that_does_not_exist_is_forbidden_by_the_service(
 ) -> None:
     """The service answers 403 for an account that is not there."""
     words = "Failed to connect to DB. Verify the account name is correct: x:443. 403 Forbidden"
-    stood_in(monkeypatch, login=errors.ForbiddenError(msg=words, errno=250001))
-    with pytest.raises(ConnectError, match=r"no such account answers there\. Check account"):
+    install_fake(monkeypatch, login=errors.ForbiddenError(msg=words, errno=250001))
+    with pytest.raises(ConnectError, match=r"there is no such account\. Check account"):
         connector_of().check()
 
 
@@ -104,83 +104,83 @@ READS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("number", "words", "told", "retryable"), READS)
+@pytest.mark.parametrize(("number", "words", "reason", "retryable"), READS)
 def test_read_that_fails_says_why(
-    number: int, words: str, told: str, retryable: bool, monkeypatch: pytest.MonkeyPatch
+    number: int, words: str, reason: str, retryable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same for a statement; what may go away by itself is retryable."""
     error = errors.ProgrammingError(msg=words, errno=number, sqlstate="42000", sfqid="0-1-2")
-    stand_in = stood_in(monkeypatch)
+    fake = install_fake(monkeypatch)
     connector = connector_of()
     (stream,) = connector.discover()
-    stand_in.errors[r"from \"SHOP\".\"PUBLIC\".\"T\""] = error
+    fake.errors[r"from \"SHOP\".\"PUBLIC\".\"T\""] = error
     with (
-        pytest.raises(ConnectorError) as refused,
+        pytest.raises(ConnectorError) as caught,
         connector.read(ReadRequest(stream, stream.columns)),
     ):
         pass
-    assert told in refused.value.message
-    assert "\n" not in refused.value.message
-    assert refused.value.retryable is retryable
+    assert reason in caught.value.message
+    assert "\n" not in caught.value.message
+    assert caught.value.retryable is retryable
 
 
 def test_wrong_where_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of syntax is told with the user's own words."""
-    stand_in = stood_in(monkeypatch)
+    fake = install_fake(monkeypatch)
     connector = connector_of()
     (stream,) = connector.discover()
     words = "SQL compilation error: error line 4 at position 1\ninvalid identifier 'GON'"
-    stand_in.errors["where"] = errors.ProgrammingError(msg=words, errno=904)
+    fake.errors["where"] = errors.ProgrammingError(msg=words, errno=904)
     request = ReadRequest(stream, stream.columns, where="gon is null")
-    stand_in.errors = {r"\(gon": stand_in.errors["where"]}
+    fake.errors = {r"\(gon": fake.errors["where"]}
     with pytest.raises(ReadError, match=r"where: gon is null: .*GON"), connector.read(request):
         pass
 
 
-@pytest.mark.parametrize(("given", "seconds"), [(None, 6 * 3600), ("10h", 36000)])
+@pytest.mark.parametrize(("timeout", "seconds"), [(None, 6 * 3600), ("10h", 36000)])
 def test_long_read_is_not_cancelled_by_the_driver(
-    given: str | None, seconds: int, monkeypatch: pytest.MonkeyPatch
+    timeout: str | None, seconds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """network_timeout is for requests; a statement may run as long as statement_timeout says."""
-    stand_in = stood_in(monkeypatch)
-    connector = connector_of(statement_timeout=given)
+    fake = install_fake(monkeypatch)
+    connector = connector_of(statement_timeout=timeout)
     (stream,) = connector.discover()
     with connector.read(ReadRequest(stream, stream.columns)):
-        assert stand_in.timeouts[-1] == seconds
+        assert fake.timeouts[-1] == seconds
 
 
-def test_session_that_ended_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ended_session_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """A token that expired between two tables costs one of them a retry, not the run."""
-    stand_in = stood_in(monkeypatch)
+    fake = install_fake(monkeypatch)
     connector = connector_of()
     connector.discover()
-    stand_in.errors["select"] = errors.ProgrammingError(msg="Session no longer", errno=390111)
+    fake.errors["select"] = errors.ProgrammingError(msg="Session no longer", errno=390111)
     with pytest.raises(ConnectError):
         connector.discover()
-    stand_in.errors.clear()
+    fake.errors.clear()
     assert connector.discover()
-    assert stand_in.logins == 2
+    assert fake.logins == 2
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "told"),
+    ("error", "kind", "reason"),
     [
-        (errors.TooManyRequests(errno=429), RateLimitError, "fewer requests"),
-        (errors.ServiceUnavailableError(errno=503), ConnectError, "not available for the moment"),
-        (errors.GatewayTimeoutError(errno=504), ConnectError, "not available for the moment"),
+        (errors.TooManyRequests(errno=429), RateLimitError, "too many requests"),
+        (errors.ServiceUnavailableError(errno=503), ConnectError, "temporarily unavailable"),
+        (errors.GatewayTimeoutError(errno=504), ConnectError, "temporarily unavailable"),
         (errors.ForbiddenError(errno=403), ReadError, "six hours, have expired"),
     ],
 )
-def test_download_that_fails_says_why(error: Exception, kind: type[Exception], told: str) -> None:
+def test_download_that_fails_says_why(error: Exception, kind: type[Exception], reason: str) -> None:
     """After the driver's own ten tries: a busy service is retried, an expired address is not."""
-    known = translate_reading(error, "acme")
-    assert isinstance(known, kind)
-    assert told in known.message
-    assert known.retryable is (kind is not ReadError)
+    translated = translate_reading(error, "acme")
+    assert isinstance(translated, kind)
+    assert reason in translated.message
+    assert translated.retryable is (kind is not ReadError)
 
 
-def test_error_of_someone_else_is_not_ours() -> None:
-    """A full disk is no error of Snowflake."""
+def test_foreign_error_is_not_translated() -> None:
+    """A full disk is not an error of Snowflake."""
     assert translate_reading(OSError("No space left on device"), "acme") is None
 
 
@@ -198,13 +198,13 @@ def test_private_key_logs_in_as_text_and_as_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     """Both reach the driver as the same key, opened with its passphrase."""
-    stand_in = stood_in(monkeypatch)
+    fake = install_fake(monkeypatch)
     text, handed = pem(b"open sesame"), []
     (tmp_path / "key.p8").write_text(text)
-    for way in ({"private_key": text}, {"private_key_file": str(tmp_path / "key.p8")}):
-        connector_of(password=None, passphrase="open sesame", **way).check()
-        handed.append(stand_in.login["private_key"])
-        assert "password" not in stand_in.login
+    for login in ({"private_key": text}, {"private_key_file": str(tmp_path / "key.p8")}):
+        connector_of(password=None, passphrase="open sesame", **login).check()
+        handed.append(fake.login["private_key"])
+        assert "password" not in fake.login
     assert handed[0] == handed[1]
     assert serialization.load_der_private_key(handed[0], None)
 
@@ -217,31 +217,31 @@ def test_private_key_logs_in_as_text_and_as_file(
         {"private_key": pem(b"right")},
     ],
 )
-def test_key_that_cannot_be_opened_is_told_without_it(
+def test_error_about_a_key_does_not_show_it(
     options: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command that makes a key is named, no piece of the key is."""
-    stood_in(monkeypatch)
-    with pytest.raises(ConfigError, match="openssl") as refused:
+    install_fake(monkeypatch)
+    with pytest.raises(ConfigError, match="openssl") as caught:
         connector_of(password=None, **options).check()
-    assert options["private_key"][40:60] not in str(refused.value.__context__)
-    assert refused.value.__cause__ is None
+    assert options["private_key"][40:60] not in str(caught.value.__context__)
+    assert caught.value.__cause__ is None
 
 
 def test_token_and_browser_log_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """An OAuth token needs no user; the browser asks in its own window."""
-    stand_in = stood_in(monkeypatch)
+    fake = install_fake(monkeypatch)
     connector_of(password=None, user=None, token="tok-123").check()
-    assert (stand_in.login["authenticator"], stand_in.login["token"]) == ("oauth", "tok-123")
+    assert (fake.login["authenticator"], fake.login["token"]) == ("oauth", "tok-123")
     connector_of(password=None, authenticator="externalbrowser").check()
-    assert stand_in.login["authenticator"] == "externalbrowser"
+    assert fake.login["authenticator"] == "externalbrowser"
 
 
 def test_session_does_not_depend_on_the_users_own_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No limit on rows, UTC, Arrow; role, warehouse, tag and timeout as the project says."""
-    stand_in = stood_in(monkeypatch)
+    fake = install_fake(monkeypatch)
     connector_of(
         role="READER",
         warehouse="WH",
@@ -249,9 +249,9 @@ def test_session_does_not_depend_on_the_users_own_settings(
         statement_timeout="5m",
         connect_options={"host": "proxy", "port": 8443, "network_timeout": 5},
     ).check()
-    said, parameters = stand_in.login, stand_in.login["session_parameters"]
-    assert (said["role"], said["warehouse"], said["host"]) == ("READER", "WH", "proxy")
-    assert (said["port"], said["network_timeout"]) == (8443, 5)
+    login, parameters = fake.login, fake.login["session_parameters"]
+    assert (login["role"], login["warehouse"], login["host"]) == ("READER", "WH", "proxy")
+    assert (login["port"], login["network_timeout"]) == (8443, 5)
     assert parameters["QUERY_TAG"] == "nightly"
     assert parameters["STATEMENT_TIMEOUT_IN_SECONDS"] == 300
     assert parameters["ROWS_PER_RESULTSET"] == 0

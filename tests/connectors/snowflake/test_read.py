@@ -1,4 +1,4 @@
-"""How an answer of many parts is read: at once, as it comes, whole or not at all."""
+"""Reads of a result with many parts: in parallel, and complete or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.snowflake_fake import (
     OPTIONS,
-    StandIn,
+    FakeSnowflake,
     Storage,
     inline_batch,
     remote_batch,
@@ -32,14 +32,14 @@ COLUMNS = [("ID", "NUMBER", 18, 0), ("NOTE", "TEXT", None, None)]
 @pytest.fixture
 def sync_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TableResult]:
     """Run a project over these parts of an answer, and return its one table's result."""
-    said = {"warehouse": {"path": "./warehouse"}, "sources": {"sf": {"type": "snowflake"}}}
-    said["sources"]["sf"] |= OPTIONS
+    project = {"warehouse": {"path": "./warehouse"}, "sources": {"sf": {"type": "snowflake"}}}
+    project["sources"]["sf"] |= OPTIONS
     file = tmp_path / "cdpsync.yml"
-    file.write_text(json.dumps(said))
+    file.write_text(json.dumps(project))
 
     def run(batches: list[Any]) -> TableResult:
-        stand_in = StandIn(COLUMNS, batches)
-        monkeypatch.setattr("snowflake.connector.connect", stand_in.connect)
+        fake = FakeSnowflake(COLUMNS, batches)
+        monkeypatch.setattr("snowflake.connector.connect", fake.connect)
         (result,) = sync.run(file, threads=WORKERS).tables
         return result
 
@@ -62,13 +62,13 @@ def parquet_below(folder: Path) -> set[str]:
 def test_parts_are_fetched_at_once_and_land_as_they_come(
     sync_of: Callable[..., TableResult], tmp_path: Path
 ) -> None:
-    """Four workers have a download under way at once; none fetches ahead of what it has written."""
-    landed: list[int] = []
+    """Four workers download at once; none fetches a part before the last one is written."""
+    files_at_fetch: list[int] = []
 
     def count_files(_: int) -> None:
         while (files := parquet_below(tmp_path)) != parquet_below(tmp_path):
             pass  # one of them moved from the spool to the warehouse, and may not have been seen
-        landed.append(len(files))
+        files_at_fetch.append(len(files))
 
     storage = Storage(parts_of(20), at_once=WORKERS, on_request=count_files)
     with storage.serving() as url:
@@ -76,7 +76,7 @@ def test_parts_are_fetched_at_once_and_land_as_they_come(
         result = sync_of(batches)
     assert result.error is None
     assert storage.most == WORKERS
-    assert all(files >= number - WORKERS for number, files in enumerate(landed, start=1))
+    assert all(files >= number - WORKERS for number, files in enumerate(files_at_fetch, start=1))
     rows = query("select count(*), count(distinct id), sum(id) from sf.t", tmp_path / "cdpsync.yml")
     assert rows == [(2000, 2000, sum(range(2000)))]
     assert [batch._data for batch in batches] == [None] * 20  # nothing is kept
@@ -85,7 +85,7 @@ def test_parts_are_fetched_at_once_and_land_as_they_come(
 def test_part_that_was_cut_off_is_fetched_again(
     sync_of: Callable[..., TableResult], tmp_path: Path
 ) -> None:
-    """A download with fewer rows than were announced, whole as Arrow, does not pass for all."""
+    """A download with fewer rows than announced is not accepted, even as valid Arrow."""
     storage = Storage(parts_of(3), replace={1: [whole_numbers(0, 7)]})
     with storage.serving() as url:
         result = sync_of([remote_batch(f"{url}{number}", ROWS) for number in range(3)])
@@ -94,14 +94,14 @@ def test_part_that_was_cut_off_is_fetched_again(
 
 
 def test_part_that_stays_short_fails_the_table(sync_of: Callable[..., TableResult]) -> None:
-    """Rather no table than a table that lacks rows."""
+    """No table is better than a table without some of its rows."""
     result = sync_of([inline_batch(whole_numbers(0, 7), ROWS)])
     assert result.error is not None
-    assert "holds 7 rows where 100 were announced" in result.error.message
+    assert "has 7 rows instead of the announced 100" in result.error.message
 
 
 def test_bytes_that_are_no_arrow_are_fetched_again(sync_of: Callable[..., TableResult]) -> None:
-    """A stream that breaks off is read anew."""
+    """A stream that breaks off is downloaded again."""
     storage = Storage(parts_of(1), replace={0: [whole_numbers(0, ROWS)[:200]]})
     with storage.serving() as url:
         result = sync_of([remote_batch(f"{url}0", ROWS)])
@@ -118,7 +118,7 @@ def test_answer_without_any_part_is_an_empty_table(
 
 
 def test_answer_in_json_is_refused(sync_of: Callable[..., TableResult]) -> None:
-    """Numbers in JSON would pass through text and float: the parameter to unset is named."""
+    """JSON numbers are not exact; the error names the parameter to unset."""
     from snowflake.connector.result_batch import JSONResultBatch
 
     batch = JSONResultBatch.from_data([["1", "x"]], 1, [], [], False)

@@ -1,4 +1,4 @@
-"""Every row of the mapping: from the bytes Snowflake sends to the value that Parquet gives back."""
+"""Every row of the type mapping, from the bytes that Snowflake sends to the value in Parquet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.snowflake_fake import OPTIONS, StandIn, inline_batch, stream
+from support.snowflake_fake import OPTIONS, FakeSnowflake, inline_batch, stream
 
 from cdpsync.connector import ReadRequest
 from cdpsync.errors import ConnectError, ReadError
@@ -31,13 +31,13 @@ NINES = Decimal("9" * 38)
 
 
 def moments(
-    epochs: list[int | None], fractions: list[int | None] | None = None, **more: Any
+    epochs: list[int | None], fractions: list[int | None] | None = None, **fields: Any
 ) -> Any:
     """Return timestamps as Snowflake's struct: seconds, nanoseconds, and the offset of a TZ."""
-    names = ["epoch", *(["fraction"] if fractions else []), *more]
+    names = ["epoch", *(["fraction"] if fractions else []), *fields]
     arrays = [pa.array(epochs, pa.int64())]
     arrays += [pa.array(fractions, pa.int32())] if fractions else []
-    arrays += [pa.array(values, pa.int32()) for values in more.values()]
+    arrays += [pa.array(values, pa.int32()) for values in fields.values()]
     mask = pa.array([epoch is None for epoch in epochs])
     return pa.StructArray.from_arrays(arrays, names, mask=mask)
 
@@ -125,39 +125,39 @@ MAPPING: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 
 
-def landed(
+def read_back(
     column: tuple[Any, ...],
-    arriving: tuple[Any, ...],
+    sent: tuple[Any, ...],
     monkeypatch: pytest.MonkeyPatch,
     folder: Path,
-    **wanted: Any,
-) -> tuple[str, list[str | None], StandIn]:
-    """Read a table of one column C; return its type, its values as text, and what was asked."""
-    data = stream(C=arriving)
-    batch = inline_batch(data, len(arriving[0]))
-    stand_in = StandIn([("C", *column)], [batch])
-    monkeypatch.setattr("snowflake.connector.connect", stand_in.connect)
+    **changes: Any,
+) -> tuple[str, list[str | None], FakeSnowflake]:
+    """Read a table of one column C; return its type, its values as text, and the fake."""
+    data = stream(C=sent)
+    batch = inline_batch(data, len(sent[0]))
+    fake = FakeSnowflake([("C", *column)], [batch])
+    monkeypatch.setattr("snowflake.connector.connect", fake.connect)
     connector = SnowflakeConnector(SnowflakeConnector.Options(**OPTIONS))
-    (found,) = connector.discover()
-    request = replace(ReadRequest(found, found.columns), **wanted)
+    (table,) = connector.discover()
+    request = replace(ReadRequest(table, table.columns), **changes)
     con = duckdb.connect()
     con.execute("set timezone = 'UTC'")
     with connector.read(request) as chunks:
         (chunk,) = chunks
         chunk.relation(con).write_parquet(str(folder / "c.parquet"))
     rows = con.read_parquet(str(folder / "c.parquet"))
-    if not wanted.get("types"):
-        assert [column.type for column in found.columns] == [str(rows.types[0])]
-    return str(rows.types[0]), [row[0] for row in rows.project("C::varchar").fetchall()], stand_in
+    if not changes.get("types"):
+        assert [column.type for column in table.columns] == [str(rows.types[0])]
+    return str(rows.types[0]), [row[0] for row in rows.project("C::varchar").fetchall()], fake
 
 
 @pytest.mark.parametrize("name", MAPPING)
 def test_value_survives_to_parquet(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As discovered, and as read back, whatever width the batch happened to need."""
-    column, arriving, type_, values = MAPPING[name]
-    assert landed(column, arriving, monkeypatch, tmp_path)[:2] == (type_, values)
+    """The type is the discovered one, for any integer width of the batch."""
+    column, sent, type_, values = MAPPING[name]
+    assert read_back(column, sent, monkeypatch, tmp_path)[:2] == (type_, values)
 
 
 # column type, the type a person asks for, what arrives, the values
@@ -182,13 +182,11 @@ CHOSEN: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("name", CHOSEN)
-def test_type_that_is_asked_for_is_honoured(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_requested_type_is_used(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`columns.types` where it is exact."""
-    column, type_, arriving, values = CHOSEN[name]
+    column, type_, sent, values = CHOSEN[name]
     types = {"C": type_}
-    assert landed(column, arriving, monkeypatch, tmp_path, types=types)[:2] == (type_, values)
+    assert read_back(column, sent, monkeypatch, tmp_path, types=types)[:2] == (type_, values)
 
 
 @pytest.mark.parametrize(
@@ -206,10 +204,10 @@ def test_type_that_is_asked_for_is_honoured(
 def test_type_that_would_lose_something_is_refused(
     column: tuple[Any, ...], type_: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The refusal names the column, its type, and what it can be."""
-    arriving = (pa.array(["x"]), "TEXT", 0)
+    """The error names the column, its type, and the possible types."""
+    sent = (pa.array(["x"]), "TEXT", 0)
     with pytest.raises(ReadError, match=r'column "C" is .* It can be: '):
-        landed(column, arriving, monkeypatch, tmp_path, types={"C": type_})
+        read_back(column, sent, monkeypatch, tmp_path, types={"C": type_})
 
 
 @pytest.mark.parametrize(
@@ -226,20 +224,20 @@ def test_type_that_would_lose_something_is_refused(
 def test_nanoseconds_are_never_cut(
     kind: str, array: pa.Array, advice: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A value that microseconds cannot tell ends the read, and the error says how to keep it."""
+    """A value with nanoseconds ends the read, and the error says how to keep it."""
     with pytest.raises(ReadError, match=rf'column "C".*nanoseconds.*\{{{advice}\}}'):
-        landed((kind, None, None), (array, kind, 9), monkeypatch, tmp_path)
+        read_back((kind, None, None), (array, kind, 9), monkeypatch, tmp_path)
 
 
-def test_year_that_nanoseconds_cannot_tell_is_an_error(
+def test_year_outside_of_timestamp_ns_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """TIMESTAMP_NS was asked for, and the year 9999 is not in it."""
-    arriving = (moments([YEAR_9999], [0]), "TIMESTAMP_NTZ", 9)
+    """TIMESTAMP_NS cannot express the year 9999."""
+    sent = (moments([YEAR_9999], [0]), "TIMESTAMP_NTZ", 9)
     with pytest.raises(ReadError, match="outside the years"):
-        landed(
+        read_back(
             ("TIMESTAMP_NTZ", None, None),
-            arriving,
+            sent,
             monkeypatch,
             tmp_path,
             types={"C": "TIMESTAMP_NS"},
@@ -254,8 +252,8 @@ def test_any_moment_survives_its_encodings(values: list[datetime | None]) -> Non
     seconds = [None if s is None else s.days * 86400 + s.seconds for s in spans]
     micros = [None if s is None else s.microseconds * 1000 for s in spans]
     counts = [
-        None if whole is None or part is None else whole * 10**6 + part // 1000
-        for whole, part in zip(seconds, micros, strict=True)
+        None if second is None or part is None else second * 10**6 + part // 1000
+        for second, part in zip(seconds, micros, strict=True)
     ]
     zones = [None if s is None else 1440 for s in seconds]
     data = stream(
@@ -270,7 +268,7 @@ def test_any_moment_survives_its_encodings(values: list[datetime | None]) -> Non
 
 @given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), min_size=1), st.integers(1, 37))
 def test_any_scaled_number_is_exact(values: list[int | None], scale: int) -> None:
-    """The digits are those that came; the point is where the scale says."""
+    """The digits are unchanged, and the scale places the point."""
     array = pa.array(values, pa.int64())
     table = decode(stream(C=(array, "FIXED", scale)), [ColumnExpr("C", "", "")])
     expected = [None if v is None else Decimal(v).scaleb(-scale) for v in values]
@@ -297,22 +295,22 @@ SELECTED = {
 def test_select_list_says_how_each_type_is_read(
     kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What Arrow has no exact form for, Snowflake is asked to write as text."""
+    """Snowflake casts to text what Arrow cannot express exactly."""
     nothing = (pa.nulls(1, pa.int64() if kind.startswith("TIME") else pa.string()), "TEXT", 0)
     if kind == "VECTOR":
         nothing = (pa.nulls(1, pa.list_(pa.float32(), 2)), "VECTOR", 0)
-    *_, stand_in = landed((kind, None, None), nothing, monkeypatch, tmp_path)
-    assert SELECTED[kind] in stand_in.statements[-1]
+    *_, fake = read_back((kind, None, None), nothing, monkeypatch, tmp_path)
+    assert SELECTED[kind] in fake.statements[-1]
 
 
 def test_times_as_text_keep_digits_and_offset(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """VARCHAR is the way out for nanoseconds: Snowflake writes all nine digits."""
+    """VARCHAR keeps nanoseconds, because Snowflake writes all nine digits."""
     text = (pa.array(["2024-01-01 10:00:00.123456789 +02:00"]), "TEXT", 0)
     kind = ("TIMESTAMP_TZ", None, None)
-    *_, stand_in = landed(kind, text, monkeypatch, tmp_path, types={"C": "VARCHAR"})
-    assert "to_varchar(\"C\", 'YYYY-MM-DD HH24:MI:SS.FF9 TZH:TZM')" in stand_in.statements[-1]
+    *_, fake = read_back(kind, text, monkeypatch, tmp_path, types={"C": "VARCHAR"})
+    assert "to_varchar(\"C\", 'YYYY-MM-DD HH24:MI:SS.FF9 TZH:TZM')" in fake.statements[-1]
 
 
 MOMENT = datetime(2024, 3, 31, 1, 0, 0, 7, tzinfo=UTC)
@@ -334,35 +332,35 @@ WINDOWS = [
 
 
 @pytest.mark.parametrize(("column", "low", "literal"), WINDOWS)
-def test_window_asks_from_the_cursor_on_and_for_null(
+def test_window_includes_its_boundary_and_null_cursors(
     column: tuple[Any, ...],
     low: Cursor,
     literal: str,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """Rows at the boundary come again; rows without a cursor always come; `where` stays apart."""
+    """Rows at the boundary and rows with a NULL cursor are read again; `where` stays separate."""
     nothing = (pa.array([], pa.int64()), "FIXED", 0)
-    wanted = {"window": Window("C", low), "where": "a or b -- c"}
+    changes = {"window": Window("C", low), "where": "a or b -- c"}
     if column[0] == "DATE":
         nothing = (pa.array([], pa.date32()), "DATE", 0)
-    *_, stand_in = landed(column, nothing, monkeypatch, tmp_path, **wanted)
-    assert stand_in.statements[-1].endswith(
+    *_, fake = read_back(column, nothing, monkeypatch, tmp_path, **changes)
+    assert fake.statements[-1].endswith(
         f'\nwhere (a or b -- c\n) and ("C" >= {literal} or "C" is null)'
     )
 
 
-def test_number_that_does_not_fit_what_was_asked_is_an_error(
+def test_number_outside_of_the_requested_type_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """An integer type may be asked for NUMBER(38,0); a value beyond it is never cut."""
-    arriving = (pa.array([2**40], pa.int64()), "FIXED", 0)
+    """NUMBER(38,0) may be read as an integer type; a value outside of it is an error."""
+    sent = (pa.array([2**40], pa.int64()), "FIXED", 0)
     with pytest.raises(duckdb.ConversionException, match="out of range"):
-        landed(("NUMBER", 38, 0), arriving, monkeypatch, tmp_path, types={"C": "INTEGER"})
+        read_back(("NUMBER", 38, 0), sent, monkeypatch, tmp_path, types={"C": "INTEGER"})
 
 
 def test_other_count_of_columns_is_an_error() -> None:
-    """An answer to some other question is not taken for this one."""
+    """A result with other columns than the statement's is refused."""
     data = stream(A=(pa.array([1]), "FIXED", 0), B=(pa.array([1]), "FIXED", 0))
-    with pytest.raises((ReadError, ConnectError), match="2 columns where 1"):
+    with pytest.raises((ReadError, ConnectError), match="2 columns instead of 1"):
         decode(data, [ColumnExpr("A", "BIGINT", "A")])

@@ -1,4 +1,4 @@
-"""What goes wrong with Stripe: one good line each, never the key, never stuck, never too fast."""
+"""Failures of Stripe: each is one plain line without the key, and no read hangs or is too fast."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cdpsync.errors import ConfigError, ConnectError, RateLimitError, ReadError
 from cdpsync.model import Stream
 from cdpsync_connectors.stripe import client
 from cdpsync_connectors.stripe.connector import StripeConnector
-from cdpsync_connectors.stripe.errors import Refusal
+from cdpsync_connectors.stripe.errors import ErrorResponse
 from cdpsync_connectors.stripe.rate_limit import RequestLimiter
 
 if TYPE_CHECKING:
@@ -35,18 +35,18 @@ def stripe() -> Iterator[FakeStripe]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries wait as they would, only shorter."""
+    """Retries wait in the same way, but for a shorter time."""
     monkeypatch.setattr(client, "_FIRST_PAUSE", 0.001)
     monkeypatch.setattr(client, "_LONGEST_PAUSE", 0.01)
 
 
 def at_times(*replies: Reply | None) -> Callable[[str, dict], Reply | None]:
-    """Answer the lists with these in turn, then as usual."""
-    left = list(replies)
-    return lambda path, _: left.pop(0) if left and path == "/v1/charges" else None
+    """Answer the requests of the list with these in turn, then as usual."""
+    remaining = list(replies)
+    return lambda path, _: remaining.pop(0) if remaining and path == "/v1/charges" else None
 
 
-def test_good_key_checks(stripe):
+def test_check_accepts_a_valid_key(stripe):
     """check() asks for the account: https://docs.stripe.com/api/accounts/retrieve."""
     with connected(stripe) as connector:
         connector.check()
@@ -54,8 +54,8 @@ def test_good_key_checks(stripe):
     assert stripe.requests == {"/v1/account": 1}
 
 
-def test_refused_key_is_told_without_the_key(stripe):
-    """401: https://docs.stripe.com/api/errors. Stripe shows the key's ends; we show nothing."""
+def test_error_of_a_refused_key_does_not_contain_the_key(stripe):
+    """401: https://docs.stripe.com/api/errors. Stripe shows both ends of the key; we show none."""
     wrong = "sk_live_abcdefghijklmnop"
     with connected(stripe, api_key=wrong) as connector, pytest.raises(ConnectError) as caught:
         connector.discover()
@@ -67,13 +67,13 @@ def test_refused_key_is_told_without_the_key(stripe):
 
 
 def test_key_is_in_no_repr(stripe):
-    """Whoever prints options or connector sees stars."""
+    """The key is hidden in the text of options and connector."""
     with connected(stripe) as connector:
         assert KEY not in repr(connector) + repr(connector._options) + str(vars(connector))
 
 
-def test_restricted_key_checks(stripe):
-    """A key that may not see the account is a good key all the same."""
+def test_check_accepts_a_key_without_account_access(stripe):
+    """A restricted key without access to the account is valid."""
     stripe.on_request = lambda path, _: (
         refusal(403, "The provided key 'rk_live_x' does not have the required permissions")
         if path == "/v1/account"
@@ -83,8 +83,8 @@ def test_restricted_key_checks(stripe):
         connector.check()
 
 
-def test_account_that_is_not_connected_is_told(stripe):
-    """`stripe_account` travels as a header (https://docs.stripe.com/connect/authentication)."""
+def test_error_names_an_account_that_is_not_connected(stripe):
+    """`stripe_account` is sent as a header (https://docs.stripe.com/connect/authentication)."""
     stripe.on_request = lambda *_: refusal(403, "No access to account 'acct_9'", "account_invalid")
     with (
         connected(stripe, stripe_account="acct_9") as connector,
@@ -95,16 +95,16 @@ def test_account_that_is_not_connected_is_told(stripe):
 
 
 def test_missing_permission_is_named(stripe):
-    """403 names the permission (https://docs.stripe.com/keys); the message keeps it."""
-    said = "The provided key 'rk_live_51*****z' lacks 'rak_charge_read'."
-    stripe.on_request = at_times(refusal(403, said))
+    """403 names the permission (https://docs.stripe.com/keys); our message has it, too."""
+    message = "The provided key 'rk_live_51*****z' lacks 'rak_charge_read'."
+    stripe.on_request = at_times(refusal(403, message))
     with pytest.raises(ReadError, match=r"charges: .*rak_charge_read.*enabled: false") as e:
         read(stripe, "charges")
     assert "rk_live" not in e.value.message
 
 
-def test_version_that_stripe_does_not_know_is_told(stripe):
-    """https://docs.stripe.com/api/versioning: the version is a header of each request."""
+def test_error_names_a_version_that_stripe_does_not_know(stripe):
+    """Each request has the version as a header: https://docs.stripe.com/api/versioning."""
     with (
         connected(stripe, api_version="1999-01-01") as connector,
         pytest.raises(ConnectError, match=r"1999-01-01.*Set api_version"),
@@ -115,28 +115,28 @@ def test_version_that_stripe_does_not_know_is_told(stripe):
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("http://127.0.0.1:{port}", "nothing listens there"),
         ("https://no-such-host.invalid", "the host name is not known"),
-        ("{stripe}/somewhere", "no Stripe answers there"),
+        ("{stripe}/somewhere", "Stripe does not answer at this address"),
     ],
 )
-def test_wrong_address_is_told(stripe, url, said):
-    """Host, port and path are each told in one line."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        address = url.format(port=one.getsockname()[1], stripe=stripe.url)
+def test_error_of_a_wrong_address_names_host_port_or_path(stripe, url, message):
+    """Each mistake in an address has one line of its own."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = url.format(port=unused.getsockname()[1], stripe=stripe.url)
     with (
         connected(stripe, api_base=address) as connector,
-        pytest.raises(ConnectError, match=f"{said}.*Check api_base") as caught,
+        pytest.raises(ConnectError, match=f"{message}.*Check api_base") as caught,
     ):
         connector.check()
     assert "\n" not in caught.value.message
 
 
-def test_answer_that_does_not_come_is_given_up(stripe, monkeypatch):
-    """A server that holds the line is left after the timeout, and tried again."""
+def test_missing_answer_times_out_and_is_retried(stripe, monkeypatch):
+    """A server that does not answer is asked again after the timeout."""
     monkeypatch.setattr(client, "_TRIES", 2)
     over = threading.Event()
     stripe.on_request = lambda path, _: over.wait(60) if path == "/v1/charges" else None
@@ -162,21 +162,21 @@ def test_answer_that_does_not_come_is_given_up(stripe, monkeypatch):
     ],
     ids=lambda reply: f"{reply.status}",
 )
-def test_failure_that_passes_is_not_noticed(stripe, reply):
+def test_temporary_failure_is_retried(stripe, reply):
     """Every request is a GET, so it may be sent again: https://docs.stripe.com/error-low-level."""
     stripe.on_request = at_times(None, reply, reply)
     assert len(read(stripe, "charges").by_id) == 250
 
 
-def test_line_that_breaks_is_taken_up_again(stripe):
-    """An answer that ends before its end counts as none."""
+def test_broken_connection_is_retried(stripe):
+    """An incomplete answer is requested again."""
     body = b'{"object": "list", "data": [], "has_more": false}'
     stripe.on_request = at_times(Reply(200, body, is_cut=True), None, Reply(200, is_cut=True))
     assert len(read(stripe, "charges").by_id) == 250
 
 
-def test_failure_that_lasts_is_told(stripe):
-    """5xx without an end is an error that may be retried later, never a loop."""
+def test_lasting_failure_is_a_retryable_error(stripe):
+    """A lasting 5xx is an error that may be retried later, and never an endless loop."""
     stripe.on_request = lambda path, _: refusal(503, "Down") if path == "/v1/charges" else None
     with pytest.raises(ReadError, match=r"status 503: Down.*status\.stripe\.com") as caught:
         read(stripe, "charges")
@@ -184,14 +184,14 @@ def test_failure_that_lasts_is_told(stripe):
     assert stripe.requests["/v1/charges"] == 6
 
 
-def test_limit_that_lasts_is_told(stripe):
-    """429 without an end names max_rate: https://docs.stripe.com/rate-limits."""
+def test_lasting_limit_is_an_error_that_names_max_rate(stripe):
+    """A lasting 429: https://docs.stripe.com/rate-limits."""
     stripe.on_request = lambda path, _: refusal(429, "Slow") if path == "/v1/charges" else None
     with pytest.raises(RateLimitError, match="Set a lower max_rate"):
         read(stripe, "charges")
 
 
-def test_advice_not_to_retry_is_taken(stripe):
+def test_advice_not_to_retry_is_followed(stripe):
     """`Stripe-Should-Retry: false`: https://docs.stripe.com/error-low-level."""
     stripe.on_request = at_times(refusal(500, "Never", Stripe_Should_Retry="false"))
     with pytest.raises(ReadError, match="Never"):
@@ -199,22 +199,22 @@ def test_advice_not_to_retry_is_taken(stripe):
     assert stripe.requests["/v1/charges"] == 1
 
 
-def test_unknown_parameter_would_be_refused(stripe):
-    """400 for a parameter that the list does not know is told, with Stripe's words."""
+def test_refused_parameter_is_an_error(stripe):
+    """The error of a 400 for an unknown parameter has Stripe's message."""
     stripe.on_request = at_times(refusal(400, "Received unknown parameter: foo", "x", "foo"))
     with pytest.raises(ReadError, match="unknown parameter: foo"):
         read(stripe, "charges")
 
 
-def test_refusal_nested_too_deep_is_told_by_its_beginning():
-    """As any answer that is not Stripe's."""
-    refusal = Refusal.of(500, b"[" * 100_000 + b"]" * 100_000, {})
-    assert refusal.message == f"an answer that is not JSON: '{'[' * 60}'"
+def test_error_response_nested_too_deep_is_shown_by_its_beginning():
+    """It is treated as any answer that is not Stripe's."""
+    response = ErrorResponse.of(500, b"[" * 100_000 + b"]" * 100_000, {})
+    assert response.message == f"an answer that is not JSON: '{'[' * 60}'"
 
 
 @pytest.mark.parametrize("name", ["charges", "customers"])
-def test_page_that_is_not_json_is_told(stripe, name):
-    """A login page of some proxy is shown by its beginning."""
+def test_error_of_a_page_that_is_not_json_has_its_beginning(stripe, name):
+    """A proxy may answer with its own login page."""
     stripe.on_request = lambda path, _: (
         Reply(200, b"<!doctype html>") if path == f"/v1/{name}" else None
     )
@@ -222,32 +222,32 @@ def test_page_that_is_not_json_is_told(stripe, name):
         read(stripe, name)
 
 
-def test_answers_without_a_clock_cannot_be_followed(stripe):
-    """The moment of a read is Stripe's, not this machine's."""
+def test_read_of_changes_needs_the_servers_clock(stripe):
+    """The time of a read is that of Stripe's clock, not of this machine's."""
     stripe.sends_date = False
-    with pytest.raises(ReadError, match=r"tell no Date.*full_table"):
+    with pytest.raises(ReadError, match=r"have no Date header.*full_table"):
         read(stripe, "charges", cursor_field="_updated_at")
     assert len(read(stripe, "charges").rows) == 250
 
 
-def test_unknown_stream_lists_the_known(stripe):
-    """A table that Stripe has not got is an error with those that it has."""
+def test_error_of_an_unknown_stream_lists_the_streams(stripe):
+    """A stream that Stripe does not have is an error."""
     with (
         connected(stripe) as connector,
-        pytest.raises(ReadError, match=r"not one of Stripe's.*account, balance_transactions"),
+        pytest.raises(ReadError, match=r"not a stream of Stripe.*account, balance_transactions"),
         connector.read(ReadRequest(Stream("chrages", "x", ()), ())),
     ):
         pass
 
 
 def test_other_cursor_is_refused(stripe):
-    """Only what Stripe's list can be filtered by is a cursor."""
-    with pytest.raises(ReadError, match='"amount" is no cursor of it'):
+    """Only the field by which Stripe filters the list is a cursor."""
+    with pytest.raises(ReadError, match='"amount" is not a cursor of this stream'):
         read(stripe, "charges", cursor_field="amount")
 
 
-def test_missing_library_names_the_install(monkeypatch):
-    """A user who lacks the library gets the one command."""
+def test_error_of_a_missing_library_has_the_install_command(monkeypatch):
+    """The connector can be loaded without Stripe's library, but not used."""
     monkeypatch.setitem(sys.modules, "cdpsync_connectors.stripe.client", None)
     connector = StripeConnector(StripeConnector.Options(api_key=KEY))
     with pytest.raises(ConfigError, match=r"pip install 'cdpsync\[stripe\]'"):
@@ -255,7 +255,7 @@ def test_missing_library_names_the_install(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({}, "api_key"),
         ({"api_key": "pk_live_1"}, "publishable"),
@@ -268,9 +268,9 @@ def test_missing_library_names_the_install(monkeypatch):
         ({"api_key": KEY, "rate": 5}, "rate"),
     ],
 )
-def test_wrong_options_are_refused(options, said):
-    """What can't work is told before anything is asked; the key is in no message."""
-    with pytest.raises(ValidationError, match=said) as caught:
+def test_wrong_options_are_refused(options, message):
+    """Options that cannot work are refused before any request, without the key in the message."""
+    with pytest.raises(ValidationError, match=message) as caught:
         StripeConnector.Options(**options)
     assert KEY not in str(caught.value)
 
@@ -279,14 +279,14 @@ def test_wrong_options_are_refused(options, said):
     ("key", "rate"),
     [("sk_live_1", 75), ("rk_live_1", 75), ("sk_test_1", 18), ("rk_test_1", 18), ("other", 18)],
 )
-def test_default_rate_is_a_quarter_below_the_documented(key, rate):
+def test_default_rate_is_a_quarter_below_the_documented_limit(key, rate):
     """100 a second in live mode, 25 in a sandbox: https://docs.stripe.com/rate-limits."""
     assert StripeConnector.Options(api_key=key).rate == rate
     assert StripeConnector.Options(api_key=key, max_rate=5).rate == 5
 
 
-def test_server_never_sees_more_than_the_rate(stripe):
-    """Many threads, however they are delayed, stay under max_rate in any second."""
+def test_server_never_receives_more_than_the_rate(stripe):
+    """Many threads stay under max_rate in any second, however they are delayed."""
     for number in range(1000):
         stripe.add("charges", created=NOW - number * 61)
     read(stripe, "charges", options={"max_rate": 15, "concurrency": 30})
@@ -294,8 +294,8 @@ def test_server_never_sees_more_than_the_rate(stripe):
     assert stripe.highest_rate() <= 15
 
 
-def test_no_more_than_concurrency_requests_are_under_way(stripe):
-    """A limit on requests at once holds for all threads of a source."""
+def test_no_more_than_concurrency_requests_are_in_flight(stripe):
+    """All threads of a source together keep to `concurrency`."""
     stripe.seconds = 0.02
     for number in range(3000):
         stripe.add("charges", created=NOW - number * 61)
@@ -303,31 +303,32 @@ def test_no_more_than_concurrency_requests_are_under_way(stripe):
     assert stripe.most_at_once <= 3
 
 
-def test_limited_endpoint_is_slowed_alone():
-    """25 a second at one endpoint (https://docs.stripe.com/rate-limits): after a 429 that one is
-    kept a quarter below, the others are not."""
-    pace = RequestLimiter(1000, 100)
-    pace.slow("/v1/charges", 2)
-    asked: list[str] = []
+def test_limit_of_one_endpoint_does_not_slow_the_others():
+    """25 a second at one endpoint (https://docs.stripe.com/rate-limits): after a 429 that endpoint
+    gets a rate a quarter below it."""
+    limiter = RequestLimiter(1000, 100)
+    limiter.limit_endpoint("/v1/charges", 2)
+    checks = 0
 
     def is_stopped() -> bool:
-        asked.append("again")
-        return len(asked) > 3
+        nonlocal checks
+        checks += 1
+        return checks > 3
 
     for _ in range(2):
-        with pace.turn("/v1/charges", lambda: False):
+        with limiter.slot("/v1/charges", lambda: False):
             pass
-    with pytest.raises(ReadError, match="stopped"), pace.turn("/v1/charges", is_stopped):
+    with pytest.raises(ReadError, match="stopped"), limiter.slot("/v1/charges", is_stopped):
         pass
-    with pace.turn("/v1/customers", lambda: False):
+    with limiter.slot("/v1/customers", lambda: False):
         pass
 
 
-def test_pause_holds_every_request():
-    """Retry-After of a limit on everything stops everything."""
-    pace = RequestLimiter(1000, 100)
-    pace.rest(60)
-    assert not pace.has_room()
+def test_global_pause_holds_every_request():
+    """Retry-After of a global limit applies to every endpoint."""
+    limiter = RequestLimiter(1000, 100)
+    limiter.pause(60)
+    assert not limiter.has_capacity()
     answers = iter([False, False, True])
-    with pytest.raises(ReadError, match="stopped"), pace.turn("any", lambda: next(answers)):
+    with pytest.raises(ReadError, match="stopped"), limiter.slot("any", lambda: next(answers)):
         pass

@@ -1,4 +1,4 @@
-"""What is said of Stripe here, held against its own library and its documentation."""
+"""The connector's streams and columns, compared with Stripe's library and documentation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.stripe_server import CREATED_LISTS, KEY, NOW, FakeStripe, fake_stri
 
 from cdpsync_connectors.stripe.columns import TIME, columns_of
 from cdpsync_connectors.stripe.options import API_VERSION
-from cdpsync_connectors.stripe.streams import TABLES
+from cdpsync_connectors.stripe.streams import STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,37 +48,38 @@ def fields_of(stream: str) -> dict[str, tuple[str, str]]:
     """The annotation and the description of each field of the library's class."""
     tree = ast.parse((FOLDER / f"{file_of(stream)}.py").read_text())
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    body = next(one.body for one in classes if "OBJECT_NAME" in ast.unparse(one.body))
-    found = {}
+    body = next(node.body for node in classes if "OBJECT_NAME" in ast.unparse(node.body))
+    fields = {}
     for node, after in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            said = after.value.value if _is_text(after) else ""
-            found[node.target.id] = (ast.unparse(node.annotation), " ".join(said.split()))
-    return {name: said for name, said in found.items() if name not in {"OBJECT_NAME", "deleted"}}
+            text = after.value.value if _is_text(after) else ""
+            fields[node.target.id] = (ast.unparse(node.annotation), " ".join(text.split()))
+    not_fields = {"OBJECT_NAME", "deleted"}
+    return {name: field for name, field in fields.items() if name not in not_fields}
 
 
 def _is_text(node: Any) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-@pytest.mark.parametrize("stream", TABLES)
+@pytest.mark.parametrize("stream", STREAMS)
 def test_columns_are_those_of_the_library(stream):
-    """Each documented field is a column, but for numbers with decimals; none is made up."""
+    """The columns are the documented fields, except numbers that may have decimals."""
     fields = fields_of(stream)
     floats = {name for name, (type_, _) in fields.items() if "float" in type_}
     assert {column.name for column in columns_of(stream)} == fields.keys() - floats
 
 
-@pytest.mark.parametrize("stream", TABLES)
+@pytest.mark.parametrize("stream", STREAMS)
 def test_types_are_those_of_the_library(stream):
-    """Integers are integers or times, as their description says; the rest likewise."""
+    """Each column has the documented type; an integer's description tells whether it is a time."""
     fields = fields_of(stream)
     for column in columns_of(stream):
-        type_, said = fields[column.name]
+        type_, description = fields[column.name]
         type_ = type_.removeprefix("Optional[").removesuffix("]")
         if type_ == "int":
-            is_time = bool(EPOCH.search(said)) and column.name not in NOT_TIMES
-            assert (column.type == TIME) == is_time, (column.name, said)
+            is_time = bool(EPOCH.search(description)) and column.name not in NOT_TIMES
+            assert (column.type == TIME) == is_time, (column.name, description)
         elif type_ == "bool":
             assert column.type == "BOOLEAN"
         elif type_ in {"str", "Decimal"} or type_.startswith(("Literal[", "ExpandableField[")):
@@ -87,46 +88,46 @@ def test_types_are_those_of_the_library(stream):
             assert column.type in {"JSON", "VARCHAR"}
 
 
-@pytest.mark.parametrize("stream", [name for name, table in TABLES.items() if not table.is_single])
+@pytest.mark.parametrize("stream", [name for name, ours in STREAMS.items() if not ours.is_single])
 def test_filters_are_those_of_the_library(stream):
-    """A list is read by `created` where, and only where, it has that parameter."""
+    """A list is filtered by `created` if and only if it has that parameter."""
     base = LISTS.get(stream, f"_{stream.removesuffix('s')}")
     folder, _, name = base.rpartition("/")
     tree = ast.parse((FOLDER / "params" / folder / f"{name}_list_params.py").read_text())
-    bodies = [one.body for one in tree.body if isinstance(one, ast.ClassDef)]
+    bodies = [node.body for node in tree.body if isinstance(node, ast.ClassDef)]
     named = [{n.target.id for n in body if isinstance(n, ast.AnnAssign)} for body in bodies]
-    table = TABLES[stream]
-    assert (table.created is not None) == any({"created", "limit"} <= names for names in named)
-    for parameter in table.params:
+    ours = STREAMS[stream]
+    assert (ours.created is not None) == any({"created", "limit"} <= names for names in named)
+    for parameter in ours.params:
         assert any(parameter in names for names in named)
 
 
 def test_types_of_events_are_those_of_the_library():
-    """Every type that is asked for exists, and no type of a stream's own object is left out."""
+    """Every requested type exists, and no type of a stream's own object is missing."""
     source = (FOLDER / "params/_webhook_endpoint_create_params.py").read_text()
-    known = set(re.findall(r'"([a-z_]+(?:\.[a-z_]+)+)"', source))
-    asked = {type_ for table in TABLES.values() for type_ in table.events}
-    assert asked <= known
-    passed_over = {
+    documented = set(re.findall(r'"([a-z_]+(?:\.[a-z_]+)+)"', source))
+    requested = {type_ for ours in STREAMS.values() for type_ in ours.event_types}
+    assert requested <= documented
+    not_requested = {
         "invoice.upcoming",  # a preview without an id
         "invoiceitem.created",
-        "invoiceitem.deleted",  # nothing tells of an item that is changed
+        "invoiceitem.deleted",  # because no event reports that an item changed
     }
     own = re.compile(
         r"(charge|checkout\.session|coupon|credit_note|customer|invoice|invoiceitem|payment_intent|"
         r"payment_method|payout|plan|price|product|promotion_code|quote|refund|review|setup_intent|"
         r"subscription_schedule|tax_rate|topup|transfer|application_fee)\.\w+(\.\w+)?"
     )
-    assert {type_ for type_ in known if own.fullmatch(type_)} - asked == passed_over
+    assert {type_ for type_ in documented if own.fullmatch(type_)} - requested == not_requested
 
 
 def test_pinned_version_is_the_librarys():
-    """The columns are of this version; a new library means a look at both."""
+    """The columns are those of this version, so a new library needs a review of both."""
     assert library.api_version == API_VERSION
 
 
-def test_streams_are_those_promised():
-    """Every stream says its key, and whether its changes can be followed."""
+def test_streams_have_keys_and_changes():
+    """Every stream has its key, and tells whether its changes can be followed."""
     with fake_stripe() as server, connected(server) as connector:
         streams = {stream.name: stream for stream in connector.discover()}
     assert len(streams) == 29
@@ -141,7 +142,7 @@ def test_streams_are_those_promised():
     assert streams["invoice_items"].cursor_fields == ("date",)
 
 
-# The server that the other tests lean on: it does what is documented, and refuses the rest.
+# The fake server of the other tests: it does what is documented, and refuses everything else.
 
 
 @pytest.fixture
@@ -164,7 +165,7 @@ def ask(stripe: FakeStripe, path: str, **params: Any) -> Any:
 
 
 def numbers(page: Any) -> list[int]:
-    return [int(one["id"][-4:]) for one in page["data"]]
+    return [int(object_["id"][-4:]) for object_ in page["data"]]
 
 
 def test_pages_are_newest_first_and_go_both_ways(stripe):
@@ -191,7 +192,7 @@ def test_created_filters_at_both_ends(stripe):
     assert numbers(ask(stripe, "/v1/charges", created__gt=NOW + 2, created__lte=NOW + 4)) == [4, 3]
 
 
-def test_unknown_parameters_and_places_are_refused(stripe):
+def test_unknown_parameters_and_ids_are_refused(stripe):
     """https://docs.stripe.com/api/errors: 400 with code and param."""
     for path in ("/v1/charges", "/v1/quotes"):
         status, error = ask(stripe, path, foo="1")
@@ -202,7 +203,7 @@ def test_unknown_parameters_and_places_are_refused(stripe):
     assert (status, error["code"], error["param"]) == (400, "resource_missing", "starting_after")
 
 
-def test_single_objects_are_found_missing_or_stubs(stripe):
+def test_single_objects_exist_are_missing_or_stubs(stripe):
     """404 with resource_missing; `deleted: true` for a deleted customer
     (https://docs.stripe.com/api/customers/retrieve)."""
     stripe.add("customers")
@@ -237,9 +238,9 @@ def test_errors_are_as_documented(stripe):
     assert ask(stripe, "/v1/charges")[1]["type"] == "rate_limit_error"
 
 
-def test_every_list_of_ours_is_there(stripe):
-    """Each path that a stream is read by is answered."""
-    for table in TABLES.values():
-        if table.parent is None and not table.is_single:
-            assert ask(stripe, table.path)["data"] == []
-            assert (table.created is not None) == (table.path[4:] in CREATED_LISTS)
+def test_server_has_every_list_of_ours(stripe):
+    """The server answers the path of each stream's list."""
+    for ours in STREAMS.values():
+        if ours.parent is None and not ours.is_single:
+            assert ask(stripe, ours.path)["data"] == []
+            assert (ours.created is not None) == (ours.path[4:] in CREATED_LISTS)

@@ -1,4 +1,4 @@
-"""How a catalog comes to be: whole, or not at all."""
+"""The creation of the catalog file, as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,45 +16,46 @@ def _catalog(folder: Path) -> CatalogFile:
     return CatalogFile(folder / "here/catalog.ducklake", f"{folder}/data/")
 
 
-def test_catalog_has_its_name_once_it_is_whole(
+def test_catalog_gets_its_name_when_it_is_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever looks at it meanwhile sees none."""
-    catalog, name, seen = _catalog(tmp_path), CatalogFile._name, []
+    """Other processes see no catalog before."""
+    catalog, rename = _catalog(tmp_path), CatalogFile._rename
+    existed_before: list[bool] = []
 
-    def look(self: CatalogFile, draft: Path) -> None:
-        seen.append(catalog.exists())
-        name(self, draft)
+    def observed_rename(self: CatalogFile, draft: Path) -> None:
+        existed_before.append(catalog.exists())
+        rename(self, draft)
 
-    monkeypatch.setattr(CatalogFile, "_name", look)
+    monkeypatch.setattr(CatalogFile, "_rename", observed_rename)
     with catalog.writer() as con:
         Lake(con).system_tables.prepare()
-    assert seen == [False]
+    assert existed_before == [False]
     assert catalog.path.stat().st_mode & 0o777 == 0o600
     with catalog.reader() as con:
         assert Lake(con).state().saved_states == ()
 
 
-def test_catalog_that_another_made_meanwhile_is_kept(
+def test_catalog_that_another_process_creates_meanwhile_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may hold tables already; the draft is dropped."""
-    catalog, name = _catalog(tmp_path), CatalogFile._name
+    """It may have tables already, so the draft is dropped."""
+    catalog, rename = _catalog(tmp_path), CatalogFile._rename
 
-    def late(self: CatalogFile, draft: Path) -> None:
-        monkeypatch.setattr(CatalogFile, "_name", name)
-        with CatalogFile(catalog.path, catalog.data_path).writer() as other:
-            other.execute("create schema lake.theirs")
-        name(self, draft)
+    def late_rename(self: CatalogFile, draft: Path) -> None:
+        monkeypatch.setattr(CatalogFile, "_rename", rename)
+        with CatalogFile(catalog.path, catalog.data_path).writer() as other_con:
+            other_con.execute("create schema lake.theirs")
+        rename(self, draft)
 
-    monkeypatch.setattr(CatalogFile, "_name", late)
+    monkeypatch.setattr(CatalogFile, "_rename", late_rename)
     with catalog.writer() as con:
-        found = con.execute("select 1 from duckdb_schemas() where schema_name = 'theirs'")
-        assert found.fetchone()
+        rows = con.execute("select 1 from duckdb_schemas() where schema_name = 'theirs'")
+        assert rows.fetchone()
 
 
-def test_log_of_a_catalog_that_was_moved_away_is_not_taken_for_its_own(tmp_path: Path) -> None:
-    """A run that died in its commit left it; the way out that the message names must be one."""
+def test_new_catalog_does_not_use_the_log_of_one_that_was_moved_away(tmp_path: Path) -> None:
+    """A crash may leave a log; moving the catalog away must help, as the message says."""
     catalog = _catalog(tmp_path)
     with catalog.writer() as con:
         Lake(con).system_tables.prepare()

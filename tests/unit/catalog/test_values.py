@@ -1,4 +1,4 @@
-"""What a query's values are in Python: exact, wherever they stand."""
+"""The Python values of a query: exact, alone and inside nested types."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cdpsync.serialize.values import json_of
 
 CON = engine.connect(threads=1)
 
-LEAVES = [
+SCALARS = [
     ("1.1::float", 1.1),
     ("-1.5e-30::float", -1.5e-30),
     ("'-inf'::float", -math.inf),
@@ -57,7 +57,7 @@ LEAVES = [
     ("170141183460469231731687303715884105727::hugeint", 2**127 - 1),
 ]
 
-AROUND = [
+NESTINGS = [
     ("{}", lambda v: v),
     ("[{}, null]", lambda v: [v, None]),
     ("[[{}], null, []]", lambda v: [[v], None, []]),
@@ -80,67 +80,69 @@ def fetched(sql: str) -> list[tuple[object, ...]]:
     return list(QueryResult(CON, sql).rows())
 
 
-@pytest.mark.parametrize(("around", "expected"), AROUND, ids=[around for around, _ in AROUND])
-def test_every_value_is_exact_wherever_it_stands(around: str, expected) -> None:
+@pytest.mark.parametrize(
+    ("nesting", "expected"), NESTINGS, ids=[nesting for nesting, _ in NESTINGS]
+)
+def test_every_value_is_exact_alone_and_nested(nesting: str, expected) -> None:
     """Alone, in lists, arrays, structs and maps, and in those inside each other."""
-    ((*found,),) = fetched(f"select {', '.join(around.format(sql) for sql, _ in LEAVES)}")
-    for got, (sql, value) in zip(found, LEAVES, strict=True):
-        assert (repr(got), sql) == (repr(expected(value)), sql)
+    ((*values,),) = fetched(f"select {', '.join(nesting.format(sql) for sql, _ in SCALARS)}")
+    for actual, (sql, value) in zip(values, SCALARS, strict=True):
+        assert (repr(actual), sql) == (repr(expected(value)), sql)
 
 
-@pytest.mark.parametrize("around", [around for around, _ in AROUND if around != "map {{{}: 1}}"])
+@pytest.mark.parametrize("nesting", [sql for sql, _ in NESTINGS if sql != "map {{{}: 1}}"])
 @pytest.mark.parametrize("type_", ["float", "date", "timestamp_ns", "interval", "int"])
-def test_null_stays_null(around: str, type_: str) -> None:
-    """Inside what holds values, and in its place; a key is never NULL."""
-    value = around.format(f"null::{type_}")
+def test_null_stays_null(nesting: str, type_: str) -> None:
+    """Inside a nested value, and instead of one; a key is never NULL."""
+    value = nesting.format(f"null::{type_}")
     sql = f"select x from (values ({value}), (null)) as t(x)"
-    (one,), (other,) = fetched(sql)
-    plain = around.format("null::varchar")
-    assert other is None
-    assert repr(one) == repr(fetched(f"select {plain}")[0][0])
+    (nested,), (null,) = fetched(sql)
+    plain = nesting.format("null::varchar")
+    assert null is None
+    assert repr(nested) == repr(fetched(f"select {plain}")[0][0])
 
 
-def test_empty_ones_stay_empty() -> None:
+def test_empty_lists_and_maps_stay_empty() -> None:
     """Lists and maps without values, of types that need a cast."""
     assert fetched("select []::date[], []::interval[][], map {}::map(float, timestamp)") == [
         ([], [], {})
     ]
 
 
-def test_what_needs_nothing_is_fetched_as_it_is() -> None:
-    """No cast stands between DuckDB and a column that Python holds exactly."""
+def test_columns_that_need_no_reader_are_not_cast() -> None:
+    """The SQL stays as it is if Python can have each value exactly."""
     sql = "select 1 as a, [1.5] as b, {'a': 'x'} as c, row(1, 2) as d, map {1: [true]} as e"
-    assert QueryResult(CON, sql)._as_fetched() == sql
+    assert QueryResult(CON, sql)._exact_sql() == sql
     assert fetched(sql) == [(1, [Decimal("1.5")], {"a": "x"}, (1, 2), {1: [True]})]
 
 
 def test_nan_is_nan() -> None:
     """Also as a FLOAT in a list."""
-    ((alone, (inside,)),) = fetched("select 'nan'::float, ['nan'::float]")
-    assert math.isnan(alone)
-    assert math.isnan(inside)
+    ((value, (item,)),) = fetched("select 'nan'::float, ['nan'::float]")
+    assert math.isnan(value)
+    assert math.isnan(item)
 
 
-def test_unions_are_as_duckdb_has_them() -> None:
-    """Beside what is cast, and where their type cannot be written."""
-    found = fetched(
+def test_unions_are_as_duckdb_fetches_them() -> None:
+    """Beside columns that are cast, and if their type has no SQL."""
+    rows = fetched(
         "select union_value(a := 1), {'u': union_value(a := 1), 'd': date 'infinity'}, "
         "{'u': union_value(a := row(1, 2)), 'n': 1}"
     )
-    assert found == [(1, {"u": 1, "d": "infinity"}, {"u": (1, 2), "n": 1})]
+    assert rows == [(1, {"u": 1, "d": "infinity"}, {"u": (1, 2), "n": 1})]
 
 
 def test_columns_are_named_as_described() -> None:
-    """Of one name, of no name, of any type: as DESCRIBE says it."""
+    """With equal names, without names, of any type: the same as in DESCRIBE."""
     sql = "select 1 as a, 2 as a, 3 as A, [1.1::float], 'x'::enum('x') as \"e e\", '1'::json as j"
     described = CON.execute(f"describe select * from ({sql})").fetchall()
-    assert [(one.name, one.type) for one in QueryResult(CON, sql).columns] == [
+    assert [(column.name, column.type) for column in QueryResult(CON, sql).columns] == [
         (name, type_) for name, type_, *_ in described
     ]
 
 
 def test_nested_values_in_json() -> None:
-    """What a script reads of them."""
+    """The same values as JSON for scripts."""
     ((value,),) = fetched(
         "select {'at': [timestamp 'infinity'], 'f': [1.1::float, 'nan'], "
         "'m': map {date '2024-01-31': interval '1 month'}}"
@@ -150,15 +152,15 @@ def test_nested_values_in_json() -> None:
 
 def parsed(text: str) -> tuple[int, int, int]:
     """Return the months, days and microseconds of an ISO 8601 duration."""
-    found = re.fullmatch(
+    match = re.fullmatch(
         r"P(?:(-?\d+)Y)?(?:(-?\d+)M)?(?:(-?\d+)D)?"
         r"(?:T(?=.)(?:(-?\d+)H)?(?:(-?\d+)M)?(?:(-?)(\d+)(?:\.(\d{1,6}))?S)?)?",
         text,
     )
-    assert found, text
-    years, months, days, hours, minutes = (int(found[at] or 0) for at in range(1, 6))
-    second = int(found[7] or 0) * 10**6 + int((found[8] or "").ljust(6, "0"))
-    micros = (hours * 60 + minutes) * 60 * 10**6 + (-second if found[6] else second)
+    assert match, text
+    years, months, days, hours, minutes = (int(match[index] or 0) for index in range(1, 6))
+    second = int(match[7] or 0) * 10**6 + int((match[8] or "").ljust(6, "0"))
+    micros = (hours * 60 + minutes) * 60 * 10**6 + (-second if match[6] else second)
     return years * 12 + months, days, micros
 
 
@@ -169,20 +171,20 @@ SMALL = st.integers(-100, 100)
 @given(INT32 | SMALL, INT32 | SMALL, st.integers(-(2**63) + 1, 2**63 - 1) | SMALL)
 @settings(deadline=None)
 def test_any_interval_survives_as_a_duration(months: int, days: int, micros: int) -> None:
-    """Each part with its own sign, none of them turned into another."""
+    """Each part keeps its own sign, and none becomes another."""
     sql = f"to_months({months}) + to_days({days}) + to_microseconds({micros}::bigint)"
-    ((alone, (inside,)),) = fetched(f"select {sql}, [{sql}]")
-    assert parsed(alone) == parsed(inside) == (months, days, micros)
+    ((value, (item,)),) = fetched(f"select {sql}, [{sql}]")
+    assert parsed(value) == parsed(item) == (months, days, micros)
 
 
 @given(st.floats(width=32))
 @settings(deadline=None)
 def test_any_float_survives(value: float) -> None:
-    """The float that is fetched is the FLOAT again, in no more digits than it needs."""
+    """The fetched float is the FLOAT again, with no more digits than it needs."""
     CON.execute("create or replace temp table t (x float, l float[])")
     CON.execute("insert into t values (?, [?])", [value, value])
-    ((alone, (inside,)),) = fetched("select x, l from t")
-    assert repr(alone) == repr(inside)
-    back = duckdb.execute("select ?::float", [alone]).fetchone()[0]
+    ((fetched_value, (item,)),) = fetched("select x, l from t")
+    assert repr(fetched_value) == repr(item)
+    back = duckdb.execute("select ?::float", [fetched_value]).fetchone()[0]
     assert back == value or (math.isnan(back) and math.isnan(value))
-    assert len(repr(alone)) <= len(repr(value))
+    assert len(repr(fetched_value)) <= len(repr(value))

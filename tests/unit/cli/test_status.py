@@ -242,7 +242,7 @@ def test_discover_yaml_lets_a_log_of_changes_speak():
     assert "30 days" in text
 
 
-BROKEN = Stream("bad", "bad", (), kind="files", unreadable_reason="bad.csv, line 3: mend the line.")
+BROKEN = Stream("bad", "bad", (), kind="files", unreadable_reason="bad.csv, line 3: fix the line.")
 
 
 @pytest.mark.parametrize(

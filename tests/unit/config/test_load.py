@@ -9,7 +9,7 @@ from subprocess import run
 import pytest
 from support.config_cases import load, options_for, source
 
-from cdpsync.config import StorageOptions, load_config
+from cdpsync.config import StorageSection, load_config
 from cdpsync.config.schema import DefaultsSection, TableSection
 from cdpsync.errors import ConfigError
 from cdpsync.model import SyncMode, TableOptions
@@ -85,7 +85,7 @@ def test_empty_storage_values_count_as_absent(tmp_path):
         "warehouse:\n  path: s3://lake\n  storage:\n    endpoint: ${S3_ENDPOINT:-}\n"
         "    secret_access_key: ${KEY:-}\n    region: eu-west-1\n"
     )
-    assert load(tmp_path, text).warehouse.storage == StorageOptions(region="eu-west-1")
+    assert load(tmp_path, text).warehouse.storage == StorageSection(region="eu-west-1")
 
 
 def test_folder_merges_its_files(tmp_path):

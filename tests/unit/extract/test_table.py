@@ -1,4 +1,4 @@
-"""What comes of a table whose view is lost, whatever the source: each row once, and an end."""
+"""Reads whose snapshot is lost, whatever the source: each row arrives once, and the read ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from cdpsync.errors import ConnectError, ConnectorError, ViewLostError
-from cdpsync.extract.table import extract
+from cdpsync.extract.table import ExtractHooks, extract
 from cdpsync.extract.workers import Workers
 from cdpsync.model import Column, Stream, SyncMode, TableName, TablePlan
 
@@ -28,34 +28,34 @@ PLAN = TablePlan(
 
 
 @dataclass
-class Part:
-    """A row of the view that it is read in; the last one is lost with its view."""
+class NumberedChunk:
+    """One row, the number of its snapshot; the chunk `last` fails in a snapshot that is lost."""
 
-    source: Flighty
+    source: LossySource
     label: str
-    view: int
+    snapshot: int
 
     def relation(self, con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
-        if self.label == "last" and self.view <= self.source.losses:
+        if self.label == "last" and self.snapshot <= self.source.losses:
             raise ViewLostError("the view is gone.")
-        return con.sql(f"select {self.view} as i")
+        return con.sql(f"select {self.snapshot} as i")
 
 
 @dataclass
-class Flighty:
-    """A source whose first views are lost before their last chunk, and that confirms nothing."""
+class LossySource:
+    """A source that loses its first snapshots before their last chunk; no chunk is versioned."""
 
     losses: int
-    parts: tuple[str, ...] = ("first", "second", "last")
-    views: int = 0
+    labels: tuple[str, ...] = ("first", "second", "last")
+    snapshots: int = 0
     extensions: tuple[str, ...] = ()
-    asked: list[ReadRequest] = field(default_factory=list)
+    requests: list[ReadRequest] = field(default_factory=list)
 
     @contextmanager
-    def read(self, request: ReadRequest) -> Iterator[list[Part]]:
-        self.views += 1
-        self.asked.append(request)
-        yield [Part(self, label, self.views) for label in self.parts]
+    def read(self, request: ReadRequest) -> Iterator[list[NumberedChunk]]:
+        self.snapshots += 1
+        self.requests.append(request)
+        yield [NumberedChunk(self, label, self.snapshots) for label in self.labels]
 
     def translate(self, _: Exception) -> ConnectorError | None:
         return None
@@ -68,48 +68,47 @@ def workers(tmp_path: Path) -> Iterator[Workers]:
     pool.close()
 
 
-def told_of(source: Any, workers: Workers, folder: Path) -> tuple[list[int], set[str]]:
-    """Return the rows that were read, and the files that were told of and not dropped."""
-    told: list[SpoolFile] = []
+def rows_of(source: Any, workers: Workers, folder: Path) -> list[int]:
+    """Return the rows that were read; the hooks must leave exactly their files."""
+    hooked: list[SpoolFile] = []
     folder.mkdir()
-    got = extract(
-        PLAN, source, workers, folder, lambda *_: None, on_file=told.append, on_drop=told.remove
-    )
-    assert {one.path for one in got.files} == {one.path for one in told}
-    files = [str(one.path) for one in got.files]
+    hooks = ExtractHooks(on_file=hooked.append, on_drop=hooked.remove)
+    extracted = extract(PLAN, source, workers, folder, hooks=hooks)
+    assert {file.path for file in extracted.files} == {file.path for file in hooked}
+    files = [str(file.path) for file in extracted.files]
     rows = duckdb.sql("select i from read_parquet($files) order by 1", params={"files": files})
-    return [row[0] for row in rows.fetchall()], {one.path.name for one in told}
+    return [row[0] for row in rows.fetchall()]
 
 
-def test_what_cannot_be_confirmed_is_read_again(workers: Workers, tmp_path: Path) -> None:
-    """No file of the lost view stays among those that land."""
-    source = Flighty(losses=1)
-    rows, _ = told_of(source, workers, tmp_path / "spool")
-    assert rows == [2, 2, 2]
-    assert [chunk.label for chunk in source.asked[1].previous_chunks] == ["first", "second", "last"]
+def test_chunks_that_cannot_be_confirmed_are_read_again(workers: Workers, tmp_path: Path) -> None:
+    """No file of the lost snapshot stays in the result."""
+    source = LossySource(losses=1)
+    assert rows_of(source, workers, tmp_path / "spool") == [2, 2, 2]
+    previous = source.requests[1].previous_chunks
+    assert [chunk.label for chunk in previous] == ["first", "second", "last"]
 
 
-def test_view_that_is_lost_twice_in_vain_is_given_up(workers: Workers, tmp_path: Path) -> None:
-    """Its own error is the table's."""
-    source = Flighty(losses=9)
+def test_table_fails_after_two_snapshots_without_progress(workers: Workers, tmp_path: Path) -> None:
+    """The error of the second snapshot is the table's."""
+    source = LossySource(losses=9)
     with pytest.raises(ViewLostError):
-        told_of(source, workers, tmp_path / "spool")
-    assert source.views == 2
+        rows_of(source, workers, tmp_path / "spool")
+    assert source.snapshots == 2
 
 
-def test_stop_ends_the_waiting(workers: Workers, tmp_path: Path) -> None:
-    """No further view is opened once the run is to stop."""
+def test_stopped_run_opens_no_further_snapshot(workers: Workers, tmp_path: Path) -> None:
+    """The pause before the next snapshot ends at once, with the error of the last."""
 
     @dataclass
-    class Stopped(Flighty):
+    class StoppedSource(LossySource):
         @contextmanager
-        def read(self, _: ReadRequest) -> Iterator[list[Part]]:
-            self.views += 1
+        def read(self, _: ReadRequest) -> Iterator[list[NumberedChunk]]:
+            self.snapshots += 1
             workers.stopping.set()
             raise ConnectError("nobody is there.", retryable=True)
             yield []
 
-    source = Stopped(losses=0)
+    source = StoppedSource(losses=0)
     with pytest.raises(ConnectError, match="nobody"):
-        told_of(source, workers, tmp_path / "spool")
-    assert source.views == 1
+        rows_of(source, workers, tmp_path / "spool")
+    assert source.snapshots == 1

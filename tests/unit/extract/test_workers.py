@@ -1,56 +1,56 @@
-"""The workers that read chunks: what one has to write to disk for want of memory is its own."""
+"""Workers: connections that spill to their own folders, and memory that large rows share."""
 
 import threading
 from types import SimpleNamespace
 
 from cdpsync.extract.workers import Workers
 
-_MANY = (
+_FILL = (
     "create temp table many as select i, md5((i + {seed})::varchar) as v from range(600000) r(i)"
 )
 _SUM = "select count(*), sum(i), bit_xor(hash(v)) from many"
 
 
 def test_workers_that_run_out_of_memory_do_not_share_a_file(tmp_path):
-    """Two that spill at once each read back what they wrote themselves, and not the other's."""
+    """Two connections that spill at once each read back the rows that they wrote themselves."""
     workers = Workers(2, tmp_path / "spill")
     source = SimpleNamespace(extensions=())
-    truths = []
-    with workers.connection(source) as plenty:
+    expected = []
+    with workers.connection(source) as con:
         for seed in (1, 2):
-            plenty.execute(_MANY.format(seed=seed))
-            truths.append(plenty.execute(_SUM).fetchall())
-            plenty.execute("drop table many")
-    with workers.connection(source) as one, workers.connection(source) as other:
-        for seed, con in ((1, one), (2, other)):
+            con.execute(_FILL.format(seed=seed))
+            expected.append(con.execute(_SUM).fetchall())
+            con.execute("drop table many")
+    with workers.connection(source) as first, workers.connection(source) as second:
+        for seed, con in ((1, first), (2, second)):
             con.execute("set memory_limit = '16MB'")
-            con.execute(_MANY.format(seed=seed))
-        assert [one.execute(_SUM).fetchall(), other.execute(_SUM).fetchall()] == truths
+            con.execute(_FILL.format(seed=seed))
+        assert [first.execute(_SUM).fetchall(), second.execute(_SUM).fetchall()] == expected
     workers.close()
 
 
 def test_large_rows_take_turns(tmp_path):
-    """What does not fit beside what is held waits for it to go; alone, everything is let in."""
+    """A reservation that exceeds the shared memory waits; alone, any size is accepted."""
     workers = Workers(2, tmp_path / "spill")
-    inside, leave = threading.Event(), threading.Event()
+    reserved, finish = threading.Event(), threading.Event()
 
-    def hold():
+    def reserve():
         with workers.reserve_memory(300e6):
-            inside.set()
-            leave.wait()
+            reserved.set()
+            finish.wait()
 
     with workers.reserve_memory(900e6):
-        other = threading.Thread(target=hold)
-        other.start()
-        assert not inside.wait(0.3)
-    assert inside.wait(60)
-    with workers.reserve_memory(50e6):  # there is room beside it
-        leave.set()
-    other.join()
+        thread = threading.Thread(target=reserve)
+        thread.start()
+        assert not reserved.wait(0.3)
+    assert reserved.wait(60)
+    with workers.reserve_memory(50e6):  # fits beside the 300 MB
+        finish.set()
+    thread.join()
     workers.close()
 
 
-def test_nobody_waits_for_room_once_all_is_given_up(tmp_path):
+def test_stopped_workers_do_not_wait_for_memory(tmp_path):
     """A run that is interrupted ends."""
     workers = Workers(2, tmp_path / "spill")
     with workers.reserve_memory(400e6):

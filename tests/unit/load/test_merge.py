@@ -1,4 +1,4 @@
-"""Spooled rows to the rows that must land: cursors found, repeated keys dropped."""
+"""Merging spooled rows: the highest cursor, the latest row per key, the size of row groups."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from cdpsync.extract.spool import highest, spooled_rows
+from cdpsync.extract.spool import highest_cursor, spooled_rows
 from cdpsync.load.merge import merge, needs_no_merge, row_group
 from cdpsync.model import (
     Column,
@@ -43,7 +43,7 @@ def plan_of(*, enforced: bool) -> TablePlan:
 
 @pytest.fixture
 def spooled(tmp_path: Path) -> Path:
-    """A file in which key 1 stands twice."""
+    """A file with two rows of key 1."""
     file = tmp_path / "0.parquet"
     duckdb.sql(
         """
@@ -56,20 +56,20 @@ def spooled(tmp_path: Path) -> Path:
     return file
 
 
-def test_cursor_of_nanoseconds_rests_on_the_microsecond_before(spooled: Path) -> None:
-    """A cursor has microseconds; one that was cut off is below the row it came from."""
+def test_cursor_of_nanoseconds_is_rounded_down_to_microseconds(spooled: Path) -> None:
+    """A cursor has microseconds, so it may be lower than its value, but never higher."""
     rows = spooled_rows([spooled], COLUMNS)
-    found = highest(duckdb.connect(), plan_of(enforced=True), COLUMNS, rows)
-    assert found == Cursor(CursorType.TIMESTAMP, datetime(2024, 1, 1, 0, 0, 0, 123456))  # noqa: DTZ001
+    cursor = highest_cursor(duckdb.connect(), plan_of(enforced=True), COLUMNS, rows)
+    assert cursor == Cursor(CursorType.TIMESTAMP, datetime(2024, 1, 1, 0, 0, 0, 123456))  # noqa: DTZ001
 
 
-def test_key_that_the_source_only_notes_is_not_trusted(spooled: Path, tmp_path: Path) -> None:
-    """Where a declared key may repeat, the row with the highest cursor is the one that lands."""
+def test_key_that_the_source_does_not_enforce_is_merged(spooled: Path, tmp_path: Path) -> None:
+    """Where several rows may share a key, the row with the highest cursor is loaded."""
     plan = plan_of(enforced=False)
     assert not needs_no_merge(plan)
     assert needs_no_merge(plan_of(enforced=True))
-    staged = merge(duckdb.connect(), plan, [spooled], COLUMNS, "none", tmp_path)
-    assert (staged.rows, staged.duplicates) == (2, 1)
+    merged = merge(duckdb.connect(), plan, [spooled], COLUMNS, tmp_path)
+    assert (merged.rows, merged.duplicates) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -77,5 +77,5 @@ def test_key_that_the_source_only_notes_is_not_trusted(spooled: Path, tmp_path: 
     [(1, 122_880), (32, 122_880), (200, 18_432), (1_600, 2_048), (9_999, 2_048)],
 )
 def test_row_groups_of_wide_tables_have_fewer_rows(columns: int, rows: int) -> None:
-    """One is in memory until it is whole; a vector of DuckDB's is the least it can have."""
+    """A row group is in memory until it is written; it has at least one DuckDB vector of rows."""
     assert row_group(columns) == rows

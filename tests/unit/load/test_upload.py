@@ -1,4 +1,4 @@
-"""Files on their way to the storage: all or none, and no more in the spool than allowed."""
+"""The upload queue: all files of a table or none, and no more bytes in the spool than allowed."""
 
 from __future__ import annotations
 
@@ -9,106 +9,110 @@ import pytest
 
 from cdpsync.config.sizes import parse_size
 from cdpsync.errors import LandingError
-from cdpsync.load.upload import SpoolBudget, TableUpload, Uploader
+from cdpsync.load.upload import TableUpload, Uploader
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Shelf:
-    """A storage in memory, whose uploads wait until they are let go, and fail where told."""
+class MemoryStorage:
+    """A storage in memory. Uploads wait for `may_continue`; names with `failing_suffix` fail."""
 
-    root = "shelf:/"
+    root = "memory:/"
 
     def __init__(self) -> None:
-        self.held: dict[str, bytes] = {}
-        self.go = threading.Event()
-        self.go.set()
-        self.fails = ""
+        self.files: dict[str, bytes] = {}
+        self.may_continue = threading.Event()
+        self.may_continue.set()
+        self.failing_suffix = ""
 
     def put(self, file: Path, name: str) -> str:
-        assert self.go.wait(10)
-        if self.fails and name.endswith(self.fails):
-            raise LandingError("no room on the shelf")
-        assert name not in self.held
-        self.held[name] = file.read_bytes()
+        assert self.may_continue.wait(10)
+        if self.failing_suffix and name.endswith(self.failing_suffix):
+            raise LandingError("no space")
+        assert name not in self.files
+        self.files[name] = file.read_bytes()
         return self.root + name
 
     def remove(self, name: str) -> None:
-        self.held.pop(name, None)
+        self.files.pop(name, None)
 
 
 @pytest.fixture
-def shelf() -> Shelf:
-    return Shelf()
+def storage() -> MemoryStorage:
+    return MemoryStorage()
 
 
-def begun(shelf: Shelf, limit: int = 100) -> TableUpload:
-    return Uploader(shelf, "run-1", SpoolBudget(limit)).start_table("shop/orders")
+def start_upload(storage: MemoryStorage, spool_max: int = 100) -> TableUpload:
+    return Uploader(storage, "run-1", spool_max).start_table("shop/orders")
 
 
 def files(folder: Path, count: int) -> list[Path]:
-    made = [folder / f"{number}.parquet" for number in range(count)]
-    for file in made:
-        file.write_bytes(file.name.encode())
-    return made
+    paths = [folder / f"{number}.parquet" for number in range(count)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    return paths
 
 
-def test_files_arrive_in_order_and_leave_the_spool(shelf: Shelf, tmp_path: Path) -> None:
-    """Each goes under a name of its run; the one that is still needed stays."""
-    delivery = begun(shelf)
+def test_files_are_uploaded_in_order_and_removed_from_the_spool(
+    storage: MemoryStorage, tmp_path: Path
+) -> None:
+    """Each file is named after its run; a file with `keep` stays in the spool."""
+    upload = start_upload(storage)
     sent = files(tmp_path, 8)
     for file in sent:
-        delivery.add(file, 10, keep=file is sent[3])
-    assert delivery.wait() == tuple(f"shelf:/shop/orders/run-1-{i:05d}.parquet" for i in range(8))
+        upload.add(file, 10, keep=file is sent[3])
+    assert upload.wait() == tuple(f"memory:/shop/orders/run-1-{i:05d}.parquet" for i in range(8))
     assert [file.exists() for file in sent] == [i == 3 for i in range(8)]
-    assert shelf.held["shop/orders/run-1-00005.parquet"] == b"5.parquet"
+    assert storage.files["shop/orders/run-1-00005.parquet"] == b"5.parquet"
 
 
-def test_one_that_fails_takes_the_others_back(shelf: Shelf, tmp_path: Path) -> None:
-    """Nothing stays of a delivery of which a part did not arrive, and no more is sent."""
-    delivery = begun(shelf)
-    shelf.fails = "00002.parquet"
+def test_rollback_removes_the_other_files_of_a_failed_upload(
+    storage: MemoryStorage, tmp_path: Path
+) -> None:
+    """When one file fails, no file stays in the storage, and no other is uploaded."""
+    upload = start_upload(storage)
+    storage.failing_suffix = "00002.parquet"
     for file in files(tmp_path, 6):
         try:
-            delivery.add(file, 10)
+            upload.add(file, 10)
         except LandingError:
             break
-    with pytest.raises(LandingError, match="no room on the shelf"):
-        delivery.wait()
-    delivery.rollback()
-    assert shelf.held == {}
-    with pytest.raises(LandingError, match="no room"):
-        delivery.add(tmp_path / "7.parquet", 10)
+    with pytest.raises(LandingError, match="no space"):
+        upload.wait()
+    upload.rollback()
+    assert storage.files == {}
+    with pytest.raises(LandingError, match="no space"):
+        upload.add(tmp_path / "7.parquet", 10)
 
 
-def test_full_spool_is_waited_for(shelf: Shelf, tmp_path: Path) -> None:
-    """Who would add to it waits until enough has left, or until the work is to stop."""
-    delivery = begun(shelf, limit=25)
-    spool = delivery.uploader.spool
-    shelf.go.clear()
+def test_full_spool_is_waited_for(storage: MemoryStorage, tmp_path: Path) -> None:
+    """The next file waits until enough bytes were uploaded, or until the run stops."""
+    upload = start_upload(storage, spool_max=25)
+    uploader = upload.uploader
+    storage.may_continue.clear()
     for file in files(tmp_path, 3):
-        spool.wait(lambda: False)
-        delivery.add(file, 10)
+        uploader.wait_for_space(lambda: False)
+        upload.add(file, 10)
     passed = threading.Event()
-    waiter = threading.Thread(target=lambda: (spool.wait(lambda: False), passed.set()))
+    waiter = threading.Thread(target=lambda: (uploader.wait_for_space(lambda: False), passed.set()))
     waiter.start()
     assert not passed.wait(0.2)
-    spool.wait(lambda: True)
-    shelf.go.set()
+    uploader.wait_for_space(lambda: True)
+    storage.may_continue.set()
     assert passed.wait(10)
     waiter.join()
-    assert len(delivery.wait()) == 3
+    assert len(upload.wait()) == 3
 
 
-def test_spool_is_freed_by_failures_too(shelf: Shelf, tmp_path: Path) -> None:
-    """A storage that takes nothing does not stop the run for ever."""
-    delivery = begun(shelf, limit=5)
-    shelf.fails = ".parquet"
-    delivery.add(files(tmp_path, 1)[0], 10)
-    delivery.uploader.spool.wait(lambda: False)
+def test_spool_is_freed_by_failures_too(storage: MemoryStorage, tmp_path: Path) -> None:
+    """A storage that refuses every file does not block the run for ever."""
+    upload = start_upload(storage, spool_max=5)
+    storage.failing_suffix = ".parquet"
+    upload.add(files(tmp_path, 1)[0], 10)
+    upload.uploader.wait_for_space(lambda: False)
     with pytest.raises(LandingError):
-        delivery.wait()
+        upload.wait()
 
 
 @pytest.mark.parametrize(
@@ -122,7 +126,7 @@ def test_sizes_are_read(text: object, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "much", "0", "-1GB", "4 GiB too many", True, None, "1e3"])
-def test_what_is_no_size_is_refused(text: object) -> None:
-    """The message shows how one is written."""
+def test_invalid_size_is_refused(text: object) -> None:
+    """The message shows the right form."""
     with pytest.raises(ValueError, match="Write 4GiB"):
         parse_size(text)

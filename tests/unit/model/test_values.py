@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from cdpsync.errors import CatalogError, ConnectError, LandingError, LockHeldError
 from cdpsync.model import Cursor, CursorType, SavedState, SyncMode, TableName
 from cdpsync.model.cursors import cursor_json, cursor_sql, later, lower_bound, parse_cursor
+from cdpsync.model.state import StateFileEntry
 from cdpsync.model.types import lake_type, parse_type, widens
 from cdpsync.redact import redact, remember, remember_url
-from cdpsync.state import StateFileEntry, read_state, reconcile, update_state
+from cdpsync.state import read_state, reconcile, update_state
 from cdpsync.storage import FolderStorage
 from cdpsync.system import locks
 
@@ -199,7 +200,7 @@ def test_corrupt_state_is_refused_and_left_alone(tmp_path: Path, text: str) -> N
     """The message names the path and how to rebuild; the file stays as it is."""
     path = tmp_path / "state.json"
     path.write_text(text)
-    with pytest.raises(CatalogError, match=r"state\.json: .*rebuilt from the catalog"):
+    with pytest.raises(CatalogError, match=r"state\.json: .*rebuilds it from the catalog"):
         update_state(path, lambda state: state.clear())
     assert path.read_text() == text
 

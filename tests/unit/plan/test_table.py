@@ -1,4 +1,4 @@
-"""Config, streams and cursors to plans: which tables, how they are read, and what is refused."""
+"""Plans from options, streams and previous state: the tables, their reads, and errors."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from cdpsync.model import (
     Cursor,
     CursorType,
     LakeTable,
+    SavedState,
     Source,
     Stream,
     SyncMode,
@@ -21,7 +22,7 @@ from cdpsync.model import (
     TableOptions,
     TableRule,
 )
-from cdpsync.plan.configured import configured_tables, table_options
+from cdpsync.plan.configured import ConfiguredTable, configured_tables, table_options
 from cdpsync.plan.resume import PreviousState
 from cdpsync.plan.schedule import is_due
 from cdpsync.plan.selector import concerns_source, matches_name
@@ -38,6 +39,7 @@ ORDERS = Stream(
     ("id",),
     ("updated_at", "id"),
 )
+LAKE_ORDERS = LakeTable(TableName("shop", "orders"), ORDERS.columns)
 LOGS = Stream("audit.log", "audit_log", (Column("line", "VARCHAR"),))
 INCREMENTAL = TableOptions(mode=SyncMode.INCREMENTAL, cursor_field="updated_at")
 NOON = Cursor(CursorType.TIMESTAMPTZ, datetime(2024, 1, 1, 12, tzinfo=UTC))
@@ -52,31 +54,38 @@ def source(**tables: TableOptions) -> Source:
     return Source("shop", "postgres", None, "p.yml:3", tables=rules)
 
 
-def plan_of(options: TableOptions, remembered: PreviousState | None = None, **how: bool):
+def plan_of(options: TableOptions, previous: PreviousState | None = None, **overrides: bool):
     """Plan `public.orders` with these options."""
-    (one,) = configured_tables(source(public__orders=options), [ORDERS])
-    how = {"full_refresh": False, "allow_shrink": False, "now": NOON.value, **how}
-    return table_plan(one, remembered or PreviousState(), **how)
+    (table,) = configured_tables(source(public__orders=options), [ORDERS])
+    run_options = {"full_refresh": False, "allow_shrink": False, "now": NOON.value, **overrides}
+    return table_plan(table, previous or PreviousState(), **run_options)
+
+
+def first_plan(table: ConfiguredTable):
+    """Plan a table that was never loaded."""
+    return table_plan(
+        table, PreviousState(), full_refresh=False, allow_shrink=False, now=NOON.value
+    )
 
 
 def test_without_keys_every_stream_is_loaded_in_full() -> None:
     """No `tables`: every stream, `full_table`."""
-    wanted = configured_tables(source(), [ORDERS, LOGS])
-    assert [(str(one.table), one.mode) for one in wanted] == [
+    tables = configured_tables(source(), [ORDERS, LOGS])
+    assert [(str(table.table), table.mode) for table in tables] == [
         ("shop.orders", SyncMode.FULL_TABLE),
         ("shop.audit_log", SyncMode.FULL_TABLE),
     ]
 
 
-def test_keys_that_only_switch_off_leave_the_rest() -> None:
-    """A project that only disables tables syncs all the others."""
+def test_project_that_only_disables_tables_syncs_the_others() -> None:
+    """Streams without a key are synced if every key has `enabled: false`."""
     off = TableOptions(enabled=False)
     rules = (TableRule("audit.*", off, "p.yml:9"),)
-    wanted = configured_tables(replace(source(), tables=rules), [ORDERS, LOGS])
-    assert [one.name for one in wanted] == ["public.orders"]
+    tables = configured_tables(replace(source(), tables=rules), [ORDERS, LOGS])
+    assert [table.name for table in tables] == ["public.orders"]
 
 
-def test_exact_key_wins_over_globs_wherever_it_stands() -> None:
+def test_exact_key_wins_over_globs_in_any_order() -> None:
     """Globs apply in their order, then the exact key."""
     rules = (
         TableRule("public.orders", TableOptions(every=timedelta(hours=1)), "p.yml:1"),
@@ -88,37 +97,37 @@ def test_exact_key_wins_over_globs_wherever_it_stands() -> None:
 
 
 def test_glob_that_matches_nothing_is_an_error_with_its_line() -> None:
-    """A typo in a glob is found before anything runs."""
+    """A typo in a glob stops the run before it reads a table."""
     rules = (TableRule("pubic.*", TableOptions(), "p.yml:7"),)
     with pytest.raises(ConfigError, match=r"p\.yml:7: .*pubic.*matches no stream.*public\.orders"):
         configured_tables(replace(source(), tables=rules), [ORDERS])
 
 
 def test_two_streams_for_one_table_is_an_error() -> None:
-    """Both streams and their lines are named; the lake does not tell case apart."""
-    named = source(public__orders=TableOptions(), audit__log=TableOptions(name="ORDERS"))
+    """The message names both streams and their lines. Table names ignore case."""
+    twins = source(public__orders=TableOptions(), audit__log=TableOptions(name="ORDERS"))
     with pytest.raises(ConfigError, match=r"p\.yml:11.*public\.orders.*p\.yml:10.*shop\.ORDERS"):
-        configured_tables(named, [ORDERS, LOGS])
+        configured_tables(twins, [ORDERS, LOGS])
 
 
 def test_missing_stream_fails_alone() -> None:
-    """A stream that is not there is a failure of its table, with the line and the way out."""
-    (orders, gone) = configured_tables(
+    """A stream that does not exist fails its own table only, with the line and the next step."""
+    (orders, missing) = configured_tables(
         source(public__orders=TableOptions(), gone=TableOptions()), [ORDERS]
     )
-    table_plan(orders, PreviousState(), full_refresh=False, allow_shrink=False, now=NOON.value)
+    first_plan(orders)
     with pytest.raises(ReadError, match=r'p\.yml:11: stream "gone".*cdpsync discover shop'):
-        table_plan(gone, PreviousState(), full_refresh=False, allow_shrink=False, now=NOON.value)
+        first_plan(missing)
 
 
-def test_refused_stream_fails_alone() -> None:
-    """A stream that cannot be read fails its table with the reason, whatever its options name."""
-    refused = replace(ORDERS, columns=(), unreadable_reason="orders.csv, line 3: mend it.")
-    named = source(public__orders=TableOptions(cursor_field="nope"), audit__log=TableOptions())
-    orders, logs = configured_tables(named, [refused, LOGS])
-    with pytest.raises(ReadError, match=r"^orders\.csv, line 3: mend it\.$"):
-        table_plan(orders, PreviousState(), full_refresh=False, allow_shrink=False, now=NOON.value)
-    table_plan(logs, PreviousState(), full_refresh=False, allow_shrink=False, now=NOON.value)
+def test_unreadable_stream_fails_alone() -> None:
+    """An unreadable stream fails its table with the reason, before its options are checked."""
+    unreadable = replace(ORDERS, columns=(), unreadable_reason="orders.csv, line 3: fix it.")
+    tables = source(public__orders=TableOptions(cursor_field="nope"), audit__log=TableOptions())
+    orders, logs = configured_tables(tables, [unreadable, LOGS])
+    with pytest.raises(ReadError, match=r"^orders\.csv, line 3: fix it\.$"):
+        first_plan(orders)
+    first_plan(logs)
 
 
 def test_first_load_reads_everything() -> None:
@@ -129,16 +138,15 @@ def test_first_load_reads_everything() -> None:
 
 def test_lookback_moves_the_window_not_the_cursor() -> None:
     """A read starts at the cursor less the lookback."""
-    landed = LakeTable(TableName("shop", "orders"), ORDERS.columns)
-    before = PreviousState("updated_at", NOON, lake_table=landed)
-    plan = plan_of(replace(INCREMENTAL, lookback=timedelta(minutes=10)), before)
+    previous = PreviousState("updated_at", NOON, lake_table=LAKE_ORDERS)
+    plan = plan_of(replace(INCREMENTAL, lookback=timedelta(minutes=10)), previous)
     assert plan.window is not None
     assert plan.window.low.value == datetime(2024, 1, 1, 11, 50, tzinfo=UTC)
     assert (plan.cursor_before, plan.replace) == (NOON, False)
 
 
 @pytest.mark.parametrize(
-    ("remembered", "how"),
+    ("previous", "overrides"),
     [
         (PreviousState("updated_at", NOON, reset=True), {}),
         (PreviousState("created_at", NOON), {}),
@@ -146,28 +154,63 @@ def test_lookback_moves_the_window_not_the_cursor() -> None:
         (PreviousState("updated_at", NOON), {"full_refresh": True}),
     ],
 )
-def test_cursor_of_another_making_is_not_followed(remembered: PreviousState, how: dict) -> None:
-    """After a reset, with another cursor field or type, or when asked: from the start."""
-    landed = LakeTable(TableName("shop", "orders"), ORDERS.columns)
-    plan = plan_of(INCREMENTAL, replace(remembered, lake_table=landed), **how)
+def test_cursor_that_does_not_apply_is_not_followed(
+    previous: PreviousState, overrides: dict
+) -> None:
+    """After a reset, with another cursor field or type, or with --full-refresh: from the start."""
+    plan = plan_of(INCREMENTAL, replace(previous, lake_table=LAKE_ORDERS), **overrides)
     assert (plan.window, plan.replace) == (None, True)
 
 
-def test_load_that_was_asked_for_is_not_explained() -> None:
-    """A notice says why a table starts over by itself; --full-refresh needs none."""
-    landed = LakeTable(TableName("shop", "orders"), ORDERS.columns)
-    moved = PreviousState("created_at", NOON, lake_table=landed)
-    assert plan_of(INCREMENTAL, moved, full_refresh=True).notices == ()
-    assert "loaded from the start" in plan_of(INCREMENTAL, moved).notices[0]
+def test_full_refresh_needs_no_notice() -> None:
+    """A notice explains a load from the start that nobody asked for."""
+    other_field = PreviousState("created_at", NOON, lake_table=LAKE_ORDERS)
+    assert plan_of(INCREMENTAL, other_field, full_refresh=True).notices == ()
+    assert "loaded from the start" in plan_of(INCREMENTAL, other_field).notices[0]
+
+
+def saved_state(columns: dict[str, str]) -> SavedState:
+    """Return the state of `shop.orders` that a commit saved with these columns."""
+    return SavedState(
+        "shop",
+        "public.orders",
+        TableName("shop", "orders"),
+        SyncMode.INCREMENTAL,
+        "updated_at",
+        NOON,
+        "20240101T120000Z-a1b2c3",
+        NOON.value,
+        columns=columns,
+    )
+
+
+def test_new_column_has_one_notice() -> None:
+    """A column that is new at the source and in the lake is named once."""
+    saved = saved_state({"id": "INTEGER", "updated_at": "TIMESTAMP WITH TIME ZONE"})
+    in_lake = LakeTable(TableName("shop", "orders"), (ORDERS.columns[0], ORDERS.columns[2]))
+    previous = PreviousState("updated_at", NOON, lake_table=in_lake, saved_state=saved)
+    new_column, new_type = plan_of(INCREMENTAL, previous).notices
+    assert new_column.startswith('column "note" is new: it is NULL in rows')
+    assert new_column.endswith("until cdpsync run shop.orders --full-refresh")
+    assert new_type == 'column "id" was INTEGER and is BIGINT at the source'
+
+
+def test_column_that_came_back_needs_no_full_refresh() -> None:
+    """Its notice says only that it is new at the source, because the lake has the column."""
+    saved = saved_state({"id": "BIGINT", "updated_at": "TIMESTAMP WITH TIME ZONE"})
+    previous = PreviousState("updated_at", NOON, lake_table=LAKE_ORDERS, saved_state=saved)
+    assert plan_of(INCREMENTAL, previous).notices == (
+        'column "note" is new at the source (VARCHAR)',
+    )
 
 
 def test_cursor_without_its_table_is_not_followed() -> None:
-    """A table that is no longer in the lake is loaded whole, whatever the state file says."""
+    """A table that is no longer in the lake is loaded from its start."""
     plan = plan_of(INCREMENTAL, PreviousState("updated_at", NOON))
     assert plan.replace
 
 
-REFUSED = [
+CONTRACT_ERRORS = [
     (
         TableOptions(mode=SyncMode.INCREMENTAL),
         'needs a cursor_field. Add "cursor_field: updated_at"',
@@ -184,13 +227,13 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("options", "message"), REFUSED)
-def test_what_cannot_work_is_refused_with_its_line(options: TableOptions, message: str) -> None:
-    """Each refusal names the line of the project file and what to write instead."""
-    with pytest.raises(ContractError) as refused:
+@pytest.mark.parametrize(("options", "message"), CONTRACT_ERRORS)
+def test_wrong_options_are_refused_with_their_line(options: TableOptions, message: str) -> None:
+    """Each error names the line of the project file and what to write instead."""
+    with pytest.raises(ContractError) as raised:
         plan_of(options)
-    assert refused.value.message.startswith("p.yml:10: ")
-    assert message in refused.value.message
+    assert raised.value.message.startswith("p.yml:10: ")
+    assert message in raised.value.message
 
 
 @pytest.mark.parametrize("lookback", [Decimal(5), timedelta(minutes=5)])
@@ -198,21 +241,22 @@ def test_lookback_of_the_wrong_kind_is_refused(lookback: Decimal | timedelta) ->
     """Minutes do not fit an integer cursor, nor a number a time."""
     field = "updated_at" if isinstance(lookback, Decimal) else "id"
     cursor = NOON if field == "updated_at" else Cursor(CursorType.INTEGER, 5)
-    landed = LakeTable(TableName("shop", "orders"), ORDERS.columns)
     options = replace(INCREMENTAL, cursor_field=field, lookback=lookback)
     with pytest.raises(ContractError, match=r"lookback does not fit"):
-        plan_of(options, PreviousState(field, cursor, lake_table=landed))
+        plan_of(options, PreviousState(field, cursor, lake_table=LAKE_ORDERS))
 
 
-def test_name_in_other_case_is_told() -> None:
-    """Where a source shows upper case, who types lower case is shown the name to type."""
-    loud = replace(ORDERS, name="PUBLIC.ORDERS", columns=(Column("ID", "BIGINT"),), primary_key=())
-    (one,) = configured_tables(source(public__orders=INCREMENTAL), [loud])
+def test_name_in_other_case_is_suggested() -> None:
+    """Where a source has upper case names, a lower case name gets the right one as a hint."""
+    upper_case = replace(
+        ORDERS, name="PUBLIC.ORDERS", columns=(Column("ID", "BIGINT"),), primary_key=()
+    )
+    (table,) = configured_tables(source(public__orders=INCREMENTAL), [upper_case])
     with pytest.raises(ReadError, match=r'Did you mean "PUBLIC\.ORDERS"\?'):
-        table_plan(one, PreviousState(), full_refresh=False, allow_shrink=False, now=NOON.value)
-    (one,) = configured_tables(source(PUBLIC__ORDERS=TableOptions(include=("id",))), [loud])
+        first_plan(table)
+    (table,) = configured_tables(source(PUBLIC__ORDERS=TableOptions(include=("id",))), [upper_case])
     with pytest.raises(ContractError, match=r'Did you mean "ID"\?'):
-        table_plan(one, PreviousState(), full_refresh=False, allow_shrink=False, now=NOON.value)
+        first_plan(table)
 
 
 AMOUNTS = replace(
@@ -225,15 +269,15 @@ AMOUNTS = replace(
 def plan_of_amounts(field: str, lookback: Decimal | timedelta | None = None):
     """Plan a table whose decimal column `rev` its connector offers as a cursor."""
     options = replace(INCREMENTAL, cursor_field=field, lookback=lookback)
-    (one,) = configured_tables(source(public__orders=options), [AMOUNTS])
+    (table,) = configured_tables(source(public__orders=options), [AMOUNTS])
     cursor = Cursor(CursorType.DECIMAL, Decimal("10.25"))
-    landed = LakeTable(TableName("shop", "orders"), AMOUNTS.columns)
-    before = PreviousState(field, cursor, lake_table=landed)
-    return table_plan(one, before, full_refresh=False, allow_shrink=False, now=NOON.value)
+    in_lake = LakeTable(TableName("shop", "orders"), AMOUNTS.columns)
+    previous = PreviousState(field, cursor, lake_table=in_lake)
+    return table_plan(table, previous, full_refresh=False, allow_shrink=False, now=NOON.value)
 
 
 def test_decimal_is_a_cursor_where_the_connector_offers_it() -> None:
-    """An exact numeric is followed at a source that says so, and moved back by a plain number."""
+    """A lookback for a decimal cursor is a plain number."""
     plan = plan_of_amounts("rev", Decimal("0.125"))
     assert plan.cursor_type is CursorType.DECIMAL
     assert plan.window is not None
@@ -241,31 +285,31 @@ def test_decimal_is_a_cursor_where_the_connector_offers_it() -> None:
 
 
 def test_decimal_that_is_not_offered_is_refused() -> None:
-    """Elsewhere a numeric may be NaN, or rounded on its way: it is no cursor."""
+    """At other sources a numeric may be NaN, or rounded, so it is not a cursor."""
     with pytest.raises(ContractError, match=r"could be: rev"):
         plan_of_amounts("tax")
 
 
 def test_duration_does_not_fit_a_decimal_cursor() -> None:
-    """Minutes before a number mean nothing."""
+    """A lookback in minutes cannot be subtracted from a number."""
     with pytest.raises(ContractError, match=r"plain number for numbers"):
         plan_of_amounts("rev", timedelta(minutes=5))
 
 
-def test_view_without_key_says_what_to_add() -> None:
-    """An incremental table needs a key from somewhere."""
+def test_incremental_view_without_key_is_refused() -> None:
+    """The message says which key of the project file to add."""
     view = replace(ORDERS, primary_key=(), kind="view")
-    (one,) = configured_tables(source(public__orders=INCREMENTAL), [view])
+    (table,) = configured_tables(source(public__orders=INCREMENTAL), [view])
     with pytest.raises(ContractError, match=r"primary_key.*declares none for this view"):
-        table_plan(one, PreviousState(), full_refresh=False, allow_shrink=False, now=NOON.value)
+        first_plan(table)
 
 
 def test_columns_that_differ_in_case_are_refused() -> None:
-    """The lake would take `Id` and `id` for one column."""
+    """`ID` and `id` would be one column of the lake."""
     twins = replace(ORDERS, columns=(*ORDERS.columns, Column("ID", "VARCHAR")))
-    (one,) = configured_tables(source(public__orders=TableOptions()), [twins])
+    (table,) = configured_tables(source(public__orders=TableOptions()), [twins])
     with pytest.raises(ContractError, match=r'"id" and "ID" differ only in case'):
-        table_plan(one, PreviousState(), full_refresh=False, allow_shrink=False, now=NOON.value)
+        first_plan(table)
 
 
 @pytest.mark.parametrize(
@@ -286,8 +330,8 @@ def test_select_means_source_stream_table_or_glob(pattern: str, means: bool) -> 
     assert matches_name("shop", "public.orders", "shop.orders", pattern) is means
 
 
-def test_only_the_selected_sources_are_asked() -> None:
-    """A run of one source connects to no other, unless a glob may mean it."""
+def test_only_selected_sources_are_read() -> None:
+    """A run of one source connects to no other, unless a glob can match it."""
     assert concerns_source("shop", ["shop.public.orders"])
     assert not concerns_source("shop", ["billing"])
     assert concerns_source("shop", ["*orders"])

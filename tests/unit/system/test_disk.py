@@ -1,4 +1,4 @@
-"""Power may fail at any moment: what a name stands for is on the disk before the name is."""
+"""The order of writes: a file's content is on the disk before its name, so power may fail."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from cdpsync.system import disk
 
 @pytest.fixture
 def order(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """What was asked of the disk, in order: the call and the file's name."""
-    said: list[tuple[str, str]] = []
+    """The calls to the disk in order, each with the file's name."""
+    calls: list[tuple[str, str]] = []
     for name in ("fsync", "replace", "link", "mkdir"):
         real = getattr(os, name)
 
-        def told(first, *more, _name=name, _real=real, **options):
-            is_open = isinstance(first, int)
-            path = Path(f"/proc/self/fd/{first}").readlink() if is_open else Path(first)
+        def recorded(target, *arguments, _name=name, _real=real, **options):
+            is_open = isinstance(target, int)
+            path = Path(f"/proc/self/fd/{target}").readlink() if is_open else Path(target)
             if _name != "mkdir" or not path.exists():
-                said.append((_name, path.name))
-            return _real(first, *more, **options)
+                calls.append((_name, path.name))
+            return _real(target, *arguments, **options)
 
-        monkeypatch.setattr(os, name, told)
-    return said
+        monkeypatch.setattr(os, name, recorded)
+    return calls
 
 
 def test_state_file_is_on_the_disk_before_its_name(tmp_path: Path, order) -> None:
@@ -45,8 +45,8 @@ def test_state_file_is_on_the_disk_before_its_name(tmp_path: Path, order) -> Non
     ]
 
 
-def test_landed_file_is_on_the_disk_before_its_name(tmp_path: Path, order) -> None:
-    """So are a landed file, the folders it is put in, and the folder that has its name."""
+def test_stored_file_is_on_the_disk_before_its_name(tmp_path: Path, order) -> None:
+    """The file, its new folders and the folder with its name are synced in this order."""
     (tmp_path / "spooled").write_bytes(b"rows")
     FolderStorage(tmp_path / "lake").put(tmp_path / "spooled", "shop/orders/a.parquet")
     assert order == [
@@ -63,7 +63,7 @@ def test_landed_file_is_on_the_disk_before_its_name(tmp_path: Path, order) -> No
 
 
 def test_published_catalog_is_on_the_disk_before_its_name(tmp_path: Path, order) -> None:
-    """A copy that dies half done is removed by the next one, and never seen by a reader."""
+    """The next copy removes an unfinished one; readers never see it."""
     (tmp_path / "copy").write_bytes(b"catalog")
     (tmp_path / ".catalog.ducklake-dead").write_bytes(b"cat")
     FolderStorage(tmp_path).replace(tmp_path / "copy", "catalog.ducklake")
@@ -88,13 +88,13 @@ def test_deleted_rows_are_on_the_disk_before_the_commit(tmp_path: Path, order) -
     con.close()
 
 
-def test_folder_whose_maker_died_at_once_is_swept(tmp_path: Path) -> None:
-    """Also one that has no lock yet; never one that is at work."""
+def test_folder_of_a_dead_process_is_removed(tmp_path: Path) -> None:
+    """Also one without a lock file; never one that is in use."""
     scratch = tmp_path / "own/tmp"
-    with temp_dir(scratch, "spool-") as at_work:
+    with temp_dir(scratch, "spool-") as used_folder:
         (scratch / "read-123-dead").mkdir()
         remove_stale_dirs(scratch)
-        assert list(scratch.iterdir()) == [at_work]
+        assert list(scratch.iterdir()) == [used_folder]
 
 
 @pytest.mark.parametrize(
@@ -125,8 +125,8 @@ def test_refused_write_says_where_and_what_to_do(
     assert not (tmp_path / "state.json").exists()
 
 
-def test_duckdbs_words_are_understood() -> None:
-    """What DuckDB says of a full disk gets the same advice; its other words get none."""
+def test_duckdbs_text_of_a_full_disk_gets_a_hint() -> None:
+    """The hint is the same as for our own writes; another error gets none."""
     text = 'IO Error: Could not write file "/lake/a.parquet": No space left on device'
     assert disk.disk_hint(text) == "the disk is full. Make room there"
     assert disk.disk_hint("Binder Error: no such column") is None

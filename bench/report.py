@@ -1,4 +1,4 @@
-"""What was measured, as it is kept and shown: lines with their limits, parts, the whole table."""
+"""The report of the benchmark: lines with their limits, parts, and their stored form."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-KEPT = ROOT / "bench" / "results"
+STORED = ROOT / "bench" / "results"
 RESULTS = ROOT / "bench" / "RESULTS.md"
 
 _HEAD = """| what | runs | median s | min - max s | x ours | CPU s | peak RSS MB | limit |
 | --- | --- | --- | --- | --- | --- | --- | --- |"""
 
 
-_HOW = (
+_METHOD = (
     "Whole processes with their children, in turns, medians; a ratio is the median of pairs, run "
     "beside run; CPU seconds are the process's own, not the server's. Each run's rows were held "
     "against the source's. Written by `make bench`; a part can be measured alone: "
@@ -30,7 +30,7 @@ _HOW = (
 
 @dataclass(frozen=True)
 class Limit:
-    """A bound on one figure: at most so much, or at least where `least`."""
+    """A bound on one figure: an upper one, or a lower one if `least`."""
 
     what: str  # with {} for the figure
     measured: float
@@ -44,14 +44,14 @@ class Limit:
     def __str__(self) -> str:
         side = "at least" if self.least else "at most"
         places = 0 if self.bound >= 100 else 2
-        said = self.what.format(f"{self.measured:.{places}f}")
+        figure = self.what.format(f"{self.measured:.{places}f}")
         verdict = "met" if self.met else "**missed**"
-        return f"{said}, {side} {self.bound:g}: {verdict}"
+        return f"{figure}, {side} {self.bound:g}: {verdict}"
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table. `ratio`: how many times longer than ours, run beside run."""
+    """One line of the table; `ratio` is its time divided by ours, the median over pairs of runs."""
 
     what: str
     figures: tuple[Figure, ...]
@@ -72,7 +72,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the bench: its lines, and when, for how long and beside what it was measured."""
+    """One part of the benchmark: its lines, and when, how long and under what load it ran."""
 
     name: str
     about: str
@@ -83,28 +83,30 @@ class Part:
     lines: tuple[Line, ...]
 
     def __str__(self) -> str:
-        told = f"{self.when}, {self.minutes:.1f} minutes, load average {self.load}."
-        return "\n".join([f"## {self.name}", "", f"{self.about} {told}", "", table(self.lines)])
+        circumstances = f"{self.when}, {self.minutes:.1f} minutes, load average {self.load}."
+        return "\n".join(
+            [f"## {self.name}", "", f"{self.about} {circumstances}", "", table(self.lines)]
+        )
 
-    def keep(self, folder: Path = KEPT) -> None:
-        """Write it down, in place of what was measured before."""
+    def store(self, folder: Path = STORED) -> None:
+        """Write the part to its file, in place of an earlier result."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{self.name}.json").write_text(json.dumps(asdict(self), indent=1) + "\n")
 
 
 def read(path: Path) -> Part:
-    """Return a part that was measured earlier."""
-    said = json.loads(path.read_text())
+    """Return a part from its file."""
+    content = json.loads(path.read_text())
     lines = [
         Line(
-            one["what"],
-            tuple(Figure(**figure) for figure in one["figures"]),
-            tuple(Limit(**limit) for limit in one["limits"]),
-            one["ratio"],
+            line["what"],
+            tuple(Figure(**figure) for figure in line["figures"]),
+            tuple(Limit(**limit) for limit in line["limits"]),
+            line["ratio"],
         )
-        for one in said.pop("lines")
+        for line in content.pop("lines")
     ]
-    return Part(**said, lines=tuple(lines))
+    return Part(**content, lines=tuple(lines))
 
 
 def table(lines: Sequence[Line]) -> str:
@@ -112,8 +114,8 @@ def table(lines: Sequence[Line]) -> str:
     return "\n".join([_HEAD, *map(str, lines)])
 
 
-def whole(parts: Sequence[Part]) -> str:
-    """Return the whole report, what was missed first."""
+def render(parts: Sequence[Part]) -> str:
+    """Return the report as Markdown, with the missed limits first."""
     machines = list(dict.fromkeys(part.where for part in parts))
     lines = [line for part in parts for line in part.lines]
     limits = [(line, limit) for line in lines for limit in line.limits]
@@ -121,8 +123,11 @@ def whole(parts: Sequence[Part]) -> str:
     return "\n\n".join(
         [
             "# Measured",
-            *(f"{where}{_of(where, parts) if len(machines) > 1 else ''}." for where in machines),
-            _HOW,
+            *(
+                f"{where}{_parts_on(where, parts) if len(machines) > 1 else ''}."
+                for where in machines
+            ),
+            _METHOD,
             "\n".join([_verdict(len(limits), len(missed)), *missed]),
             *map(str, parts),
         ]
@@ -131,10 +136,10 @@ def whole(parts: Sequence[Part]) -> str:
 
 def _verdict(limits: int, missed: int) -> str:
     if not limits:
-        return "Whether it runs, not how fast: the limits are those of the full size."
+        return "This run shows only that the benchmark works: the limits apply to the full size."
     return f"{limits - missed} of {limits} limits met."
 
 
-def _of(where: str, parts: Sequence[Part]) -> str:
-    """Return which parts were measured there."""
+def _parts_on(where: str, parts: Sequence[Part]) -> str:
+    """Return the names of the parts that were measured on this machine."""
     return f" ({', '.join(part.name for part in parts if part.where == where)})"

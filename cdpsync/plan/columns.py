@@ -1,0 +1,131 @@
+"""The columns of a stream that a table takes: those to read, their types, and its primary key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cdpsync.errors import ContractError, suggest
+from cdpsync.model import DELETED_AT, DELETED_AT_COLUMN, Column, Deletes, SyncMode
+from cdpsync.model.types import parse_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cdpsync.model import Stream
+    from cdpsync.plan.configured import ConfiguredTable
+
+
+def selected_columns(table: ConfiguredTable, stream: Stream) -> tuple[Column, ...]:
+    """Return the columns to read, in the stream's order, and then those that cdpsync adds."""
+    names = {column.name for column in stream.columns}
+    if table.options.include is not None:
+        names = _column_names(table, stream, table.options.include, "columns.include")
+    if table.options.exclude is not None:
+        names -= _column_names(table, stream, table.options.exclude, "columns.exclude")
+    columns = tuple(column for column in stream.columns if column.name in names)
+    columns += _added_columns(table, stream)
+    if not columns:
+        raise ContractError(
+            f'{table.location}: stream "{table.name}" has no column to read. Check columns: and '
+            "which columns the source's user may read."
+        )
+    names_by_lower: dict[str, str] = {}
+    for column in columns:
+        twin = names_by_lower.setdefault(column.name.lower(), column.name)
+        if twin != column.name:
+            raise ContractError(
+                f'{table.location}: stream "{table.name}": columns "{twin}" and "{column.name}" '
+                "differ only in case, which the lake ignores. Exclude one of them: columns: "
+                f"{{exclude: [{column.name}]}}."
+            )
+    return columns
+
+
+def _column_names(
+    table: ConfiguredTable, stream: Stream, names: Iterable[str], key: str
+) -> set[str]:
+    """Return the names under a key of the project file; the stream must have all of them.
+
+    A stream with an open schema may have columns that it does not list.
+    """
+    if stream.open_schema:
+        return set(names)
+    return {named_column(table, stream, name, key).name for name in names}
+
+
+def _added_columns(table: ConfiguredTable, stream: Stream) -> tuple[Column, ...]:
+    """Return the columns that are not the stream's own: the change log's cursor, `_deleted_at`."""
+    if table.mode is not SyncMode.INCREMENTAL:
+        return ()
+    columns = [] if stream.changes is None else [stream.changes.cursor]
+    if table.deletes is Deletes.SOFT:
+        if stream.column(DELETED_AT):
+            raise ContractError(
+                f'{table.location}: table "{table.name}": deletes: soft marks rows in a column '
+                f"{DELETED_AT}, and the {stream.kind} has one of this name. Exclude it: columns: "
+                f"{{exclude: [{DELETED_AT}]}}; or use deletes: hard."
+            )
+        columns.append(DELETED_AT_COLUMN)
+    return tuple(columns)
+
+
+def named_column(table: ConfiguredTable, stream: Stream, name: str, key: str) -> Column:
+    """Return the column that a key of the project file names. Raises ContractError without one."""
+    column = stream.column(name)
+    if column is not None:
+        return column
+    names = [column.name for column in stream.columns]
+    suggestion = suggest(name, names)
+    hint = f'Did you mean "{suggestion}"? ' if suggestion else ""
+    raise ContractError(
+        f'{table.location}: {key}: stream "{table.name}" has no column "{name}". {hint}'
+        f"It has: {', '.join(names)}."
+    )
+
+
+def configured_types(
+    table: ConfiguredTable, stream: Stream, columns: tuple[Column, ...]
+) -> dict[str, str]:
+    """Return the types that the project file gives to columns that are read."""
+    types = {}
+    for name, text in (table.options.types or {}).items():
+        if (
+            not stream.open_schema
+            and named_column(table, stream, name, "columns.types") not in columns
+        ):
+            continue
+        try:
+            types[name] = parse_type(text)
+        except ValueError as error:
+            raise ContractError(f"{table.location}: columns.types: {name}: {error}.") from error
+    return types
+
+
+def required_key(
+    table: ConfiguredTable, stream: Stream, columns: tuple[Column, ...]
+) -> tuple[str, ...]:
+    """Return the primary key, all of whose columns are read. Raises ContractError without one."""
+    key = table.options.primary_key or stream.primary_key
+    if not key:
+        raise ContractError(
+            f'{table.location}: table "{table.name}": incremental needs a primary_key, and the '
+            f'source declares none for this {stream.kind}. Add "primary_key: [column]", or use '
+            "mode: append_only or full_table."
+        )
+    names = {column.name for column in columns}
+    for name in key:
+        named_column(table, stream, name, "primary_key")
+        if name not in names:
+            raise ContractError(
+                f'{table.location}: table "{table.name}": the primary key\'s column "{name}" is '
+                "among the excluded columns. Keep it, or name another primary_key."
+            )
+    return key
+
+
+def optional_key(
+    table: ConfiguredTable, stream: Stream, columns: tuple[Column, ...]
+) -> tuple[str, ...]:
+    """Return the key's columns that are read; the mode needs them only to keep NOT NULL."""
+    names = {column.name for column in columns}
+    return tuple(name for name in table.options.primary_key or stream.primary_key if name in names)

@@ -1,0 +1,236 @@
+"""Reads what changed in a Stripe stream: created, changed and deleted objects, by their events.
+
+https://docs.stripe.com/api/events: each change has an event for 30 days. An event has the object
+of its moment in the API version of its moment, so the object is fetched again by its id.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from cdpsync.errors import ReadError
+from cdpsync.model import Cursor, CursorType
+from cdpsync_connectors.stripe.errors import MissingError
+from cdpsync_connectors.stripe.events import Event, parse_event, previous_items, related_id
+from cdpsync_connectors.stripe.pages import second_of, text_of
+from cdpsync_connectors.stripe.reader import is_deleted
+from cdpsync_connectors.stripe.streams import EVENT_RETENTION
+from cdpsync_connectors.stripe.windows import WindowReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from cdpsync_connectors._shared.record_json import Fields
+    from cdpsync_connectors.stripe.reader import StreamReader
+
+LATE_EVENTS = timedelta(minutes=5)
+"""Stripe may add an event late, so the next run reads this much again."""
+
+_EVENTS = "/v1/events"
+_MAX_TYPES = 20  # of one request: https://docs.stripe.com/api/events/list
+_DELETIONS = (".deleted", ".detached")
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """The latest change of an object: its second, and the event with its last content.
+
+    `last_event` sorts by second, then deletions behind other events, then id.
+    """
+
+    second: int
+    last_event: tuple[int, bool, str] | None = None
+
+    def combine(self, event: Event, *, has_content: bool) -> _Change:
+        """Return this change with one more event, which may have the object's content."""
+        last_event = self.last_event
+        if has_content:
+            current = (event.created, event.type.endswith(_DELETIONS), event.id)
+            last_event = current if last_event is None else max(current, last_event)
+        return _Change(max(self.second, event.created), last_event)
+
+
+class ChangeReader:
+    """Reads a stream once as a whole, then its changes; each read returns where the next begins."""
+
+    def __init__(self, reader: StreamReader) -> None:
+        self._reader = reader
+        self._stream = reader.stream
+        self._lists = reader.lists
+        self._guard = threading.Lock()
+
+    def read_first(self) -> datetime:
+        """Read all objects; return the time from which the next read must read changes.
+
+        The next read lists objects again that are newer than that. So `_updated_at` is here what
+        it will be then, and the rows are recognized as unchanged.
+        """
+        start = self._server_time() - LATE_EVENTS
+        start_second, created = int(start.timestamp()), self._stream.created
+        where = self._lists.where(self._stream.path)
+
+        def mark(fields: Fields) -> int:
+            if created is None:
+                return start_second
+            return max(start_second, second_of(fields, created, where))
+
+        self._reader.read_all(mark)
+        return start
+
+    def read_since(self, low: int) -> datetime:
+        """Read all objects created, changed or deleted from `low` on; return the new cursor.
+
+        Events come first, then the newest objects of the list: they are as current as objects
+        fetched by id, and come a hundred at a time.
+        """
+        now = self._server_time()
+        if now - datetime.fromtimestamp(low, UTC) > EVENT_RETENTION:
+            raise ReadError(
+                f"stream {self._stream.name}: Stripe keeps events for {EVENT_RETENTION.days} days, "
+                "and the table was last read before. Reload it: cdpsync run --full-refresh."
+            )
+        if self._stream.name == "subscription_items":
+            self._read_items_since(low)
+            return now - LATE_EVENTS
+        changes = self._changes_since(low)
+        if self._stream.created is not None:
+            start = max(low, self._reader.since or low)
+            self._read_created(start, self._stream.created, changes)
+        self._fetch_all(changes)
+        return now - LATE_EVENTS
+
+    def _server_time(self) -> datetime:
+        """Return the time of Stripe's clock; raises ReadError if the key may not read events."""
+        client = self._reader.client
+        where = self._lists.where(_EVENTS)
+        response = client.get(_EVENTS, {"limit": 1}, where=where, is_stopped=self._lists.is_stopped)
+        return response.server_time(client.address)
+
+    def _read_created(self, low: int, created: str, changes: dict[str, _Change]) -> None:
+        """Read the objects created from `low` on, and take their changes out of `changes`."""
+        where = self._lists.where(self._stream.path)
+
+        def mark(fields: Fields) -> int:
+            with self._guard:
+                change = changes.pop(text_of(fields, "id", where), None)
+            return max(second_of(fields, created, where), change.second if change else 0)
+
+        def on_page(page: list[Fields]) -> None:
+            self._reader.add(page, mark)
+
+        stream = self._stream
+        WindowReader(self._lists, stream.path, stream.params, created, on_page).read(
+            low, self._reader.threads
+        )
+
+    def _changes_since(self, low: int) -> dict[str, _Change]:
+        """Return the latest change of each object that has events, by id."""
+        changes: dict[str, _Change] = {}
+
+        def on_event(event: Event) -> None:
+            path = self._stream.id_path(event.type)
+            id_ = related_id(event.data.object, path)
+            if id_ is not None:
+                change = changes.get(id_) or _Change(event.created)
+                changes[id_] = change.combine(event, has_content=path is None)
+
+        self._read_events(low, on_event)
+        return changes
+
+    def _read_events(self, low: int, on_event: Callable[[Event], None]) -> None:
+        types = self._stream.event_types
+        where = self._lists.where(_EVENTS)
+
+        def on_page(page: list[Fields]) -> None:
+            events = [parse_event(fields, where) for fields in page]
+            with self._guard:
+                for event in events:
+                    on_event(event)
+
+        for start in range(0, len(types), _MAX_TYPES):
+            batch = types[start : start + _MAX_TYPES]
+            params = {f"types[{number}]": type_ for number, type_ in enumerate(batch)}
+            WindowReader(self._lists, _EVENTS, params, "created", on_page).read(
+                low, self._reader.threads
+            )
+
+    def _fetch_all(self, changes: Mapping[str, _Change]) -> None:
+        path = self._stream.object_path
+
+        def fetch(changed: tuple[str, _Change]) -> None:
+            id_, change = changed
+            try:
+                fields = self._reader.fetch(f"{path}/{id_}", f"{path}/:id")
+            except MissingError:
+                fields = None
+            if fields is None or is_deleted(fields) or self._is_detached(fields):
+                self._reader.add_deleted(id_, self._last_content(change), change.second)
+            elif not self._is_before_start(fields):
+                self._reader.add([fields], lambda _: change.second)
+
+        with ThreadPoolExecutor(self._reader.threads, thread_name_prefix="stripe-fetch") as pool:
+            self._reader.for_each(pool, fetch, changes.items())
+
+    def _last_content(self, change: _Change) -> bytes | None:
+        """Return the content of a deleted object from its last event."""
+        if change.last_event is None or not self._reader.request.include_deletes:
+            return None
+        path = f"{_EVENTS}/{change.last_event[-1]}"
+        try:
+            fields = self._reader.fetch(path, f"{_EVENTS}/:id")
+        except MissingError:
+            return None
+        return bytes(parse_event(fields, self._lists.where(path)).data.object)
+
+    def _is_detached(self, fields: Fields) -> bool:
+        """Whether an object left the list: a payment method without a customer."""
+        customer = bytes(fields.get("customer", b"null"))
+        return self._stream.name == "payment_methods" and customer == b"null"
+
+    def _is_before_start(self, fields: Fields) -> bool:
+        """Whether an object was created before the start date."""
+        created, since = self._stream.created, self._reader.since
+        if since is None or created is None:
+            return False
+        return second_of(fields, created, self._lists.where(self._stream.object_path)) < since
+
+    def _read_items_since(self, low: int) -> None:
+        """Read the items of changed subscriptions; earlier items that are missing are deleted."""
+        changed_at: dict[str, int] = {}  # by subscription
+        earlier_items: dict[str, tuple[int, str, bytes]] = {}  # second, subscription, content
+
+        def on_event(event: Event) -> None:
+            subscription = related_id(event.data.object, None)
+            if subscription is None:
+                return
+            changed_at[subscription] = max(event.created, changed_at.get(subscription, 0))
+            for item, content in previous_items(event.data.previous_attributes).items():
+                if item not in earlier_items or earlier_items[item][0] < event.created:
+                    earlier_items[item] = (event.created, subscription, content)
+
+        self._read_events(low, on_event)
+        current_ids: set[str] = set()
+
+        def read_items(changed: tuple[str, int]) -> None:
+            subscription, second = changed
+
+            def on_page(page: list[Fields]) -> None:
+                current_ids.update(text_of(fields, "id", self._stream.path) for fields in page)
+                self._reader.add(page, lambda _: second)
+
+            self._reader.read_children(subscription, on_page)
+
+        with ThreadPoolExecutor(self._reader.threads, thread_name_prefix="stripe-items") as pool:
+            self._reader.for_each(pool, read_items, changed_at.items())
+        for item, (_, subscription, content) in earlier_items.items():
+            if item not in current_ids:
+                self._reader.add_deleted(item, content, changed_at[subscription])
+
+
+def cursor_at(time: datetime) -> Cursor:
+    """Return a time as the cursor of a table that follows changes."""
+    return Cursor(CursorType.TIMESTAMPTZ, time.replace(microsecond=0))
