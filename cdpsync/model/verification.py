@@ -90,7 +90,7 @@ class TableDiff:
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """One verified table. `compared` is None without a comparison; `share`: 1 of so many parts."""
+    """One verified table. `compared` is None without a comparison; `share` is N: 1 of N parts."""
 
     source: str
     stream: str
