@@ -16,7 +16,17 @@ from urllib.request import Request, urlopen
 import pytest
 from hypothesis import settings
 from mysql_server import MariaDatabase, MariaServer, mariadb
-from servers import READER, Buckets, Database, Server, fake_gcs, postgres, seaweedfs, standby
+from servers import (
+    READER,
+    Buckets,
+    Database,
+    Server,
+    fake_gcs,
+    postgres,
+    read_models_once,
+    seaweedfs,
+    standby,
+)
 from snowflake_server import Account, fakesnow
 
 from cdpsync import redact
@@ -127,6 +137,7 @@ def s3() -> Iterator[Buckets]:
     """A running S3 service with a bucket `lake`, and READER, who may only read."""
     reader = {"accessKey": READER[0], "secretKey": READER[1]}
     may_read = {"name": "reader", "credentials": [reader], "actions": ["Read", "List"]}
+    read_models_once()
     with seaweedfs(may_read) as buckets:
         buckets.client().create_bucket(Bucket="lake")
         yield buckets
