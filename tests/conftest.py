@@ -23,6 +23,7 @@ from support.servers import (
     Server,
     fake_gcs,
     postgres,
+    read_models_once,
     seaweedfs,
     standby,
 )
@@ -136,6 +137,7 @@ def s3() -> Iterator[Buckets]:
     """A running S3 service with a bucket `lake`, and READER, who may only read."""
     reader = {"accessKey": READER[0], "secretKey": READER[1]}
     may_read = {"name": "reader", "credentials": [reader], "actions": ["Read", "List"]}
+    read_models_once()
     with seaweedfs(may_read) as buckets:
         buckets.client().create_bucket(Bucket="lake")
         yield buckets

@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
 from support.disk_state import disk_state
+from support.servers import read_models_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,6 +217,7 @@ def _serve() -> None:
     for name in _NEEDED:  # once, not by each run
         import_module(name)
     load_extensions()
+    read_models_once()
     for line in sys.stdin:
         print(json.dumps(_ended(json.loads(line))), flush=True)
 

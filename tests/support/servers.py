@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import pwd
@@ -277,6 +278,18 @@ def seaweedfs(*users: dict[str, Any]) -> Iterator[Buckets]:
         if keeper is not None:
             _stop(keeper)
         shutil.rmtree(root, ignore_errors=True)
+
+
+def read_models_once() -> None:
+    """Let boto3's sessions in this process share what they read: S3's description as JSON.
+
+    A client costs 30 ms of processor time then, instead of 130.
+    """
+    import boto3
+    import botocore.session
+
+    botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+    boto3.client("s3", "us-east-1", aws_access_key_id="any", aws_secret_access_key="any").close()
 
 
 def _key_pair(key: str, secret: str) -> dict[str, str]:
