@@ -118,9 +118,9 @@ class TableReader:
     _single_use_files: list[SpoolFile] = field(default_factory=list, init=False)
     """Files of the latest snapshot that no later one can confirm."""
     _has_new_chunks: bool = field(default=False, init=False)
-    """Whether the latest snapshot read a chunk that those before it did not."""
+    """Whether the latest attempt read a chunk that those before it did not."""
     _has_smaller_chunks: bool = field(default=False, init=False)
-    """Whether the latest snapshot was cut into more chunks than the one before it."""
+    """Whether the latest attempt was cut into more chunks than the one before it."""
 
     def read(self) -> Extracted:
         """Read the table; see `extract`."""
@@ -175,6 +175,8 @@ class TableReader:
             self.transform,
         )
         request = self._request(writer, notices)
+        # Reset before the connection, because a source that refuses it makes no progress.
+        self._has_new_chunks = self._has_smaller_chunks = False
         try:
             with self.connector.read(request) as chunks:
                 ordered = list(chunks)
@@ -213,7 +215,6 @@ class TableReader:
 
     def _start_snapshot(self, chunks: Sequence[Chunk]) -> None:
         """Take the chunks of a new snapshot, and drop the files that none of them can reuse."""
-        self._has_new_chunks = False
         self._has_smaller_chunks = 0 < len(self._chunks) < len(chunks)
         self._chunks, self._failed_chunks = tuple(chunks), ()
         keys = {chunk.key for chunk in chunks if isinstance(chunk, VersionedChunk)}

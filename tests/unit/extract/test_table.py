@@ -112,3 +112,42 @@ def test_stopped_run_opens_no_further_snapshot(workers: Workers, tmp_path: Path)
     with pytest.raises(ConnectError, match="nobody"):
         rows_of(source, workers, tmp_path / "spool")
     assert source.snapshots == 1
+
+
+@dataclass
+class VersionedNumberedChunk(NumberedChunk):
+    """A chunk that a later snapshot can confirm."""
+
+    @property
+    def key(self) -> str:
+        return self.label
+
+    @property
+    def version(self) -> str:
+        return str(self.snapshot)
+
+    def is_unchanged_since(self, *_: object) -> bool:
+        return True
+
+
+def test_source_that_stays_down_after_a_lost_snapshot_fails_its_table(
+    workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks of the lost snapshot are no progress of the attempts that reach no source."""
+
+    @dataclass
+    class DownSource(LossySource):
+        @contextmanager
+        def read(self, _: ReadRequest) -> Iterator[list[NumberedChunk]]:
+            self.snapshots += 1
+            if self.snapshots > 20:
+                raise AssertionError("the read never ends")
+            if self.snapshots > 1:
+                raise ConnectError("the server refuses connections.", retryable=True)
+            yield [VersionedNumberedChunk(self, label, self.snapshots) for label in self.labels]
+
+    monkeypatch.setattr("cdpsync.extract.table._FIRST_PAUSE", 0.0)
+    source = DownSource(losses=9)
+    with pytest.raises(ConnectError, match="refuses connections"):
+        rows_of(source, workers, tmp_path / "spool")
+    assert 2 < source.snapshots <= 7
