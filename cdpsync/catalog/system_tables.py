@@ -185,8 +185,9 @@ class SystemTables:
         table exists. So the table is created again, and DuckLake removes the old one when its last
         snapshot expires.
         """
-        if not self._version:
+        if not self._version or (dry_run and self._version < FORMAT):
             return 0
+        self.prepare()
         superseded = ducklake.inlined_rows(self.con, TableName(ducklake.SYSTEM_SCHEMA, "cursors"))
         superseded -= self._count("select count(*) from lake.cdpsync.cursors")
         if superseded < _MIN_SUPERSEDED:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdpsync import project
+from cdpsync import maintain, project
 from cdpsync.model import RunKind
 from cdpsync.verify.verifier import verify
 
@@ -106,6 +106,17 @@ def test_catalog_of_an_older_version_is_read_and_upgraded(orders: Shop, version:
     assert kinds(orders) == [RunKind.RUN, RunKind.RUN, RunKind.REPAIR, RunKind.RUN]
     assert [record.run_id for record in project.history(config)][1:] == ids
     orders.same()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_maintain_upgrades_the_catalog_of_an_older_version(orders: Shop, version: int) -> None:
+    """Upkeep needs no run before it; a preview of it changes nothing."""
+    downgrade(orders, version)
+    config = project.load(orders.file)
+    maintain.maintain(config, dry_run=True)
+    maintain.maintain(config)
+    assert orders.one().rows_inserted == 0
+    assert kinds(orders) == [RunKind.RUN, RunKind.RUN]
 
 
 def test_status_names_the_cursor_before_a_first_run(shop: Shop) -> None:
