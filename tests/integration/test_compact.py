@@ -13,6 +13,8 @@ from cdpsync.errors import CatalogError
 if TYPE_CHECKING:
     from conftest import Shop
 
+pytestmark = pytest.mark.usefixtures("all_cores")
+
 STORES = pytest.mark.parametrize("shop", ["folder", "s3", "gcs"], indirect=True)
 TABLES = {
     "public.orders": {"mode": "incremental", "cursor_field": "rev"},
