@@ -78,7 +78,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture
 def all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let DuckDB use as many threads as it does for a user."""
+    """Let DuckDB use as many threads as it does for a user: where there are many files or rows."""
     monkeypatch.delenv("SLURM_CPUS_ON_NODE", raising=False)
 
 

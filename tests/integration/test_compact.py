@@ -14,6 +14,8 @@ from cdpsync.maintain import compact
 if TYPE_CHECKING:
     from support.shop import Shop
 
+pytestmark = pytest.mark.usefixtures("all_cores")
+
 STORES = pytest.mark.parametrize("shop", ["folder", "s3", "gcs"], indirect=True)
 TABLES = {
     "public.orders": {"mode": "incremental", "cursor_field": "rev"},

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cdpsync.catalog import CatalogFile
 
-_A_DAY = 5  # runs
+_A_DAY = 8  # runs
 
 
 @pytest.mark.parametrize("nightly", [False, True])

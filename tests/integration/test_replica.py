@@ -104,7 +104,7 @@ def test_another_server_is_refused_as_replica(shop: ReplicatedShop) -> None:
 def test_replica_of_a_replica_is_refused(shop: ReplicatedShop) -> None:
     """Only the primary shows the writers."""
     shop.configure({"public.orders": _FOLLOW}, url=shop.replica.url)
-    _refused(shop, "a replica itself")
+    _refused(shop, "is itself a replica")
 
 
 def test_secret_of_the_replica_is_hidden(shop: ReplicatedShop) -> None:

@@ -51,7 +51,7 @@ def test_rows_come_over_tls(secure: Secure, mode: str) -> None:
 
 def test_without_tls_is_refused_with_the_key_to_set(secure: Secure) -> None:
     """The error says which key to set."""
-    expected_error = pytest.raises(ConnectorError, match="Set ssl_mode: required")
+    expected_error = pytest.raises(ConnectorError, match="set ssl_mode: required")
     with connected(secure.url(), ssl_mode="disabled") as connector, expected_error:
         connector.check()
 

@@ -256,7 +256,7 @@ def test_lost_snapshot_is_noticed_where_it_cannot_be_exported(pg: Database) -> N
     """Its locks are lost too, so rows that another connection read may be of several moments."""
     pg.execute(_PARTS)
     with connected(pg.url) as connector, pytest.raises(ConnectError) as lost:  # noqa: PT012
-        connector._snapshots_travel = False
+        connector._source.exporter._is_possible = False
         with connector.read(request_for(connector, "public.orders")) as chunks:
             assert len(read_chunks(connector, chunks).rows) == 20
             pg.execute(

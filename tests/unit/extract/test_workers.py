@@ -3,7 +3,11 @@
 import threading
 from types import SimpleNamespace
 
+import pytest
+
 from cdpsync.extract.workers import Workers
+
+pytestmark = pytest.mark.usefixtures("all_cores")
 
 _FILL = (
     "create temp table many as select i, md5((i + {seed})::varchar) as v from range(600000) r(i)"
