@@ -1,7 +1,6 @@
 """The contract between cdpsync and a source system."""
 
 from cdpsync.connector.contract import (
-    Bucket,
     Chunk,
     ConcurrencyLimit,
     Connector,
@@ -11,6 +10,7 @@ from cdpsync.connector.contract import (
     KeyFilter,
     Limited,
     ReadRequest,
+    RowSlice,
     SizedChunk,
     VersionedChunk,
     concurrency_limit_of,
@@ -18,7 +18,6 @@ from cdpsync.connector.contract import (
 )
 
 __all__ = [
-    "Bucket",
     "Chunk",
     "ConcurrencyLimit",
     "Connector",
@@ -28,6 +27,7 @@ __all__ = [
     "KeyFilter",
     "Limited",
     "ReadRequest",
+    "RowSlice",
     "SizedChunk",
     "VersionedChunk",
     "concurrency_limit_of",

@@ -74,8 +74,8 @@ class KeyFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
-    """One of `parts` equal parts of a stream: rows where abs(column) modulo `parts` is `part`."""
+class RowSlice:
+    """One of `parts` equal parts of a stream: rows with abs(`column`) modulo `parts` = `part`."""
 
     column: str
     parts: int
@@ -123,7 +123,7 @@ class ReadRequest:
     include_deletes: bool = False
     include: frozenset[str] | None = None
     exclude: frozenset[str] = frozenset()
-    row_filter: KeyFilter | Bucket | None = None
+    row_filter: KeyFilter | RowSlice | None = None
     stable_chunks: bool = False
     previous_chunks: tuple[Chunk, ...] = ()
     failed_chunks: tuple[Chunk, ...] = ()

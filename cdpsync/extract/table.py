@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from cdpsync.connector import Bucket, KeyFilter
+    from cdpsync.connector import KeyFilter, RowSlice
     from cdpsync.extract.workers import Workers
 
 log = logging.getLogger("cdpsync.extract.table")
@@ -83,7 +83,7 @@ def extract(
     *,
     hooks: ExtractHooks = _NO_HOOKS,
     transform: ChunkTransform | None = None,
-    row_filter: KeyFilter | Bucket | None = None,
+    row_filter: KeyFilter | RowSlice | None = None,
 ) -> Extracted:
     """Read all rows that the plan asks for into Parquet files under `folder`.
 
@@ -107,7 +107,7 @@ class TableReader:
     folder: Path
     hooks: ExtractHooks = _NO_HOOKS
     transform: ChunkTransform | None = None
-    row_filter: KeyFilter | Bucket | None = None
+    row_filter: KeyFilter | RowSlice | None = None
     _file_numbers: itertools.count[int] = field(default_factory=itertools.count, init=False)
     _chunks: tuple[Chunk, ...] = field(default=(), init=False)
     """The chunks of the latest snapshot."""

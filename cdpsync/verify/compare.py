@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cdpsync.connector import Bucket
+from cdpsync.connector import RowSlice
 from cdpsync.extract.spool import spooled_rows
 from cdpsync.load.merge import cast_existing
 from cdpsync.model import DELETED_AT, Column, Deletes, SyncMode, TablePlan
@@ -32,7 +32,7 @@ _INTEGERS = {"SMALLINT", "INTEGER", "BIGINT"}
 _DIGESTS = """
     select {keys} {hash} as h, {cursor} as c, {newer} as newer, {soft_deleted} as soft_deleted
     from ({rows}) as side
-    where {in_bucket}
+    where {in_slice}
 """
 
 _SUMS = """
@@ -117,13 +117,13 @@ class CompareSpec:
     """The columns and rows of one table that are compared, by `key` or by whole rows.
 
     `columns` have the types in which both sides are hashed. `unhashed_columns` are read with them
-    and not compared. With a `bucket`, only the rows in it are compared.
+    and not compared. With a `row_slice`, only the rows in it are compared.
     """
 
     plan: TablePlan
     columns: tuple[Column, ...]
     unhashed_columns: tuple[Column, ...]
-    bucket: Bucket | None
+    row_slice: RowSlice | None
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -171,7 +171,7 @@ class CompareSpec:
             newer=self._newer(cursor),
             soft_deleted=soft_deleted,
             rows=rows,
-            in_bucket=_in_bucket(self.bucket, key_values, row_hash, values),
+            in_slice=_in_slice(self.row_slice, key_values, row_hash, values),
         )
 
     def _newer(self, cursor: str) -> str:
@@ -186,15 +186,15 @@ class CompareSpec:
         return f"coalesce({cursor} >= {cursor_sql(window.low)}, true)" if window else "true"
 
 
-def _in_bucket(
-    bucket: Bucket | None, key_values: Sequence[str], row_hash: str, values: dict[str, str]
+def _in_slice(
+    row_slice: RowSlice | None, key_values: Sequence[str], row_hash: str, values: dict[str, str]
 ) -> str:
-    if bucket is None:
+    if row_slice is None:
         return "true"
-    if bucket.column:
-        return f"abs({values[bucket.column]} % {bucket.parts}) = {bucket.part}"
+    if row_slice.column:
+        return f"abs({values[row_slice.column]} % {row_slice.parts}) = {row_slice.part}"
     hash_value = f"hash({', '.join(key_values)})" if key_values else row_hash
-    return f"(({hash_value}) >> 40) % {bucket.parts} = {bucket.part}"
+    return f"(({hash_value}) >> 40) % {row_slice.parts} = {row_slice.part}"
 
 
 def key_of(plan: TablePlan) -> tuple[str, ...]:
@@ -208,7 +208,7 @@ def key_of(plan: TablePlan) -> tuple[str, ...]:
     return plan.primary_key if is_keyed else ()
 
 
-def bucket_of(plan: TablePlan, parts: int, part: int) -> Bucket | None:
+def slice_of(plan: TablePlan, parts: int, part: int) -> RowSlice | None:
     """Return one of `parts` equal parts of a table; None: all of it.
 
     It is cut by the value of an integer key, because a source can filter by that. Without such a
@@ -220,7 +220,7 @@ def bucket_of(plan: TablePlan, parts: int, part: int) -> Bucket | None:
     column = next((column for column in plan.columns if column.name in key), None)
     is_integer = len(key) == 1 and column is not None and column.type in _INTEGERS
     has_user_type = column is not None and column.name in plan.types
-    return Bucket(column.name if column and is_integer and not has_user_type else "", parts, part)
+    return RowSlice(column.name if column and is_integer and not has_user_type else "", parts, part)
 
 
 def compare(

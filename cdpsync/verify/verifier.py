@@ -21,7 +21,7 @@ from cdpsync.model.verification import DiffKind, Sample, TableDiff, VerifyResult
 from cdpsync.project.journal import default_threads, start_run
 from cdpsync.project.workspace import load, verified_folder
 from cdpsync.sync.session import RunOptions, RunSession
-from cdpsync.verify.compare import CompareSpec, bucket_of, compare
+from cdpsync.verify.compare import CompareSpec, compare, slice_of
 from cdpsync.verify.repair import Repairer
 from cdpsync.verify.repair_files import export_diff
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from cdpsync.connector import Bucket
+    from cdpsync.connector import RowSlice
     from cdpsync.model import TableResult
 
 log = logging.getLogger("cdpsync.verify")
@@ -136,9 +136,9 @@ class _Verifier:
         folder.mkdir()
         reading_plan, notices = _reading_plan(plan)
         with self.session.catalog.reader(keep=False) as con:
-            bucket = self._bucket(con, plan)
-            columns, digest_files = self._source_digests(reading_plan, bucket, folder)
-            spec = _compare_spec(reading_plan, columns, bucket)
+            row_slice = self._row_slice(con, plan)
+            columns, digest_files = self._source_digests(reading_plan, row_slice, folder)
+            spec = _compare_spec(reading_plan, columns, row_slice)
             diff = compare(con, spec, digest_files, sql_name(plan.table))
             diff_files = None
             if diff.wrong and self.repairer is not None:
@@ -147,7 +147,7 @@ class _Verifier:
             result,
             status=VerifyStatus.DIFFERENT if diff.wrong else VerifyStatus.EQUAL,
             compared=diff,
-            share=bucket.parts if bucket else 1,
+            share=row_slice.parts if row_slice else 1,
             notices=(*notices, *_notices(plan, diff)),
         )
         if diff_files is None or self.repairer is None:
@@ -156,23 +156,23 @@ class _Verifier:
         status = VerifyStatus.DIFFERENT if remaining else VerifyStatus.REPAIRED
         return replace(result, status=status, repaired=diff.wrong - remaining)
 
-    def _bucket(self, con: duckdb.DuckDBPyConnection, plan: TablePlan) -> Bucket | None:
+    def _row_slice(self, con: duckdb.DuckDBPyConnection, plan: TablePlan) -> RowSlice | None:
         if self.sample is None:
             return None
         row = con.execute(f"select count(*) from {sql_name(plan.table)}").fetchone()
         parts = self.sample.parts(row[0] if row else 0)
-        return bucket_of(plan, parts, secrets.randbelow(parts))
+        return slice_of(plan, parts, secrets.randbelow(parts))
 
     def _source_digests(
-        self, plan: TablePlan, bucket: Bucket | None, folder: Path
+        self, plan: TablePlan, row_slice: RowSlice | None, folder: Path
     ) -> tuple[tuple[Column, ...], list[Path]]:
         """Read the source's rows, and write their digests to files."""
         cache_folder = None
-        if bucket is None:  # a sample reads another bucket each time
+        if row_slice is None:  # a sample reads another slice each time
             cache_folder = verified_folder(self.session.config, plan.table)
 
         def to_digests(columns: tuple[Column, ...], rows: str) -> str:
-            return _compare_spec(plan, columns, bucket).source_digests(rows)
+            return _compare_spec(plan, columns, row_slice).source_digests(rows)
 
         digests = folder / "digests"
         digests.mkdir()
@@ -182,7 +182,7 @@ class _Verifier:
             self.workers,
             digests,
             transform=ChunkTransform(to_digests, cache_folder),
-            row_filter=bucket if bucket and bucket.column else None,
+            row_filter=row_slice if row_slice and row_slice.column else None,
         )
         files = [file.path for file in extracted.files]
         if cache_folder is not None:
@@ -205,7 +205,7 @@ def _reading_plan(plan: TablePlan) -> tuple[TablePlan, list[str]]:
 
 
 def _compare_spec(
-    plan: TablePlan, columns: tuple[Column, ...], bucket: Bucket | None
+    plan: TablePlan, columns: tuple[Column, ...], row_slice: RowSlice | None
 ) -> CompareSpec:
     """Return how incoming columns are compared with those of the lake."""
     lake_names = _lake_column_names(plan)
@@ -215,7 +215,7 @@ def _compare_spec(
         plan,
         tuple(column for column in common_columns if column.name != log_cursor),
         tuple(column for column in common_columns if column.name == log_cursor),
-        bucket,
+        row_slice,
     )
 
 

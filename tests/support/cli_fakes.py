@@ -291,8 +291,8 @@ def invoke(*argv: str, typed: str | None = None) -> Any:
 
 
 def assert_golden(name: str, text: str) -> None:
-    """Compare with a golden file; CDPSYNC_GOLDEN=write makes it anew."""
+    """Compare with a golden file; `UPDATE_GOLDEN=1` writes it anew."""
     path = GOLDEN / name
-    if os.environ.get("CDPSYNC_GOLDEN") == "write":
+    if os.environ.get("UPDATE_GOLDEN"):
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from cdpsync.connector import Bucket, ReadRequest
+    from cdpsync.connector import ReadRequest, RowSlice
 
 _CAST_OF_CURSOR = {
     CursorType.INTEGER: "int8",
@@ -144,7 +144,7 @@ def _conditions(request: ReadRequest) -> tuple[str, ...]:
     return (*user_conditions(request), *filters)
 
 
-def _filter_condition(row_filter: KeyFilter | Bucket) -> str:
+def _filter_condition(row_filter: KeyFilter | RowSlice) -> str:
     """Return the filter as a condition; Postgres parses each text as the column's type."""
     if not isinstance(row_filter, KeyFilter):
         column, parts = quote_name(row_filter.column), row_filter.parts
