@@ -12,6 +12,7 @@ import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.lock_holders import hold_lock, hold_lock_for_upkeep
 
 from cdpsync.errors import CatalogError, ConnectError, LandingError, LockHeldError
 from cdpsync.model import Cursor, CursorType, SavedState, SyncMode, TableName
@@ -221,17 +222,11 @@ def test_state_file_is_private_and_round_trips(tmp_path: Path) -> None:
     assert read_state(path) == {("a", "b"): file_entry("r", 1)}
 
 
-def _hold(folder: Path, locked: multiprocessing.Event, done: multiprocessing.Event) -> None:
-    with locks.hold(folder, ["shop.orders"], "run-1", "10:00"):
-        locked.set()
-        done.wait(30)
-
-
 def test_lock_names_the_process_that_holds_it(tmp_path: Path) -> None:
     """A second run learns who is at work; when that process dies, nothing stays locked."""
     spawn = multiprocessing.get_context("spawn")
     locked, done = spawn.Event(), spawn.Event()
-    process = spawn.Process(target=_hold, args=(tmp_path, locked, done))
+    process = spawn.Process(target=hold_lock, args=(tmp_path, locked, done))
     process.start()
     assert locked.wait(30)
     assert locks.holder(tmp_path, "shop.orders").pid == process.pid
@@ -245,20 +240,13 @@ def test_lock_names_the_process_that_holds_it(tmp_path: Path) -> None:
     assert locks.holder(tmp_path, "shop.orders") is None
 
 
-def _tidy(folder: Path, locked: multiprocessing.Event, go: multiprocessing.Event) -> None:
-    with locks.hold(folder, ["shop.orders"], "run-1", "10:00") as all_of_it:
-        all_of_it.only_upkeep()
-        locked.set()
-        go.wait(30)
-
-
 def test_upkeep_is_waited_for_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who waits says for whom, and gets the lock; who does not wait, or waits too long, is told."""
     spawn = multiprocessing.get_context("spawn")
     locked, go = spawn.Event(), spawn.Event()
-    process = spawn.Process(target=_tidy, args=(tmp_path, locked, go))
+    process = spawn.Process(target=hold_lock_for_upkeep, args=(tmp_path, locked, go))
     process.start()
     assert locked.wait(30)
     monkeypatch.setattr(locks, "_PATIENCE", 0.0)
