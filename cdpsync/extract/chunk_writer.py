@@ -13,6 +13,7 @@ from cdpsync.connector import Chunk, SizedChunk, VersionedChunk
 from cdpsync.errors import CdpsyncError, ContractError, LandingError, ReadError, ViewLostError
 from cdpsync.extract.chunk_cache import cache_get, cache_path, cache_put
 from cdpsync.extract.columns import incoming_columns
+from cdpsync.extract.row_digest import RowDigest, digest_of
 from cdpsync.extract.spool import highest_cursor, spooled_rows
 from cdpsync.model import Column, Cursor
 from cdpsync.sql import quote_name, quote_text
@@ -45,12 +46,16 @@ _COPY = """
 
 @dataclass(frozen=True, slots=True)
 class SpoolFile:
-    """A complete Parquet file in the spool; `cursor` is the highest among its rows."""
+    """A complete Parquet file in the spool; `cursor` is the highest among its rows.
+
+    It has a `digest` where the plan compares the rows with the lake's.
+    """
 
     path: Path
     rows: int
     bytes: int
     cursor: Cursor | None = None
+    digest: RowDigest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +187,11 @@ class ChunkWriter:
         self, con: duckdb.DuckDBPyConnection, rows: _IncomingRows, file: Path
     ) -> SpoolFile:
         count, size = _copy(con, rows.select(), file)
-        written = spooled_rows([file], self.columns())
-        return SpoolFile(file, count, size, highest_cursor(con, self.plan, self.columns(), written))
+        columns = self.columns()
+        written = spooled_rows([file], columns)
+        cursor = highest_cursor(con, self.plan, columns, written)
+        digest = digest_of(con, written, columns) if self.plan.compares_rows else None
+        return SpoolFile(file, count, size, cursor, digest)
 
     def _write_transformed(
         self,

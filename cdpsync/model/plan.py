@@ -123,7 +123,8 @@ class SavedState:
 class TablePlan:
     """What one run will do with one table.
 
-    `compares_keys`: the run looks for rows whose key the source no longer has. `saved_state` is the
+    `compares_keys`: the run looks for rows whose key the source no longer has. `compares_rows`: the
+    rows that are read replace the lake's table only where they differ from it. `saved_state` is the
     state that the table's last commit saved.
     """
 
@@ -152,4 +153,5 @@ class TablePlan:
     exclude: tuple[str, ...] | None = None
     deletes: Deletes = Deletes.IGNORE
     compares_keys: bool = False
+    compares_rows: bool = False
     saved_state: SavedState | None = None

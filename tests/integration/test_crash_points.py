@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import psycopg
 import pytest
 from support.crash_points import Mortals
-from support.histories import MODES, Life, moments, states
+from support.histories import ALL_MODES, MODES, Life, moments, states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ def life(shop: Shop, request: pytest.FixtureRequest) -> Iterator[Life]:
     """A project with one table, in the mode that the test is about."""
     mode = request.getfixturevalue("mode")
     shop.warehouse["publish"] = mode == "incremental"
-    shop.configure({"public.orders": MODES[mode]})
+    shop.configure({"public.orders": ALL_MODES[mode]})
     with psycopg.connect(shop.pg.url, autocommit=True) as source:
         life = Life(shop.file, source, mode)
         life.begin()
@@ -97,7 +97,7 @@ def traced(life: Life, mortals: Mortals, *, watched: bool = False) -> Ended:
     return ended
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ALL_MODES)
 def test_killed_at_each_step_and_a_rerun_are_one_clean_run(
     shop: Shop, life: Life, mortals: Mortals, mode: str
 ) -> None:
