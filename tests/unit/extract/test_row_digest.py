@@ -40,7 +40,8 @@ DIFFERENT = {
     "UUID": ["null", "'00000000-0000-0001-0000-000000000002'",
              "'00000000-0000-0002-0000-000000000001'"],
     "VARCHAR": ["null", "''", "' '", "'NULL'", "'+++'", "'a'", "'abcdefg1hijklmn1xyzxyzxyz'",
-                "'abcdefgqhijklmnqxyzxyzxyz'"],
+                "'abcdefgqhijklmnqxyzxyzxyz'",
+                "repeat('a', 1000)", "repeat('a', 1001)"],
     "VARCHAR[]": ["null", "[]", "[null]", "['NULL']", "['']", "['a, b']", "['a', 'b']"],
 }  # fmt: skip
 
