@@ -26,6 +26,10 @@ stopping = threading.Event()
 any exception that is raised while it looks for optional modules."""
 
 
+working = threading.Event()
+"""Set when a command begins to work. Before, an interrupt ends the process at once."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM: ends a command as Ctrl-C does, and the prompt of `query` too."""
 
@@ -63,6 +67,7 @@ def logged(session: Session) -> "Iterator[None]":
     """Log to stderr while a command runs; turn any exception into a message and an exit code."""
     with log.logging_to_stderr(session.log_format, quiet=session.quiet, verbose=session.verbose):
         try:
+            working.set()
             yield
         except (typer.Exit, typer.Abort):
             raise
