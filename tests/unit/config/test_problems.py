@@ -99,7 +99,7 @@ def test_missing_project_says_how_to_begin(tmp_path, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         load_config(options_for=options_for)
     assert caught.value.message == (
-        f"no cdpsync.yml in {Path.cwd()}; run `cdpsync init`, or name one with -c"
+        f"no cdpsync.yml in {Path.cwd()} or above it; run `cdpsync init`, or name one with -c or -C"
     )
     with pytest.raises(ConfigError, match=r"lake\.yml: no such file or folder; correct -c"):
         load_config("lake.yml", options_for=options_for)
