@@ -17,6 +17,7 @@ from cdpsync.config.nodes import Entry, Section, filled
 from cdpsync.config.problems import Problems, quoted, unknown_key
 from cdpsync.config.secret_warnings import warn_of_readable_secrets
 from cdpsync.config.secrets import hide_secrets
+from cdpsync.config.validate import note_unfilled
 from cdpsync.model import Config
 
 _ROOT_KEYS = ("warehouse", "sources")
@@ -68,10 +69,12 @@ class _Project:
     def add(self, root: Section, folder: Path) -> None:
         """Add the sections of one file; note those that an earlier file has too."""
         for key, entry in root.entries.items():
+            if key == "sources":
+                self._add_sources(filled(entry), folder)
+                continue
+            note_unfilled(entry.node, self._problems)
             if key == "warehouse":
                 self._add_warehouse(entry, folder)
-            elif key == "sources":
-                self._add_sources(filled(entry), folder)
             else:
                 self._problems.add(entry.place, unknown_key(key, _ROOT_KEYS))
 
@@ -83,6 +86,7 @@ class _Project:
 
     def _add_sources(self, entry: Entry, folder: Path) -> None:
         if not isinstance(entry.node, Section):
+            note_unfilled(entry.node, self._problems)
             self._problems.add(
                 entry.place,
                 '"sources" must be a mapping of names. Write sources: {shop: {type: …}}',
@@ -93,6 +97,7 @@ class _Project:
                 self._note_second(f"source {quoted(name)}", source, self.sources[name][0])
             else:
                 self.sources[name] = source, folder
+                note_unfilled(source.node, self._problems.of_source(name))
 
     def _note_second(self, subject: str, second: Entry, first: Entry) -> None:
         self._problems.add(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog import Lake
-from cdpsync.connector import ConnectorOptions
 from cdpsync.errors import ConfigError
 from cdpsync.model import (
     ALL_STREAMS,
@@ -113,10 +112,8 @@ def require_known(config: Config, tables: Iterable[Names], select: Sequence[str]
 
 def _guess_table(source: Source, stream: str) -> str:
     """Return the name that discovery gives the table of a stream that was never read."""
-    options = source.options
-    omitted_schema = options.omitted_schema if isinstance(options, ConnectorOptions) else None
     schema, _, name = stream.rpartition(".")
-    return name if schema in {"", omitted_schema} else stream.replace(".", "_")
+    return name if schema in {"", source.omitted_schema} else stream.replace(".", "_")
 
 
 def _is_enabled(config: Config, source: str, stream: str) -> bool:

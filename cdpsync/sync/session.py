@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from cdpsync import engine, project
 from cdpsync.catalog import CatalogPrefetch
-from cdpsync.errors import CdpsyncError, ConfigError
+from cdpsync.errors import CdpsyncError, ConfigError, SourceConfigError
 from cdpsync.model import Config, Failure, Planned, Source, TableResult, TableStatus
 from cdpsync.plan.configured import ConfiguredTable, configured_tables, table_options
 from cdpsync.plan.resume import PreviousState
@@ -100,7 +100,12 @@ class RunSession:
             if concerns_source(source.name, patterns)
         ]
         for source in sources:
-            self.connectors[source.name] = self._stack.enter_context(project.open_connector(source))
+            try:
+                connector = self._stack.enter_context(project.open_connector(source))
+            except SourceConfigError as error:
+                self._errors[source.name] = error
+            else:
+                self.connectors[source.name] = connector
         for connector in self.connectors.values():
             engine.preconnect(connector.extensions, threads=1)
         with ThreadPoolExecutor(max(1, min(8, len(sources)))) as pool:
@@ -108,6 +113,8 @@ class RunSession:
         return tuple(table for tables in tables_by_source for table in tables)
 
     def _configured_tables(self, source: Source) -> tuple[ConfiguredTable, ...]:
+        if source.name in self._errors:
+            return ()
         try:
             streams = self.connectors[source.name].discover()
         except ConfigError:
