@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING, Self
 
 from cdpsync import engine, project
 from cdpsync.catalog import CatalogPrefetch
-from cdpsync.errors import CdpsyncError, ConfigError
+from cdpsync.errors import CdpsyncError, ConfigError, SourceConfigError
 from cdpsync.model import Config, Failure, Planned, Source, TableResult, TableStatus
 from cdpsync.plan.configured import ConfiguredTable, configured_tables, table_options
 from cdpsync.plan.resume import PreviousState
 from cdpsync.plan.schedule import counts_from, is_due, last_run
-from cdpsync.plan.selector import concerns_source, is_chosen, matches_select
+from cdpsync.plan.selector import (
+    concerns_source,
+    did_you_mean,
+    is_chosen,
+    is_short,
+    matches_select,
+    resolved,
+)
 from cdpsync.plan.table import table_plan
 from cdpsync.storage import Storage, open_storage
 from cdpsync.sync.unreachable import UnreachableSource, failures, unreachable_source
@@ -98,9 +105,15 @@ class RunSession:
             source
             for source in self.config.sources.values()
             if concerns_source(source.name, patterns)
+            or any(is_short(pattern, self.config.sources) for pattern in patterns)
         ]
         for source in sources:
-            self.connectors[source.name] = self._stack.enter_context(project.open_connector(source))
+            try:
+                connector = self._stack.enter_context(project.open_connector(source))
+            except SourceConfigError as error:
+                self._errors[source.name] = error
+            else:
+                self.connectors[source.name] = connector
         for connector in self.connectors.values():
             engine.preconnect(connector.extensions, threads=1)
         with ThreadPoolExecutor(max(1, min(8, len(sources)))) as pool:
@@ -108,6 +121,8 @@ class RunSession:
         return tuple(table for tables in tables_by_source for table in tables)
 
     def _configured_tables(self, source: Source) -> tuple[ConfiguredTable, ...]:
+        if source.name in self._errors:
+            return ()
         try:
             streams = self.connectors[source.name].discover()
         except ConfigError:
@@ -119,8 +134,9 @@ class RunSession:
 
     def _select_tables(self, tables: tuple[ConfiguredTable, ...]) -> tuple[ConfiguredTable, ...]:
         """Return the selected tables. Raises ConfigError for a pattern that matches none."""
-        patterns, exclude = self.options.patterns, self.options.exclude
         unreachable = self._unreachable_sources()
+        self.options = self._with_full_names(tables, unreachable)
+        patterns, exclude = self.options.patterns, self.options.exclude
         for pattern in (*patterns, *exclude):
             matches = any(matches_select(table, pattern) for table in tables)
             if not matches and not any(
@@ -129,6 +145,35 @@ class RunSession:
                 raise _no_match(pattern, self.config, tables)
         self.unreachable = failures(unreachable, tables, patterns, exclude)
         return tuple(table for table in tables if is_chosen(table.names, patterns, exclude))
+
+    def _with_full_names(
+        self, tables: Sequence[ConfiguredTable], unreachable: Sequence[UnreachableSource]
+    ) -> RunOptions:
+        """Return the options with full names; an unknown one may be of an unreachable source."""
+        names = [table.names for table in tables]
+        names += [
+            (t.source, t.stream, str(t.table)) for source in unreachable for t in source.tables
+        ]
+
+        def full(patterns: Sequence[str]) -> tuple[str, ...]:
+            known = resolved(patterns, names, self.config.sources)
+            return tuple(
+                name
+                for pattern in known
+                for name in (
+                    [f"{source.source}.{pattern}" for source in unreachable]
+                    if unreachable and "." not in pattern and is_short(pattern, self.config.sources)
+                    else [pattern]
+                )
+            )
+
+        options = self.options
+        return replace(
+            options,
+            select=full(options.select),
+            include=full(options.include),
+            exclude=resolved(options.exclude, names, self.config.sources),
+        )
 
     def _unreachable_sources(self) -> list[UnreachableSource]:
         if not self._errors:
@@ -261,16 +306,18 @@ def _result(
 
 
 def _no_match(pattern: str, config: Config, tables: Sequence[ConfiguredTable]) -> ConfigError:
-    head = pattern.split(".", 1)[0]
-    if not concerns_source(head, config.sources) and not any(sign in head for sign in "*?["):
+    names = [table.names for table in tables]
+    hint = did_you_mean(pattern, names, config.sources)
+    listed = ", ".join(table for *_, table in names[:10]) or "none"
+    listed += ", …" if len(names) > 10 else ""
+    if is_short(pattern, config.sources):
         sources = ", ".join(config.sources) or "none"
+        head = pattern.split(".", 1)[0]
         return ConfigError(
-            f'"{pattern}": there is no source "{head}". This project has: {sources}.'
+            f'"{pattern}": there is no source "{head}", and no table of this name.{hint} '
+            f"This project has: {sources}. Tables: {listed}."
         )
-    names = ", ".join(f"{table.source}.{table.name}" for table in tables[:10]) or "none"
-    return ConfigError(
-        f'"{pattern}" matches no enabled table. Tables: {names}{", …" if len(tables) > 10 else ""}.'
-    )
+    return ConfigError(f'"{pattern}" matches no enabled table.{hint} Tables: {listed}.')
 
 
 def _previous_state(
