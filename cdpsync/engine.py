@@ -51,14 +51,15 @@ class StorageKeys:
 def connect(
     *,
     threads: int | None = None,
-    memory_limit: str | None = None,
+    memory_limit: int | None = None,
     temp: Path | None = None,
     extensions: Iterable[str] = (),
 ) -> duckdb.DuckDBPyConnection:
     """Open an in-memory DuckDB with these extensions, without a download if wheels have them.
 
-    `temp` is the folder for its temporary files; without it DuckDB writes none. The signature of an
-    extension that pip installed is not checked again: docs/decisions/0012.
+    `memory_limit` is in bytes. `temp` is the folder for its temporary files; without it DuckDB
+    writes none. The signature of an extension that pip installed is not checked again:
+    docs/decisions/0012.
     """
     names = tuple(extensions)
     con = _take_preconnected(names, threads)
@@ -66,8 +67,13 @@ def connect(
         return _connect(names, threads, memory_limit, temp)
     con.execute(f"set temp_directory = {quote_text(str(temp) if temp else '')}")
     if memory_limit is not None:
-        con.execute(f"set memory_limit = {quote_text(memory_limit)}")
+        limit_memory(con, memory_limit)
     return con
+
+
+def limit_memory(con: duckdb.DuckDBPyConnection, size: int) -> None:
+    """Limit the memory of a connection, and of those that share its database, to so many bytes."""
+    con.execute(f"set memory_limit = '{size}B'")
 
 
 def _take_preconnected(
@@ -99,7 +105,7 @@ def preconnect(extensions: Iterable[str], threads: int | None = None) -> None:
 def _connect(
     extensions: Sequence[str],
     threads: int | None,
-    memory_limit: str | None = None,
+    memory_limit: int | None = None,
     temp: Path | None = None,
 ) -> duckdb.DuckDBPyConnection:
     import duckdb
@@ -112,7 +118,7 @@ def _connect(
     if threads is not None:
         config["threads"] = threads
     if memory_limit is not None:
-        config["memory_limit"] = memory_limit
+        config["memory_limit"] = f"{memory_limit}B"
     con = duckdb.connect(config=config)
     con.execute(_SETTINGS)
     for name in extensions:
@@ -204,5 +210,11 @@ def wheel_file(name: str, version: str) -> Path | None:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the message of a DuckDB error on one line, without the quoted SQL."""
-    return " ".join(str(error).split("\nLINE ")[0].split())
+    """Return the message of a DuckDB error on one line, without the quoted SQL and the advice.
+
+    DuckDB's advice is about its own settings, which a user of cdpsync does not set.
+    """
+    text = str(error)
+    for end in ("\nLINE ", "\n\nPossible solutions", "\n\nSee also"):
+        text = text.split(end)[0]
+    return " ".join(text.split())

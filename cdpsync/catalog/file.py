@@ -48,13 +48,15 @@ _idle: dict[str, queue.LifoQueue[duckdb.DuckDBPyConnection]] = defaultdict(queue
 class CatalogFile:
     """The DuckLake catalog at `path`, over the data under `data_path` (with a final slash).
 
-    `prepare` gives a connection access to the data; it is called each time one is lent.
+    `prepare` gives a connection access to the data; it is called each time one is lent. `memory` is
+    in bytes; None: as much as DuckDB takes.
     """
 
     path: Path
     data_path: str
     patience: float = 60.0  # seconds to wait for a lock
     prepare: Callable[[duckdb.DuckDBPyConnection], None] | None = None
+    memory: int | None = None
 
     def exists(self) -> bool:
         """Whether the catalog has been created."""
@@ -141,6 +143,8 @@ class CatalogFile:
             con = self._connect()
         try:
             con.execute(f"set temp_directory = {quote_text(str(spill))}")
+            if self.memory is not None:
+                engine.limit_memory(con, self.memory)
             if data and self.prepare is not None:
                 self.prepare(con)
             yield con

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from cdpsync.model.verification import TableDiff
     from cdpsync.verify.compare import CompareSpec
 
-_MEMORY = "2GB"
 _MAX_KEYS = 10_000  # of one KeyFilter; for more keys, every row is read
 _FILTER_TYPES = {"SMALLINT", "INTEGER", "BIGINT", "UUID", "VARCHAR"}
 
@@ -181,10 +180,13 @@ def _key_filter(con: duckdb.DuckDBPyConnection, spec: CompareSpec) -> KeyFilter 
 
 
 def write_repair_files(
-    spec: CompareSpec, diff_files: DiffFiles, extracted: Extracted, folder: Path
+    spec: CompareSpec, diff_files: DiffFiles, extracted: Extracted, folder: Path, memory: int
 ) -> RepairFiles:
-    """Write the rows to commit to local Parquet files, from the wrong rows that were read again."""
-    con = engine.connect(threads=1, memory_limit=_MEMORY, temp=folder / "spill")
+    """Write the rows to commit to local Parquet files, from the wrong rows that were read again.
+
+    `memory` is in bytes.
+    """
+    con = engine.connect(threads=1, memory_limit=memory, temp=folder / "spill")
     try:
         upserts = _write_upserts(con, spec, diff_files, extracted, folder / "upserts.parquet")
         inserts = _write_inserts(con, spec, diff_files, extracted, folder / "inserts.parquet")

@@ -21,6 +21,7 @@ from cdpsync.model.verification import DiffKind, Sample, TableDiff, VerifyResult
 from cdpsync.project.journal import default_threads, start_run
 from cdpsync.project.workspace import load, verified_folder
 from cdpsync.sync.session import RunOptions, RunSession
+from cdpsync.system.memory import memory_budget
 from cdpsync.verify.compare import CompareSpec, compare, slice_of
 from cdpsync.verify.repair import Repairer
 from cdpsync.verify.repair_files import export_diff
@@ -70,7 +71,9 @@ def verify(
             return tuple(results)
         remove_stale_dirs(session.catalog.scratch)
         folder = stack.enter_context(temp_dir(session.catalog.scratch, "verify-"))
-        workers = Workers(threads or default_threads(), folder / "spill")
+        threads = threads or default_threads()
+        budget = memory_budget(session.config.warehouse.memory, threads)
+        workers = Workers(threads, folder / "spill", budget)
         try:
             repairer = Repairer(session, workers, run) if repair else None
             verifier = _Verifier(session, workers, sample, repairer)
