@@ -137,12 +137,9 @@ class CatalogFile:
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """Lend a connection with no catalog attached; close it after an error."""
         idle = _idle[self.data_path]
+        con = self._idle_connection(spill)
         try:
-            con = idle.get_nowait()
-        except queue.Empty:
-            con = self._connect()
-        try:
-            con.execute(f"set temp_directory = {quote_text(str(spill))}")
+            con.execute("set preserve_insertion_order = true")
             if self.memory is not None:
                 engine.limit_memory(con, self.memory)
             if data and self.prepare is not None:
@@ -156,6 +153,27 @@ class CatalogFile:
             idle.put(con)
         else:
             con.close()
+
+    def _idle_connection(self, spill: Path) -> duckdb.DuckDBPyConnection:
+        """Return an idle or a new connection; `spill` is the folder of its temporary files.
+
+        One that has written temporary files cannot get another folder, and is closed.
+        """
+        import duckdb
+
+        sql = f"set temp_directory = {quote_text(str(spill))}"
+        with suppress(queue.Empty):
+            while True:
+                con = _idle[self.data_path].get_nowait()
+                try:
+                    con.execute(sql)
+                except duckdb.Error:
+                    con.close()
+                else:
+                    return con
+        con = self._connect()
+        con.execute(sql)
+        return con
 
     def _detach(self, con: duckdb.DuckDBPyConnection) -> bool:
         """Detach the catalog; return whether the connection can be used again.

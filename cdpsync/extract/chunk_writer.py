@@ -18,7 +18,7 @@ from cdpsync.extract.spool import highest_cursor, spooled_rows
 from cdpsync.model import Column, Cursor
 from cdpsync.sql import quote_name, quote_text
 from cdpsync.system import disk
-from cdpsync.system.memory import memory_fault, row_group_bytes, size_text
+from cdpsync.system.memory import row_group_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,7 +175,7 @@ class ChunkWriter:
             except duckdb.InterruptException as error:
                 raise ReadError(f"{self.plan.table}: stopped.") from error
             except Exception as error:
-                fault = memory_fault(str(error))
+                fault = engine.memory_fault(error)
                 if fault is None:
                     raise self._translate(error, file) from error
                 if not alone:
@@ -203,12 +203,17 @@ class ChunkWriter:
         """Return the error of a chunk that is too large for the memory of all workers."""
         value = self._largest_value(chunk) if isinstance(chunk, FrugalChunk) else None
         column, size = value or ("", 0)
-        largest = f' Its largest value, of column "{column}", has {size:,} bytes.' if column else ""
+        largest = (
+            f' Its largest value, of column "{column}", has about {engine.size_text(size)}.'
+            if column
+            else ""
+        )
         leave_out = f"columns: {{exclude: [{column}]}}" if column else "columns: {exclude: […]}"
         return LandingError(
-            f"{self.plan.table}, {chunk.label}: {fault}, with fewer rows at a time too."
-            f"{largest} Nothing was committed. Set warehouse.memory above "
-            f"{size_text(self.workers.budget.total)}, or leave large columns out: {leave_out}."
+            f"{self.plan.table}, {chunk.label}: {fault}, though few rows were read at a time."
+            f"{largest} Nothing was committed. Set a higher warehouse.memory than "
+            f"{engine.size_text(self.workers.budget.total)}, or leave large columns out: "
+            f"{leave_out}."
         )
 
     def _largest_value(self, chunk: FrugalChunk) -> tuple[str, int] | None:

@@ -135,9 +135,7 @@ class Workers:
             temp=self._spill.with_name(f"{self._spill.name}-{next(self._numbers)}"),
             extensions=connector.extensions,
         )
-        # Row groups are limited in bytes only where insertion order is not preserved. The other
-        # setting joins vectors of few rows, which are few because they are large.
-        con.execute("set preserve_insertion_order = false; set enable_caching_operators = false")
+        con.execute(engine.LARGE_ROWS)
         return con
 
     def _release(self, con: duckdb.DuckDBPyConnection) -> None:

@@ -7,7 +7,6 @@ DuckDB can do that.
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +32,7 @@ class MemoryBudget:
     @property
     def reading(self) -> int:
         """The bytes of all workers together."""
-        return self.total // 2
+        return self.total * 3 // 8
 
     @property
     def worker(self) -> int:
@@ -48,7 +47,7 @@ class MemoryBudget:
     @property
     def lake(self) -> int:
         """The bytes of the connection that reads and writes the lake."""
-        return self.total // 4
+        return self.total * 3 // 8
 
     @property
     def merge(self) -> int:
@@ -64,31 +63,6 @@ def memory_budget(setting: int | None, workers: int = 1) -> MemoryBudget:
 def row_group_bytes(memory: int) -> int:
     """Return the bytes of a row group that a connection with this memory writes."""
     return min(_ROW_GROUP, memory // _ROW_GROUP_PART)
-
-
-def size_text(size: int) -> str:
-    """Return bytes as `warehouse.memory` takes them: 1.5GB, 64MB."""
-    return f"{size / 1e9:.1f}GB" if size >= 1e9 else f"{-(-size // 1_000_000)}MB"
-
-
-def memory_fault(text: str) -> str | None:
-    """Return that memory ran out, and of how much, for DuckDB's text; None for another error.
-
-    It has no final dot, so that "; nothing was committed." can follow.
-    """
-    if "Out of Memory" not in text or "max_temp_directory_size" in text:
-        return None
-    limit = re.search(r"/([0-9.]+) ([KMGT]?i?B|bytes) used", text)
-    amount = f"the {_in_thousands(limit[1], limit[2])} of memory" if limit else "the memory"
-    size = re.search(r"of size ([0-9.]+) ([KMGT]?i?B|bytes)", text)
-    needed = f" when {_in_thousands(size[1], size[2])} more were needed" if size else ""
-    return f"{amount} that it may use ran out{needed}"
-
-
-def _in_thousands(number: str, unit: str) -> str:
-    """Return a size of DuckDB's messages, which count in 1024, as `size_text` does."""
-    power = "KMGT".find(unit[0]) + 1 if unit != "bytes" else 0
-    return size_text(int(float(number) * (1024 if "i" in unit else 1000) ** power))
 
 
 def machine_memory(root: Path = Path("/")) -> int:

@@ -10,7 +10,8 @@ from cdpsync.catalog import require_no_shrink, sql_name
 from cdpsync.connector import KeyFilter
 from cdpsync.extract.spool import spooled_rows
 from cdpsync.load.deletes import marked_columns, spooled_keys
-from cdpsync.load.merge import same_key, write
+from cdpsync.load.merge import same_key
+from cdpsync.load.parquet import write
 from cdpsync.model import DELETED_AT_COLUMN, Column, Cursor, CursorType, Deletes, SyncMode
 from cdpsync.model.cursors import cursor_sql
 from cdpsync.model.types import decimal_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog import remove_stale_dirs, sql_name, temp_dir
-from cdpsync.engine import first_line
+from cdpsync.engine import first_line, with_less_memory
 from cdpsync.errors import CatalogError, CdpsyncError
 from cdpsync.extract.chunk_cache import cache_prune
 from cdpsync.extract.chunk_writer import ChunkTransform
@@ -142,7 +142,9 @@ class _Verifier:
             row_slice = self._row_slice(con, plan)
             columns, digest_files = self._source_digests(reading_plan, row_slice, folder)
             spec = _compare_spec(reading_plan, columns, row_slice)
-            diff = compare(con, spec, digest_files, sql_name(plan.table))
+            diff = with_less_memory(
+                con, lambda: compare(con, spec, digest_files, sql_name(plan.table))
+            )
             diff_files = None
             if diff.wrong and self.repairer is not None:
                 diff_files = export_diff(con, spec, diff, folder)
