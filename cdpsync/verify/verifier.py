@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -49,9 +49,10 @@ def verify(
 ) -> tuple[VerifyResult, ...]:
     """Compare the selected tables of the lake with their sources; return a result for each.
 
-    With `repair`, wrong rows are read again and committed, as by a run. Raises ConfigError when
-    the project or the selection is wrong, LockHeldError when a run works on a table that is to be
-    repaired. A table that cannot be compared does not stop the others.
+    With `repair`, wrong rows are read again and committed, as by a run; a table on which a run
+    works is skipped, with a notice. Raises ConfigError when the project or the selection is wrong,
+    LockHeldError when runs work on all the tables that are to be repaired. A table that cannot be
+    compared does not stop the others.
     """
     run = start_run(config if isinstance(config, Config) else load(config))
     results: list[VerifyResult] = []
@@ -61,12 +62,20 @@ def verify(
         if on_result is not None:
             on_result(result)
 
-    with RunSession(run.config, RunOptions(select)) as session, ExitStack() as stack:
+    with (
+        closing(run),
+        RunSession(run.config, RunOptions(select)) as session,
+        ExitStack() as stack,
+    ):
         if repair:
             stack.enter_context(session.locked(run.run_id, run.started_at))
         planned = session.plan()
+        session.require_unlocked(planned)
+        session.release_all_but(plan.table for plan in planned.plans)
         for failed_table in planned.failed:
-            report(_failed_result(failed_table))
+            report(_result_of(failed_table, VerifyStatus.FAILED))
+        for locked_table in planned.locked:
+            report(replace(_result_of(locked_table, VerifyStatus.SKIPPED), is_left_out=True))
         if not planned.plans:
             return tuple(results)
         remove_stale_dirs(session.catalog.scratch)
@@ -79,6 +88,7 @@ def verify(
             verifier = _Verifier(session, workers, sample, repairer)
             for number, plan in enumerate(planned.plans):
                 report(verifier.verify(plan, folder / f"{number:05d}"))
+                session.release([plan.table])
             if repairer is not None:
                 repairer.finish()
         except BaseException:
@@ -89,14 +99,15 @@ def verify(
     return tuple(sorted(results, key=lambda result: (result.source, result.table)))
 
 
-def _failed_result(table_result: TableResult) -> VerifyResult:
+def _result_of(table_result: TableResult, status: VerifyStatus) -> VerifyResult:
     return VerifyResult(
         table_result.source,
         table_result.stream,
         table_result.table,
         table_result.mode,
-        VerifyStatus.FAILED,
+        status,
         error=table_result.error,
+        notices=table_result.notices,
     )
 
 
