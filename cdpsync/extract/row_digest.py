@@ -3,7 +3,7 @@
 It is the number of rows with two sums of 64-bit hashes. DuckDB's `hash()` alone is not enough,
 measured with DuckDB 1.5.5: it is equal for 0.0 and -0.0, for NULL, [] and [NULL], and for texts
 that differ in certain pairs of bytes, eight apart. So other values than numbers and times are
-hashed as text, and each sum has its own hashes. docs/decisions/0020 says more.
+hashed as text, and each sum has its own hashes. docs/decisions/0021 says more.
 """
 
 from __future__ import annotations
