@@ -170,7 +170,7 @@ def plan_report(planned: Planned) -> Report:
             plan.mode,
             _reads(plan),
             ", ".join(plan.primary_key) or None,
-            _WRITES[serialize.writes(plan)],
+            "replaces what differs" if plan.compares_rows else _WRITES[serialize.writes(plan)],
             count(plan.stream.estimated_rows) or "?",
         )
         for plan in planned.plans
