@@ -97,7 +97,7 @@ def traced(life: Life, mortals: Mortals, *, watched: bool = False) -> Ended:
     return ended
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize("mode", ALL_MODES if _EACH_STEP else MODES)
 def test_killed_at_each_step_and_a_rerun_are_one_clean_run(
     shop: Shop, life: Life, mortals: Mortals, mode: str
 ) -> None:
@@ -132,7 +132,7 @@ def test_killed_in_the_first_load_and_a_rerun_are_one_clean_run(
     assert life.deaths
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ALL_MODES)
 def test_killed_in_the_middle_of_a_write_and_a_rerun_are_one_clean_run(
     shop: Shop, life: Life, mortals: Mortals, mode: str
 ) -> None:
