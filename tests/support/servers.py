@@ -165,12 +165,19 @@ def postgres(**settings: str) -> Iterator[Server]:
     It has a superuser `postgres` with a password of its own, and answers when this returns. It
     stops, and its files go, at the end of the block or with this process, however that ends.
     """
+    with postgres_of(None, settings) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def postgres_of(programs: Path | None, settings: Mapping[str, str]) -> Iterator[Server]:
+    """Run the Postgres whose programs are in this folder; see `postgres`. None: the newest one."""
     password = secrets.token_hex(12)
 
     def make(root: Path, home: Path) -> None:
         _initialise(root, home, password)
 
-    with _running(make, settings) as (port, home):
+    with _running(make, settings, programs) as (port, home):
         yield Server(port, password, "postgres", home)
 
 
@@ -194,13 +201,15 @@ def standby(primary: Server, **settings: str) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def _running(
-    make: Callable[[Path, Path], None], settings: Mapping[str, str]
+    make: Callable[[Path, Path], None],
+    settings: Mapping[str, str],
+    programs: Path | None = None,
 ) -> Iterator[tuple[int, Path]]:
     """Run a Postgres over the cluster that `make` puts into its folder."""
     root = Path(tempfile.mkdtemp(prefix="cdpsync-pg-", dir=_temporary_folder()))
     keeper: subprocess.Popen[bytes] | None = None
     try:
-        home = _binaries(root)
+        home = programs or _binaries(root)
         make(root, home)
         for attempts_left in (2, 1, 0):
             port = free_port()
