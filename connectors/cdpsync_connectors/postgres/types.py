@@ -82,7 +82,7 @@ _IN_POSTGRES = {
     TIMESTAMPTZ: "timestamptz",
 }
 _EXACT = "decimal(p,s), tinyint, smallint, integer, bigint"
-_FROM_TEXT = f"{_EXACT}, json, uuid, date, timestamp, timestamptz"
+_FROM_TEXT = f"{_EXACT}, json, uuid, date, timestamp, timestamptz, blob"
 _POSSIBLE_TYPES = {
     "int2": f"{_EXACT}, double",
     "int4": f"{_EXACT}, double",
@@ -277,6 +277,9 @@ def _text(column: SourceColumn, guard: Guard, target: str) -> ColumnExpr | None:
         return ColumnExpr(target, value)
     if target == "JSON":
         return ColumnExpr(target, value, guard.json())
+    if target == "BLOB":  # the bytes as they are stored, whatever the encoding says of them
+        encoding = "pg_catalog.getdatabaseencoding()"
+        return ColumnExpr(target, f"pg_catalog.convert_to({value}::text, {encoding})")
     if target in _TEXT_FORMS:
         type_, form = _TEXT_FORMS[target]
         return ColumnExpr(target, guard.matching(value, form, type_, target))
