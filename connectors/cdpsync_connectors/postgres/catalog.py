@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdpsync.sql import quote_name, quote_text
 from cdpsync_connectors._shared.naming import stream_name
+from cdpsync_connectors.postgres.encoding import is_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -255,9 +256,10 @@ def fetch_relations(
 
 def fetch_schemas(con: psycopg.Connection[Any]) -> list[str]:
     """Return every schema except the system's."""
-    sql = r"""
+    sql = f"""
         select nspname from pg_catalog.pg_namespace
-        where nspname !~ '^pg_' and nspname <> 'information_schema' order by 1
+        where nspname !~ '^pg_' and nspname <> 'information_schema' and {is_utf8("nspname")}
+        order by 1
     """
     return [str(name) for (name,) in con.execute(sql.encode())]
 

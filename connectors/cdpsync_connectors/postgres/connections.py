@@ -312,8 +312,8 @@ class Sessions:
             self._lent -= 1
             max_idle = _MAX_IDLE if self.max_open is None else self.max_open - self._lent
             keeps = len(self._idle) < max_idle
-        # Also before it is closed, because a pooler closes the server's connection otherwise.
-        if _end_transaction(con) and keeps:
+        # A pooler would close the server's connection too, if we left in a transaction.
+        if (keeps or self.is_pooled) and _end_transaction(con) and keeps:
             with self._guard:
                 self._idle.append(con)
             return
@@ -340,10 +340,9 @@ class Sessions:
 
 def _end_transaction(con: psycopg.Connection[Any]) -> bool:
     """End the transaction of a connection, if one is open; return whether it can be used again."""
-    if con.closed:
-        return False
-    if con.info.transaction_status == con.info.transaction_status.IDLE:
-        return True
+    status = con.info.transaction_status
+    if status not in {status.INTRANS, status.INERROR}:
+        return not con.closed and status == status.IDLE
     try:
         con.execute("rollback")
     except load_driver().Error:

@@ -7,6 +7,7 @@ several connections read at once are parts of one moment.
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cdpsync.errors import ConnectorError, ReadError
@@ -36,7 +37,7 @@ from cdpsync_connectors.postgres.errors import (
     translate_connecting,
     translate_reading,
 )
-from cdpsync_connectors.postgres.locks import is_lock_timeout, lock_message
+from cdpsync_connectors.postgres.locks import is_lock_timeout, lock_message, qualified_name
 from cdpsync_connectors.postgres.options import PostgresOptions
 from cdpsync_connectors.postgres.replica import Replica
 from cdpsync_connectors.postgres.snapshots import SnapshotExporter
@@ -239,7 +240,8 @@ class PostgresConnector:
                 self._refused()
             if table is not None and is_lock_timeout(error):
                 raise ReadError(lock_message(self._rows, table)) from error
-            known_error = translate_reading(error, location, user, table)
+            qualify = partial(qualified_name, self._rows, table or "")
+            known_error = translate_reading(error, location, user, table, qualify)
             raise known_error or ReadError(str(error)) from error
 
     def _stream(self, relation: Relation) -> Stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from cdpsync.errors import ConnectError, ConnectorError, ReadError, ViewLostError
 from cdpsync.sql import quote_name
@@ -13,6 +14,9 @@ _REFUSED = (
     r"too many clients|remaining connection slots|too many connections|max_client_conn"
     r"|no more connections allowed|max_db_connections|max_user_connections"
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # (pattern of the driver's message, problem, advice, whether another attempt may help)
 _CONNECTING: tuple[tuple[str, str, str, bool], ...] = (
@@ -189,11 +193,16 @@ def translate_connecting(error: Exception, location: str) -> ConnectError:
 
 
 def translate_reading(
-    error: Exception, location: str, user: str, table: str | None = None
+    error: Exception,
+    location: str,
+    user: str,
+    table: str | None = None,
+    qualify: Callable[[str], str] = str,
 ) -> ConnectorError | None:
     """Return the error of a failed read; None when it comes neither from Postgres nor our select.
 
-    `user` and `table` are quoted as SQL, for a GRANT that can be pasted.
+    `user` and `table` are quoted as SQL, for a GRANT that can be pasted. `qualify` returns the
+    name of another relation with its schema, which the server leaves out.
     """
     text = str(error)
     guarded = read_marker(text)
@@ -216,7 +225,9 @@ def translate_reading(
         return ConnectError(f"{location}: the connection was lost while reading.", retryable=True)
     if is_refused_text(error):
         return RefusedTextError(f"{location}: {_server_message(text)}.")
-    return _missing_or_denied(text, location, user, table) or _other_error(error, text, location)
+    return _missing_or_denied(text, location, user, table, qualify) or _other_error(
+        error, text, location
+    )
 
 
 class RefusedTextError(ReadError):
@@ -256,11 +267,13 @@ def _wrong_parameter(text: str) -> str | None:
     return f'{match["name"]} cannot be "{match["value"]}". {advice}, or leave it out.'
 
 
-def _missing_or_denied(text: str, location: str, user: str, table: str | None) -> ReadError | None:
+def _missing_or_denied(
+    text: str, location: str, user: str, table: str | None, qualify: Callable[[str], str]
+) -> ReadError | None:
     denied = re.search(r"permission denied for ([a-z ]+) ([^\n]+)", text)
     if denied:
         name = denied[2].strip()
-        grant = _grant(denied[1], name, table)
+        grant = _grant(denied[1], name, table, qualify)
         return ReadError(
             f"{location}: permission denied for {denied[1]} {name}. "
             f"Run there, as its owner: GRANT {grant} TO {user}."
@@ -283,12 +296,12 @@ _GRANTS = {
 }
 
 
-def _grant(kind: str, name: str, table: str | None) -> str:
-    """Return what to grant. A view may lack a table below it, which the server does not qualify."""
+def _grant(kind: str, name: str, table: str | None, qualify: Callable[[str], str]) -> str:
+    """Return what to grant; a view with the rights of its reader may lack a table below it."""
     if kind in _GRANTS:
         return f"{_GRANTS[kind]} {name}"
     is_the_table = table is None or table.endswith(f".{quote_name(name)}")
-    return f"SELECT ON {(is_the_table and table) or name}"
+    return f"SELECT ON {(table if is_the_table else qualify(name)) or name}"
 
 
 def _other_error(error: Exception, text: str, location: str) -> ReadError | None:

@@ -1,4 +1,4 @@
-"""The sessions that hold, or wait for, a lock that no reader can share."""
+"""The relations that a read needs, and the sessions that hold a lock on one of them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from cdpsync_connectors.postgres.parameters import load_driver
 if TYPE_CHECKING:
     from cdpsync_connectors.postgres.connections import Sessions
 
-# A read locks its table, the table's partitions and indexes, and whatever a view reads. Only
-# ACCESS EXCLUSIVE is in its way; a session that waits for it is in the way of all that come later.
-_HOLDER = """
+# A read locks its table, the table's partitions and indexes, and whatever a view reads.
+_NEEDED = """
     with recursive needed as (
         select to_regclass(%s)::oid as oid
         union
@@ -27,6 +26,21 @@ _HOLDER = """
             where w.ev_class = n.oid
         ) below
     )
+"""
+_QUALIFIED = f"""
+    {_NEEDED}
+    select pg_catalog.quote_ident(s.nspname) || '.' || pg_catalog.quote_ident(c.relname)
+    from needed
+    join pg_catalog.pg_class c using (oid)
+    join pg_catalog.pg_namespace s on s.oid = c.relnamespace
+    where c.relname = %s
+    limit 1
+"""
+
+# Only ACCESS EXCLUSIVE is in a reader's way. A session that waits for it is in the way of all that
+# come later.
+_HOLDER = f"""
+    {_NEEDED}
     select l.relation::regclass::text, l.pid, a.usename, a.application_name, a.state,
         to_char(a.xact_start, 'YYYY-MM-DD HH24:MI:SS'), l.granted
     from pg_catalog.pg_locks l
@@ -41,6 +55,16 @@ _HOLDER = """
 """
 
 
+def qualified_name(sessions: Sessions, table: str, name: str) -> str:
+    """Return a relation that a read of `table` needs, with its schema; asks over a connection."""
+    try:
+        with sessions.lend() as con:
+            row = con.execute(_QUALIFIED.encode(), (table, name)).fetchone()
+    except (ConnectorError, load_driver().Error):
+        row = None
+    return str(row[0]) if row else name
+
+
 def is_lock_timeout(error: Exception) -> bool:
     """Whether a statement waited for a lock for longer than lock_timeout."""
     return "lock timeout" in str(error)
@@ -52,7 +76,7 @@ def lock_message(sessions: Sessions, table: str) -> str:
     again = "Run again when that has ended, or raise lock_timeout on the source."
     try:
         with sessions.lend() as con:
-            row = con.execute(_HOLDER, (table,)).fetchone()
+            row = con.execute(_HOLDER.encode(), (table,)).fetchone()
     except (ConnectorError, load_driver().Error):
         row = None
     if row is None:

@@ -10,7 +10,7 @@
 | numeric, numeric(p > 38) | DECIMAL(38,s), else VARCHAR | s from the first load; never rounded |
 | boolean, uuid, date, time | BOOLEAN, UUID, DATE, TIME | BC, `infinity` and 24:00:00 kept |
 | timestamp, timestamptz | TIMESTAMP, TIMESTAMP WITH TIME ZONE | past 294247-01-10 an error |
-| text, varchar | VARCHAR | unchanged |
+| text, varchar | VARCHAR | unchanged; as BLOB, the bytes as they are stored |
 | char(n) | VARCHAR | with its blanks |
 | json, jsonb | JSON | an error if DuckDB's JSON does not accept it (lone surrogates) |
 | bytea | BLOB | unchanged |

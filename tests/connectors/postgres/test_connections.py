@@ -116,17 +116,23 @@ def test_wrong_value_is_no_lost_connection(query: str, message: str) -> None:
 
 
 def test_grant_for_a_view_with_the_rights_of_its_reader(pg: Database) -> None:
-    """The view is granted, the table below it is not."""
+    """The view is granted, the table below it is not; a function needs another grant."""
     pg.execute(
         "drop role if exists invoker; create role invoker login password 'r';"
-        "create table base (id int); grant usage on schema public to invoker;"
-        "create view v with (security_invoker = true) as select * from base;"
-        "grant select on v to invoker"
+        'create schema below; create table below."Base" (id int);'
+        "grant usage on schema public, below to invoker;"
+        'create view v with (security_invoker = true) as select * from below."Base";'
+        "create function secret() returns int language sql as 'select 1';"
+        "revoke execute on function secret() from public;"
+        "create view w as select 1 as id where secret() = 1;"
+        "grant select on v, w to invoker"
     )
     url = pg.url.replace(f"postgres:{pg.password}", "invoker:r")
-    with pytest.raises(ReadError, match="GRANT SELECT ON base TO"):
+    with pytest.raises(ReadError, match=r'GRANT SELECT ON below\."Base" TO "invoker"'):
         read_back(url, "public.v")
-    pg.execute("grant select on base to invoker")
+    with pytest.raises(ReadError, match=r"GRANT EXECUTE ON FUNCTION secret TO"):
+        read_back(url, "public.w")
+    pg.execute('grant select on below."Base" to invoker')
     assert read_back(url, "public.v").rows == []
 
 
