@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from support.servers import ServerError
+from support.processes import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

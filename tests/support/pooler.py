@@ -15,17 +15,13 @@ from typing import TYPE_CHECKING
 
 import psycopg
 from support.debian_packages import libraries_below, unpacked
-from support.servers import (
-    STARTS_WITHIN,
+from support.postgres_server import (
     Database,
-    ServerError,
-    _as_ordinary_user,
-    _kept,
-    _stop,
-    _temporary_folder,
-    _traversable,
-    free_port,
+    as_ordinary_user,
+    temporary_folder,
+    traversable,
 )
+from support.processes import STARTS_WITHIN, ServerError, free_port, kept, stop
 
 if TYPE_CHECKING:
     import subprocess
@@ -53,7 +49,7 @@ def pgbouncer(server: Database, **settings: str | int) -> Iterator[Pooler]:
     It pools transactions, and each database's name is that of the server. It stops, and its files
     go, at the end of the block or with this process.
     """
-    root = Path(tempfile.mkdtemp(prefix="cdpsync-pooler-", dir=_temporary_folder()))
+    root = Path(tempfile.mkdtemp(prefix="cdpsync-pooler-", dir=temporary_folder()))
     keeper: subprocess.Popen[bytes] | None = None
     try:
         program, libraries = _program(root)
@@ -62,17 +58,17 @@ def pgbouncer(server: Database, **settings: str | int) -> Iterator[Pooler]:
             pooler = Pooler(free_port())
             _configure(root, server, pooler.port, settings)
             command = [program, root / "pgbouncer.ini"]
-            keeper = _kept(root, "TERM", command, env=environment, **_as_ordinary_user())
+            keeper = kept(root, "TERM", command, env=environment, **as_ordinary_user())
             if _answers(pooler, server, keeper):
                 break
             log = (root / "log").read_text(errors="replace")
-            _stop(keeper)
+            stop(keeper)
             if attempts_left == 0 or "Address already in use" not in log:
                 raise ServerError(f"pgbouncer did not start:\n{log}")
         yield pooler
     finally:
         if keeper is not None:
-            _stop(keeper)
+            stop(keeper)
         shutil.rmtree(root, ignore_errors=True)
 
 
@@ -82,7 +78,7 @@ def _program(root: Path) -> tuple[Path, str]:
     if installed:
         return Path(installed), ""
     home = unpacked(_CACHE, _PACKAGES, "a pgbouncer")
-    if os.geteuid() == 0 and not _traversable(home / "usr/sbin"):
+    if os.geteuid() == 0 and not traversable(home / "usr/sbin"):
         shutil.copytree(home / "usr", root / "usr", symlinks=True)
         home = root
     libraries = ":".join(str(folder) for folder in libraries_below(home))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from support.debian_packages import libraries_below, unpacked
-from support.servers import Server, _temporary_folder, _traversable, postgres_of
+from support.postgres_server import Server, postgres_of, temporary_folder, traversable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,16 +26,16 @@ LD_LIBRARY_PATH={libraries} exec {program} "$@"
 
 @contextlib.contextmanager
 def postgres_15(**settings: str) -> Iterator[Server]:
-    """Run a Postgres 15; see `support.servers.postgres`."""
+    """Run a Postgres 15; see `support.postgres_server.postgres`."""
     if (_INSTALLED / "postgres").exists():
         with postgres_of(_INSTALLED, settings) as server:
             yield server
         return
     home = unpacked(_CACHE, _PACKAGES, "a Postgres 15")
-    folder = Path(tempfile.mkdtemp(prefix="cdpsync-pg15-", dir=_temporary_folder()))
+    folder = Path(tempfile.mkdtemp(prefix="cdpsync-pg15-", dir=temporary_folder()))
     try:
         folder.chmod(0o755)
-        if os.geteuid() == 0 and not _traversable(home):
+        if os.geteuid() == 0 and not traversable(home):
             home = Path(shutil.copytree(home / "usr", folder / "usr", symlinks=True)).parent
         with postgres_of(_scripts(folder, home), settings) as server:
             yield server
