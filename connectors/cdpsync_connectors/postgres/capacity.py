@@ -100,8 +100,9 @@ class Capacity:
     def _explain(self, *, is_pooled: bool) -> None:
         giver = "the pooler before the server" if is_pooled else "the server"
         count = "one connection" if self._most == 1 else f"{self._most} connections"
+        advice = ", so that this is not tried out in each run" if is_pooled else ""
         self._notice = (
             f"{giver} gives this source {count} at once, so fewer tables and parts of tables are "
             f"read at the same time. Give it more; or set max_connections: {self._most} on the "
-            "source, so that this is not tried out in each run"
+            f"source{advice}"
         )
