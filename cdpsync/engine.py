@@ -206,3 +206,16 @@ def wheel_file(name: str, version: str) -> Path | None:
 def first_line(error: BaseException) -> str:
     """Return the message of a DuckDB error on one line, without the quoted SQL."""
     return " ".join(str(error).split("\nLINE ")[0].split())
+
+
+def retyped_advice(message: str, table: object = "TABLE") -> str:
+    """Return the way out, if a DuckDB error is about old rows of a column that got another type.
+
+    Otherwise return "". Earlier versions changed text to JSON in place, and text need not be JSON.
+    """
+    if "failed to cast column" not in message:
+        return ""
+    return (
+        "Its rows were loaded before the column got this type. Load the table again: cdpsync run "
+        f"{table} --full-refresh"
+    )

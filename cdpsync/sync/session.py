@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from cdpsync import engine, project
 from cdpsync.catalog import CatalogPrefetch
+from cdpsync.connector import TypeChangeAware
 from cdpsync.errors import CdpsyncError, ConfigError
 from cdpsync.model import Config, Failure, Planned, Source, TableResult, TableStatus
 from cdpsync.plan.configured import ConfiguredTable, configured_tables, table_options
@@ -18,12 +19,13 @@ from cdpsync.plan.resume import PreviousState
 from cdpsync.plan.schedule import counts_from, is_due, last_run
 from cdpsync.plan.selector import concerns_source, is_chosen, matches_select
 from cdpsync.plan.table import table_plan
+from cdpsync.plan.type_changes import keeps_any_value
 from cdpsync.storage import Storage, open_storage
 from cdpsync.sync.unreachable import UnreachableSource, failures, unreachable_source
 from cdpsync.system import clock, locks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     import duckdb
@@ -31,8 +33,11 @@ if TYPE_CHECKING:
     from cdpsync.connector import Connector
     from cdpsync.model import SavedState
     from cdpsync.model.state import ProjectState
+    from cdpsync.plan.type_changes import KeepsValues
 
 log = logging.getLogger("cdpsync.sync.session")
+
+_AMBIGUOUS = "memory"  # DuckDB's own database; other such names are reserved in the project file
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +199,7 @@ class RunSession:
         state = project.load_state(self.config, lake_state)
         for notice in state.notices:
             log.warning("%s", notice)
+        _check_ambiguous_source(self.connectors, state)
         saved_states = {(saved.source, saved.stream): saved for saved in state.saved_states}
         now = clock.now()
         is_not_due = _not_due_check(self.config, state, now) if self.options.due else _never
@@ -217,11 +223,35 @@ class RunSession:
                         allow_shrink=self.options.allow_shrink,
                         now=now,
                         accept_changes=self.options.accept_changes,
+                        keeps_values=self._keeps_values(table.source),
                     )
                 )
             except CdpsyncError as error:
                 failed.append(_result(table, previous, TableStatus.FAILED, Failure.of(error)))
         return Planned(tuple(plans), tuple(failed), tuple(skipped))
+
+    def _keeps_values(self, source: str) -> KeepsValues:
+        connector = self.connectors[source]
+        if isinstance(connector, TypeChangeAware):
+            return connector.keeps_values
+        return keeps_any_value
+
+
+def _check_ambiguous_source(sources: Iterable[str], state: ProjectState) -> None:
+    """Raise ConfigError for a source `memory` without tables yet; warn of one that has some."""
+    for name in sources:
+        if name.casefold() != _AMBIGUOUS:
+            continue
+        if all(saved.source != name for saved in state.saved_states):
+            raise ConfigError(
+                f'source "{name}": DuckDB has a database of this name, so that `{name}.orders` in '
+                "a query would be ambiguous. Rename the source."
+            )
+        log.warning(
+            'source "%s": DuckDB has a database of this name: write lake.%s.TABLE in queries.',
+            name,
+            name,
+        )
 
 
 def _not_due_check(

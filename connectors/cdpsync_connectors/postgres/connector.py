@@ -22,6 +22,7 @@ from cdpsync_connectors.postgres.options import PostgresOptions
 from cdpsync_connectors.postgres.replica import Replica
 from cdpsync_connectors.postgres.snapshots import SnapshotExporter
 from cdpsync_connectors.postgres.table_read import ReadSource, TableRead
+from cdpsync_connectors.postgres.type_changes import keeps_values
 from cdpsync_connectors.postgres.types import natural_type
 
 if TYPE_CHECKING:
@@ -109,6 +110,10 @@ class PostgresConnector:
                 # have moved rows to other pages between two chunks.
                 with self._translated(table):
                     con.execute("select")
+
+    def keeps_values(self, before: str, after: str, lake_type: str) -> bool:
+        """Whether old rows keep their values; see `TypeChangeAware.keeps_values`."""
+        return keeps_values(before, after, lake_type)
 
     def translate(self, error: Exception) -> ConnectorError | None:
         """Return our error for one raised by reading a chunk; None when it is not Postgres'."""

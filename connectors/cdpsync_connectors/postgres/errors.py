@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from cdpsync.errors import ConnectError, ConnectorError, ReadError, ViewLostError
-from cdpsync_connectors.postgres.guards import read_marker
+from cdpsync.errors import ConnectError, ConnectorError, OpenTypeError, ReadError, ViewLostError
+from cdpsync_connectors.postgres.guards import is_of_guess, read_marker
 
 # (pattern of the driver's message, problem, advice, whether another attempt may help)
 _CONNECTING: tuple[tuple[str, str, str, bool], ...] = (
@@ -156,7 +156,8 @@ def translate_reading(
     text = str(error)
     guarded = read_marker(text)
     if guarded is not None:
-        return ReadError(f"{location}: {_one_line(guarded)}")
+        message = f"{location}: {_one_line(guarded)}"
+        return OpenTypeError(message) if is_of_guess(text) else ReadError(message)
     if "Unable to connect to Postgres" in text or "connection failed" in text:
         return translate_connecting(error, location)
     if _SNAPSHOT_LOST.search(text):

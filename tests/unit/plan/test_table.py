@@ -192,7 +192,10 @@ def test_new_column_has_one_notice() -> None:
     new_column, new_type = plan_of(INCREMENTAL, previous).notices
     assert new_column.startswith('column "note" is new: it is NULL in rows')
     assert new_column.endswith("until cdpsync run shop.orders --full-refresh")
-    assert new_type == 'column "id" was INTEGER and is BIGINT at the source'
+    assert new_type == (
+        'column "id" was INTEGER and is BIGINT at the source: rows that are not read again stay as '
+        "they are, until cdpsync run shop.orders --full-refresh"
+    )
 
 
 def test_column_that_came_back_needs_no_full_refresh() -> None:
