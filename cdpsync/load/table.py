@@ -17,7 +17,6 @@ from cdpsync.load.deletes import merge_deletes
 from cdpsync.load.merge import MergeResult, merge, needs_no_merge
 from cdpsync.load.open_types import with_lake_digits
 from cdpsync.model import Deletes, Progress
-from cdpsync.model.types import is_number
 from cdpsync.storage.paths import folder_of
 from cdpsync.system import clock, disk
 
@@ -142,22 +141,19 @@ class TableLoader:
     ) -> tuple[Path, ...]:
         """Read every key that the source has, if the plan asks for it; return the spool files.
 
-        They are read after the rows, because a row whose key is missing then has been deleted.
+        `columns` are those of the rows, whose types the keys have too. They are read after the
+        rows, because a row whose key is missing then has been deleted.
         """
         if not plan.compares_keys:
             return ()
         key_folder = folder / "keys"
         key_folder.mkdir()
         names = set(plan.primary_key)
-        guessed_types = {
-            column.name: column.type
-            for column in columns
-            if column.name in names and plan.is_guessed(column.name) and is_number(column.type)
-        }
         only_keys = replace(
             plan,
             columns=tuple(column for column in plan.columns if column.name in names),
-            types={**plan.types, **guessed_types},
+            lake_table=plan.lake_table and replace(plan.lake_table, columns=tuple(columns)),
+            lake_digits=None,
             deletes=Deletes.IGNORE,
             cursor_field=None,
             window=None,

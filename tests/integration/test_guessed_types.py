@@ -73,3 +73,21 @@ def test_what_rows_decided_is_decided_again(
         (10, NINES + ".125"), (20, "3.1"), (21, "7"),
     ]  # fmt: skip
     assert {result.rows_inserted for result in shop.run("shop.*_inc").tables} == {0}
+
+
+def test_key_without_digits_finds_deleted_rows(shop: Shop) -> None:
+    """The keys are read in the type that the rows of the same run need."""
+    shop.pg.execute("create table orders (id numeric primary key, rev int)")
+    shop.pg.execute("insert into orders values (1, 1), (2, 2), (3, 3)")
+    options = {"mode": "incremental", "cursor_field": "rev", "deletes": "hard"}
+    shop.configure({"public.orders": options})
+    shop.one()
+    for key, deleted in (("1.55", "2"), (NINES + ".125", "1")):
+        shop.pg.execute(f"insert into orders select {key}, 1 + max(rev) from orders")
+        shop.pg.execute(f"delete from orders where id = {deleted}")
+        result = shop.one()
+        assert (result.rows_inserted, result.rows_deleted) == (1, 1)
+    assert shop.ask("select id from shop.orders order by rev") == [
+        ("3",), ("1.55",), (NINES + ".125",),
+    ]  # fmt: skip
+    assert verify(shop.file)[0].status is VerifyStatus.EQUAL
