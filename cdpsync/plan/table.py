@@ -297,7 +297,7 @@ def _cursor_type(
             f'{table.location}: table "{table.name}": the cursor_field "{field}" is among the '
             "excluded columns. Keep it, or choose another."
         )
-    type_ = cursor_type_of((table.options.types or {}).get(field, column.type))
+    type_ = cursor_type_of(configured_types(table, stream, columns).get(field, column.type))
     is_offered = type_ is not CursorType.DECIMAL or field in stream.cursor_fields
     if type_ is None or not is_offered:
         raise ContractError(

@@ -358,3 +358,10 @@ def test_due_tolerates_cron_jitter() -> None:
     assert not is_due(hour, last, datetime(2024, 1, 1, 10, 30, tzinfo=UTC))
     assert is_due(None, last, last)
     assert is_due(hour, None, last)
+
+
+def test_cursor_has_the_type_that_the_project_file_gives_it() -> None:
+    """A type may be written as in any database."""
+    for type_ in ("int8", "BigInt"):
+        options = replace(INCREMENTAL, cursor_field="id", types={"id": type_})
+        assert plan_of(options).cursor_type is CursorType.INTEGER
