@@ -42,6 +42,7 @@ from cdpsync_connectors.postgres.options import PostgresOptions
 from cdpsync_connectors.postgres.replica import Replica
 from cdpsync_connectors.postgres.snapshots import SnapshotExporter
 from cdpsync_connectors.postgres.table_read import ReadSource, TableRead
+from cdpsync_connectors.postgres.type_changes import keeps_values
 from cdpsync_connectors.postgres.types import natural_type
 
 if TYPE_CHECKING:
@@ -212,6 +213,10 @@ class PostgresConnector:
         if limit is not None:
             most = 0 if self._capacity.is_single else limit.tables
             self._primary.max_open = self._rows.max_open = most
+
+    def keeps_values(self, before: str, after: str, lake_type: str) -> bool:
+        """Whether old rows keep their values; see `TypeChangeAware.keeps_values`."""
+        return keeps_values(before, after, lake_type)
 
     def translate(self, error: Exception) -> ConnectorError | None:
         """Return our error for one raised by reading a chunk; None when it is not Postgres'."""

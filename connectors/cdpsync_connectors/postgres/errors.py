@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from cdpsync.errors import ConnectError, ConnectorError, ReadError, ViewLostError
+from cdpsync.errors import ConnectError, ConnectorError, OpenTypeError, ReadError, ViewLostError
 from cdpsync.sql import quote_name
 from cdpsync_connectors.postgres.encoding import is_refused_text
-from cdpsync_connectors.postgres.guards import read_marker
+from cdpsync_connectors.postgres.guards import is_of_guess, read_marker
 
 _REFUSED = (
     r"too many clients|remaining connection slots|too many connections|max_client_conn"
@@ -207,7 +207,8 @@ def translate_reading(
     text = str(error)
     guarded = read_marker(text)
     if guarded is not None:
-        return ReadError(f"{location}: {_one_line(guarded)}")
+        message = f"{location}: {_one_line(guarded)}"
+        return OpenTypeError(message) if is_of_guess(text) else ReadError(message)
     if "Unable to connect to Postgres" in text or "connection failed" in text:
         return translate_connecting(error, location)
     if _SNAPSHOT_LOST.search(text):
