@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cdpsync import engine
-from cdpsync.errors import LandingError
+from cdpsync.errors import LandingError, OpenTypeError
 from cdpsync.extract.table import Extracted, ExtractHooks, extract
 from cdpsync.load.deletes import merge_deletes
 from cdpsync.load.held_files import HeldFiles
 from cdpsync.load.merge import MergeResult, merge, needs_no_merge
+from cdpsync.load.open_types import with_lake_digits
 from cdpsync.load.reload import compare_reload
 from cdpsync.model import Deletes, Progress
 from cdpsync.storage.paths import folder_of
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from cdpsync.connector import Connector
     from cdpsync.extract.workers import Workers
     from cdpsync.load.upload import TableUpload, Uploader
-    from cdpsync.model import TablePlan
+    from cdpsync.model import Column, TablePlan
 
     ProgressCallback = Callable[[Progress], None]
 
@@ -85,8 +86,10 @@ class TableLoader:
         upload = self.uploader.start_table(folder_of(plan.table))
         held = HeldFiles(upload)
         try:
-            extracted = self._extract(plan, folder, upload, held)
-            key_files = self._extract_keys(plan, folder) if plan.compares_keys else ()
+            plan, extracted = self._extract_guessed(plan, folder, upload, held)
+            key_files = (
+                self._extract_keys(plan, folder, extracted.columns) if plan.compares_keys else ()
+            )
             self.on_progress(progress_of(plan, "landing", rows=extracted.rows))
             if plan.compares_rows:
                 plan, merged = self._merge_reload(plan, extracted, folder, held)
@@ -103,6 +106,21 @@ class TableLoader:
         if not merged.upsert_files and merged.delete_keys is None:
             shutil.rmtree(folder, ignore_errors=True)
         return LoadedTable(plan, extracted, merged, files, started_at, start)
+
+    def _extract_guessed(
+        self, plan: TablePlan, folder: Path, upload: TableUpload, held: HeldFiles
+    ) -> tuple[TablePlan, Extracted]:
+        """Read a table; again with wider types, if a value does not fit those of earlier rows."""
+        try:
+            return plan, self._extract(plan, folder, upload, held)
+        except OpenTypeError:
+            if plan.replace:
+                raise
+        with self.open_lake() as con:
+            plan = with_lake_digits(con, plan)
+        for file in folder.glob("*.parquet"):
+            file.unlink()
+        return plan, self._extract(plan, folder, upload, held)
 
     def _extract(
         self, plan: TablePlan, folder: Path, upload: TableUpload, held: HeldFiles
@@ -171,17 +189,24 @@ class TableLoader:
             log.warning("%s: could not be compared (%s) and is replaced.", plan.table, message)
             return None
 
-    def _extract_keys(self, plan: TablePlan, folder: Path) -> tuple[Path, ...]:
-        """Read every key that the source has; return the spool files.
+    def _extract_keys(
+        self, plan: TablePlan, folder: Path, columns: Sequence[Column]
+    ) -> tuple[Path, ...]:
+        """Read every key that the source has, if the plan asks for it; return the spool files.
 
-        They are read after the rows, because a row whose key is missing then has been deleted.
+        `columns` are those of the rows, whose types the keys have too. They are read after the
+        rows, because a row whose key is missing then has been deleted.
         """
+        if not plan.compares_keys:
+            return ()
         key_folder = folder / "keys"
         key_folder.mkdir()
         names = set(plan.primary_key)
         only_keys = replace(
             plan,
             columns=tuple(column for column in plan.columns if column.name in names),
+            lake_table=plan.lake_table and replace(plan.lake_table, columns=tuple(columns)),
+            lake_digits=None,
             deletes=Deletes.IGNORE,
             cursor_field=None,
             window=None,
@@ -242,7 +267,8 @@ def _translated_errors(plan: TablePlan, folder: Path) -> Iterator[None]:
         hint = disk.disk_hint(message)
         if hint:
             raise LandingError(f"{folder}: {hint}; nothing was committed.") from error
+        advice = engine.retyped_advice(message, plan.table)
         raise LandingError(
             f"{plan.table}: the new rows could not be compared with the lake ({message}). "
-            "Nothing was committed."
+            f"{advice and f'{advice}. '}Nothing was committed."
         ) from error
