@@ -21,10 +21,11 @@ in_each_store = pytest.mark.parametrize("shop", ["folder", "s3"], indirect=True)
 VALUES = """
     create table orders (
         what text, real float8, list int[], words text[], bytes bytea, doc json, id uuid,
-        amount numeric(38, 2), at timestamptz
+        amount numeric(38, 2), at timestamptz, digits numeric
     );
     insert into orders select '', 0.0, '{}', '{}', '', '{}', gen_random_uuid(), 0, 'infinity';
     insert into orders (what) values (null), ('NULL');
+    insert into orders (digits) values (1), (1.55), (null);
     insert into orders (real) values ('NaN'), ('-0.0'), (null);
     insert into orders (list) values ('{null}'), ('{0}'), ('{1,2}');
     insert into orders (words) values ('{"NULL"}'), ('{null}'), ('{"a, b"}'), ('{a,b}'), ('{""}');
