@@ -43,6 +43,11 @@ settings.load_profile("cdpsync")
 # less processor time. DuckDB reads this where no number is set, in every process that inherits it.
 os.environ.setdefault("SLURM_CPUS_ON_NODE", "1")
 
+# DuckDB plans each query in very many small pieces of memory. glibc keeps seven freed pieces of a
+# size at hand; with more, a run takes 15 % less processor time. It reads this where a process
+# starts: so do the workers, because this process starts them.
+os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.tcache_count=2000")
+
 _MEMORY = Path("/dev/shm")  # noqa: S108 - files of a folder of our own below it
 _ENOUGH = 4 << 30  # bytes; the suite needs one at most
 
