@@ -75,6 +75,39 @@ _files_in_memory()
 ssl.SSLContext.load_default_certs = lambda *_: None  # type: ignore[method-assign]
 
 
+# These take the longest, in processor time, so they begin first: whatever runs last is short, and
+# all workers end together. The unit tests have no server and come last.
+_FIRST = (
+    "test_crash_points.py",
+    "test_bucket_crashes.py",
+    "test_readme.py",
+    "test_modes.py",
+    "test_hostile_names.py",
+    "test_races.py",
+    "test_month.py",
+    "test_many_tables.py",
+    "test_compact.py",
+    "test_planted_secrets.py",
+    "test_bucket_refusals.py",
+    "test_buckets.py",
+    "test_late_commits.py",
+    "test_verify.py",
+    "test_conformance.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with the longest tests first, and the unit tests last."""
+
+    def rank(item: pytest.Item) -> int:
+        if item.path.name in _FIRST:
+            return _FIRST.index(item.path.name)
+        return len(_FIRST) + ("unit" in item.path.parts)
+
+    items.sort(key=rank)  # stable: within a file the order stays
+
+
 def pytest_collection_finish() -> None:
     """Let the collector of garbage pass over what lives as long as this process."""
     gc.collect()

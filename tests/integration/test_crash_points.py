@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from support.servers import Server
 
 _PARTS = 3  # of the first load's moments: a test each, so that none takes long
+_TORN_PARTS = 6  # of a run, in each of which files are torn
 _EACH_STEP = "CDPSYNC_EACH_STEP" in os.environ  # also where nothing has changed: `make crashes`
 
 
@@ -161,14 +162,24 @@ def test_killed_in_the_first_load_and_a_rerun_are_one_clean_run(
 def test_killed_in_the_middle_of_a_write_and_a_rerun_are_one_clean_run(
     shop: Shop, life: Life, mortals: Mortals, mode: str
 ) -> None:
-    """A file torn at any byte, the catalog's and its log's too, does no harm."""
+    """A file torn at any byte, the catalog's and its log's too, does no harm.
+
+    From a moment in each sixth of the run on: until its last write, after which no file is torn.
+    """
     chance = Random(mode)  # noqa: S311 - a moment to die, not a secret
-    steps = traced(life, mortals).steps
+    ended = traced(life, mortals, watched=True)
+    before_last_write = [
+        step
+        for step, state in zip(ended.steps, ended.states, strict=True)
+        if state.lake != ended.states[-1].lake
+    ]
     size = (shop.folder / ".cdpsync/catalog.ducklake").stat().st_size
-    for _ in range(10):
+    for part in range(_TORN_PARTS):
         life.change()
-        limit = int(size ** chance.uniform(0.3, 1.02))
-        life.die(mortals, at=chance.choice(steps), limit=limit)
+        step = before_last_write[
+            int((part + chance.random()) / _TORN_PARTS * len(before_last_write))
+        ]
+        life.die(mortals, at=step, limit=int(size ** chance.uniform(0.3, 1.02)))
     life.clean_up(stored(shop))
     assert len(life.deaths) > 2
 
@@ -205,5 +216,5 @@ def test_full_disk_at_any_write_is_one_line(life: Life, mortals: Mortals, mode: 
             assert ended.error.startswith(("LandingError: ", "CatalogError: ", "/", "shop.")), ended
             assert str(life.file.parent) in ended.error
             assert "reached the size limit" in ended.error
-        life.die(mortals)
+        life.rerun(ended)
     assert refused

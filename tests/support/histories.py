@@ -101,10 +101,14 @@ class Life:
         ended = mortals.run(self.file, at=at, limit=limit)
         if ended.killed:
             self.deaths.append(ended)
-        result = sync.run(self.file)
-        assert result.status is RunStatus.OK, (ended, result.tables)
-        self.check(ended)
+        self.rerun(ended)
         return ended
+
+    def rerun(self, context: object = "") -> None:
+        """Run in peace; assert that the lake is as after one clean run."""
+        result = sync.run(self.file)
+        assert result.status is RunStatus.OK, (context, result.tables)
+        self.check(context)
 
     def check(self, context: object = "") -> None:
         """Assert that the lake has the source's rows, and that state file and catalog agree."""
