@@ -96,6 +96,13 @@ _FIRST = (
 )
 
 
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Have one worker more than cores, because at times a worker waits for its servers."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None  # xdist follows it
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files with the longest tests first, and the unit tests last."""
