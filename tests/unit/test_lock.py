@@ -59,7 +59,7 @@ def test_each_package_has_one_exact_version(name: str) -> None:
 def test_each_python_from_the_oldest_on_is_named() -> None:
     """Each of them is tested by `make test-pythons`, and is in the lock."""
     oldest = int(PYTHONS[0].removeprefix("3."))
-    assert PYTHONS == [f"3.{minor}" for minor in range(oldest, oldest + len(PYTHONS))]
+    assert [f"3.{minor}" for minor in range(oldest, oldest + len(PYTHONS))] == PYTHONS
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["requires-python"] == f">={PYTHONS[0]}"
     assert f"on Python {PYTHONS[0]} to {PYTHONS[-1]}" in (ROOT / "Makefile").read_text()
