@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cdpsync import engine
 from cdpsync.errors import LandingError
 from cdpsync.extract.table import Extracted, ExtractHooks, extract
+from cdpsync.load.continuity import may_be_beyond, replaces_lake, restarted, window_of
 from cdpsync.load.deletes import merge_deletes
 from cdpsync.load.merge import MergeResult, merge, needs_no_merge
 from cdpsync.model import Deletes, Progress
@@ -81,6 +82,7 @@ class TableLoader:
         upload = self.uploader.start_table(folder_of(plan.table))
         try:
             extracted = self._extract(plan, folder, upload)
+            plan, extracted = self._continued(plan, extracted, folder, upload)
             key_files = self._extract_keys(plan, folder) if plan.compares_keys else ()
             self.on_progress(progress_of(plan, "landing", rows=extracted.rows))
             paths = tuple(file.path for file in extracted.files)
@@ -118,6 +120,47 @@ class TableLoader:
                 on_drop=lambda file: upload.cancel(file.path),
             )
         return extract(plan, self.connectors[plan.source], self.workers, folder, hooks=hooks)
+
+    def _continued(
+        self, plan: TablePlan, extracted: Extracted, folder: Path, upload: TableUpload
+    ) -> tuple[TablePlan, Extracted]:
+        """Return the plan and the rows to merge, read from the start if the table began anew."""
+        if plan.is_rebuilt:
+            return self._as_other_table(plan, extracted, folder, upload)
+        if not may_be_beyond(plan, extracted):
+            return plan, extracted
+        with self._merge_connection(plan, folder) as con:
+            restart = restarted(con, plan)
+        if restart is None:
+            return plan, extracted
+        new_folder = folder / "restarted"
+        new_folder.mkdir()
+        all_rows = self._extract(restart, new_folder, upload)
+        if all_rows.highest_cursor is None:  # no row to go on from: the cursor stays
+            return plan, extracted
+        with self._merge_connection(plan, folder) as con:
+            window = window_of(con, restart, all_rows)
+        if all_rows.cursor is None:  # transactions are open: all these rows are read again
+            all_rows = replace(all_rows, cursor=window.low if window else plan.cursor_before)
+        return replace(restart, window=window, cursor_before=plan.cursor_before), all_rows
+
+    def _as_other_table(
+        self, plan: TablePlan, extracted: Extracted, folder: Path, upload: TableUpload
+    ) -> tuple[TablePlan, Extracted]:
+        """Return the plan of a table that may be another one, after its rows have been read."""
+        if extracted.cursor is None and plan.saved_state is not None and extracted.rows:
+            # Transactions are open. So the next run must read it from its start again.
+            saved = plan.saved_state
+            extracted = replace(extracted, cursor=saved.cursor)
+            plan = replace(plan, stream=replace(plan.stream, identity=saved.identity))
+        with self._merge_connection(plan, folder) as con:
+            if not replaces_lake(con, plan, extracted):
+                return plan, extracted
+        plan = replace(plan, replace=True, compares_keys=False)
+        if needs_no_merge(plan):
+            for file in extracted.files:
+                upload.add(file.path, file.bytes)
+        return plan, extracted
 
     def _extract_keys(self, plan: TablePlan, folder: Path) -> tuple[Path, ...]:
         """Read every key that the source has; return the spool files.

@@ -124,7 +124,8 @@ class TablePlan:
     """What one run will do with one table.
 
     `compares_keys`: the run looks for rows whose key the source no longer has. `saved_state` is the
-    state that the table's last commit saved.
+    state that the table's last commit saved. `is_rebuilt`: the table at the source is another one,
+    or the same one after an ALTER; only its rows can tell.
     """
 
     source: str
@@ -153,3 +154,4 @@ class TablePlan:
     deletes: Deletes = Deletes.IGNORE
     compares_keys: bool = False
     saved_state: SavedState | None = None
+    is_rebuilt: bool = False
