@@ -147,11 +147,12 @@ class TableLoader:
         self, plan: TablePlan, extracted: Extracted, folder: Path, upload: TableUpload
     ) -> tuple[TablePlan, Extracted]:
         """Return the plan of a table that may be another one, after its rows have been read."""
-        if extracted.cursor is None and plan.saved_state is not None and extracted.rows:
-            # Transactions are open. So the next run must read it from its start again.
+        if extracted.cursor is None and plan.saved_state is not None:
+            # It is empty, or transactions are open: the next run reads it from its start again.
             saved = plan.saved_state
             extracted = replace(extracted, cursor=saved.cursor)
-            plan = replace(plan, stream=replace(plan.stream, identity=saved.identity))
+            if extracted.rows:
+                plan = replace(plan, stream=replace(plan.stream, identity=saved.identity))
         with self._merge_connection(plan, folder) as con:
             if not replaces_lake(con, plan, extracted):
                 return plan, extracted
