@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -198,3 +199,16 @@ def test_verify_finds_and_repairs_differences(shop: MysqlShop, mode: str) -> Non
     (verdict,) = verify(shop.file, repair=True)
     assert (verdict.status, verdict.repaired) == (VerifyStatus.REPAIRED, 2)
     shop.same_rows()
+
+
+def test_locked_table_fails_and_the_others_go_on(shop: MysqlShop) -> None:
+    """A migration's LOCK TABLES costs its table a minute at most, by name, and no other one."""
+    shop.db.execute("create table orders (id int primary key);\ncreate table other (id int)")
+    shop.configure(None, lock_timeout="1s")
+    with closing(shop.db.connect()) as con, con.cursor() as cursor:
+        cursor.execute("lock tables orders write")
+        results = {str(result.table): result for result in shop.run().tables}
+    assert results["shop.other"].status == "ok"
+    error = results["shop.orders"].error
+    assert error is not None
+    assert "was locked for longer than lock_timeout (1 s)" in error.message
