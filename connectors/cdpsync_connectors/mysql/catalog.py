@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cdpsync_connectors._shared.naming import stream_name
+from cdpsync_connectors.mysql.protocol import server_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -171,7 +172,8 @@ def fetch_table_ids(con: Connection[Any], *, mariadb: bool) -> dict[tuple[str, s
     other characters than letters, digits and `_` in a code of its own; such tables are left out,
     and so are partitions, each of which has an id.
     """
-    view = "innodb_sys_tables" if mariadb else "innodb_tables"
+    is_old = mariadb or server_version(con).startswith("5.")
+    view = "innodb_sys_tables" if is_old else "innodb_tables"
     with con.cursor() as cursor:
         cursor.execute(f"select name, table_id from information_schema.{view}")
         names = ((_PLAIN_NAME.fullmatch(_text(name)), number) for name, number in cursor.fetchall())

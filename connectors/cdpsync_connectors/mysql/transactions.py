@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from cdpsync_connectors.mysql.errors import error_code
 from cdpsync_connectors.mysql.protocol import session_number
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ _PATIENCE = {False: 1.0, True: 0.3}
 _PAUSE = 0.12  # seconds between two reads of the list, so that InnoDB makes a new one
 _REAL_IDS = 1 << 48  # InnoDB prints a made-up number above it for a transaction without an id
 _GRANULARITY = timedelta(seconds=1)  # of the times in both lists
+
+_NEEDS_PROCESS = 1227
+_UNKNOWN = {1109, 1146, 1193}  # a table of information_schema, a table, a variable
 
 _PROCESSES = "show processlist"
 _TRANSACTIONS = """
@@ -220,27 +224,24 @@ def unsafe_reason(con: Connection[Any], user: str) -> str:
 
     try:
         _rows(con, "select 1 from information_schema.innodb_trx limit 1")
-    except pymysql.err.OperationalError as error:
-        if error.args[0] != _NEEDS_PROCESS:
+        only_reads = _rows(con, "select @@innodb_read_only")[0][0]
+    except pymysql.Error as error:
+        if error_code(error) == _NEEDS_PROCESS:
+            return (
+                "this user may not see which transactions are open. Ask the administrator for: "
+                f"GRANT PROCESS ON *.* TO {user}. Or give the table a lookback"
+            )
+        if error_code(error) not in _UNKNOWN:
             raise
-        return (
-            "this user may not see which transactions are open. Ask the administrator for: GRANT "
-            f"PROCESS ON *.* TO {user}. Or give the table a lookback"
-        )
-    except pymysql.err.ProgrammingError:  # no InnoDB, as in servers that only speak its language
+        # It has no InnoDB, as servers that only speak MySQL's language.
         return "this server does not show which transactions are open. Give the table a lookback"
-    replicates = any(
-        row[1] == "system user" and row[4] != "Daemon" for row in _rows(con, _PROCESSES)
-    )
-    if replicates or _rows(con, "select @@innodb_read_only")[0][0]:
+    processes = _rows(con, _PROCESSES)
+    if only_reads or any(row[1] == "system user" and row[4] != "Daemon" for row in processes):
         return (
             "this server receives rows from another one, and does not know the transactions that "
             "are open there. Read from the primary, or give the table a lookback"
         )
     return ""
-
-
-_NEEDS_PROCESS = 1227
 
 
 def _may_write(process: Sequence[Any], own_session: int, no_writer: re.Pattern[str]) -> bool:

@@ -27,7 +27,7 @@ from cdpsync_connectors.mysql.connector import MysqlConnector
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.mysql_server import MariaDatabase
+    from support.mysql_server import MariaDatabase, MariaServer
 
 
 def numbers(db: MariaDatabase, count: int, columns: str = "") -> None:
@@ -498,6 +498,21 @@ def test_holder_of_a_lock_is_named_by_performance_schema() -> None:
         cursor.execute("lock tables t write")
         with pytest.raises(ReadError, match=f"by connection {con.thread_id()} of user root"):
             read_back(server, "t", {"lock_timeout": 1})
+
+
+def test_replica_has_no_safe_cursor(mariadb_server: MariaServer) -> None:
+    """It does not know the transactions of its primary, so cursors have a lookback there."""
+    with mariadb_server.database("replicated") as db, connected(db.url) as connector:
+        db.execute("create table t (id int primary key)")
+        (stream,) = connector.discover()
+        assert (stream.has_safe_cursor, stream.unsafe_cursor_reason) == (True, "")
+        try:
+            db.execute("change master to master_host='127.0.0.1', master_port=1;\nstart slave")
+            (stream,) = connector.discover()
+        finally:
+            db.execute("stop slave;\nreset slave all")
+    assert not stream.has_safe_cursor
+    assert "receives rows from another one" in stream.unsafe_cursor_reason
 
 
 def test_invalid_view_is_named_as_such(maria: MariaDatabase) -> None:
