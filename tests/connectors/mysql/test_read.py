@@ -507,7 +507,10 @@ def test_replica_has_no_safe_cursor(mariadb_server: MariaServer) -> None:
         (stream,) = connector.discover()
         assert (stream.has_safe_cursor, stream.unsafe_cursor_reason) == (True, "")
         try:
-            db.execute("change master to master_host='127.0.0.1', master_port=1;\nstart slave")
+            db.execute(
+                "change master to master_host='127.0.0.1', master_port=1, master_user='x';\n"
+                "start slave"
+            )
             (stream,) = connector.discover()
         finally:
             db.execute("stop slave;\nreset slave all")
