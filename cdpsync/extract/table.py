@@ -318,6 +318,8 @@ def _request_of(plan: TablePlan, workers: int) -> ReadRequest:
         where=plan.where,
         window=plan.window,
         workers=workers,
+        replaces=plan.replace,
+        lake_digits=plan.lake_digits,
         cursor_field=plan.cursor_field,
         saved_cursor=plan.cursor_before,
         looks_back=plan.lookback is not None,

@@ -11,7 +11,7 @@ from cdpsync.extract.spool import spooled_rows
 from cdpsync.load.merge import cast_existing, count
 from cdpsync.model import SyncMode, TablePlan, Window
 from cdpsync.model.cursors import cursor_json, cursor_sql
-from cdpsync.sql import quote_name
+from cdpsync.sql import fold_name, quote_name
 
 if TYPE_CHECKING:
     import duckdb
@@ -104,13 +104,13 @@ def replaces_lake(con: duckdb.DuckDBPyConnection, plan: TablePlan, extracted: Ex
     table = sql_name(plan.table)
     if not extracted.files or 2 * extracted.rows < count(con, f"from {table}"):
         return False
-    existing = {column.name.lower(): column for column in plan.lake_table.columns}
-    shared = [column for column in extracted.columns if column.name.lower() in existing]
+    existing = {fold_name(column.name): column for column in plan.lake_table.columns}
+    shared = [column for column in extracted.columns if fold_name(column.name) in existing]
     sql = _COMMON_ROWS.format(
         incoming=spooled_rows([file.path for file in extracted.files], extracted.columns),
         incoming_values=", ".join(quote_name(column.name) for column in shared),
         existing_values=", ".join(
-            cast_existing(plan, column, existing[column.name.lower()]) for column in shared
+            cast_existing(plan, column, existing[fold_name(column.name)]) for column in shared
         ),
         table=table,
     )

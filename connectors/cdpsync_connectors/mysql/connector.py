@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cdpsync.connector import ConcurrencyLimit
-from cdpsync.errors import ConfigError, ConnectorError, ReadError
+from cdpsync.errors import ConfigError, ConnectorError, OpenTypeError, ReadError
 from cdpsync.model import Column, Stream
 from cdpsync_connectors._shared.naming import likely_cursors, matches, require_match
 from cdpsync_connectors._shared.rate_limit import RowLimiter
@@ -29,7 +29,8 @@ from cdpsync_connectors.mysql.safe_cursor import limited
 from cdpsync_connectors.mysql.select import find_relation, select_rows, view_problem
 from cdpsync_connectors.mysql.stream import MysqlChunk, StreamErrors
 from cdpsync_connectors.mysql.transactions import WriterWatch, unsafe_reason
-from cdpsync_connectors.mysql.types import DATED, natural_type, read_marker
+from cdpsync_connectors.mysql.type_changes import keeps_values
+from cdpsync_connectors.mysql.types import DATED, is_of_guess, natural_type, read_marker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -133,6 +134,10 @@ class MysqlConnector:
         except pymysql.Error as error:
             raise translate_table(error, self._sessions, relation, request.where, con) from error
 
+    def keeps_values(self, before: str, after: str, lake_type: str) -> bool:
+        """Whether old rows keep their values; see `TypeChangeAware.keeps_values`."""
+        return keeps_values(before, after, lake_type)
+
     def translate(self, error: Exception) -> ConnectorError | None:
         """Return our error for one raised by reading a chunk; None when it is not MySQL's."""
         if isinstance(error, ConnectorError):
@@ -140,7 +145,8 @@ class MysqlConnector:
         text = str(error)
         message = read_marker(text)
         if message is not None:
-            return ReadError(f"{self._address.location}: {message}")
+            error_class = OpenTypeError if is_of_guess(text) else ReadError
+            return error_class(f"{self._address.location}: {message}")
         return self._errors.take(text)
 
     def close(self) -> None:

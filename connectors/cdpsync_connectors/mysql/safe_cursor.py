@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.model import Cursor, CursorType
@@ -104,7 +105,7 @@ def limited(
     that is new.
     """
     type_ = _cursor_type(request)
-    is_number = type_ is CursorType.INTEGER
+    is_number = type_ in {CursorType.INTEGER, CursorType.DECIMAL}
     field = request.cursor_field or ""
     highest = None
     if is_number or field in relation.indexed:
@@ -129,7 +130,7 @@ def _highest(
         cursor.execute(f"select max({backquote(field)}) from {relation.sql}".replace("%", "%%"), ())
         row = cursor.fetchone()
     value = row[0] if row else None
-    if type_ is None or not isinstance(value, (int, date)):  # a zero date arrives as text
+    if type_ is None or not isinstance(value, (int, Decimal, date)):  # a zero date arrives as text
         return None
     if type_ is CursorType.TIMESTAMPTZ and isinstance(value, datetime):
         value = value.replace(tzinfo=UTC)
@@ -138,13 +139,21 @@ def _highest(
 
 def _is_newer(highest: Cursor | None, saved: Cursor | None) -> bool:
     """Whether a table has a row above its saved cursor, or that is not known."""
-    if saved is None or highest is None or type(highest.value) is not type(saved.value):
+    if saved is None or highest is None or not _are_comparable(highest, saved):
         return True
     return bool(highest.value > saved.value)  # type: ignore[operator]  # of one type, see above
 
 
 def _lower(highest: Cursor, limit: Cursor | None) -> Cursor | None:
     """Return the lower of two cursors of a number or a time; None without a limit."""
-    if limit is None or type(highest.value) is not type(limit.value):
+    if limit is None or not _are_comparable(highest, limit):
         return None
     return replace(highest, value=min(highest.value, limit.value))
+
+
+def _are_comparable(one: Cursor, other: Cursor) -> bool:
+    """Whether two cursors are numbers of any kind, or times of one kind."""
+    numbers = (int, Decimal)
+    if isinstance(one.value, numbers):
+        return isinstance(other.value, numbers)
+    return type(one.value) is type(other.value)
