@@ -10,7 +10,7 @@
 | numeric, numeric(p > 38) | DECIMAL(38,s), else VARCHAR | s from the rows; never rounded |
 | boolean, uuid, date, time | BOOLEAN, UUID, DATE, TIME | BC, `infinity` and 24:00:00 kept |
 | timestamp, timestamptz | TIMESTAMP, TIMESTAMP WITH TIME ZONE | past 294247-01-10 an error |
-| text, varchar | VARCHAR | unchanged |
+| text, varchar | VARCHAR | unchanged; as BLOB, the bytes as they are stored |
 | char(n) | VARCHAR | with its blanks |
 | json, jsonb | JSON | an error if DuckDB's JSON does not accept it (lone surrogates) |
 | bytea | BLOB | unchanged |
@@ -82,7 +82,7 @@ _IN_POSTGRES = {
     TIMESTAMPTZ: "timestamptz",
 }
 _EXACT = "decimal(p,s), tinyint, smallint, integer, bigint"
-_FROM_TEXT = f"{_EXACT}, json, uuid, date, timestamp, timestamptz"
+_FROM_TEXT = f"{_EXACT}, json, uuid, date, timestamp, timestamptz, blob"
 _POSSIBLE_TYPES = {
     "int2": f"{_EXACT}, double",
     "int4": f"{_EXACT}, double",
@@ -299,6 +299,9 @@ def _text(column: SourceColumn, guard: Guard, target: str) -> ColumnExpr | None:
         return ColumnExpr(target, value)
     if target == "JSON":
         return ColumnExpr(target, value, guard.json())
+    if target == "BLOB":  # the bytes as they are stored, whatever the encoding says of them
+        encoding = "pg_catalog.getdatabaseencoding()"
+        return ColumnExpr(target, f"pg_catalog.convert_to({value}::text, {encoding})")
     if target in _TEXT_FORMS:
         type_, form = _TEXT_FORMS[target]
         return ColumnExpr(target, guard.matching(value, form, type_, target))
