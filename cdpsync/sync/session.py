@@ -13,6 +13,7 @@ from cdpsync import engine, project
 from cdpsync.catalog import CatalogPrefetch
 from cdpsync.errors import CdpsyncError, ConfigError, SourceConfigError
 from cdpsync.model import Config, Failure, Planned, Source, TableResult, TableStatus
+from cdpsync.model.plan import sample_name
 from cdpsync.plan.configured import ConfiguredTable, configured_tables, table_options
 from cdpsync.plan.resume import PreviousState
 from cdpsync.plan.schedule import counts_from, is_due, last_run
@@ -26,6 +27,7 @@ from cdpsync.plan.selector import (
 )
 from cdpsync.plan.table import table_plan
 from cdpsync.storage import Storage, open_storage
+from cdpsync.sync.sample import sampled
 from cdpsync.sync.unreachable import UnreachableSource, failures, unreachable_source
 from cdpsync.system import clock, locks
 
@@ -53,6 +55,7 @@ class RunOptions:
     full_refresh: bool = False
     allow_shrink: bool = False
     accept_changes: bool = False
+    limit: int | None = None
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -189,7 +192,10 @@ class RunSession:
     def locked(self, run_id: str, started_at: datetime) -> Iterator[None]:
         """Lock the selected tables, so that no other run changes them in the lake."""
         since = started_at.isoformat(timespec="seconds")
-        names = [str(table.table) for table in self.tables]
+        tables = [table.table for table in self.tables]
+        names = [
+            str(table if self.options.limit is None else sample_name(table)) for table in tables
+        ]
         folder = project.locks_folder(self.config)
         with (
             locks.hold(folder, names, run_id, since, waits=True) as self._locks,
@@ -258,7 +264,7 @@ class RunSession:
                     table_plan(
                         table,
                         previous,
-                        full_refresh=self.options.full_refresh,
+                        full_refresh=self.options.full_refresh or self.options.limit is not None,
                         allow_shrink=self.options.allow_shrink,
                         now=now,
                         accept_changes=self.options.accept_changes,
@@ -266,7 +272,12 @@ class RunSession:
                 )
             except CdpsyncError as error:
                 failed.append(_result(table, previous, TableStatus.FAILED, Failure.of(error)))
-        return Planned(tuple(plans), tuple(failed), tuple(skipped))
+        planned = Planned(tuple(plans), tuple(failed), tuple(skipped))
+        if self.options.limit is None:
+            return planned
+        own_tables = {table.table for table in self.tables}
+        own_tables |= {saved.table for saved in state.saved_states}
+        return sampled(planned, self.options.limit, own_tables)
 
 
 def _not_due_check(

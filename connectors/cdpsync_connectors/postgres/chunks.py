@@ -102,6 +102,7 @@ class Select:
     columns: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
     padding: int = 1
+    limit: int | None = None
 
     def padded(self, row_bytes: float) -> Select:
         """Return this read, padded so that a vector of rows of this size is not much too large."""
@@ -161,8 +162,11 @@ class Select:
     def _statement(self, table: str, more_conditions: tuple[str, ...]) -> str:
         conditions = " and ".join((*self.conditions, *more_conditions))
         rows = f"\nfrom {table}" + (f"\nwhere {conditions}" if conditions else "")
+        if self.limit is not None:
+            rows += f"\nlimit {self.limit * self.padding}"
         if self.padding == 1:
-            return f"select {_numbered(self.inner)}{rows}"
+            select = f"select {_numbered(self.inner)}{rows}"
+            return select if self.limit is None else f"select * from ({select}) as first_rows"
         real_values = (
             f"case when {_REAL} = 1 then {inner} end{_digits(type_)}"
             for inner, type_ in zip(self.inner, self.types, strict=True)
