@@ -48,13 +48,15 @@ _idle: dict[str, queue.LifoQueue[duckdb.DuckDBPyConnection]] = defaultdict(queue
 class CatalogFile:
     """The DuckLake catalog at `path`, over the data under `data_path` (with a final slash).
 
-    `prepare` gives a connection access to the data; it is called each time one is lent.
+    `prepare` gives a connection access to the data; it is called each time one is lent. `memory` is
+    in bytes; None: as much as DuckDB takes.
     """
 
     path: Path
     data_path: str
     patience: float = 60.0  # seconds to wait for a lock
     prepare: Callable[[duckdb.DuckDBPyConnection], None] | None = None
+    memory: int | None = None
 
     def exists(self) -> bool:
         """Whether the catalog has been created."""
@@ -150,12 +152,11 @@ class CatalogFile:
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """Lend a connection with no catalog attached; close it after an error."""
         idle = _idle[self.data_path]
+        con = self._idle_connection(spill)
         try:
-            con = idle.get_nowait()
-        except queue.Empty:
-            con = self._connect()
-        try:
-            con.execute(f"set temp_directory = {quote_text(str(spill))}")
+            con.execute("set preserve_insertion_order = true")
+            if self.memory is not None:
+                engine.limit_memory(con, self.memory)
             if data and self.prepare is not None:
                 self.prepare(con)
             yield con
@@ -167,6 +168,27 @@ class CatalogFile:
             idle.put(con)
         else:
             con.close()
+
+    def _idle_connection(self, spill: Path) -> duckdb.DuckDBPyConnection:
+        """Return an idle or a new connection; `spill` is the folder of its temporary files.
+
+        One that has written temporary files cannot get another folder, and is closed.
+        """
+        import duckdb
+
+        sql = f"set temp_directory = {quote_text(str(spill))}"
+        with suppress(queue.Empty):
+            while True:
+                con = _idle[self.data_path].get_nowait()
+                try:
+                    con.execute(sql)
+                except duckdb.Error:
+                    con.close()
+                else:
+                    return con
+        con = self._connect()
+        con.execute(sql)
+        return con
 
     def _detach(self, con: duckdb.DuckDBPyConnection) -> bool:
         """Detach the catalog; return whether the connection can be used again.

@@ -48,6 +48,7 @@ def _warehouse(section: WarehouseSection, folder: Path, location: str) -> Wareho
         storage=section.storage,
         location=location,
         spool_max=(section.spool or SpoolSection()).max,
+        memory=section.memory,
         keep=section.keep,
         publish=section.publish,
     )

@@ -83,6 +83,7 @@ class Warehouse:
     storage: object = None
     location: str = ""
     spool_max: int = 4 << 30  # bytes of files that wait for their upload
+    memory: int | None = None  # bytes that a process may use; None: a share of the machine's
     keep: timedelta = timedelta(days=7)  # how long old snapshots can be queried
     publish: bool = False  # a copy of the catalog beside the data, after each run
 

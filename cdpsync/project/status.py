@@ -121,7 +121,8 @@ def _cursor_field(entry: StateFileEntry | None, options: TableOptions | None) ->
 def _status_of(config: Config, table: KnownTable, last: RunRecord | None) -> str:
     if not table.enabled:
         return "disabled"
-    if locks.holder(locks_folder(config), str(table.table)) is not None:
+    holder = locks.holder(locks_folder(config), str(table.table))
+    if holder is not None and not holder.upkeep:
         return "running"
     return "never" if last is None else last.result.status.value
 

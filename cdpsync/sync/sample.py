@@ -42,7 +42,7 @@ def sampled(planned: Planned, rows: int, own_tables: Collection[TableName]) -> P
             failed.append(failed_result(plan, error))
         else:
             plans.append(sample)
-    return Planned(tuple(plans), tuple(failed), planned.skipped)
+    return Planned(tuple(plans), tuple(failed), planned.skipped, planned.locked)
 
 
 def _sample_of(plan: TablePlan, rows: int) -> TablePlan:

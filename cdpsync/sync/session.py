@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from cdpsync import engine, project
 from cdpsync.catalog import CatalogPrefetch
 from cdpsync.errors import CdpsyncError, ConfigError, SourceConfigError
-from cdpsync.model import Config, Failure, Planned, Source, TableResult, TableStatus
+from cdpsync.model import Config, Failure, Planned, SkipReason, Source, TableResult, TableStatus
 from cdpsync.model.plan import sample_name
 from cdpsync.plan.configured import ConfiguredTable, configured_tables, table_options
 from cdpsync.plan.resume import PreviousState
@@ -32,13 +32,14 @@ from cdpsync.sync.unreachable import UnreachableSource, failures, unreachable_so
 from cdpsync.system import clock, locks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     import duckdb
 
     from cdpsync.connector import Connector
-    from cdpsync.model import SavedState
+    from cdpsync.model import SavedState, TableName
     from cdpsync.model.state import ProjectState
 
 log = logging.getLogger("cdpsync.sync.session")
@@ -190,27 +191,45 @@ class RunSession:
 
     @contextmanager
     def locked(self, run_id: str, started_at: datetime) -> Iterator[None]:
-        """Lock the selected tables, so that no other run changes them in the lake."""
+        """Lock the selected tables that are free, so that no other run changes them in the lake.
+
+        The others are left out of the plan; see `Planned.locked`.
+        """
         since = started_at.isoformat(timespec="seconds")
-        tables = [table.table for table in self.tables]
-        names = [
-            str(table if self.options.limit is None else sample_name(table)) for table in tables
-        ]
+        names = [self._lock_name(table) for table in self.tables]
         folder = project.locks_folder(self.config)
-        with (
-            locks.hold(folder, names, run_id, since, waits=True) as self._locks,
-            self._reader_stack,
-        ):
+        with locks.hold_free(folder, names, run_id, since) as self._locks, self._reader_stack:
             if self.catalog.exists():
                 reader = self._reader_stack.enter_context(self._prefetch.reader())
                 self._lake, self._lake_state = reader
                 self._reader_stack.callback(self._drop_reader)
             yield
 
-    def only_upkeep(self) -> None:
-        """Note in the locks that all tables are committed, so that another run waits for them."""
+    def _lock_name(self, table: ConfiguredTable) -> str:
+        """Return the name of a table's lock; a sample has one of its own."""
+        return str(table.table if self.options.limit is None else sample_name(table.table))
+
+    def release(self, tables: Iterable[TableName]) -> None:
+        """Let go of the locks of tables that have ended, so that other runs may have them."""
         if self._locks is not None:
-            self._locks.only_upkeep()
+            self._locks.release(map(str, tables))
+
+    def release_all_but(self, tables: Iterable[TableName]) -> None:
+        """Let go of the locks of all other tables."""
+        kept = set(tables)
+        self.release(table.table for table in self.tables if table.table not in kept)
+
+    def lock_for_upkeep(self, table: TableName) -> AbstractContextManager[object]:
+        """Lock a table that has ended for its upkeep; other runs wait for that.
+
+        Raises LockHeldError at once where another run works on the table already.
+        """
+        if self._locks is None:
+            raise AssertionError("no table was locked")
+        folder, holder = project.locks_folder(self.config), self._locks.holder
+        return locks.hold(
+            folder, [str(table)], holder.run_id, holder.since, upkeep=True, patience=0.0
+        )
 
     def done_reading(self) -> None:
         """Close the reader of the lake, because a write to the catalog uses the same connection."""
@@ -236,6 +255,12 @@ class RunSession:
         finally:
             con.close()
 
+    def require_unlocked(self, planned: Planned) -> None:
+        """Raise LockHeldError if other runs have locked every table that is to be worked on."""
+        if planned.locked and not planned.plans and not planned.failed and self._locks:
+            names = [str(result.table) for result in planned.locked]
+            raise locks.held_error(names, self._locks.taken.get(names[0]))
+
     def plan(self) -> Planned:
         """Return the plan of each selected table, made from the state that is saved now."""
         lake_state = self._lake_state
@@ -248,16 +273,20 @@ class RunSession:
         saved_states = {(saved.source, saved.stream): saved for saved in state.saved_states}
         now = clock.now()
         is_not_due = _not_due_check(self.config, state, now) if self.options.due else _never
-        plans, failed, skipped = [], [], []
+        plans, failed, skipped, locked = [], [], [], []
         for result in self.unreachable:
             if is_not_due(result.source, result.stream):
-                skipped.append(replace(result, status=TableStatus.SKIPPED, error=None))
+                skipped.append(_not_due(replace(result, error=None)))
             else:
                 failed.append(result)
+        taken = self._locks.taken if self._locks else {}
         for table in self.tables:
             previous = _previous_state(table, state, saved_states.get((table.source, table.name)))
             if is_not_due(table.source, table.name):
-                skipped.append(_result(table, previous, TableStatus.SKIPPED))
+                skipped.append(_not_due(_result(table, previous, TableStatus.SKIPPED)))
+                continue
+            if self._lock_name(table) in taken:
+                locked.append(_left_out(table, previous, taken[self._lock_name(table)]))
                 continue
             try:
                 plans.append(
@@ -272,7 +301,7 @@ class RunSession:
                 )
             except CdpsyncError as error:
                 failed.append(_result(table, previous, TableStatus.FAILED, Failure.of(error)))
-        planned = Planned(tuple(plans), tuple(failed), tuple(skipped))
+        planned = Planned(tuple(plans), tuple(failed), tuple(skipped), tuple(locked))
         if self.options.limit is None:
             return planned
         own_tables = {table.table for table in self.tables}
@@ -314,6 +343,18 @@ def _result(
         cursor_after=previous.cursor,
         error=failure,
     )
+
+
+def _left_out(
+    table: ConfiguredTable, previous: PreviousState, holder: locks.Holder | None
+) -> TableResult:
+    notice = f"left out, because {holder or 'another process'} works on it"
+    result = _result(table, previous, TableStatus.SKIPPED)
+    return replace(result, notices=(notice,), skip_reason=SkipReason.LOCKED)
+
+
+def _not_due(result: TableResult) -> TableResult:
+    return replace(result, status=TableStatus.SKIPPED, skip_reason=SkipReason.NOT_DUE)
 
 
 def _no_match(pattern: str, config: Config, tables: Sequence[ConfiguredTable]) -> ConfigError:

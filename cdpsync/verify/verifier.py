@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog import remove_stale_dirs, sql_name, temp_dir
-from cdpsync.engine import first_line
+from cdpsync.engine import first_line, with_less_memory
 from cdpsync.errors import CatalogError, CdpsyncError
 from cdpsync.extract.chunk_cache import cache_prune
 from cdpsync.extract.chunk_writer import ChunkTransform
@@ -21,6 +21,7 @@ from cdpsync.model.verification import DiffKind, Sample, TableDiff, VerifyResult
 from cdpsync.project.journal import default_threads, start_run
 from cdpsync.project.workspace import load, verified_folder
 from cdpsync.sync.session import RunOptions, RunSession
+from cdpsync.system.memory import memory_budget
 from cdpsync.verify.compare import CompareSpec, compare, slice_of
 from cdpsync.verify.repair import Repairer
 from cdpsync.verify.repair_files import export_diff
@@ -48,9 +49,10 @@ def verify(
 ) -> tuple[VerifyResult, ...]:
     """Compare the selected tables of the lake with their sources; return a result for each.
 
-    With `repair`, wrong rows are read again and committed, as by a run. Raises ConfigError when
-    the project or the selection is wrong, LockHeldError when a run works on a table that is to be
-    repaired. A table that cannot be compared does not stop the others.
+    With `repair`, wrong rows are read again and committed, as by a run; a table on which a run
+    works is skipped, with a notice. Raises ConfigError when the project or the selection is wrong,
+    LockHeldError when runs work on all the tables that are to be repaired. A table that cannot be
+    compared does not stop the others.
     """
     run = start_run(config if isinstance(config, Config) else load(config))
     results: list[VerifyResult] = []
@@ -60,22 +62,33 @@ def verify(
         if on_result is not None:
             on_result(result)
 
-    with RunSession(run.config, RunOptions(select)) as session, ExitStack() as stack:
+    with (
+        closing(run),
+        RunSession(run.config, RunOptions(select)) as session,
+        ExitStack() as stack,
+    ):
         if repair:
             stack.enter_context(session.locked(run.run_id, run.started_at))
         planned = session.plan()
+        session.require_unlocked(planned)
+        session.release_all_but(plan.table for plan in planned.plans)
         for failed_table in planned.failed:
-            report(_failed_result(failed_table))
+            report(_result_of(failed_table, VerifyStatus.FAILED))
+        for locked_table in planned.locked:
+            report(replace(_result_of(locked_table, VerifyStatus.SKIPPED), is_left_out=True))
         if not planned.plans:
             return tuple(results)
         remove_stale_dirs(session.catalog.scratch)
         folder = stack.enter_context(temp_dir(session.catalog.scratch, "verify-"))
-        workers = Workers(threads or default_threads(), folder / "spill")
+        threads = threads or default_threads()
+        budget = memory_budget(session.config.warehouse.memory, threads)
+        workers = Workers(threads, folder / "spill", budget)
         try:
             repairer = Repairer(session, workers, run) if repair else None
             verifier = _Verifier(session, workers, sample, repairer)
             for number, plan in enumerate(planned.plans):
                 report(verifier.verify(plan, folder / f"{number:05d}"))
+                session.release([plan.table])
             if repairer is not None:
                 repairer.finish()
         except BaseException:
@@ -86,14 +99,15 @@ def verify(
     return tuple(sorted(results, key=lambda result: (result.source, result.table)))
 
 
-def _failed_result(table_result: TableResult) -> VerifyResult:
+def _result_of(table_result: TableResult, status: VerifyStatus) -> VerifyResult:
     return VerifyResult(
         table_result.source,
         table_result.stream,
         table_result.table,
         table_result.mode,
-        VerifyStatus.FAILED,
+        status,
         error=table_result.error,
+        notices=table_result.notices,
     )
 
 
@@ -139,7 +153,9 @@ class _Verifier:
             row_slice = self._row_slice(con, plan)
             columns, digest_files = self._source_digests(reading_plan, row_slice, folder)
             spec = _compare_spec(reading_plan, columns, row_slice)
-            diff = compare(con, spec, digest_files, sql_name(plan.table))
+            diff = with_less_memory(
+                con, lambda: compare(con, spec, digest_files, sql_name(plan.table))
+            )
             diff_files = None
             if diff.wrong and self.repairer is not None:
                 diff_files = export_diff(con, spec, diff, folder)

@@ -86,5 +86,7 @@ def _exit_code(results: "Sequence[VerifyResult]") -> int:
     statuses = [result.status.value for result in results]
     if "different" in statuses:
         return DIFFERENT
-    failed = statuses.count("failed")
-    return 0 if not failed else 1 if failed == len(statuses) else PARTIAL
+    failed, left_out = statuses.count("failed"), any(result.is_left_out for result in results)
+    if not failed and not left_out:
+        return 0
+    return 1 if failed == len(statuses) else PARTIAL

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.cli.output import log
-from cdpsync.model import TableStatus
+from cdpsync.model import SkipReason, TableStatus
 from cdpsync.serialize.text import plural, seconds
 
 if TYPE_CHECKING:
@@ -47,7 +47,16 @@ def log_run(run: RunResult) -> None:
     for result in run.tables:
         for notice in result.notices:
             log.warn(f"{result.table}: {notice}", event="notice", table=str(result.table))
-    log_skipped(len(run.tables) - len(finished), of=len(finished))
+    left_out = [result for result in run.tables if result.skip_reason is SkipReason.LOCKED]
+    log_skipped(len(run.tables) - len(finished) - len(left_out), of=len(finished) + len(left_out))
+    if left_out:
+        log.warn(
+            f"{plural(len(left_out), 'table')} left out, because another run works on it"
+            if len(left_out) == 1
+            else f"{len(left_out):,} tables left out, because other runs work on them",
+            event="left_out",
+            tables=[str(result.table) for result in left_out],
+        )
     took = seconds((run.finished_at - run.started_at).total_seconds())
     if finished:
         log.info(
