@@ -103,6 +103,8 @@ class ReadRequest:
     file's patterns for columns: a stream with an open schema drops the columns that they exclude.
 
     `row_filter` is an optional hint. The connector may return more rows; the caller filters again.
+    `limit` is another: no more rows are needed, whichever they are; the caller drops any others.
+
     `stable_chunks` asks for chunks that another read will cut in the same way, and that are
     `VersionedChunk`s where that is possible.
 
@@ -130,6 +132,7 @@ class ReadRequest:
     include: frozenset[str] | None = None
     exclude: frozenset[str] = frozenset()
     row_filter: KeyFilter | RowSlice | None = None
+    limit: int | None = None
     stable_chunks: bool = False
     previous_chunks: tuple[Chunk, ...] = ()
     failed_chunks: tuple[Chunk, ...] = ()
