@@ -100,7 +100,9 @@ class RunSession:
             if concerns_source(source.name, patterns)
         ]
         for source in sources:
-            self.connectors[source.name] = self._stack.enter_context(project.open_connector(source))
+            self.connectors[source.name] = self._stack.enter_context(
+                project.open_connector(source, self.config.warehouse.memory)
+            )
         for connector in self.connectors.values():
             engine.preconnect(connector.extensions, threads=1)
         with ThreadPoolExecutor(max(1, min(8, len(sources)))) as pool:
