@@ -256,6 +256,14 @@ class FrugalChunk(Protocol):
         """Return the column of the largest value, and about how many bytes it has."""
 
 
+@runtime_checkable
+class MemoryLimited(Protocol):
+    """Optional: a connector that works in memory outside of its chunks, as when it discovers."""
+
+    memory_limit: int
+    """The bytes that it may use. It is set before the connector is used."""
+
+
 class Connector(Protocol):
     """A source system. Made once per run from its validated `Options`, used from many threads."""
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def discover(config: Config, source: str) -> tuple[Stream, ...]:
     """Return the streams of a source."""
-    with open_connector(source_of(config, source)) as connector:
+    with open_connector(source_of(config, source), config.warehouse.memory) as connector:
         return tuple(connector.discover())
 
 

@@ -117,7 +117,9 @@ class RunSession:
         ]
         for source in sources:
             try:
-                connector = self._stack.enter_context(project.open_connector(source))
+                connector = self._stack.enter_context(
+                    project.open_connector(source, self.config.warehouse.memory)
+                )
             except SourceConfigError as error:
                 self._errors[source.name] = error
             else:
