@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cdpsync import engine
 from cdpsync.errors import LandingError, OpenTypeError
 from cdpsync.extract.table import Extracted, ExtractHooks, extract
+from cdpsync.load.continuity import may_be_beyond, replaces_lake, restarted, window_of
 from cdpsync.load.deletes import merge_deletes
 from cdpsync.load.held_files import HeldFiles
 from cdpsync.load.merge import MergeResult, merge, needs_no_merge
@@ -86,7 +87,8 @@ class TableLoader:
         upload = self.uploader.start_table(folder_of(plan.table))
         held = HeldFiles(upload)
         try:
-            plan, extracted = self._extract_guessed(plan, folder, upload, held)
+            plan, extracted = self._extract_guessed(plan, folder, held)
+            plan, extracted = self._continued(plan, extracted, folder, held)
             key_files = (
                 self._extract_keys(plan, folder, extracted.columns) if plan.compares_keys else ()
             )
@@ -108,11 +110,11 @@ class TableLoader:
         return LoadedTable(plan, extracted, merged, files, started_at, start)
 
     def _extract_guessed(
-        self, plan: TablePlan, folder: Path, upload: TableUpload, held: HeldFiles
+        self, plan: TablePlan, folder: Path, held: HeldFiles
     ) -> tuple[TablePlan, Extracted]:
         """Read a table; again with wider types, if a value does not fit those of earlier rows."""
         try:
-            return plan, self._extract(plan, folder, upload, held)
+            return plan, self._extract(plan, folder, held)
         except OpenTypeError:
             if plan.replace:
                 raise
@@ -120,11 +122,9 @@ class TableLoader:
             plan = with_lake_digits(con, plan)
         for file in folder.glob("*.parquet"):
             file.unlink()
-        return plan, self._extract(plan, folder, upload, held)
+        return plan, self._extract(plan, folder, held)
 
-    def _extract(
-        self, plan: TablePlan, folder: Path, upload: TableUpload, held: HeldFiles
-    ) -> Extracted:
+    def _extract(self, plan: TablePlan, folder: Path, held: HeldFiles) -> Extracted:
         """Read a table into the spool.
 
         Files that need neither a merge nor a comparison are queued for upload at once.
@@ -141,8 +141,8 @@ class TableLoader:
         elif needs_no_merge(plan):
             hooks = replace(
                 hooks,
-                on_file=lambda file: upload.add(file.path, file.bytes),
-                on_drop=lambda file: upload.cancel(file.path),
+                on_file=lambda file: held.upload.add(file.path, file.bytes),
+                on_drop=lambda file: held.upload.cancel(file.path),
             )
         return extract(plan, self.connectors[plan.source], self.workers, folder, hooks=hooks)
 
@@ -154,7 +154,7 @@ class TableLoader:
         with self._merge_connection(plan, folder) as con:
             merged = merge(con, plan, paths, extracted.columns, folder)
             if plan.compares_keys:
-                merged = merge_deletes(con, plan, merged, key_files, folder, clock.now())
+                merged = _merge_deletes(con, plan, merged, key_files, folder)
         return merged
 
     def _merge_reload(
@@ -188,6 +188,48 @@ class TableLoader:
             message = engine.first_line(error)
             log.warning("%s: could not be compared (%s) and is replaced.", plan.table, message)
             return None
+
+    def _continued(
+        self, plan: TablePlan, extracted: Extracted, folder: Path, held: HeldFiles
+    ) -> tuple[TablePlan, Extracted]:
+        """Return the plan and the rows to merge, read from the start if the table began anew."""
+        if plan.is_rebuilt:
+            return self._as_other_table(plan, extracted, folder, held)
+        if not may_be_beyond(plan, extracted):
+            return plan, extracted
+        with self._merge_connection(plan, folder) as con:
+            restart = restarted(con, plan)
+        if restart is None:
+            return plan, extracted
+        new_folder = folder / "restarted"
+        new_folder.mkdir()
+        restart, all_rows = self._extract_guessed(restart, new_folder, held)
+        if all_rows.highest_cursor is None:  # no row to go on from: the cursor stays
+            return plan, extracted
+        with self._merge_connection(plan, folder) as con:
+            window = window_of(con, restart, all_rows)
+        if all_rows.cursor is None:  # transactions are open: all these rows are read again
+            all_rows = replace(all_rows, cursor=window.low if window else plan.cursor_before)
+        return replace(restart, window=window, cursor_before=plan.cursor_before), all_rows
+
+    def _as_other_table(
+        self, plan: TablePlan, extracted: Extracted, folder: Path, held: HeldFiles
+    ) -> tuple[TablePlan, Extracted]:
+        """Return the plan of a table that may be another one, after its rows have been read."""
+        if extracted.cursor is None and plan.saved_state is not None:
+            # It is empty, or transactions are open: the next run reads it from its start again.
+            saved = plan.saved_state
+            extracted = replace(extracted, cursor=saved.cursor)
+            if extracted.rows:
+                plan = replace(plan, stream=replace(plan.stream, identity=saved.identity))
+        with self._merge_connection(plan, folder) as con:
+            if not replaces_lake(con, plan, extracted):
+                return plan, extracted
+        plan = replace(plan, replace=True, compares_keys=False)
+        if needs_no_merge(plan):
+            for file in extracted.files:
+                held.upload.add(file.path, file.bytes)
+        return plan, extracted
 
     def _extract_keys(
         self, plan: TablePlan, folder: Path, columns: Sequence[Column]
@@ -245,6 +287,19 @@ def _upload(upload: TableUpload, merged: MergeResult) -> None:
     """Queue the upload of merged files; those with keys stay for the commit."""
     for file in merged.files:
         upload.add(file, file.stat().st_size, keep=file in merged.upsert_files)
+
+
+def _merge_deletes(
+    con: duckdb.DuckDBPyConnection,
+    plan: TablePlan,
+    merged: MergeResult,
+    key_files: Sequence[Path],
+    folder: Path,
+) -> MergeResult:
+    now = clock.now()
+    return engine.with_less_memory(
+        con, lambda: merge_deletes(con, plan, merged, key_files, folder, now)
+    )
 
 
 def progress_of(
