@@ -9,12 +9,15 @@ from cdpsync.connector.contract import (
     DatabaseOptions,
     KeyFilter,
     Limited,
+    PatternAware,
     ReadRequest,
     RowSlice,
     SizedChunk,
+    UnmatchedPattern,
     VersionedChunk,
     concurrency_limit_of,
     ignore,
+    unmatched_patterns_of,
 )
 
 __all__ = [
@@ -26,10 +29,13 @@ __all__ = [
     "DatabaseOptions",
     "KeyFilter",
     "Limited",
+    "PatternAware",
     "ReadRequest",
     "RowSlice",
     "SizedChunk",
+    "UnmatchedPattern",
     "VersionedChunk",
     "concurrency_limit_of",
     "ignore",
+    "unmatched_patterns_of",
 ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog import Lake
-from cdpsync.errors import CdpsyncError
+from cdpsync.connector import unmatched_patterns_of
+from cdpsync.errors import CdpsyncError, ReadError
 from cdpsync.model import (
     CheckResult,
     Config,
@@ -22,11 +24,16 @@ from cdpsync.storage import open_storage
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+log = logging.getLogger("cdpsync.project")
+
 
 def discover(config: Config, source: str) -> tuple[Stream, ...]:
-    """Return the streams of a source."""
+    """Return the streams of a source. A pattern of its options that matches none is a warning."""
     with open_connector(source_of(config, source)) as connector:
-        return tuple(connector.discover())
+        streams = tuple(connector.discover())
+        for pattern in unmatched_patterns_of(connector):
+            log.warning("%s", pattern.message)
+        return streams
 
 
 def check(config: Config, sources: Sequence[str] = ()) -> tuple[CheckResult, ...]:
@@ -64,4 +71,9 @@ def _run_check(name: str, kind: str, attempt: Callable[[], None]) -> CheckResult
         return CheckResult(
             name, kind, ok=False, seconds=time.monotonic() - start, error=Failure.of(error)
         )
+    except Exception as error:
+        log.debug("%s: an error that its connector does not know", name, exc_info=error)
+        reason = f"{name}: {type(error).__name__}: {error}. This is a defect of its connector."
+        failure = Failure.of(ReadError(reason))
+        return CheckResult(name, kind, ok=False, seconds=time.monotonic() - start, error=failure)
     return CheckResult(name, kind, ok=True, seconds=time.monotonic() - start)

@@ -133,7 +133,7 @@ def delete(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
         if existing and catalog.exists():
             records = [_deletion_record(config, state, table, run) for table in existing]
             with catalog.writer(data=False) as con:
-                Lake(con).drop(names, records)
+                Lake(con).drop(_own_tables(state, existing), records)
 
         def remove_entries(entries: State) -> None:
             for table in tables:
@@ -153,6 +153,20 @@ def _existing(state: ProjectState, tables: Sequence[KnownTable]) -> list[KnownTa
         for table in tables
         if table.table in state.tables or table.key in state.entries or table.key in records
     ]
+
+
+def _own_tables(state: ProjectState, tables: Sequence[KnownTable]) -> set[TableName]:
+    """Return the lake's tables of these; not one whose rows are those of a stream beside them.
+
+    A stream that failed because another one has its table is forgotten without that table.
+    """
+    owners = {
+        str(saved.table).lower(): (saved.source, saved.stream) for saved in state.saved_states
+    }
+    keys = {table.key for table in tables}
+    return {
+        table.table for table in tables if owners.get(str(table.table).lower(), table.key) in keys
+    }
 
 
 def _deletion_record(config: Config, state: ProjectState, table: KnownTable, run: Run) -> RunRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,6 +53,17 @@ def due(moment: datetime | None, at: datetime) -> str | None:
     if span > 0:
         return f"in {_one_unit(span)}"
     return "now" if span > -60 else f"{_one_unit(-span)} overdue"
+
+
+def prefixed(name: str, message: str) -> str:
+    """Return a message about a table after the table's name, which the message may begin with."""
+    table = name.rsplit(" ", 1)[-1]
+    return f"{name}: {message.removeprefix(f'{table}: ')}"
+
+
+def missing_since(moment: datetime) -> str:
+    """Return since when a table is missing at its source, in UTC to the minute."""
+    return f"missing at the source since {moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def plural(number: int, noun: str) -> str:

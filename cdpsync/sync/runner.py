@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from cdpsync.model import (
     RunResult,
     RunStatus,
     SkipReason,
+    TableName,
     TablePlan,
     TableResult,
     TableStatus,
@@ -135,6 +137,7 @@ class Runner:
     is_stopped: Callable[[], bool]
     results: list[TableResult] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
+    load_starts: dict[TableName, float] = field(default_factory=dict)
     uploader: Uploader = field(init=False)
     committer: Committer = field(init=False)
 
@@ -149,6 +152,7 @@ class Runner:
         """Do the planned work; return a result per table, also of tables that were skipped."""
         remove_stale_dirs(self.session.catalog.scratch)
         self.results += (*self.planned.skipped, *self.planned.locked)
+        self.committer.save_missing(self.planned.missing)
         if self.planned.failed:
             self._finish_all(self.planned.failed)
         self.session.release_all_but(plan.table for plan in self.planned.plans)
@@ -167,9 +171,13 @@ class Runner:
     def _storage_is_reachable(self) -> bool:
         """Whether the storage is reachable; if not, no table is read and every table fails."""
         try:
+            start = time.monotonic()
             self.session.storage.ping()
         except CdpsyncError as error:
-            self._finish_all([failed_result(plan, error) for plan in self.planned.plans])
+            seconds = time.monotonic() - start
+            self._finish_all(
+                [failed_result(plan, error, seconds=seconds) for plan in self.planned.plans]
+            )
             return False
         return True
 
@@ -189,7 +197,7 @@ class Runner:
             self._commit_as_loaded(
                 {
                     pools.submit(
-                        partial(loader.load, plan), plan.source, self._max_tables(plan)
+                        partial(self._load, loader, plan), plan.source, self._max_tables(plan)
                     ): plan
                     for plan in self.planned.plans
                 }
@@ -204,6 +212,10 @@ class Runner:
         pools.shutdown()
         self.uploader.close()
         workers.close()
+
+    def _load(self, loader: TableLoader, plan: TablePlan) -> LoadedTable | None:
+        self.load_starts[plan.table] = time.monotonic()
+        return loader.load(plan)
 
     def _max_tables(self, plan: TablePlan) -> int | None:
         """Return how many tables the plan's source allows to be read at once."""
@@ -226,7 +238,9 @@ class Runner:
         try:
             table = load.result()
         except Exception as error:  # noqa: BLE001 - any error is its table's, the others go on
-            self.committer.add_failure(failed_result(plan, error))
+            now = time.monotonic()
+            seconds = now - self.load_starts.get(plan.table, now)
+            self.committer.add_failure(failed_result(plan, error, seconds=seconds))
             if self.fail_fast:
                 self.stopped.set()
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -11,14 +12,17 @@ from typing import TYPE_CHECKING, Self
 
 from cdpsync import engine, project
 from cdpsync.catalog import CatalogPrefetch
-from cdpsync.errors import CdpsyncError, ConfigError
+from cdpsync.connector import unmatched_patterns_of
+from cdpsync.errors import CdpsyncError, ConfigError, ReadError
 from cdpsync.model import Config, Failure, Planned, SkipReason, Source, TableResult, TableStatus
 from cdpsync.plan.configured import ConfiguredTable, configured_tables, table_options
 from cdpsync.plan.resume import PreviousState
 from cdpsync.plan.schedule import counts_from, is_due, last_run
 from cdpsync.plan.selector import concerns_source, is_chosen, matches_select
+from cdpsync.plan.source_changes import shared_tables
 from cdpsync.plan.table import table_plan
 from cdpsync.storage import Storage, open_storage
+from cdpsync.sync.missing import DiscoveredSource, missing_tables, selects_missing
 from cdpsync.sync.unreachable import UnreachableSource, failures, unreachable_source
 from cdpsync.system import clock, locks
 
@@ -68,7 +72,10 @@ class RunSession:
         self.connectors: dict[str, Connector] = {}
         self.unreachable: list[TableResult] = []
         self.tables: tuple[ConfiguredTable, ...] = ()
+        self._all_tables: tuple[ConfiguredTable, ...] = ()
+        self._discovered: dict[str, DiscoveredSource] = {}
         self._errors: dict[str, CdpsyncError] = {}
+        self._error_seconds: dict[str, float] = {}
         self._stack = ExitStack()
         self._stack.callback(self.storage.close)
         self._lake: duckdb.DuckDBPyConnection | None = None
@@ -81,7 +88,8 @@ class RunSession:
     def __enter__(self) -> Self:
         self._prefetch.start()
         try:
-            self.tables = self._select_tables(self._discover())
+            self._all_tables = self._discover()
+            self.tables = self._select_tables(self._all_tables)
         except BaseException:
             self._stack.close()
             raise
@@ -101,22 +109,41 @@ class RunSession:
             if concerns_source(source.name, patterns)
         ]
         for source in sources:
-            self.connectors[source.name] = self._stack.enter_context(project.open_connector(source))
-        for connector in self.connectors.values():
-            engine.preconnect(connector.extensions, threads=1)
+            with self._as_failure_of(source):
+                connector = self._stack.enter_context(project.open_connector(source))
+                engine.preconnect(connector.extensions, threads=1)
+                self.connectors[source.name] = connector
         with ThreadPoolExecutor(max(1, min(8, len(sources)))) as pool:
             tables_by_source = list(pool.map(self._configured_tables, sources))
         return tuple(table for tables in tables_by_source for table in tables)
 
     def _configured_tables(self, source: Source) -> tuple[ConfiguredTable, ...]:
+        connector = self.connectors.get(source.name)
+        if connector is None:
+            return ()
+        with self._as_failure_of(source):
+            streams = connector.discover()
+            unmatched = unmatched_patterns_of(connector)
+            self._discovered[source.name] = DiscoveredSource.of(source, streams, unmatched)
+            return configured_tables(source, streams)
+        return ()
+
+    @contextmanager
+    def _as_failure_of(self, source: Source) -> Iterator[None]:
+        """Note any error as that of the source, because it must not stop the other sources."""
+        start = time.monotonic()
         try:
-            streams = self.connectors[source.name].discover()
-        except ConfigError:
-            raise
+            yield
         except CdpsyncError as error:
             self._errors[source.name] = error
-            return ()
-        return configured_tables(source, streams)
+        except Exception as error:
+            log.debug("%s: its streams could not be listed", source.name, exc_info=error)
+            reason = f"{type(error).__name__}: {error}"
+            self._errors[source.name] = ReadError(
+                f"{source.name}: its streams could not be listed ({reason}). This is a defect of "
+                "its connector; -v shows where."
+            )
+        self._error_seconds[source.name] = time.monotonic() - start
 
     def _select_tables(self, tables: tuple[ConfiguredTable, ...]) -> tuple[ConfiguredTable, ...]:
         """Return the selected tables. Raises ConfigError for a pattern that matches none."""
@@ -124,19 +151,28 @@ class RunSession:
         unreachable = self._unreachable_sources()
         for pattern in (*patterns, *exclude):
             matches = any(matches_select(table, pattern) for table in tables)
-            if not matches and not any(
-                concerns_source(source.source, [pattern]) for source in unreachable
+            if (
+                not matches
+                and not any(concerns_source(source.source, [pattern]) for source in unreachable)
+                and not selects_missing(
+                    pattern, self._discovered.values(), tables, self._state_without_locks
+                )
             ):
                 raise _no_match(pattern, self.config, tables)
         self.unreachable = failures(unreachable, tables, patterns, exclude)
         return tuple(table for table in tables if is_chosen(table.names, patterns, exclude))
 
+    def _state_without_locks(self) -> ProjectState:
+        return project.load_state(self.config)
+
     def _unreachable_sources(self) -> list[UnreachableSource]:
         if not self._errors:
             return []
-        state, sources = project.load_state(self.config), self.config.sources
+        state, sources = self._state_without_locks(), self.config.sources
         return [
-            unreachable_source(self.config, state, sources[name], self._errors[name])
+            unreachable_source(
+                self.config, state, sources[name], self._errors[name], self._error_seconds[name]
+            )
             for name in sources
             if name in self._errors
         ]
@@ -227,6 +263,17 @@ class RunSession:
                 skipped.append(_not_due(replace(result, error=None)))
             else:
                 failed.append(result)
+        missing = missing_tables(
+            self._discovered.values(),
+            self._all_tables,
+            state,
+            is_selected=lambda names: is_chosen(names, self.options.patterns, self.options.exclude),
+            is_not_due=is_not_due,
+            now=now,
+        )
+        failed += missing.failed
+        skipped += missing.skipped
+        shared = shared_tables(self._all_tables, state.saved_states)
         taken = self._locks.taken if self._locks else {}
         for table in self.tables:
             previous = _previous_state(table, state, saved_states.get((table.source, table.name)))
@@ -237,6 +284,8 @@ class RunSession:
                 locked.append(_left_out(table, previous, taken[str(table.table)]))
                 continue
             try:
+                if (table.source, table.name) in shared:
+                    raise shared[table.source, table.name]
                 plans.append(
                     table_plan(
                         table,
@@ -249,7 +298,9 @@ class RunSession:
                 )
             except CdpsyncError as error:
                 failed.append(_result(table, previous, TableStatus.FAILED, Failure.of(error)))
-        return Planned(tuple(plans), tuple(failed), tuple(skipped), tuple(locked))
+        return Planned(
+            tuple(plans), tuple(failed), tuple(skipped), tuple(locked), tuple(missing.changed)
+        )
 
 
 def _not_due_check(

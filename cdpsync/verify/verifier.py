@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync.catalog import remove_stale_dirs, sql_name, temp_dir
 from cdpsync.engine import first_line
-from cdpsync.errors import CatalogError, CdpsyncError
+from cdpsync.errors import CatalogError, CdpsyncError, ReadError
 from cdpsync.extract.chunk_cache import cache_prune
 from cdpsync.extract.chunk_writer import ChunkTransform
 from cdpsync.extract.table import extract
@@ -73,6 +73,9 @@ def verify(
         session.release_all_but(plan.table for plan in planned.plans)
         for failed_table in planned.failed:
             report(_result_of(failed_table, VerifyStatus.FAILED))
+        for missing_table in planned.skipped:
+            if missing_table.mode is not None:  # else it is a pattern that excludes nothing
+                report(_missing_result(missing_table))
         for locked_table in planned.locked:
             report(replace(_result_of(locked_table, VerifyStatus.SKIPPED), is_left_out=True))
         if not planned.plans:
@@ -106,6 +109,14 @@ def _result_of(table_result: TableResult, status: VerifyStatus) -> VerifyResult:
         error=table_result.error,
         notices=table_result.notices,
     )
+
+
+def _missing_result(table_result: TableResult) -> VerifyResult:
+    """Return the failure of a table whose source no longer has it: it cannot be compared."""
+    (notice,) = table_result.notices
+    error = ReadError(f"{table_result.table}: it cannot be compared: {notice}.")
+    result = replace(_result_of(table_result, VerifyStatus.FAILED), notices=())
+    return replace(result, error=Failure.of(error))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cdpsync.connector import ConcurrencyLimit
 from cdpsync.errors import ConfigError, ConnectorError, ReadError
 from cdpsync.model import Column, Stream
-from cdpsync_connectors._shared.naming import likely_cursors, matches, require_match
+from cdpsync_connectors._shared.naming import (
+    likely_cursors,
+    matches,
+    require_matches,
+    unmatched_schemas,
+)
 from cdpsync_connectors._shared.rate_limit import RowLimiter
 from cdpsync_connectors.mysql.catalog import Relation, fetch_relations, fetch_schemas
 from cdpsync_connectors.mysql.connections import Sessions, is_mariadb
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pymysql.connections import Connection
 
-    from cdpsync.connector import ReadRequest
+    from cdpsync.connector import ReadRequest, UnmatchedPattern
 
 
 class MysqlConnector:
@@ -41,6 +46,7 @@ class MysqlConnector:
         if not isinstance(options, MysqlOptions):
             raise TypeError(f"MysqlConnector takes MysqlOptions, not {type(options).__name__}")
         self._options = options
+        self.unmatched_patterns: tuple[UnmatchedPattern, ...] = ()
         self._address = options.address()
         limit = options.max_connections
         self.concurrency_limit = None if limit is None else ConcurrencyLimit(limit - 1, limit - 1)
@@ -53,7 +59,9 @@ class MysqlConnector:
     def check(self) -> None:
         """Return when the server accepts the login and has a database to read; else raise."""
         with self._sessions.lend() as con, self._translated():
-            if not self._schemas(con):
+            schemas = self._schemas(con)
+            require_matches(self.unmatched_patterns)
+            if not schemas:
                 raise ConfigError(
                     f"{self._address.location}: {self._address.user} may see no database. Grant it "
                     "SELECT on one."
@@ -63,6 +71,8 @@ class MysqlConnector:
         """Return every table and view of the selected databases."""
         with self._sessions.lend() as con, self._translated():
             schemas = self._schemas(con)
+            if not schemas:
+                return []
             relations = fetch_relations(con, schemas, mariadb=is_mariadb(con))
         return [self._stream(relation) for relation in relations]
 
@@ -103,13 +113,15 @@ class MysqlConnector:
     def _schemas(self, con: Connection[Any]) -> list[str]:
         """Return the databases to read: those of `schemas`, else the address's own, else all.
 
-        Raises ConfigError for a glob that matches no database.
+        Keeps the globs that match no database in `unmatched_patterns`.
         """
         globs = self._options.schemas
         if globs is None and self._address.database:
             return [self._address.database]
         names = fetch_schemas(con)
-        require_match(self._address.location, "database", globs or (), names)
+        self.unmatched_patterns = unmatched_schemas(
+            self._address.location, "database", globs or (), names
+        )
         return [name for name in names if matches(name, globs)]
 
     @contextmanager

@@ -13,7 +13,13 @@ from cdpsync.connector import ConcurrencyLimit
 from cdpsync.errors import ConnectorError, ReadError
 from cdpsync.model import Column, Stream
 from cdpsync.sql import quote_name
-from cdpsync_connectors._shared.naming import likely_cursors, matches, require_match, split_pair
+from cdpsync_connectors._shared.naming import (
+    likely_cursors,
+    matches,
+    require_matches,
+    split_pair,
+    unmatched_schemas,
+)
 from cdpsync_connectors._shared.rate_limit import RowLimiter
 from cdpsync_connectors.postgres.catalog import Relation, fetch_relations, fetch_schemas
 from cdpsync_connectors.postgres.connections import Sessions
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
     import psycopg
     from pydantic import BaseModel
 
-    from cdpsync.connector import ReadRequest
+    from cdpsync.connector import ReadRequest, UnmatchedPattern
     from cdpsync_connectors.postgres.chunks import PostgresChunk
 
 
@@ -46,6 +52,7 @@ class PostgresConnector:
                 f"PostgresConnector takes PostgresOptions, not {type(options).__name__}"
             )
         self._options = options
+        self.unmatched_patterns: tuple[UnmatchedPattern, ...] = ()
         limit = options.max_connections
         self.concurrency_limit = (
             None if limit is None else ConcurrencyLimit(limit // 2, limit - limit // 2)
@@ -73,21 +80,21 @@ class PostgresConnector:
             con.execute("select 1 from pg_catalog.pg_class limit 1").fetchone()
             if self._replica is not None:
                 self._replica.check(con)
-            self._require_schemas(con)
+            require_matches(self._unmatched_schemas(con))
 
     def discover(self) -> Sequence[Stream]:
         """Return every table, view, materialised view, foreign table and partitioned parent."""
         with self._primary.lend() as con, self._translated():
-            self._require_schemas(con)
+            self.unmatched_patterns = self._unmatched_schemas(con)
             relations = fetch_relations(con)
         globs = self._options.schemas
         return [self._stream(relation) for relation in relations if matches(relation.schema, globs)]
 
-    def _require_schemas(self, con: psycopg.Connection[Any]) -> None:
-        """Raise ConfigError for a glob of `schemas` that matches no schema."""
+    def _unmatched_schemas(self, con: psycopg.Connection[Any]) -> tuple[UnmatchedPattern, ...]:
         globs = self._options.schemas
-        if globs is not None:
-            require_match(self._primary.location, "schema", globs, fetch_schemas(con))
+        if globs is None:
+            return ()
+        return unmatched_schemas(self._primary.location, "schema", globs, fetch_schemas(con))
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[PostgresChunk]]:
