@@ -1,25 +1,28 @@
-"""DuckDB: opens connections, loads extensions, and gives connections access to storage."""
+"""DuckDB: its connections, extensions, access to storage, and errors in plain words."""
 
 from __future__ import annotations
 
 import importlib.util
 import logging
+import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from cdpsync.errors import ConfigError
 from cdpsync.sql import quote_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import duckdb
     from fsspec import AbstractFileSystem
 
 log = logging.getLogger("cdpsync.engine")
+
+T = TypeVar("T")
 
 _SETTINGS = """
     set timezone = 'UTC';
@@ -27,6 +30,13 @@ _SETTINGS = """
     set autoload_known_extensions = false;
     set enable_progress_bar = false;
     set allow_persistent_secrets = false;
+"""
+
+LARGE_ROWS = "set preserve_insertion_order = false; set enable_caching_operators = false"
+"""The settings of a connection that writes Parquet files.
+
+Row groups are limited in bytes only where insertion order is not preserved. The other setting joins
+vectors of few rows, which are few because they are large.
 """
 
 # Connections of `preconnect`, by their extensions and threads.
@@ -51,14 +61,15 @@ class StorageKeys:
 def connect(
     *,
     threads: int | None = None,
-    memory_limit: str | None = None,
+    memory_limit: int | None = None,
     temp: Path | None = None,
     extensions: Iterable[str] = (),
 ) -> duckdb.DuckDBPyConnection:
     """Open an in-memory DuckDB with these extensions, without a download if wheels have them.
 
-    `temp` is the folder for its temporary files; without it DuckDB writes none. The signature of an
-    extension that pip installed is not checked again: docs/decisions/0012.
+    `memory_limit` is in bytes. `temp` is the folder for its temporary files; without it DuckDB
+    writes none. The signature of an extension that pip installed is not checked again:
+    docs/decisions/0012.
     """
     names = tuple(extensions)
     con = _take_preconnected(names, threads)
@@ -66,8 +77,22 @@ def connect(
         return _connect(names, threads, memory_limit, temp)
     con.execute(f"set temp_directory = {quote_text(str(temp) if temp else '')}")
     if memory_limit is not None:
-        con.execute(f"set memory_limit = {quote_text(memory_limit)}")
+        limit_memory(con, memory_limit)
     return con
+
+
+def limit_memory(con: duckdb.DuckDBPyConnection, size: int) -> None:
+    """Limit the memory of a connection, and of those that share its database, to so many bytes."""
+    con.execute(f"set memory_limit = '{size}B'")
+
+
+def memory_per_thread(con: duckdb.DuckDBPyConnection) -> int:
+    """Return a connection's limit of memory, in bytes, divided by its threads."""
+    row = con.execute("select current_setting('memory_limit'), current_setting('threads')")
+    limit, threads = row.fetchone() or ("0 bytes", 1)
+    number, unit = limit.split()
+    power = 0 if unit == "bytes" else "KMGT".index(unit[0]) + 1
+    return int(float(number) * 1024**power) // int(threads)
 
 
 def _take_preconnected(
@@ -99,7 +124,7 @@ def preconnect(extensions: Iterable[str], threads: int | None = None) -> None:
 def _connect(
     extensions: Sequence[str],
     threads: int | None,
-    memory_limit: str | None = None,
+    memory_limit: int | None = None,
     temp: Path | None = None,
 ) -> duckdb.DuckDBPyConnection:
     import duckdb
@@ -112,7 +137,7 @@ def _connect(
     if threads is not None:
         config["threads"] = threads
     if memory_limit is not None:
-        config["memory_limit"] = memory_limit
+        config["memory_limit"] = f"{memory_limit}B"
     con = duckdb.connect(config=config)
     con.execute(_SETTINGS)
     for name in extensions:
@@ -204,5 +229,58 @@ def wheel_file(name: str, version: str) -> Path | None:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the message of a DuckDB error on one line, without the quoted SQL."""
-    return " ".join(str(error).split("\nLINE ")[0].split())
+    """Return the message of a DuckDB error on one line, without the quoted SQL and the advice.
+
+    DuckDB's advice is about its own settings, which a user of cdpsync does not set. So the message
+    of an error of memory names ours.
+    """
+    fault = memory_fault(error)
+    if fault is not None:
+        return f"{fault}: set a higher warehouse.memory"
+    text = str(error)
+    if "max_temp_directory_size" in text:
+        return "the rows do not fit into memory, and for temporary files the disk is full"
+    for end in ("\nLINE ", "\n\nPossible solutions", "\n\nSee also"):
+        text = text.split(end)[0]
+    return " ".join(text.split())
+
+
+def memory_fault(error: BaseException) -> str | None:
+    """Return that DuckDB ran out of memory, and of how much; None for another error."""
+    text = str(error)
+    if "Out of Memory" not in text or "max_temp_directory_size" in text:
+        return None
+    limit = re.search(r"/([0-9.]+) ([KMGT]?i?B|bytes) used", text)
+    size = re.search(r"of size ([0-9.]+) ([KMGT]?i?B|bytes)", text)
+    parts = [f"it may use {_in_thousands(limit)}"] if limit else []
+    parts += [f"{_in_thousands(size)} more were needed"] if size else []
+    return "memory ran out" + (f" ({', and '.join(parts)})" if parts else "")
+
+
+def _in_thousands(match: re.Match[str]) -> str:
+    """Return a size of DuckDB's messages, which count in 1024, as `size_text` does."""
+    number, unit = match[1], match[2]
+    power = "KMGT".find(unit[0]) + 1 if unit != "bytes" else 0
+    return size_text(int(float(number) * (1024 if "i" in unit else 1000) ** power))
+
+
+def size_text(size: int) -> str:
+    """Return bytes as `warehouse.memory` takes them: 1.5GB, 64MB."""
+    return f"{size / 1e9:.1f}GB" if size >= 1e9 else f"{-(-size // 1_000_000)}MB"
+
+
+def with_less_memory(con: duckdb.DuckDBPyConnection, task: Callable[[], T]) -> T:
+    """Return the result of a task; if it runs out of memory, do it again with a single thread.
+
+    A thread that reads or writes a Parquet file has a row group of it in memory.
+    """
+    import duckdb
+
+    try:
+        return task()
+    except duckdb.OutOfMemoryException:
+        con.execute("set threads = 1")
+    try:
+        return task()
+    finally:
+        con.execute("reset threads")

@@ -2,6 +2,7 @@
 
     CdpsyncError
     ├── ConfigError             the project file or the command line is wrong        exit 2
+    │   └── SourceConfigError   a variable of one source is missing: others go on
     ├── ConnectorError          the source cannot be read
     │   ├── ConnectError        not reached, or refused the login                    retried
     │   ├── ReadError           reached, but a table, column or value cannot be read
@@ -40,6 +41,13 @@ class ConfigError(CdpsyncError):
     """The project file or the command line is wrong; nothing was started."""
 
     exit_code = 2
+
+
+class SourceConfigError(ConfigError):
+    """A value that one source needs from a variable or a file is missing or wrong.
+
+    Raised when the source is opened. In a run its tables fail, and the others go on.
+    """
 
 
 class ConnectorError(CdpsyncError):

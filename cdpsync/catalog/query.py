@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog.values import readers_for
-from cdpsync.engine import first_line
+from cdpsync.engine import LARGE_ROWS, first_line, memory_per_thread
 from cdpsync.errors import QueryError
 from cdpsync.model import Column
 from cdpsync.sql import quote_name, quote_text
+from cdpsync.system.memory import row_group_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,10 +74,21 @@ class QueryResult:
         return f"select {select} from ({self._sql}\n) as answer({', '.join(names)})"
 
     def write_parquet(self, file: Path) -> int:
-        """Write the rows to a Parquet file; return how many."""
+        """Write the rows to a Parquet file, in their order; return how many."""
+        import duckdb
+
         with translated():
-            target = f"{quote_text(str(file))} (format parquet, compression zstd)"
-            row = self._con.execute(f"copy ({self._sql}\n) to {target}").fetchone()
+            try:
+                return self._copy(file, "")
+            except duckdb.OutOfMemoryException:
+                # One thread keeps the order, and row groups are limited in bytes.
+                self._con.execute(f"set threads = 1; {LARGE_ROWS}")
+                size = row_group_bytes(memory_per_thread(self._con))
+                return self._copy(file, f", row_group_size_bytes {size}")
+
+    def _copy(self, file: Path, options: str) -> int:
+        target = f"{quote_text(str(file))} (format parquet, compression zstd{options})"
+        row = self._con.execute(f"copy ({self._sql}\n) to {target}").fetchone()
         return int(row[0]) if row else 0
 
 

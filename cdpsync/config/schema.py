@@ -21,6 +21,7 @@ from cdpsync.config.paths import is_bucket, is_file_url, is_url
 from cdpsync.config.sizes import parse_size
 from cdpsync.errors import suggest
 from cdpsync.model import Deletes, Lookback, SchemaChanges, SyncMode, TableOptions
+from cdpsync.system.memory import LEAST
 
 KEY_ALIASES = {
     "replication_key": "cursor_field",
@@ -64,6 +65,13 @@ def _one_of(kind: type[Kind]) -> Callable[[object], Kind]:
         return kind(str(value))
 
     return parse
+
+
+def _parse_memory(value: object) -> int:
+    size = parse_size(value)
+    if size < LEAST:
+        raise ValueError(f"must be at least {LEAST // 1_000_000}MB. Write 4GB, or leave it out")
+    return size
 
 
 def _as_list(value: object) -> object:
@@ -203,6 +211,7 @@ class WarehouseSection(_Section):
     state: Text = ".cdpsync/state.json"
     storage: StorageSection | None = None
     spool: SpoolSection | None = None
+    memory: Annotated[int, PlainValidator(_parse_memory)] | None = None
     publish: bool = False
     keep: Annotated[timedelta, PlainValidator(parse_duration)] = timedelta(days=7)
 

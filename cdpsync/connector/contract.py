@@ -257,6 +257,20 @@ class SizedChunk(Protocol):
         """About how many bytes a worker holds of it at a time."""
 
 
+@runtime_checkable
+class FrugalChunk(Protocol):
+    """Optional: a chunk that can be read in less memory, and more slowly.
+
+    It is asked for after a read of the chunk has run out of memory.
+    """
+
+    def with_less_memory(self) -> Chunk:
+        """Return a chunk with the same rows and columns."""
+
+    def largest_value(self, con: DuckDBPyConnection) -> tuple[str, int] | None:
+        """Return the column of the largest value, and about how many bytes it has."""
+
+
 class Connector(Protocol):
     """A source system. Made once per run from its validated `Options`, used from many threads."""
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cdpsync import engine
-from cdpsync.connector import Chunk, SizedChunk, VersionedChunk
+from cdpsync.connector import Chunk, FrugalChunk, SizedChunk, VersionedChunk
 from cdpsync.errors import CdpsyncError, ContractError, LandingError, ReadError, ViewLostError
 from cdpsync.extract.chunk_cache import cache_get, cache_path, cache_put
 from cdpsync.extract.columns import incoming_columns
@@ -17,6 +18,7 @@ from cdpsync.extract.spool import highest_cursor, spooled_rows
 from cdpsync.model import Column, Cursor
 from cdpsync.sql import quote_name, quote_text
 from cdpsync.system import disk
+from cdpsync.system.memory import row_group_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,9 +40,13 @@ _FIRST_PAUSE = 0.5  # seconds; doubled before each further attempt
 # default size it would take 0.5 GB a worker.
 _COPY = """
     copy ({select}) to {file}
-    (format parquet, compression zstd, compression_level 1, row_group_size_bytes '32MB',
+    (format parquet, compression zstd, compression_level 1, row_group_size_bytes {row_group},
         return_stats{metadata})
 """
+
+
+class _OutOfMemoryError(Exception):
+    """An attempt ran out of a worker's memory, so the chunk is read again alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,10 @@ class ChunkWriter:
             raise ReadError(f"{self.plan.table}: the connector returned no chunk.")
         return self._columns
 
+    @property
+    def _row_group(self) -> int:
+        return row_group_bytes(self.workers.budget.worker)
+
     def is_stopping(self) -> bool:
         """Whether the read of this snapshot, or the whole run, is given up."""
         return self.stopping.is_set() or self.workers.stopping.is_set()
@@ -112,13 +122,24 @@ class ChunkWriter:
     def write(self, chunk: Chunk, reusable: ReusableChunk | None = None) -> SpoolFile:
         """Write one chunk to a file; after an error that may pass, try again.
 
-        Where `reusable` is still valid, its file is returned and no row is read.
+        Where `reusable` is still valid, its file is returned and no row is read. A chunk for which
+        a worker has too little memory is read again alone, with the memory of all workers.
         """
         self.wait_for_space(self.is_stopping)
         file = self.new_path()
+        try:
+            return self._write(file, chunk, reusable, alone=False)
+        except _OutOfMemoryError as error:
+            file.unlink(missing_ok=True)
+            log.info("%s, %s: %s. Reading it alone.", self.plan.table, chunk.label, error)
+            return self._write(file, chunk, reusable, alone=True)
+
+    def _write(
+        self, file: Path, chunk: Chunk, reusable: ReusableChunk | None, *, alone: bool
+    ) -> SpoolFile:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return self._attempt(file, chunk, reusable)
+                return self._attempt(file, chunk, reusable, alone=alone)
             except CdpsyncError as error:
                 file.unlink(missing_ok=True)
                 if not error.retryable or isinstance(error, ViewLostError):
@@ -137,27 +158,68 @@ class ChunkWriter:
                 self._wait(pause)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _attempt(self, file: Path, chunk: Chunk, reusable: ReusableChunk | None) -> SpoolFile:
+    def _attempt(
+        self, file: Path, chunk: Chunk, reusable: ReusableChunk | None, *, alone: bool
+    ) -> SpoolFile:
         import duckdb
 
         if self.is_stopping():
             raise ReadError(f"{self.plan.table}: stopped.")
-        try:
-            memory = chunk.memory if isinstance(chunk, SizedChunk) else 0.0
-            workers = self.workers
-            with workers.reserve_memory(memory), workers.connection(self.connector) as con:
-                rows = self._incoming_rows(chunk.relation(con))
-                if reusable is not None and reusable.is_valid_for(con, chunk):
-                    return reusable.file
-                if self.transform is not None:
-                    return self._write_transformed(con, self.transform, chunk, rows, file)
-                return self._write_rows(con, rows, file)
-        except CdpsyncError:
-            raise
-        except duckdb.InterruptException as error:
-            raise ReadError(f"{self.plan.table}: stopped.") from error
-        except Exception as error:
-            raise self._translate(error, file) from error
+        memory = chunk.memory if isinstance(chunk, SizedChunk) else 0.0
+        with self.workers.reserve_memory(memory, alone=alone):
+            try:
+                with self.workers.connection(self.connector, alone=alone) as con:
+                    return self._read(con, file, chunk, reusable, frugal=alone)
+            except CdpsyncError:
+                raise
+            except duckdb.InterruptException as error:
+                raise ReadError(f"{self.plan.table}: stopped.") from error
+            except Exception as error:
+                fault = engine.memory_fault(error)
+                if fault is None:
+                    raise self._translate(error, file) from error
+                if not alone:
+                    raise _OutOfMemoryError(fault) from error
+                raise self._out_of_memory(fault, chunk) from error
+
+    def _read(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        file: Path,
+        chunk: Chunk,
+        reusable: ReusableChunk | None,
+        *,
+        frugal: bool,
+    ) -> SpoolFile:
+        source = chunk.with_less_memory() if frugal and isinstance(chunk, FrugalChunk) else chunk
+        rows = self._incoming_rows(source.relation(con))
+        if reusable is not None and reusable.is_valid_for(con, chunk):
+            return reusable.file
+        if self.transform is not None:
+            return self._write_transformed(con, self.transform, chunk, rows, file)
+        return self._write_rows(con, rows, file)
+
+    def _out_of_memory(self, fault: str, chunk: Chunk) -> LandingError:
+        """Return the error of a chunk that is too large for the memory of all workers."""
+        value = self._largest_value(chunk) if isinstance(chunk, FrugalChunk) else None
+        column, size = value or ("", 0)
+        largest = (
+            f' Its largest value, of column "{column}", has about {engine.size_text(size)}.'
+            if column
+            else ""
+        )
+        leave_out = f"columns: {{exclude: [{column}]}}" if column else "columns: {exclude: […]}"
+        return LandingError(
+            f"{self.plan.table}, {chunk.label}: {fault}, though few rows were read at a time."
+            f"{largest} Nothing was committed. Set a higher warehouse.memory than "
+            f"{engine.size_text(self.workers.budget.total)}, or leave large columns out: "
+            f"{leave_out}."
+        )
+
+    def _largest_value(self, chunk: FrugalChunk) -> tuple[str, int] | None:
+        with suppress(Exception), self.workers.connection(self.connector) as con:
+            return chunk.largest_value(con)
+        return None
 
     def _incoming_rows(self, relation: duckdb.DuckDBPyRelation) -> _IncomingRows:
         """Return a chunk's rows in the lake's types. All chunks must have the same columns."""
@@ -181,7 +243,7 @@ class ChunkWriter:
     def _write_rows(
         self, con: duckdb.DuckDBPyConnection, rows: _IncomingRows, file: Path
     ) -> SpoolFile:
-        count, size = _copy(con, rows.select(), file)
+        count, size = _copy(con, rows.select(), file, self._row_group)
         written = spooled_rows([file], self.columns())
         return SpoolFile(file, count, size, highest_cursor(con, self.plan, self.columns(), written))
 
@@ -197,7 +259,7 @@ class ChunkWriter:
         key = chunk.key if isinstance(chunk, VersionedChunk) else None
         if transform.cache_folder is None or key is None or not isinstance(chunk, VersionedChunk):
             select = transform.select(self.columns(), rows.select())
-            return SpoolFile(file, *_copy(con, select, file))
+            return SpoolFile(file, *_copy(con, select, file, self._row_group))
         query = transform.select(self.columns(), rows.columns_sql)
         cached = cache_path(transform.cache_folder, key, query)
         entry = cache_get(con, cached, file)
@@ -208,7 +270,7 @@ class ChunkWriter:
                 return reusable.file
             file.unlink()
         select = transform.select(self.columns(), rows.select())
-        written = SpoolFile(file, *_copy(con, select, file, version=chunk.version))
+        written = SpoolFile(file, *_copy(con, select, file, self._row_group, chunk.version))
         cache_put(file, cached)
         return written
 
@@ -241,11 +303,20 @@ class _IncomingRows:
 
 
 def _copy(
-    con: duckdb.DuckDBPyConnection, select: str, file: Path, version: str | None = None
+    con: duckdb.DuckDBPyConnection,
+    select: str,
+    file: Path,
+    row_group: int,
+    version: str | None = None,
 ) -> tuple[int, int]:
-    """Write a SELECT to a Parquet file; return its rows and bytes."""
+    """Write a SELECT to a Parquet file in row groups of so many bytes; return rows and bytes."""
     metadata = f", kv_metadata {{moment: {quote_text(version)}}}" if version else ""
-    sql = _COPY.format(select=select, file=quote_text(str(file)), metadata=metadata)
+    sql = _COPY.format(
+        select=select,
+        file=quote_text(str(file)),
+        row_group=row_group,
+        metadata=metadata,
+    )
     _, rows, size, *_ = con.execute(sql).fetchall()[0]
     return rows, size
 

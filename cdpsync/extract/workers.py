@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cdpsync import engine
 from cdpsync.connector import concurrency_limit_of
 from cdpsync.extract.source_pools import SourcePools
+from cdpsync.system.memory import memory_budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,11 +21,10 @@ if TYPE_CHECKING:
     import duckdb
 
     from cdpsync.connector import Connector
+    from cdpsync.system.memory import MemoryBudget
 
 T = TypeVar("T")
 
-_CONNECTION_MEMORY = "1GB"  # of one worker, before DuckDB spills or raises
-_LARGE_ROWS_MEMORY = 400_000_000  # bytes of large rows, in all workers together
 _STOP_CHECK = 0.1  # seconds between two looks at `stopping` while a worker waits for memory
 
 
@@ -34,10 +34,14 @@ class Workers:
     Each connection spills into a folder of its own, named `spill` and a number. DuckDB numbers
     its spill files from 0 in any folder, so two connections in one folder would read each other's
     rows.
+
+    Each connection has its part of the memory. A chunk for which that is too little is read again
+    alone: it waits until no other chunk is read, and has the memory of all workers.
     """
 
-    def __init__(self, count: int, spill: Path) -> None:
+    def __init__(self, count: int, spill: Path, budget: MemoryBudget | None = None) -> None:
         self.count = count
+        self.budget = budget or memory_budget(None, count)
         self.stopping = threading.Event()
         self._spill = spill
         self._numbers = itertools.count()
@@ -47,6 +51,9 @@ class Workers:
         self._lock = threading.Lock()
         self._memory_freed = threading.Condition()
         self._reserved_memory = 0.0
+        self._reading = 0
+        self._waiting_alone = 0
+        self._is_alone = False
 
     def submit(self, connector: Connector, task: Callable[[], T]) -> Future[T]:
         """Run a task that reads from this source on the next worker that is free for it."""
@@ -54,30 +61,45 @@ class Workers:
         return self._pools.submit(task, id(connector), limit.chunks if limit else None)
 
     @contextmanager
-    def reserve_memory(self, size: float) -> Iterator[None]:
+    def reserve_memory(self, size: float, *, alone: bool = False) -> Iterator[None]:
         """Reserve bytes of the memory for large rows, which all workers share.
 
-        Waits until enough is free. A task that is alone gets any size, so that no row is too large.
+        Waits until enough is free. The only task gets any size, so that no row is too large. A task
+        that wants to be alone waits for those that run, and those that come later wait for it.
         """
         with self._memory_freed:
-            while not self._fits(size) and not self.stopping.is_set():
+            self._waiting_alone += alone
+            while not self._fits(size, alone) and not self.stopping.is_set():
                 self._memory_freed.wait(_STOP_CHECK)
+            self._waiting_alone -= alone
+            self._is_alone = alone
+            self._reading += 1
             self._reserved_memory += size
         try:
             yield
         finally:
             with self._memory_freed:
+                self._reading -= 1
+                self._is_alone = False
                 self._reserved_memory -= size
                 self._memory_freed.notify_all()
 
-    def _fits(self, size: float) -> bool:
-        return not self._reserved_memory or self._reserved_memory + size <= _LARGE_ROWS_MEMORY
+    def _fits(self, size: float, alone: bool) -> bool:
+        if alone:
+            return not self._reading
+        if self._is_alone or self._waiting_alone:
+            return False
+        total = self._reserved_memory + size
+        return not self._reserved_memory or total <= self.budget.large_rows
 
     @contextmanager
-    def connection(self, connector: Connector) -> Iterator[duckdb.DuckDBPyConnection]:
+    def connection(
+        self, connector: Connector, *, alone: bool = False
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """Lend a connection that only this connector's chunks use, with a transaction open.
 
-        After an error the connection is closed and never lent again.
+        `alone`: it has the memory of all workers, because no other is lent meanwhile. After an
+        error the connection is closed and never lent again.
         """
         import duckdb
 
@@ -87,6 +109,7 @@ class Workers:
             con = idle.get_nowait()
         except queue.Empty:
             con = self._connect(connector)
+        engine.limit_memory(con, self.budget.reading if alone else self.budget.worker)
         with self._lock:
             self._busy.add(con)
         try:
@@ -108,12 +131,11 @@ class Workers:
     def _connect(self, connector: Connector) -> duckdb.DuckDBPyConnection:
         con = engine.connect(
             threads=1,
-            memory_limit=_CONNECTION_MEMORY,
+            memory_limit=self.budget.worker,
             temp=self._spill.with_name(f"{self._spill.name}-{next(self._numbers)}"),
             extensions=connector.extensions,
         )
-        # Row groups are limited in bytes only where insertion order is not preserved.
-        con.execute("set preserve_insertion_order = false")
+        con.execute(engine.LARGE_ROWS)
         return con
 
     def _release(self, con: duckdb.DuckDBPyConnection) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from cdpsync.catalog import require_no_shrink, sql_name
 from cdpsync.extract.spool import spooled_rows
-from cdpsync.load.merge import cast_existing, count, same_key, write
+from cdpsync.load.merge import cast_existing, count, same_key
+from cdpsync.load.parquet import write
 from cdpsync.model import DELETED_AT, Column, Cursor, CursorType, Deletes
 from cdpsync.model.cursors import cursor_sql
 from cdpsync.sql import quote_name, quote_names

@@ -5,11 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cdpsync import engine
 from cdpsync.catalog import sql_name
 from cdpsync.extract.spool import spooled_rows
+from cdpsync.load.large_values import (
+    digest,
+    digestible,
+    large_columns,
+    read_digests,
+    write_loaded,
+)
+from cdpsync.load.parquet import write
 from cdpsync.model import DELETED_AT, Column, Deletes, SyncMode, TablePlan
 from cdpsync.model.cursors import cursor_sql
-from cdpsync.sql import quote_name, quote_names, quote_text
+from cdpsync.sql import quote_name, quote_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -65,13 +74,6 @@ _CHANGED_BESIDES_ADDED = """
     from unmatched_incoming anti join unmatched_existing on {same}
 """
 
-_WRITE = """
-    copy ({select}) to {file}
-    (format parquet, compression zstd, compression_level 1, row_group_size {rows}, return_stats)
-"""
-_VALUES_IN_ROW_GROUP = 4_000_000
-_VECTOR, _ROW_GROUP = 2_048, 122_880  # rows: DuckDB's own sizes
-
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
@@ -104,10 +106,28 @@ def merge(
     columns: tuple[Column, ...],
     folder: Path,
 ) -> MergeResult:
-    """Return the spooled rows that must be loaded, written to a file in `folder` unless all must.
+    """Return the spooled rows that must be loaded, written to files in `folder` unless all must.
 
-    `con` has a copy of the lake attached, if the plan adds to an existing table.
+    `con` has a copy of the lake attached, if the plan adds to an existing table. Large values are
+    compared by their digests, and so is every long type where memory runs out otherwise.
     """
+    compared = {*plan.primary_key, plan.cursor_field or ""}
+    possible = digestible(columns, compared)
+    digested = possible & large_columns(con, files) if files and possible else frozenset[str]()
+    attempts = iter([digested, possible])
+    return engine.with_less_memory(
+        con, lambda: _merge(con, plan, files, columns, folder, next(attempts))
+    )
+
+
+def _merge(
+    con: duckdb.DuckDBPyConnection,
+    plan: TablePlan,
+    files: Sequence[Path],
+    columns: tuple[Column, ...],
+    folder: Path,
+    digested: frozenset[str],
+) -> MergeResult:
     keeps_marks = plan.deletes is Deletes.SOFT or plan.stream.column(DELETED_AT) is not None
     lake_columns = columns
     if not keeps_marks:
@@ -115,29 +135,36 @@ def merge(
     if not files:
         return MergeResult(lake_columns)
     incoming, delete_keys = spooled_rows(files, columns), None
+    if digested:
+        incoming = read_digests(con, files, columns, digested)
     if lake_columns != columns:
         delete_keys = _write_delete_keys(con, plan, incoming, folder / "removed.parquet")
         incoming = (
             f"select {quote_names(column.name for column in lake_columns)} "
             f"from ({incoming}) where {DELETED_AT} is null"
         )
-    select, duplicates = _select_changed(con, plan, lake_columns, incoming)
+    select, duplicates = _select_changed(con, plan, lake_columns, incoming, digested)
     if select is incoming and keeps_marks:
         size = sum(file.stat().st_size for file in files)
         return MergeResult(lake_columns, tuple(files), count(con, incoming), size)
-    file = folder / "merged.parquet"
-    rows, size = write(con, select, file, len(lake_columns))
+    if digested:
+        written, rows, size = write_loaded(con, select, lake_columns, files, folder)
+    else:
+        written = (folder / "merged.parquet",)
+        rows, size = write(con, select, written[0], len(lake_columns))
     if not rows:
         return MergeResult(lake_columns, delete_keys=delete_keys, duplicates=duplicates)
     upserts = plan.mode is SyncMode.INCREMENTAL and not plan.replace
     return MergeResult(
         lake_columns,
-        (file,),
+        written,
         rows,
         size,
-        upsert_files=(file,) if upserts else (),
+        upsert_files=written if upserts else (),
         delete_keys=delete_keys,
-        soft_deleted=_count_marks(con, lake_columns, file) if plan.deletes is Deletes.SOFT else 0,
+        soft_deleted=(
+            _count_marks(con, lake_columns, written) if plan.deletes is Deletes.SOFT else 0
+        ),
         duplicates=duplicates,
     )
 
@@ -151,25 +178,36 @@ def _write_delete_keys(
     return file if rows else None
 
 
-def _count_marks(con: duckdb.DuckDBPyConnection, columns: Sequence[Column], file: Path) -> int:
-    return count(con, f"from ({spooled_rows([file], columns)}) where {DELETED_AT} is not null")
+def _count_marks(
+    con: duckdb.DuckDBPyConnection, columns: Sequence[Column], files: Sequence[Path]
+) -> int:
+    return count(con, f"from ({spooled_rows(files, columns)}) where {DELETED_AT} is not null")
 
 
 def _select_changed(
-    con: duckdb.DuckDBPyConnection, plan: TablePlan, columns: tuple[Column, ...], incoming: str
+    con: duckdb.DuckDBPyConnection,
+    plan: TablePlan,
+    columns: tuple[Column, ...],
+    incoming: str,
+    digested: Collection[str],
 ) -> tuple[str, int]:
-    """Return a SELECT of the incoming rows to load, and how many duplicates of a key it drops."""
+    """Return a SELECT of the incoming rows to load, and how many duplicates of a key it drops.
+
+    `digested` columns are digests in `incoming`, and in the result.
+    """
     select, duplicates = incoming, 0
     if plan.mode is SyncMode.INCREMENTAL and not _unique_at_source(plan):
         select, duplicates = _latest_per_key(con, plan, columns, incoming)
         if not plan.replace:
             select = _not_older(plan, select)
     if not plan.replace:
-        select = _changed(plan, columns, select)
+        select = _changed(plan, columns, select, digested)
     return select, duplicates
 
 
-def _changed(plan: TablePlan, columns: tuple[Column, ...], incoming: str) -> str:
+def _changed(
+    plan: TablePlan, columns: tuple[Column, ...], incoming: str, digested: Collection[str]
+) -> str:
     """Return a SELECT of the incoming rows that the lake's table does not have."""
     if plan.lake_table is None:
         raise AssertionError("a plan that adds to a table has its columns in the lake")
@@ -184,9 +222,9 @@ def _changed(plan: TablePlan, columns: tuple[Column, ...], incoming: str) -> str
         )
     existing_columns = {column.name.lower(): column for column in plan.lake_table.columns}
     values = ", ".join(
-        f"{cast_existing(plan, column, existing_columns.get(column.name.lower()))} "
-        f"as {quote_name(column.name)}"
+        f"{digest(value) if column.name in digested else value} as {quote_name(column.name)}"
         for column in columns
+        for value in [cast_existing(plan, column, existing_columns.get(column.name.lower()))]
     )
     # One SELECT per window, because each then skips the files that cannot have such rows.
     existing = " union all ".join(
@@ -283,21 +321,6 @@ def same_key(plan: TablePlan) -> str:
         f"existing.{quote_name(name)} is not distinct from incoming.{quote_name(name)}"
         for name in plan.primary_key
     )
-
-
-def write(
-    con: duckdb.DuckDBPyConnection, select: str, file: Path, columns: int = 1
-) -> tuple[int, int]:
-    """Write a SELECT of so many columns to a Parquet file; return its rows and its bytes."""
-    sql = _WRITE.format(select=select, file=quote_text(str(file)), rows=row_group(columns))
-    stats = con.execute(sql).fetchone()
-    return (int(stats[1]), int(stats[2])) if stats else (0, 0)
-
-
-def row_group(columns: int) -> int:
-    """Return how many rows of so many columns make a row group, which is in memory as a whole."""
-    rows = _VALUES_IN_ROW_GROUP // columns // _VECTOR * _VECTOR
-    return max(_VECTOR, min(_ROW_GROUP, rows))
 
 
 def count(con: duckdb.DuckDBPyConnection, select: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,6 @@ from cdpsync.storage.paths import folder_of
 from cdpsync.system import clock, disk
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from datetime import datetime
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from cdpsync.model import TablePlan
 
     ProgressCallback = Callable[[Progress], None]
-
-_MERGE_MEMORY = "2GB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +67,7 @@ class TableLoader:
     stopped: threading.Event
     on_progress: ProgressCallback
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
+    _merge_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def load(self, plan: TablePlan) -> LoadedTable | None:
         """Load a table into the storage; return None when the run was stopped before."""
@@ -148,11 +147,13 @@ class TableLoader:
                 with self.open_lake() as con:
                     yield con
                 return
-            con = engine.connect(threads=1, memory_limit=_MERGE_MEMORY, temp=folder / "spill")
-            try:
-                yield con
-            finally:
-                con.close()
+            with self._merge_lock:
+                memory = self.workers.budget.merge
+                con = engine.connect(threads=1, memory_limit=memory, temp=folder / "spill")
+                try:
+                    yield con
+                finally:
+                    con.close()
 
 
 def progress_of(

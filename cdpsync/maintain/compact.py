@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog import ducklake, sql_name, transaction
-from cdpsync.engine import first_line
+from cdpsync.engine import first_line, with_less_memory
 from cdpsync.errors import CatalogError, CdpsyncError, LockHeldError
-from cdpsync.load.merge import write
+from cdpsync.load.parquet import write
 from cdpsync.sql import quote_text
 from cdpsync.storage.paths import folder_of
 
@@ -104,7 +104,7 @@ class Compactor:
                 old = files_to_compact(self._files(con, table))
                 if not old:
                     return
-                rows, size = _write_rows(con, table, old, target)
+                rows, size = with_less_memory(con, lambda: _write_rows(con, table, old, target))
                 if not rows:  # all are deleted, and DuckLake drops such files itself
                     return
         except duckdb.Error as error:

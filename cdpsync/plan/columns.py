@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from cdpsync.plan.configured import ConfiguredTable
 
 
+def this_kind(stream: Stream) -> str:
+    """Return a stream's kind for a message: `this view`, `these files`."""
+    is_plural = stream.kind.endswith("s") and not stream.kind.endswith("ss")
+    return f"{'these' if is_plural else 'this'} {stream.kind}"
+
+
 def selected_columns(table: ConfiguredTable, stream: Stream) -> tuple[Column, ...]:
     """Return the columns to read, in the stream's order, and then those that cdpsync adds."""
     names = {column.name for column in stream.columns}
@@ -62,8 +68,8 @@ def _added_columns(table: ConfiguredTable, stream: Stream) -> tuple[Column, ...]
         if stream.column(DELETED_AT):
             raise ContractError(
                 f'{table.location}: table "{table.name}": deletes: soft marks rows in a column '
-                f"{DELETED_AT}, and the {stream.kind} has one of this name. Exclude it: columns: "
-                f"{{exclude: [{DELETED_AT}]}}; or use deletes: hard."
+                f"{DELETED_AT}, and there is one of this name in {this_kind(stream)}. Exclude it: "
+                f"columns: {{exclude: [{DELETED_AT}]}}; or use deletes: hard."
             )
         columns.append(DELETED_AT_COLUMN)
     return tuple(columns)
@@ -109,7 +115,7 @@ def required_key(
     if not key:
         raise ContractError(
             f'{table.location}: table "{table.name}": incremental needs a primary_key, and the '
-            f'source declares none for this {stream.kind}. Add "primary_key: [column]", or use '
+            f'source declares none for {this_kind(stream)}. Add "primary_key: [column]", or use '
             "mode: append_only or full_table."
         )
     names = {column.name for column in columns}

@@ -88,8 +88,11 @@ def _configured_table(source: Source, name: str, stream: Stream | None) -> Confi
 
 def default_table(source: Source, stream: str) -> str:
     """Return the name that discovery gives the table of a stream, which need not exist yet."""
-    name_of = getattr(source.options, "default_table", None)  # not all connectors' options have it
-    return stream.replace(".", "_") if name_of is None else str(name_of(stream))
+    name_of = getattr(source.options, "default_table", None)
+    if name_of is not None:
+        return str(name_of(stream))
+    schema, _, name = stream.rpartition(".")  # the options have no such rule, or no value yet
+    return name if schema in {"", source.omitted_schema} else stream.replace(".", "_")
 
 
 def table_options(source: Source, name: str) -> TableOptions | None:

@@ -27,6 +27,7 @@ from cdpsync.plan.columns import (
     optional_key,
     required_key,
     selected_columns,
+    this_kind,
 )
 from cdpsync.plan.resume import PreviousState, ResumePoint, resume_from, settings_changed
 from cdpsync.plan.schedule import is_due
@@ -185,7 +186,7 @@ def _check_deletes(table: ConfiguredTable, stream: Stream) -> None:
         return  # a replaced table has no deleted rows
     raise ContractError(
         f'{table.location}: table "{table.name}": deletes: {table.deletes} needs mode: '
-        f"incremental, because rows of this {stream.kind} are found by their key. Use that mode, "
+        f"incremental, because rows of {this_kind(stream)} are found by their key. Use that mode, "
         "or deletes: ignore."
     )
 

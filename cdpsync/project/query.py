@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog import Lake, QueryResult, run_query
 from cdpsync.errors import QueryError
 from cdpsync.project.workspace import catalog_of
 from cdpsync.storage import open_storage
+from cdpsync.system.memory import memory_budget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +29,10 @@ def open_query(config: Config, sql: str, *, at: str | None = None) -> Iterator[Q
     """
     storage = open_storage(config.warehouse)
     try:
-        with catalog_of(config, storage).reader(at, keep=False) as con:
+        catalog = replace(
+            catalog_of(config, storage), memory=memory_budget(config.warehouse.memory).total
+        )
+        with catalog.reader(at, keep=False) as con:
             Lake(con)  # raises for a lake that a newer cdpsync has written
             yield run_query(con, sql)
     except QueryError as error:

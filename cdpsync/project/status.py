@@ -16,7 +16,7 @@ from cdpsync.model import (
 )
 from cdpsync.plan.configured import table_options
 from cdpsync.plan.schedule import last_run, next_due
-from cdpsync.plan.selector import is_chosen
+from cdpsync.plan.selector import is_chosen, resolved
 from cdpsync.plan.source_changes import is_asked_for
 from cdpsync.project.tables import (
     KnownTable,
@@ -148,6 +148,7 @@ def history(
         with catalog_of(config).reader() as con:
             records = Lake(con).system_tables.history()
     names = sorted({*(table.names for table in tables), *map(_names_of, records)})
+    select = resolved(select, names, config.sources)
     require_known(config, names, select)
     selected = {
         (source, stream)

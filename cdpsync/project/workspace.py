@@ -11,6 +11,7 @@ from cdpsync.connector import registry
 from cdpsync.errors import ConfigError
 from cdpsync.storage import Storage, open_storage
 from cdpsync.storage.paths import folder_of
+from cdpsync.system.memory import memory_budget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +37,10 @@ def load(path: Path | str | None = None) -> Config:
 def catalog_of(config: Config, storage: Storage | None = None) -> CatalogFile:
     """Return the catalog file of a project, over this storage if it is already open."""
     storage = storage or open_storage(config.warehouse)
-    return CatalogFile(config.warehouse.catalog, storage.root, CATALOG_PATIENCE, storage.prepare)
+    memory = memory_budget(config.warehouse.memory).lake
+    return CatalogFile(
+        config.warehouse.catalog, storage.root, CATALOG_PATIENCE, storage.prepare, memory
+    )
 
 
 def locks_folder(config: Config) -> Path:

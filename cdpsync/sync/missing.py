@@ -201,9 +201,15 @@ def selects_missing(
         for idle in source.idle_patterns
     ):
         return True
-    project_state = state()
-    return any(
-        is_chosen((saved.source, saved.stream, str(saved.table)), [pattern])
+    return any(is_chosen(names, [pattern]) for names in missing_names(sources, tables, state()))
+
+
+def missing_names(
+    sources: Iterable[DiscoveredSource], tables: Sequence[ConfiguredTable], state: ProjectState
+) -> list[Names]:
+    """Return the names of the tables that are missing at their sources."""
+    return [
+        (saved.source, saved.stream, str(saved.table))
         for source in sources
-        for saved in source.missing(tables, project_state)
-    )
+        for saved in source.missing(tables, state)
+    ]

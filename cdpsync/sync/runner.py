@@ -36,8 +36,10 @@ from cdpsync.model import (
 )
 from cdpsync.project.journal import Run, default_threads, start_run
 from cdpsync.sync.committer import Committer, failed_result
-from cdpsync.sync.session import RunOptions, RunSession
+from cdpsync.sync.selection import RunOptions
+from cdpsync.sync.session import RunSession
 from cdpsync.system import clock
+from cdpsync.system.memory import memory_budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -182,7 +184,8 @@ class Runner:
         return True
 
     def _load_and_commit(self, threads: int, spool: Path) -> None:
-        workers = Workers(threads, spool / "spill")
+        budget = memory_budget(self.session.config.warehouse.memory, threads)
+        workers = Workers(threads, spool / "spill", budget)
         loader = TableLoader(
             self.session.connectors,
             self.session.lake,

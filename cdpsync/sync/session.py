@@ -7,27 +7,43 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from cdpsync import engine, project
 from cdpsync.catalog import CatalogPrefetch
 from cdpsync.connector import unmatched_patterns_of
-from cdpsync.errors import CdpsyncError, ConfigError, ReadError
+from cdpsync.errors import CdpsyncError, ReadError
 from cdpsync.model import Config, Failure, Planned, SkipReason, Source, TableResult, TableStatus
 from cdpsync.plan.configured import ConfiguredTable, configured_tables, table_options
 from cdpsync.plan.resume import PreviousState
 from cdpsync.plan.schedule import counts_from, is_due, last_run
-from cdpsync.plan.selector import concerns_source, is_chosen, matches_select
+from cdpsync.plan.selector import (
+    concerns_source,
+    is_chosen,
+    is_short,
+    matches_select,
+)
 from cdpsync.plan.source_changes import shared_tables
 from cdpsync.plan.table import table_plan
 from cdpsync.storage import Storage, open_storage
-from cdpsync.sync.missing import DiscoveredSource, missing_tables, selects_missing
-from cdpsync.sync.unreachable import UnreachableSource, failures, unreachable_source
+from cdpsync.sync.missing import (
+    DiscoveredSource,
+    missing_names,
+    missing_tables,
+    selects_missing,
+)
+from cdpsync.sync.selection import RunOptions, no_match, with_full_names
+from cdpsync.sync.unreachable import (
+    UnreachableSource,
+    failures,
+    names_of,
+    unreachable_source,
+)
 from cdpsync.system import clock, locks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -38,24 +54,6 @@ if TYPE_CHECKING:
     from cdpsync.model.state import ProjectState
 
 log = logging.getLogger("cdpsync.sync.session")
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """The selection of a run's tables, and the options that hold for all of them."""
-
-    select: Sequence[str] = ()
-    include: Sequence[str] = ()
-    exclude: Sequence[str] = ()
-    due: bool = False
-    full_refresh: bool = False
-    allow_shrink: bool = False
-    accept_changes: bool = False
-
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        """The patterns that select tables: SELECT and -s."""
-        return (*self.select, *self.include)
 
 
 class RunSession:
@@ -107,6 +105,7 @@ class RunSession:
             source
             for source in self.config.sources.values()
             if concerns_source(source.name, patterns)
+            or any(is_short(pattern, self.config.sources) for pattern in patterns)
         ]
         for source in sources:
             with self._as_failure_of(source):
@@ -147,8 +146,19 @@ class RunSession:
 
     def _select_tables(self, tables: tuple[ConfiguredTable, ...]) -> tuple[ConfiguredTable, ...]:
         """Return the selected tables. Raises ConfigError for a pattern that matches none."""
-        patterns, exclude = self.options.patterns, self.options.exclude
         unreachable = self._unreachable_sources()
+        names = [table.names for table in tables]
+        names += [names_of(table) for source in unreachable for table in source.tables]
+        self.options = with_full_names(
+            self.options,
+            self.config,
+            names,
+            unreachable=[source.source for source in unreachable],
+            missing=lambda: missing_names(
+                self._discovered.values(), tables, self._state_without_locks()
+            ),
+        )
+        patterns, exclude = self.options.patterns, self.options.exclude
         for pattern in (*patterns, *exclude):
             matches = any(matches_select(table, pattern) for table in tables)
             if (
@@ -158,7 +168,7 @@ class RunSession:
                     pattern, self._discovered.values(), tables, self._state_without_locks
                 )
             ):
-                raise _no_match(pattern, self.config, tables)
+                raise no_match(pattern, self.config, tables)
         self.unreachable = failures(unreachable, tables, patterns, exclude)
         return tuple(table for table in tables if is_chosen(table.names, patterns, exclude))
 
@@ -349,19 +359,6 @@ def _left_out(
 
 def _not_due(result: TableResult) -> TableResult:
     return replace(result, status=TableStatus.SKIPPED, skip_reason=SkipReason.NOT_DUE)
-
-
-def _no_match(pattern: str, config: Config, tables: Sequence[ConfiguredTable]) -> ConfigError:
-    head = pattern.split(".", 1)[0]
-    if not concerns_source(head, config.sources) and not any(sign in head for sign in "*?["):
-        sources = ", ".join(config.sources) or "none"
-        return ConfigError(
-            f'"{pattern}": there is no source "{head}". This project has: {sources}.'
-        )
-    names = ", ".join(f"{table.source}.{table.name}" for table in tables[:10]) or "none"
-    return ConfigError(
-        f'"{pattern}" matches no enabled table. Tables: {names}{", …" if len(tables) > 10 else ""}.'
-    )
 
 
 def _previous_state(

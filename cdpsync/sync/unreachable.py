@@ -114,7 +114,9 @@ def failures(
             for pattern in concerned
         ):
             results.append(source.placeholder)
-        results += [table for table in source.tables if is_chosen(_names(table), patterns, exclude)]
+        results += [
+            table for table in source.tables if is_chosen(names_of(table), patterns, exclude)
+        ]
     return results
 
 
@@ -122,9 +124,10 @@ def _matches_no_table(
     pattern: str, sources: Sequence[UnreachableSource], tables: Sequence[ConfiguredTable]
 ) -> bool:
     return not any(matches_select(table, pattern) for table in tables) and not any(
-        matches_name(*_names(table), pattern) for source in sources for table in source.tables
+        matches_name(*names_of(table), pattern) for source in sources for table in source.tables
     )
 
 
-def _names(table: TableResult) -> Names:
+def names_of(table: TableResult) -> Names:
+    """Return the names by which SELECT can match the table."""
     return table.source, table.stream, str(table.table)

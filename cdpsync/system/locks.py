@@ -150,9 +150,11 @@ def live_runs(folder: Path) -> set[str]:
 
 
 def _holder_of(path: Path) -> Holder | None:
-    if not path.exists():
+    try:
+        file = path.open()
+    except OSError:  # there is none, or this user cannot read it, and so cannot know
         return None
-    with path.open("a+") as file:
+    with file:
         return None if _try(file, fcntl.LOCK_SH) else _read_holder(file)
 
 

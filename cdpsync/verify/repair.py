@@ -61,7 +61,9 @@ class Repairer:
         self._has_started = True
         plan = spec.plan
         extracted = self._extract(plan, diff_files.key_filter, folder / "fresh")
-        repair_files = write_repair_files(spec, diff_files, extracted, folder)
+        repair_files = write_repair_files(
+            spec, diff_files, extracted, folder, self.workers.budget.merge
+        )
         urls = self._upload(plan, repair_files.files)
         saved_state = self._saved_state(plan)
         result = TableResult(

@@ -10,7 +10,8 @@ from cdpsync.catalog import require_no_shrink, sql_name
 from cdpsync.connector import KeyFilter
 from cdpsync.extract.spool import spooled_rows
 from cdpsync.load.deletes import marked_columns, spooled_keys
-from cdpsync.load.merge import same_key, write
+from cdpsync.load.merge import same_key
+from cdpsync.load.parquet import write
 from cdpsync.model import DELETED_AT_COLUMN, Column, Cursor, CursorType, Deletes, SyncMode
 from cdpsync.model.cursors import cursor_sql
 from cdpsync.model.types import decimal_of
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from cdpsync.model.verification import TableDiff
     from cdpsync.verify.compare import CompareSpec
 
-_MEMORY = "2GB"
 _MAX_KEYS = 10_000  # of one KeyFilter; for more keys, every row is read
 _FILTER_TYPES = {"SMALLINT", "INTEGER", "BIGINT", "UUID", "VARCHAR"}
 
@@ -181,10 +181,13 @@ def _key_filter(con: duckdb.DuckDBPyConnection, spec: CompareSpec) -> KeyFilter 
 
 
 def write_repair_files(
-    spec: CompareSpec, diff_files: DiffFiles, extracted: Extracted, folder: Path
+    spec: CompareSpec, diff_files: DiffFiles, extracted: Extracted, folder: Path, memory: int
 ) -> RepairFiles:
-    """Write the rows to commit to local Parquet files, from the wrong rows that were read again."""
-    con = engine.connect(threads=1, memory_limit=_MEMORY, temp=folder / "spill")
+    """Write the rows to commit to local Parquet files, from the wrong rows that were read again.
+
+    `memory` is in bytes.
+    """
+    con = engine.connect(threads=1, memory_limit=memory, temp=folder / "spill")
     try:
         upserts = _write_upserts(con, spec, diff_files, extracted, folder / "upserts.parquet")
         inserts = _write_inserts(con, spec, diff_files, extracted, folder / "inserts.parquet")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog import remove_stale_dirs, sql_name, temp_dir
-from cdpsync.engine import first_line
+from cdpsync.engine import first_line, with_less_memory
 from cdpsync.errors import CatalogError, CdpsyncError, ReadError
 from cdpsync.extract.chunk_cache import cache_prune
 from cdpsync.extract.chunk_writer import ChunkTransform
@@ -20,7 +20,9 @@ from cdpsync.model import DELETED_AT, Column, Config, Deletes, Failure, SyncMode
 from cdpsync.model.verification import DiffKind, Sample, TableDiff, VerifyResult, VerifyStatus
 from cdpsync.project.journal import default_threads, start_run
 from cdpsync.project.workspace import load, verified_folder
-from cdpsync.sync.session import RunOptions, RunSession
+from cdpsync.sync.selection import RunOptions
+from cdpsync.sync.session import RunSession
+from cdpsync.system.memory import memory_budget
 from cdpsync.verify.compare import CompareSpec, compare, slice_of
 from cdpsync.verify.repair import Repairer
 from cdpsync.verify.repair_files import export_diff
@@ -82,7 +84,9 @@ def verify(
             return tuple(results)
         remove_stale_dirs(session.catalog.scratch)
         folder = stack.enter_context(temp_dir(session.catalog.scratch, "verify-"))
-        workers = Workers(threads or default_threads(), folder / "spill")
+        threads = threads or default_threads()
+        budget = memory_budget(session.config.warehouse.memory, threads)
+        workers = Workers(threads, folder / "spill", budget)
         try:
             repairer = Repairer(session, workers, run) if repair else None
             verifier = _Verifier(session, workers, sample, repairer)
@@ -161,7 +165,9 @@ class _Verifier:
             row_slice = self._row_slice(con, plan)
             columns, digest_files = self._source_digests(reading_plan, row_slice, folder)
             spec = _compare_spec(reading_plan, columns, row_slice)
-            diff = compare(con, spec, digest_files, sql_name(plan.table))
+            diff = with_less_memory(
+                con, lambda: compare(con, spec, digest_files, sql_name(plan.table))
+            )
             diff_files = None
             if diff.wrong and self.repairer is not None:
                 diff_files = export_diff(con, spec, diff, folder)

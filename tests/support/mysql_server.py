@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from support.servers import STARTS_WITHIN, ServerError, _kept, _stop, free_port
+from support.processes import STARTS_WITHIN, ServerError, free_port, kept, stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -142,10 +142,10 @@ def mariadb(**settings: str) -> Iterator[MariaServer]:
             options = _options(root, programs, {**settings, "port": str(server.port)})
             (root / "log").unlink(missing_ok=True)
             env = programs.environment
-            keeper = _kept(root, "TERM", [programs.server, *options], env=env)
+            keeper = kept(root, "TERM", [programs.server, *options], env=env)
             if _answers(server, keeper):
                 break
-            _stop(keeper)
+            stop(keeper)
             log = (root / "log").read_text(errors="replace") if root.exists() else ""
             if attempts_left == 0 or "Address already in use" not in log:
                 raise ServerError(f"MariaDB did not start:\n{log[-4000:]}")
@@ -153,7 +153,7 @@ def mariadb(**settings: str) -> Iterator[MariaServer]:
         yield server
     finally:
         if keeper is not None:
-            _stop(keeper)
+            stop(keeper)
         shutil.rmtree(root, ignore_errors=True)
 
 

@@ -50,7 +50,11 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table, view, materialised view, partitioned parent or foreign table."""
+    """A table, view, materialised view, partitioned parent or foreign table.
+
+    `toast_bytes` is the size of its values that are stored out of line; None where that is unknown,
+    because it is not a table, or one of many that were fetched.
+    """
 
     schema: str
     name: str
@@ -59,7 +63,7 @@ class Relation:
     primary_key: tuple[str, ...]
     estimated_rows: int | None
     identity: str
-    leaves: tuple[Leaf, ...] = ()
+    toast_bytes: int | None = None
 
     @property
     def stream(self) -> str:
@@ -188,11 +192,21 @@ _RELATIONS = """
             when r.relkind = 'p' then l.reltuples::bigint
             when r.reltuples > 0 or (r.reltuples = 0 and {empty_is_known}) then r.reltuples::bigint
         end as estimate,
-        r.oid::text as identity
+        r.oid::text as identity,
+        {toast_bytes} as toast_bytes
     from relation r
     left join described d on d.attrelid = r.oid
     left join leaf_rows l on l.root = r.oid
     order by r.nspname, r.relname
+"""
+
+_TOAST_BYTES = """
+    case when r.relkind in ('r', 'p', 'm') then (
+        select coalesce(sum(pg_catalog.pg_relation_size(c.reltoastrelid)), 0)::bigint
+        from pg_catalog.pg_class c
+        where c.reltoastrelid <> 0
+            and (c.oid = r.oid or c.oid in (select d.oid from descendant d))
+    ) end
 """
 
 # The pages of now, not those of the last ANALYZE, so that a table that grew is cut evenly.
@@ -239,6 +253,7 @@ def fetch_relations(
     empty_is_known = "true" if con.info.server_version >= 140000 else "r.relpages > 0"
     table_filter = "and n.nspname = %s and c.relname = %s" if table else ""
     sql = _RELATIONS.replace("{filter}", table_filter).replace("{empty_is_known}", empty_is_known)
+    sql = sql.replace("{toast_bytes}", _TOAST_BYTES if table else "null")
     if con.info.server_version < 120000:  # it materializes every WITH, and lacks the keyword
         sql = sql.replace(" as materialized (", " as (")
     return [_relation(row) for row in con.execute(sql.encode(), table)]
@@ -337,7 +352,7 @@ def _prints_itself(column: SourceColumn) -> bool:
 
 
 def _relation(row: Sequence[Any]) -> Relation:  # psycopg decodes JSON columns to Any
-    schema, name, kind, columns, key, estimate, identity = row
+    schema, name, kind, columns, key, estimate, identity, toast_bytes = row
     return Relation(
         schema=schema,
         name=name,
@@ -346,4 +361,5 @@ def _relation(row: Sequence[Any]) -> Relation:  # psycopg decodes JSON columns t
         primary_key=tuple(key or ()),
         estimated_rows=estimate,
         identity=identity,
+        toast_bytes=toast_bytes,
     )

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.sql import quote_name, quote_names, quote_text
+from cdpsync_connectors.postgres.padding import (
+    VECTOR_ROWS,
+    careful_padding_of,
+    large_columns,
+    size_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,11 +29,9 @@ FEW_ROWS = 1_000_000  # a filtered read of fewer rows is one chunk
 _MAX_LEAVES = 64  # small partitions that one statement reads
 _RETRY_PARTS = 8  # into which a failed chunk is cut
 _XID_CIRCLE, _HALF_CIRCLE = 1 << 32, 2_000_000_000  # transactions
-# DuckDB reads 2,048 rows into a vector, however large they are. It holds a vector several times: as
-# it is read, as it is gathered for a row group, as that is written and as that is compressed.
-_VECTOR_ROWS, _VECTOR_COPIES = 2_048, 8
-_MAX_VECTOR_BYTES = 8_000_000  # a larger vector is padded
-_MAX_PADDING = 16  # because DuckDB joins vectors of fewer than 64 rows
+# DuckDB holds a vector several times: as it is read, as it is gathered for a row group, as that is
+# written and as that is compressed.
+_VECTOR_COPIES = 8
 _PADDED_MEMORY = 150_000_000  # bytes that a worker then holds, measured: a row group of 32 MB
 
 
@@ -88,9 +91,9 @@ class Select:
     `inner` are Postgres' expressions over `columns`; they are named c0, c1 and so on, and have the
     lake's `types`. `outer` is DuckDB's select list over them.
 
-    With a `padding` of n, Postgres sends n rows for each: the row itself, in which the column
-    `real` is 1, and n - 1 rows of NULLs, which DuckDB drops. A vector of DuckDB then holds n times
-    fewer large rows. See the picture in docs/decisions/0019.
+    `padding` is Postgres' expression for how many rows it sends for each: the row itself, in which
+    the column `real` is 1, and rows of NULLs, which DuckDB drops. It grows with the row's size, so
+    that a vector of DuckDB holds few large rows. See the picture in docs/decisions/0019.
     """
 
     relation: Relation
@@ -101,14 +104,7 @@ class Select:
     separate_windows: bool = False
     columns: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
-    padding: int = 1
-
-    def padded(self, row_bytes: float) -> Select:
-        """Return this read, padded so that a vector of rows of this size is not much too large."""
-        parts = ceil(row_bytes * _VECTOR_ROWS / _MAX_VECTOR_BYTES)
-        # A power of two, so that the statement does not change with every new row.
-        power_of_two = 1 << max(parts - 1, 0).bit_length()
-        return replace(self, padding=min(_MAX_PADDING, power_of_two))
+    padding: str | None = None
 
     def full_sql(self) -> str:
         """Return the statement that reads all pages."""
@@ -136,7 +132,7 @@ class Select:
         wrap around at 2^32. Where no row is later, only deleted rows can make a difference, and
         then there are fewer than `row_count`.
         """
-        versions = replace(self, inner=("xmin",), padding=1).range_sql(ranges)
+        versions = replace(self, inner=("xmin",), padding=None).range_sql(ranges)
         return f"""
             select count(*) <> {row_count}
                 or count(*) filter (
@@ -161,8 +157,11 @@ class Select:
     def _statement(self, table: str, more_conditions: tuple[str, ...]) -> str:
         conditions = " and ".join((*self.conditions, *more_conditions))
         rows = f"\nfrom {table}" + (f"\nwhere {conditions}" if conditions else "")
-        if self.padding == 1:
+        if self.padding is None:
             return f"select {_numbered(self.inner)}{rows}"
+        name = quote_name(self.relation.name)
+        if self.relation.kind == "view":  # OFFSET, so that no column is computed twice
+            rows = f"\nfrom (select {quote_names(self.columns)}{rows}\noffset 0) as {name}"
         real_values = (
             f"case when {_REAL} = 1 then {inner} end{_digits(type_)}"
             for inner, type_ in zip(self.inner, self.types, strict=True)
@@ -170,8 +169,7 @@ class Select:
         return (
             f"select {_numbered(real_values)}, {_REAL} as real\n"
             f"from (select {quote_names(self.columns)}, "
-            f"generate_series(1, {self.padding}) as {_REAL}{rows}) as "
-            f"{quote_name(self.relation.name)}"
+            f"generate_series(1, {self.padding}) as {_REAL}{rows}) as {name}"
         )
 
 
@@ -217,15 +215,21 @@ class PostgresChunk:
     """One statement, run in the snapshot that the whole read shares.
 
     `ranges` are the pages that it reads; empty where it may not read all rows of some pages.
+    `is_whole`: it is the only chunk of its read.
     """
 
     label: str
     snapshot: SharedSnapshot
     select: Select
     ranges: tuple[PageRange, ...]
-    sql: str
+    is_whole: bool
     wait_for_turn: Callable[[], None] = _no_wait
     """Returns when the source's limit on rows a second allows this chunk."""
+
+    @property
+    def sql(self) -> str:
+        """The statement that reads its rows."""
+        return self.select.full_sql() if self.is_whole else self.select.range_sql(self.ranges)
 
     @property
     def key(self) -> str | None:
@@ -242,9 +246,29 @@ class PostgresChunk:
     @property
     def memory(self) -> float:
         """The bytes that a worker holds of it; see `cdpsync.connector.SizedChunk`."""
-        if self.select.padding > 1:
+        if self.select.padding is not None:
             return _PADDED_MEMORY
-        return self.snapshot.row_bytes * _VECTOR_ROWS * _VECTOR_COPIES
+        return self.snapshot.row_bytes * VECTOR_ROWS * _VECTOR_COPIES
+
+    def with_less_memory(self) -> PostgresChunk:
+        """Return the chunk as it is read where memory is short; see `cdpsync.connector`."""
+        padding = careful_padding_of(self.select.relation, self.select.columns)
+        return replace(self, select=replace(self.select, padding=padding))
+
+    def largest_value(self, con: DuckDBPyConnection) -> tuple[str, int] | None:
+        """Return the column of the largest value, and its bytes; see `cdpsync.connector`."""
+        columns = large_columns(self.select.relation, self.select.columns)
+        if not columns:
+            return None
+        sizes = tuple(f"coalesce(max({size_of(column)}), 0)" for column in columns)
+        measured = replace(self, select=replace(self.select, inner=sizes, padding=None))
+        alias = quote_text(self._attach(con))
+        rows = con.execute(
+            f"select * from postgres_query({alias}, {quote_text(measured.sql)})"
+        ).fetchall()
+        maxima = [max(values) for values in zip(*rows, strict=True)]
+        size, number = max((size, number) for number, size in enumerate(maxima))
+        return columns[number].name, size
 
     def is_unchanged_since(self, con: DuckDBPyConnection, version: str, rows: int) -> bool:
         """Whether the rows are those of that version; see `cdpsync.connector.VersionedChunk`."""
@@ -256,13 +280,17 @@ class PostgresChunk:
     def relation(self, con: DuckDBPyConnection) -> DuckDBPyRelation:
         """Return the rows of the statement; see `cdpsync.connector.Chunk`."""
         self.wait_for_turn()
-        sessions = self.snapshot.sessions
-        alias = quote_text(sessions.attach(con))
-        settings = quote_text(sessions.relation_settings(self.snapshot.exported_id))
-        con.execute(f"call postgres_execute({alias}, {settings})")
-        rows = f"postgres_query({alias}, {quote_text(self.sql)})"
-        real_rows = " where real = 1" if self.select.padding > 1 else ""
+        rows = f"postgres_query({quote_text(self._attach(con))}, {quote_text(self.sql)})"
+        real_rows = " where real = 1" if self.select.padding is not None else ""
         return con.sql(f"select {self.select.outer} from {rows}{real_rows}")
+
+    def _attach(self, con: DuckDBPyConnection) -> str:
+        """Let `con` read in the snapshot; return the database's name in it."""
+        sessions = self.snapshot.sessions
+        alias = sessions.attach(con)
+        settings = quote_text(sessions.relation_settings(self.snapshot.exported_id))
+        con.execute(f"call postgres_execute({quote_text(alias)}, {settings})")
+        return alias
 
 
 def cut(leaves: Sequence[Leaf], request: ReadRequest) -> list[list[PageRange]]:
@@ -283,12 +311,10 @@ def chunks_of(
     """Return a chunk for each group of pages, or one chunk for all rows."""
     if len(groups) < 2:
         ranges = tuple(groups[0]) if groups else ()
-        return [PostgresChunk("all rows", snapshot, select, ranges, select.full_sql())]
+        return [PostgresChunk("all rows", snapshot, select, ranges, is_whole=True)]
     partitioned = len({range_.leaf.name for group in groups for range_ in group}) > 1
     return [
-        PostgresChunk(
-            _label(group, partitioned), snapshot, select, tuple(group), select.range_sql(group)
-        )
+        PostgresChunk(_label(group, partitioned), snapshot, select, tuple(group), is_whole=False)
         for group in groups
     ]
 

@@ -50,7 +50,8 @@ class PostgresOptions(DatabaseOptions):
     @field_validator("url", "replica")
     @classmethod
     def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
-        text = url.get_secret_value().strip() if url else None
+        # An empty text is no address: libpq would connect to some server of this machine.
+        text = None if url is None else url.get_secret_value().strip()
         if text is None or re.match(r"postgres(ql)?://", text) or re.match(r"\w+\s*=", text):
             require_encoded_login(text or "")
             return url

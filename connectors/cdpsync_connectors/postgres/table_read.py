@@ -19,6 +19,7 @@ from cdpsync_connectors.postgres.chunks import (
     finds_by_bitmaps,
     scans_much,
 )
+from cdpsync_connectors.postgres.padding import padding_of
 from cdpsync_connectors.postgres.safe_cursor import (
     CursorLimitedChunks,
     NumberLimit,
@@ -195,11 +196,12 @@ class TableRead:
         groups = cut(leaves, request)
         pages = sum(leaf.pages + leaf.toast_pages for leaf in leaves)
         row_bytes = pages * PAGE / max(relation.estimated_rows or planned_rows, 1.0)
+        padding = padding_of(relation, select.columns, row_bytes)
         snapshot = SharedSnapshot(source.sessions, exported_id, row_bytes=row_bytes)
         if request.stable_chunks or len(groups) > 1:
             identity, oldest_open = fetch_identity(con, relation, request)
             snapshot = replace(snapshot, identity=identity, oldest_open=oldest_open)
-        chunks = chunks_of(snapshot, select.padded(row_bytes), groups)
+        chunks = chunks_of(snapshot, replace(select, padding=padding), groups)
         if source.limiter is None:
             return chunks
         wait = partial(source.limiter.wait, planned_rows / len(chunks), request.is_stopped)

@@ -301,11 +301,20 @@ def test_duration_does_not_fit_a_decimal_cursor() -> None:
         plan_of_amounts("rev", timedelta(minutes=5))
 
 
-def test_incremental_view_without_key_is_refused() -> None:
-    """The message says which key of the project file to add."""
-    view = replace(ORDERS, primary_key=(), kind="view")
-    (table,) = configured_tables(source(public__orders=INCREMENTAL), [view])
-    with pytest.raises(ContractError, match=r"primary_key.*declares none for this view"):
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("view", "this view"),
+        ("foreign table", "this foreign table"),
+        ("files", "these files"),
+        ("class", "this class"),
+    ],
+)
+def test_incremental_stream_without_key_is_refused(kind: str, words: str) -> None:
+    """The message says which key of the project file to add, whatever the stream is."""
+    stream = replace(ORDERS, primary_key=(), kind=kind)
+    (table,) = configured_tables(source(public__orders=INCREMENTAL), [stream])
+    with pytest.raises(ContractError, match=rf"primary_key.*declares none for {words}\."):
         first_plan(table)
 
 
