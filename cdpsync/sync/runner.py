@@ -118,7 +118,13 @@ def _loaded(config: Config | str | Path | None) -> Config:
 
 
 def _overall(results: Sequence[TableResult]) -> RunStatus:
-    """Return the result of a run; it is partial where a table was left out that was asked for."""
+    """Return the result of a run.
+
+    It is partial where a table was left out that was asked for, and has failed where all that was
+    asked for is missing at its source.
+    """
+    if results and all(result.skip_reason is SkipReason.MISSING for result in results):
+        return RunStatus.FAILED
     if any(result.skip_reason is SkipReason.LOCKED for result in results):
         return RunStatus.PARTIAL
     if not any(result.status is TableStatus.FAILED for result in results):

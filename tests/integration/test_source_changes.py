@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from cdpsync import project, sync
 from cdpsync.catalog import Lake
 from cdpsync.cli.main import app
-from cdpsync.model import TableStatus
+from cdpsync.model import RunStatus, TableStatus
 from cdpsync.project.edit import delete
 
 if TYPE_CHECKING:
@@ -211,6 +211,7 @@ def test_table_that_left_the_source_is_told(shop: Shop, tables: dict[str, Any] |
     before = snapshots(shop), saved_at(shop)
     result = shop.run("shop.b")
     assert statuses(result) == {"shop.public.b": "skipped"}
+    assert result.status is RunStatus.FAILED  # nothing else was asked for
     assert f"since {since:%Y-%m-%d %H:%M} UTC" in result.tables[0].notices[0]
     assert (snapshots(shop), saved_at(shop)) == before  # told again, written once
     assert "shop.b: missing at the source since" in cli(shop, "plan").stderr
