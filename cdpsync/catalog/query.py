@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog.values import readers_for
-from cdpsync.engine import LARGE_ROWS, first_line, memory_per_thread
+from cdpsync.engine import LARGE_ROWS, first_line, memory_per_thread, retyped_advice
 from cdpsync.errors import QueryError
 from cdpsync.model import Column
 from cdpsync.sql import quote_name, quote_text
@@ -103,7 +103,10 @@ def translated() -> Iterator[None]:
     except duckdb.InterruptException as error:
         raise KeyboardInterrupt from error
     except duckdb.Error as error:
-        raise QueryError(first_line(error), unread=isinstance(error, unread)) from error
+        message = first_line(error)
+        advice = retyped_advice(message)
+        message = f"{message} {advice}." if advice else message
+        raise QueryError(message, unread=isinstance(error, unread)) from error
 
 
 _TABLES = """
@@ -118,14 +121,14 @@ _TABLES = """
 """
 
 
-def run_query(con: duckdb.DuckDBPyConnection, sql: str) -> QueryResult:
+def run_query(con: duckdb.DuckDBPyConnection, sql: str, schema: str | None = None) -> QueryResult:
     """Run a query on the lake attached to `con`, where `shop.orders` is the name of a table.
 
-    Settings may come before it. `show tables` lists the tables of every schema. Raises
-    QueryError for a statement that is not a query.
+    A table named without a schema is one of `schema`. Settings may come before the query. `show
+    tables` lists the tables of every schema. Raises QueryError for a statement that is not a query.
     """
     with translated():
-        con.execute("use lake")
+        con.execute(f"use lake.{quote_name(schema)}" if schema else "use lake")
         statements = con.extract_statements(sql)
         if not statements:
             raise QueryError("there is no SQL to run.")

@@ -11,16 +11,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cdpsync import engine
-from cdpsync.errors import LandingError
+from cdpsync.errors import LandingError, OpenTypeError
 from cdpsync.extract.table import Extracted, ExtractHooks, extract
+from cdpsync.load.continuity import may_be_beyond, replaces_lake, restarted, window_of
 from cdpsync.load.deletes import merge_deletes
 from cdpsync.load.merge import MergeResult, merge, needs_no_merge
+from cdpsync.load.open_types import with_lake_digits
 from cdpsync.model import Deletes, Progress
 from cdpsync.storage.paths import folder_of
 from cdpsync.system import clock, disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
     from pathlib import Path
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from cdpsync.connector import Connector
     from cdpsync.extract.workers import Workers
     from cdpsync.load.upload import TableUpload, Uploader
-    from cdpsync.model import TablePlan
+    from cdpsync.model import Column, TablePlan
 
     ProgressCallback = Callable[[Progress], None]
 
@@ -79,8 +81,11 @@ class TableLoader:
         self.on_progress(progress_of(plan, "reading"))
         upload = self.uploader.start_table(folder_of(plan.table))
         try:
-            extracted = self._extract(plan, folder, upload)
-            key_files = self._extract_keys(plan, folder) if plan.compares_keys else ()
+            plan, extracted = self._extract_guessed(plan, folder, upload)
+            plan, extracted = self._continued(plan, extracted, folder, upload)
+            key_files = (
+                self._extract_keys(plan, folder, extracted.columns) if plan.compares_keys else ()
+            )
             self.on_progress(progress_of(plan, "landing", rows=extracted.rows))
             paths = tuple(file.path for file in extracted.files)
             if needs_no_merge(plan):  # the files were queued for upload while they were read
@@ -90,7 +95,7 @@ class TableLoader:
                 with self._merge_connection(plan, folder) as con:
                     merged = merge(con, plan, paths, extracted.columns, folder)
                     if plan.compares_keys:
-                        merged = merge_deletes(con, plan, merged, key_files, folder, clock.now())
+                        merged = _merge_deletes(con, plan, merged, key_files, folder)
                 for file in merged.files:
                     upload.add(file, file.stat().st_size, keep=file in merged.upsert_files)
             files = upload.wait()
@@ -100,6 +105,21 @@ class TableLoader:
         if not merged.upsert_files and merged.delete_keys is None:
             shutil.rmtree(folder, ignore_errors=True)
         return LoadedTable(plan, extracted, merged, files, started_at, start)
+
+    def _extract_guessed(
+        self, plan: TablePlan, folder: Path, upload: TableUpload
+    ) -> tuple[TablePlan, Extracted]:
+        """Read a table; again with wider types, if a value does not fit those of earlier rows."""
+        try:
+            return plan, self._extract(plan, folder, upload)
+        except OpenTypeError:
+            if plan.replace:
+                raise
+        with self.open_lake() as con:
+            plan = with_lake_digits(con, plan)
+        for file in folder.glob("*.parquet"):
+            file.unlink()
+        return plan, self._extract(plan, folder, upload)
 
     def _extract(self, plan: TablePlan, folder: Path, upload: TableUpload) -> Extracted:
         """Read a table into the spool. Files that need no merge are queued for upload at once."""
@@ -118,17 +138,66 @@ class TableLoader:
             )
         return extract(plan, self.connectors[plan.source], self.workers, folder, hooks=hooks)
 
-    def _extract_keys(self, plan: TablePlan, folder: Path) -> tuple[Path, ...]:
-        """Read every key that the source has; return the spool files.
+    def _continued(
+        self, plan: TablePlan, extracted: Extracted, folder: Path, upload: TableUpload
+    ) -> tuple[TablePlan, Extracted]:
+        """Return the plan and the rows to merge, read from the start if the table began anew."""
+        if plan.is_rebuilt:
+            return self._as_other_table(plan, extracted, folder, upload)
+        if not may_be_beyond(plan, extracted):
+            return plan, extracted
+        with self._merge_connection(plan, folder) as con:
+            restart = restarted(con, plan)
+        if restart is None:
+            return plan, extracted
+        new_folder = folder / "restarted"
+        new_folder.mkdir()
+        restart, all_rows = self._extract_guessed(restart, new_folder, upload)
+        if all_rows.highest_cursor is None:  # no row to go on from: the cursor stays
+            return plan, extracted
+        with self._merge_connection(plan, folder) as con:
+            window = window_of(con, restart, all_rows)
+        if all_rows.cursor is None:  # transactions are open: all these rows are read again
+            all_rows = replace(all_rows, cursor=window.low if window else plan.cursor_before)
+        return replace(restart, window=window, cursor_before=plan.cursor_before), all_rows
 
-        They are read after the rows, because a row whose key is missing then has been deleted.
+    def _as_other_table(
+        self, plan: TablePlan, extracted: Extracted, folder: Path, upload: TableUpload
+    ) -> tuple[TablePlan, Extracted]:
+        """Return the plan of a table that may be another one, after its rows have been read."""
+        if extracted.cursor is None and plan.saved_state is not None:
+            # It is empty, or transactions are open: the next run reads it from its start again.
+            saved = plan.saved_state
+            extracted = replace(extracted, cursor=saved.cursor)
+            if extracted.rows:
+                plan = replace(plan, stream=replace(plan.stream, identity=saved.identity))
+        with self._merge_connection(plan, folder) as con:
+            if not replaces_lake(con, plan, extracted):
+                return plan, extracted
+        plan = replace(plan, replace=True, compares_keys=False)
+        if needs_no_merge(plan):
+            for file in extracted.files:
+                upload.add(file.path, file.bytes)
+        return plan, extracted
+
+    def _extract_keys(
+        self, plan: TablePlan, folder: Path, columns: Sequence[Column]
+    ) -> tuple[Path, ...]:
+        """Read every key that the source has, if the plan asks for it; return the spool files.
+
+        `columns` are those of the rows, whose types the keys have too. They are read after the
+        rows, because a row whose key is missing then has been deleted.
         """
+        if not plan.compares_keys:
+            return ()
         key_folder = folder / "keys"
         key_folder.mkdir()
         names = set(plan.primary_key)
         only_keys = replace(
             plan,
             columns=tuple(column for column in plan.columns if column.name in names),
+            lake_table=plan.lake_table and replace(plan.lake_table, columns=tuple(columns)),
+            lake_digits=None,
             deletes=Deletes.IGNORE,
             cursor_field=None,
             window=None,
@@ -156,6 +225,19 @@ class TableLoader:
                     con.close()
 
 
+def _merge_deletes(
+    con: duckdb.DuckDBPyConnection,
+    plan: TablePlan,
+    merged: MergeResult,
+    key_files: Sequence[Path],
+    folder: Path,
+) -> MergeResult:
+    now = clock.now()
+    return engine.with_less_memory(
+        con, lambda: merge_deletes(con, plan, merged, key_files, folder, now)
+    )
+
+
 def progress_of(
     plan: TablePlan, step: str, *, rows: int = 0, chunks_done: int = 0, chunks: int | None = None
 ) -> Progress:
@@ -176,7 +258,8 @@ def _translated_errors(plan: TablePlan, folder: Path) -> Iterator[None]:
         hint = disk.disk_hint(message)
         if hint:
             raise LandingError(f"{folder}: {hint}; nothing was committed.") from error
+        advice = engine.retyped_advice(message, plan.table)
         raise LandingError(
             f"{plan.table}: the new rows could not be compared with the lake ({message}). "
-            "Nothing was committed."
+            f"{advice and f'{advice}. '}Nothing was committed."
         ) from error

@@ -8,6 +8,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
+from cdpsync.model.types import OPEN_DECIMAL
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -80,18 +82,33 @@ class TableName:
         return hash(str(self))
 
 
+_SAMPLE = "__sample"
+
+
+def sample_name(table: TableName) -> TableName:
+    """Return the table that a sample load of a table fills: `shop.orders__sample`."""
+    return TableName(table.schema, f"{table.name}{_SAMPLE}")
+
+
+def is_sample(table: TableName) -> bool:
+    """Whether a table has the name of a sample."""
+    return table.name.endswith(_SAMPLE)
+
+
 @dataclass(frozen=True, slots=True)
 class LakeTable:
     """A table that exists in the lake: its columns with the types it has there.
 
     `rows`: how many it has, where that is known without counting. `added_columns`: the columns that
     were added after the table was made, in lower case; rows loaded before have NULL there.
+    `unsafe_columns` got a type that does not fit their old rows, by an earlier version of cdpsync.
     """
 
     name: TableName
     columns: tuple[Column, ...]
     rows: int | None = None
     added_columns: frozenset[str] = frozenset()
+    unsafe_columns: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +140,12 @@ class SavedState:
 
 @dataclass(frozen=True, slots=True)
 class TablePlan:
-    """What one run will do with one table.
+    """What one run will do with one table. `limit`: read at most so many rows.
 
     `compares_keys`: the run looks for rows whose key the source no longer has. `saved_state` is the
-    state that the table's last commit saved.
+    state that the table's last commit saved. `is_rebuilt`: the table at the source is another one,
+    or the same one after an ALTER; only its rows can tell. `lake_digits` are those of
+    `ReadRequest`: set once a value did not fit the type that earlier rows gave its column.
     """
 
     source: str
@@ -155,3 +174,12 @@ class TablePlan:
     deletes: Deletes = Deletes.IGNORE
     compares_keys: bool = False
     saved_state: SavedState | None = None
+    limit: int | None = None
+    is_rebuilt: bool = False
+    lake_digits: Mapping[str, tuple[int, int]] | None = None
+
+    def is_guessed(self, name: str) -> bool:
+        """Whether only the rows give a column its type: neither the source nor the user does."""
+        return name not in self.types and any(
+            column.name == name and column.type == OPEN_DECIMAL for column in self.columns
+        )

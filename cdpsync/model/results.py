@@ -191,14 +191,26 @@ class CheckResult:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceOverview:
+    """A source of the project file; `address` is where it is, without a user or a secret."""
+
+    name: str
+    type: str
+    address: str | None = None
+    error: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MaintenanceStep:
     """One step that maintenance did, or would do.
 
     `step` is "books" (entries of earlier runs), "expire" (snapshots), "compact", "rewrite",
     "merge", "remove", "orphans" (files), "abort" (unfinished uploads), "verified" (chunk caches of
-    dropped tables), or "in use" for a table that was skipped because a run works on it.
+    dropped tables), "in use" for a table that was skipped because a run works on it, or "failed"
+    for a table whose files could not be rewritten, with the `error`.
     """
 
     step: str
     table: str | None
     count: int
+    error: Failure | None = None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync.errors import ConfigError
 from cdpsync.plan.configured import names_stream, rule_matches, table_options
+from cdpsync.sql import fold_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -100,8 +101,8 @@ def _shared_table_error(table: ConfiguredTable, other: ConfiguredTable) -> Confi
 
 
 def folded(table: TableName) -> str:
-    """Return a table's name as the lake compares it: without case."""
-    return str(table).lower()
+    """Return a table's name as the lake compares it."""
+    return fold_name(str(table))
 
 
 def missing_streams(

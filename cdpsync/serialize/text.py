@@ -26,6 +26,11 @@ def seconds(number: float) -> str:
     return _two_units(number)
 
 
+def with_table(table: object, message: str) -> str:
+    """Return a message that begins with the table's name, once."""
+    return message if message.startswith(f"{table}: ") else f"{table}: {message}"
+
+
 def duration(span: timedelta | None) -> str | None:
     """Return a duration as the YAML writes it: `90s`, `10m`, `1h`, `2d`."""
     if span is None:
@@ -53,12 +58,6 @@ def due(moment: datetime | None, at: datetime) -> str | None:
     if span > 0:
         return f"in {_one_unit(span)}"
     return "now" if span > -60 else f"{_one_unit(-span)} overdue"
-
-
-def prefixed(name: str, message: str) -> str:
-    """Return a message about a table after the table's name, which the message may begin with."""
-    table = name.rsplit(" ", 1)[-1]
-    return f"{name}: {message.removeprefix(f'{table}: ')}"
 
 
 def missing_since(moment: datetime) -> str:

@@ -36,6 +36,7 @@ from cdpsync.model import (
 )
 from cdpsync.project.journal import Run, default_threads, start_run
 from cdpsync.sync.committer import Committer, failed_result
+from cdpsync.sync.sample import SampleCommitter
 from cdpsync.sync.selection import RunOptions
 from cdpsync.sync.session import RunSession
 from cdpsync.system import clock
@@ -77,6 +78,7 @@ def run(
     fail_fast: bool = False,
     allow_shrink: bool = False,
     accept_changes: bool = False,
+    limit: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     is_stopped: Callable[[], bool] | None = None,
 ) -> RunResult:
@@ -88,8 +90,13 @@ def run(
     catalog or state file cannot be used; nothing was changed then. `on_progress` is called from
     several threads. When `is_stopped` returns True, the run ends as with Ctrl-C: KeyboardInterrupt,
     and no table is half committed.
+
+    With `limit`, at most so many rows of each table are read into a sample beside it, such as
+    `shop.orders__sample`; the tables, their cursors and the history stay as they are.
     """
-    options = RunOptions(select, include, exclude, due, full_refresh, allow_shrink, accept_changes)
+    options = RunOptions(
+        select, include, exclude, due, full_refresh, allow_shrink, accept_changes, limit
+    )
     new_run = start_run(_loaded(config))
     run_id, started_at = new_run.run_id, new_run.started_at
     with (
@@ -147,14 +154,17 @@ class Runner:
     stopped: threading.Event = field(default_factory=threading.Event)
     load_starts: dict[TableName, float] = field(default_factory=dict)
     uploader: Uploader = field(init=False)
-    committer: Committer = field(init=False)
+    committer: Committer | SampleCommitter = field(init=False)
 
     def __post_init__(self) -> None:
         spool_max = self.session.config.warehouse.spool_max
         self.uploader = Uploader(self.session.storage, self.run.run_id, spool_max)
-        self.committer = Committer(
-            self.session, self.run, self.uploader, self._finish, self.on_progress
-        )
+        if self.session.options.limit is None:
+            self.committer = Committer(
+                self.session, self.run, self.uploader, self._finish, self.on_progress
+            )
+        else:
+            self.committer = SampleCommitter(self.session, self.run, self.uploader, self._finish)
 
     def work(self, threads: int) -> tuple[TableResult, ...]:
         """Do the planned work; return a result per table, also of tables that were skipped."""

@@ -1,17 +1,22 @@
-"""The selection of a run's tables: its options, with the full names of tables."""
+"""The selection of a run's tables: its options, the full names of tables, and which are due."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from cdpsync import project
 from cdpsync.errors import ConfigError
+from cdpsync.plan.configured import table_options
+from cdpsync.plan.schedule import counts_from, is_due, last_run
 from cdpsync.plan.selector import did_you_mean, is_short, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from cdpsync.model import Config
+    from cdpsync.model.state import ProjectState
     from cdpsync.plan.configured import ConfiguredTable, Names
 
 
@@ -26,6 +31,7 @@ class RunOptions:
     full_refresh: bool = False
     allow_shrink: bool = False
     accept_changes: bool = False
+    limit: int | None = None
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -84,3 +90,20 @@ def no_match(pattern: str, config: Config, tables: Sequence[ConfiguredTable]) ->
             f"This project has: {sources}. Tables: {listed}."
         )
     return ConfigError(f'"{pattern}" matches no enabled table.{hint} Tables: {listed}.')
+
+
+def not_due_check(config: Config, state: ProjectState, now: datetime) -> Callable[[str, str], bool]:
+    """Return a function that says whether a stream of a source is not due yet."""
+    records = project.records_by_table(state)
+
+    def is_not_due(source: str, stream: str) -> bool:
+        options = table_options(config.sources[source], stream)
+        since = counts_from(last_run(records[source, stream]))
+        return options is not None and not is_due(options.every, since, now)
+
+    return is_not_due
+
+
+def never(_source: str, _stream: str) -> bool:
+    """Return that a stream is due, because the run does not ask."""
+    return False

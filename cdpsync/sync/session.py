@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Self
 
 from cdpsync import engine, project
 from cdpsync.catalog import CatalogPrefetch
-from cdpsync.connector import unmatched_patterns_of
+from cdpsync.connector import TypeChangeAware, unmatched_patterns_of
 from cdpsync.errors import CdpsyncError, ReadError
 from cdpsync.model import Config, Failure, Planned, SkipReason, Source, TableResult, TableStatus
-from cdpsync.plan.configured import ConfiguredTable, configured_tables, table_options
+from cdpsync.model.plan import sample_name
+from cdpsync.plan.configured import ConfiguredTable, configured_tables
 from cdpsync.plan.resume import PreviousState
-from cdpsync.plan.schedule import counts_from, is_due, last_run
 from cdpsync.plan.selector import (
     concerns_source,
     is_chosen,
@@ -26,6 +26,7 @@ from cdpsync.plan.selector import (
 )
 from cdpsync.plan.source_changes import shared_tables
 from cdpsync.plan.table import table_plan
+from cdpsync.plan.type_changes import keeps_any_value
 from cdpsync.storage import Storage, open_storage
 from cdpsync.sync.missing import (
     DiscoveredSource,
@@ -33,7 +34,15 @@ from cdpsync.sync.missing import (
     missing_tables,
     selects_missing,
 )
-from cdpsync.sync.selection import RunOptions, no_match, with_full_names
+from cdpsync.sync.sample import sampled
+from cdpsync.sync.selection import (
+    RunOptions,
+    never,
+    no_match,
+    not_due_check,
+    with_full_names,
+)
+from cdpsync.sync.source_names import check_source_names
 from cdpsync.sync.unreachable import (
     UnreachableSource,
     failures,
@@ -43,7 +52,7 @@ from cdpsync.sync.unreachable import (
 from cdpsync.system import clock, locks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -52,6 +61,7 @@ if TYPE_CHECKING:
     from cdpsync.connector import Connector
     from cdpsync.model import SavedState, TableName
     from cdpsync.model.state import ProjectState
+    from cdpsync.plan.type_changes import KeepsValues
 
 log = logging.getLogger("cdpsync.sync.session")
 
@@ -109,7 +119,9 @@ class RunSession:
         ]
         for source in sources:
             with self._as_failure_of(source):
-                connector = self._stack.enter_context(project.open_connector(source))
+                connector = self._stack.enter_context(
+                    project.open_connector(source, self.config.warehouse.memory)
+                )
                 engine.preconnect(connector.extensions, threads=1)
                 self.connectors[source.name] = connector
         with ThreadPoolExecutor(max(1, min(8, len(sources)))) as pool:
@@ -194,7 +206,7 @@ class RunSession:
         The others are left out of the plan; see `Planned.locked`.
         """
         since = started_at.isoformat(timespec="seconds")
-        names = [str(table.table) for table in self.tables]
+        names = [self._lock_name(table) for table in self.tables]
         folder = project.locks_folder(self.config)
         with locks.hold_free(folder, names, run_id, since) as self._locks, self._reader_stack:
             if self.catalog.exists():
@@ -202,6 +214,10 @@ class RunSession:
                 self._lake, self._lake_state = reader
                 self._reader_stack.callback(self._drop_reader)
             yield
+
+    def _lock_name(self, table: ConfiguredTable) -> str:
+        """Return the name of a table's lock; a sample has one of its own."""
+        return str(table.table if self.options.limit is None else sample_name(table.table))
 
     def release(self, tables: Iterable[TableName]) -> None:
         """Let go of the locks of tables that have ended, so that other runs may have them."""
@@ -253,7 +269,7 @@ class RunSession:
         """Raise LockHeldError if other runs have locked every table that is to be worked on."""
         if planned.locked and not planned.plans and not planned.failed and self._locks:
             names = [str(result.table) for result in planned.locked]
-            raise locks.held_error(names, self._locks.taken[names[0]])
+            raise locks.held_error(names, self._locks.taken.get(names[0]))
 
     def plan(self) -> Planned:
         """Return the plan of each selected table, made from the state that is saved now."""
@@ -264,9 +280,10 @@ class RunSession:
         state = project.load_state(self.config, lake_state)
         for notice in state.notices:
             log.warning("%s", notice)
+        check_source_names(self.connectors, state)
         saved_states = {(saved.source, saved.stream): saved for saved in state.saved_states}
         now = clock.now()
-        is_not_due = _not_due_check(self.config, state, now) if self.options.due else _never
+        is_not_due = not_due_check(self.config, state, now) if self.options.due else never
         plans, failed, skipped, locked = [], [], [], []
         for result in self.unreachable:
             if is_not_due(result.source, result.stream):
@@ -290,8 +307,8 @@ class RunSession:
             if is_not_due(table.source, table.name):
                 skipped.append(_not_due(_result(table, previous, TableStatus.SKIPPED)))
                 continue
-            if str(table.table) in taken:
-                locked.append(_left_out(table, previous, taken[str(table.table)]))
+            if self._lock_name(table) in taken:
+                locked.append(_left_out(table, previous, taken[self._lock_name(table)]))
                 continue
             try:
                 if (table.source, table.name) in shared:
@@ -300,35 +317,29 @@ class RunSession:
                     table_plan(
                         table,
                         previous,
-                        full_refresh=self.options.full_refresh,
+                        full_refresh=self.options.full_refresh or self.options.limit is not None,
                         allow_shrink=self.options.allow_shrink,
                         now=now,
                         accept_changes=self.options.accept_changes,
+                        keeps_values=self._keeps_values(table.source),
                     )
                 )
             except CdpsyncError as error:
                 failed.append(_result(table, previous, TableStatus.FAILED, Failure.of(error)))
-        return Planned(
+        planned = Planned(
             tuple(plans), tuple(failed), tuple(skipped), tuple(locked), tuple(missing.changed)
         )
+        if self.options.limit is None:
+            return planned
+        own_tables = {table.table for table in self.tables}
+        own_tables |= {saved.table for saved in state.saved_states}
+        return sampled(planned, self.options.limit, own_tables)
 
-
-def _not_due_check(
-    config: Config, state: ProjectState, now: datetime
-) -> Callable[[str, str], bool]:
-    """Return a function that says whether a stream of a source is not due yet."""
-    records = project.records_by_table(state)
-
-    def is_not_due(source: str, stream: str) -> bool:
-        options = table_options(config.sources[source], stream)
-        since = counts_from(last_run(records[source, stream]))
-        return options is not None and not is_due(options.every, since, now)
-
-    return is_not_due
-
-
-def _never(_source: str, _stream: str) -> bool:
-    return False
+    def _keeps_values(self, source: str) -> KeepsValues:
+        connector = self.connectors[source]
+        if isinstance(connector, TypeChangeAware):
+            return connector.keeps_values
+        return keeps_any_value
 
 
 def _result(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from cdpsync import sync
-from cdpsync.connector import ConnectorOptions
+from cdpsync.connector import ConnectorOptions, TypeChangeAware
 from cdpsync.errors import CdpsyncError, ConnectorError
 from cdpsync.model import SyncMode
 from cdpsync.model.cursors import cursor_sql, cursor_type_of, later
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from cdpsync.connector import Connector
+    from cdpsync.model import Stream
 
 
 class PromiseError(AssertionError):
@@ -139,6 +140,8 @@ def streams_are_sound(case: ConnectorCase) -> None:
     """Streams and columns have unique names; keys and cursor fields are among the columns."""
     with case.opened() as connector:
         streams = case.selected_streams(connector)
+        for stream in streams:
+            _check_type_changes(connector, stream)
     for attribute in ("name", "table"):
         names = [getattr(stream, attribute).lower() for stream in streams]
         check(all(names), f"a stream has an empty {attribute}")
@@ -154,6 +157,18 @@ def streams_are_sound(case: ConnectorCase) -> None:
                 cursor_type_of(columns[name]) is not None,
                 f"{stream.name}: the type of cursor field {name} has no order",
             )
+
+
+def _check_type_changes(connector: Connector, stream: Stream) -> None:
+    """Check that a type that stayed as it was keeps its values."""
+    if not isinstance(connector, TypeChangeAware):
+        return
+    for column in stream.columns:
+        type_ = column.source_type or column.type
+        check(
+            connector.keeps_values(type_, type_, column.type),
+            f"{stream.name}: keeps_values says that {type_} does not keep its own values",
+        )
 
 
 def rows_have_the_discovered_columns(case: ConnectorCase) -> None:
@@ -200,6 +215,16 @@ def some_columns_can_be_read_alone(case: ConnectorCase) -> None:
             )
             columns = tuple(column for column in all_columns.columns if column.name in read_names)
             project.assert_same(stream, all_columns, key_columns, columns)
+
+
+def a_limited_read_gives_enough_rows(case: ConnectorCase) -> None:
+    """A read with a limit gives as many rows of the stream, or all if there are fewer."""
+    with open_test_project(case) as project:
+        for stream in project.streams:
+            whole, part = project.read(stream, "whole"), project.read(stream, "part", limit=2)
+            wanted = min(2, whole.rows)
+            check(part.rows == wanted, f"{stream.name}: {part.rows} rows in place of {wanted}")
+            project.assert_part(stream, whole, part)
 
 
 def reading_from_a_cursor_leaves_no_gap(case: ConnectorCase) -> None:
@@ -282,6 +307,7 @@ PROMISES: tuple[Callable[[ConnectorCase], None], ...] = (
     rows_have_the_discovered_columns,
     reading_twice_gives_the_same_rows,
     some_columns_can_be_read_alone,
+    a_limited_read_gives_enough_rows,
     reading_from_a_cursor_leaves_no_gap,
     cursors_only_advance,
     missing_streams_are_errors,

@@ -8,7 +8,7 @@ from cdpsync.cli.output.report import Heading, Report
 from cdpsync.model import TableStatus
 from cdpsync.redact import redact
 from cdpsync.serialize import results as serialize
-from cdpsync.serialize.text import ago, count, due, duration, missing_since, prefixed, seconds
+from cdpsync.serialize.text import ago, count, due, duration, missing_since, seconds, with_table
 from cdpsync.state import entry_of, state_json
 from cdpsync.system import clock
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         RunRecord,
         RunResult,
         SavedState,
+        SourceOverview,
         Stream,
         TableName,
         TableOverview,
@@ -60,10 +61,26 @@ def check_report(results: Sequence[CheckResult]) -> Report:
     return Report(records, keys, csv_records, headings, rows)
 
 
+def sources_report(sources: Sequence[SourceOverview]) -> Report:
+    """Report the sources of the project file."""
+    records = [serialize.of_source(source) for source in sources]
+    keys, csv_records = serialize.flat(records, serialize.SOURCE_KEYS)
+    headings = [Heading(name) for name in ("name", "type", "address")]
+    rows = [(source.name, source.type, source.address) for source in sources]
+    notes = _error_lines((source.name, source.error) for source in sources)
+    return Report(records, keys, csv_records, headings, rows, notes)
+
+
 def maintain_report(steps: Sequence[MaintenanceStep]) -> Report:
     """Report what maintenance did, or would do."""
     records: list[serialize.Record] = [
-        {"step": step.step, "table": step.table, "count": step.count} for step in steps
+        {
+            "step": step.step,
+            "table": step.table,
+            "count": step.count,
+            "error": serialize.of_failure(step.error),
+        }
+        for step in steps
     ]
     headings = [Heading("step"), Heading("table"), Heading("count", number=True)]
     rows = [(step.step, step.table, count(step.count)) for step in steps]
@@ -267,9 +284,11 @@ def history_report(history: Sequence[RunRecord]) -> Report:
         )
         for record in history
     ]
-    notes = _error_lines(
-        (f"{record.run_id} {record.result.table}", record.result.error) for record in history
-    )
+    notes = [
+        f"{record.run_id} {line}"
+        for record in history
+        for line in _error_lines([(record.result.table, record.result.error)])
+    ]
     notes += [
         f"{record.run_id} {record.result.table}: {notice}"
         for record in history
@@ -327,4 +346,4 @@ def _reads(plan: TablePlan) -> str:
 
 def _error_lines(failures: Iterable[tuple[object, Failure | None]]) -> list[str]:
     """Return a line for each failure, because an error has no room in a table."""
-    return [prefixed(str(name), failure.message) for name, failure in failures if failure]
+    return [with_table(table, failure.message) for table, failure in failures if failure]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdpsync.cli.output import log
 from cdpsync.model import SkipReason, TableStatus
-from cdpsync.serialize.text import plural, prefixed, seconds
+from cdpsync.serialize.text import plural, seconds, with_table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -118,7 +118,7 @@ def log_failures(
 
 def _failure_line(result: TableResult) -> str:
     """Return the table and its error; the error may begin with the table itself."""
-    return prefixed(str(result.table), _reason(result))
+    return with_table(result.table, _reason(result))
 
 
 def _reason(result: TableResult) -> str:
