@@ -118,7 +118,8 @@ class SavedState:
     `reset`: the next run loads from the start. `settings` are the options of the project file that
     the table's rows depend on, as JSON. `deletes_at` is when the lake's keys were last compared
     with the source's. `columns` are the stream's columns at the last run, with their types at the
-    source; `identity` is the stream's identity then.
+    source; `identity` is the stream's identity then. `missing_since` is when a run first did not
+    find the stream at its source; None: it is there.
     """
 
     source: str
@@ -134,6 +135,7 @@ class SavedState:
     deletes_at: datetime | None = None
     columns: Mapping[str, str] | None = None
     identity: str | None = None
+    missing_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
