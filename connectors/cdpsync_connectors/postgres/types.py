@@ -173,7 +173,7 @@ def column_expr(
     if target == OPEN_DECIMAL:
         target = f"DECIMAL({MAX_PRECISION},{EMPTY_SCALE})"
     if target == "VARCHAR" and context.is_guessed:
-        return _guessed_text(column, guard, context)
+        return ColumnExpr(target, _printed(column), plain_number(guard.alias))
     if target == "VARCHAR" and (column.dimensions or column.kind not in _TEXTS):
         return ColumnExpr(target, _printed(column))
     if column.dimensions or target.endswith("[]"):
@@ -248,25 +248,9 @@ def _number(
     if declared and target == natural_type(column):
         checked = guard.without_nan(value) if not context.nan_is_null else f"nullif({value}, 'NaN')"
         return ColumnExpr(target, f"({checked})::numeric({declared[0]},{declared[1]})")
-    not_finite = _not_finite(context) if not declared else "'NaN'"
+    has_infinity = not declared and context.server_version >= 140000
+    not_finite = "'NaN', 'Infinity', '-Infinity'" if has_infinity else "'NaN'"
     return _exact_number(value, guard, target, not_finite if context.nan_is_null else "")
-
-
-def _not_finite(context: MappingContext) -> str:
-    """Return the values of a numeric that no decimal has, as a list in SQL."""
-    return "'NaN', 'Infinity', '-Infinity'" if context.server_version >= 140000 else "'NaN'"
-
-
-def _guessed_text(column: SourceColumn, guard: Guard, context: MappingContext) -> ColumnExpr:
-    """Read a numeric as text, only because no decimal holds its values.
-
-    The text does not depend on whether the column was a decimal before: no zeros at its end, and
-    NULL in place of what a decimal does not have.
-    """
-    value = _printed(column)
-    if context.nan_is_null:
-        value = f"case when {_plain(column)} in ({_not_finite(context)}) then null else {value} end"
-    return ColumnExpr("VARCHAR", value, plain_number(guard.alias))
 
 
 def _exact_number(value: str, guard: Guard, target: str, nulls: str) -> ColumnExpr | None:
