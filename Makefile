@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: demo test test-latest crashes check format lock bench bench-quick soak soak-source load month clean
+.PHONY: demo test types test-latest crashes check format lock bench bench-quick soak soak-source load month clean
 
 .venv/ready: pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "cdpsync needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }
@@ -24,6 +24,9 @@ test: .venv/ready  ## the whole suite, against real servers that it starts itsel
 
 crashes: .venv/ready  ## a run killed before each of its steps, in each mode, also where the disk is as it was
 	CDPSYNC_EACH_STEP=1 $(BIN)/pytest --timeout 3600 tests/integration/test_crash_points.py
+
+types: .venv/ready  ## every pair of types that Postgres and MariaDB let a column change between
+	CDPSYNC_EACH_PAIR=1 $(BIN)/pytest --timeout 1800 tests/integration/test_type_changes.py
 
 test-latest:  ## the whole suite on the newest versions that pyproject.toml allows, in .venv-latest
 	@test -n "$(PYTHON)" || { echo "cdpsync needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }

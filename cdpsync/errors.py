@@ -2,10 +2,12 @@
 
     CdpsyncError
     ├── ConfigError             the project file or the command line is wrong        exit 2
+    │   └── SourceConfigError   a variable of one source is missing: others go on
     ├── ConnectorError          the source cannot be read
     │   ├── ConnectError        not reached, or refused the login                    retried
     │   ├── ReadError           reached, but a table, column or value cannot be read
-    │   │   └── ViewLostError   the snapshot that all chunks share is lost           retried
+    │   │   ├── ViewLostError   the snapshot that all chunks share is lost           retried
+    │   │   └── OpenTypeError   a value does not fit the type that earlier rows gave
     │   └── RateLimitError      the source limits the rate of requests               retried
     ├── LandingError            rows could not be written exactly, or at all
     ├── CatalogError            the lake's catalog or the state file
@@ -42,6 +44,13 @@ class ConfigError(CdpsyncError):
     exit_code = 2
 
 
+class SourceConfigError(ConfigError):
+    """A value that one source needs from a variable or a file is missing or wrong.
+
+    Raised when the source is opened. In a run its tables fail, and the others go on.
+    """
+
+
 class ConnectorError(CdpsyncError):
     """The source cannot be read."""
 
@@ -67,6 +76,13 @@ class ViewLostError(ReadError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retryable=True)
+
+
+class OpenTypeError(ReadError):
+    """A value does not fit the type that earlier rows gave to a column without a declared one.
+
+    The read is to be tried again with `ReadRequest.lake_digits`.
+    """
 
 
 class RateLimitError(ConnectorError):

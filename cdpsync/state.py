@@ -33,6 +33,11 @@ def read_state(path: Path) -> State | None:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise CatalogError(
+            f"{path}: cannot be read: {error.strerror}. Ask its owner to let you read it. To query "
+            "the lake takes only its catalog, or a published lake: cdpsync query --lake PATH."
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, str(error)) from error
     try:

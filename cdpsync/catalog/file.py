@@ -25,7 +25,7 @@ from cdpsync.catalog import ducklake
 from cdpsync.errors import CatalogError, ConfigError, LockHeldError
 from cdpsync.sql import quote_text
 from cdpsync.system import disk, private_files
-from cdpsync.system.temp_dirs import exclusive, temp_dir
+from cdpsync.system.temp_dirs import exclusive, temp_dir, temp_dir_for_reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +60,21 @@ class CatalogFile:
 
     def exists(self) -> bool:
         """Whether the catalog has been created."""
-        return self.path.exists()
+        try:
+            self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return True
+
+    def _unreadable(self, error: OSError) -> CatalogError:
+        """Return the error of a user who may not read the catalog, with the ways out."""
+        return CatalogError(
+            f"{self.path}: cannot be read: {error.strerror}. Ask its owner to let you read "
+            f"{self.path.parent}, or to publish the lake (warehouse: publish: true) and then: "
+            f"cdpsync query --lake {self.data_path}."
+        )
 
     @property
     def _log(self) -> Path:
@@ -91,7 +105,8 @@ class CatalogFile:
         With `keep` the connection is used again later, so its settings must not be changed.
         Without `data` only the catalog can be read, not the tables; no request goes to the storage.
         """
-        with temp_dir(self.scratch, "read-") as folder:
+        self._expect()
+        with temp_dir_for_reading(self.scratch, "read-") as folder:
             copy = folder / "catalog.ducklake"
             self._copy_to(copy)
             with self._connection(folder / "spill", keep=keep, data=data) as con:
@@ -285,7 +300,7 @@ class CatalogFile:
         DuckDB appends a commit to the log, or increments a header when it writes it to the file.
         """
         self._expect()
-        with _guards[self.path], _open_locked(self.path, self.patience) as file:
+        with _guards[self.path], self._open_locked() as file:
             length = self._log.stat().st_size if self._log.exists() else 0
             return file.read(_HEADERS), length
 
@@ -295,15 +310,42 @@ class CatalogFile:
 
     def _copy_to(self, target: Path) -> None:
         self._expect()
-        with _guards[self.path], _open_locked(self.path, self.patience):
+        with _guards[self.path], self._open_locked():
             try:
                 shutil.copyfile(self.path, target)
                 if self._log.exists():
                     shutil.copyfile(self._log, target.with_name(target.name + ".wal"))
+            except PermissionError as error:
+                raise self._unreadable(error) from error
             except OSError as error:
                 raise CatalogError(
                     f"{target.parent}: the catalog cannot be copied: {disk.write_error(error)}"
                 ) from error
+
+    @contextmanager
+    def _open_locked(self) -> Iterator[IO[bytes]]:
+        """Open the file, and lock it against writers of other processes while it is read."""
+        try:
+            file = self.path.open("rb")
+        except PermissionError as error:
+            raise self._unreadable(error) from error
+        except OSError as error:
+            raise CatalogError(f"{self.path}: cannot be read: {error.strerror}.") from error
+        with file:
+            deadline = time.monotonic() + self.patience
+            while True:
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except OSError as error:
+                    if time.monotonic() > deadline:
+                        raise LockHeldError(
+                            f"{self.path}: the catalog is open for writing in another process for "
+                            f"more than {self.patience:.0f} s. Close it there; then run this again."
+                        ) from error
+                    time.sleep(0.02)
+                else:
+                    break
+            yield file
 
     def _translate(self, error: duckdb.Error) -> CatalogError | ConfigError:
         text = engine.first_line(error)
@@ -341,27 +383,3 @@ def _snapshot_options(at: str | None) -> list[str]:
             f'--at: "{at}" is neither a snapshot\'s number nor a time like 2026-01-31T12:00:00.'
         ) from error
     return [f"snapshot_time {quote_text(str(moment))}"]
-
-
-@contextmanager
-def _open_locked(path: Path, patience: float) -> Iterator[IO[bytes]]:
-    """Open a file, and lock it against writers of other processes while it is read."""
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise CatalogError(f"{path}: cannot be read: {error.strerror}.") from error
-    with file:
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    raise LockHeldError(
-                        f"{path}: the catalog is open for writing in another process for more "
-                        f"than {patience:.0f} s. Close it there; then run this again."
-                    ) from error
-                time.sleep(0.02)
-            else:
-                break
-        yield file

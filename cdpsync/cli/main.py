@@ -16,7 +16,7 @@ from typer.exceptions import TyperException
 from cdpsync.cli.commands import init, maintain, query, run, sources, state, status, verify
 from cdpsync.cli.options import root_options
 from cdpsync.cli.output import log
-from cdpsync.cli.session import INTERRUPTED, Terminated, stopping
+from cdpsync.cli.session import INTERRUPTED, Terminated, stopping, working
 
 # Objects between two garbage collections: a process that lives for a second needs few of them.
 _GARBAGE_THRESHOLD = 50_000
@@ -93,7 +93,7 @@ def main() -> NoReturn:
     gc.set_threshold(_GARBAGE_THRESHOLD)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else pydantic asks every package
     signal.signal(signal.SIGTERM, _terminate)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else the parent ignores it
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # else the parent ignores it
         signal.signal(signal.SIGINT, _interrupt)
     sys.meta_path.insert(0, _NoPandas())
     for stream in (sys.stdout, sys.stderr):
@@ -151,10 +151,18 @@ def _exit(code: int) -> NoReturn:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    _end_before_a_command()
     stopping.set()
     raise KeyboardInterrupt
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    _end_before_a_command()
     stopping.set()
     raise Terminated
+
+
+def _end_before_a_command() -> None:
+    """End the process if no command works yet, because typer would make exit code 1 of it."""
+    if not working.is_set():
+        os._exit(INTERRUPTED)

@@ -56,7 +56,7 @@ def command(
             global_values = {option.name: values.pop(option.name) for option in options}
             before_name = ctx.ensure_object(dict).get(_CONTEXT_KEY, {})
             session = _session({**before_name, **_without_empty(global_values)})
-            with logged(session):
+            with logged(session), session.started():
                 _check_format(session.output, formats)
                 # typer made these values after the signature that it was shown.
                 code = function(session, **values)  # type: ignore[arg-type, call-arg]
@@ -76,8 +76,12 @@ _CONTEXT = inspect.Parameter(
 def _global_options(
     formats: type[Format] | type[ReportFormat] | None,
 ) -> list[inspect.Parameter]:
-    def option(name: str, annotation: object, *flags: str, text: str) -> inspect.Parameter:
-        info = typer.Option(*flags, help=text, rich_help_panel=_PANEL, show_default=False)
+    def option(
+        name: str, annotation: object, *flags: str, text: str, metavar: str | None = None
+    ) -> inspect.Parameter:
+        info = typer.Option(
+            *flags, help=text, rich_help_panel=_PANEL, show_default=False, metavar=metavar
+        )
         return inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
@@ -87,6 +91,14 @@ def _global_options(
 
     options = [
         option("config_path", Path | None, "-c", "--config", text="Project file or folder."),
+        option("directory", Path | None, "-C", text="Work in this folder.", metavar="DIR"),
+        option(
+            "env_file",
+            Path | None,
+            "--env-file",
+            text="Variables, in place of .env.",
+            metavar="FILE",
+        ),
         option("output", (formats or Format) | None, "-o", "--output", text="Format of the data."),
         option("quiet", bool, "-q", "--quiet", text="Log errors only."),
         option("verbose", bool, "-v", "--verbose", text="Log more; show tracebacks."),

@@ -1,7 +1,8 @@
 """One invocation of the command line: its global options, and its end with a message and a code."""
 
+import os
 import threading
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import typer
 from cdpsync.cli.formats import Format
 from cdpsync.cli.output import log
 from cdpsync.cli.output.log import LogFormat
-from cdpsync.errors import CdpsyncError
+from cdpsync.errors import CdpsyncError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,10 @@ stopping = threading.Event()
 any exception that is raised while it looks for optional modules."""
 
 
+working = threading.Event()
+"""Set when a command begins to work. Before, an interrupt ends the process at once."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM: ends a command as Ctrl-C does, and the prompt of `query` too."""
 
@@ -35,6 +40,8 @@ class Session:
     """The global options of one invocation. `output` is None where `--output` was not given."""
 
     config_path: Path | None = None
+    directory: Path | None = None
+    env_file: Path | None = None
     output: Format | None = None
     quiet: bool = False
     verbose: bool = False
@@ -50,7 +57,33 @@ class Session:
         engine.preconnect(["ducklake"])
         from cdpsync import project
 
+        self._use_env_beside_the_project()
         return project.load(self.config_path)
+
+    def _use_env_beside_the_project(self) -> None:
+        """Set the variables of the project's `.env`, unless another file was named."""
+        from cdpsync.config.env_file import use_env_beside
+        from cdpsync.config.locate import project_folder
+
+        folder = None if self.env_file else project_folder(self.config_path)
+        if folder is not None:
+            use_env_beside(folder)
+
+    @contextmanager
+    def started(self) -> "Iterator[None]":
+        """Work in the folder of `-C`, with the variables of `--env-file`. Raises ConfigError."""
+        with chdir(self._existing_directory()) if self.directory else nullcontext():
+            if self.env_file is not None:
+                from cdpsync.config.env_file import use_env_file
+
+                use_env_file(self.env_file)
+            yield
+
+    def _existing_directory(self) -> Path:
+        folder = self.directory or Path()
+        if not (folder.is_dir() and os.access(folder, os.X_OK)):
+            raise ConfigError(f"-C {folder}: not a folder that can be entered. Correct the path.")
+        return folder
 
     @property
     def format(self) -> Format:
@@ -63,6 +96,7 @@ def logged(session: Session) -> "Iterator[None]":
     """Log to stderr while a command runs; turn any exception into a message and an exit code."""
     with log.logging_to_stderr(session.log_format, quiet=session.quiet, verbose=session.verbose):
         try:
+            working.set()
             yield
         except (typer.Exit, typer.Abort):
             raise

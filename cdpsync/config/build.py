@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from cdpsync.config.nodes import Entry, Scalar, Section, filled
+from cdpsync.config.nodes import Entry, Scalar, Section, filled, plain, without_outside
 from cdpsync.config.paths import absolute, warehouse_path
 from cdpsync.config.problems import Problems, quoted
 from cdpsync.config.schema import (
@@ -19,7 +19,7 @@ from cdpsync.config.schema import (
 from cdpsync.config.tables import read_defaults, read_tables
 from cdpsync.config.validate import hidden_if_filled_in, validate
 from cdpsync.errors import ConfigError
-from cdpsync.model import Source, Warehouse
+from cdpsync.model import Source, TableOptions, TableRule, Warehouse
 
 OptionsFor = Callable[[str], type[BaseModel]]
 
@@ -66,7 +66,11 @@ def check_source_names(sources: Mapping[str, Entry], problems: Problems) -> None
                 "or _. Rename it",
             )
         elif name.casefold() in _RESERVED:
-            problems.add(entry.place, f"{subject}: this name is reserved. Rename it")
+            problems.add(
+                entry.place,
+                f"{subject}: this name is reserved, because the lake's database has one of its own "
+                "under it. Rename it",
+            )
         first = first_names.setdefault(name.casefold(), name)
         if first != name:
             problems.add(
@@ -79,24 +83,84 @@ def check_source_names(sources: Mapping[str, Entry], problems: Problems) -> None
 def build_source(
     name: str, entry: Entry, folder: Path, options_for: OptionsFor, problems: Problems
 ) -> Source | None:
-    """Return the source that a key under `sources:` describes, or note what is wrong with it."""
+    """Return the source that a key under `sources:` describes, or note what is wrong with it.
+
+    If only values from outside the file are wrong, the source has a `problem` instead of options.
+    """
     subject, entry = f"source {quoted(name)}", filled(entry)
+    problems = problems.of_source(name)
     section = entry.node
     if not isinstance(section, Section):
         problems.add(
             entry.place, f"{subject} must be a mapping. Write {{type: …}}, or its keys indented"
         )
         return None
-    common = Entry(section.only("type", "every"), entry.place)
-    common_section = validate(common, SourceSection, subject, problems)
-    options = _connector_options(entry, section, subject, folder, options_for, problems)
-    defaults = read_defaults(section, subject, problems)
-    follows = bool(getattr(options, "follows_changes", False))
-    tables = read_tables(section, defaults, subject, problems, follows_changes=follows)
-    if common_section is None or options is None or defaults is None:
+    model = _options_model(section, subject, folder, options_for, problems)
+    common = validate(_common(entry, section), SourceSection, subject, problems)
+    options = _connector_options(entry, section, model, subject, folder, problems)
+    defaults, tables = _table_rules(section, model, subject, problems)
+    if problems.of_values:
+        return _incomplete_source(name, entry, section, model, folder, problems.of_values)
+    if common is None or options is None or defaults is None:
         return None
-    type_, every = source_type(common_section.type, folder), common_section.every
-    return Source(name, type_, options, str(entry.place), every, defaults, tables)
+    return Source(
+        name,
+        source_type(common.type, folder),
+        options,
+        str(entry.place),
+        common.every,
+        defaults,
+        tables,
+        omitted_schema=getattr(options, "omitted_schema", None),
+    )
+
+
+def _incomplete_source(
+    name: str,
+    entry: Entry,
+    section: Section,
+    model: type[BaseModel] | None,
+    folder: Path,
+    problem: str,
+) -> Source:
+    """Return a source as far as the project file alone describes it, with its problem."""
+    section, unheard = without_outside(section), Problems()
+    common = validate(_common(entry, section), SourceSection, "", unheard)
+    defaults, tables = _table_rules(section, model, "", unheard)
+    return Source(
+        name,
+        source_type(common.type, folder) if common else "?",
+        None,
+        str(entry.place),
+        common.every if common else None,
+        defaults or TableOptions(),
+        tables,
+        problem=problem,
+        omitted_schema=_omitted_schema(section, model),
+    )
+
+
+def _omitted_schema(section: Section, model: type[BaseModel] | None) -> str | None:
+    """Return the schema that a connector omits, if that needs no value from outside the file."""
+    if model is None:
+        return None
+    names = {field.alias or name for name, field in model.model_fields.items()}
+    values = {name: plain(entry.node) for name, entry in section.only(*names).entries.items()}
+    # A connector may need an option that has no value yet; then there is no attribute.
+    return getattr(model.model_construct(None, **values), "omitted_schema", None)
+
+
+def _common(entry: Entry, section: Section) -> Entry:
+    return Entry(section.only("type", "every"), entry.place)
+
+
+def _table_rules(
+    section: Section, model: type[BaseModel] | None, subject: str, problems: Problems
+) -> tuple[TableOptions | None, tuple[TableRule, ...]]:
+    """Return a source's `defaults:` and `tables:`, or note what is wrong with them."""
+    defaults = read_defaults(section, subject, problems)
+    follows = bool(getattr(model, "follows_changes", False))
+    return defaults, read_tables(section, defaults, subject, problems, follows_changes=follows)
 
 
 def source_type(type_: str, folder: Path) -> str:
@@ -104,15 +168,10 @@ def source_type(type_: str, folder: Path) -> str:
     return str(absolute(type_, folder)) if type_.endswith(".py") else type_
 
 
-def _connector_options(
-    entry: Entry,
-    section: Section,
-    subject: str,
-    folder: Path,
-    options_for: OptionsFor,
-    problems: Problems,
-) -> BaseModel | None:
-    """Return the connector's own options, or None if they or the type are wrong."""
+def _options_model(
+    section: Section, subject: str, folder: Path, options_for: OptionsFor, problems: Problems
+) -> type[BaseModel] | None:
+    """Return the options model of a source's type, or None if the type is missing or wrong."""
     type_entry = section.entries.get("type")
     type_node = type_entry.node if type_entry else None
     if (
@@ -124,10 +183,24 @@ def _connector_options(
     if not type_node.value:
         return None
     try:
-        model = options_for(source_type(type_node.value, folder))
+        return options_for(source_type(type_node.value, folder))
     except ConfigError as error:
         text = hidden_if_filled_in(error.message, type_node)
-        problems.add(type_entry.place, f"{subject}: {text}")
+        note = problems.add_of_value if type_node.is_from_outside else problems.add
+        note(type_entry.place, f"{subject}: {text}")
+        return None
+
+
+def _connector_options(
+    entry: Entry,
+    section: Section,
+    model: type[BaseModel] | None,
+    subject: str,
+    folder: Path,
+    problems: Problems,
+) -> BaseModel | None:
+    """Return the connector's own options, or None if they are wrong."""
+    if model is None:
         return None
     own = section.without(*_SOURCE_KEYS)
     misplaced = own.only(*_TABLE_KEYS - set(model.model_fields))

@@ -146,7 +146,7 @@ class _Reader:
         if not isinstance(value, str):
             return Scalar(value, place, own=str(value))
         filled = interpolate(value, self._environ, self._folder)
-        for text in filled.wrong:
+        for text in filled.wrong if filled.is_malformed else ():
             self._problems.add(place, text)
         return Scalar(
             filled.text,
@@ -155,6 +155,7 @@ class _Reader:
             own=filled.own,
             put_in=filled.put_in,
             broken=bool(filled.wrong),
+            unfilled=() if filled.is_malformed else filled.wrong,
         )
 
     def _section(self, node: yaml.MappingNode) -> Section:

@@ -22,13 +22,14 @@ class Filled:
 
     `put_in` are the values that came from outside the file: variables' and files', not defaults.
     `own` is the text with `FROM_OUTSIDE` in the place of each of them. `wrong` has a message for
-    each reference that could not be filled in.
+    each reference that could not be filled in. `is_malformed`: one of them is wrong in itself.
     """
 
     text: str
     own: str
     put_in: tuple[str, ...]
     wrong: tuple[str, ...]
+    is_malformed: bool = False
 
 
 def interpolate(text: str, environ: Mapping[str, str], folder: Path) -> Filled:
@@ -39,7 +40,7 @@ def interpolate(text: str, environ: Mapping[str, str], folder: Path) -> Filled:
     from every message.
     """
     filled, own, put_in, wrong = "", "", [], []
-    at = 0
+    at, is_malformed = 0, False
     for match in _REFERENCE.finditer(text):
         between = text[at : match.start()]
         value, is_own = "$", True
@@ -48,17 +49,22 @@ def interpolate(text: str, environ: Mapping[str, str], folder: Path) -> Filled:
                 value, is_own = _resolve(match, environ, folder)
             except _BadReferenceError as error:
                 wrong.append(str(error))
+                is_malformed = is_malformed or isinstance(error, _MalformedError)
                 value = ""
         if not is_own:
             put_in.append(value)
         filled += between + value
         own += between + (value if is_own else FROM_OUTSIDE)
         at = match.end()
-    return Filled(filled + text[at:], own + text[at:], tuple(put_in), tuple(wrong))
+    return Filled(filled + text[at:], own + text[at:], tuple(put_in), tuple(wrong), is_malformed)
 
 
 class _BadReferenceError(ValueError):
     """A reference that cannot be filled in."""
+
+
+class _MalformedError(_BadReferenceError):
+    """A reference that nothing outside the file could fill in."""
 
 
 def _resolve(match: re.Match[str], environ: Mapping[str, str], folder: Path) -> tuple[str, bool]:
@@ -74,7 +80,7 @@ def _resolve(match: re.Match[str], environ: Mapping[str, str], folder: Path) -> 
             return (value, False) if value else (default, True)
         if file := _FILE.fullmatch(inside):
             return _content(absolute(file[1], folder), folder, environ), False
-    raise _BadReferenceError(
+    raise _MalformedError(
         "a ${…} is not well formed. Write ${NAME}, ${NAME:-default} or ${file:/path}, "
         "none inside another, and $$ for a dollar sign"
     )
@@ -83,8 +89,8 @@ def _resolve(match: re.Match[str], environ: Mapping[str, str], folder: Path) -> 
 def _required(name: str, environ: Mapping[str, str]) -> str:
     if name not in environ:
         raise _BadReferenceError(
-            f"the environment variable {name} is not set. Set it, or give a default as "
-            "${NAME:-default}"
+            f"the environment variable {name} is not set. Set it, here or in .env, or give a "
+            "default as ${NAME:-default}"
         )
     return environ[name]
 

@@ -12,14 +12,13 @@ from cdpsync.config.build import (
     default_warehouse,
 )
 from cdpsync.config.document import read_document
+from cdpsync.config.locate import project_files
 from cdpsync.config.nodes import Entry, Section, filled
 from cdpsync.config.problems import Problems, quoted, unknown_key
 from cdpsync.config.secret_warnings import warn_of_readable_secrets
 from cdpsync.config.secrets import hide_secrets
-from cdpsync.errors import ConfigError
+from cdpsync.config.validate import note_unfilled
 from cdpsync.model import Config
-
-_DEFAULT_FILES = ("cdpsync.yml", "cdpsync.yaml")
 
 _ROOT_KEYS = ("warehouse", "sources")
 
@@ -30,13 +29,13 @@ def load_config(
     options_for: OptionsFor,
     environ: Mapping[str, str] | None = None,
 ) -> Config:
-    """Return the project of a file, of a folder of files, or of the current folder.
+    """Return the project of a file, of a folder of files, or of the current folder or one above.
 
     `options_for` gives the options model of a source type and raises ConfigError for an unknown
     one. `environ` is the process's own if not given. Raises one ConfigError with a line for each
     problem of the project; `redact` knows its secrets by then.
     """
-    files = _project_files(path)
+    files = project_files(path)
     problems = Problems()
     project = _Project(problems)
     for file in files:
@@ -70,10 +69,12 @@ class _Project:
     def add(self, root: Section, folder: Path) -> None:
         """Add the sections of one file; note those that an earlier file has too."""
         for key, entry in root.entries.items():
+            if key == "sources":
+                self._add_sources(filled(entry), folder)
+                continue
+            note_unfilled(entry.node, self._problems)
             if key == "warehouse":
                 self._add_warehouse(entry, folder)
-            elif key == "sources":
-                self._add_sources(filled(entry), folder)
             else:
                 self._problems.add(entry.place, unknown_key(key, _ROOT_KEYS))
 
@@ -85,6 +86,7 @@ class _Project:
 
     def _add_sources(self, entry: Entry, folder: Path) -> None:
         if not isinstance(entry.node, Section):
+            note_unfilled(entry.node, self._problems)
             self._problems.add(
                 entry.place,
                 '"sources" must be a mapping of names. Write sources: {shop: {type: …}}',
@@ -95,43 +97,9 @@ class _Project:
                 self._note_second(f"source {quoted(name)}", source, self.sources[name][0])
             else:
                 self.sources[name] = source, folder
+                note_unfilled(source.node, self._problems.of_source(name))
 
     def _note_second(self, subject: str, second: Entry, first: Entry) -> None:
         self._problems.add(
             second.place, f"{subject} is already described at {first.place}. Keep one of them"
         )
-
-
-def _project_files(path: Path | str | None) -> list[Path]:
-    """Return the files of a project, with their paths as messages name them."""
-    if path is None:
-        files = [Path(name) for name in _DEFAULT_FILES if Path(name).is_file()]
-        if not files:
-            raise ConfigError(
-                f"no {_DEFAULT_FILES[0]} in {Path.cwd()}; run `cdpsync init`, or name one with -c"
-            )
-        return files[:1]
-    project = Path(path)
-    try:
-        return _in_folder(project) if project.is_dir() else _single_file(project)
-    except OSError as error:
-        raise ConfigError(
-            f"{project}: cannot be read ({error.strerror}); check its permissions, or correct -c"
-        ) from None
-
-
-def _single_file(file: Path) -> list[Path]:
-    if not file.exists():
-        raise ConfigError(f"{file}: no such file or folder; correct -c, or run `cdpsync init`")
-    return [file]
-
-
-def _in_folder(folder: Path) -> list[Path]:
-    files = [
-        file
-        for file in sorted(folder.iterdir())
-        if file.suffix in {".yml", ".yaml"} and not file.name.startswith(".") and file.is_file()
-    ]
-    if not files:
-        raise ConfigError(f"{folder}: no *.yml in this folder; run `cdpsync init`, or correct -c")
-    return files

@@ -10,7 +10,9 @@ Plain = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """One value. `broken`: its `${…}` could not be filled in, and that problem is noted.
+    """One value. `broken`: its `${…}` could not be filled in.
+
+    `unfilled` has a message for each reference that the environment or a file does not fill in.
 
     `put_in` are the pieces of it that came from a variable or a file; `own` is the text of the
     project file, with a mark in the place of each.
@@ -22,6 +24,12 @@ class Scalar:
     own: str = ""
     put_in: tuple[str, ...] = ()
     broken: bool = False
+    unfilled: tuple[str, ...] = ()
+
+    @property
+    def is_from_outside(self) -> bool:
+        """Whether the value depends on a variable or a file."""
+        return bool(self.put_in or self.unfilled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,25 @@ def scalars(node: Node) -> Iterator[Scalar]:
 def is_broken(node: Node) -> bool:
     """Whether a `${…}` at or under a node could not be filled in."""
     return any(scalar.broken for scalar in scalars(node))
+
+
+def is_from_outside(node: Node) -> bool:
+    """Whether a value at or under a node depends on a variable or a file."""
+    return any(scalar.is_from_outside for scalar in scalars(node))
+
+
+def without_outside(section: Section) -> Section:
+    """Return a section without the values that depend on a variable or a file.
+
+    A mapping stays, with the rest of its keys; a list that holds such a value goes.
+    """
+    entries = {}
+    for key, entry in section.entries.items():
+        if isinstance(entry.node, Section):
+            entries[key] = Entry(without_outside(entry.node), entry.place)
+        elif not is_from_outside(entry.node):
+            entries[key] = entry
+    return Section(entries, section.place)
 
 
 def follow(root: Entry, steps: Sequence[str | int]) -> tuple[Entry, tuple[str, ...]]:

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from cdpsync.errors import ConfigError, suggest
 
@@ -20,22 +21,58 @@ class Place:
         return f"{self.file}:{self.line}" if self.line else self.file
 
 
-class Problems:
-    """The problems so far. One that an alias repeats counts once."""
+_Noted = dict[tuple[Place, str], None]
 
-    def __init__(self) -> None:
-        self._problems: dict[tuple[Place, str], None] = {}
+
+@dataclass(frozen=True, slots=True)
+class Problems:
+    """The problems so far. One that an alias repeats counts once.
+
+    What a variable or a file has put into a source is a problem of that source alone, and can wait
+    until the source is opened, because to look at the lake needs no source.
+    """
+
+    source: str | None = None
+    _problems: _Noted = field(default_factory=dict)
+    _by_source: dict[str, _Noted] = field(default_factory=dict)
+
+    def of_source(self, name: str) -> Self:
+        """Return the same problems, to which those of this source are added."""
+        return replace(self, source=name)
 
     def add(self, place: Place, text: str) -> None:
         """Note a problem at a place, with the next step, on one printable line."""
-        line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-        self._problems[place, line if line.endswith((".", "?")) else f"{line}."] = None
+        self._problems[place, _as_line(text)] = None
+
+    def add_of_value(self, place: Place, text: str) -> None:
+        """Note a problem of a value from outside the project file."""
+        if self.source is None:
+            self.add(place, text)
+        else:
+            self._by_source.setdefault(self.source, {})[place, _as_line(text)] = None
+
+    @property
+    def of_values(self) -> str:
+        """The problems of the values that this source has from outside the file, on one line."""
+        return " ".join(_in_order(self._by_source.get(self.source or "", {})))
 
     def raise_if_any(self) -> None:
-        """Raise one ConfigError with a line for each problem, in the order of the files."""
+        """Raise one ConfigError with a line for each problem, in the order of the files.
+
+        Problems that could wait do not raise, but are among those of an error that is raised.
+        """
         if self._problems:
-            in_order = sorted(self._problems, key=lambda problem: problem[0])
-            raise ConfigError("\n".join(f"{place}: {text}" for place, text in in_order))
+            raise ConfigError("\n".join(_in_order(self._problems, *self._by_source.values())))
+
+
+def _as_line(text: str) -> str:
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if line.endswith((".", "?")) else f"{line}."
+
+
+def _in_order(*problems: _Noted) -> list[str]:
+    noted = {problem: None for some in problems for problem in some}
+    return [f"{place}: {text}" for place, text in sorted(noted, key=lambda problem: problem[0])]
 
 
 def quoted(name: str) -> str:

@@ -15,6 +15,7 @@ from cdpsync.config.nodes import (
     Section,
     follow,
     is_broken,
+    is_from_outside,
     plain,
     scalars,
 )
@@ -83,6 +84,13 @@ def validate(
     return None if is_broken(section) else value
 
 
+def note_unfilled(node: Node, problems: Problems) -> None:
+    """Note each reference at or under a node that no variable and no file fills in."""
+    for scalar in scalars(node):
+        for text in scalar.unfilled:
+            problems.add_of_value(scalar.place, text)
+
+
 def hidden_if_filled_in(text: str, node: Node) -> str:
     """Return a text with the values that a `${…}` filled in, at or under a node, hidden."""
     shortest = 1 if isinstance(node, Scalar) else _SHORTEST_INSIDE
@@ -114,6 +122,9 @@ def _note(
             continue
         else:
             text = _joined(subject, keys, hidden_if_filled_in(_message(detail, at.node), at.node))
+            if is_from_outside(at.node):
+                problems.add_of_value(at.place, text)
+                continue
         problems.add(at.place, text)
 
 

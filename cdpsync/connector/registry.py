@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from cdpsync.errors import ConfigError, suggest
+from cdpsync.errors import ConfigError, SourceConfigError, suggest
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -53,7 +53,12 @@ def options_for(source_type: str) -> type[BaseModel]:
 
 
 def create(source: Source) -> Connector:
-    """Return a new connector for a source, not connected yet."""
+    """Return a new connector for a source, not connected yet.
+
+    Raises SourceConfigError if a variable or a file has not filled in the source's options.
+    """
+    if source.problem:
+        raise SourceConfigError(source.problem)
     return _connector_class(source.type)(cast("BaseModel", source.options))
 
 

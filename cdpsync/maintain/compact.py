@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog import ducklake, sql_name, transaction
-from cdpsync.engine import first_line, with_less_memory
-from cdpsync.errors import CatalogError, CdpsyncError
+from cdpsync.engine import first_line, retyped_advice, with_less_memory
+from cdpsync.errors import CatalogError, CdpsyncError, LockHeldError
 from cdpsync.load.parquet import write
 from cdpsync.sql import quote_text
 from cdpsync.storage.paths import folder_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import duckdb
@@ -73,9 +74,13 @@ def files_to_compact(files: Sequence[DataFile]) -> tuple[DataFile, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Compactor:
-    """Compacts tables that a run has committed and still has locked."""
+    """Compacts tables that a run has committed, each under the lock that `lock` lends.
+
+    `lock` raises LockHeldError for a table on which another run works: its upkeep is that run's.
+    """
 
     catalog: CatalogFile
+    lock: Callable[[TableName], AbstractContextManager[object]]
     uploader: Uploader
     spool: Path
     run_id: str
@@ -84,7 +89,10 @@ class Compactor:
         """Merge the files of each table that qualify. A failure is a warning, not the run's."""
         for number, table in enumerate(tables):
             try:
-                self._compact(table, self.spool / f"compacted-{number:05d}.parquet")
+                with self.lock(table):
+                    self._compact(table, self.spool / f"compacted-{number:05d}.parquet")
+            except LockHeldError as error:
+                log.info("%s: its small files stay as they are: %s", table, error.message)
             except CdpsyncError as error:
                 log.warning("%s: its small files stay as they are: %s", table, error.message)
 
@@ -100,7 +108,11 @@ class Compactor:
                 if not rows:  # all are deleted, and DuckLake drops such files itself
                     return
         except duckdb.Error as error:
-            raise CatalogError(f"the files could not be read ({first_line(error)}).") from error
+            message = first_line(error)
+            advice = retyped_advice(message, table)
+            raise CatalogError(
+                f"the files could not be read ({message}).{advice and f' {advice}.'}"
+            ) from error
         upload = self.uploader.start_table(folder_of(table), _ATTEMPT)
         try:
             upload.add(target, size)

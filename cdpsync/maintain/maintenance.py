@@ -9,15 +9,14 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cdpsync import project
+from cdpsync import engine, project
 from cdpsync.catalog import Lake, ducklake, transaction
-from cdpsync.engine import first_line, with_less_memory
 from cdpsync.errors import CatalogError, CdpsyncError, LockHeldError
 from cdpsync.maintain import orphans
 from cdpsync.maintain.publish import publish
-from cdpsync.model import MaintenanceStep
+from cdpsync.model import Failure, MaintenanceStep
 from cdpsync.storage import open_storage
-from cdpsync.system import clock, locks
+from cdpsync.system import clock, disk, locks
 from cdpsync.system.memory import memory_budget
 
 if TYPE_CHECKING:
@@ -40,7 +39,8 @@ _DELETED_SHARE = 0.5  # of a file's rows; above it, the file is rewritten withou
 def maintain(config: Config, *, dry_run: bool = False) -> tuple[MaintenanceStep, ...]:
     """Keep a lake small and fast; return what was done, or with `dry_run`, what would be done.
 
-    Tables that a run has locked are not compacted. Raises CatalogError, LandingError.
+    Tables that a run has locked are not compacted. A table whose files cannot be rewritten is a
+    step "failed", and does not stop the others. Raises CatalogError, LandingError.
     """
     storage = open_storage(config.warehouse)
     memory = memory_budget(config.warehouse.memory).total  # because nothing else runs here
@@ -110,10 +110,7 @@ def _remove_expired_files(
 def _compact_tables(
     catalog: CatalogFile, locks_folder: Path, dry_run: bool
 ) -> Iterator[MaintenanceStep]:
-    """Rewrite files most of whose rows are deleted, and merge small files, table by table.
-
-    A table whose rows do not fit into memory is left as it is, with a warning.
-    """
+    """Rewrite files most of whose rows are deleted, and merge small files, table by table."""
     with catalog.reader(data=False) as con:
         tables = ducklake.tables_to_rewrite(con)
     for table in tables:
@@ -128,24 +125,29 @@ def _compact_tables(
                     yield MaintenanceStep("compact", str(table), files if files > 1 else 0)
                     continue
                 for name, task in (("rewrite", _rewrite), ("merge", _merge)):
-                    files = _compact(con, table, task)
-                    yield MaintenanceStep(name, str(table), files)
+                    yield MaintenanceStep(name, str(table), _rewritten(con, table, task))
         except LockHeldError:
             yield MaintenanceStep("in use", str(table), 1)
+        except CatalogError as error:
+            yield MaintenanceStep("failed", str(table), 1, Failure.of(error))
 
 
-def _compact(
+def _rewritten(
     con: duckdb.DuckDBPyConnection,
     table: TableName,
     task: Callable[[duckdb.DuckDBPyConnection, TableName], int],
 ) -> int:
+    """Return the result of a task on a table's files. Raises CatalogError that names the table."""
     import duckdb
 
     try:
-        return with_less_memory(con, partial(task, con, table))
-    except duckdb.OutOfMemoryException as error:
-        log.warning("%s: its files stay as they are: %s.", table, first_line(error))
-        return 0
+        return engine.with_less_memory(con, partial(task, con, table))
+    except duckdb.Error as error:
+        message = engine.first_line(error)
+        advice = engine.retyped_advice(message, table) or disk.disk_hint(message) or "Run it again"
+        raise CatalogError(
+            f"{table}: its files could not be rewritten ({message}). {advice}."
+        ) from error
 
 
 def _rewrite(con: duckdb.DuckDBPyConnection, table: TableName) -> int:

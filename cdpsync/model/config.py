@@ -57,7 +57,9 @@ class TableRule:
 class Source:
     """One source of the project file.
 
-    `options` is the connector's own `Options`, validated; its repr shows no secret.
+    `options` is the connector's own `Options`, validated; its repr shows no secret. `problem` says
+    which of its values a variable or a file should have filled in: then there are no options, and
+    the source cannot be opened. `omitted_schema` is left out of the lake's table names.
     """
 
     name: str
@@ -67,6 +69,8 @@ class Source:
     every: timedelta | None = None
     defaults: TableOptions = field(default_factory=TableOptions)
     tables: tuple[TableRule, ...] = ()
+    problem: str = ""
+    omitted_schema: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,15 @@ class TableStatus(StrEnum):
     SKIPPED = "skipped"
 
 
+class SkipReason(StrEnum):
+    """The reason why a run skipped a table."""
+
+    NOT_DUE = "not due"
+    LOCKED = "locked"
+    MISSING = "missing"
+    STOPPED = "stopped"
+
+
 class RunStatus(StrEnum):
     """The result of a run: all, some or none of its tables were synced."""
 
@@ -49,7 +58,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class TableResult:
-    """One table in one run. A row may be read and neither inserted, updated nor deleted."""
+    """One table in one run. A row may be read and neither inserted, updated nor deleted.
+
+    `skip_reason` is set for a table that was skipped, and is not recorded: LOCKED means that
+    another run works on it, MISSING that its source no longer has it, STOPPED that the run was
+    stopped before.
+    """
 
     source: str
     stream: str
@@ -67,6 +81,7 @@ class TableResult:
     seconds: float = 0.0
     error: Failure | None = None
     notices: tuple[str, ...] = ()
+    skip_reason: SkipReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +132,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The plan of a run: its tables, those that cannot be planned, and those that are not due."""
+    """The plan of a run: its tables, those that cannot be planned, and those that are not due.
+
+    `locked` are left out, because another run works on them.
+    """
 
     plans: tuple[TablePlan, ...]
     failed: tuple[TableResult, ...] = ()
     skipped: tuple[TableResult, ...] = ()
+    locked: tuple[TableResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +184,11 @@ class MaintenanceStep:
 
     `step` is "books" (entries of earlier runs), "expire" (snapshots), "compact", "rewrite",
     "merge", "remove", "orphans" (files), "abort" (unfinished uploads), "verified" (chunk caches of
-    dropped tables), or "in use" for a table that was skipped because a run works on it.
+    dropped tables), "in use" for a table that was skipped because a run works on it, or "failed"
+    for a table whose files could not be rewritten, with the `error`.
     """
 
     step: str
     table: str | None
     count: int
+    error: Failure | None = None

@@ -90,7 +90,10 @@ class TableDiff:
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """One verified table. `compared` is None without a comparison; `share` is N: 1 of N parts."""
+    """One verified table. `compared` is None without a comparison; `share` is N: 1 of N parts.
+
+    `is_left_out`: it was to be repaired, and a run works on it.
+    """
 
     source: str
     stream: str
@@ -104,3 +107,4 @@ class VerifyResult:
     seconds: float = 0.0
     error: Failure | None = None
     notices: tuple[str, ...] = ()
+    is_left_out: bool = False

@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING
 from cdpsync.errors import ContractError, suggest
 from cdpsync.model import DELETED_AT, DELETED_AT_COLUMN, Column, Deletes, SyncMode
 from cdpsync.model.types import parse_type
+from cdpsync.sql import fold_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cdpsync.model import Stream
     from cdpsync.plan.configured import ConfiguredTable
+
+
+def this_kind(stream: Stream) -> str:
+    """Return a stream's kind for a message: `this view`, `these files`."""
+    is_plural = stream.kind.endswith("s") and not stream.kind.endswith("ss")
+    return f"{'these' if is_plural else 'this'} {stream.kind}"
 
 
 def selected_columns(table: ConfiguredTable, stream: Stream) -> tuple[Column, ...]:
@@ -31,7 +38,7 @@ def selected_columns(table: ConfiguredTable, stream: Stream) -> tuple[Column, ..
         )
     names_by_lower: dict[str, str] = {}
     for column in columns:
-        twin = names_by_lower.setdefault(column.name.lower(), column.name)
+        twin = names_by_lower.setdefault(fold_name(column.name), column.name)
         if twin != column.name:
             raise ContractError(
                 f'{table.location}: stream "{table.name}": columns "{twin}" and "{column.name}" '
@@ -62,8 +69,8 @@ def _added_columns(table: ConfiguredTable, stream: Stream) -> tuple[Column, ...]
         if stream.column(DELETED_AT):
             raise ContractError(
                 f'{table.location}: table "{table.name}": deletes: soft marks rows in a column '
-                f"{DELETED_AT}, and the {stream.kind} has one of this name. Exclude it: columns: "
-                f"{{exclude: [{DELETED_AT}]}}; or use deletes: hard."
+                f"{DELETED_AT}, and there is one of this name in {this_kind(stream)}. Exclude it: "
+                f"columns: {{exclude: [{DELETED_AT}]}}; or use deletes: hard."
             )
         columns.append(DELETED_AT_COLUMN)
     return tuple(columns)
@@ -102,14 +109,22 @@ def configured_types(
 
 
 def required_key(
-    table: ConfiguredTable, stream: Stream, columns: tuple[Column, ...]
+    table: ConfiguredTable,
+    stream: Stream,
+    columns: tuple[Column, ...],
+    previous_key: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
-    """Return the primary key, all of whose columns are read. Raises ContractError without one."""
+    """Return the primary key, all of whose columns are read. Raises ContractError without one.
+
+    Where the source declares none any more, it is the key that the lake's rows were loaded with.
+    """
     key = table.options.primary_key or stream.primary_key
+    if not key and all(stream.column(name) for name in previous_key):
+        key = previous_key
     if not key:
         raise ContractError(
             f'{table.location}: table "{table.name}": incremental needs a primary_key, and the '
-            f'source declares none for this {stream.kind}. Add "primary_key: [column]", or use '
+            f'source declares none for {this_kind(stream)}. Add "primary_key: [column]", or use '
             "mode: append_only or full_table."
         )
     names = {column.name for column in columns}

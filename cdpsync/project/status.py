@@ -16,7 +16,7 @@ from cdpsync.model import (
 )
 from cdpsync.plan.configured import table_options
 from cdpsync.plan.schedule import last_run, next_due
-from cdpsync.plan.selector import is_chosen
+from cdpsync.plan.selector import is_chosen, resolved
 from cdpsync.project.tables import (
     KnownTable,
     known_tables,
@@ -121,7 +121,8 @@ def _cursor_field(entry: StateFileEntry | None, options: TableOptions | None) ->
 def _status_of(config: Config, table: KnownTable, last: RunRecord | None) -> str:
     if not table.enabled:
         return "disabled"
-    if locks.holder(locks_folder(config), str(table.table)) is not None:
+    holder = locks.holder(locks_folder(config), str(table.table))
+    if holder is not None and not holder.upkeep:
         return "running"
     return "never" if last is None else last.result.status.value
 
@@ -136,6 +137,7 @@ def history(
         with catalog_of(config).reader() as con:
             records = Lake(con).system_tables.history()
     names = sorted({*(table.names for table in tables), *map(_names_of, records)})
+    select = resolved(select, names, config.sources)
     require_known(config, names, select)
     selected = {
         (source, stream)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog import Lake
-from cdpsync.connector import ConnectorOptions
 from cdpsync.errors import ConfigError
 from cdpsync.model import (
     ALL_STREAMS,
@@ -18,7 +17,7 @@ from cdpsync.model import (
 )
 from cdpsync.model.state import ProjectState, TableKey
 from cdpsync.plan.configured import table_options
-from cdpsync.plan.selector import is_chosen, matches_name, means_all
+from cdpsync.plan.selector import did_you_mean, is_chosen, matches_name, means_all, resolved
 from cdpsync.project.workspace import catalog_of
 from cdpsync.state import read_state, reconcile
 
@@ -78,7 +77,9 @@ def known_tables(
     A pattern may match a source of the project that has no known table yet.
     """
     tables = _all_known(config, state)
-    require_known(config, [table.names for table in tables], select)
+    names = [table.names for table in tables]
+    select = resolved(select, names, config.sources)
+    require_known(config, names, select)
     return tuple(table for table in tables if is_chosen(table.names, select))
 
 
@@ -103,20 +104,20 @@ def _all_known(config: Config, state: ProjectState) -> list[KnownTable]:
 
 def require_known(config: Config, tables: Iterable[Names], select: Sequence[str]) -> None:
     """Raise ConfigError for a pattern of SELECT that matches neither a table nor a source."""
+    tables = list(tables)
     for pattern in select:
         if not any(matches_name(*names, pattern) for names in tables) and not any(
             means_all(source, pattern) for source in config.sources
         ):
             known_names = ", ".join(dict.fromkeys(table for *_, table in tables)) or "none yet"
-            raise ConfigError(f'"{pattern}" matches no table. Known tables: {known_names}.')
+            hint = did_you_mean(pattern, tables, config.sources)
+            raise ConfigError(f'"{pattern}" matches no table.{hint} Known tables: {known_names}.')
 
 
 def _guess_table(source: Source, stream: str) -> str:
     """Return the name that discovery gives the table of a stream that was never read."""
-    options = source.options
-    omitted_schema = options.omitted_schema if isinstance(options, ConnectorOptions) else None
     schema, _, name = stream.rpartition(".")
-    return name if schema in {"", omitted_schema} else stream.replace(".", "_")
+    return name if schema in {"", source.omitted_schema} else stream.replace(".", "_")
 
 
 def _is_enabled(config: Config, source: str, stream: str) -> bool:

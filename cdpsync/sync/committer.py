@@ -58,7 +58,8 @@ class CommitInterval:
 class Committer:
     """Collects loaded tables and failures, and commits them at intervals. Used from one thread.
 
-    `on_result` gets the result of each table that was committed or failed. `tables_to_compact`
+    `on_result` gets the result of each table that was committed or failed; its lock is released
+    when the state file has its cursor, or the history its failure. `tables_to_compact`
     and `expiry_is_due` say which upkeep the commits made necessary.
     """
 
@@ -122,6 +123,8 @@ class Committer:
         self._update_state_file(saved_states)
         for failure in failures:
             self.on_result(failure)
+        self.session.release(table.plan.table for table in tables)
+        self.session.release(failure.table for failure in failures)
 
     def _commit_unchanged(
         self, lake: Lake, remaining: dict[TableName, LoadedTable]

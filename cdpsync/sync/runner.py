@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from cdpsync.model import (
     Progress,
     RunResult,
     RunStatus,
+    SkipReason,
     TablePlan,
     TableResult,
     TableStatus,
@@ -77,20 +79,27 @@ def run(
 ) -> RunResult:
     """Sync the selected tables of a project into its lake, and return the result of each.
 
-    A table that fails keeps its old rows and cursor, and does not stop the others. Raises
-    ConfigError when the project or the selection is wrong, LockHeldError when another run holds
-    the lock of a table, CatalogError when catalog or state file cannot be used; nothing was
-    changed then. `on_progress` is called from several threads. When `is_stopped` returns True,
-    the run ends as with Ctrl-C: KeyboardInterrupt, and no table is half committed.
+    A table that fails keeps its old rows and cursor, and does not stop the others. A table on which
+    another run works is skipped, with a notice. Raises ConfigError when the project or the
+    selection is wrong, LockHeldError when other runs work on all the tables, CatalogError when
+    catalog or state file cannot be used; nothing was changed then. `on_progress` is called from
+    several threads. When `is_stopped` returns True, the run ends as with Ctrl-C: KeyboardInterrupt,
+    and no table is half committed.
     """
     options = RunOptions(select, include, exclude, due, full_refresh, allow_shrink, accept_changes)
     new_run = start_run(_loaded(config))
     run_id, started_at = new_run.run_id, new_run.started_at
-    with RunSession(new_run.config, options) as session, session.locked(run_id, started_at):
+    with (
+        closing(new_run),
+        RunSession(new_run.config, options) as session,
+        session.locked(run_id, started_at),
+    ):
+        planned = session.plan()
+        session.require_unlocked(planned)
         runner = Runner(
             session,
             new_run,
-            session.plan(),
+            planned,
             fail_fast=fail_fast,
             on_progress=on_progress or (lambda _: None),
             is_stopped=is_stopped or (lambda: False),
@@ -106,8 +115,10 @@ def _loaded(config: Config | str | Path | None) -> Config:
 
 
 def _overall(results: Sequence[TableResult]) -> RunStatus:
-    failed = sum(result.status is TableStatus.FAILED for result in results)
-    if not failed:
+    """Return the result of a run; it is partial where a table was left out that was asked for."""
+    if any(result.skip_reason is SkipReason.LOCKED for result in results):
+        return RunStatus.PARTIAL
+    if not any(result.status is TableStatus.FAILED for result in results):
         return RunStatus.OK
     succeeded = any(result.status is TableStatus.OK for result in results)
     return RunStatus.PARTIAL if succeeded else RunStatus.FAILED
@@ -138,9 +149,10 @@ class Runner:
     def work(self, threads: int) -> tuple[TableResult, ...]:
         """Do the planned work; return a result per table, also of tables that were skipped."""
         remove_stale_dirs(self.session.catalog.scratch)
-        self.results += self.planned.skipped
+        self.results += (*self.planned.skipped, *self.planned.locked)
         if self.planned.failed:
             self._finish_all(self.planned.failed)
+        self.session.release_all_but(plan.table for plan in self.planned.plans)
         if not self.planned.plans or not self._storage_is_reachable():
             return tuple(self.results)
         self.run.mark_started()
@@ -221,14 +233,21 @@ class Runner:
                 self.stopped.set()
         else:
             if table is None:
-                self._finish(result_of(plan, TableStatus.SKIPPED))
+                skipped = result_of(plan, TableStatus.SKIPPED)
+                self._finish(replace(skipped, skip_reason=SkipReason.STOPPED))
+                self.session.release([plan.table])
             else:
                 self.committer.add(table)
 
     def _do_upkeep(self, spool: Path) -> None:
-        """Compact tables and expire snapshots, while other runs may wait for the locks."""
-        self.session.only_upkeep()
-        compactor = Compactor(self.session.catalog, self.uploader, spool, self.run.run_id)
+        """Compact tables and expire snapshots; no table is locked, except for its own upkeep."""
+        compactor = Compactor(
+            self.session.catalog,
+            self.session.lock_for_upkeep,
+            self.uploader,
+            spool,
+            self.run.run_id,
+        )
         compactor.compact(self.committer.tables_to_compact)
         if self.committer.expiry_is_due:
             expire(self.session.catalog, self.session.config.warehouse.keep)

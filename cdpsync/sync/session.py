@@ -11,26 +11,38 @@ from typing import TYPE_CHECKING, Self
 
 from cdpsync import engine, project
 from cdpsync.catalog import CatalogPrefetch
-from cdpsync.errors import CdpsyncError, ConfigError
-from cdpsync.model import Config, Failure, Planned, Source, TableResult, TableStatus
+from cdpsync.connector import TypeChangeAware
+from cdpsync.errors import CdpsyncError, ConfigError, SourceConfigError
+from cdpsync.model import Config, Failure, Planned, SkipReason, Source, TableResult, TableStatus
 from cdpsync.plan.configured import ConfiguredTable, configured_tables, table_options
 from cdpsync.plan.resume import PreviousState
 from cdpsync.plan.schedule import counts_from, is_due, last_run
-from cdpsync.plan.selector import concerns_source, is_chosen, matches_select
+from cdpsync.plan.selector import (
+    concerns_source,
+    did_you_mean,
+    is_chosen,
+    is_short,
+    matches_select,
+    resolved,
+)
 from cdpsync.plan.table import table_plan
+from cdpsync.plan.type_changes import keeps_any_value
 from cdpsync.storage import Storage, open_storage
+from cdpsync.sync.source_names import check_source_names
 from cdpsync.sync.unreachable import UnreachableSource, failures, unreachable_source
 from cdpsync.system import clock, locks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     import duckdb
 
     from cdpsync.connector import Connector
-    from cdpsync.model import SavedState
+    from cdpsync.model import SavedState, TableName
     from cdpsync.model.state import ProjectState
+    from cdpsync.plan.type_changes import KeepsValues
 
 log = logging.getLogger("cdpsync.sync.session")
 
@@ -98,11 +110,17 @@ class RunSession:
             source
             for source in self.config.sources.values()
             if concerns_source(source.name, patterns)
+            or any(is_short(pattern, self.config.sources) for pattern in patterns)
         ]
         for source in sources:
-            self.connectors[source.name] = self._stack.enter_context(
-                project.open_connector(source, self.config.warehouse.memory)
-            )
+            try:
+                connector = self._stack.enter_context(
+                    project.open_connector(source, self.config.warehouse.memory)
+                )
+            except SourceConfigError as error:
+                self._errors[source.name] = error
+            else:
+                self.connectors[source.name] = connector
         for connector in self.connectors.values():
             engine.preconnect(connector.extensions, threads=1)
         with ThreadPoolExecutor(max(1, min(8, len(sources)))) as pool:
@@ -110,6 +128,8 @@ class RunSession:
         return tuple(table for tables in tables_by_source for table in tables)
 
     def _configured_tables(self, source: Source) -> tuple[ConfiguredTable, ...]:
+        if source.name in self._errors:
+            return ()
         try:
             streams = self.connectors[source.name].discover()
         except ConfigError:
@@ -121,8 +141,9 @@ class RunSession:
 
     def _select_tables(self, tables: tuple[ConfiguredTable, ...]) -> tuple[ConfiguredTable, ...]:
         """Return the selected tables. Raises ConfigError for a pattern that matches none."""
-        patterns, exclude = self.options.patterns, self.options.exclude
         unreachable = self._unreachable_sources()
+        self.options = self._with_full_names(tables, unreachable)
+        patterns, exclude = self.options.patterns, self.options.exclude
         for pattern in (*patterns, *exclude):
             matches = any(matches_select(table, pattern) for table in tables)
             if not matches and not any(
@@ -131,6 +152,35 @@ class RunSession:
                 raise _no_match(pattern, self.config, tables)
         self.unreachable = failures(unreachable, tables, patterns, exclude)
         return tuple(table for table in tables if is_chosen(table.names, patterns, exclude))
+
+    def _with_full_names(
+        self, tables: Sequence[ConfiguredTable], unreachable: Sequence[UnreachableSource]
+    ) -> RunOptions:
+        """Return the options with full names; an unknown one may be of an unreachable source."""
+        names = [table.names for table in tables]
+        names += [
+            (t.source, t.stream, str(t.table)) for source in unreachable for t in source.tables
+        ]
+
+        def full(patterns: Sequence[str]) -> tuple[str, ...]:
+            known = resolved(patterns, names, self.config.sources)
+            return tuple(
+                name
+                for pattern in known
+                for name in (
+                    [f"{source.source}.{pattern}" for source in unreachable]
+                    if unreachable and "." not in pattern and is_short(pattern, self.config.sources)
+                    else [pattern]
+                )
+            )
+
+        options = self.options
+        return replace(
+            options,
+            select=full(options.select),
+            include=full(options.include),
+            exclude=resolved(options.exclude, names, self.config.sources),
+        )
 
     def _unreachable_sources(self) -> list[UnreachableSource]:
         if not self._errors:
@@ -144,24 +194,41 @@ class RunSession:
 
     @contextmanager
     def locked(self, run_id: str, started_at: datetime) -> Iterator[None]:
-        """Lock the selected tables, so that no other run changes them in the lake."""
+        """Lock the selected tables that are free, so that no other run changes them in the lake.
+
+        The others are left out of the plan; see `Planned.locked`.
+        """
         since = started_at.isoformat(timespec="seconds")
         names = [str(table.table) for table in self.tables]
         folder = project.locks_folder(self.config)
-        with (
-            locks.hold(folder, names, run_id, since, waits=True) as self._locks,
-            self._reader_stack,
-        ):
+        with locks.hold_free(folder, names, run_id, since) as self._locks, self._reader_stack:
             if self.catalog.exists():
                 reader = self._reader_stack.enter_context(self._prefetch.reader())
                 self._lake, self._lake_state = reader
                 self._reader_stack.callback(self._drop_reader)
             yield
 
-    def only_upkeep(self) -> None:
-        """Note in the locks that all tables are committed, so that another run waits for them."""
+    def release(self, tables: Iterable[TableName]) -> None:
+        """Let go of the locks of tables that have ended, so that other runs may have them."""
         if self._locks is not None:
-            self._locks.only_upkeep()
+            self._locks.release(map(str, tables))
+
+    def release_all_but(self, tables: Iterable[TableName]) -> None:
+        """Let go of the locks of all other tables."""
+        kept = set(tables)
+        self.release(table.table for table in self.tables if table.table not in kept)
+
+    def lock_for_upkeep(self, table: TableName) -> AbstractContextManager[object]:
+        """Lock a table that has ended for its upkeep; other runs wait for that.
+
+        Raises LockHeldError at once where another run works on the table already.
+        """
+        if self._locks is None:
+            raise AssertionError("no table was locked")
+        folder, holder = project.locks_folder(self.config), self._locks.holder
+        return locks.hold(
+            folder, [str(table)], holder.run_id, holder.since, upkeep=True, patience=0.0
+        )
 
     def done_reading(self) -> None:
         """Close the reader of the lake, because a write to the catalog uses the same connection."""
@@ -187,6 +254,12 @@ class RunSession:
         finally:
             con.close()
 
+    def require_unlocked(self, planned: Planned) -> None:
+        """Raise LockHeldError if other runs have locked every table that is to be worked on."""
+        if planned.locked and not planned.plans and not planned.failed and self._locks:
+            names = [str(result.table) for result in planned.locked]
+            raise locks.held_error(names, self._locks.taken[names[0]])
+
     def plan(self) -> Planned:
         """Return the plan of each selected table, made from the state that is saved now."""
         lake_state = self._lake_state
@@ -196,19 +269,24 @@ class RunSession:
         state = project.load_state(self.config, lake_state)
         for notice in state.notices:
             log.warning("%s", notice)
+        check_source_names(self.connectors, state)
         saved_states = {(saved.source, saved.stream): saved for saved in state.saved_states}
         now = clock.now()
         is_not_due = _not_due_check(self.config, state, now) if self.options.due else _never
-        plans, failed, skipped = [], [], []
+        plans, failed, skipped, locked = [], [], [], []
         for result in self.unreachable:
             if is_not_due(result.source, result.stream):
-                skipped.append(replace(result, status=TableStatus.SKIPPED, error=None))
+                skipped.append(_not_due(replace(result, error=None)))
             else:
                 failed.append(result)
+        taken = self._locks.taken if self._locks else {}
         for table in self.tables:
             previous = _previous_state(table, state, saved_states.get((table.source, table.name)))
             if is_not_due(table.source, table.name):
-                skipped.append(_result(table, previous, TableStatus.SKIPPED))
+                skipped.append(_not_due(_result(table, previous, TableStatus.SKIPPED)))
+                continue
+            if str(table.table) in taken:
+                locked.append(_left_out(table, previous, taken[str(table.table)]))
                 continue
             try:
                 plans.append(
@@ -219,11 +297,18 @@ class RunSession:
                         allow_shrink=self.options.allow_shrink,
                         now=now,
                         accept_changes=self.options.accept_changes,
+                        keeps_values=self._keeps_values(table.source),
                     )
                 )
             except CdpsyncError as error:
                 failed.append(_result(table, previous, TableStatus.FAILED, Failure.of(error)))
-        return Planned(tuple(plans), tuple(failed), tuple(skipped))
+        return Planned(tuple(plans), tuple(failed), tuple(skipped), tuple(locked))
+
+    def _keeps_values(self, source: str) -> KeepsValues:
+        connector = self.connectors[source]
+        if isinstance(connector, TypeChangeAware):
+            return connector.keeps_values
+        return keeps_any_value
 
 
 def _not_due_check(
@@ -262,17 +347,31 @@ def _result(
     )
 
 
+def _left_out(
+    table: ConfiguredTable, previous: PreviousState, holder: locks.Holder | None
+) -> TableResult:
+    notice = f"left out, because {holder or 'another process'} works on it"
+    result = _result(table, previous, TableStatus.SKIPPED)
+    return replace(result, notices=(notice,), skip_reason=SkipReason.LOCKED)
+
+
+def _not_due(result: TableResult) -> TableResult:
+    return replace(result, status=TableStatus.SKIPPED, skip_reason=SkipReason.NOT_DUE)
+
+
 def _no_match(pattern: str, config: Config, tables: Sequence[ConfiguredTable]) -> ConfigError:
-    head = pattern.split(".", 1)[0]
-    if not concerns_source(head, config.sources) and not any(sign in head for sign in "*?["):
+    names = [table.names for table in tables]
+    hint = did_you_mean(pattern, names, config.sources)
+    listed = ", ".join(table for *_, table in names[:10]) or "none"
+    listed += ", …" if len(names) > 10 else ""
+    if is_short(pattern, config.sources):
         sources = ", ".join(config.sources) or "none"
+        head = pattern.split(".", 1)[0]
         return ConfigError(
-            f'"{pattern}": there is no source "{head}". This project has: {sources}.'
+            f'"{pattern}": there is no source "{head}", and no table of this name.{hint} '
+            f"This project has: {sources}. Tables: {listed}."
         )
-    names = ", ".join(f"{table.source}.{table.name}" for table in tables[:10]) or "none"
-    return ConfigError(
-        f'"{pattern}" matches no enabled table. Tables: {names}{", …" if len(tables) > 10 else ""}.'
-    )
+    return ConfigError(f'"{pattern}" matches no enabled table.{hint} Tables: {listed}.')
 
 
 def _previous_state(

@@ -8,8 +8,8 @@ import logging
 import os
 import socket
 import time
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
@@ -18,14 +18,14 @@ from cdpsync.errors import CatalogError, LockHeldError
 from cdpsync.system import disk, private_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 log = logging.getLogger("cdpsync.system.locks")
 
 _PATIENCE = 0.5  # seconds, because `status` holds a lock for an instant
 PATIENCE_WITH_UPKEEP = 60.0
-"""Seconds to wait for upkeep of a table."""
+"""Seconds to wait for the upkeep of tables, all of them together."""
 _LONGEST = 150  # bytes of a file's name, because some file systems allow less than 255
 
 
@@ -48,16 +48,19 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """Locks that this process holds, and its description in them."""
+    """Locks that this process holds, by the table's name, and the holders of those it lacks."""
 
     holder: Holder
-    files: list[IO[str]]
+    files: dict[str, IO[str]] = field(default_factory=dict)
+    taken: dict[str, Holder | None] = field(default_factory=dict)
 
-    def only_upkeep(self) -> None:
-        """Write into the locks that only upkeep follows, so that other runs wait for it."""
-        with suppress(OSError):  # a full disk: then other runs do not wait
-            for file in self.files:
-                _describe(file, replace(self.holder, upkeep=True))
+    def release(self, names: Iterable[str]) -> None:
+        """Let go of the locks of these tables; a table that is not locked is passed over."""
+        for name in names:
+            file = self.files.pop(name, None)
+            if file is not None:
+                file.truncate(0)
+                file.close()
 
 
 @contextmanager
@@ -69,26 +72,75 @@ def hold(
     *,
     upkeep: bool = False,
     waits: bool = False,
+    patience: float | None = None,
 ) -> Iterator[Locks]:
     """Hold the locks of all these tables, or none of them.
 
-    With `waits`, it waits up to a minute for the upkeep of a table. Raises LockHeldError that names
-    the process with the first lock that is not free.
+    With `waits`, it waits for the upkeep of tables, up to a minute for all of them together. Raises
+    LockHeldError that names the process with the first lock that is not free, after `patience`
+    seconds.
     """
-    acquired = Locks(Holder(os.getpid(), socket.gethostname(), run_id, since, upkeep), [])
+    acquired = _no_locks(run_id, since, upkeep=upkeep)
+    waiting = _Waiting(waits, _PATIENCE if patience is None else patience, time.monotonic())
     try:
         for name in sorted(set(names)):
-            acquired.files.append(_acquire(folder, name, acquired.holder, waits=waits))
+            with _opened(folder, [name]) as pending:
+                waiting.acquire(acquired, pending)
+            for taken_name, holder in acquired.taken.items():
+                raise held_error([taken_name], holder)
         yield acquired
     finally:
-        for file in acquired.files:
-            file.truncate(0)
-            file.close()
+        acquired.release(tuple(acquired.files))
+
+
+@contextmanager
+def hold_free(folder: Path, names: Iterable[str], run_id: str, since: str) -> Iterator[Locks]:
+    """Hold the locks of those tables that are free; `taken` has the holders of the others.
+
+    It waits for the upkeep of tables, up to a minute for all of them together.
+    """
+    acquired = _no_locks(run_id, since)
+    waiting = _Waiting(waits=True, patience=_PATIENCE, start=time.monotonic())
+    try:
+        with _opened(folder, sorted(set(names))) as pending:
+            with _turn(folder):
+                waiting.try_each(acquired, pending)
+            waiting.acquire(acquired, pending)
+        yield acquired
+    finally:
+        acquired.release(tuple(acquired.files))
+
+
+def held_error(names: Sequence[str], holder: Holder | None) -> LockHeldError:
+    """Return the error of tables that another process has locked; `holder` has the first."""
+    others = f" (and {len(names) - 1:,} more)" if len(names) > 1 else ""
+    return LockHeldError(
+        f"{names[0]}{others} is being worked on by {holder or 'another process'}. "
+        "Wait for it to end, or stop it; then run this again."
+    )
+
+
+def _no_locks(run_id: str, since: str, *, upkeep: bool = False) -> Locks:
+    return Locks(Holder(os.getpid(), socket.gethostname(), run_id, since, upkeep))
 
 
 def holder(folder: Path, name: str) -> Holder | None:
     """Return the holder of the lock of this table, or None."""
     return _holder_of(_file(folder, name))
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock of this file; False where there is no such file."""
+    try:
+        with path.open() as file:
+            return not _try(file, fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return False
+
+
+def hold_file(file: IO[str]) -> None:
+    """Hold the lock of an open file until it is closed; wait for one who looks at it."""
+    fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def live_runs(folder: Path) -> set[str]:
@@ -98,49 +150,87 @@ def live_runs(folder: Path) -> set[str]:
 
 
 def _holder_of(path: Path) -> Holder | None:
-    if not path.exists():
+    try:
+        file = path.open()
+    except OSError:  # there is none, or this user cannot read it, and so cannot know
         return None
-    with path.open("a+") as file:
+    with file:
         return None if _try(file, fcntl.LOCK_SH) else _read_holder(file)
 
 
-def _acquire(folder: Path, name: str, holder: Holder, *, waits: bool) -> IO[str]:
-    path = _file(folder, name)
+@contextmanager
+def _opened(folder: Path, names: Iterable[str]) -> Iterator[dict[str, IO[str]]]:
+    """Open the lock files of these tables; close those that are still pending at the end."""
+    pending: dict[str, IO[str]] = {}
+    path = folder
     try:
         private_files.make_folder(folder.parent)
         private_files.make_folder(folder)
-        private_files.open_file(path, "a").close()
-        file = path.open("r+")  # because "a+" would append each description
+        for name in names:
+            path = _file(folder, name)
+            private_files.open_file(path, "a").close()
+            pending[name] = path.open("r+")  # because "a+" would append each description
+        yield pending
     except OSError as error:
         raise CatalogError(f"{path}: {disk.write_error(error)}") from error
-    try:
-        _wait_for(file, name, waits=waits)
-        _describe(file, holder)
-    except OSError as error:
-        file.close()
-        raise CatalogError(f"{path}: {disk.write_error(error)}") from error
-    except BaseException:
-        file.close()
-        raise
-    return file
+    finally:
+        for file in pending.values():
+            file.close()
 
 
-def _wait_for(file: IO[str], name: str, *, waits: bool) -> None:
-    start, is_logged = time.monotonic(), False
-    deadline, longest = start + _PATIENCE, start + PATIENCE_WITH_UPKEEP
-    while not _try(file, fcntl.LOCK_EX):
-        holder = _read_holder(file)
-        if waits and holder is not None and holder.upkeep:
-            deadline = min(time.monotonic() + _PATIENCE, longest)
-            if not is_logged:
-                log.info("%s: waiting for upkeep by %s", name, holder)
-                is_logged = True
-        if time.monotonic() > deadline:
-            raise LockHeldError(
-                f"{name} is being worked on by {holder or 'another process'}. "
-                "Wait for it to end, or stop it; then run this again."
-            )
-        time.sleep(0.02)
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """Let one process at a time try its locks, so that two runs do not share out their tables.
+
+    It lasts for an instant. A process that was stopped in it is not waited for any longer.
+    """
+    with private_files.open_file(folder / ".turn", "a") as file:
+        deadline = time.monotonic() + _PATIENCE
+        while not _try(file, fcntl.LOCK_EX) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        yield
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """The patience of one process, over all locks that it asks for."""
+
+    waits: bool
+    patience: float
+    start: float
+    is_logged: bool = False
+
+    def acquire(self, locks: Locks, pending: dict[str, IO[str]]) -> None:
+        """Acquire the pending locks; note the holders of those that do not become free in time."""
+        now = time.monotonic()
+        deadlines = dict.fromkeys(pending, now + self.patience)
+        while True:
+            self.try_each(locks, pending)
+            for name, file in tuple(pending.items()):
+                holder = _read_holder(file)
+                deadlines[name] = self._deadline(name, holder, deadlines[name])
+                if time.monotonic() > deadlines[name]:
+                    locks.taken[name] = holder
+                    pending.pop(name).close()
+            if not pending:
+                return
+            time.sleep(0.02)
+
+    def try_each(self, locks: Locks, pending: dict[str, IO[str]]) -> None:
+        """Move the locks that are free now from `pending` to `locks`."""
+        for name, file in tuple(pending.items()):
+            if _try(file, fcntl.LOCK_EX):
+                locks.files[name] = pending.pop(name)
+                _describe(file, locks.holder)
+
+    def _deadline(self, name: str, holder: Holder | None, deadline: float) -> float:
+        """Return until when a lock is waited for: longer where its holder has only upkeep left."""
+        if not self.waits or holder is None or not holder.upkeep:
+            return deadline
+        if not self.is_logged:
+            log.info("%s: waiting for upkeep by %s", name, holder)
+            self.is_logged = True
+        return min(time.monotonic() + self.patience, self.start + PATIENCE_WITH_UPKEEP)
 
 
 def _describe(file: IO[str], holder: Holder) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from cdpsync.errors import CatalogError
 from cdpsync.system import disk, private_files
@@ -17,11 +18,46 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LOCK = "in-use"
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @contextmanager
 def temp_dir(parent: Path, prefix: str) -> Iterator[Path]:
     """Create a folder that only this user can read; remove it with its files at the end."""
+    try:
+        folder, lock = _create(parent, prefix)
+    except OSError as error:
+        raise CatalogError(f"{parent}: {disk.write_error(error)}") from error
+    with lock:
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def temp_dir_for_reading(parent: Path, prefix: str) -> Iterator[Path]:
+    """Create a folder as `temp_dir` does; where this user may not write, one of the system's.
+
+    To look at a lake takes no right to write beside it.
+    """
+    try:
+        folder, lock = _create(parent, prefix)
+    except OSError as error:
+        if error.errno not in _NOT_ALLOWED:
+            raise CatalogError(f"{parent}: {disk.write_error(error)}") from error
+        with tempfile.TemporaryDirectory(prefix=f"cdpsync-{prefix}") as name:
+            yield Path(name)
+        return
+    with lock:
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _create(parent: Path, prefix: str) -> tuple[Path, IO[str]]:
+    """Create a folder with a lock; return both."""
     folder: Path | None = None
     try:
         private_files.make_folder(parent.parent)
@@ -30,15 +66,11 @@ def temp_dir(parent: Path, prefix: str) -> Iterator[Path]:
             folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=parent))
             lock = private_files.open_file(folder / _LOCK, "w")
             fcntl.flock(lock, fcntl.LOCK_EX)
-    except OSError as error:
+    except OSError:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
-        raise CatalogError(f"{parent}: {disk.write_error(error)}") from error
-    with lock:
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder, lock
 
 
 def remove_stale_dirs(parent: Path) -> None:

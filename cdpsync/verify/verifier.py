@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import logging
 import secrets
+import shutil
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog import remove_stale_dirs, sql_name, temp_dir
-from cdpsync.engine import first_line, with_less_memory
-from cdpsync.errors import CatalogError, CdpsyncError
+from cdpsync.engine import first_line, retyped_advice, with_less_memory
+from cdpsync.errors import CatalogError, CdpsyncError, OpenTypeError
 from cdpsync.extract.chunk_cache import cache_prune
 from cdpsync.extract.chunk_writer import ChunkTransform
 from cdpsync.extract.table import extract
 from cdpsync.extract.workers import Workers
+from cdpsync.load.open_types import with_lake_digits
 from cdpsync.model import DELETED_AT, Column, Config, Deletes, Failure, SyncMode, TablePlan
 from cdpsync.model.verification import DiffKind, Sample, TableDiff, VerifyResult, VerifyStatus
 from cdpsync.project.journal import default_threads, start_run
 from cdpsync.project.workspace import load, verified_folder
+from cdpsync.sql import fold_name
 from cdpsync.sync.session import RunOptions, RunSession
 from cdpsync.system.memory import memory_budget
 from cdpsync.verify.compare import CompareSpec, compare, slice_of
@@ -49,9 +52,10 @@ def verify(
 ) -> tuple[VerifyResult, ...]:
     """Compare the selected tables of the lake with their sources; return a result for each.
 
-    With `repair`, wrong rows are read again and committed, as by a run. Raises ConfigError when
-    the project or the selection is wrong, LockHeldError when a run works on a table that is to be
-    repaired. A table that cannot be compared does not stop the others.
+    With `repair`, wrong rows are read again and committed, as by a run; a table on which a run
+    works is skipped, with a notice. Raises ConfigError when the project or the selection is wrong,
+    LockHeldError when runs work on all the tables that are to be repaired. A table that cannot be
+    compared does not stop the others.
     """
     run = start_run(config if isinstance(config, Config) else load(config))
     results: list[VerifyResult] = []
@@ -61,12 +65,20 @@ def verify(
         if on_result is not None:
             on_result(result)
 
-    with RunSession(run.config, RunOptions(select)) as session, ExitStack() as stack:
+    with (
+        closing(run),
+        RunSession(run.config, RunOptions(select)) as session,
+        ExitStack() as stack,
+    ):
         if repair:
             stack.enter_context(session.locked(run.run_id, run.started_at))
         planned = session.plan()
+        session.require_unlocked(planned)
+        session.release_all_but(plan.table for plan in planned.plans)
         for failed_table in planned.failed:
-            report(_failed_result(failed_table))
+            report(_result_of(failed_table, VerifyStatus.FAILED))
+        for locked_table in planned.locked:
+            report(replace(_result_of(locked_table, VerifyStatus.SKIPPED), is_left_out=True))
         if not planned.plans:
             return tuple(results)
         remove_stale_dirs(session.catalog.scratch)
@@ -79,6 +91,7 @@ def verify(
             verifier = _Verifier(session, workers, sample, repairer)
             for number, plan in enumerate(planned.plans):
                 report(verifier.verify(plan, folder / f"{number:05d}"))
+                session.release([plan.table])
             if repairer is not None:
                 repairer.finish()
         except BaseException:
@@ -89,14 +102,15 @@ def verify(
     return tuple(sorted(results, key=lambda result: (result.source, result.table)))
 
 
-def _failed_result(table_result: TableResult) -> VerifyResult:
+def _result_of(table_result: TableResult, status: VerifyStatus) -> VerifyResult:
     return VerifyResult(
         table_result.source,
         table_result.stream,
         table_result.table,
         table_result.mode,
-        VerifyStatus.FAILED,
+        status,
         error=table_result.error,
+        notices=table_result.notices,
     )
 
 
@@ -130,7 +144,11 @@ class _Verifier:
         except CdpsyncError as error:
             result = replace(result, status=VerifyStatus.FAILED, error=Failure.of(error))
         except duckdb.Error as error:
-            failure = CatalogError(f"{plan.table}: it could not be compared ({first_line(error)}).")
+            message = first_line(error)
+            advice = retyped_advice(message, plan.table)
+            failure = CatalogError(
+                f"{plan.table}: it could not be compared ({message}).{advice and f' {advice}.'}"
+            )
             result = replace(result, status=VerifyStatus.FAILED, error=Failure.of(failure))
         return replace(result, seconds=round(time.monotonic() - start, 3))
 
@@ -140,7 +158,11 @@ class _Verifier:
         reading_plan, notices = _reading_plan(plan)
         with self.session.catalog.reader(keep=False) as con:
             row_slice = self._row_slice(con, plan)
-            columns, digest_files = self._source_digests(reading_plan, row_slice, folder)
+            try:
+                columns, digest_files = self._source_digests(reading_plan, row_slice, folder)
+            except OpenTypeError:
+                reading_plan = with_lake_digits(con, reading_plan)
+                columns, digest_files = self._source_digests(reading_plan, row_slice, folder)
             spec = _compare_spec(reading_plan, columns, row_slice)
             diff = with_less_memory(
                 con, lambda: compare(con, spec, digest_files, sql_name(plan.table))
@@ -180,6 +202,7 @@ class _Verifier:
             return _compare_spec(plan, columns, row_slice).source_digests(rows)
 
         digests = folder / "digests"
+        shutil.rmtree(digests, ignore_errors=True)
         digests.mkdir()
         extracted = extract(
             replace(plan, window=None, deletes=Deletes.IGNORE),
@@ -202,7 +225,7 @@ def _reading_plan(plan: TablePlan) -> tuple[TablePlan, list[str]]:
     lake_names, is_open = _lake_column_names(plan), plan.stream.open_schema
     columns, notices = [], []
     for column in source_columns:
-        if is_open or column.name.lower() in lake_names:
+        if is_open or fold_name(column.name) in lake_names:
             columns.append(column)
         else:
             notices.append(f'column "{column.name}" is not in the lake yet, and was not compared')
@@ -215,7 +238,7 @@ def _compare_spec(
     """Return how incoming columns are compared with those of the lake."""
     lake_names = _lake_column_names(plan)
     log_cursor = plan.stream.changes.cursor.name if plan.stream.changes else None
-    common_columns = [column for column in columns if column.name.lower() in lake_names]
+    common_columns = [column for column in columns if fold_name(column.name) in lake_names]
     return CompareSpec(
         plan,
         tuple(column for column in common_columns if column.name != log_cursor),
@@ -225,7 +248,9 @@ def _compare_spec(
 
 
 def _lake_column_names(plan: TablePlan) -> set[str]:
-    return {column.name.lower() for column in plan.lake_table.columns} if plan.lake_table else set()
+    return (
+        {fold_name(column.name) for column in plan.lake_table.columns} if plan.lake_table else set()
+    )
 
 
 def _notices(plan: TablePlan, diff: TableDiff) -> list[str]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, SecretStr, model_validator
 
 from cdpsync.config import load_config
 from cdpsync.connector import ConnectorOptions
-from cdpsync.errors import ConfigError
+from cdpsync.errors import ConfigError, SourceConfigError
 from cdpsync.model import Config, Source
 
 
@@ -52,7 +52,15 @@ def load(folder: Path, text: str, environ: Mapping[str, str] | None = None) -> C
     """Load a project file with this text."""
     file = folder / "cdpsync.yml"
     file.write_text(text)
-    return load_config(file, options_for=options_for, environ=environ or {})
+    return opened(load_config(file, options_for=options_for, environ=environ or {}))
+
+
+def opened(config: Config) -> Config:
+    """Raise for a source that cannot be opened, as opening it does."""
+    problems = [source.problem for source in config.sources.values() if source.problem]
+    if problems:
+        raise SourceConfigError(" ".join(problems))
+    return config
 
 
 def source(folder: Path, body: str, environ: Mapping[str, str] | None = None) -> Source:

@@ -23,7 +23,6 @@ def hold_lock(folder: Path, locked: Event, done: Event) -> None:
 
 def hold_lock_for_upkeep(folder: Path, locked: Event, done: Event) -> None:
     """Hold the lock of shop.orders as a run does that has only its upkeep to do."""
-    with locks.hold(folder, ["shop.orders"], "run-1", "10:00") as held_locks:
-        held_locks.only_upkeep()
+    with locks.hold(folder, ["shop.orders"], "run-1", "10:00", upkeep=True):
         locked.set()
         done.wait(30)

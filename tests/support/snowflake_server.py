@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from support.servers import ServerError, _kept, _serves, _stop, free_port
+from support.processes import ServerError, free_port, kept, serves, stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,14 +91,14 @@ def fakesnow() -> Iterator[int]:
     python = environment()
     root = Path(tempfile.mkdtemp(prefix="cdpsync-snowflake-"))
     port = free_port()
-    keeper = _kept(root, "TERM", [python, "-c", _SERVE, str(port)])
+    keeper = kept(root, "TERM", [python, "-c", _SERVE, str(port)])
     try:
-        if not _serves(f"http://127.0.0.1:{port}/", keeper):
+        if not serves(f"http://127.0.0.1:{port}/", keeper):
             log = (root / "log").read_text(errors="replace")
             raise ServerError(f"fakesnow did not start:\n{log}")
         yield port
     finally:
-        _stop(keeper)
+        stop(keeper)
         shutil.rmtree(root, ignore_errors=True)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 PROJECT = """\
 # A cdpsync project: where the lake is, and which sources it has.
-# Secrets stay outside: ${VAR} is taken from the environment, ${file:/path} from a file.
+# Secrets stay outside: ${VAR} is taken from the environment or from the file .env beside this
+# one, ${file:/path} from a file.
 
 warehouse:
   path: ./warehouse            # a folder, or s3://bucket/prefix, r2://…, gs://…
@@ -58,7 +59,7 @@ IGNORED = (".cdpsync/", "warehouse/", ".env")
 GITIGNORE = "# The lake and its catalog are built again by a run; .env holds secrets.\n"
 
 ENVIRONMENT = """\
-# Copy to .env, fill in, and load it before cdpsync:  set -a; . ./.env; set +a
+# Copy to .env, beside cdpsync.yml, and fill in. Every command reads it; the environment wins.
 """
 
 URLS = {

@@ -6,6 +6,7 @@ import typer
 
 from cdpsync.cli.formats import Format, ReportFormat
 from cdpsync.cli.options import command
+from cdpsync.cli.output import log
 from cdpsync.cli.output.report import show
 from cdpsync.cli.session import Session, stopping
 
@@ -13,11 +14,15 @@ if TYPE_CHECKING:
     from cdpsync.model import Planned
 
 PARTIAL = 3
+_NO_SOURCES = (
+    "This project has no sources. Add one under `sources:` (cdpsync init DIR --source postgres "
+    "writes an example into another folder), then: cdpsync check; cdpsync discover SOURCE --yaml"
+)
 _EXIT = {"ok": 0, "partial": PARTIAL, "failed": 1}
 
 Select = Annotated[
     list[str] | None,
-    typer.Argument(metavar="SELECT", help="source, source.stream or a glob; default: all."),
+    typer.Argument(metavar="SELECT", help="A source, a table or a glob; default: all."),
 ]
 Include = Annotated[
     list[str] | None,
@@ -117,6 +122,8 @@ def run(
     if not session.quiet or session.format is not Format.TABLE:
         show(reports.run_report(result), session.format)
     run_summary.log_run(result)
+    if not config.sources and not result.tables:
+        log.info(_NO_SOURCES, event="empty")
     return _EXIT[result.status]
 
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 SomeTables = Annotated[
     list[str],
-    typer.Argument(metavar="SELECT", help="source, source.stream or a glob."),
+    typer.Argument(metavar="SELECT", help="A source, a table or a glob."),
 ]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do it without asking.")]
-Table = Annotated[str, typer.Argument(metavar="TABLE", help="source.stream, one table.")]
+Table = Annotated[str, typer.Argument(metavar="TABLE", help="One table.")]
 
 
 @command(ReportFormat)

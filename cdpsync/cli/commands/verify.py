@@ -12,6 +12,7 @@ from cdpsync.cli.output import log
 from cdpsync.cli.output.report import show
 from cdpsync.cli.session import Session
 from cdpsync.errors import ConfigError
+from cdpsync.serialize.text import with_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +62,7 @@ def _log_result(result: "VerifyResult") -> None:
         "status": result.status.value,
     }
     if result.error:
-        log.error(f"{result.table}: {result.error.message}", **fields)
+        log.error(with_table(result.table, result.error.message), **fields)
     elif result.compared:
         message = f"{result.table}  {result.status}  {result.compared.wrong:,} rows differ"
         log.info(message, **fields, wrong=result.compared.wrong, repaired=result.repaired)
@@ -86,5 +87,7 @@ def _exit_code(results: "Sequence[VerifyResult]") -> int:
     statuses = [result.status.value for result in results]
     if "different" in statuses:
         return DIFFERENT
-    failed = statuses.count("failed")
-    return 0 if not failed else 1 if failed == len(statuses) else PARTIAL
+    failed, left_out = statuses.count("failed"), any(result.is_left_out for result in results)
+    if not failed and not left_out:
+        return 0
+    return 1 if failed == len(statuses) else PARTIAL

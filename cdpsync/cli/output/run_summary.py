@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.cli.output import log
-from cdpsync.model import TableStatus
-from cdpsync.serialize.text import plural, seconds
+from cdpsync.model import SkipReason, TableStatus
+from cdpsync.serialize.text import plural, seconds, with_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ def log_table(result: TableResult) -> None:
         "status": result.status.value,
     }
     if result.status is TableStatus.FAILED:
-        log.error(f"{result.table}: {_error_message(result)}", **fields)
+        log.error(_error_line(result), **fields)
     elif result.status is TableStatus.OK:
         message = (
             f"{result.table}  ok  {result.rows_read:,} read  {result.rows_inserted:,} inserted  "
@@ -47,7 +47,16 @@ def log_run(run: RunResult) -> None:
     for result in run.tables:
         for notice in result.notices:
             log.warn(f"{result.table}: {notice}", event="notice", table=str(result.table))
-    log_skipped(len(run.tables) - len(finished), of=len(finished))
+    left_out = [result for result in run.tables if result.skip_reason is SkipReason.LOCKED]
+    log_skipped(len(run.tables) - len(finished) - len(left_out), of=len(finished) + len(left_out))
+    if left_out:
+        log.warn(
+            f"{plural(len(left_out), 'table')} left out, because another run works on it"
+            if len(left_out) == 1
+            else f"{len(left_out):,} tables left out, because other runs work on them",
+            event="left_out",
+            tables=[str(result.table) for result in left_out],
+        )
     took = seconds((run.finished_at - run.started_at).total_seconds())
     if finished:
         log.info(
@@ -72,10 +81,10 @@ def log_skipped(skipped: int, *, of: int) -> None:
 def log_failures(failed: Sequence[TableResult], *, of: int) -> None:
     """Log which tables failed, and why."""
     if failed:
-        lines = [f"{result.table}: {_error_message(result)}" for result in failed]
+        lines = [_error_line(result) for result in failed]
         message = "\n  ".join([f"{len(failed):,} of {plural(of, 'table')} failed:", *lines])
         log.error(message, event="failed", tables=[str(result.table) for result in failed])
 
 
-def _error_message(result: TableResult) -> str:
-    return result.error.message if result.error else "failed"
+def _error_line(result: TableResult) -> str:
+    return with_table(result.table, result.error.message if result.error else "failed")

@@ -1,5 +1,6 @@
 """`init`: a project that loads, and nothing overwritten."""
 
+import os
 import subprocess
 
 import pytest
@@ -17,6 +18,18 @@ def test_a_starter_can_be_loaded(tmp_path, monkeypatch, source):
     monkeypatch.setenv("SHOP_DATABASE_URL", f"{scheme}://user:password@localhost/shop")
     (only,) = project.load(tmp_path / "new" / "cdpsync.yml").sources.values()
     assert only.type == source
+
+
+def test_env_example_works_once_it_is_copied(tmp_path, monkeypatch):
+    """`init` says that .env is read, and it is."""
+    monkeypatch.setattr("os.environ", os.environ.copy())
+    monkeypatch.delenv("SHOP_DATABASE_URL", raising=False)
+    invoke("init", str(tmp_path))
+    assert "beside cdpsync.yml" in (tmp_path / ".env.example").read_text()
+    (tmp_path / ".env.example").rename(tmp_path / ".env")
+    result = invoke("-C", str(tmp_path), "plan", "shop")
+    assert "localhost" in result.stderr
+    assert "not set" not in result.stderr
 
 
 def test_init_tells_what_comes_next(tmp_path, monkeypatch):

@@ -115,6 +115,45 @@ def test_a_signal_ends_a_run_though_its_workers_are_stuck(number):
     assert "Traceback" not in err
 
 
+EARLY = """
+import os, runpy, signal, sys
+from importlib.metadata import entry_points
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), {number})
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["cdpsync", "status", "-c", "/no/such.yml"]
+if {as_module}:
+    runpy.run_module("cdpsync", run_name="__main__")
+(script,) = entry_points(group="console_scripts", name="cdpsync")
+script.load()()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "number", "as_module"),
+    [
+        ("cdpsync.cli.main", signal.SIGINT, True),
+        ("typer", signal.SIGINT, False),
+        ("cdpsync.cli.options", signal.SIGTERM, False),
+        ("duckdb", signal.SIGINT, False),
+        ("cdpsync.project", signal.SIGINT, False),
+    ],
+)
+def test_a_signal_during_the_imports_ends_the_process_in_silence(module, number, as_module):
+    """The first 0.3 s are imports: Ctrl-C there has a code, and no traceback."""
+    process = python(EARLY.format(module=module, number=int(number), as_module=as_module))
+    out, err = process.communicate()
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    assert "no such file" not in err
+
+
 ENDLESS = """
 import sys
 from contextlib import contextmanager

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support.config_cases import load, options_for, source
+from support.config_cases import load, opened, options_for, source
 
 from cdpsync.config import load_config
 from cdpsync.errors import ConfigError
@@ -22,7 +22,7 @@ def message_of(text: str) -> str:
     """Return the error of a project file, which lies in the current folder."""
     Path("cdpsync.yml").write_text(text)
     with pytest.raises(ConfigError) as caught:
-        load_config(options_for=options_for, environ={})
+        opened(load_config(options_for=options_for, environ={}))
     assert caught.value.exit_code == 2
     return caught.value.message.replace(str(Path.cwd()), "/project")
 
@@ -99,7 +99,7 @@ def test_missing_project_says_how_to_begin(tmp_path, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         load_config(options_for=options_for)
     assert caught.value.message == (
-        f"no cdpsync.yml in {Path.cwd()}; run `cdpsync init`, or name one with -c"
+        f"no cdpsync.yml in {Path.cwd()} or above it; run `cdpsync init`, or name one with -c or -C"
     )
     with pytest.raises(ConfigError, match=r"lake\.yml: no such file or folder; correct -c"):
         load_config("lake.yml", options_for=options_for)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.config_cases import load, options_for
+from support.config_cases import load, opened, options_for
 
 from cdpsync import redact
 from cdpsync.config import load_config, secret_warnings
@@ -166,7 +166,7 @@ def test_validators_of_a_connector_cannot_show_values(tmp_path):
     file = tmp_path / "a.yml"
     file.write_text("sources: {s: {type: x, region: '${R}'}}")
     with pytest.raises(ConfigError, match=r'source "s": no such region: \*\*\*\.'):
-        load_config(file, options_for=lambda _: Careless, environ={"R": "zq-region-13"})
+        opened(load_config(file, options_for=lambda _: Careless, environ={"R": "zq-region-13"}))
 
 
 FILTERED = """\
