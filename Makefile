@@ -2,13 +2,14 @@
 # requirements.lock, which names the exact version of every package.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
-BIN := .venv/bin
+VENV = .venv
+BIN := $(VENV)/bin
 
-.PHONY: demo test types test-latest crashes check format lock bench bench-quick soak soak-source load month clean
+.PHONY: demo test types test-latest test-pythons crashes check format lock bench bench-quick soak soak-source load month clean
 
-.venv/ready: pyproject.toml requirements.lock
+$(VENV)/ready: pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "cdpsync needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --upgrade pip
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements.lock \
 		--build-constraint requirements.lock
@@ -16,16 +17,29 @@ BIN := .venv/bin
 	$(BIN)/python -m pip check
 	@touch $@
 
-demo: .venv/ready  ## a real Postgres and a folder of files into a lake, asked with SQL
+demo: $(VENV)/ready  ## a real Postgres and a folder of files into a lake, asked with SQL
 	@$(BIN)/python examples/demo/demo.py
 
-test: .venv/ready  ## the whole suite, against real servers that it starts itself
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest
+test: $(VENV)/ready  ## the whole suite, against real servers that it starts itself; TESTS= names some of it
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest $(TESTS)
 
-crashes: .venv/ready  ## a run killed before each of its steps, in each mode, also where the disk is as it was
+# Each Python has an environment of its own, with the versions of requirements.lock. A command that
+# has no such Python behind it, as pyenv has them, or no venv, is not at hand.
+PYTHONS ?= $(shell sed -n 's/.*Programming Language :: Python :: \(3\.[0-9]*\)".*/\1/p' pyproject.toml)
+test-pythons:  ## `make test` on each Python of pyproject.toml that is on PATH, and which did; TESTS=
+	@report=; ran=0; failed=0; for version in $(PYTHONS); do \
+		if ! python$$version -c 'import ensurepip, venv' >/dev/null 2>&1; then result="not at hand"; \
+		elif $(MAKE) test VENV=.venv-$$version PYTHON=python$$version; then result=passed; ran=1; \
+		else result=FAILED; ran=1; failed=1; fi; \
+		report="$$report  Python $$version: $$result\n"; \
+	done; printf "\n$$report"; \
+	test $$ran = 1 || echo "none of these is on PATH; install one, or name others: PYTHONS=3.11" >&2; \
+	test $$ran$$failed = 10
+
+crashes: $(VENV)/ready  ## a run killed before each of its steps, in each mode, also where the disk is as it was
 	CDPSYNC_EACH_STEP=1 $(BIN)/pytest --timeout 3600 tests/integration/test_crash_points.py
 
-types: .venv/ready  ## every pair of types that Postgres and MariaDB let a column change between
+types: $(VENV)/ready  ## every pair of types that Postgres and MariaDB let a column change between
 	CDPSYNC_EACH_PAIR=1 $(BIN)/pytest --timeout 1800 tests/integration/test_type_changes.py
 
 test-latest:  ## the whole suite on the newest versions that pyproject.toml allows, in .venv-latest
@@ -36,13 +50,13 @@ test-latest:  ## the whole suite on the newest versions that pyproject.toml allo
 	.venv-latest/bin/python -m pip install --quiet --editable '.[all]' --group dev
 	.venv-latest/bin/pytest
 
-check: .venv/ready  ## format, lint, types, layers
+check: $(VENV)/ready  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: .venv/ready
+format: $(VENV)/ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -58,28 +72,28 @@ lock:  ## write each *.lock anew, with the newest versions that the ranges allow
 	$(COMPILE) bench/peers.in --output-file bench/peers.lock
 	rm -rf .venv-lock
 
-bench: .venv/ready  ## speed and memory beside psql, dlt and DuckDB's scanner, against the limits; an hour
+bench: $(VENV)/ready  ## speed and memory beside psql, dlt and DuckDB's scanner, against the limits; an hour
 	$(BIN)/python bench/bench.py
 	$(BIN)/python bench/bench_stripe.py
 
-bench-quick: .venv/ready  ## its small half at a fiftieth of the size, once: whether it runs; two minutes
+bench-quick: $(VENV)/ready  ## its small half at a fiftieth of the size, once: whether it runs; two minutes
 	$(BIN)/python bench/bench.py --quick
 
 SECONDS ?= 600
 DEATHS ?= 25
-soak: .venv/ready  ## runs killed at random moments, in each mode and store; SECONDS=, SEED=, DEATHS= (of a life)
+soak: $(VENV)/ready  ## runs killed at random moments, in each mode and store; SECONDS=, SEED=, DEATHS= (of a life)
 	PYTHONPATH=tests $(BIN)/python tests/stress/soak.py --seconds $(SECONDS) --deaths $(DEATHS) $(if $(SEED),--seed $(SEED))
 
-soak-source: .venv/ready  ## a load of minutes from a source that hangs up every 20 s, and is written to
+soak-source: $(VENV)/ready  ## a load of minutes from a source that hangs up every 20 s, and is written to
 	PYTHONPATH=tests $(BIN)/python tests/stress/soak_source.py
 
 TABLES ?= 1000
-load: .venv/ready  ## the life of a project of many tables: time, memory and size of each step; TABLES=
+load: $(VENV)/ready  ## the life of a project of many tables: time, memory and size of each step; TABLES=
 	PYTHONPATH=tests $(BIN)/python tests/stress/many_tables.py --tables $(TABLES)
 
 DAYS ?= 3
-month: .venv/ready  ## a run every minute, by a clock of its own, and what grows; DAYS=, NIGHTLY=1 (with maintain)
+month: $(VENV)/ready  ## a run every minute, by a clock of its own, and what grows; DAYS=, NIGHTLY=1 (with maintain)
 	PYTHONPATH=tests $(BIN)/python tests/stress/month.py --days $(DAYS) $(if $(NIGHTLY),--nightly)
 
 clean:
-	rm -rf .venv .venv-latest .venv-lock demo bench/.work bench/.peers
+	rm -rf .venv .venv-* demo bench/.work bench/.peers

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from types import FrameType
 from typing import NoReturn
 
@@ -14,6 +15,10 @@ def main() -> NoReturn:
     The signals are handled before the imports, which take most of the first 0.3 s. The handler
     raises nothing, because an exception in the middle of an import may be lost or become another.
     """
+    if sys.platform == "win32":
+        sys.exit(
+            "cdpsync runs on Linux and macOS. On Windows, install it in WSL 2, and run it there."
+        )
     signal.signal(signal.SIGTERM, _end)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else the parent ignores it
         signal.signal(signal.SIGINT, _end)

@@ -156,7 +156,7 @@ def _write(path: Path, state: State) -> None:
             json.dump(state_json(state), file, indent=2, ensure_ascii=False)
             file.write("\n")
             file.flush()
-            os.fsync(file.fileno())
+            disk.sync(file.fileno())
         temporary.replace(path)
         disk.fsync(path.parent)
     except OSError as error:

@@ -107,7 +107,8 @@ class Lake:
         """Return the project's state as the catalog has it now, without the state file."""
         latest, tables = self.system_tables.latest_runs(), self.tables()
         for name, columns in ducklake.unsafe_columns(self.con).items():
-            tables[name] = replace(tables[name], unsafe_columns=columns)
+            if name in tables:
+                tables[name] = replace(tables[name], unsafe_columns=columns)
         if not ducklake.has_other_authors(self.con):  # who may have changed the row counts
             tables = _counted_before(tables, latest)
         return ProjectState(self.system_tables.saved_states(), latest, tables)
@@ -145,6 +146,25 @@ class Lake:
         except duckdb.Error as error:
             raise _refused(f"{names}: ", error) from error
         return results
+
+    def replace_sample(self, commit: Commit) -> TableResult:
+        """Replace a sample's table, and neither save a cursor nor write history.
+
+        Raises CatalogError when the catalog refuses.
+        """
+        import duckdb
+
+        self.system_tables.prepare()
+        try:
+            with transaction(self.con, f"sample: {commit.table}", commit.table):
+                self.con.execute(
+                    f"create schema if not exists lake.{quote_name(commit.table.schema)}"
+                )
+                replaced, deleted = self._change(commit, self.tables().get(commit.table))
+                rows = self.rows(commit.table)
+        except duckdb.Error as error:
+            raise _refused(f"{commit.table}: ", error) from error
+        return _counted(commit, replaced, deleted, rows)
 
     def commit_unchanged(self, commits: Sequence[Commit]) -> list[TableResult]:
         """Record in one transaction that these tables were read and have not changed.

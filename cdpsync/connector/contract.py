@@ -95,13 +95,16 @@ class ReadRequest:
     digits before and behind the point. The type then has room for these and for the rows of this
     read. `window` is None for a read of every row. `workers` is how many chunks are read at once.
 
-    `cursor_field` is set for every read of a table that has one. `looks_back` is set where the
-    user gave a lookback, so that rows below the cursor are read again. `include_deletes` asks a
+    `cursor_field` is set for every read of a table that has one, `saved_cursor` where an earlier
+    read of the table ended at one. `looks_back` is set where the user gave a lookback, so that
+    rows below the cursor are read again. `include_deletes` asks a
     stream whose `changes` report deletions for deleted rows too, with the column `_deleted_at`
     (TIMESTAMP WITH TIME ZONE, NULL in rows that exist). `include` and `exclude` are the project
     file's patterns for columns: a stream with an open schema drops the columns that they exclude.
 
     `row_filter` is an optional hint. The connector may return more rows; the caller filters again.
+    `limit` is another: no more rows are needed, whichever they are; the caller drops any others.
+
     `stable_chunks` asks for chunks that another read will cut in the same way, and that are
     `VersionedChunk`s where that is possible.
 
@@ -123,11 +126,13 @@ class ReadRequest:
     window: Window | None = None
     workers: int = 1
     cursor_field: str | None = None
+    saved_cursor: Cursor | None = None
     looks_back: bool = False
     include_deletes: bool = False
     include: frozenset[str] | None = None
     exclude: frozenset[str] = frozenset()
     row_filter: KeyFilter | RowSlice | None = None
+    limit: int | None = None
     stable_chunks: bool = False
     previous_chunks: tuple[Chunk, ...] = ()
     failed_chunks: tuple[Chunk, ...] = ()

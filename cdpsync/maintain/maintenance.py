@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync import engine, project
 from cdpsync.catalog import Lake, ducklake, transaction
+from cdpsync.engine import first_line, with_less_memory
 from cdpsync.errors import CatalogError, CdpsyncError, LockHeldError
 from cdpsync.maintain import orphans
 from cdpsync.maintain.publish import publish
@@ -110,7 +111,10 @@ def _remove_expired_files(
 def _compact_tables(
     catalog: CatalogFile, locks_folder: Path, dry_run: bool
 ) -> Iterator[MaintenanceStep]:
-    """Rewrite files most of whose rows are deleted, and merge small files, table by table."""
+    """Rewrite files most of whose rows are deleted, and merge small files, table by table.
+
+    A table whose rows do not fit into memory is left as it is, with a warning.
+    """
     with catalog.reader(data=False) as con:
         tables = ducklake.tables_to_rewrite(con)
     for table in tables:
@@ -125,25 +129,29 @@ def _compact_tables(
                     yield MaintenanceStep("compact", str(table), files if files > 1 else 0)
                     continue
                 for name, task in (("rewrite", _rewrite), ("merge", _merge)):
-                    yield MaintenanceStep(name, str(table), _rewritten(con, table, task))
+                    files = _compact(con, table, task)
+                    yield MaintenanceStep(name, str(table), files)
         except LockHeldError:
             yield MaintenanceStep("in use", str(table), 1)
         except CatalogError as error:
             yield MaintenanceStep("failed", str(table), 1, Failure.of(error))
 
 
-def _rewritten(
+def _compact(
     con: duckdb.DuckDBPyConnection,
     table: TableName,
     task: Callable[[duckdb.DuckDBPyConnection, TableName], int],
 ) -> int:
-    """Return the result of a task on a table's files. Raises CatalogError that names the table."""
+    """Return how many files of a table were rewritten. Raises CatalogError that names the table."""
     import duckdb
 
     try:
-        return engine.with_less_memory(con, partial(task, con, table))
+        return with_less_memory(con, partial(task, con, table))
+    except duckdb.OutOfMemoryException as error:
+        log.warning("%s: its files stay as they are: %s.", table, first_line(error))
+        return 0
     except duckdb.Error as error:
-        message = engine.first_line(error)
+        message = first_line(error)
         advice = engine.retyped_advice(message, table) or disk.disk_hint(message) or "Run it again"
         raise CatalogError(
             f"{table}: its files could not be rewritten ({message}). {advice}."

@@ -82,6 +82,19 @@ class TableName:
         return hash(str(self))
 
 
+_SAMPLE = "__sample"
+
+
+def sample_name(table: TableName) -> TableName:
+    """Return the table that a sample load of a table fills: `shop.orders__sample`."""
+    return TableName(table.schema, f"{table.name}{_SAMPLE}")
+
+
+def is_sample(table: TableName) -> bool:
+    """Whether a table has the name of a sample."""
+    return table.name.endswith(_SAMPLE)
+
+
 @dataclass(frozen=True, slots=True)
 class LakeTable:
     """A table that exists in the lake: its columns with the types it has there.
@@ -125,11 +138,12 @@ class SavedState:
 
 @dataclass(frozen=True, slots=True)
 class TablePlan:
-    """What one run will do with one table.
+    """What one run will do with one table. `limit`: read at most so many rows.
 
     `compares_keys`: the run looks for rows whose key the source no longer has. `saved_state` is the
-    state that the table's last commit saved. `lake_digits` are those of `ReadRequest`: set once a
-    value did not fit the type that earlier rows gave its column.
+    state that the table's last commit saved. `is_rebuilt`: the table at the source is another one,
+    or the same one after an ALTER; only its rows can tell. `lake_digits` are those of
+    `ReadRequest`: set once a value did not fit the type that earlier rows gave its column.
     """
 
     source: str
@@ -158,6 +172,8 @@ class TablePlan:
     deletes: Deletes = Deletes.IGNORE
     compares_keys: bool = False
     saved_state: SavedState | None = None
+    limit: int | None = None
+    is_rebuilt: bool = False
     lake_digits: Mapping[str, tuple[int, int]] | None = None
 
     def is_guessed(self, name: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 import uuid
 from contextlib import suppress
@@ -121,7 +120,7 @@ def _copy_into(copy: BinaryIO, file: Path) -> None:
     with file.open("rb") as source:
         shutil.copyfileobj(source, copy, 1 << 20)
     copy.flush()
-    os.fsync(copy.fileno())
+    disk.sync(copy.fileno())
 
 
 def _remove_dead_drafts(target: Path) -> None:

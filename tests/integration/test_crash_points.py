@@ -13,16 +13,18 @@ from urllib.request import urlopen
 import psycopg
 import pytest
 from support.crash_points import Mortals
-from support.histories import MODES, Life, moments, states
+from support.histories import MODES, Life, moments, states, states_of_lake
+from support.shop import Shop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from support.crash_points import Ended
-    from support.shop import Shop
+    from support.servers import Server
 
 _PARTS = 3  # of the first load's moments: a test each, so that none takes long
+_TORN_PARTS = 6  # of a run, in each of which files are torn
 _EACH_STEP = "CDPSYNC_EACH_STEP" in os.environ  # also where nothing has changed: `make crashes`
 
 
@@ -97,18 +99,42 @@ def traced(life: Life, mortals: Mortals, *, watched: bool = False) -> Ended:
     return ended
 
 
+@pytest.fixture(scope="module")
+def tried(
+    postgres_server: Server, mortals: Mortals, tmp_path_factory: pytest.TempPathFactory
+) -> frozenset[int]:
+    """The remnants that a run leaves in the first mode, in which each of them is tried."""
+    mode = next(iter(MODES))
+    with (
+        postgres_server.database("tried_remnants") as pg,
+        psycopg.connect(pg.url, autocommit=True) as source,
+    ):
+        shop = Shop(tmp_path_factory.mktemp("tried"), pg)
+        shop.configure({"public.orders": MODES[mode]})
+        life = Life(shop.file, source, mode)
+        life.begin()
+        return frozenset(state.remnants for state in traced(life, mortals, watched=True).states)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_killed_at_each_step_and_a_rerun_are_one_clean_run(
-    shop: Shop, life: Life, mortals: Mortals, mode: str
+    shop: Shop, life: Life, mortals: Mortals, tried: frozenset[int], mode: str
 ) -> None:
     """At whichever step a run dies, the next one mends it: nothing lost, twice, half, or left.
 
-    Steps that find the same on the disk are one moment.
+    Steps that find the same on the disk are one moment. What a run leaves beside the lake is the
+    same in each mode: the first mode has each of these remnants with each state of the lake, the
+    others have each state of the lake, and remnants of their own.
     """
     chance = Random(mode)  # noqa: S311 - a moment to die, not a secret
     ended = traced(life, mortals, watched=True)
-    chosen = ended.steps if _EACH_STEP else states(ended, chance)
-    assert len(chosen) > 10
+    if _EACH_STEP:
+        chosen = list(ended.steps)
+    elif mode == next(iter(MODES)):
+        chosen = states(ended, chance)
+    else:
+        chosen = states_of_lake(ended, chance, tried)
+    assert len(chosen) > 5
     for step in chosen:
         life.change()
         life.die(mortals, at=step)
@@ -136,14 +162,24 @@ def test_killed_in_the_first_load_and_a_rerun_are_one_clean_run(
 def test_killed_in_the_middle_of_a_write_and_a_rerun_are_one_clean_run(
     shop: Shop, life: Life, mortals: Mortals, mode: str
 ) -> None:
-    """A file torn at any byte, the catalog's and its log's too, does no harm."""
+    """A file torn at any byte, the catalog's and its log's too, does no harm.
+
+    From a moment in each sixth of the run on: until its last write, after which no file is torn.
+    """
     chance = Random(mode)  # noqa: S311 - a moment to die, not a secret
-    steps = traced(life, mortals).steps
+    ended = traced(life, mortals, watched=True)
+    before_last_write = [
+        step
+        for step, state in zip(ended.steps, ended.states, strict=True)
+        if state.lake != ended.states[-1].lake
+    ]
     size = (shop.folder / ".cdpsync/catalog.ducklake").stat().st_size
-    for _ in range(10):
+    for part in range(_TORN_PARTS):
         life.change()
-        limit = int(size ** chance.uniform(0.3, 1.02))
-        life.die(mortals, at=chance.choice(steps), limit=limit)
+        step = before_last_write[
+            int((part + chance.random()) / _TORN_PARTS * len(before_last_write))
+        ]
+        life.die(mortals, at=step, limit=int(size ** chance.uniform(0.3, 1.02)))
     life.clean_up(stored(shop))
     assert len(life.deaths) > 2
 
@@ -180,5 +216,5 @@ def test_full_disk_at_any_write_is_one_line(life: Life, mortals: Mortals, mode: 
             assert ended.error.startswith(("LandingError: ", "CatalogError: ", "/", "shop.")), ended
             assert str(life.file.parent) in ended.error
             assert "reached the size limit" in ended.error
-        life.die(mortals)
+        life.rerun(ended)
     assert refused

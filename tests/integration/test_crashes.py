@@ -31,7 +31,7 @@ ROUND = """
 """
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_killed_run_and_a_rerun_are_one_clean_run(shop: Shop, seed: int) -> None:
     """Whenever the process dies, the next run completes its work: no row is lost or doubled."""
     chance = random.Random(seed)  # noqa: S311 - a moment to die, not a secret

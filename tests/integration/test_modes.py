@@ -10,66 +10,88 @@ import pytest
 if TYPE_CHECKING:
     from support.shop import Shop
 
+    from cdpsync.model import TableResult
+
 pytestmark = pytest.mark.parametrize("shop", ["folder", "s3", "gcs"], indirect=True)
 
 ORDERS = """
-    create table orders (
+    create table {table} (
         id bigint primary key, customer text, amount numeric(10,2), {cursor} {type}
     );
 """
 
 # Three rounds of cursor values for each type: a boundary value that comes again, and later ones.
 CURSORS = {
-    "integer": ("rev", "bigint", ["1", "2", "2"], ["2", "3"], ["3", "7"]),
-    "date": ("day", "date", ["'2024-01-01'", "'2024-01-02'", "'2024-01-02'"],
+    "by_integer": ("rev", "bigint", ["1", "2", "2"], ["2", "3"], ["3", "7"]),
+    "by_date": ("day", "date", ["'2024-01-01'", "'2024-01-02'", "'2024-01-02'"],
              ["'2024-01-02'", "'2024-01-03'"], ["'2024-01-03'", "'2024-02-01'"]),
-    "timestamp": ("at", "timestamp",
+    "by_timestamp": ("at", "timestamp",
                   ["'2024-01-01 10:00:00.000001'", "'2024-01-01 10:00:00.000002'"] * 2,
                   ["'2024-01-01 10:00:00.000002'", "'2024-01-01 10:00:00.000003'"],
                   ["'2024-01-01 10:00:00.000003'", "'2025-01-01'"]),
-    "timestamptz": ("updated_at", "timestamptz",
+    "by_timestamptz": ("updated_at", "timestamptz",
                     ["'2024-03-31 01:59:59.999999+01'", "'2024-03-31 03:00:00+02'"] * 2,
                     ["'2024-03-31 03:00:00+02'", "'2024-03-31 03:00:00.5+02'"],
                     ["'2024-03-31 03:00:00.5+02'", "'2024-10-27 02:30:00+01'"]),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", CURSORS)
-def test_incremental_follows_the_source_through_three_runs(shop: Shop, kind: str) -> None:
-    """Inserts, updates, ties at the boundary and NULL cursors all arrive, each exactly once."""
-    cursor, type_, first, second, third = CURSORS[kind]
-    shop.pg.execute(ORDERS.format(cursor=cursor, type=type_))
-    for number, value in enumerate(first):
-        shop.pg.execute(f"insert into orders values ({number}, 'first', {number}.10, {value})")
-    shop.pg.execute("insert into orders values (90, 'no cursor', 1, null)")
-    shop.configure({"public.orders": {"mode": "incremental", "cursor_field": cursor}})
+def configure_each(shop: Shop, mode: str) -> None:
+    """Let the project have a table for each type of cursor."""
+    options = {kind: {"mode": mode, "cursor_field": name} for kind, (name, *_) in CURSORS.items()}
+    shop.configure({f"public.{kind}": options[kind] for kind in CURSORS})
 
-    result = shop.one()
-    assert (result.rows_read, result.rows_inserted) == (len(first) + 1, len(first) + 1)
-    assert result.cursor_before is None
-    shop.same()
 
-    shop.pg.execute(f"insert into orders values (100, 'tie', 5, {second[0]})")
-    shop.pg.execute(f"update orders set customer = 'changed', {cursor} = {second[1]} where id = 1")
-    shop.pg.execute("insert into orders values (91, 'no cursor either', 1, null)")
-    shop.pg.execute("update orders set customer = 'changed too' where id = 90")
-    result = shop.one()
-    assert (result.rows_inserted, result.rows_updated) == (2, 2)
-    assert result.rows_in_table == len(first) + 3
-    shop.same()
+def results_of(shop: Shop) -> dict[str, TableResult]:
+    """Run; each table then has the source's rows. Return their results."""
+    results = {result.table.name: result for result in shop.run().tables}
+    assert {name: result.error for name, result in results.items()} == dict.fromkeys(CURSORS)
+    shop.all_same(*CURSORS)
+    return results
 
-    shop.pg.execute(f"insert into orders values (101, 'tie', 5, {third[0]})")
-    shop.pg.execute(f"insert into orders values (102, 'late', 5, {third[1]})")
-    shop.pg.execute(f"update orders set {cursor} = {third[1]} where id = 90")
-    result = shop.one()
-    assert (result.rows_inserted, result.rows_updated) == (2, 1)
-    shop.same()
 
-    again = shop.one()
-    assert (again.rows_inserted, again.rows_updated, again.rows_deleted) == (0, 0, 0)
-    assert again.bytes_written == 0
-    assert again.cursor_after == result.cursor_after
-    shop.same()
+def test_incremental_follows_the_source_through_three_runs(shop: Shop) -> None:
+    """Inserts, updates, ties at the boundary and NULL cursors all arrive, each exactly once.
+
+    A table for each type of cursor.
+    """
+    for kind, (cursor, type_, first, _, _) in CURSORS.items():
+        shop.pg.execute(ORDERS.format(table=kind, cursor=cursor, type=type_))
+        for number, value in enumerate(first):
+            shop.pg.execute(f"""insert into {kind} values
+                ({number}, 'first', {number}.10, {value})""")
+        shop.pg.execute(f"insert into {kind} values (90, 'no cursor', 1, null)")
+    configure_each(shop, "incremental")
+    for kind, result in results_of(shop).items():
+        rows = len(CURSORS[kind][2]) + 1
+        assert (result.rows_read, result.rows_inserted) == (rows, rows)
+        assert result.cursor_before is None
+
+    for kind, (cursor, _, _, second, _) in CURSORS.items():
+        shop.pg.execute(f"""
+            insert into {kind} values (100, 'tie', 5, {second[0]});
+            update {kind} set customer = 'changed', {cursor} = {second[1]} where id = 1;
+            insert into {kind} values (91, 'no cursor either', 1, null);
+            update {kind} set customer = 'changed too' where id = 90
+        """)
+    for kind, result in results_of(shop).items():
+        assert (result.rows_inserted, result.rows_updated) == (2, 2), kind
+        assert result.rows_in_table == len(CURSORS[kind][2]) + 3
+
+    for kind, (cursor, _, _, _, third) in CURSORS.items():
+        shop.pg.execute(f"""
+            insert into {kind} values (101, 'tie', 5, {third[0]});
+            insert into {kind} values (102, 'late', 5, {third[1]});
+            update {kind} set {cursor} = {third[1]} where id = 90
+        """)
+    results = results_of(shop)
+    for kind, result in results.items():
+        assert (result.rows_inserted, result.rows_updated) == (2, 1), kind
+
+    for kind, again in results_of(shop).items():
+        assert (again.rows_inserted, again.rows_updated, again.rows_deleted) == (0, 0, 0)
+        assert again.bytes_written == 0
+        assert again.cursor_after == results[kind].cursor_after
 
 
 def test_append_only_keeps_its_rows_while_none_has_a_cursor(shop: Shop) -> None:
@@ -88,30 +110,31 @@ def test_append_only_keeps_its_rows_while_none_has_a_cursor(shop: Shop) -> None:
     assert shop.one().rows_inserted == 0
 
 
-@pytest.mark.parametrize("kind", CURSORS)
-def test_append_only_takes_every_row_once(shop: Shop, kind: str) -> None:
-    """Rows that share the boundary, even equal in all columns, and rows without a cursor arrive."""
-    cursor, type_, first, second, third = CURSORS[kind]
-    shop.pg.execute(f"create table orders (what text, {cursor} {type_})")
-    for value in [*first, first[-1]]:
-        shop.pg.execute(f"insert into orders values ('same', {value})")
-    shop.pg.execute("insert into orders values ('none', null)")
-    shop.configure({"public.orders": {"mode": "append_only", "cursor_field": cursor}})
-    shop.one()
-    shop.same()
+def test_append_only_takes_every_row_once(shop: Shop) -> None:
+    """Rows that share the boundary, even equal in all columns, and rows without a cursor arrive.
 
-    for value in [second[0], second[0], second[1]]:
-        shop.pg.execute(f"insert into orders values ('same', {value})")
-    shop.pg.execute("insert into orders values ('none', null)")
-    result = shop.one()
-    assert (result.rows_inserted, result.rows_updated) == (4, 0)
-    shop.same()
+    A table for each type of cursor.
+    """
+    for kind, (cursor, type_, first, _, _) in CURSORS.items():
+        shop.pg.execute(f"create table {kind} (what text, {cursor} {type_})")
+        for value in [*first, first[-1]]:
+            shop.pg.execute(f"insert into {kind} values ('same', {value})")
+        shop.pg.execute(f"insert into {kind} values ('none', null)")
+    configure_each(shop, "append_only")
+    results_of(shop)
 
-    for value in third:
-        shop.pg.execute(f"insert into orders values ('third', {value})")
-    assert shop.one().rows_inserted == 2
-    assert shop.one().rows_inserted == 0
-    shop.same()
+    for kind, (_, _, _, second, _) in CURSORS.items():
+        for value in [second[0], second[0], second[1]]:
+            shop.pg.execute(f"insert into {kind} values ('same', {value})")
+        shop.pg.execute(f"insert into {kind} values ('none', null)")
+    for kind, result in results_of(shop).items():
+        assert (result.rows_inserted, result.rows_updated) == (4, 0), kind
+
+    for kind, (_, _, _, _, third) in CURSORS.items():
+        for value in third:
+            shop.pg.execute(f"insert into {kind} values ('third', {value})")
+    assert {result.rows_inserted for result in results_of(shop).values()} == {2}
+    assert {result.rows_inserted for result in results_of(shop).values()} == {0}
 
 
 def test_full_table_replaces_the_table(shop: Shop) -> None:

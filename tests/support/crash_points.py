@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
-from support.disk_state import disk_state
+from support.disk_state import DiskState, disk_state
 from support.servers import read_models_once
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Ended:
     steps: tuple[Step, ...]
     signal: int
     error: str
-    states: tuple[int, ...] = ()
+    states: tuple[DiskState, ...] = ()
 
     @property
     def killed(self) -> bool:
@@ -117,7 +117,8 @@ class Mortals:
         self._process.stdin.flush()
         said = json.loads(self._process.stdout.readline())
         steps = tuple((name, number) for name, number in said["steps"])
-        return Ended(steps, said["signal"], said["error"], tuple(said["states"]))
+        states = tuple(DiskState(*state) for state in said["states"])
+        return Ended(steps, said["signal"], said["error"], states)
 
 
 class _Steps:

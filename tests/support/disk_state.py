@@ -6,33 +6,76 @@ are gone. So two steps between which nothing changes there are one moment to die
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
     from pathlib import Path
 
 
-def disk_state(folder: Path) -> int:
-    """Return a checksum of what is in a project's folder now."""
-    return crc32(repr(sorted(_files(folder))).encode())
+class DiskState(NamedTuple):
+    """The lake, which is the project, its warehouse, catalog and state file, and the remnants.
 
-
-def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
-    """Yield each file and folder with its permissions and the checksum of its content.
-
-    Of a folder of scratch there is only its kind, and whether it has its lock: a run that finds
-    its owner dead removes it without a look at the rest.
+    The remnants are what a run leaves beside the lake and its own: descriptions in locks, its entry
+    in the journal, scratch. They are the same for each table, in whichever mode it is loaded.
     """
-    scratch = folder / ".cdpsync/tmp"
-    for path in folder.rglob("*"):
-        if path.parent == scratch:
-            kind = path.name.split("-")[0]
-            yield f"scratch: {kind}", int((path / "in-use").exists()), 0
-        elif scratch not in path.parents:
+
+    lake: int
+    remnants: int
+
+
+def disk_state(folder: Path) -> DiskState:
+    """Return checksums of what is in a project's folder now.
+
+    Files are strings here, three times as fast as paths: the run waits at each of its steps.
+    """
+    scratch, *beside = (f"{folder}/.cdpsync/{name}" for name in ("tmp", "locks", "runs"))
+    lake: list[object] = []
+    remnants: list[object] = []
+    for parent, folders, names in os.walk(folder):
+        if parent == scratch:
+            remnants += [_scratch(parent, name) for name in folders]
+            folders.clear()
+        for name in (*folders, *names):
+            path = f"{parent}/{name}"
             try:
-                content = path.read_bytes() if path.is_file() else b""
-                yield str(path.relative_to(folder)), path.stat().st_mode, crc32(content)
+                mode = os.stat(path).st_mode  # noqa: PTH116 - see above
+                content = b"" if name in folders else _content(path)
             except FileNotFoundError:
                 continue  # removed meanwhile
+            if parent in beside:
+                remnants.append(_remnant(path, mode, content))
+            else:
+                lake.append((path, mode, crc32(content)))
+    return DiskState(_checksum(lake), _checksum(remnants))
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - see above
+        return file.read()
+
+
+def _checksum(files: Sequence[object]) -> int:
+    return crc32(repr(sorted(map(repr, files))).encode())
+
+
+def _scratch(parent: str, name: str) -> tuple[str, bool]:
+    """Return the kind of a folder of scratch, and whether it has its lock.
+
+    A run that finds its owner dead removes it without a look at the rest.
+    """
+    has_lock = os.path.exists(f"{parent}/{name}/in-use")  # noqa: PTH110 - see above
+    return f"scratch: {name.split('-')[0]}", has_lock
+
+
+def _remnant(path: str, mode: int, content: bytes) -> tuple[str, int, bytes]:
+    """Return an entry of the journal, or a lock and whether upkeep or another has described it.
+
+    Which process that was, and which run, does not matter once it is dead.
+    """
+    folder, name = path.rsplit("/", 2)[1:]
+    if folder == "runs":
+        return "runs", mode, content
+    return name, mode, content.partition(b'"upkeep"')[2]

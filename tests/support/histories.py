@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from cdpsync import maintain, project, sync
+from cdpsync.catalog import Lake
 from cdpsync.maintain import orphans
-from cdpsync.model import Config, RunStatus
+from cdpsync.model import RunStatus
 from cdpsync.system import locks
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from random import Random
 
+    import duckdb
     import psycopg
     from support.crash_points import Ended, Mortals, Step
 
@@ -99,19 +101,25 @@ class Life:
         ended = mortals.run(self.file, at=at, limit=limit)
         if ended.killed:
             self.deaths.append(ended)
-        result = sync.run(self.file)
-        assert result.status is RunStatus.OK, (ended, result.tables)
-        self.check(ended)
+        self.rerun(ended)
         return ended
+
+    def rerun(self, context: object = "") -> None:
+        """Run in peace; assert that the lake is as after one clean run."""
+        result = sync.run(self.file)
+        assert result.status is RunStatus.OK, (context, result.tables)
+        self.check(context)
 
     def check(self, context: object = "") -> None:
         """Assert that the lake has the source's rows, and that state file and catalog agree."""
         config = project.load(self.file)
-        present, soft_deleted = self._lake(config)
+        with project.catalog_of(config).reader() as con:
+            present, soft_deleted = self._lake(con)
+            lake_state = Lake(con).state()
         assert present == self._rows("select id, v, rev from orders"), context
         if self.mode == "deletes_soft":
             assert soft_deleted == self._rows("select id from gone"), context
-        state = project.load_state(config)
+        state = project.load_state(config, lake_state)
         file_cursors = {key: (entry.cursor, entry.run_id) for key, entry in state.entries.items()}
         saved_cursors = {
             (saved.source, saved.stream): (saved.cursor, saved.run_id)
@@ -149,13 +157,14 @@ class Life:
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         return sorted(self.source.execute(sql).fetchall())
 
-    def _lake(self, config: Config) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    def _lake(
+        self, con: duckdb.DuckDBPyConnection
+    ) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
         soft = self.mode == "deletes_soft"
         where = " where _deleted_at is null" if soft else ""
-        with project.catalog_of(config).reader() as con:
-            rows = con.execute(f"select id, v, rev from lake.shop.orders{where}").fetchall()
-            ids = "select id from lake.shop.orders where _deleted_at is not null"
-            soft_deleted = con.execute(ids).fetchall() if soft else []
+        rows = con.execute(f"select id, v, rev from lake.shop.orders{where}").fetchall()
+        ids = "select id from lake.shop.orders where _deleted_at is not null"
+        soft_deleted = con.execute(ids).fetchall() if soft else []
         return sorted(rows), sorted(soft_deleted)
 
 
@@ -169,7 +178,22 @@ def moments(steps: Sequence[Step], chance: Random) -> list[Step]:
 
 def states(ended: Ended, chance: Random) -> list[Step]:
     """Return a step of each state of the disk in a watched run, one that any of them may be."""
-    by_state: dict[int, list[Step]] = {}
-    for state, step in zip(ended.states, ended.steps, strict=True):
+    return _chosen(ended.states, ended.steps, chance)
+
+
+def states_of_lake(ended: Ended, chance: Random, tried: frozenset[int]) -> list[Step]:
+    """Return a step of each state of the lake in a watched run, and of each new kind of remnants.
+
+    Remnants that have been `tried` are the same to the next run, whatever has become of the lake.
+    """
+    known = [
+        (state.lake, state.remnants if state.remnants not in tried else 0) for state in ended.states
+    ]
+    return _chosen(known, ended.steps, chance)
+
+
+def _chosen(states: Sequence[object], steps: Sequence[Step], chance: Random) -> list[Step]:
+    by_state: dict[object, list[Step]] = {}
+    for state, step in zip(states, steps, strict=True):
         by_state.setdefault(state, []).append(step)
     return [chance.choice(same) for same in by_state.values()]

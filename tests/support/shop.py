@@ -73,6 +73,17 @@ class Shop:
         lake_rows = sorted(map(repr, _plain(self.ask(f"select {columns} from {table}"))))
         assert lake_rows == source_rows
 
+    def all_same(self, *tables: str) -> None:
+        """Assert the same of several tables of schema `public`; the lake is opened once."""
+        with project.catalog_of(project.load(self.file)).reader() as con:
+            rows = {
+                table: con.execute(f"select * from lake.shop.{table}").fetchall()
+                for table in tables
+            }
+        for table in tables:
+            source_rows = sorted(map(repr, _plain(self.source(f"select * from {table}"))))
+            assert sorted(map(repr, _plain(rows[table]))) == source_rows, table
+
 
 def _plain(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return [tuple(v.timestamp() if getattr(v, "tzinfo", None) else v for v in row) for row in rows]

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "tests/support/fakesnow.lock", "bench/peers.lock")
-PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+PYTHONS = re.findall(
+    r'"Programming Language :: Python :: (3\.\d+)"', (ROOT / "pyproject.toml").read_text()
+)
 
 
 def locked(name: str) -> list[Requirement]:
@@ -52,6 +54,15 @@ def test_each_package_has_one_exact_version(name: str) -> None:
         assert re.fullmatch(r"==[\w.+!]+", str(pin.specifier)), pin
         assert pin.url is None
     assert not re.search(r"://|^\s*-|(?<!\w)/\w", (ROOT / name).read_text(), re.MULTILINE)
+
+
+def test_each_python_from_the_oldest_on_is_named() -> None:
+    """Each of them is tested by `make test-pythons`, and is in the lock."""
+    oldest = int(PYTHONS[0].removeprefix("3."))
+    assert [f"3.{minor}" for minor in range(oldest, oldest + len(PYTHONS))] == PYTHONS
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == f">={PYTHONS[0]}"
+    assert f"on Python {PYTHONS[0]} to {PYTHONS[-1]}" in (ROOT / "Makefile").read_text()
 
 
 @pytest.mark.parametrize("python", PYTHONS)

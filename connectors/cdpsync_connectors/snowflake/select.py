@@ -81,7 +81,8 @@ def select_rows(relation: Relation, request: ReadRequest) -> Statement:
     listed = ",\n    ".join(f"{e.select} as {quote_name(e.name)}" for e in exprs)
     conditions = _conditions(request, by_name)
     filtered = f"\nwhere {' and '.join(conditions)}" if conditions else ""
-    return Statement(f"select {listed}\nfrom {relation.sql}{filtered}", exprs)
+    limit = "" if request.limit is None else f"\nlimit {request.limit}"
+    return Statement(f"select {listed}\nfrom {relation.sql}{filtered}{limit}", exprs)
 
 
 def _conditions(request: ReadRequest, columns: dict[str, SourceColumn]) -> list[str]:

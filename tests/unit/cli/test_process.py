@@ -9,6 +9,8 @@ from importlib.metadata import version
 
 import pytest
 
+from cdpsync.__main__ import main
+
 HEAVY = ("duckdb", "pyarrow", "psycopg", "cdpsync.project", "cdpsync.sync")
 
 
@@ -219,3 +221,10 @@ def a_config(folder):
     assert process.wait() == 0
     assert b"answer" in shown
     assert (tmp_path / "query_history").exists()
+
+
+def test_windows_itself_is_refused_in_one_line(monkeypatch):
+    """The locks are those of Linux and macOS, so nothing is imported on Windows."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SystemExit, match="in WSL 2, and run it there"):
+        main()

@@ -35,6 +35,25 @@ def order(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     return calls
 
 
+def test_macos_has_the_drive_write_what_is_synced(
+    tmp_path: Path, order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the file system cannot, fsync is what there is."""
+    asked: list[int] = []
+
+    def full_sync(descriptor: int, command: int) -> None:
+        asked.append(command)
+        if len(asked) > 1:
+            raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(disk.fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(disk.fcntl, "fcntl", full_sync)
+    disk.fsync(tmp_path)
+    assert (asked, order) == ([51], [])
+    disk.fsync(tmp_path)
+    assert (asked, order) == ([51, 51], [("fsync", tmp_path.name)])
+
+
 def test_state_file_is_on_the_disk_before_its_name(tmp_path: Path, order) -> None:
     """The new state is synced, renamed, and then the folder is synced: old or new, never half."""
     update_state(tmp_path / "state.json", lambda _: None)
