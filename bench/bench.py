@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _PARTS: dict[str, Callable[[Setting], list[report.Line]]] = {
     "lineitem": loads.lineitem,
+    "reload": loads.reload,
     "events": loads.events,
     "fourfold": loads.fourfold,
     "nothing-new": small.nothing_new,

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import peers
-from measure import WORK, Command, Contender, Figure, in_turns, median, peak, ratio
+from measure import WORK, Command, Contender, Figure, in_turns, median, output, peak, ratio
 from postgres import ask, cdpsync, copy, load_tpch, project
 from report import Limit, Line
 
@@ -114,6 +114,33 @@ def lineitem(setting: Setting) -> list[Line]:
         loaded.faster_than(_PYARROW, 4.5),
         loaded.memory(400),
     )
+
+
+def reload(setting: Setting) -> list[Line]:
+    """lineitem again, where nothing changed, in turns with its first load."""
+    load_tpch(setting.server, setting.scale, "lineitem")
+    answer = "select count(*) || ' ' || sum(l_orderkey)::bigint from {table}"
+    folder = project("reload", setting.server, {"public.lineitem": {}})
+    again = cdpsync(folder, "run")
+    output(again.words)
+    # A file that a run adds has another name, so the answer shows that there is none.
+    files = "select string_agg(distinct filename, ' ' order by filename) from shop.lineitem"
+    unchanged = Contender("cdpsync run, unchanged", lambda: again, partial(ask, folder, files))
+    truths = [setting.server.psql(answer.format(table="lineitem")), ask(folder, files)]
+    contenders = [_ours(setting, "lineitem", answer), unchanged]
+    first, reloaded = in_turns(contenders, setting.runs, truths)
+    millions = f"{6 * setting.scale:g} M lineitem rows"
+    return [
+        Line(f"{_OURS}, {millions}", tuple(first)),
+        Line(
+            f"{unchanged.name}, {millions}",
+            tuple(reloaded),
+            (
+                Limit("{} x the first load", ratio(reloaded, first), 1.4),
+                Limit("{} x its memory", peak(reloaded) / peak(first), 1.2),
+            ),
+        ),
+    ]
 
 
 def events(setting: Setting) -> list[Line]:

@@ -128,6 +128,12 @@ class Lake:
         with transaction(self.con, "history"):
             self.system_tables.record(*records)
 
+    def save_missing(self, states: Iterable[SavedState]) -> None:
+        """Save since when the streams of these states are missing at their sources."""
+        self.system_tables.prepare()
+        with transaction(self.con, "missing"):
+            self.system_tables.save_missing(states)
+
     def commit(self, *commits: Commit) -> list[TableResult]:
         """Change these tables, their cursors and the history in one transaction, or nothing.
 

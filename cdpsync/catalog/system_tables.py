@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from dataclasses import fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -27,11 +28,12 @@ from cdpsync.model.cursors import cursor_json, parse_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from datetime import datetime
 
     import duckdb
 
-FORMAT = 3
+FORMAT = 4
 """Version of the tables in schema `cdpsync`; a catalog with a higher one is refused."""
 
 # The columns of the tables, with their types. A column of the same name as a field of `SavedState`,
@@ -52,6 +54,7 @@ _CURSOR_COLUMNS = {
     "deletes_at": "timestamptz",
     "columns": "varchar",
     "identity": "varchar",
+    "missing_since": "timestamptz",
 }
 _RUN_COLUMNS = {
     "run_id": "varchar",
@@ -93,7 +96,10 @@ _UPGRADES = {
         update lake.cdpsync.runs set kind = 'repair'
             where contains(notices, 'repaired by cdpsync verify');
     """,
+    3: "alter table lake.cdpsync.cursors add column missing_since timestamptz",
 }
+_KIND_SINCE = 3  # the first version whose runs have a kind
+
 
 HISTORY_KEPT = timedelta(days=90)
 """How long the history keeps runs that changed rows, or failed."""
@@ -224,7 +230,7 @@ class SystemTables:
 
         Without those that `drop_superseded` leaves out.
         """
-        columns = "*" if self._version >= FORMAT else "*, null as kind"
+        columns = "*" if self._version >= _KIND_SINCE else "*, null as kind"
         rows = self._rows(_LATEST.format(columns=columns))
         return tuple(drop_superseded(_record(row) for row in rows))
 
@@ -249,6 +255,14 @@ class SystemTables:
             [value for key in keys for value in key],
         )
         self._insert("cursors", [_state_row(state) for state in states])
+
+    def save_missing(self, states: Iterable[SavedState]) -> None:
+        """Save since when the streams of these states are missing at their sources."""
+        for state in states:
+            self.con.execute(
+                "update lake.cdpsync.cursors set missing_since = ? where source = ? and stream = ?",
+                [state.missing_since, state.source, state.stream],
+            )
 
     def forget_table(self, table: TableName) -> None:
         """Delete the saved state of a table."""
@@ -280,19 +294,27 @@ def _create_table(name: str, columns: Mapping[str, str]) -> str:
 def drop_superseded(newest_first: Iterable[RunRecord]) -> Iterator[RunRecord]:
     """Leave out the records that a newer one has made meaningless.
 
-    These are a deletion and all before it, and a failure to connect to a source that has a newer
-    record of any stream.
+    These are a deletion and all before it, a failure to connect to a source that has a newer
+    record of any stream, and the failure of a pattern if a newer run has a record of its source.
     """
-    deleted, seen_sources = set(), set()
+    deleted: set[tuple[str, str]] = set()
+    newer_runs: dict[str, set[str]] = defaultdict(set)
     for record in newest_first:
         source, stream = record.result.source, record.result.stream
         if record.kind is RunKind.DELETE:
             deleted.add((source, stream))
-        elif (source, stream) not in deleted and not (
-            stream == ALL_STREAMS and source in seen_sources
-        ):
+        elif (source, stream) not in deleted and not _is_outdated(record, newer_runs[source]):
             yield record
-        seen_sources.add(source)
+        newer_runs[source].add(record.run_id)
+
+
+def _is_outdated(record: RunRecord, newer_runs: AbstractSet[str]) -> bool:
+    """Whether a failure that stands for several tables is outdated by newer records."""
+    if not record.result.is_placeholder:
+        return False
+    if record.result.stream == ALL_STREAMS:
+        return bool(newer_runs)
+    return bool(newer_runs - {record.run_id})
 
 
 # ---- rows: from values and back

@@ -11,13 +11,16 @@ from cdpsync.connector.contract import (
     KeyFilter,
     Limited,
     MemoryLimited,
+    PatternAware,
     ReadRequest,
     RowSlice,
     SizedChunk,
     TypeChangeAware,
+    UnmatchedPattern,
     VersionedChunk,
     concurrency_limit_of,
     ignore,
+    unmatched_patterns_of,
 )
 
 __all__ = [
@@ -31,11 +34,14 @@ __all__ = [
     "KeyFilter",
     "Limited",
     "MemoryLimited",
+    "PatternAware",
     "ReadRequest",
     "RowSlice",
     "SizedChunk",
     "TypeChangeAware",
+    "UnmatchedPattern",
     "VersionedChunk",
     "concurrency_limit_of",
     "ignore",
+    "unmatched_patterns_of",
 ]

@@ -44,6 +44,19 @@ class ConnectorOptions(BaseModel):
         """
         return None
 
+    def default_table(self, stream: str) -> str:
+        """Return the name in the lake that `discover` will give the table of a stream."""
+        schema, _, name = stream.rpartition(".")
+        return name if schema in {"", self.omitted_schema} else stream.replace(".", "_")
+
+    def selects(self, stream: str) -> bool:  # noqa: ARG002 - for those that narrow
+        """Whether these options ask for a stream of this name, if the source has it.
+
+        A stream that is in the lake and is asked for is reported as missing when `discover` does
+        not find it. Options that narrow what is discovered, such as `schemas:`, answer for it.
+        """
+        return True
+
 
 class DatabaseOptions(ConnectorOptions):
     """Base of the `Options` of a database that serves others too: limits on its load.
@@ -215,6 +228,32 @@ class TypeChangeAware(Protocol):
 def concurrency_limit_of(connector: Connector) -> ConcurrencyLimit | None:
     """Return how much of a source may be read at once; None: it sets no limit."""
     return connector.concurrency_limit if isinstance(connector, Limited) else None
+
+
+@dataclass(frozen=True, slots=True)
+class UnmatchedPattern:
+    """A pattern of a connector's options that selects nothing at the source.
+
+    `streams` is the glob of the streams that it would select. `message` names the option and its
+    place, and what there is to select.
+    """
+
+    streams: str
+    message: str
+
+
+@runtime_checkable
+class PatternAware(Protocol):
+    """Optional: a connector whose options select streams by patterns, such as `schemas:`."""
+
+    @property
+    def unmatched_patterns(self) -> Sequence[UnmatchedPattern]:
+        """The patterns for which the last `discover` found nothing. Their tables fail."""
+
+
+def unmatched_patterns_of(connector: Connector) -> Sequence[UnmatchedPattern]:
+    """Return the patterns for which a connector found nothing; none, if it reports none."""
+    return connector.unmatched_patterns if isinstance(connector, PatternAware) else ()
 
 
 @runtime_checkable

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cdpsync import engine
@@ -14,6 +14,7 @@ from cdpsync.connector import Chunk, FrugalChunk, SizedChunk, VersionedChunk
 from cdpsync.errors import CdpsyncError, ContractError, LandingError, ReadError, ViewLostError
 from cdpsync.extract.chunk_cache import cache_get, cache_path, cache_put
 from cdpsync.extract.columns import incoming_columns
+from cdpsync.extract.row_digest import RowDigest, digest_of
 from cdpsync.extract.spool import highest_cursor, spooled_rows
 from cdpsync.model import Column, Cursor
 from cdpsync.sql import quote_name, quote_text
@@ -45,18 +46,26 @@ _COPY = """
 """
 
 
+_VECTOR_ROWS = 2_048
+_DECODED_SIZE = 6  # times that in Parquet: text is a third there, and a vector is held twice
+
+
 class _OutOfMemoryError(Exception):
     """An attempt ran out of a worker's memory, so the chunk is read again alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolFile:
-    """A complete Parquet file in the spool; `cursor` is the highest among its rows."""
+    """A complete Parquet file in the spool; `cursor` is the highest among its rows.
+
+    It has a `digest` where the plan compares the rows with the lake's.
+    """
 
     path: Path
     rows: int
     bytes: int
     cursor: Cursor | None = None
+    digest: RowDigest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +180,7 @@ class ChunkWriter:
         with self.workers.reserve_memory(memory, alone=alone):
             try:
                 with self.workers.connection(self.connector, alone=alone) as con:
-                    return self._read(con, file, chunk, reusable, frugal=alone)
+                    written = self._read(con, file, chunk, reusable, frugal=alone)
             except CdpsyncError:
                 raise
             except duckdb.InterruptException as error:
@@ -183,6 +192,7 @@ class ChunkWriter:
                 if not alone:
                     raise _OutOfMemoryError(fault) from error
                 raise self._out_of_memory(fault, chunk) from error
+        return self._with_digest(written)
 
     def _read(
         self,
@@ -249,6 +259,31 @@ class ChunkWriter:
         count, size = _copy(con, rows.select() + limit, file, self._row_group)
         written = spooled_rows([file], self.columns())
         return SpoolFile(file, count, size, highest_cursor(con, self.plan, self.columns(), written))
+
+    def _with_digest(self, file: SpoolFile) -> SpoolFile:
+        """Return a file with the digest of its rows, if the plan compares them.
+
+        Where a worker has too little memory for them it has none, and the table is replaced.
+        """
+        import duckdb
+
+        is_compared = self.plan.compares_rows and self.transform is None
+        if not is_compared or not file.rows or file.digest is not None:
+            return file
+        memory = file.bytes / file.rows * _VECTOR_ROWS * _DECODED_SIZE
+        workers, columns = self.workers, self.columns()
+        with workers.reserve_memory(memory):
+            try:
+                with workers.connection(self.connector) as con:
+                    digest = digest_of(con, spooled_rows([file.path], columns), columns)
+            except duckdb.InterruptException as error:
+                raise ReadError(f"{self.plan.table}: stopped.") from error
+            except duckdb.Error as error:
+                if engine.memory_fault(error) is None:
+                    raise self._translate(error, file.path) from error
+                log.info("%s: too little memory to compare its rows.", self.plan.table)
+                return file
+        return replace(file, digest=digest)
 
     def _write_transformed(
         self,

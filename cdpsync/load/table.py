@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import shutil
 import threading
 import time
@@ -15,8 +16,10 @@ from cdpsync.errors import LandingError, OpenTypeError
 from cdpsync.extract.table import Extracted, ExtractHooks, extract
 from cdpsync.load.continuity import may_be_beyond, replaces_lake, restarted, window_of
 from cdpsync.load.deletes import merge_deletes
+from cdpsync.load.held_files import HeldFiles
 from cdpsync.load.merge import MergeResult, merge, needs_no_merge
 from cdpsync.load.open_types import with_lake_digits
+from cdpsync.load.reload import compare_reload
 from cdpsync.model import Deletes, Progress
 from cdpsync.storage.paths import folder_of
 from cdpsync.system import clock, disk
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from cdpsync.model import Column, TablePlan
 
     ProgressCallback = Callable[[Progress], None]
+
+log = logging.getLogger("cdpsync.load.table")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +85,24 @@ class TableLoader:
         folder.mkdir()
         self.on_progress(progress_of(plan, "reading"))
         upload = self.uploader.start_table(folder_of(plan.table))
+        held = HeldFiles(upload)
         try:
-            plan, extracted = self._extract_guessed(plan, folder, upload)
-            plan, extracted = self._continued(plan, extracted, folder, upload)
+            plan, extracted = self._extract_guessed(plan, folder, held)
+            plan, extracted = self._continued(plan, extracted, folder, held)
             key_files = (
                 self._extract_keys(plan, folder, extracted.columns) if plan.compares_keys else ()
             )
             self.on_progress(progress_of(plan, "landing", rows=extracted.rows))
-            paths = tuple(file.path for file in extracted.files)
-            if needs_no_merge(plan):  # the files were queued for upload while they were read
-                size = sum(file.bytes for file in extracted.files)
-                merged = MergeResult(extracted.columns, paths, extracted.rows, size)
+            if plan.compares_rows:
+                plan, merged = self._merge_reload(plan, extracted, folder, held)
+            elif needs_no_merge(plan):  # the files were queued for upload while they were read
+                merged = _all_rows(extracted)
             else:
-                with self._merge_connection(plan, folder) as con:
-                    merged = merge(con, plan, paths, extracted.columns, folder)
-                    if plan.compares_keys:
-                        merged = _merge_deletes(con, plan, merged, key_files, folder)
-                for file in merged.files:
-                    upload.add(file, file.stat().st_size, keep=file in merged.upsert_files)
+                merged = self._merge(plan, extracted, key_files, folder)
+                _upload(upload, merged)
             files = upload.wait()
         except BaseException:
+            held.close()
             upload.rollback()
             raise
         if not merged.upsert_files and merged.delete_keys is None:
@@ -107,11 +110,11 @@ class TableLoader:
         return LoadedTable(plan, extracted, merged, files, started_at, start)
 
     def _extract_guessed(
-        self, plan: TablePlan, folder: Path, upload: TableUpload
+        self, plan: TablePlan, folder: Path, held: HeldFiles
     ) -> tuple[TablePlan, Extracted]:
         """Read a table; again with wider types, if a value does not fit those of earlier rows."""
         try:
-            return plan, self._extract(plan, folder, upload)
+            return plan, self._extract(plan, folder, held)
         except OpenTypeError:
             if plan.replace:
                 raise
@@ -119,10 +122,13 @@ class TableLoader:
             plan = with_lake_digits(con, plan)
         for file in folder.glob("*.parquet"):
             file.unlink()
-        return plan, self._extract(plan, folder, upload)
+        return plan, self._extract(plan, folder, held)
 
-    def _extract(self, plan: TablePlan, folder: Path, upload: TableUpload) -> Extracted:
-        """Read a table into the spool. Files that need no merge are queued for upload at once."""
+    def _extract(self, plan: TablePlan, folder: Path, held: HeldFiles) -> Extracted:
+        """Read a table into the spool.
+
+        Files that need neither a merge nor a comparison are queued for upload at once.
+        """
 
         def on_progress(rows: int, chunks_done: int, chunks: int) -> None:
             self.on_progress(
@@ -130,20 +136,65 @@ class TableLoader:
             )
 
         hooks = ExtractHooks(on_progress, wait_for_space=self.uploader.wait_for_space)
-        if needs_no_merge(plan):
+        if plan.compares_rows:
+            hooks = replace(hooks, on_file=held.add, on_drop=held.drop)
+        elif needs_no_merge(plan):
             hooks = replace(
                 hooks,
-                on_file=lambda file: upload.add(file.path, file.bytes),
-                on_drop=lambda file: upload.cancel(file.path),
+                on_file=lambda file: held.upload.add(file.path, file.bytes),
+                on_drop=lambda file: held.upload.cancel(file.path),
             )
         return extract(plan, self.connectors[plan.source], self.workers, folder, hooks=hooks)
 
+    def _merge(
+        self, plan: TablePlan, extracted: Extracted, key_files: Sequence[Path], folder: Path
+    ) -> MergeResult:
+        """Return the rows to load, given those that the lake has and the keys of the source."""
+        paths = tuple(file.path for file in extracted.files)
+        with self._merge_connection(plan, folder) as con:
+            merged = merge(con, plan, paths, extracted.columns, folder)
+            if plan.compares_keys:
+                merged = _merge_deletes(con, plan, merged, key_files, folder)
+        return merged
+
+    def _merge_reload(
+        self, plan: TablePlan, extracted: Extracted, folder: Path, held: HeldFiles
+    ) -> tuple[TablePlan, MergeResult]:
+        """Upload what differs between the rows read and the lake's table.
+
+        The plan that is returned replaces the table only if all of its rows are uploaded.
+        """
+        merged = self._compare(plan, extracted, folder, has_files=held.is_complete)
+        if merged is None:
+            held.queue()
+            return plan, _all_rows(extracted)
+        held.discard()
+        _upload(held.upload, merged)
+        return replace(plan, replace=False), merged
+
+    def _compare(
+        self, plan: TablePlan, extracted: Extracted, folder: Path, *, has_files: bool
+    ) -> MergeResult | None:
+        """Return the difference to the lake's table; None: replace it.
+
+        A table whose files cannot be read is replaced, too, because that mends it.
+        """
+        import duckdb
+
+        try:
+            with self.open_lake() as con:
+                return compare_reload(con, plan, extracted, folder, has_files=has_files)
+        except duckdb.Error as error:
+            message = engine.first_line(error)
+            log.warning("%s: could not be compared (%s) and is replaced.", plan.table, message)
+            return None
+
     def _continued(
-        self, plan: TablePlan, extracted: Extracted, folder: Path, upload: TableUpload
+        self, plan: TablePlan, extracted: Extracted, folder: Path, held: HeldFiles
     ) -> tuple[TablePlan, Extracted]:
         """Return the plan and the rows to merge, read from the start if the table began anew."""
         if plan.is_rebuilt:
-            return self._as_other_table(plan, extracted, folder, upload)
+            return self._as_other_table(plan, extracted, folder, held)
         if not may_be_beyond(plan, extracted):
             return plan, extracted
         with self._merge_connection(plan, folder) as con:
@@ -152,7 +203,7 @@ class TableLoader:
             return plan, extracted
         new_folder = folder / "restarted"
         new_folder.mkdir()
-        restart, all_rows = self._extract_guessed(restart, new_folder, upload)
+        restart, all_rows = self._extract_guessed(restart, new_folder, held)
         if all_rows.highest_cursor is None:  # no row to go on from: the cursor stays
             return plan, extracted
         with self._merge_connection(plan, folder) as con:
@@ -162,7 +213,7 @@ class TableLoader:
         return replace(restart, window=window, cursor_before=plan.cursor_before), all_rows
 
     def _as_other_table(
-        self, plan: TablePlan, extracted: Extracted, folder: Path, upload: TableUpload
+        self, plan: TablePlan, extracted: Extracted, folder: Path, held: HeldFiles
     ) -> tuple[TablePlan, Extracted]:
         """Return the plan of a table that may be another one, after its rows have been read."""
         if extracted.cursor is None and plan.saved_state is not None:
@@ -177,7 +228,7 @@ class TableLoader:
         plan = replace(plan, replace=True, compares_keys=False)
         if needs_no_merge(plan):
             for file in extracted.files:
-                upload.add(file.path, file.bytes)
+                held.upload.add(file.path, file.bytes)
         return plan, extracted
 
     def _extract_keys(
@@ -223,6 +274,19 @@ class TableLoader:
                     yield con
                 finally:
                     con.close()
+
+
+def _all_rows(extracted: Extracted) -> MergeResult:
+    """Return every file that was read."""
+    paths = tuple(file.path for file in extracted.files)
+    size = sum(file.bytes for file in extracted.files)
+    return MergeResult(extracted.columns, paths, extracted.rows, size)
+
+
+def _upload(upload: TableUpload, merged: MergeResult) -> None:
+    """Queue the upload of merged files; those with keys stay for the commit."""
+    for file in merged.files:
+        upload.add(file, file.stat().st_size, keep=file in merged.upsert_files)
 
 
 def _merge_deletes(

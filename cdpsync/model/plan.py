@@ -118,7 +118,8 @@ class SavedState:
     `reset`: the next run loads from the start. `settings` are the options of the project file that
     the table's rows depend on, as JSON. `deletes_at` is when the lake's keys were last compared
     with the source's. `columns` are the stream's columns at the last run, with their types at the
-    source; `identity` is the stream's identity then.
+    source; `identity` is the stream's identity then. `missing_since` is when a run first did not
+    find the stream at its source; None: it is there.
     """
 
     source: str
@@ -134,13 +135,15 @@ class SavedState:
     deletes_at: datetime | None = None
     columns: Mapping[str, str] | None = None
     identity: str | None = None
+    missing_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TablePlan:
     """What one run will do with one table. `limit`: read at most so many rows.
 
-    `compares_keys`: the run looks for rows whose key the source no longer has. `saved_state` is the
+    `compares_keys`: the run looks for rows whose key the source no longer has. `compares_rows`: the
+    rows that are read replace the lake's table only where they differ from it. `saved_state` is the
     state that the table's last commit saved. `is_rebuilt`: the table at the source is another one,
     or the same one after an ALTER; only its rows can tell. `lake_digits` are those of
     `ReadRequest`: set once a value did not fit the type that earlier rows gave its column.
@@ -171,6 +174,7 @@ class TablePlan:
     exclude: tuple[str, ...] | None = None
     deletes: Deletes = Deletes.IGNORE
     compares_keys: bool = False
+    compares_rows: bool = False
     saved_state: SavedState | None = None
     limit: int | None = None
     is_rebuilt: bool = False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from cdpsync.model.plan import SyncMode, TableName, TablePlan
+    from cdpsync.model.plan import SavedState, SyncMode, TableName, TablePlan
     from cdpsync.model.streams import Cursor
 
 
@@ -83,6 +83,14 @@ class TableResult:
     notices: tuple[str, ...] = ()
     skip_reason: SkipReason | None = None
 
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether a failure stands for a source, or a pattern of it, none of whose tables is known.
+
+        Its stream is ALL_STREAMS or the pattern.
+        """
+        return self.mode is None and self.status is TableStatus.FAILED
+
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
@@ -134,13 +142,15 @@ class Progress:
 class Planned:
     """The plan of a run: its tables, those that cannot be planned, and those that are not due.
 
-    `locked` are left out, because another run works on them.
+    `locked` are left out, because another run works on them. `missing` are the saved states of
+    streams that are missing at their source since this run, or are back.
     """
 
     plans: tuple[TablePlan, ...]
     failed: tuple[TableResult, ...] = ()
     skipped: tuple[TableResult, ...] = ()
     locked: tuple[TableResult, ...] = ()
+    missing: tuple[SavedState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +158,7 @@ class TableOverview:
     """One table of `status`, at one moment.
 
     `status` is "ok", "failed", "running", "never" or "disabled". `notices` are the last run's.
+    `missing_since`: when a run first did not find the stream at its source any more.
     """
 
     source: str
@@ -165,6 +176,7 @@ class TableOverview:
     cursor: Cursor | None = None
     error: Failure | None = None
     notices: tuple[str, ...] = ()
+    missing_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from cdpsync.errors import ConfigError, suggest
+from cdpsync.errors import suggest
 from cdpsync.model import (
     Deletes,
     Source,
@@ -16,16 +16,13 @@ from cdpsync.model import (
     TableOptions,
     TableRule,
 )
-from cdpsync.sql import fold_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
 
 Names = tuple[str, str, str]
 """The names by which SELECT can match a table: its source, its stream, its table in the lake."""
-
-_MOST_LISTED = 8  # streams in an error message
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,38 +58,41 @@ class ConfiguredTable:
 
 
 def configured_tables(source: Source, streams: Iterable[Stream]) -> tuple[ConfiguredTable, ...]:
-    """Return the enabled tables of a source, in the order of its streams.
-
-    Raises ConfigError for a glob that matches no stream, and for two streams with one table.
-    """
+    """Return the enabled tables of a source, in the order of its streams."""
     listed = list(streams)
     by_name = {stream.name: stream for stream in listed}
-    _require_matches(source, by_name)
     tables = [_configured_table(source, stream.name, stream) for stream in listed]
     tables += [
         _configured_table(source, rule.pattern, None)
         for rule in source.tables
         if not rule.is_glob and rule.pattern not in by_name
     ]
-    enabled = tuple(
+    return tuple(
         table if table.stream else replace(table, suggestion=suggest(table.name, by_name))
         for table in tables
         if table is not None
     )
-    _reject_shared_tables(enabled)
-    return enabled
 
 
 def _configured_table(source: Source, name: str, stream: Stream | None) -> ConfiguredTable | None:
     options = table_options(source, name)
     if options is None:
         return None
-    table = options.name or (stream.table if stream else name.rsplit(".", 1)[-1])
+    table = options.name or (stream.table if stream else default_table(source, name))
     rules = _rules(source, name)
     location = rules[-1].location if rules else source.location
     return ConfiguredTable(
         source.name, name, TableName(source.name, table), options, location, stream
     )
+
+
+def default_table(source: Source, stream: str) -> str:
+    """Return the name that discovery gives the table of a stream, which need not exist yet."""
+    name_of = getattr(source.options, "default_table", None)
+    if name_of is not None:
+        return str(name_of(stream))
+    schema, _, name = stream.rpartition(".")  # the options have no such rule, or no value yet
+    return name if schema in {"", source.omitted_schema} else stream.replace(".", "_")
 
 
 def table_options(source: Source, name: str) -> TableOptions | None:
@@ -108,7 +108,7 @@ def table_options(source: Source, name: str) -> TableOptions | None:
 
 def _rules(source: Source, name: str) -> list[TableRule]:
     """Return the keys that match a stream: globs in their order, then the exact key."""
-    rules = [rule for rule in source.tables if _matches(rule, name)]
+    rules = [rule for rule in source.tables if rule_matches(rule, name)]
     return sorted(rules, key=lambda rule: not rule.is_glob)
 
 
@@ -122,30 +122,11 @@ def _syncs_unnamed_streams(source: Source) -> bool:
     return all(rule.options.enabled is False for rule in source.tables)
 
 
-def _matches(rule: TableRule, name: str) -> bool:
+def names_stream(source: Source, stream: str) -> bool:
+    """Whether the project file names this stream in full."""
+    return any(not rule.is_glob and rule.pattern == stream for rule in source.tables)
+
+
+def rule_matches(rule: TableRule, name: str) -> bool:
+    """Whether a key under `tables:` matches a stream of this name."""
     return fnmatchcase(name, rule.pattern) if rule.is_glob else name == rule.pattern
-
-
-def _require_matches(source: Source, streams: Mapping[str, Stream]) -> None:
-    """Raise ConfigError for a glob that matches no stream."""
-    for rule in source.tables:
-        if rule.is_glob and not any(_matches(rule, name) for name in streams):
-            listed = ", ".join(list(streams)[:_MOST_LISTED]) or "none"
-            ellipsis = ", …" if len(streams) > _MOST_LISTED else ""
-            raise ConfigError(
-                f'{rule.location}: tables: "{rule.pattern}" matches no stream of source '
-                f'"{source.name}". It has: {listed}{ellipsis}. '
-                f"List all of them: cdpsync discover {source.name}."
-            )
-
-
-def _reject_shared_tables(tables: Sequence[ConfiguredTable]) -> None:
-    """Raise ConfigError for two streams with one table; names in the lake ignore case."""
-    owners: dict[str, ConfiguredTable] = {}
-    for table in tables:
-        owner = owners.setdefault(fold_name(str(table.table)), table)
-        if owner is not table:
-            raise ConfigError(
-                f'{table.location}: streams "{owner.name}" ({owner.location}) and "{table.name}" '
-                f'would both be table {table.table}. Give one of them another "name:".'
-            )

@@ -89,6 +89,7 @@ def table_plan(
         window=_window(table, plan, start.cursor),
         replace=replaces,
         full_refresh=full_refresh,
+        compares_rows=_compares_rows(table, previous, full_refresh=full_refresh),
         compares_keys=not replaces and _compares_keys(table, plan.stream, previous, now),
         is_rebuilt=start.is_rebuilt,
     )
@@ -236,6 +237,15 @@ def _columns_to_add(plan: TablePlan) -> list[str]:
         return []
     existing = {fold_name(column.name) for column in plan.lake_table.columns}
     return [column.name for column in plan.columns if fold_name(column.name) not in existing]
+
+
+def _compares_rows(table: ConfiguredTable, previous: PreviousState, *, full_refresh: bool) -> bool:
+    """Whether a table is read as a whole, and may be in the lake already with the same rows.
+
+    A full refresh writes it anew in any case, because a person asks for that to mend a table.
+    """
+    is_reload = table.mode is SyncMode.FULL_TABLE and previous.lake_table is not None
+    return is_reload and not full_refresh
 
 
 def _compares_keys(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from functools import partial
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cdpsync.catalog import Lake
-from cdpsync.errors import CdpsyncError, SourceConfigError
+from cdpsync.connector import unmatched_patterns_of
+from cdpsync.errors import CdpsyncError, ReadError, SourceConfigError
 from cdpsync.model import (
     CheckResult,
     Config,
@@ -25,11 +27,16 @@ from cdpsync.storage import open_storage
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+log = logging.getLogger("cdpsync.project")
+
 
 def discover(config: Config, source: str) -> tuple[Stream, ...]:
-    """Return the streams of a source."""
+    """Return the streams of a source. A pattern of its options that matches none is a warning."""
     with open_connector(source_of(config, source), config.warehouse.memory) as connector:
-        return tuple(connector.discover())
+        streams = tuple(connector.discover())
+        for pattern in unmatched_patterns_of(connector):
+            log.warning("%s", pattern.message)
+        return streams
 
 
 def list_sources(config: Config) -> tuple[SourceOverview, ...]:
@@ -108,4 +115,9 @@ def _run_check(name: str, kind: str, attempt: Callable[[], None]) -> CheckResult
         return CheckResult(
             name, kind, ok=False, seconds=time.monotonic() - start, error=Failure.of(error)
         )
+    except Exception as error:
+        log.debug("%s: an error that its connector does not know", name, exc_info=error)
+        reason = f"{name}: {type(error).__name__}: {error}. This is a defect of its connector."
+        failure = Failure.of(ReadError(reason))
+        return CheckResult(name, kind, ok=False, seconds=time.monotonic() - start, error=failure)
     return CheckResult(name, kind, ok=True, seconds=time.monotonic() - start)

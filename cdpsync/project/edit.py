@@ -27,6 +27,7 @@ from cdpsync.plan.configured import table_options
 from cdpsync.project.journal import start_run
 from cdpsync.project.tables import KnownTable, known_tables, load_state, records_by_table
 from cdpsync.project.workspace import catalog_of, locks_folder, verified_folder
+from cdpsync.sql import fold_name
 from cdpsync.state import State, update_state
 from cdpsync.system import clock, locks
 
@@ -139,7 +140,7 @@ def delete(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
                 if not is_sample(table.table) or table.key in state.entries
             ]
             with catalog.writer(data=False) as con:
-                Lake(con).drop(names, records)
+                Lake(con).drop(_own_tables(state, existing), records)
 
         def remove_entries(entries: State) -> None:
             for table in tables:
@@ -159,6 +160,22 @@ def _existing(state: ProjectState, tables: Sequence[KnownTable]) -> list[KnownTa
         for table in tables
         if table.table in state.tables or table.key in state.entries or table.key in records
     ]
+
+
+def _own_tables(state: ProjectState, tables: Sequence[KnownTable]) -> set[TableName]:
+    """Return the lake's tables of these; not one whose rows are those of a stream beside them.
+
+    A stream that failed because another one has its table is forgotten without that table.
+    """
+    owners = {
+        fold_name(str(saved.table)): (saved.source, saved.stream) for saved in state.saved_states
+    }
+    keys = {table.key for table in tables}
+    return {
+        table.table
+        for table in tables
+        if owners.get(fold_name(str(table.table)), table.key) in keys
+    }
 
 
 def _deletion_record(config: Config, state: ProjectState, table: KnownTable, run: Run) -> RunRecord:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog import Lake
 from cdpsync.model import (
-    ALL_STREAMS,
     Config,
     RunRecord,
     SyncMode,
@@ -17,6 +17,7 @@ from cdpsync.model import (
 from cdpsync.plan.configured import table_options
 from cdpsync.plan.schedule import last_run, next_due
 from cdpsync.plan.selector import is_chosen, resolved
+from cdpsync.plan.source_changes import is_asked_for
 from cdpsync.project.tables import (
     KnownTable,
     known_tables,
@@ -38,18 +39,28 @@ def status(config: Config, select: Sequence[str] = ()) -> tuple[TableOverview, .
     """Return an overview of each table, from the lake, the state file and the locks.
 
     A source that could not be reached at its last run has one overview for all of its tables,
-    until a newer run reaches it.
+    until a newer run reaches it. So has a pattern of the project file that matched nothing.
     """
     state = load_state(config)
     records = records_by_table(state)
+    missing = {
+        (saved.source, saved.stream): saved.missing_since
+        for saved in state.saved_states
+        if saved.missing_since is not None
+        and saved.source in config.sources
+        and is_asked_for(config.sources[saved.source], saved.stream)
+    }
     overviews = [
-        _overview(config, state, table, records[table.key])
+        replace(
+            _overview(config, state, table, records[table.key]),
+            missing_since=missing.get(table.key),
+        )
         for table in known_tables(config, state, select)
     ]
     overviews += [
         _unreachable_overview(record)
         for record in state.latest_runs
-        if record.result.stream == ALL_STREAMS
+        if record.result.is_placeholder
         and record.result.source in config.sources
         and is_chosen(_names_of(record), select)
     ]

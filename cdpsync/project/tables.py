@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 from cdpsync.catalog import Lake
 from cdpsync.errors import ConfigError
 from cdpsync.model import (
-    ALL_STREAMS,
     Config,
     RunRecord,
-    Source,
     TableName,
 )
 from cdpsync.model.plan import is_sample
 from cdpsync.model.state import ProjectState, TableKey
-from cdpsync.plan.configured import table_options
+from cdpsync.plan.configured import default_table, table_options
 from cdpsync.plan.selector import did_you_mean, is_chosen, matches_name, means_all, resolved
 from cdpsync.project.workspace import catalog_of
 from cdpsync.state import read_state, reconcile
@@ -98,12 +96,12 @@ def _all_known(config: Config, state: ProjectState) -> list[KnownTable]:
         names[saved.source, saved.stream] = saved.table
     for record in state.latest_runs:
         result = record.result
-        if (result.source, result.stream) not in names and result.stream != ALL_STREAMS:
+        if (result.source, result.stream) not in names and not result.is_placeholder:
             names[result.source, result.stream] = result.table
     for source in config.sources.values():
         for rule in source.tables:
             if not rule.is_glob and (source.name, rule.pattern) not in names:
-                name = rule.options.name or _guess_table(source, rule.pattern)
+                name = rule.options.name or default_table(source, rule.pattern)
                 names[source.name, rule.pattern] = TableName(source.name, name)
     return [
         KnownTable(source, stream, table, _is_enabled(config, source, stream))
@@ -121,12 +119,6 @@ def require_known(config: Config, tables: Iterable[Names], select: Sequence[str]
             known_names = ", ".join(dict.fromkeys(table for *_, table in tables)) or "none yet"
             hint = did_you_mean(pattern, tables, config.sources)
             raise ConfigError(f'"{pattern}" matches no table.{hint} Known tables: {known_names}.')
-
-
-def _guess_table(source: Source, stream: str) -> str:
-    """Return the name that discovery gives the table of a stream that was never read."""
-    schema, _, name = stream.rpartition(".")
-    return name if schema in {"", source.omitted_schema} else stream.replace(".", "_")
 
 
 def _is_enabled(config: Config, source: str, stream: str) -> bool:

@@ -40,7 +40,7 @@ HISTORY_KEYS = (*RESULT_KEYS, "run_id", "started_at", "finished_at", "kind")
 STATUS_KEYS = (
     "source", "stream", "table", "mode", "enabled", "every", "status",
     "last_run_at", "last_success_at", "next_due_at", "rows", "cursor_field", "cursor", "error",
-    "notices",
+    "notices", "missing_since",
 )  # fmt: skip
 PLAN_KEYS = (
     "source", "stream", "table", "mode", "status", "primary_key", "cursor_field",

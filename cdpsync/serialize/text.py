@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ def due(moment: datetime | None, at: datetime) -> str | None:
     if span > 0:
         return f"in {_one_unit(span)}"
     return "now" if span > -60 else f"{_one_unit(-span)} overdue"
+
+
+def missing_since(moment: datetime) -> str:
+    """Return since when a table is missing at its source, in UTC to the minute."""
+    return f"missing at the source since {moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def plural(number: int, noun: str) -> str:

@@ -100,6 +100,16 @@ class Committer:
         except CatalogError as error:
             _warn_unrecorded(error)
 
+    def save_missing(self, states: Sequence[SavedState]) -> None:
+        """Save which streams are missing at their sources, or back. A failure is a warning."""
+        if not states:
+            return
+        try:
+            with self.session.catalog.writer(data=False) as con:
+                Lake(con).save_missing(states)
+        except CatalogError as error:
+            log.warning("missing tables could not be noted in the lake: %s", error.message)
+
     def _commit(self, tables: Sequence[LoadedTable], failures: list[TableResult]) -> None:
         """Commit each table wholly or not at all, and record the failures."""
         remaining = {table.plan.table: table for table in tables}
@@ -192,9 +202,16 @@ class Committer:
 
 
 def failed_result(
-    plan: TablePlan, error: Exception, table: LoadedTable | None = None
+    plan: TablePlan,
+    error: Exception,
+    table: LoadedTable | None = None,
+    *,
+    seconds: float = 0.0,
 ) -> TableResult:
-    """Return the result of a table that failed, with the figures of its load if it was loaded."""
+    """Return the result of a table that failed, with the figures of its load if it was loaded.
+
+    `seconds` is how long its load took that failed.
+    """
     if not isinstance(error, CdpsyncError):
         log.error("%s: this is a defect of cdpsync", plan.table, exc_info=error)
     return replace(
@@ -202,7 +219,7 @@ def failed_result(
         rows_read=table.extracted.rows if table else 0,
         cursor_before=plan.cursor_before,
         cursor_after=plan.cursor_before,
-        seconds=table.seconds if table else 0.0,
+        seconds=table.seconds if table else round(seconds, 3),
         error=Failure.of(error),
     )
 

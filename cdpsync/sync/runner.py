@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from cdpsync.model import (
     RunResult,
     RunStatus,
     SkipReason,
+    TableName,
     TablePlan,
     TableResult,
     TableStatus,
@@ -35,7 +37,8 @@ from cdpsync.model import (
 from cdpsync.project.journal import Run, default_threads, start_run
 from cdpsync.sync.committer import Committer, failed_result
 from cdpsync.sync.sample import SampleCommitter
-from cdpsync.sync.session import RunOptions, RunSession
+from cdpsync.sync.selection import RunOptions
+from cdpsync.sync.session import RunSession
 from cdpsync.system import clock
 from cdpsync.system.memory import memory_budget
 
@@ -122,7 +125,13 @@ def _loaded(config: Config | str | Path | None) -> Config:
 
 
 def _overall(results: Sequence[TableResult]) -> RunStatus:
-    """Return the result of a run; it is partial where a table was left out that was asked for."""
+    """Return the result of a run.
+
+    It is partial where a table was left out that was asked for, and has failed where all that was
+    asked for is missing at its source.
+    """
+    if results and all(result.skip_reason is SkipReason.MISSING for result in results):
+        return RunStatus.FAILED
     if any(result.skip_reason is SkipReason.LOCKED for result in results):
         return RunStatus.PARTIAL
     if not any(result.status is TableStatus.FAILED for result in results):
@@ -143,6 +152,7 @@ class Runner:
     is_stopped: Callable[[], bool]
     results: list[TableResult] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
+    load_starts: dict[TableName, float] = field(default_factory=dict)
     uploader: Uploader = field(init=False)
     committer: Committer | SampleCommitter = field(init=False)
 
@@ -160,6 +170,7 @@ class Runner:
         """Do the planned work; return a result per table, also of tables that were skipped."""
         remove_stale_dirs(self.session.catalog.scratch)
         self.results += (*self.planned.skipped, *self.planned.locked)
+        self.committer.save_missing(self.planned.missing)
         if self.planned.failed:
             self._finish_all(self.planned.failed)
         self.session.release_all_but(plan.table for plan in self.planned.plans)
@@ -178,9 +189,13 @@ class Runner:
     def _storage_is_reachable(self) -> bool:
         """Whether the storage is reachable; if not, no table is read and every table fails."""
         try:
+            start = time.monotonic()
             self.session.storage.ping()
         except CdpsyncError as error:
-            self._finish_all([failed_result(plan, error) for plan in self.planned.plans])
+            seconds = time.monotonic() - start
+            self._finish_all(
+                [failed_result(plan, error, seconds=seconds) for plan in self.planned.plans]
+            )
             return False
         return True
 
@@ -201,7 +216,7 @@ class Runner:
             self._commit_as_loaded(
                 {
                     pools.submit(
-                        partial(loader.load, plan), plan.source, self._max_tables(plan)
+                        partial(self._load, loader, plan), plan.source, self._max_tables(plan)
                     ): plan
                     for plan in self.planned.plans
                 }
@@ -216,6 +231,10 @@ class Runner:
         pools.shutdown()
         self.uploader.close()
         workers.close()
+
+    def _load(self, loader: TableLoader, plan: TablePlan) -> LoadedTable | None:
+        self.load_starts[plan.table] = time.monotonic()
+        return loader.load(plan)
 
     def _max_tables(self, plan: TablePlan) -> int | None:
         """Return how many tables the plan's source allows to be read at once."""
@@ -238,7 +257,9 @@ class Runner:
         try:
             table = load.result()
         except Exception as error:  # noqa: BLE001 - any error is its table's, the others go on
-            self.committer.add_failure(failed_result(plan, error))
+            now = time.monotonic()
+            seconds = now - self.load_starts.get(plan.table, now)
+            self.committer.add_failure(failed_result(plan, error, seconds=seconds))
             if self.fail_fast:
                 self.stopped.set()
         else:

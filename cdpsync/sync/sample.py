@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from cdpsync.load.table import LoadedTable
     from cdpsync.load.upload import Uploader
-    from cdpsync.model import TablePlan
+    from cdpsync.model import SavedState, TablePlan
     from cdpsync.project.journal import Run
     from cdpsync.sync.session import RunSession
 
@@ -89,6 +89,9 @@ class SampleCommitter:
 
     def record_failures(self, failures: Sequence[TableResult]) -> None:
         """Do nothing, because samples have no history."""
+
+    def save_missing(self, states: Sequence[SavedState]) -> None:
+        """Do nothing, because the next run sees what is missing."""
 
     def commit_added(self, *, is_last: bool) -> None:
         """Commit the samples, each in a transaction of its own, once all are loaded."""

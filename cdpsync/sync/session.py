@@ -4,38 +4,55 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from cdpsync import engine, project
 from cdpsync.catalog import CatalogPrefetch
-from cdpsync.connector import TypeChangeAware
-from cdpsync.errors import CdpsyncError, ConfigError, SourceConfigError
+from cdpsync.connector import TypeChangeAware, unmatched_patterns_of
+from cdpsync.errors import CdpsyncError, ReadError
 from cdpsync.model import Config, Failure, Planned, SkipReason, Source, TableResult, TableStatus
 from cdpsync.model.plan import sample_name
-from cdpsync.plan.configured import ConfiguredTable, configured_tables, table_options
+from cdpsync.plan.configured import ConfiguredTable, configured_tables
 from cdpsync.plan.resume import PreviousState
-from cdpsync.plan.schedule import counts_from, is_due, last_run
 from cdpsync.plan.selector import (
     concerns_source,
-    did_you_mean,
     is_chosen,
     is_short,
     matches_select,
-    resolved,
 )
+from cdpsync.plan.source_changes import shared_tables
 from cdpsync.plan.table import table_plan
 from cdpsync.plan.type_changes import keeps_any_value
 from cdpsync.storage import Storage, open_storage
+from cdpsync.sync.missing import (
+    DiscoveredSource,
+    missing_names,
+    missing_tables,
+    selects_missing,
+)
 from cdpsync.sync.sample import sampled
+from cdpsync.sync.selection import (
+    RunOptions,
+    never,
+    no_match,
+    not_due_check,
+    with_full_names,
+)
 from cdpsync.sync.source_names import check_source_names
-from cdpsync.sync.unreachable import UnreachableSource, failures, unreachable_source
+from cdpsync.sync.unreachable import (
+    UnreachableSource,
+    failures,
+    names_of,
+    unreachable_source,
+)
 from cdpsync.system import clock, locks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -47,25 +64,6 @@ if TYPE_CHECKING:
     from cdpsync.plan.type_changes import KeepsValues
 
 log = logging.getLogger("cdpsync.sync.session")
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """The selection of a run's tables, and the options that hold for all of them."""
-
-    select: Sequence[str] = ()
-    include: Sequence[str] = ()
-    exclude: Sequence[str] = ()
-    due: bool = False
-    full_refresh: bool = False
-    allow_shrink: bool = False
-    accept_changes: bool = False
-    limit: int | None = None
-
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        """The patterns that select tables: SELECT and -s."""
-        return (*self.select, *self.include)
 
 
 class RunSession:
@@ -82,7 +80,10 @@ class RunSession:
         self.connectors: dict[str, Connector] = {}
         self.unreachable: list[TableResult] = []
         self.tables: tuple[ConfiguredTable, ...] = ()
+        self._all_tables: tuple[ConfiguredTable, ...] = ()
+        self._discovered: dict[str, DiscoveredSource] = {}
         self._errors: dict[str, CdpsyncError] = {}
+        self._error_seconds: dict[str, float] = {}
         self._stack = ExitStack()
         self._stack.callback(self.storage.close)
         self._lake: duckdb.DuckDBPyConnection | None = None
@@ -95,7 +96,8 @@ class RunSession:
     def __enter__(self) -> Self:
         self._prefetch.start()
         try:
-            self.tables = self._select_tables(self._discover())
+            self._all_tables = self._discover()
+            self.tables = self._select_tables(self._all_tables)
         except BaseException:
             self._stack.close()
             raise
@@ -116,81 +118,83 @@ class RunSession:
             or any(is_short(pattern, self.config.sources) for pattern in patterns)
         ]
         for source in sources:
-            try:
+            with self._as_failure_of(source):
                 connector = self._stack.enter_context(
                     project.open_connector(source, self.config.warehouse.memory)
                 )
-            except SourceConfigError as error:
-                self._errors[source.name] = error
-            else:
+                engine.preconnect(connector.extensions, threads=1)
                 self.connectors[source.name] = connector
-        for connector in self.connectors.values():
-            engine.preconnect(connector.extensions, threads=1)
         with ThreadPoolExecutor(max(1, min(8, len(sources)))) as pool:
             tables_by_source = list(pool.map(self._configured_tables, sources))
         return tuple(table for tables in tables_by_source for table in tables)
 
     def _configured_tables(self, source: Source) -> tuple[ConfiguredTable, ...]:
-        if source.name in self._errors:
+        connector = self.connectors.get(source.name)
+        if connector is None:
             return ()
+        with self._as_failure_of(source):
+            streams = connector.discover()
+            unmatched = unmatched_patterns_of(connector)
+            self._discovered[source.name] = DiscoveredSource.of(source, streams, unmatched)
+            return configured_tables(source, streams)
+        return ()
+
+    @contextmanager
+    def _as_failure_of(self, source: Source) -> Iterator[None]:
+        """Note any error as that of the source, because it must not stop the other sources."""
+        start = time.monotonic()
         try:
-            streams = self.connectors[source.name].discover()
-        except ConfigError:
-            raise
+            yield
         except CdpsyncError as error:
             self._errors[source.name] = error
-            return ()
-        return configured_tables(source, streams)
+        except Exception as error:
+            log.debug("%s: its streams could not be listed", source.name, exc_info=error)
+            reason = f"{type(error).__name__}: {error}"
+            self._errors[source.name] = ReadError(
+                f"{source.name}: its streams could not be listed ({reason}). This is a defect of "
+                "its connector; -v shows where."
+            )
+        self._error_seconds[source.name] = time.monotonic() - start
 
     def _select_tables(self, tables: tuple[ConfiguredTable, ...]) -> tuple[ConfiguredTable, ...]:
         """Return the selected tables. Raises ConfigError for a pattern that matches none."""
         unreachable = self._unreachable_sources()
-        self.options = self._with_full_names(tables, unreachable)
+        names = [table.names for table in tables]
+        names += [names_of(table) for source in unreachable for table in source.tables]
+        self.options = with_full_names(
+            self.options,
+            self.config,
+            names,
+            unreachable=[source.source for source in unreachable],
+            missing=lambda: missing_names(
+                self._discovered.values(), tables, self._state_without_locks()
+            ),
+        )
         patterns, exclude = self.options.patterns, self.options.exclude
         for pattern in (*patterns, *exclude):
             matches = any(matches_select(table, pattern) for table in tables)
-            if not matches and not any(
-                concerns_source(source.source, [pattern]) for source in unreachable
+            if (
+                not matches
+                and not any(concerns_source(source.source, [pattern]) for source in unreachable)
+                and not selects_missing(
+                    pattern, self._discovered.values(), tables, self._state_without_locks
+                )
             ):
-                raise _no_match(pattern, self.config, tables)
+                raise no_match(pattern, self.config, tables)
         self.unreachable = failures(unreachable, tables, patterns, exclude)
         return tuple(table for table in tables if is_chosen(table.names, patterns, exclude))
 
-    def _with_full_names(
-        self, tables: Sequence[ConfiguredTable], unreachable: Sequence[UnreachableSource]
-    ) -> RunOptions:
-        """Return the options with full names; an unknown one may be of an unreachable source."""
-        names = [table.names for table in tables]
-        names += [
-            (t.source, t.stream, str(t.table)) for source in unreachable for t in source.tables
-        ]
-
-        def full(patterns: Sequence[str]) -> tuple[str, ...]:
-            known = resolved(patterns, names, self.config.sources)
-            return tuple(
-                name
-                for pattern in known
-                for name in (
-                    [f"{source.source}.{pattern}" for source in unreachable]
-                    if unreachable and "." not in pattern and is_short(pattern, self.config.sources)
-                    else [pattern]
-                )
-            )
-
-        options = self.options
-        return replace(
-            options,
-            select=full(options.select),
-            include=full(options.include),
-            exclude=resolved(options.exclude, names, self.config.sources),
-        )
+    def _state_without_locks(self) -> ProjectState:
+        return project.load_state(self.config)
 
     def _unreachable_sources(self) -> list[UnreachableSource]:
         if not self._errors:
             return []
-        state, sources = project.load_state(self.config), self.config.sources
+        state, sources = self._state_without_locks(), self.config.sources
         return [
-            unreachable_source(self.config, state, sources[name], self._errors[name])
+            unreachable_source(
+                self.config, state, sources[name], self._errors[name], self._error_seconds[name]
+            )
             for name in sources
             if name in self._errors
         ]
@@ -279,13 +283,24 @@ class RunSession:
         check_source_names(self.connectors, state)
         saved_states = {(saved.source, saved.stream): saved for saved in state.saved_states}
         now = clock.now()
-        is_not_due = _not_due_check(self.config, state, now) if self.options.due else _never
+        is_not_due = not_due_check(self.config, state, now) if self.options.due else never
         plans, failed, skipped, locked = [], [], [], []
         for result in self.unreachable:
             if is_not_due(result.source, result.stream):
                 skipped.append(_not_due(replace(result, error=None)))
             else:
                 failed.append(result)
+        missing = missing_tables(
+            self._discovered.values(),
+            self._all_tables,
+            state,
+            is_selected=lambda names: is_chosen(names, self.options.patterns, self.options.exclude),
+            is_not_due=is_not_due,
+            now=now,
+        )
+        failed += missing.failed
+        skipped += missing.skipped
+        shared = shared_tables(self._all_tables, state.saved_states)
         taken = self._locks.taken if self._locks else {}
         for table in self.tables:
             previous = _previous_state(table, state, saved_states.get((table.source, table.name)))
@@ -296,6 +311,8 @@ class RunSession:
                 locked.append(_left_out(table, previous, taken[self._lock_name(table)]))
                 continue
             try:
+                if (table.source, table.name) in shared:
+                    raise shared[table.source, table.name]
                 plans.append(
                     table_plan(
                         table,
@@ -309,7 +326,9 @@ class RunSession:
                 )
             except CdpsyncError as error:
                 failed.append(_result(table, previous, TableStatus.FAILED, Failure.of(error)))
-        planned = Planned(tuple(plans), tuple(failed), tuple(skipped), tuple(locked))
+        planned = Planned(
+            tuple(plans), tuple(failed), tuple(skipped), tuple(locked), tuple(missing.changed)
+        )
         if self.options.limit is None:
             return planned
         own_tables = {table.table for table in self.tables}
@@ -321,24 +340,6 @@ class RunSession:
         if isinstance(connector, TypeChangeAware):
             return connector.keeps_values
         return keeps_any_value
-
-
-def _not_due_check(
-    config: Config, state: ProjectState, now: datetime
-) -> Callable[[str, str], bool]:
-    """Return a function that says whether a stream of a source is not due yet."""
-    records = project.records_by_table(state)
-
-    def is_not_due(source: str, stream: str) -> bool:
-        options = table_options(config.sources[source], stream)
-        since = counts_from(last_run(records[source, stream]))
-        return options is not None and not is_due(options.every, since, now)
-
-    return is_not_due
-
-
-def _never(_source: str, _stream: str) -> bool:
-    return False
 
 
 def _result(
@@ -369,21 +370,6 @@ def _left_out(
 
 def _not_due(result: TableResult) -> TableResult:
     return replace(result, status=TableStatus.SKIPPED, skip_reason=SkipReason.NOT_DUE)
-
-
-def _no_match(pattern: str, config: Config, tables: Sequence[ConfiguredTable]) -> ConfigError:
-    names = [table.names for table in tables]
-    hint = did_you_mean(pattern, names, config.sources)
-    listed = ", ".join(table for *_, table in names[:10]) or "none"
-    listed += ", …" if len(names) > 10 else ""
-    if is_short(pattern, config.sources):
-        sources = ", ".join(config.sources) or "none"
-        head = pattern.split(".", 1)[0]
-        return ConfigError(
-            f'"{pattern}": there is no source "{head}", and no table of this name.{hint} '
-            f"This project has: {sources}. Tables: {listed}."
-        )
-    return ConfigError(f'"{pattern}" matches no enabled table.{hint} Tables: {listed}.')
 
 
 def _previous_state(

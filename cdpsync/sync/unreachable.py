@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync import project
 from cdpsync.model import ALL_STREAMS, Failure, SyncMode, TableName, TableResult, TableStatus
-from cdpsync.plan.configured import table_options
+from cdpsync.plan.configured import names_stream, table_options
 from cdpsync.plan.selector import (
     concerns_source,
     is_chosen,
@@ -32,6 +32,7 @@ class UnreachableSource:
     source: str
     failure: Failure
     tables: tuple[TableResult, ...]
+    seconds: float
 
     @property
     def placeholder(self) -> TableResult:
@@ -42,18 +43,31 @@ class UnreachableSource:
             TableName(self.source, ALL_STREAMS),
             None,
             TableStatus.FAILED,
+            seconds=self.seconds,
             error=self.failure,
         )
 
 
 def unreachable_source(
-    config: Config, state: ProjectState, source: Source, error: CdpsyncError
+    config: Config, state: ProjectState, source: Source, error: CdpsyncError, seconds: float
 ) -> UnreachableSource:
-    """Return a source that cannot be reached, with its known tables and their saved cursors."""
+    """Return a source that cannot be reached, with its known tables and their saved cursors.
+
+    Tables that are missing at the source are left out: it says nothing about them now. `seconds`
+    is how long it took to find out.
+    """
+    seconds = round(seconds, 3)
+    missing = {
+        (saved.source, saved.stream)
+        for saved in state.saved_states
+        if saved.missing_since is not None and not names_stream(source, saved.stream)
+    }
     failure = Failure.of(error)
     results = []
     for table in project.known_tables(config, state):
-        options = table_options(source, table.stream) if table.source == source.name else None
+        if table.source != source.name or table.key in missing:
+            continue
+        options = table_options(source, table.stream)
         if options is not None:
             entry = state.entries.get((table.source, table.stream))
             cursor = entry.cursor if entry else None
@@ -66,10 +80,11 @@ def unreachable_source(
                     TableStatus.FAILED,
                     cursor_before=cursor,
                     cursor_after=cursor,
+                    seconds=seconds,
                     error=failure,
                 )
             )
-    return UnreachableSource(source.name, failure, tuple(results))
+    return UnreachableSource(source.name, failure, tuple(results), seconds)
 
 
 def failures(
@@ -99,7 +114,9 @@ def failures(
             for pattern in concerned
         ):
             results.append(source.placeholder)
-        results += [table for table in source.tables if is_chosen(_names(table), patterns, exclude)]
+        results += [
+            table for table in source.tables if is_chosen(names_of(table), patterns, exclude)
+        ]
     return results
 
 
@@ -107,9 +124,10 @@ def _matches_no_table(
     pattern: str, sources: Sequence[UnreachableSource], tables: Sequence[ConfiguredTable]
 ) -> bool:
     return not any(matches_select(table, pattern) for table in tables) and not any(
-        matches_name(*_names(table), pattern) for source in sources for table in source.tables
+        matches_name(*names_of(table), pattern) for source in sources for table in source.tables
     )
 
 
-def _names(table: TableResult) -> Names:
+def names_of(table: TableResult) -> Names:
+    """Return the names by which SELECT can match the table."""
     return table.source, table.stream, str(table.table)

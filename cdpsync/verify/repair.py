@@ -88,7 +88,7 @@ class Repairer:
     def _extract(self, plan: TablePlan, key_filter: KeyFilter | None, folder: Path) -> Extracted:
         folder.mkdir()
         return extract(
-            replace(plan, window=None, deletes=Deletes.IGNORE),
+            replace(plan, window=None, deletes=Deletes.IGNORE, compares_rows=False),
             self.session.connectors[plan.source],
             self.workers,
             folder,

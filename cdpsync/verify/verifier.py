@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync.catalog import remove_stale_dirs, sql_name, temp_dir
 from cdpsync.engine import first_line, retyped_advice, with_less_memory
-from cdpsync.errors import CatalogError, CdpsyncError, OpenTypeError
+from cdpsync.errors import CatalogError, CdpsyncError, OpenTypeError, ReadError
 from cdpsync.extract.chunk_cache import cache_prune
 from cdpsync.extract.chunk_writer import ChunkTransform
 from cdpsync.extract.table import extract
@@ -23,7 +23,8 @@ from cdpsync.model.verification import DiffKind, Sample, TableDiff, VerifyResult
 from cdpsync.project.journal import default_threads, start_run
 from cdpsync.project.workspace import load, verified_folder
 from cdpsync.sql import fold_name
-from cdpsync.sync.session import RunOptions, RunSession
+from cdpsync.sync.selection import RunOptions
+from cdpsync.sync.session import RunSession
 from cdpsync.system.memory import memory_budget
 from cdpsync.verify.compare import CompareSpec, compare, slice_of
 from cdpsync.verify.repair import Repairer
@@ -77,6 +78,9 @@ def verify(
         session.release_all_but(plan.table for plan in planned.plans)
         for failed_table in planned.failed:
             report(_result_of(failed_table, VerifyStatus.FAILED))
+        for missing_table in planned.skipped:
+            if missing_table.mode is not None:  # else it is a pattern that excludes nothing
+                report(_missing_result(missing_table))
         for locked_table in planned.locked:
             report(replace(_result_of(locked_table, VerifyStatus.SKIPPED), is_left_out=True))
         if not planned.plans:
@@ -112,6 +116,14 @@ def _result_of(table_result: TableResult, status: VerifyStatus) -> VerifyResult:
         error=table_result.error,
         notices=table_result.notices,
     )
+
+
+def _missing_result(table_result: TableResult) -> VerifyResult:
+    """Return the failure of a table whose source no longer has it: it cannot be compared."""
+    (notice,) = table_result.notices
+    error = ReadError(f"{table_result.table}: it cannot be compared: {notice}.")
+    result = replace(_result_of(table_result, VerifyStatus.FAILED), notices=())
+    return replace(result, error=Failure.of(error))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import psycopg
 import pytest
 from support.crash_points import Mortals
-from support.histories import MODES, Life, moments, states, states_of_lake
+from support.histories import ALL_MODES, MODES, Life, moments, states, states_of_lake
 from support.shop import Shop
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def life(shop: Shop, request: pytest.FixtureRequest) -> Iterator[Life]:
     """A project with one table, in the mode that the test is about."""
     mode = request.getfixturevalue("mode")
     shop.warehouse["publish"] = mode == "incremental"
-    shop.configure({"public.orders": MODES[mode]})
+    shop.configure({"public.orders": ALL_MODES[mode]})
     with psycopg.connect(shop.pg.url, autocommit=True) as source:
         life = Life(shop.file, source, mode)
         life.begin()
@@ -116,7 +116,7 @@ def tried(
         return frozenset(state.remnants for state in traced(life, mortals, watched=True).states)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ALL_MODES if _EACH_STEP else MODES)
 def test_killed_at_each_step_and_a_rerun_are_one_clean_run(
     shop: Shop, life: Life, mortals: Mortals, tried: frozenset[int], mode: str
 ) -> None:
@@ -158,7 +158,7 @@ def test_killed_in_the_first_load_and_a_rerun_are_one_clean_run(
     assert life.deaths
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ALL_MODES)
 def test_killed_in_the_middle_of_a_write_and_a_rerun_are_one_clean_run(
     shop: Shop, life: Life, mortals: Mortals, mode: str
 ) -> None:

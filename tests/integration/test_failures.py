@@ -240,13 +240,13 @@ def test_second_run_names_the_process_that_holds_the_lock(shop: Shop) -> None:
     with _in_the_foreground(command, shop) as first:
         try:
             _until(lambda: shop.status().get("shop.slow") == "running")
-            second = cdpsync(shop, "run", "shop.orders")
+            second = cdpsync(shop, "run", "shop.slow")
             assert second.returncode == 4
             assert f"process {first.pid}" in second.stderr
             with pytest.raises(LockHeldError):
-                shop.run()
+                shop.run("shop.slow")
             assert shop.one("shop.free").rows_inserted == 1
-            _until(lambda: shop.status().get("shop.orders") == "running")
+            _until(lambda: shop.status().get("shop.orders") == "ok")
             assert shop.ask("select * from shop.free") == [(1,)]
         finally:
             first.send_signal(signal.SIGINT)

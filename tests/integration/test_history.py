@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # The statements that turn the system tables of a version into those of the one before.
 _TO_FORMAT = {
+    3: "alter table lake.cdpsync.cursors drop column missing_since",
     2: "alter table lake.cdpsync.runs drop column kind",
     1: """
         alter table lake.cdpsync.cursors drop column deletes_at;
@@ -43,7 +44,7 @@ def lose_a_row(shop: Shop) -> None:
 def downgrade(shop: Shop, version: int) -> None:
     """Turn the system tables into those of an earlier version of cdpsync."""
     with project.catalog_of(project.load(shop.file)).writer() as con:
-        for step in range(2, version - 1, -1):
+        for step in range(max(_TO_FORMAT), version - 1, -1):
             con.execute(_TO_FORMAT[step])
         con.execute(f"update lake.cdpsync.meta set format_version = {version}")
 
@@ -88,7 +89,7 @@ def test_table_whose_last_run_failed_is_due(orders: Shop) -> None:
     assert orders.one(due=True).status == "skipped"
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_catalog_of_an_older_version_is_read_and_upgraded(orders: Shop, version: int) -> None:
     """`status`, `query` and the history read it as it is; the next run upgrades it."""
     lose_a_row(orders)

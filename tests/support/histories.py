@@ -29,6 +29,9 @@ MODES: dict[str, dict[str, Any]] = {
     "deletes_hard": {"mode": "incremental", "cursor_field": "rev", "deletes": "hard"},
     "deletes_soft": {"mode": "incremental", "cursor_field": "rev", "deletes": "soft"},
 }
+# A table without a key is replaced by each run that finds a change.
+WITHOUT_KEY = "full_table_without_key"
+ALL_MODES = MODES | {WITHOUT_KEY: {"mode": "full_table"}}
 SOURCE = """
     drop table if exists orders, gone;
     create table orders (id int primary key, v text, rev int);
@@ -83,6 +86,8 @@ class Life:
     def begin(self) -> None:
         """Fill the source."""
         self.source.execute(SOURCE)
+        if self.mode == WITHOUT_KEY:
+            self.source.execute("alter table orders drop constraint orders_pkey")
 
     def change(self) -> None:
         """Let the source change as a source of this mode does."""

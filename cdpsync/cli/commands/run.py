@@ -136,7 +136,7 @@ def run(
         )
     if not session.quiet or session.format is not Format.TABLE:
         show(reports.run_report(result), session.format)
-    run_summary.log_run(result)
+    run_summary.log_run(result, listener.failures.logged if listener else ())
     if not config.sources and not result.tables:
         log.info(_NO_SOURCES, event="empty")
     return _EXIT[result.status]
@@ -147,6 +147,7 @@ def _show_plan(session: Session, planned: "Planned") -> int:
 
     tried = len(planned.plans) + len(planned.failed)
     show(reports.plan_report(planned), session.format)
-    run_summary.log_skipped(len(planned.skipped), of=tried)
+    run_summary.log_notices(planned.skipped)
+    run_summary.log_skipped(planned.skipped, of=tried)
     run_summary.log_failures(planned.failed, of=tried)
     return 0 if not planned.failed else PARTIAL if planned.plans else 1

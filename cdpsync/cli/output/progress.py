@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from cdpsync.cli.session import Session
-    from cdpsync.model import Progress
+    from cdpsync.model import Failure, Progress, TableResult
 
 PAUSE = 10.0
 """Seconds between two lines about one table."""
 
 
 @contextmanager
-def shown(session: Session) -> Iterator[Callable[[Progress], None] | None]:
+def shown(session: Session) -> Iterator[Lines | Live | None]:
     """Lend a listener that shows progress events; None under `-q`."""
     if session.quiet:
         yield None
@@ -43,10 +43,28 @@ def shown(session: Session) -> Iterator[Callable[[Progress], None] | None]:
         yield Lines()
 
 
+class Failures:
+    """The failures of a run that were logged, by source and stream. Each reason is logged once."""
+
+    def __init__(self) -> None:
+        self.logged: set[tuple[str, str]] = set()
+        self._tables: dict[Failure | None, str] = {}
+
+    def log(self, result: TableResult) -> None:
+        """Log the result of a table, and remember a failure."""
+        if result.status is not TableStatus.FAILED:
+            log_table(result)
+            return
+        log_table(result, same_as=self._tables.get(result.error))
+        self._tables.setdefault(result.error, str(result.table))
+        self.logged.add((result.source, result.stream))
+
+
 class Lines:
     """A log line when a table starts, one per `PAUSE` seconds at most, and one when it ends."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.failures = Failures()
         self._clock = clock
         self._guard = threading.Lock()
         self._started: dict[str, float] = {}
@@ -55,7 +73,8 @@ class Lines:
     def __call__(self, progress: Progress) -> None:
         """Log the event if a line is due. Safe from any thread."""
         if progress.result is not None:
-            log_table(progress.result)
+            with self._guard:
+                self.failures.log(progress.result)
             return
         table, now = str(progress.table), self._clock()
         with self._guard:
@@ -79,6 +98,7 @@ class Live:
     """A bar for each table at work. It goes when the table ends; a failure is logged."""
 
     def __init__(self, bars: Bars) -> None:
+        self.failures = Failures()
         self._bars = bars
         self._guard = threading.Lock()
         self._tasks: dict[str, TaskID] = {}
@@ -91,7 +111,7 @@ class Live:
                 if table in self._tasks:
                     self._bars.remove_task(self._tasks.pop(table))
                 if progress.result.status is TableStatus.FAILED:
-                    log_table(progress.result)
+                    self.failures.log(progress.result)
                 return
             if table not in self._tasks:
                 self._tasks[table] = self._bars.add_task(printable(table), total=None, rows="")

@@ -8,7 +8,7 @@ from cdpsync.cli.output.report import Heading, Report
 from cdpsync.model import TableStatus
 from cdpsync.redact import redact
 from cdpsync.serialize import results as serialize
-from cdpsync.serialize.text import ago, count, due, duration, seconds
+from cdpsync.serialize.text import ago, count, due, duration, missing_since, seconds, with_table
 from cdpsync.state import entry_of, state_json
 from cdpsync.system import clock
 
@@ -187,7 +187,7 @@ def plan_report(planned: Planned) -> Report:
             plan.mode,
             _reads(plan),
             ", ".join(plan.primary_key) or None,
-            _WRITES[serialize.writes(plan)],
+            "replaces what differs" if plan.compares_rows else _WRITES[serialize.writes(plan)],
             count(plan.stream.estimated_rows) or "?",
         )
         for plan in planned.plans
@@ -236,7 +236,7 @@ def status_report(overviews: Sequence[TableOverview]) -> Report:
         (
             str(overview.table),
             overview.mode,
-            overview.status,
+            "missing" if _is_quietly_missing(overview) else overview.status,
             count(overview.rows),
             serialize.cursor_glance(overview.cursor),
             ago(overview.last_run_at, now),
@@ -247,9 +247,20 @@ def status_report(overviews: Sequence[TableOverview]) -> Report:
     ]
     notes = _error_lines((overview.table, overview.error) for overview in overviews)
     notes += [
+        f"{overview.table}: {missing_since(overview.missing_since)}. To forget it: cdpsync delete "
+        f"{overview.table}"
+        for overview in overviews
+        if overview.missing_since and _is_quietly_missing(overview)
+    ]
+    notes += [
         f"{overview.table}: {notice}" for overview in overviews for notice in overview.notices
     ]
     return Report(records, keys, csv_records, headings, rows, notes)
+
+
+def _is_quietly_missing(overview: TableOverview) -> bool:
+    """Whether a table is missing at its source and its last run, from before that, was well."""
+    return overview.missing_since is not None and overview.status == "ok"
 
 
 def history_report(history: Sequence[RunRecord]) -> Report:
@@ -273,9 +284,11 @@ def history_report(history: Sequence[RunRecord]) -> Report:
         )
         for record in history
     ]
-    notes = _error_lines(
-        (f"{record.run_id} {record.result.table}", record.result.error) for record in history
-    )
+    notes = [
+        f"{record.run_id} {line}"
+        for record in history
+        for line in _error_lines([(record.result.table, record.result.error)])
+    ]
     notes += [
         f"{record.run_id} {record.result.table}: {notice}"
         for record in history
@@ -333,4 +346,4 @@ def _reads(plan: TablePlan) -> str:
 
 def _error_lines(failures: Iterable[tuple[object, Failure | None]]) -> list[str]:
     """Return a line for each failure, because an error has no room in a table."""
-    return [f"{name}: {failure.message}" for name, failure in failures if failure]
+    return [with_table(table, failure.message) for table, failure in failures if failure]

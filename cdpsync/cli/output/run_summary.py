@@ -9,20 +9,25 @@ from cdpsync.model import SkipReason, TableStatus
 from cdpsync.serialize.text import plural, seconds, with_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from cdpsync.model import RunResult, TableResult
 
+_MOST_NAMES = 20  # of tables in one line
 
-def log_table(result: TableResult) -> None:
-    """Log the result of one table."""
+
+def log_table(result: TableResult, same_as: str | None = None) -> None:
+    """Log the result of one table; `same_as` is a table whose failure had the same reason."""
     fields: dict[str, Any] = {  # Any: the keywords of a log line
         "event": "table",
         "table": str(result.table),
         "status": result.status.value,
     }
     if result.status is TableStatus.FAILED:
-        log.error(_error_line(result), **fields)
+        message = _failure_line(result)
+        if same_as is not None:
+            message = f"{result.table}: failed for the same reason as {same_as}"
+        log.error(message, **fields, error=_reason(result), seconds=round(result.seconds, 3))
     elif result.status is TableStatus.OK:
         message = (
             f"{result.table}  ok  {result.rows_read:,} read  {result.rows_inserted:,} inserted  "
@@ -40,15 +45,16 @@ def log_table(result: TableResult) -> None:
         )
 
 
-def log_run(run: RunResult) -> None:
-    """Log the result of a run: its notices first, its failures last."""
+def log_run(run: RunResult, logged: Collection[tuple[str, str]] = ()) -> None:
+    """Log the result of a run: its notices first, its failures last.
+
+    `logged` are the source and stream of each table whose failure was logged when it happened.
+    """
     finished = [result for result in run.tables if result.status is not TableStatus.SKIPPED]
     failed = [result for result in finished if result.status is TableStatus.FAILED]
-    for result in run.tables:
-        for notice in result.notices:
-            log.warn(f"{result.table}: {notice}", event="notice", table=str(result.table))
+    log_notices(run.tables)
     left_out = [result for result in run.tables if result.skip_reason is SkipReason.LOCKED]
-    log_skipped(len(run.tables) - len(finished) - len(left_out), of=len(finished) + len(left_out))
+    log_skipped(run.tables, of=len(finished) + len(left_out))
     if left_out:
         log.warn(
             f"{plural(len(left_out), 'table')} left out, because another run works on it"
@@ -66,11 +72,26 @@ def log_run(run: RunResult) -> None:
             run_id=run.run_id,
             status=run.status.value,
         )
-    log_failures(failed, of=len(finished))
+    log_failures(failed, of=len(finished), logged=logged)
 
 
-def log_skipped(skipped: int, *, of: int) -> None:
-    """Log how many tables were skipped while `of` tables were tried."""
+def log_notices(results: Iterable[TableResult]) -> None:
+    """Log what a person should know of these tables."""
+    for result in results:
+        for notice in result.notices:
+            log.warn(f"{result.table}: {notice}", event="notice", table=str(result.table))
+
+
+def log_skipped(results: Iterable[TableResult], *, of: int) -> None:
+    """Log how many tables were skipped while `of` tables were tried.
+
+    Those that another run works on, or that are missing, have their own notices.
+    """
+    skipped = sum(
+        result.status is TableStatus.SKIPPED
+        and result.skip_reason not in {SkipReason.LOCKED, SkipReason.MISSING}
+        for result in results
+    )
     if not of:
         message = "nothing is due" if skipped else "nothing to do"
         log.info(message, event="skipped", tables=skipped)
@@ -78,13 +99,27 @@ def log_skipped(skipped: int, *, of: int) -> None:
         log.info(f"{plural(skipped, 'table')} skipped", event="skipped", tables=skipped)
 
 
-def log_failures(failed: Sequence[TableResult], *, of: int) -> None:
-    """Log which tables failed, and why."""
-    if failed:
-        lines = [_error_line(result) for result in failed]
-        message = "\n  ".join([f"{len(failed):,} of {plural(of, 'table')} failed:", *lines])
-        log.error(message, event="failed", tables=[str(result.table) for result in failed])
+def log_failures(
+    failed: Sequence[TableResult], *, of: int, logged: Collection[tuple[str, str]] = ()
+) -> None:
+    """Log which tables failed, and why, unless that was logged already."""
+    if not failed:
+        return
+    names = [str(result.table) for result in failed]
+    count = f"{len(failed):,} of {plural(of, 'table')} failed:"
+    new = [result for result in failed if (result.source, result.stream) not in logged]
+    if new:
+        message = "\n  ".join([count, *map(_failure_line, new)])
+    else:
+        listed = ", ".join(names[:_MOST_NAMES])
+        message = f"{count} {listed}{', …' if len(names) > _MOST_NAMES else ''}"
+    log.error(message, event="failed", tables=names)
 
 
-def _error_line(result: TableResult) -> str:
-    return with_table(result.table, result.error.message if result.error else "failed")
+def _failure_line(result: TableResult) -> str:
+    """Return the table and its error; the error may begin with the table itself."""
+    return with_table(result.table, _reason(result))
+
+
+def _reason(result: TableResult) -> str:
+    return result.error.message if result.error else "failed"

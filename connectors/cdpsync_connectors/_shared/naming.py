@@ -6,6 +6,7 @@ import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from cdpsync.connector import UnmatchedPattern
 from cdpsync.errors import ConfigError, ReadError
 from cdpsync.sql import quote_name
 
@@ -43,22 +44,40 @@ def matches(name: str, globs: Iterable[str] | None) -> bool:
     return globs is None or any(fnmatchcase(name, glob) for glob in globs)
 
 
-def require_match(
+def unmatched_schemas(
     location: str,
     kind: str,
     globs: Iterable[str],
     names: Sequence[str],
     *,
     matches: Callable[[str, tuple[str, ...]], bool] = matches,
-) -> None:
-    """Raise ConfigError for the first glob of `schemas:` that matches none of the names."""
-    for glob in globs:
-        if not any(matches(name, (glob,)) for name in names):
-            listed = ", ".join(names[:8]) or "none"
-            raise ConfigError(
-                f'{location}: schemas: "{glob}" matches no {kind}. '
-                f"There are: {listed}{', …' if len(names) > 8 else ''}."
-            )
+    streams: str = "{}.*",
+) -> tuple[UnmatchedPattern, ...]:
+    """Return the globs of `schemas:` that match none of the names.
+
+    `streams` is the form of a glob of the streams in such a schema.
+    """
+    listed = ", ".join(names[:8]) or "none"
+    there_are = f"There are: {listed}{', …' if len(names) > 8 else ''}."
+    return tuple(
+        UnmatchedPattern(
+            streams.format(glob), f'{location}: schemas: "{glob}" matches no {kind}. {there_are}'
+        )
+        for glob in globs
+        if not any(matches(name, (glob,)) for name in names)
+    )
+
+
+def require_matches(patterns: Iterable[UnmatchedPattern]) -> None:
+    """Raise ConfigError for the first pattern that matched nothing, because a check reports it."""
+    for pattern in patterns:
+        raise ConfigError(pattern.message)
+
+
+def table_of(stream: str, omitted_schema: str | None) -> str:
+    """Return the name in the lake of the table of a stream `schema.table`."""
+    parts = split_stream(stream) or (stream,)
+    return parts[-1] if parts[:-1] in {(), (omitted_schema,)} else "_".join(parts)
 
 
 def likely_cursors(

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from cdpsync.connector import ConnectorOptions
 from cdpsync_connectors.files.csv import Dialect
+from cdpsync_connectors.files.discover import table_name
 
 _SPELLINGS = {
     "ndjson": "jsonl",
@@ -40,6 +41,10 @@ class FilesOptions(ConnectorOptions):
         Literal["utf-8", "utf-16", "latin-1"], BeforeValidator(_standard_spelling)
     ] = "utf-8"
     null: str = ""
+
+    def default_table(self, stream: str) -> str:
+        """Return the name in the lake of a stream's table."""
+        return table_name(stream)
 
     @field_validator("path")
     @classmethod

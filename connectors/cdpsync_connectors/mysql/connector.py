@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cdpsync.connector import ConcurrencyLimit
 from cdpsync.errors import ConfigError, ConnectorError, OpenTypeError, ReadError
 from cdpsync.model import Column, Stream
-from cdpsync_connectors._shared.naming import likely_cursors, matches, require_match
+from cdpsync_connectors._shared.naming import (
+    likely_cursors,
+    matches,
+    require_matches,
+    unmatched_schemas,
+)
 from cdpsync_connectors._shared.rate_limit import RowLimiter
 from cdpsync_connectors.mysql.catalog import (
     Relation,
@@ -38,7 +43,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pymysql.connections import Connection
 
-    from cdpsync.connector import ReadRequest
+    from cdpsync.connector import ReadRequest, UnmatchedPattern
 
 
 class MysqlConnector:
@@ -51,6 +56,7 @@ class MysqlConnector:
         if not isinstance(options, MysqlOptions):
             raise TypeError(f"MysqlConnector takes MysqlOptions, not {type(options).__name__}")
         self._options = options
+        self.unmatched_patterns: tuple[UnmatchedPattern, ...] = ()
         self._address = options.address()
         limit = options.max_connections
         self.concurrency_limit = None if limit is None else ConcurrencyLimit(limit - 1, limit - 1)
@@ -67,7 +73,9 @@ class MysqlConnector:
     def check(self) -> None:
         """Return when the server accepts the login and has a database to read; else raise."""
         with self._sessions.lend() as con, self._translated():
-            if not self._schemas(con):
+            schemas = self._schemas(con)
+            require_matches(self.unmatched_patterns)
+            if not schemas:
                 raise ConfigError(
                     f"{self._address.location}: {self._address.user} may see no database. Grant it "
                     "SELECT on one."
@@ -77,6 +85,8 @@ class MysqlConnector:
         """Return every table and view of the selected databases."""
         with self._sessions.lend() as con, self._translated():
             schemas = self._schemas(con)
+            if not schemas:
+                return []
             mariadb = is_mariadb(con)
             relations = fetch_relations(con, schemas, mariadb=mariadb)
             reason, server = unsafe_reason(con, self._address.user), server_name(con)
@@ -156,13 +166,15 @@ class MysqlConnector:
     def _schemas(self, con: Connection[Any]) -> list[str]:
         """Return the databases to read: those of `schemas`, else the address's own, else all.
 
-        Raises ConfigError for a glob that matches no database.
+        Keeps the globs that match no database in `unmatched_patterns`.
         """
         globs = self._options.schemas
         if globs is None and self._address.database:
             return [self._address.database]
         names = fetch_schemas(con)
-        require_match(self._address.location, "database", globs or (), names)
+        self.unmatched_patterns = unmatched_schemas(
+            self._address.location, "database", globs or (), names
+        )
         return [name for name in names if matches(name, globs)]
 
     @contextmanager

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 
 from cdpsync.connector import ConnectorOptions, DatabaseOptions
 from cdpsync.redact import remember
+from cdpsync_connectors._shared.naming import matches, split_stream, table_of
 from cdpsync_connectors._shared.options import (
     NOT_ENCODED,
     Names,
@@ -58,6 +59,22 @@ class MysqlOptions(DatabaseOptions):
         if self.url is None and self.host is None:
             raise ValueError("give a url, or host, user, password and database")
         return self
+
+    @property
+    def omitted_schema(self) -> str | None:
+        """The database of the address, whose tables are named without it in the lake."""
+        return self.address().database
+
+    def default_table(self, stream: str) -> str:
+        """Return the name in the lake of a stream's table."""
+        return table_of(stream, self.omitted_schema)
+
+    def selects(self, stream: str) -> bool:
+        """Whether the database of a stream is among those that are read."""
+        schema, default = next(iter(split_stream(stream)), ""), self.omitted_schema
+        if self.schemas is None and default:
+            return schema == default
+        return matches(schema, self.schemas)
 
     def address(self) -> Address:
         """Return the server's address and the login, from the URL and from the other options."""

@@ -16,9 +16,10 @@ from cdpsync.sql import quote_name
 from cdpsync_connectors._shared.naming import (
     likely_cursors,
     matches,
-    require_match,
+    require_matches,
     split_pair,
     stream_name,
+    unmatched_schemas,
 )
 from cdpsync_connectors._shared.rate_limit import RowLimiter
 from cdpsync_connectors.postgres.capacity import MOST_OF_A_POOL, Capacity
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     import psycopg
     from pydantic import BaseModel
 
-    from cdpsync.connector import ConcurrencyLimit, ReadRequest
+    from cdpsync.connector import ConcurrencyLimit, ReadRequest, UnmatchedPattern
     from cdpsync_connectors.postgres.chunks import PostgresChunk
 
 _SMALL = 100_000  # rows of a table that is surely one chunk
@@ -68,6 +69,7 @@ class PostgresConnector:
                 f"PostgresConnector takes PostgresOptions, not {type(options).__name__}"
             )
         self._options = options
+        self.unmatched_patterns: tuple[UnmatchedPattern, ...] = ()
         self._capacity = Capacity(options.max_connections)
         self._primary = self._sessions(options.parameters())
         self._replica: Replica | None = None
@@ -98,14 +100,14 @@ class PostgresConnector:
             con.execute("select 1 from pg_catalog.pg_class limit 1").fetchone()
             if self._replica is not None:
                 self._replica.check(con)
-            self._require_schemas(con)
+            require_matches(self._unmatched_schemas(con))
 
     def discover(self) -> Sequence[Stream]:
         """Return every table, view, materialised view, foreign table and partitioned parent."""
         globs = self._options.schemas
         unreadable: list[Stream] = []
         with self._translated(), self._primary.lend() as con:
-            self._require_schemas(con)
+            self.unmatched_patterns = self._unmatched_schemas(con)
             try:
                 relations = fetch_relations(con)
             except self._primary.driver_error() as error:
@@ -124,11 +126,11 @@ class PostgresConnector:
         ]
         return streams + unreadable
 
-    def _require_schemas(self, con: psycopg.Connection[Any]) -> None:
-        """Raise ConfigError for a glob of `schemas` that matches no schema."""
+    def _unmatched_schemas(self, con: psycopg.Connection[Any]) -> tuple[UnmatchedPattern, ...]:
         globs = self._options.schemas
-        if globs is not None:
-            require_match(self._primary.location, "schema", globs, fetch_schemas(con))
+        if globs is None:
+            return ()
+        return unmatched_schemas(self._primary.location, "schema", globs, fetch_schemas(con))
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[PostgresChunk]]:

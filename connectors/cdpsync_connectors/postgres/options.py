@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from cdpsync.connector import DatabaseOptions
+from cdpsync_connectors._shared.naming import matches, split_stream, table_of
 from cdpsync_connectors._shared.options import Names, Seconds, null_as_word, parts_beside_url
 from cdpsync_connectors.postgres.dsn import require_encoded_login
 from cdpsync_connectors.postgres.parameters import split_framework_parameters
@@ -40,6 +41,14 @@ class PostgresOptions(DatabaseOptions):
     def omitted_schema(self) -> str:
         """The schema whose tables are named without it in the lake."""
         return self.default_schema
+
+    def default_table(self, stream: str) -> str:
+        """Return the name in the lake of a stream's table."""
+        return table_of(stream, self.default_schema)
+
+    def selects(self, stream: str) -> bool:
+        """Whether `schemas` has the schema of a stream."""
+        return matches(next(iter(split_stream(stream)), ""), self.schemas)
 
     @property
     def session_name(self) -> str:

@@ -13,7 +13,7 @@ size it chooses. Each part is a chunk. Their addresses are valid for about six h
 from __future__ import annotations
 
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from cdpsync.errors import ReadError
@@ -21,9 +21,9 @@ from cdpsync.model import Column, Stream
 from cdpsync.sql import quote_name
 from cdpsync_connectors._shared.naming import (
     likely_cursors,
-    require_match,
     split_stream,
     stream_name,
+    unmatched_schemas,
 )
 from cdpsync_connectors.snowflake.catalog import (
     Relation,
@@ -34,7 +34,7 @@ from cdpsync_connectors.snowflake.catalog import (
 )
 from cdpsync_connectors.snowflake.connections import Sessions
 from cdpsync_connectors.snowflake.errors import translate_reading
-from cdpsync_connectors.snowflake.options import SnowflakeOptions
+from cdpsync_connectors.snowflake.options import SnowflakeOptions, matches_plain
 from cdpsync_connectors.snowflake.select import SnowflakeChunk, find_relation, select_rows
 from cdpsync_connectors.snowflake.type_changes import keeps_values
 from cdpsync_connectors.snowflake.types import can_order, is_time, natural_type
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from cdpsync.connector import ReadRequest
+    from cdpsync.connector import ReadRequest, UnmatchedPattern
     from cdpsync.errors import ConnectorError
 
 _SYSTEM = {"SNOWFLAKE"}  # the account's own; a glob must name it
@@ -62,6 +62,7 @@ class SnowflakeConnector:
                 f"SnowflakeConnector takes SnowflakeOptions, not {type(options).__name__}"
             )
         self._options = options
+        self.unmatched_patterns: tuple[UnmatchedPattern, ...] = ()
         self._sessions = Sessions(options)
 
     def check(self) -> None:
@@ -78,11 +79,11 @@ class SnowflakeConnector:
             for database in self._databases()
             for relation in fetch_relations(self._sessions.ask, database, self._is_selected)
         ]
-        self._require_schemas({relation.schema for relation in relations})
+        self.unmatched_patterns = self._unmatched_schemas({rel.schema for rel in relations})
         return [self._stream(relation) for relation in relations]
 
-    def _require_schemas(self, schemas: set[str]) -> None:
-        """Raise ConfigError for a glob of `schemas` that matches no schema.
+    def _unmatched_schemas(self, schemas: set[str]) -> tuple[UnmatchedPattern, ...]:
+        """Return the globs of `schemas` that match no schema.
 
         `schemas` are those with tables. Only if one of the globs matches none of them, Snowflake
         is asked for the others.
@@ -90,12 +91,18 @@ class SnowflakeConnector:
         unmatched = [
             glob
             for glob in self._options.schemas or ()
-            if not any(_matches(name, (glob,)) for name in schemas)
+            if not any(matches_plain(name, (glob,)) for name in schemas)
         ]
-        if unmatched:
-            ask, databases = self._sessions.ask, self._databases()
-            names = sorted({name for db in databases for name in fetch_schemas(ask, db)})
-            require_match(self._sessions.location, "schema", unmatched, names, matches=_matches)
+        if not unmatched:
+            return ()
+        ask, databases = self._sessions.ask, self._databases()
+        names = sorted({name for db in databases for name in fetch_schemas(ask, db)})
+        location = self._sessions.location
+        patterns = unmatched_schemas(
+            location, "schema", unmatched, names, matches=matches_plain, streams="*{}.*"
+        )
+        # A glob in lower case means the name in upper case, too, and most names are.
+        return tuple(replace(pattern, streams=pattern.streams.upper()) for pattern in patterns)
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[SnowflakeChunk]]:
@@ -129,7 +136,7 @@ class SnowflakeConnector:
         selected = [
             name
             for name in names
-            if _matches(name, globs) and (name not in _SYSTEM or name in globs)
+            if matches_plain(name, globs) and (name not in _SYSTEM or name in globs)
         ]
         if not selected:
             raise ReadError(
@@ -140,7 +147,7 @@ class SnowflakeConnector:
 
     def _is_selected(self, schema: str) -> bool:
         globs = self._options.schemas
-        return globs is None or _matches(schema, globs)
+        return globs is None or matches_plain(schema, globs)
 
     def _split(self, stream: str) -> tuple[str, str, str]:
         """Return database, schema and name of a stream's table."""
@@ -167,11 +174,6 @@ class SnowflakeConnector:
             key_enforced=relation.kind == "hybrid table",
             identity=relation.created,
         )
-
-
-def _matches(name: str, globs: Iterable[str]) -> bool:
-    """Whether a glob matches a name; one in lower case matches the name in upper case too."""
-    return any(fnmatchcase(name, glob) or fnmatchcase(name, glob.upper()) for glob in globs)
 
 
 def cursor_fields(relation: Relation) -> tuple[str, ...]:

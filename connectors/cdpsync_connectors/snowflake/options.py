@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -18,13 +19,22 @@ from pydantic import (
 )
 
 from cdpsync.connector import ConnectorOptions
+from cdpsync_connectors._shared.naming import split_stream
 from cdpsync_connectors._shared.options import Names, seconds
-from cdpsync_connectors.snowflake.catalog import plain_name
+from cdpsync_connectors.snowflake.catalog import lake_name, plain_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def _identifier(value: object) -> object:
     """Return a name as SQL reads it: upper case, unless it is quoted."""
     return plain_name(value) if isinstance(value, str) else value
+
+
+def matches_plain(name: str, globs: Iterable[str]) -> bool:
+    """Whether a glob matches a name; one in lower case matches the name in upper case too."""
+    return any(fnmatchcase(name, glob) or fnmatchcase(name, glob.upper()) for glob in globs)
 
 
 WholeSeconds = Annotated[int, BeforeValidator(seconds), Field(ge=1)]
@@ -64,6 +74,25 @@ class SnowflakeOptions(ConnectorOptions):
     statement_timeout: WholeSeconds | None = None
     connect_timeout: WholeSeconds = 30
     connect_options: ConnectOptions = ConnectOptions()
+
+    def default_table(self, stream: str) -> str:
+        """Return the name in the lake of a stream's table."""
+        *database, schema, table = ("", "", *split_stream(stream))[-3:]
+        in_default_database = not database[0] or database[0] == self.database
+        if in_default_database and schema in {"", self.schema_}:
+            return lake_name([table])
+        return lake_name([schema, table] if in_default_database else [*database, schema, table])
+
+    def selects(self, stream: str) -> bool:
+        """Whether the database and the schema of a stream are among those that are read."""
+        database, schema, _ = ("", "", *split_stream(stream))[-3:]
+        database = database or self.database or ""
+        has_database = (
+            database == self.database
+            if self.databases is None
+            else matches_plain(database, self.databases)
+        )
+        return has_database and (self.schemas is None or matches_plain(schema, self.schemas))
 
     @field_validator("account")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -203,12 +204,17 @@ def test_other_databases_are_selected_by_glob(maria: MariaDatabase) -> None:
 
 
 def test_glob_that_matches_nothing_lists_the_databases(maria: MariaDatabase) -> None:
-    """Even beside a glob that matches; the error lists the visible databases."""
+    """Even beside a glob that matches. Discovery goes on with the others; the check refuses."""
     problem = r'schemas: "nope\*" matches no database. There are: .*test'
     with connected(maria.url, schemas=[maria.name, "nope*"]) as connector:
-        for act in (connector.check, connector.discover):
-            with pytest.raises(ConfigError, match=problem):
-                act()
+        connector.discover()
+        (unmatched,) = connector.unmatched_patterns
+        assert unmatched.streams == "nope*.*"
+        assert re.search(problem, unmatched.message)
+        with pytest.raises(ConfigError, match=problem):
+            connector.check()
+    with connected(maria.url, schemas=["nope*"]) as connector:
+        assert connector.discover() == []
 
 
 def test_dropped_table_or_column_is_named(maria: MariaDatabase) -> None:

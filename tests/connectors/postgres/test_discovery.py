@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -54,13 +55,21 @@ def test_every_kind_of_relation_is_one_stream(pg: Database) -> None:
     assert streams(pg, default_schema="audit")["audit.log"].table == "log"
 
 
-def test_schemas_that_match_nothing_are_refused(pg: Database) -> None:
-    """Even beside a glob that matches; a schema without tables counts as a match."""
+def test_schemas_that_match_nothing_are_told(pg: Database) -> None:
+    """Even beside a glob that matches; a schema without tables counts as a match.
+
+    Discovery goes on with the others; the check refuses.
+    """
     pg.execute("create table orders (id int); create schema later")
     assert set(streams(pg, schemas=["public", "later"])) == {"public.orders"}
     message = r'schemas: "publik" matches no schema. There are: later, public.'
-    with pytest.raises(ConfigError, match=message):
-        streams(pg, schemas=["public", "publik"])
+    with connected(pg.url, schemas=["public", "publik"]) as connector:
+        assert [stream.name for stream in connector.discover()] == ["public.orders"]
+        (unmatched,) = connector.unmatched_patterns
+        assert unmatched.streams == "publik.*"
+        assert re.search(message, unmatched.message)
+        with pytest.raises(ConfigError, match=message):
+            connector.check()
 
 
 def test_columns_come_in_order_with_their_real_types(pg: Database) -> None:

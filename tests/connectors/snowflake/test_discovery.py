@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from support.faults import FaultProxy
 from support.snowflake_fake import OPTIONS, FakeSnowflake
 
 from cdpsync.connector import ReadRequest
-from cdpsync.errors import ConfigError, ConnectError, ReadError
+from cdpsync.errors import ConnectError, ReadError
 from cdpsync_connectors._shared.naming import split_stream, stream_name
 from cdpsync_connectors.snowflake.catalog import lake_name, plain_name
 from cdpsync_connectors.snowflake.connector import SnowflakeConnector
@@ -76,12 +77,24 @@ def test_schemas_have_streams_of_their_own(snow: Account) -> None:
     assert {s.table for s in discovered(snow, schema="raw")} == {"public_events", "events"}
 
 
-def test_schemas_that_match_nothing_are_refused(snow: Account) -> None:
-    """Also beside one that matches; a schema without tables is one."""
+def test_schemas_that_match_nothing_are_told(snow: Account) -> None:
+    """Also beside one that matches; a schema without tables is one. The others are discovered."""
     snow.execute("create table public.events (id int)", "create schema later")
     assert {s.name for s in discovered(snow, schemas=["public", "late*"])} == {"PUBLIC.EVENTS"}
-    with pytest.raises(ConfigError, match=r'schemas: "publik" matches no schema. .*PUBLIC'):
-        discovered(snow, schemas=["public", "publik"])
+    connector = connector_of(snow, schemas=["public", "publik"])
+    try:
+        assert [stream.name for stream in connector.discover()] == ["PUBLIC.EVENTS"]
+        (unmatched,) = connector.unmatched_patterns
+    finally:
+        connector.close()
+    assert unmatched.streams == "*PUBLIK.*"
+    assert re.search(r'schemas: "publik" matches no schema. .*PUBLIC', unmatched.message)
+    options = connector_of(snow, schemas=["public"])._options
+    for stream in ("PUBLIC.EVENTS", "RAW.EVENTS", "OTHER.PUBLIC.EVENTS"):
+        assert options.selects(stream) == (stream == "PUBLIC.EVENTS")
+    assert options.default_table("PUBLIC.EVENTS") == "events"
+    assert options.default_table("RAW.EVENTS") == "raw_events"
+    assert options.default_table("OTHER.PUBLIC.EVENTS") == "other_public_events"
 
 
 def test_other_databases_are_found_by_globs(snow: Account) -> None:

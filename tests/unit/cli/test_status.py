@@ -65,9 +65,10 @@ def test_status_tells_ages_and_what_is_due(fake):
 def test_status_csv_spreads_the_error(fake):
     fake.answers("project.status", STATES)
     header, *rows = columns_of(invoke("status", "-o", "csv").stdout)
-    assert header == [*STATUS_KEYS[:-2], "error_type", "error_message", "notices"]
+    expected = [*STATUS_KEYS[:-3], "error_type", "error_message", "notices", "missing_since"]
+    assert header == expected
     assert [row[4] for row in rows] == ["true", "true", "false"]
-    assert rows[1][-3:-1] == [REFUSED.type, REFUSED.message]
+    assert rows[1][-4:-2] == [REFUSED.type, REFUSED.message]
 
 
 def test_status_of_nothing_says_what_to_do(fake):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
-from cdpsync.errors import ConfigError, ContractError, ReadError
+from cdpsync.errors import ContractError, ReadError
 from cdpsync.model import (
     Column,
     Cursor,
@@ -26,6 +27,7 @@ from cdpsync.plan.configured import ConfiguredTable, configured_tables, table_op
 from cdpsync.plan.resume import PreviousState
 from cdpsync.plan.schedule import is_due
 from cdpsync.plan.selector import concerns_source, matches_name
+from cdpsync.plan.source_changes import idle_patterns, shared_tables
 from cdpsync.plan.table import table_plan
 
 ORDERS = Stream(
@@ -96,18 +98,21 @@ def test_exact_key_wins_over_globs_in_any_order() -> None:
     assert options == TableOptions(every=timedelta(hours=1), where="b")
 
 
-def test_glob_that_matches_nothing_is_an_error_with_its_line() -> None:
-    """A typo in a glob stops the run before it reads a table."""
+def test_glob_that_matches_nothing_is_idle_with_its_line() -> None:
+    """A typo in a glob is told beside what the source has, and no other table fails."""
     rules = (TableRule("pubic.*", TableOptions(), "p.yml:7"),)
-    with pytest.raises(ConfigError, match=r"p\.yml:7: .*pubic.*matches no stream.*public\.orders"):
-        configured_tables(replace(source(), tables=rules), [ORDERS])
+    (idle,) = idle_patterns(replace(source(), tables=rules), [ORDERS])
+    assert re.search(r"p\.yml:7: .*pubic.*matches no stream.*public\.orders", idle.message)
+    assert configured_tables(replace(source(), tables=rules), [ORDERS]) == ()
 
 
-def test_two_streams_for_one_table_is_an_error() -> None:
+def test_two_streams_for_one_table_both_fail() -> None:
     """The message names both streams and their lines. Table names ignore case."""
     twins = source(public__orders=TableOptions(), audit__log=TableOptions(name="ORDERS"))
-    with pytest.raises(ConfigError, match=r"p\.yml:11.*public\.orders.*p\.yml:10.*shop\.ORDERS"):
-        configured_tables(twins, [ORDERS, LOGS])
+    errors = shared_tables(configured_tables(twins, [ORDERS, LOGS]), [])
+    assert set(errors) == {("shop", "public.orders"), ("shop", "audit.log")}
+    message = errors["shop", "audit.log"].message
+    assert re.search(r"p\.yml:11.*audit\.log.*public\.orders.*p\.yml:10.*shop\.ORDERS", message)
 
 
 def test_missing_stream_fails_alone() -> None:
