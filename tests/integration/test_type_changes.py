@@ -91,11 +91,14 @@ class Pairs:
         for table, message in stopped.items():
             pair = self.tables[table.partition(".")[2]]
             assert f"cdpsync run {table} --full-refresh" in message, (pair, message)
-        reloaded = self.shop.run(*stopped, full_refresh=True).tables
-        assert {result.error for result in reloaded} == {None}
-        assert {result.status for result in verify(self.shop.file, tuple(stopped))} == {
-            VerifyStatus.EQUAL
-        }
+        loaded = []
+        for result in self.shop.run(*stopped, full_refresh=True).tables:
+            if result.error is None:
+                loaded.append(str(result.table))
+            else:  # the server made a value that the lake cannot hold, a zero date for example
+                assert "to keep it as text" in result.error.message
+        results = verify(self.shop.file, loaded)
+        assert {result.status for result in results} == {VerifyStatus.EQUAL}
         return {self.tables[table.partition(".")[2]] for table in stopped}
 
 
@@ -198,9 +201,6 @@ def test_unreadable_table_stops_no_other(shop: Shop) -> None:
         con.execute("alter table lake.shop.js alter v type json")
         con.execute("delete from lake.shop.js where id in (12, 13)")  # so its file is rewritten
     advice = "cdpsync run shop.js --full-refresh"
-    steps = {(step.step, step.table): step for step in maintain(config)}
-    assert ("merge", "shop.orders") in steps
-    assert advice in steps["failed", "shop.js"].error.message
     js, orders = verify(shop.file)
     assert (js.status, orders.status) == (VerifyStatus.FAILED, VerifyStatus.EQUAL)
     assert advice in js.error.message
@@ -209,6 +209,11 @@ def test_unreadable_table_stops_no_other(shop: Shop) -> None:
     js, orders = shop.run().tables
     assert advice in js.error.message
     assert orders.error is None
+    for file in (shop.folder / "warehouse").rglob("js/*.parquet"):
+        file.unlink()
+    steps = {(step.step, step.table): step for step in maintain(config)}
+    assert ("merge", "shop.orders") in steps
+    assert steps["failed", "shop.js"].error.message.startswith("shop.js: its files could not be")
     assert shop.one("shop.js", full_refresh=True).notices == ()
     assert shop.one("shop.js").notices == ()
     shop.same(stream="public.js", table="shop.js")
