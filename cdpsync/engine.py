@@ -284,3 +284,16 @@ def with_less_memory(con: duckdb.DuckDBPyConnection, task: Callable[[], T]) -> T
         return task()
     finally:
         con.execute("reset threads")
+
+
+def retyped_advice(message: str, table: object = "TABLE") -> str:
+    """Return the way out, if a DuckDB error is about old rows of a column that got another type.
+
+    Otherwise return "". Earlier versions changed text to JSON in place, and text need not be JSON.
+    """
+    if "failed to cast column" not in message:
+        return ""
+    return (
+        "Its rows were loaded before the column got this type. Load the table again: cdpsync run "
+        f"{table} --full-refresh"
+    )

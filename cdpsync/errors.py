@@ -6,7 +6,8 @@
     ├── ConnectorError          the source cannot be read
     │   ├── ConnectError        not reached, or refused the login                    retried
     │   ├── ReadError           reached, but a table, column or value cannot be read
-    │   │   └── ViewLostError   the snapshot that all chunks share is lost           retried
+    │   │   ├── ViewLostError   the snapshot that all chunks share is lost           retried
+    │   │   └── OpenTypeError   a value does not fit the type that earlier rows gave
     │   └── RateLimitError      the source limits the rate of requests               retried
     ├── LandingError            rows could not be written exactly, or at all
     ├── CatalogError            the lake's catalog or the state file
@@ -75,6 +76,13 @@ class ViewLostError(ReadError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retryable=True)
+
+
+class OpenTypeError(ReadError):
+    """A value does not fit the type that earlier rows gave to a column without a declared one.
+
+    The read is to be tried again with `ReadRequest.lake_digits`.
+    """
 
 
 class RateLimitError(ConnectorError):

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import re
+import string
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+def fold_name(name: str) -> str:
+    """Return a name as DuckDB compares it: without the case of a to z, and of no other letter."""
+    return name.translate(_LOWER)
 
 
 def quote_name(name: str) -> str:
@@ -17,6 +26,11 @@ def quote_name(name: str) -> str:
 def quote_text(value: str) -> str:
     """Return a string literal, for statements that allow no parameters."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def plain_number(text: str) -> str:
+    """Return SQL of a number's text without zeros at the end of its fraction."""
+    return f"case when contains({text}, '.') then rtrim(rtrim({text}, '0'), '.') else {text} end"
 
 
 def glob_escaped(path: str) -> str:

@@ -16,6 +16,7 @@ from urllib.request import Request, urlopen
 import pytest
 from hypothesis import settings
 from support.mysql_server import MariaDatabase, MariaServer, mariadb
+from support.postgres_15 import postgres_15
 from support.servers import (
     READER,
     Buckets,
@@ -139,6 +140,13 @@ def postgres_server() -> Iterator[Server]:
     """One running Postgres for this test process."""
     with postgres() as server:
         _hash_once(server)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_15_server() -> Iterator[Server]:
+    """One running Postgres of an older version for this test process."""
+    with postgres_15() as server:
         yield server
 
 

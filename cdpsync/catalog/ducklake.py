@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync.model import TableName
-from cdpsync.sql import glob_escaped, quote_name, quote_text
+from cdpsync.sql import fold_name, glob_escaped, quote_name, quote_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,14 +102,31 @@ def _call_on_old(
 
 # ---- tables
 
+# A column that was converted has another id, and its name since the table exists.
 _ADDED_COLUMNS = """
-    select s.schema_name, t.table_name, lower(c.column_name)
+    select s.schema_name, t.table_name, c.column_name
     from __ducklake_metadata_lake.ducklake_column as c
     join __ducklake_metadata_lake.ducklake_table as t using (table_id)
     join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
-    where c.end_snapshot is null and t.end_snapshot is null and s.end_snapshot is null
-        and c.parent_column is null and c.begin_snapshot > t.begin_snapshot
-        and s.schema_name <> ?
+    where t.end_snapshot is null and s.end_snapshot is null
+        and c.parent_column is null and s.schema_name <> ?
+    group by all
+    having min(c.begin_snapshot) > min(t.begin_snapshot)
+        and count(*) filter (c.end_snapshot is null) > 0
+"""
+
+# Earlier versions of cdpsync took these for widenings. Files from before them may be unreadable.
+_UNSAFE_TYPES = """
+    select distinct s.schema_name, t.table_name, c.column_name
+    from __ducklake_metadata_lake.ducklake_column as c
+    join __ducklake_metadata_lake.ducklake_column as old using (table_id, column_id)
+    join __ducklake_metadata_lake.ducklake_data_file as f using (table_id)
+    join __ducklake_metadata_lake.ducklake_table as t using (table_id)
+    join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
+    where (old.column_type, c.column_type) in
+            (('varchar', 'json'), ('date', 'timestamptz'), ('timestamp', 'timestamptz'))
+        and c.end_snapshot is null and t.end_snapshot is null and s.end_snapshot is null
+        and f.end_snapshot is null and f.begin_snapshot < c.begin_snapshot
 """
 
 _FOLDERS = """
@@ -138,6 +155,14 @@ def added_columns(con: duckdb.DuckDBPyConnection) -> dict[TableName, frozenset[s
     """Return the columns, in lower case, that were added to tables after their creation."""
     columns: dict[TableName, set[str]] = {}
     for schema, table, column in con.execute(_ADDED_COLUMNS, [SYSTEM_SCHEMA]).fetchall():
+        columns.setdefault(TableName(schema, table), set()).add(fold_name(column))
+    return {table: frozenset(names) for table, names in columns.items()}
+
+
+def unsafe_columns(con: duckdb.DuckDBPyConnection) -> dict[TableName, frozenset[str]]:
+    """Return the columns that an earlier version gave a type that does not fit their old rows."""
+    columns: dict[TableName, set[str]] = {}
+    for schema, table, column in con.execute(_UNSAFE_TYPES).fetchall():
         columns.setdefault(TableName(schema, table), set()).add(column)
     return {table: frozenset(names) for table, names in columns.items()}
 

@@ -20,7 +20,8 @@ from cdpsync.model import (
     TableStatus,
 )
 from cdpsync.model.state import ProjectState
-from cdpsync.sql import glob_escaped, quote_name, quote_names, quote_text
+from cdpsync.model.types import widens
+from cdpsync.sql import fold_name, glob_escaped, plain_number, quote_name, quote_names, quote_text
 from cdpsync.system import disk
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ _COLUMNS = """
     order by schema_name, table_name, column_index
 """
 
-# DuckLake cannot change a type to JSON, except VARCHAR, whose text need not be JSON.
+# DuckLake changes a type in place only to a wider one, and text to JSON, which it need not be.
 _CONVERT = """
-    alter table {table} add column {new} json;
-    update {table} set {new} = to_json({old});
+    alter table {table} add column {new} {type};
+    update {table} set {new} = {value};
     alter table {table} drop column {old};
     alter table {table} rename column {new} to {old}
 """
@@ -55,7 +56,7 @@ class Commit:
     `files` are in the storage already. With `replace` they become the whole table; otherwise rows
     whose `key` is in `upsert_files` or in `delete_keys` (local Parquet files) are deleted, and the
     files are added. `soft_deleted` of the `rows` only mark rows that were deleted at the source.
-    `converts`: an incoming JSON column converts the table's column to JSON. `record` is the run's
+    `record` is the run's
     record; the commit fills in the counts that only it knows. `rows_before` is the number of rows
     in the table, if it is known without counting.
     """
@@ -71,7 +72,6 @@ class Commit:
     upsert_files: Sequence[Path] = ()
     delete_keys: Path | None = None
     soft_deleted: int = 0
-    converts: bool = False
     allow_shrink: bool = False
     rows_before: int | None = None
 
@@ -106,6 +106,8 @@ class Lake:
     def state(self) -> ProjectState:
         """Return the project's state as the catalog has it now, without the state file."""
         latest, tables = self.system_tables.latest_runs(), self.tables()
+        for name, columns in ducklake.unsafe_columns(self.con).items():
+            tables[name] = replace(tables[name], unsafe_columns=columns)
         if not ducklake.has_other_authors(self.con):  # who may have changed the row counts
             tables = _counted_before(tables, latest)
         return ProjectState(self.system_tables.saved_states(), latest, tables)
@@ -225,22 +227,59 @@ class Lake:
     def _evolve(self, existing: LakeTable, commit: Commit) -> None:
         """Add new columns and widen types. The plan has checked that the policy allows both."""
         table = sql_name(existing.name)
-        existing_columns = {column.name.lower(): column for column in existing.columns}
+        existing_columns = {fold_name(column.name): column for column in existing.columns}
         for column in commit.columns:
-            old = existing_columns.get(column.name.lower())
+            old = existing_columns.get(fold_name(column.name))
             name = quote_name(column.name)
             if old is None:
                 self.con.execute(f"alter table {table} add column {name} {column.type}")
-            elif old.type != column.type and column.type == "JSON" and commit.converts:
-                new = quote_name(f"{column.name} as json")
-                self.con.execute(_CONVERT.format(table=table, old=quote_name(old.name), new=new))
+            elif old.type != column.type and not widens(old.type, column.type):
+                self._convert(commit, old, column)
             elif old.type != column.type:
                 self.con.execute(f"alter table {table} alter column {name} type {column.type}")
-        required = {column.name.lower() for column in commit.columns if not column.nullable}
+                self._require_readable(commit, old, column)
+        required = {fold_name(column.name) for column in commit.columns if not column.nullable}
         for column in existing.columns:
-            if not column.nullable and column.name.lower() not in required:
+            if not column.nullable and fold_name(column.name) not in required:
                 name = quote_name(column.name)
                 self.con.execute(f"alter table {table} alter column {name} drop not null")
+
+    def _convert(self, commit: Commit, old: Column, column: Column) -> None:
+        """Rewrite a column in another type. The load has checked that no value changes."""
+        old_name = quote_name(old.name)
+        value = f"cast({old_name} as {column.type})"
+        if column.type == "JSON":
+            value = f"to_json({old_name})"
+        elif column.type == "VARCHAR":
+            value = plain_number(f"cast({old_name} as varchar)")
+        self.con.execute(
+            _CONVERT.format(
+                table=sql_name(commit.table),
+                old=old_name,
+                new=quote_name(f"{column.name} as {column.type.lower()}"),
+                type=column.type,
+                value=value,
+            )
+        )
+
+    def _require_readable(self, commit: Commit, old: Column, column: Column) -> None:
+        """Raise ContractError where an old value cannot be read in the new type.
+
+        A DATE may be later than the last TIMESTAMP.
+        """
+        import duckdb
+
+        if not old.type.startswith("DATE"):
+            return
+        name, table = quote_name(column.name), sql_name(commit.table)
+        try:
+            self.con.execute(f"select bit_xor(hash({name})) from {table}").fetchone()
+        except duckdb.Error as error:
+            raise ContractError(
+                f'{commit.table}: column "{column.name}" cannot change from {old.type} to '
+                f"{column.type}: {first_line(error)}. Nothing was changed. Load the table again: "
+                f"cdpsync run {commit.table} --full-refresh."
+            ) from error
 
     def _delete(self, commit: Commit, files: Sequence[Path]) -> int:
         """Delete the rows whose key is in these files; return how many."""

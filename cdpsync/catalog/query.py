@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog.values import readers_for
-from cdpsync.engine import LARGE_ROWS, first_line, memory_per_thread
+from cdpsync.engine import LARGE_ROWS, first_line, memory_per_thread, retyped_advice
 from cdpsync.errors import QueryError
 from cdpsync.model import Column
 from cdpsync.sql import quote_name, quote_text
@@ -103,7 +103,10 @@ def translated() -> Iterator[None]:
     except duckdb.InterruptException as error:
         raise KeyboardInterrupt from error
     except duckdb.Error as error:
-        raise QueryError(first_line(error), unread=isinstance(error, unread)) from error
+        message = first_line(error)
+        advice = retyped_advice(message)
+        message = f"{message} {advice}." if advice else message
+        raise QueryError(message, unread=isinstance(error, unread)) from error
 
 
 _TABLES = """

@@ -66,7 +66,11 @@ def check_source_names(sources: Mapping[str, Entry], problems: Problems) -> None
                 "or _. Rename it",
             )
         elif name.casefold() in _RESERVED:
-            problems.add(entry.place, f"{subject}: this name is reserved. Rename it")
+            problems.add(
+                entry.place,
+                f"{subject}: this name is reserved, because the lake's database has one of its own "
+                "under it. Rename it",
+            )
         first = first_names.setdefault(name.casefold(), name)
         if first != name:
             problems.add(

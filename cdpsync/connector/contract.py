@@ -88,8 +88,12 @@ class ReadRequest:
 
     `columns` are those to read, in order; with `changes`, its cursor is among them. `types` are
     DuckDB types that the user gave by name; `lake_types` are the types of columns that the lake's
-    table has already. Both decide the type of a column whose type the source leaves open.
-    `window` is None for a read of every row. `workers` is how many chunks are read at once.
+    table has already. Both decide the type of a column whose type the source leaves open. With
+    `replaces`, the rows replace the lake's, so that `lake_types` decide only for columns without a
+    value. A value that does not fit such a type of the lake is an `OpenTypeError`. Then the read is
+    tried again with `lake_digits`: for each decimal column of the lake that has a value, the most
+    digits before and behind the point. The type then has room for these and for the rows of this
+    read. `window` is None for a read of every row. `workers` is how many chunks are read at once.
 
     `cursor_field` is set for every read of a table that has one. `looks_back` is set where the
     user gave a lookback, so that rows below the cursor are read again. `include_deletes` asks a
@@ -131,6 +135,8 @@ class ReadRequest:
     on_progress: Callable[[int], None] = ignore
     on_notice: Callable[[str], None] = ignore
     is_stopped: Callable[[], bool] = _never
+    replaces: bool = False
+    lake_digits: Mapping[str, tuple[int, int]] | None = None
 
 
 class Chunk(Protocol):
@@ -186,6 +192,19 @@ class Limited(Protocol):
     @property
     def concurrency_limit(self) -> ConcurrencyLimit | None:
         """The limit; None: as many as the run has threads."""
+
+
+@runtime_checkable
+class TypeChangeAware(Protocol):
+    """Optional: a connector that knows what a new type at the source does to the old rows."""
+
+    def keeps_values(self, before: str, after: str, lake_type: str) -> bool:
+        """Whether each old row still has the value that the lake has, of `lake_type`.
+
+        The column's type has changed at the source from `before` to `after`, both as in
+        `Column.source_type`. False where the source may have converted a value to another one:
+        no cursor tells of such rows.
+        """
 
 
 def concurrency_limit_of(connector: Connector) -> ConcurrencyLimit | None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from cdpsync.errors import ContractError
-from cdpsync.model import DELETED_AT, DELETED_AT_COLUMN, Column, Deletes, TableName, TablePlan
-from cdpsync.model.types import lake_type, widens
+from cdpsync.model import DELETED_AT, DELETED_AT_COLUMN, Column, Deletes, TablePlan
+from cdpsync.model.types import common_type, lake_type
+from cdpsync.sql import fold_name
 
 
 def incoming_columns(plan: TablePlan, source_columns: list[Column]) -> tuple[Column, ...]:
     """Return the columns of the Parquet files, given those that the source returns.
 
     A type that the lake cannot store becomes one that holds it exactly. Where rows are added to a
-    table, its types stay: narrower values are widened. Where the source's type is the wider one,
-    the commit widens the lake's column. Raises ContractError where neither type holds the
-    other exactly.
+    table, its types stay: narrower values are widened. Where its type does not hold the source's,
+    the commit widens the lake's column. Raises ContractError where that could change a value.
     """
     lake_columns = plan.lake_table.columns if plan.lake_table else ()
-    existing = {column.name.lower(): column for column in lake_columns}
+    existing = {fold_name(column.name): column for column in lake_columns}
     columns = []
     for column in source_columns:
         type_ = lake_type(column.type)
@@ -26,10 +26,12 @@ def incoming_columns(plan: TablePlan, source_columns: list[Column]) -> tuple[Col
                 f"cannot hold exactly. Set columns: {{types: {{{column.name}: varchar}}}}, or "
                 "exclude it."
             )
-        lake_column = existing.get(column.name.lower())
-        becomes_json = plan.stream.open_schema and type_ == "JSON"  # the lake's column converts too
-        if lake_column is not None and not plan.replace and not becomes_json:
-            type_ = _wider_type(plan.table, column.name, lake_column.type, type_)
+        lake_column = existing.get(fold_name(column.name))
+        becomes_json = plan.stream.open_schema and type_ == "JSON"
+        is_measured = plan.lake_digits is not None and plan.is_guessed(column.name)
+        converts = becomes_json or is_measured  # the lake's column converts too
+        if lake_column is not None and not plan.replace and not converts:
+            type_ = _shared_type(plan, column.name, lake_column.type, type_)
         columns.append(Column(column.name, type_, nullable=not _is_required(plan, column.name)))
     if plan.deletes is Deletes.SOFT and all(column.name != DELETED_AT for column in columns):
         columns.append(DELETED_AT_COLUMN)
@@ -43,14 +45,15 @@ def _is_required(plan: TablePlan, name: str) -> bool:
     return any(column.name == name and not column.nullable for column in plan.columns)
 
 
-def _wider_type(table: TableName, name: str, existing: str, incoming: str) -> str:
-    """Return the one of two types that holds the other exactly."""
-    if widens(incoming, existing):
-        return existing
-    if widens(existing, incoming):
-        return incoming
+def _shared_type(plan: TablePlan, name: str, existing: str, incoming: str) -> str:
+    """Return the type that holds both the lake's values and the incoming ones exactly."""
+    shared = common_type(existing, incoming)
+    if shared is not None:
+        return shared
+    is_needed = name in plan.primary_key or name == plan.cursor_field
+    leave_out = "" if is_needed else f"; or leave it out: columns: {{exclude: [{name}]}}"
     raise ContractError(
-        f'{table}: column "{name}" is {existing} in the lake and arrives as {incoming}; neither '
-        f"holds the other exactly. Reload the table: cdpsync run {table} --full-refresh; or fix "
-        f"the type: columns: {{types: {{{name}: {existing.lower()}}}}}."
+        f'{plan.table}: column "{name}" is {existing} in the lake and arrives as {incoming}, '
+        "which the old rows cannot become without a change to their values. Load the table again: "
+        f"cdpsync run {plan.table} --full-refresh{leave_out}."
     )

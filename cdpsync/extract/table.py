@@ -310,6 +310,8 @@ def _request_of(plan: TablePlan, workers: int) -> ReadRequest:
         where=plan.where,
         window=plan.window,
         workers=workers,
+        replaces=plan.replace,
+        lake_digits=plan.lake_digits,
         cursor_field=plan.cursor_field,
         looks_back=plan.lookback is not None,
         include_deletes=follows_deletes and plan.window is not None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cdpsync.catalog import Commit
 from cdpsync.model import RunRecord, SavedState, TablePlan, TableResult, TableStatus
 from cdpsync.plan.schema_changes import column_types
+from cdpsync.sql import fold_name
 from cdpsync.system import clock
 
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ def commit_of(table: LoadedTable, run_id: str) -> Commit:
         upsert_files=merged.upsert_files,
         delete_keys=merged.delete_keys,
         soft_deleted=merged.soft_deleted,
-        converts=plan.stream.open_schema,
         allow_shrink=plan.allow_shrink,
         rows_before=plan.lake_table.rows if plan.lake_table else None,
     )
@@ -74,11 +74,11 @@ def is_unchanged(table: LoadedTable) -> bool:
     plan, merged = table.plan, table.merged
     if plan.replace or plan.lake_table is None or merged.files or merged.delete_keys:
         return False
-    existing = {column.name.lower(): column for column in plan.lake_table.columns}
+    existing = {fold_name(column.name): column for column in plan.lake_table.columns}
     return all(
-        column.name.lower() in existing and existing[column.name.lower()].type == column.type
+        fold_name(column.name) in existing and existing[fold_name(column.name)].type == column.type
         for column in merged.columns
-    ) and {column.name.lower() for column in merged.columns if not column.nullable} >= {
+    ) and {fold_name(column.name) for column in merged.columns if not column.nullable} >= {
         name for name, column in existing.items() if not column.nullable
     }
 
@@ -113,11 +113,13 @@ def _notices(table: LoadedTable) -> tuple[str, ...]:
 def _column_notices(table: LoadedTable) -> Iterator[str]:
     """Yield a notice for each column that this load adds to the lake's table, or converts."""
     plan = table.plan
-    if plan.replace or plan.lake_table is None:
+    if plan.lake_table is None:
         return
-    existing_types = {column.name.lower(): column.type for column in plan.lake_table.columns}
+    existing_types = {fold_name(column.name): column.type for column in plan.lake_table.columns}
     for column in table.merged.columns:
-        existing_type = existing_types.get(column.name.lower())
+        existing_type = existing_types.get(fold_name(column.name))
+        if plan.replace and not plan.is_guessed(column.name):
+            continue
         if existing_type is None and plan.stream.open_schema:
             yield f'column "{column.name}" is new'
         elif existing_type not in {None, column.type}:

@@ -11,7 +11,7 @@ from cdpsync.load.merge import cast_existing, count, same_key
 from cdpsync.load.parquet import write
 from cdpsync.model import DELETED_AT, Column, Cursor, CursorType, Deletes
 from cdpsync.model.cursors import cursor_sql
-from cdpsync.sql import quote_name, quote_names
+from cdpsync.sql import fold_name, quote_name, quote_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,9 +121,9 @@ def marked_columns(
 
     `mark` is the SQL value of the column that says when the row was deleted at the source.
     """
-    new_columns = {column.name.lower(): column for column in columns}
+    new_columns = {fold_name(column.name): column for column in columns}
     values = [
-        f"{cast_existing(plan, new_columns.get(column.name.lower(), column), column)} "
+        f"{cast_existing(plan, new_columns.get(fold_name(column.name), column), column)} "
         f"as {quote_name(column.name)}"
         for column in existing
         if column.name != DELETED_AT

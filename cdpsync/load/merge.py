@@ -18,7 +18,7 @@ from cdpsync.load.large_values import (
 from cdpsync.load.parquet import write
 from cdpsync.model import DELETED_AT, Column, Deletes, SyncMode, TablePlan
 from cdpsync.model.cursors import cursor_sql
-from cdpsync.sql import quote_name, quote_names
+from cdpsync.sql import fold_name, plain_number, quote_name, quote_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -213,18 +213,20 @@ def _changed(
         raise AssertionError("a plan that adds to a table has its columns in the lake")
     table = sql_name(plan.table)
     windows = ["true"]
+    existing_columns = {fold_name(column.name): column for column in plan.lake_table.columns}
     if plan.window is not None:
-        cursor = f"existing.{quote_name(plan.window.cursor_field)}"
-        windows = [f"{cursor} >= {cursor_sql(plan.window.low)}", f"{cursor} is null"]
+        field = plan.window.cursor_field
+        cursor = f"existing.{quote_name(field)}"
+        type_ = existing_columns[fold_name(field)].type
+        windows = [f"{cursor} >= {cursor_sql(plan.window.low, type_)}", f"{cursor} is null"]
     if plan.mode is SyncMode.APPEND_ONLY and plan.stream.open_schema and plan.primary_key:
         return _NEW_KEYS.format(
             incoming=incoming, table=table, same_key=same_key(plan), window=" or ".join(windows)
         )
-    existing_columns = {column.name.lower(): column for column in plan.lake_table.columns}
     values = ", ".join(
         f"{digest(value) if column.name in digested else value} as {quote_name(column.name)}"
         for column in columns
-        for value in [cast_existing(plan, column, existing_columns.get(column.name.lower()))]
+        for value in [cast_existing(plan, column, existing_columns.get(fold_name(column.name)))]
     )
     # One SELECT per window, because each then skips the files that cannot have such rows.
     existing = " union all ".join(
@@ -233,7 +235,7 @@ def _changed(
     if plan.mode is SyncMode.INCREMENTAL:
         return _CHANGED.format(incoming=incoming, operator="except", existing=existing)
     original_columns = existing_columns.keys() - plan.lake_table.added_columns
-    added = {column.name for column in columns if column.name.lower() not in original_columns}
+    added = {column.name for column in columns if fold_name(column.name) not in original_columns}
     if added:
         return _changed_besides_added(added, incoming, existing, columns)
     return _CHANGED.format(incoming=incoming, operator="except all", existing=existing)
@@ -244,7 +246,7 @@ def _changed_besides_added(
 ) -> str:
     """Return a SELECT of incoming rows without an existing row that is equal or NULL in `added`."""
     number = "n"
-    while any(column.name.lower() == number for column in columns):
+    while any(fold_name(column.name) == number for column in columns):
         number += "_"
     shared_names = [quote_name(column.name) for column in columns if column.name not in added]
     added_names = [quote_name(column.name) for column in columns if column.name in added]
@@ -275,6 +277,8 @@ def cast_existing(plan: TablePlan, column: Column, existing: Column | None) -> s
     if existing is None:
         return f"cast(null as {column.type})"
     name = quote_name(column.name)
+    if plan.is_guessed(column.name) and column.type == "VARCHAR":
+        return plain_number(f"cast({name} as varchar)")
     if plan.stream.open_schema and column.type == "JSON" and existing.type != "JSON":
         return f"to_json({name})"
     return f"cast({name} as {column.type})"

@@ -11,16 +11,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cdpsync import engine
-from cdpsync.errors import LandingError
+from cdpsync.errors import LandingError, OpenTypeError
 from cdpsync.extract.table import Extracted, ExtractHooks, extract
 from cdpsync.load.deletes import merge_deletes
 from cdpsync.load.merge import MergeResult, merge, needs_no_merge
+from cdpsync.load.open_types import with_lake_digits
 from cdpsync.model import Deletes, Progress
 from cdpsync.storage.paths import folder_of
 from cdpsync.system import clock, disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
     from pathlib import Path
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from cdpsync.connector import Connector
     from cdpsync.extract.workers import Workers
     from cdpsync.load.upload import TableUpload, Uploader
-    from cdpsync.model import TablePlan
+    from cdpsync.model import Column, TablePlan
 
     ProgressCallback = Callable[[Progress], None]
 
@@ -79,8 +80,10 @@ class TableLoader:
         self.on_progress(progress_of(plan, "reading"))
         upload = self.uploader.start_table(folder_of(plan.table))
         try:
-            extracted = self._extract(plan, folder, upload)
-            key_files = self._extract_keys(plan, folder) if plan.compares_keys else ()
+            plan, extracted = self._extract_guessed(plan, folder, upload)
+            key_files = (
+                self._extract_keys(plan, folder, extracted.columns) if plan.compares_keys else ()
+            )
             self.on_progress(progress_of(plan, "landing", rows=extracted.rows))
             paths = tuple(file.path for file in extracted.files)
             if needs_no_merge(plan):  # the files were queued for upload while they were read
@@ -101,6 +104,21 @@ class TableLoader:
             shutil.rmtree(folder, ignore_errors=True)
         return LoadedTable(plan, extracted, merged, files, started_at, start)
 
+    def _extract_guessed(
+        self, plan: TablePlan, folder: Path, upload: TableUpload
+    ) -> tuple[TablePlan, Extracted]:
+        """Read a table; again with wider types, if a value does not fit those of earlier rows."""
+        try:
+            return plan, self._extract(plan, folder, upload)
+        except OpenTypeError:
+            if plan.replace:
+                raise
+        with self.open_lake() as con:
+            plan = with_lake_digits(con, plan)
+        for file in folder.glob("*.parquet"):
+            file.unlink()
+        return plan, self._extract(plan, folder, upload)
+
     def _extract(self, plan: TablePlan, folder: Path, upload: TableUpload) -> Extracted:
         """Read a table into the spool. Files that need no merge are queued for upload at once."""
 
@@ -118,17 +136,24 @@ class TableLoader:
             )
         return extract(plan, self.connectors[plan.source], self.workers, folder, hooks=hooks)
 
-    def _extract_keys(self, plan: TablePlan, folder: Path) -> tuple[Path, ...]:
-        """Read every key that the source has; return the spool files.
+    def _extract_keys(
+        self, plan: TablePlan, folder: Path, columns: Sequence[Column]
+    ) -> tuple[Path, ...]:
+        """Read every key that the source has, if the plan asks for it; return the spool files.
 
-        They are read after the rows, because a row whose key is missing then has been deleted.
+        `columns` are those of the rows, whose types the keys have too. They are read after the
+        rows, because a row whose key is missing then has been deleted.
         """
+        if not plan.compares_keys:
+            return ()
         key_folder = folder / "keys"
         key_folder.mkdir()
         names = set(plan.primary_key)
         only_keys = replace(
             plan,
             columns=tuple(column for column in plan.columns if column.name in names),
+            lake_table=plan.lake_table and replace(plan.lake_table, columns=tuple(columns)),
+            lake_digits=None,
             deletes=Deletes.IGNORE,
             cursor_field=None,
             window=None,
@@ -176,7 +201,8 @@ def _translated_errors(plan: TablePlan, folder: Path) -> Iterator[None]:
         hint = disk.disk_hint(message)
         if hint:
             raise LandingError(f"{folder}: {hint}; nothing was committed.") from error
+        advice = engine.retyped_advice(message, plan.table)
         raise LandingError(
             f"{plan.table}: the new rows could not be compared with the lake ({message}). "
-            "Nothing was committed."
+            f"{advice and f'{advice}. '}Nothing was committed."
         ) from error

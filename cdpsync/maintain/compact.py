@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog import ducklake, sql_name, transaction
-from cdpsync.engine import first_line, with_less_memory
+from cdpsync.engine import first_line, retyped_advice, with_less_memory
 from cdpsync.errors import CatalogError, CdpsyncError, LockHeldError
 from cdpsync.load.parquet import write
 from cdpsync.sql import quote_text
@@ -108,7 +108,11 @@ class Compactor:
                 if not rows:  # all are deleted, and DuckLake drops such files itself
                     return
         except duckdb.Error as error:
-            raise CatalogError(f"the files could not be read ({first_line(error)}).") from error
+            message = first_line(error)
+            advice = retyped_advice(message, table)
+            raise CatalogError(
+                f"the files could not be read ({message}).{advice and f' {advice}.'}"
+            ) from error
         upload = self.uploader.start_table(folder_of(table), _ATTEMPT)
         try:
             upload.add(target, size)

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from cdpsync import project
+from cdpsync import engine, project
 from cdpsync.catalog import Lake, ducklake, transaction
 from cdpsync.errors import CatalogError, CdpsyncError, LockHeldError
 from cdpsync.maintain import orphans
 from cdpsync.maintain.publish import publish
-from cdpsync.model import MaintenanceStep
+from cdpsync.model import Failure, MaintenanceStep
 from cdpsync.storage import open_storage
-from cdpsync.system import clock, locks
+from cdpsync.system import clock, disk, locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
+    import duckdb
+
     from cdpsync.catalog import CatalogFile
-    from cdpsync.model import Config
+    from cdpsync.model import Config, TableName
 
 log = logging.getLogger("cdpsync.maintain")
 
@@ -34,7 +37,8 @@ _DELETED_SHARE = 0.5  # of a file's rows; above it, the file is rewritten withou
 def maintain(config: Config, *, dry_run: bool = False) -> tuple[MaintenanceStep, ...]:
     """Keep a lake small and fast; return what was done, or with `dry_run`, what would be done.
 
-    Tables that a run has locked are not compacted. Raises CatalogError, LandingError.
+    Tables that a run has locked are not compacted. A table whose files cannot be rewritten is a
+    step "failed", and does not stop the others. Raises CatalogError, LandingError.
     """
     storage = open_storage(config.warehouse)
     catalog = project.catalog_of(config, storage)
@@ -117,14 +121,32 @@ def _compact_tables(
                     files = ducklake.count_files(con, table)  # a single file stays as it is
                     yield MaintenanceStep("compact", str(table), files if files > 1 else 0)
                     continue
-                with transaction(con, f"maintain: {table}", table):
+                with _rewriting(con, table):
                     files = ducklake.rewrite_data_files(con, table, _DELETED_SHARE)
                 yield MaintenanceStep("rewrite", str(table), files)
-                with transaction(con, f"maintain: {table}", table):
+                with _rewriting(con, table):
                     files = ducklake.merge_adjacent_files(con, table)
                 yield MaintenanceStep("merge", str(table), files)
         except LockHeldError:
             yield MaintenanceStep("in use", str(table), 1)
+        except CatalogError as error:
+            yield MaintenanceStep("failed", str(table), 1, Failure.of(error))
+
+
+@contextmanager
+def _rewriting(con: duckdb.DuckDBPyConnection, table: TableName) -> Iterator[None]:
+    """Commit what the block does to a table's files. Raises CatalogError that names the table."""
+    import duckdb
+
+    try:
+        with transaction(con, f"maintain: {table}", table):
+            yield
+    except duckdb.Error as error:
+        message = engine.first_line(error)
+        advice = engine.retyped_advice(message, table) or disk.disk_hint(message) or "Run it again"
+        raise CatalogError(
+            f"{table}: its files could not be rewritten ({message}). {advice}."
+        ) from error
 
 
 def _remove_verify_caches(config: Config, catalog: CatalogFile, dry_run: bool) -> MaintenanceStep:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from decimal import ROUND_FLOOR, Decimal, InvalidOperation, localcontext
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation, localcontext
 from math import floor
 
 from cdpsync.model import Cursor, CursorType, Lookback
+from cdpsync.model.types import MAX_PRECISION, decimal_of
 
 _CURSOR_TYPES = {
     "DATE": CursorType.DATE,
@@ -25,8 +26,8 @@ _INTEGERS = {
     "UBIGINT",
 }
 _DIGITS = 100  # more than the digits of any cursor and lookback together
+_INT64, _UINT64 = range(-(2**63), 2**63), range(2**64)
 _SQL_TYPE = {
-    CursorType.INTEGER: "BIGINT",
     CursorType.DATE: "DATE",
     CursorType.TIMESTAMP: "TIMESTAMP",
     CursorType.TIMESTAMPTZ: "TIMESTAMPTZ",
@@ -49,9 +50,12 @@ def parse_cursor(type_: CursorType, raw: object) -> Cursor:
         return Cursor(type_, int(text))
     if type_ is CursorType.DECIMAL:
         try:
-            return Cursor(type_, Decimal(text))
+            number = Decimal(text)
         except InvalidOperation as error:
             raise ValueError(f"not a number: {text}") from error
+        if not number.is_finite():
+            raise ValueError(f"not a number: {text}")
+        return Cursor(type_, number)
     if type_ is CursorType.DATE:
         return Cursor(type_, date.fromisoformat(text))
     moment = datetime.fromisoformat(text)
@@ -72,11 +76,47 @@ def cursor_json(cursor: Cursor | None) -> int | str | None:
     return str(value) if isinstance(value, Decimal) else value
 
 
-def cursor_sql(cursor: Cursor) -> str:
-    """Return a cursor as a typed literal, in SQL of both DuckDB and Postgres."""
-    if cursor.type is CursorType.DECIMAL:
-        return f"{cursor.value:f}"
+def cursor_sql(cursor: Cursor, column_type: str = "") -> str:
+    """Return a cursor as a typed literal of DuckDB, for `column >= literal`.
+
+    With the column's type, the literal has that type, so that DuckDB casts no value of the column:
+    it skips files only then, and a cast of a large number to the literal's type would fail.
+    """
+    if isinstance(cursor.value, (int, Decimal)):
+        return _number_sql(cursor.value, column_type)
     return f"'{cursor_json(cursor)}'::{_SQL_TYPE[cursor.type]}"
+
+
+def _number_sql(value: int | Decimal, column_type: str) -> str:
+    """Return a number in a type that holds it: the column's, else the narrowest.
+
+    A bound between two values of the column is rounded up, which leaves out no value. One that no
+    type can hold becomes the largest or smallest number of 38 digits.
+    """
+    digits = decimal_of(column_type)
+    scale = digits[1] if digits else max(0, -_exponent(value))
+    if column_type in _INTEGERS:
+        scale = 0
+    with localcontext(prec=_DIGITS):
+        number = Decimal(value).quantize(Decimal(1).scaleb(-scale), rounding=ROUND_CEILING)
+        largest = Decimal(10**MAX_PRECISION - 1).scaleb(-scale)
+        number = max(-largest, min(largest, number))
+    if digits or scale:
+        fits = digits is not None and abs(number).scaleb(scale) < 10 ** digits[0]
+        precision = digits[0] if digits and fits else MAX_PRECISION
+        return f"'{number:f}'::DECIMAL({precision},{min(scale, MAX_PRECISION)})"
+    if column_type == "UBIGINT" and number < 0:
+        number = Decimal(0)
+    if column_type != "UBIGINT" and int(number) in _INT64:
+        return f"'{number:f}'::BIGINT"
+    if int(number) in _UINT64:
+        return f"'{number:f}'::UBIGINT"
+    return f"'{number:f}'::DECIMAL({MAX_PRECISION},0)"
+
+
+def _exponent(value: int | Decimal) -> int:
+    exponent = Decimal(value).normalize().as_tuple().exponent
+    return exponent if isinstance(exponent, int) else 0
 
 
 def lower_bound(cursor: Cursor, lookback: Lookback | None) -> Cursor:
@@ -93,7 +133,7 @@ def lower_bound(cursor: Cursor, lookback: Lookback | None) -> Cursor:
                 f"a lookback that is a duration does not fit a cursor of type {cursor.type}"
             )
         if cursor.type is CursorType.INTEGER:
-            return Cursor(cursor.type, floor(value - lookback))
+            return Cursor(cursor.type, floor(_exactly(Decimal(value), lookback)))
         return Cursor(cursor.type, _subtract(Decimal(value), lookback))
     if not isinstance(lookback, timedelta):
         raise ValueError(f"a lookback that is a number does not fit a cursor of type {cursor.type}")
@@ -106,6 +146,11 @@ def lower_bound(cursor: Cursor, lookback: Lookback | None) -> Cursor:
         if isinstance(value, datetime):
             return Cursor(cursor.type, datetime(1, 1, 1, tzinfo=value.tzinfo))
         return Cursor(cursor.type, date.min)
+
+
+def _exactly(value: Decimal, lookback: Decimal) -> Decimal:
+    with localcontext(prec=_DIGITS):
+        return value - lookback
 
 
 def _subtract(value: Decimal, lookback: Decimal) -> Decimal:

@@ -8,6 +8,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
+from cdpsync.model.types import OPEN_DECIMAL
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -86,12 +88,14 @@ class LakeTable:
 
     `rows`: how many it has, where that is known without counting. `added_columns`: the columns that
     were added after the table was made, in lower case; rows loaded before have NULL there.
+    `unsafe_columns` got a type that does not fit their old rows, by an earlier version of cdpsync.
     """
 
     name: TableName
     columns: tuple[Column, ...]
     rows: int | None = None
     added_columns: frozenset[str] = frozenset()
+    unsafe_columns: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,8 @@ class TablePlan:
     """What one run will do with one table.
 
     `compares_keys`: the run looks for rows whose key the source no longer has. `saved_state` is the
-    state that the table's last commit saved.
+    state that the table's last commit saved. `lake_digits` are those of `ReadRequest`: set once a
+    value did not fit the type that earlier rows gave its column.
     """
 
     source: str
@@ -153,3 +158,10 @@ class TablePlan:
     deletes: Deletes = Deletes.IGNORE
     compares_keys: bool = False
     saved_state: SavedState | None = None
+    lake_digits: Mapping[str, tuple[int, int]] | None = None
+
+    def is_guessed(self, name: str) -> bool:
+        """Whether only the rows give a column its type: neither the source nor the user does."""
+        return name not in self.types and any(
+            column.name == name and column.type == OPEN_DECIMAL for column in self.columns
+        )

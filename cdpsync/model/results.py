@@ -184,9 +184,11 @@ class MaintenanceStep:
 
     `step` is "books" (entries of earlier runs), "expire" (snapshots), "compact", "rewrite",
     "merge", "remove", "orphans" (files), "abort" (unfinished uploads), "verified" (chunk caches of
-    dropped tables), or "in use" for a table that was skipped because a run works on it.
+    dropped tables), "in use" for a table that was skipped because a run works on it, or "failed"
+    for a table whose files could not be rewritten, with the `error`.
     """
 
     step: str
     table: str | None
     count: int
+    error: Failure | None = None

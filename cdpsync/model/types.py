@@ -14,6 +14,12 @@ _UNSIGNED = ("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 _DIGITS = {"TINYINT": 3, "SMALLINT": 5, "INTEGER": 10, "BIGINT": 19}
 _DIGITS |= {"UTINYINT": 3, "USMALLINT": 5, "UINTEGER": 10, "UBIGINT": 20}
 _SIGNED_FOR = {"UTINYINT": "SMALLINT", "USMALLINT": "INTEGER", "UINTEGER": "BIGINT"}
+MAX_PRECISION = 38
+"""The most digits of a DECIMAL in the lake."""
+
+OPEN_DECIMAL = f"DECIMAL({MAX_PRECISION},?)"
+"""The type of a decimal column that does not declare its digits, so that only its rows tell."""
+
 _TIMES = ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
 _DECIMAL = re.compile(r"^DECIMAL\((\d+),\s*(\d+)\)$")
 
@@ -46,22 +52,57 @@ def lake_type(type_: str) -> str | None:
 
 
 def widens(old: str, new: str) -> bool:
-    """Whether a column can change from `old` to `new` in place without a change to any value."""
+    """Whether a column can change from `old` to `new` in place, and each value stays equal.
+
+    A conversion that any value may not survive is no widening: text need not be JSON, and a
+    timestamp with a time zone is another moment in each zone. docs/decisions/0024 has the reasons.
+    """
     if old == new:
         return True
+    if old.endswith("[]") and new.endswith("[]"):
+        return widens(old[:-2], new[:-2])
     if old in _INTEGERS and new in _INTEGERS:
         return _INTEGERS.index(old) < _INTEGERS.index(new)
     if old in _UNSIGNED and new in _UNSIGNED:
         return _UNSIGNED.index(old) < _UNSIGNED.index(new)
     if old in _SIGNED_FOR and new in _INTEGERS:
         return _INTEGERS.index(_SIGNED_FOR[old]) <= _INTEGERS.index(new)
-    wide = decimal_of(new)
-    if wide:
-        narrow = decimal_of(old) or (_DIGITS.get(old, 99), 0)
-        return wide[1] >= narrow[1] and wide[0] - wide[1] >= narrow[0] - narrow[1]
-    if old in _TIMES and new in _TIMES:
-        return _TIMES.index(old) < _TIMES.index(new)
-    return (old, new) in {("FLOAT", "DOUBLE"), ("VARCHAR", "JSON")}
+    wide, narrow = decimal_of(new), _digits(old)
+    if wide and narrow:
+        return wide[1] >= narrow[1] and wide[0] - wide[1] >= narrow[0]
+    return (old, new) in {("FLOAT", "DOUBLE"), ("DATE", "TIMESTAMP")}
+
+
+def common_type(old: str, new: str) -> str | None:
+    """Return the narrowest type to which columns of both types can widen, or None."""
+    if widens(new, old):
+        return old
+    if widens(old, new):
+        return new
+    if old.endswith("[]") and new.endswith("[]"):
+        element = common_type(old[:-2], new[:-2])
+        return None if element is None else f"{element}[]"
+    old_digits, new_digits = _digits(old), _digits(new)
+    if not old_digits or not new_digits:
+        return None
+    whole, scale = max(old_digits[0], new_digits[0]), max(old_digits[1], new_digits[1])
+    signed = [type_ for type_ in _INTEGERS if widens(old, type_) and widens(new, type_)]
+    if signed:
+        return signed[0]
+    return f"DECIMAL({whole + scale},{scale})" if whole + scale <= MAX_PRECISION else None
+
+
+def is_number(type_: str) -> bool:
+    """Whether a type is an integer or a decimal, whose digits are all exact."""
+    return _digits(type_) is not None
+
+
+def _digits(type_: str) -> tuple[int, int] | None:
+    """Return the digits before and behind the point of an integer or a decimal, or None."""
+    if type_ in _DIGITS:
+        return _DIGITS[type_], 0
+    decimal = decimal_of(type_)
+    return None if decimal is None else (decimal[0] - decimal[1], decimal[1])
 
 
 _ALIASES = {

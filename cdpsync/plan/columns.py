@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cdpsync.errors import ContractError, suggest
 from cdpsync.model import DELETED_AT, DELETED_AT_COLUMN, Column, Deletes, SyncMode
 from cdpsync.model.types import parse_type
+from cdpsync.sql import fold_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +38,7 @@ def selected_columns(table: ConfiguredTable, stream: Stream) -> tuple[Column, ..
         )
     names_by_lower: dict[str, str] = {}
     for column in columns:
-        twin = names_by_lower.setdefault(column.name.lower(), column.name)
+        twin = names_by_lower.setdefault(fold_name(column.name), column.name)
         if twin != column.name:
             raise ContractError(
                 f'{table.location}: stream "{table.name}": columns "{twin}" and "{column.name}" '
@@ -108,10 +109,18 @@ def configured_types(
 
 
 def required_key(
-    table: ConfiguredTable, stream: Stream, columns: tuple[Column, ...]
+    table: ConfiguredTable,
+    stream: Stream,
+    columns: tuple[Column, ...],
+    previous_key: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
-    """Return the primary key, all of whose columns are read. Raises ContractError without one."""
+    """Return the primary key, all of whose columns are read. Raises ContractError without one.
+
+    Where the source declares none any more, it is the key that the lake's rows were loaded with.
+    """
     key = table.options.primary_key or stream.primary_key
+    if not key and all(stream.column(name) for name in previous_key):
+        key = previous_key
     if not key:
         raise ContractError(
             f'{table.location}: table "{table.name}": incremental needs a primary_key, and the '

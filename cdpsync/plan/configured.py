@@ -16,6 +16,7 @@ from cdpsync.model import (
     TableOptions,
     TableRule,
 )
+from cdpsync.sql import fold_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -137,7 +138,7 @@ def _reject_shared_tables(tables: Sequence[ConfiguredTable]) -> None:
     """Raise ConfigError for two streams with one table; names in the lake ignore case."""
     owners: dict[str, ConfiguredTable] = {}
     for table in tables:
-        owner = owners.setdefault(str(table.table).lower(), table)
+        owner = owners.setdefault(fold_name(str(table.table)), table)
         if owner is not table:
             raise ConfigError(
                 f'{table.location}: streams "{owner.name}" ({owner.location}) and "{table.name}" '

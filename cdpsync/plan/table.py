@@ -38,11 +38,14 @@ from cdpsync.plan.schema_changes import (
     diff_columns,
     enforce_schema_policy,
 )
+from cdpsync.plan.type_changes import keeps_any_value, restart_after, rewritten_columns
+from cdpsync.sql import fold_name, quote_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cdpsync.plan.configured import ConfiguredTable
+    from cdpsync.plan.type_changes import KeepsValues
 
 
 DEFAULT_LOOKBACK = timedelta(minutes=5)
@@ -57,33 +60,49 @@ def table_plan(
     allow_shrink: bool,
     now: datetime,
     accept_changes: bool = False,
+    keeps_values: KeepsValues = keeps_any_value,
 ) -> TablePlan:
     """Return what a run will do with a table.
 
     Raises ReadError where the source has no such stream or cannot read it, ContractError where the
     stream lacks what the table's mode needs. The message names the line of the project file, or
-    what cannot be read.
+    what cannot be read. Also where a type changed at the source so that old rows may have changed,
+    and a load from the start would lose rows: `keeps_values` is the connector's answer to that.
     """
-    plan = _first_load(table, allow_shrink=allow_shrink)
+    plan = _first_load(table, _saved_key(previous), allow_shrink=allow_shrink)
     full_refresh = full_refresh or previous.reset
     start = ResumePoint() if full_refresh else resume_from(plan, previous, now)
     changes = _column_changes(plan, previous)
     enforce_schema_policy(table, changes, accepted=accept_changes or full_refresh)
+    plan = replace(plan, lake_table=previous.lake_table, saved_state=previous.saved_state)
+    if not start.replaces:
+        rewritten = rewritten_columns(plan, changes, keeps_values)
+        start = restart_after(table, plan, rewritten) if rewritten else start
     replaces = start.replaces or previous.lake_table is None
     plan = replace(
         plan,
         cursor_before=start.cursor,
         window=_window(plan, start.cursor),
-        lake_table=previous.lake_table,
         replace=replaces,
         full_refresh=full_refresh,
         compares_keys=not replaces and _compares_keys(table, plan.stream, previous, now),
-        saved_state=previous.saved_state,
     )
-    return replace(plan, notices=_notices(plan, start.reason, changes))
+    notices = _notices(plan, start.reason, changes)
+    declared_key = table.options.primary_key or plan.stream.primary_key
+    if plan.primary_key and not declared_key:
+        notices += (_key_notice(plan),)
+    return replace(plan, notices=notices)
 
 
-def _first_load(table: ConfiguredTable, *, allow_shrink: bool) -> TablePlan:
+def _saved_key(previous: PreviousState) -> tuple[str, ...]:
+    """Return the primary key that the lake's rows were loaded with; empty where it is unknown."""
+    settings = previous.saved_state.settings if previous.saved_state else None
+    return tuple(json.loads(settings).get("primary_key", ())) if settings else ()
+
+
+def _first_load(
+    table: ConfiguredTable, previous_key: tuple[str, ...], *, allow_shrink: bool
+) -> TablePlan:
     """Return the plan of a table without previous state, from its options and its stream."""
     stream = _readable_stream(table)
     columns = selected_columns(table, stream)
@@ -91,8 +110,10 @@ def _first_load(table: ConfiguredTable, *, allow_shrink: bool) -> TablePlan:
     cursor_type = (
         None if cursor_field is None else _cursor_type(table, stream, cursor_field, columns)
     )
-    is_incremental = table.mode is SyncMode.INCREMENTAL
-    primary_key = (required_key if is_incremental else optional_key)(table, stream, columns)
+    if table.mode is SyncMode.INCREMENTAL:
+        primary_key = required_key(table, stream, columns, previous_key)
+    else:
+        primary_key = optional_key(table, stream, columns)
     _check_lookback(table, cursor_type)
     _check_deletes(table, stream)
     return TablePlan(
@@ -145,6 +166,12 @@ def _notices(
         verb = "loaded" if plan.replace else "read"
         notices.append(f"{verb} from the start: {restart_reason}")
     refresh = f"cdpsync run {plan.table} --full-refresh"
+    if plan.lake_table and plan.lake_table.unsafe_columns and not plan.replace:
+        names = quote_names(sorted(plan.lake_table.unsafe_columns))
+        notices.append(
+            f"an earlier version of cdpsync changed the type of {names} in place, and old rows may "
+            f"be wrong or unreadable: load them again with {refresh}"
+        )
     columns_to_add = _columns_to_add(plan)
     notices += [
         f'column "{name}" is new: it is NULL in rows that are not read again, until {refresh}'
@@ -153,19 +180,33 @@ def _notices(
     if not plan.replace and settings_changed(plan.saved_state, plan.settings):
         notices.append(f"where has changed: older rows that match it now are loaded by {refresh}")
     notices += [
-        change.message
+        _change_notice(plan, change, refresh)
         for change in changes
         if change.kind is not ChangeKind.ADDED or change.column not in columns_to_add
     ]
-    return tuple(notices)
+    return tuple(dict.fromkeys(notices))
+
+
+def _key_notice(plan: TablePlan) -> str:
+    key = ", ".join(plan.primary_key)
+    return (
+        f"the source declares no primary key any more, so the lake's ({key}) is used. If it is "
+        f'still unique, add "primary_key: [{key}]"'
+    )
+
+
+def _change_notice(plan: TablePlan, change: ColumnChange, refresh: str) -> str:
+    if plan.replace or change.kind is not ChangeKind.RETYPED:
+        return change.message
+    return f"{change.message}: rows that are not read again stay as they are, until {refresh}"
 
 
 def _columns_to_add(plan: TablePlan) -> list[str]:
     """Return the columns that the lake's table, where it is not replaced, does not have yet."""
     if plan.replace or plan.lake_table is None or plan.stream.open_schema:
         return []
-    existing = {column.name.lower() for column in plan.lake_table.columns}
-    return [column.name for column in plan.columns if column.name.lower() not in existing]
+    existing = {fold_name(column.name) for column in plan.lake_table.columns}
+    return [column.name for column in plan.columns if fold_name(column.name) not in existing]
 
 
 def _compares_keys(
@@ -256,7 +297,7 @@ def _cursor_type(
             f'{table.location}: table "{table.name}": the cursor_field "{field}" is among the '
             "excluded columns. Keep it, or choose another."
         )
-    type_ = cursor_type_of((table.options.types or {}).get(field, column.type))
+    type_ = cursor_type_of(configured_types(table, stream, columns).get(field, column.type))
     is_offered = type_ is not CursorType.DECIMAL or field in stream.cursor_fields
     if type_ is None or not is_offered:
         raise ContractError(

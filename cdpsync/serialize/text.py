@@ -25,6 +25,11 @@ def seconds(number: float) -> str:
     return _two_units(number)
 
 
+def with_table(table: object, message: str) -> str:
+    """Return a message that begins with the table's name, once."""
+    return message if message.startswith(f"{table}: ") else f"{table}: {message}"
+
+
 def duration(span: timedelta | None) -> str | None:
     """Return a duration as the YAML writes it: `90s`, `10m`, `1h`, `2d`."""
     if span is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from cdpsync import engine, project
 from cdpsync.catalog import CatalogPrefetch
+from cdpsync.connector import TypeChangeAware
 from cdpsync.errors import CdpsyncError, ConfigError, SourceConfigError
 from cdpsync.model import Config, Failure, Planned, SkipReason, Source, TableResult, TableStatus
 from cdpsync.plan.configured import ConfiguredTable, configured_tables, table_options
@@ -25,7 +26,9 @@ from cdpsync.plan.selector import (
     resolved,
 )
 from cdpsync.plan.table import table_plan
+from cdpsync.plan.type_changes import keeps_any_value
 from cdpsync.storage import Storage, open_storage
+from cdpsync.sync.source_names import check_source_names
 from cdpsync.sync.unreachable import UnreachableSource, failures, unreachable_source
 from cdpsync.system import clock, locks
 
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from cdpsync.connector import Connector
     from cdpsync.model import SavedState, TableName
     from cdpsync.model.state import ProjectState
+    from cdpsync.plan.type_changes import KeepsValues
 
 log = logging.getLogger("cdpsync.sync.session")
 
@@ -263,6 +267,7 @@ class RunSession:
         state = project.load_state(self.config, lake_state)
         for notice in state.notices:
             log.warning("%s", notice)
+        check_source_names(self.connectors, state)
         saved_states = {(saved.source, saved.stream): saved for saved in state.saved_states}
         now = clock.now()
         is_not_due = _not_due_check(self.config, state, now) if self.options.due else _never
@@ -290,11 +295,18 @@ class RunSession:
                         allow_shrink=self.options.allow_shrink,
                         now=now,
                         accept_changes=self.options.accept_changes,
+                        keeps_values=self._keeps_values(table.source),
                     )
                 )
             except CdpsyncError as error:
                 failed.append(_result(table, previous, TableStatus.FAILED, Failure.of(error)))
         return Planned(tuple(plans), tuple(failed), tuple(skipped), tuple(locked))
+
+    def _keeps_values(self, source: str) -> KeepsValues:
+        connector = self.connectors[source]
+        if isinstance(connector, TypeChangeAware):
+            return connector.keeps_values
+        return keeps_any_value
 
 
 def _not_due_check(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from cdpsync import sync
-from cdpsync.connector import ConnectorOptions
+from cdpsync.connector import ConnectorOptions, TypeChangeAware
 from cdpsync.errors import CdpsyncError, ConnectorError
 from cdpsync.model import SyncMode
 from cdpsync.model.cursors import cursor_sql, cursor_type_of, later
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from cdpsync.connector import Connector
+    from cdpsync.model import Stream
 
 
 class PromiseError(AssertionError):
@@ -139,6 +140,8 @@ def streams_are_sound(case: ConnectorCase) -> None:
     """Streams and columns have unique names; keys and cursor fields are among the columns."""
     with case.opened() as connector:
         streams = case.selected_streams(connector)
+        for stream in streams:
+            _check_type_changes(connector, stream)
     for attribute in ("name", "table"):
         names = [getattr(stream, attribute).lower() for stream in streams]
         check(all(names), f"a stream has an empty {attribute}")
@@ -154,6 +157,18 @@ def streams_are_sound(case: ConnectorCase) -> None:
                 cursor_type_of(columns[name]) is not None,
                 f"{stream.name}: the type of cursor field {name} has no order",
             )
+
+
+def _check_type_changes(connector: Connector, stream: Stream) -> None:
+    """Check that a type that stayed as it was keeps its values."""
+    if not isinstance(connector, TypeChangeAware):
+        return
+    for column in stream.columns:
+        type_ = column.source_type or column.type
+        check(
+            connector.keeps_values(type_, type_, column.type),
+            f"{stream.name}: keeps_values says that {type_} does not keep its own values",
+        )
 
 
 def rows_have_the_discovered_columns(case: ConnectorCase) -> None:

@@ -17,7 +17,7 @@ from cdpsync.load.merge import cast_existing
 from cdpsync.model import DELETED_AT, Column, Deletes, SyncMode, TablePlan
 from cdpsync.model.cursors import cursor_sql
 from cdpsync.model.verification import WRONG, Difference, DiffKind, SideStats, TableDiff
-from cdpsync.sql import quote_name
+from cdpsync.sql import fold_name, quote_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,9 +148,9 @@ class CompareSpec:
     def lake_digests(self, table: str) -> str:
         """Return a SELECT of the digests of the lake's rows."""
         lake_columns = self.plan.lake_table.columns if self.plan.lake_table else ()
-        existing = {column.name.lower(): column for column in lake_columns}
+        existing = {fold_name(column.name): column for column in lake_columns}
         values = {
-            column.name: cast_existing(self.plan, column, existing.get(column.name.lower()))
+            column.name: cast_existing(self.plan, column, existing.get(fold_name(column.name)))
             for column in self.read_columns
         }
         has_marks = self.plan.deletes is Deletes.SOFT and DELETED_AT in existing
@@ -183,7 +183,11 @@ class CompareSpec:
         if self.plan.mode is SyncMode.FULL_TABLE or follows_log:
             return "false"
         window = self.plan.window
-        return f"coalesce({cursor} >= {cursor_sql(window.low)}, true)" if window else "true"
+        if window is None:
+            return "true"
+        types = {column.name: column.type for column in self.read_columns}
+        low = cursor_sql(window.low, types.get(window.cursor_field, ""))
+        return f"coalesce({cursor} >= {low}, true)"
 
 
 def _in_slice(

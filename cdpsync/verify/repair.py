@@ -157,5 +157,4 @@ def _commit_of(
         upsert_files=[upserts.path] if upserts else [],
         delete_keys=diff_files.delete_keys,
         soft_deleted=soft_deletes.rows if soft_deletes else 0,
-        converts=plan.stream.open_schema,
     )

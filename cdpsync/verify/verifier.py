@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import logging
 import secrets
+import shutil
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog import remove_stale_dirs, sql_name, temp_dir
-from cdpsync.engine import first_line, with_less_memory
-from cdpsync.errors import CatalogError, CdpsyncError
+from cdpsync.engine import first_line, retyped_advice, with_less_memory
+from cdpsync.errors import CatalogError, CdpsyncError, OpenTypeError
 from cdpsync.extract.chunk_cache import cache_prune
 from cdpsync.extract.chunk_writer import ChunkTransform
 from cdpsync.extract.table import extract
 from cdpsync.extract.workers import Workers
+from cdpsync.load.open_types import with_lake_digits
 from cdpsync.model import DELETED_AT, Column, Config, Deletes, Failure, SyncMode, TablePlan
 from cdpsync.model.verification import DiffKind, Sample, TableDiff, VerifyResult, VerifyStatus
 from cdpsync.project.journal import default_threads, start_run
 from cdpsync.project.workspace import load, verified_folder
+from cdpsync.sql import fold_name
 from cdpsync.sync.session import RunOptions, RunSession
 from cdpsync.system.memory import memory_budget
 from cdpsync.verify.compare import CompareSpec, compare, slice_of
@@ -141,7 +144,11 @@ class _Verifier:
         except CdpsyncError as error:
             result = replace(result, status=VerifyStatus.FAILED, error=Failure.of(error))
         except duckdb.Error as error:
-            failure = CatalogError(f"{plan.table}: it could not be compared ({first_line(error)}).")
+            message = first_line(error)
+            advice = retyped_advice(message, plan.table)
+            failure = CatalogError(
+                f"{plan.table}: it could not be compared ({message}).{advice and f' {advice}.'}"
+            )
             result = replace(result, status=VerifyStatus.FAILED, error=Failure.of(failure))
         return replace(result, seconds=round(time.monotonic() - start, 3))
 
@@ -151,7 +158,11 @@ class _Verifier:
         reading_plan, notices = _reading_plan(plan)
         with self.session.catalog.reader(keep=False) as con:
             row_slice = self._row_slice(con, plan)
-            columns, digest_files = self._source_digests(reading_plan, row_slice, folder)
+            try:
+                columns, digest_files = self._source_digests(reading_plan, row_slice, folder)
+            except OpenTypeError:
+                reading_plan = with_lake_digits(con, reading_plan)
+                columns, digest_files = self._source_digests(reading_plan, row_slice, folder)
             spec = _compare_spec(reading_plan, columns, row_slice)
             diff = with_less_memory(
                 con, lambda: compare(con, spec, digest_files, sql_name(plan.table))
@@ -191,6 +202,7 @@ class _Verifier:
             return _compare_spec(plan, columns, row_slice).source_digests(rows)
 
         digests = folder / "digests"
+        shutil.rmtree(digests, ignore_errors=True)
         digests.mkdir()
         extracted = extract(
             replace(plan, window=None, deletes=Deletes.IGNORE),
@@ -213,7 +225,7 @@ def _reading_plan(plan: TablePlan) -> tuple[TablePlan, list[str]]:
     lake_names, is_open = _lake_column_names(plan), plan.stream.open_schema
     columns, notices = [], []
     for column in source_columns:
-        if is_open or column.name.lower() in lake_names:
+        if is_open or fold_name(column.name) in lake_names:
             columns.append(column)
         else:
             notices.append(f'column "{column.name}" is not in the lake yet, and was not compared')
@@ -226,7 +238,7 @@ def _compare_spec(
     """Return how incoming columns are compared with those of the lake."""
     lake_names = _lake_column_names(plan)
     log_cursor = plan.stream.changes.cursor.name if plan.stream.changes else None
-    common_columns = [column for column in columns if column.name.lower() in lake_names]
+    common_columns = [column for column in columns if fold_name(column.name) in lake_names]
     return CompareSpec(
         plan,
         tuple(column for column in common_columns if column.name != log_cursor),
@@ -236,7 +248,9 @@ def _compare_spec(
 
 
 def _lake_column_names(plan: TablePlan) -> set[str]:
-    return {column.name.lower() for column in plan.lake_table.columns} if plan.lake_table else set()
+    return (
+        {fold_name(column.name) for column in plan.lake_table.columns} if plan.lake_table else set()
+    )
 
 
 def _notices(plan: TablePlan, diff: TableDiff) -> list[str]:

@@ -21,7 +21,7 @@ from cdpsync_connectors.stripe.connector import StripeConnector
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.servers import Database
+    from support.servers import Database, Server
     from support.snowflake_server import Account
 
 ORDERS = """
@@ -40,8 +40,19 @@ ORDERS = """
 """
 
 
-def test_postgres(pg: Database) -> None:
-    """Over tables, a view, and an empty table with strange names."""
+@pytest.mark.parametrize("version", [15, None])
+def test_postgres(request: pytest.FixtureRequest, version: int | None) -> None:
+    """Over tables, a view, and an empty table with strange names; on the newest version, and 15."""
+    if version is None:
+        check_postgres(request.getfixturevalue("pg"))
+        return
+    server: Server = request.getfixturevalue("postgres_15_server")
+    assert server.psql("show server_version").startswith("15.")
+    with server.database("conforms") as database:
+        check_postgres(database)
+
+
+def check_postgres(pg: Database) -> None:
     pg.execute(ORDERS)
     broken = [
         {"url": re.sub(r":[^:@/]+@", ":wrong-password@", pg.url)},

@@ -12,6 +12,7 @@ from support.shop import Shop
 
 from cdpsync import project
 from cdpsync.model.verification import VerifyStatus
+from cdpsync.project import edit
 from cdpsync.verify.verifier import verify
 
 if TYPE_CHECKING:
@@ -61,6 +62,10 @@ def shop(tmp_path: Path, maria: MariaDatabase) -> MysqlShop:
 # Three rounds of cursor values for each type: a boundary value that comes again, and later ones.
 CURSORS = {
     "integer": ("rev", "bigint unsigned", ["1", "2", "2"], ["2", "3"], ["3", "7"]),
+    "unsigned": ("rev", "bigint unsigned",
+                 ["9223372036854775807", "9223372036854775809", "9223372036854775809"],
+                 ["9223372036854775809", "18446744073709551614"],
+                 ["18446744073709551614", "18446744073709551615"]),
     "date": ("day", "date", ["'2024-01-01'", "'2024-01-02'", "'2024-01-02'"],
              ["'2024-01-02'", "'2024-01-03'"], ["'2024-01-03'", "'2024-02-01'"]),
     "datetime": ("at", "datetime(6)",
@@ -231,4 +236,27 @@ def test_verify_finds_and_repairs_differences(shop: MysqlShop, mode: str) -> Non
         con.execute("delete from lake.shop.orders where id in (3, 8)")
     (verdict,) = verify(shop.file, repair=True)
     assert (verdict.status, verdict.repaired) == (VerifyStatus.REPAIRED, 2)
+    shop.same_rows()
+
+
+def test_unsigned_keys_beyond_63_bits_are_followed(shop: MysqlShop) -> None:
+    """By a cursor that was set by hand, with a lookback, through verify and its repair."""
+    shop.db.execute("create table orders (id bigint unsigned primary key, v int)")
+    shop.db.execute("insert into orders values (9223372036854775809, 1), (3, 1)")
+    options = {"mode": "incremental", "cursor_field": "id", "lookback": 5, "deletes": "hard"}
+    shop.configure({shop.orders: options})
+    shop.one()
+    shop.db.execute("insert into orders values (18446744073709551615, 1)")
+    shop.db.execute("delete from orders where id = 9223372036854775809")
+    result = shop.one()
+    assert (result.rows_inserted, result.rows_deleted) == (1, 1)
+    assert result.cursor_after.value == 18446744073709551615
+    shop.same_rows()
+    config = project.load(shop.file)
+    for value in ("9223372036854775808", "2", "18446744073709551616"):
+        edit.set_cursor(config, "shop.orders", value)
+        assert shop.one().rows_inserted == 0
+        assert verify(shop.file)[0].status is VerifyStatus.EQUAL
+    shop.db.execute("update orders set v = 2 where id = 3")
+    assert verify(shop.file, repair=True)[0].status is VerifyStatus.REPAIRED
     shop.same_rows()

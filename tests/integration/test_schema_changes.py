@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cdpsync import project
+from cdpsync.errors import ConfigError
 from cdpsync.model import RunStatus
 
 if TYPE_CHECKING:
@@ -222,3 +224,25 @@ def test_changed_mode_leaves_no_stale_rows(shop: Shop, before: str, after: str) 
     shop.same()
     assert shop.one().rows_in_table == 6
     shop.same()
+
+
+@pytest.mark.parametrize("change", [
+    "alter table orders drop constraint orders_pkey",
+    "alter table orders rename to base; create view orders as select * from base",
+])  # fmt: skip
+def test_key_of_the_last_run_is_used_where_the_source_has_none(orders: Shop, change: str) -> None:
+    """The lake knows the key of its rows. A notice says that the source no longer declares it."""
+    orders.pg.execute(change)
+    orders.pg.execute("update orders set n = 21, rev = 3 where id = 2")
+    result = orders.one()
+    assert 'add "primary_key: [id]"' in "; ".join(result.notices)
+    orders.same()
+
+
+def test_source_whose_name_a_query_could_not_use_is_refused(orders: Shop) -> None:
+    """A lake that has tables of that source keeps working, and says how to name them."""
+    config = json.loads(orders.file.read_text())
+    config["sources"]["memory"] = config["sources"].pop("shop")
+    orders.file.write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="ambiguous"):
+        orders.run()

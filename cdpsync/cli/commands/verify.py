@@ -12,6 +12,7 @@ from cdpsync.cli.output import log
 from cdpsync.cli.output.report import show
 from cdpsync.cli.session import Session
 from cdpsync.errors import ConfigError
+from cdpsync.serialize.text import with_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +62,7 @@ def _log_result(result: "VerifyResult") -> None:
         "status": result.status.value,
     }
     if result.error:
-        log.error(f"{result.table}: {result.error.message}", **fields)
+        log.error(with_table(result.table, result.error.message), **fields)
     elif result.compared:
         message = f"{result.table}  {result.status}  {result.compared.wrong:,} rows differ"
         log.info(message, **fields, wrong=result.compared.wrong, repaired=result.repaired)

@@ -63,7 +63,13 @@ def check_report(results: Sequence[CheckResult]) -> Report:
 def maintain_report(steps: Sequence[MaintenanceStep]) -> Report:
     """Report what maintenance did, or would do."""
     records: list[serialize.Record] = [
-        {"step": step.step, "table": step.table, "count": step.count} for step in steps
+        {
+            "step": step.step,
+            "table": step.table,
+            "count": step.count,
+            "error": serialize.of_failure(step.error),
+        }
+        for step in steps
     ]
     headings = [Heading("step"), Heading("table"), Heading("count", number=True)]
     rows = [(step.step, step.table, count(step.count)) for step in steps]

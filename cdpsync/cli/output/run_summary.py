@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdpsync.cli.output import log
 from cdpsync.model import SkipReason, TableStatus
-from cdpsync.serialize.text import plural, seconds
+from cdpsync.serialize.text import plural, seconds, with_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ def log_table(result: TableResult) -> None:
         "status": result.status.value,
     }
     if result.status is TableStatus.FAILED:
-        log.error(f"{result.table}: {_error_message(result)}", **fields)
+        log.error(_error_line(result), **fields)
     elif result.status is TableStatus.OK:
         message = (
             f"{result.table}  ok  {result.rows_read:,} read  {result.rows_inserted:,} inserted  "
@@ -81,10 +81,10 @@ def log_skipped(skipped: int, *, of: int) -> None:
 def log_failures(failed: Sequence[TableResult], *, of: int) -> None:
     """Log which tables failed, and why."""
     if failed:
-        lines = [f"{result.table}: {_error_message(result)}" for result in failed]
+        lines = [_error_line(result) for result in failed]
         message = "\n  ".join([f"{len(failed):,} of {plural(of, 'table')} failed:", *lines])
         log.error(message, event="failed", tables=[str(result.table) for result in failed])
 
 
-def _error_message(result: TableResult) -> str:
-    return result.error.message if result.error else "failed"
+def _error_line(result: TableResult) -> str:
+    return with_table(result.table, result.error.message if result.error else "failed")

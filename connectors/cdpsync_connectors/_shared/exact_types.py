@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cdpsync.model.types import decimal_of
+from cdpsync.model.types import MAX_PRECISION, decimal_of
 from cdpsync_connectors._shared import exact_sql as sql
-from cdpsync_connectors._shared.relations import MAX_PRECISION
 
 UNKNOWN = ""
 """The type of a column without values."""

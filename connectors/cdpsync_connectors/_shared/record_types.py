@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
-from cdpsync.sql import quote_name
+from cdpsync.sql import fold_name, quote_name
 from cdpsync_connectors._shared import exact_sql as sql
 from cdpsync_connectors._shared.exact_types import growing_type, widened
 
@@ -76,9 +76,13 @@ class RecordColumns:
         """Return the lake's type of a column, or else the declared one."""
         return self.request.lake_types.get(name) or self.declared.get(name)
 
+    def _binding_type(self, name: str) -> str | None:
+        """Return the type that the values must widen; rows that are replaced bind nothing."""
+        return self.declared.get(name) if self.request.replaces else self._existing_type(name)
+
     def _type(self, field: Field) -> str:
         """Return the existing type, widened to the values; JSON where that is impossible."""
-        existing = self._existing_type(field.name)
+        existing = self._binding_type(field.name)
         if existing == "JSON":
             return existing
         if existing == TIME and self.declared.get(field.name) == TIME:
@@ -102,14 +106,14 @@ class RecordColumns:
 
     def _check_names(self, values: Mapping[str, str]) -> None:
         stream = self.request.stream.name
-        names_by_lower = {name.lower(): name for name in self.request.lake_types}
+        names_by_lower = {fold_name(name): name for name in self.request.lake_types}
         for name in values:
             advice = f"Leave it out: columns: {{exclude: [{quote_name(name)}]}}."
             if not name or "\0" in name:
                 raise ReadError(
                     f"stream {stream}: a field named {name!r} cannot be a column. {advice}"
                 )
-            namesake = names_by_lower.setdefault(name.lower(), name)
+            namesake = names_by_lower.setdefault(fold_name(name), name)
             if namesake != name:
                 raise ReadError(
                     f'stream {stream}: the fields "{namesake}" and "{name}" differ only in case, '

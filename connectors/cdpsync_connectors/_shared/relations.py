@@ -10,19 +10,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from cdpsync.errors import ReadError
-from cdpsync.sql import quote_names
+from cdpsync.model.types import MAX_PRECISION
+from cdpsync.sql import fold_name, quote_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from cdpsync.connector import ReadRequest
     from cdpsync.model.streams import CursorValue
-
-MAX_PRECISION = 38
-"""The most digits of a DECIMAL in the lake."""
-
-OPEN_DECIMAL = f"DECIMAL({MAX_PRECISION},?)"
-"""The type of a decimal column that does not declare its digits, so that only its rows tell."""
 
 
 class NamedColumn(Protocol):
@@ -105,42 +100,65 @@ def cursor_text(value: CursorValue) -> str:
 
 
 def bound_type(name: str, request: ReadRequest, *, is_open: bool) -> str | None:
-    """Return the type that binds a column: the user's, or for an open column the lake's."""
-    if name in request.types or not is_open:
+    """Return the type that binds a column: the user's, or for an open column the lake's.
+
+    The lake's binds nothing where its rows are replaced, or did not fit.
+    """
+    is_undecided = request.replaces or request.lake_digits is not None
+    if name in request.types or not is_open or is_undecided:
         return request.types.get(name)
-    lake_types = {column.lower(): type_ for column, type_ in request.lake_types.items()}
-    return lake_types.get(name.lower())
+    lake_types = {fold_name(column): type_ for column, type_ in request.lake_types.items()}
+    return lake_types.get(fold_name(name))
+
+
+Digits = tuple[int, int]
+"""The most digits before and behind the point that the values of a column need."""
 
 
 def bound_types(
     columns: Sequence[ColumnT],
     request: ReadRequest,
     is_open: Callable[[ColumnT], bool],
-    probe: Callable[[list[ColumnT]], Mapping[str, str]],
+    probe: Callable[[list[ColumnT]], Mapping[str, Digits | None]],
+    empty_scale: Callable[[ColumnT], int],
 ) -> dict[str, str | None]:
-    """Return the type that binds each column; `probe` asks the rows for those still open."""
+    """Return the type that binds each column; `probe` asks the rows for the digits of open ones.
+
+    An open column has the DECIMAL that holds every value of the rows and of the lake, or else is
+    VARCHAR. `empty_scale` is the scale of a column that has no value at all.
+    """
     types = {
         column.name: bound_type(column.name, request, is_open=is_open(column)) for column in columns
     }
     unbound = [column for column in columns if is_open(column) and types[column.name] is None]
-    return types | (dict(probe(unbound)) if unbound else {})
-
-
-def probed_types(empty_scales: Mapping[str, int], digits: Sequence[int | None]) -> dict[str, str]:
-    """Return for each open column the DECIMAL that holds every value it has now, else VARCHAR.
-
-    `empty_scales` has the columns in order, each with its scale where it has no value yet.
-    `digits` has two numbers for each column: the most digits behind the point, without trailing
-    zeros, and the most before it.
-    """
-    return {
-        name: _fitting_decimal(scale, *digits[2 * number : 2 * number + 2])
-        for number, (name, scale) in enumerate(empty_scales.items())
+    if not unbound:
+        return types
+    digits = probe(unbound)
+    lake = {fold_name(name): known for name, known in (request.lake_digits or {}).items()}
+    return types | {
+        column.name: _fitting_type(
+            digits[column.name], lake.get(fold_name(column.name)), empty_scale(column)
+        )
+        for column in unbound
     }
 
 
-def _fitting_decimal(empty_scale: int, scale: int | None, digits: int | None) -> str:
-    if scale is None:
+def probed_digits(names: Sequence[str], figures: Sequence[int | None]) -> dict[str, Digits | None]:
+    """Return the digits of each open column; None for a column without a value.
+
+    `figures` has two numbers for each column: the most digits behind the point, without trailing
+    zeros, and the most before it.
+    """
+    pairs = zip(figures[0::2], figures[1::2], strict=True)
+    return {
+        name: None if scale is None else (whole or 0, scale)
+        for name, (scale, whole) in zip(names, pairs, strict=True)
+    }
+
+
+def _fitting_type(digits: Digits | None, lake_digits: Digits | None, empty_scale: int) -> str:
+    known = [each for each in (digits, lake_digits) if each is not None]
+    if not known:
         return f"DECIMAL({MAX_PRECISION},{empty_scale})"
-    fits = scale + (digits or 0) <= MAX_PRECISION
-    return f"DECIMAL({MAX_PRECISION},{scale})" if fits else "VARCHAR"
+    whole, scale = (max(column) for column in zip(*known, strict=True))
+    return f"DECIMAL({MAX_PRECISION},{scale})" if whole + scale <= MAX_PRECISION else "VARCHAR"

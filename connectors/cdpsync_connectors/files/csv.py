@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
-from cdpsync.sql import quote_name, quote_text
+from cdpsync.sql import fold_name, quote_name, quote_text
 from cdpsync_connectors._shared.exact_sql import quote_files, text_class
 from cdpsync_connectors.files.schema import FileSchema, Layout, infer_types
 
@@ -109,7 +109,7 @@ def _layout(con: DuckDBPyConnection, file: File, dialect: Dialect) -> Layout:
         )
     names_by_lower: dict[str, str] = {}
     for name in names:
-        namesake = names_by_lower.setdefault(name.lower(), name)
+        namesake = names_by_lower.setdefault(fold_name(name), name)
         if namesake is not name:
             raise ReadError(
                 f'{file.path}, line 1: the header has "{namesake}" and "{name}", which are one '

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cdpsync.connector import ConcurrencyLimit
-from cdpsync.errors import ConfigError, ConnectorError, ReadError
+from cdpsync.errors import ConfigError, ConnectorError, OpenTypeError, ReadError
 from cdpsync.model import Column, Stream
 from cdpsync_connectors._shared.naming import likely_cursors, matches, require_match
 from cdpsync_connectors._shared.rate_limit import RowLimiter
@@ -20,7 +20,8 @@ from cdpsync_connectors.mysql.errors import translate_reading
 from cdpsync_connectors.mysql.options import MysqlOptions
 from cdpsync_connectors.mysql.select import find_relation, select_rows
 from cdpsync_connectors.mysql.stream import MysqlChunk, StreamErrors
-from cdpsync_connectors.mysql.types import DATED, natural_type, read_marker
+from cdpsync_connectors.mysql.type_changes import keeps_values
+from cdpsync_connectors.mysql.types import DATED, is_of_guess, natural_type, read_marker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -86,6 +87,10 @@ class MysqlConnector:
         finally:
             chunk.close()
 
+    def keeps_values(self, before: str, after: str, lake_type: str) -> bool:
+        """Whether old rows keep their values; see `TypeChangeAware.keeps_values`."""
+        return keeps_values(before, after, lake_type)
+
     def translate(self, error: Exception) -> ConnectorError | None:
         """Return our error for one raised by reading a chunk; None when it is not MySQL's."""
         if isinstance(error, ConnectorError):
@@ -93,7 +98,8 @@ class MysqlConnector:
         text = str(error)
         message = read_marker(text)
         if message is not None:
-            return ReadError(f"{self._address.location}: {message}")
+            error_class = OpenTypeError if is_of_guess(text) else ReadError
+            return error_class(f"{self._address.location}: {message}")
         return self._errors.take(text)
 
     def close(self) -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.errors import ReadError
-from cdpsync.sql import quote_name
+from cdpsync.sql import plain_number, quote_name
 from cdpsync_connectors._shared.naming import split_pair
 from cdpsync_connectors._shared.relations import (
     bound_types,
     cursor_text,
-    probed_types,
+    probed_digits,
     require_columns,
     require_relation,
     user_conditions,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from cdpsync.connector import ReadRequest
     from cdpsync.model import Cursor
+    from cdpsync_connectors._shared.relations import Digits
 
 _VIEWER = "this user"
 
@@ -67,9 +68,9 @@ def select_rows(con: Connection[Any], request: ReadRequest, relation: Relation) 
     columns = tuple(by_name[column.name] for column in request.columns)
     conditions = _conditions(request, by_name)
     rows = f"from {relation.sql}" + (f"\nwhere {conditions}" if conditions else "")
-    types = bound_types(columns, request, is_open, partial(_probe, con, rows))
+    types = bound_types(columns, request, is_open, partial(_probe, con, rows), empty_scale)
     exprs = tuple(
-        column_expr(column, relation.stream, types[column.name], f"c{number}")
+        _column_expr(column, request, types[column.name], f"c{number}")
         for number, column in enumerate(columns)
     )
     inner = ", ".join(f"{expr.inner} as c{number}" for number, expr in enumerate(exprs))
@@ -78,6 +79,16 @@ def select_rows(con: Connection[Any], request: ReadRequest, relation: Relation) 
         for column, expr in zip(columns, exprs, strict=True)
     )
     return Select(relation, columns, exprs, f"select {inner}\n{rows}", outer, request.where)
+
+
+def _column_expr(
+    column: SourceColumn, request: ReadRequest, type_: str | None, alias: str
+) -> ColumnExpr:
+    is_guessed = is_open(column) and column.name not in request.types
+    expr = column_expr(column, request.stream.name, type_, alias, is_guessed=is_guessed)
+    if is_guessed and expr.type == "VARCHAR":
+        return replace(expr, outer=plain_number(expr.outer))
+    return expr
 
 
 def cursor_literal(cursor: Cursor) -> str:
@@ -100,8 +111,10 @@ def _conditions(request: ReadRequest, columns: Mapping[str, SourceColumn]) -> st
     return " and ".join(conditions)
 
 
-def _probe(con: Connection[Any], rows: str, columns: Sequence[SourceColumn]) -> dict[str, str]:
-    """Return for each column the type that holds every value it has now, by one pass over the rows.
+def _probe(
+    con: Connection[Any], rows: str, columns: Sequence[SourceColumn]
+) -> dict[str, Digits | None]:
+    """Return the digits that each column's values need now, by one pass over the rows.
 
     Trailing zeros behind the point do not count.
     """
@@ -113,5 +126,5 @@ def _probe(con: Connection[Any], rows: str, columns: Sequence[SourceColumn]) -> 
         expressions.append(f"length(nullif(truncate(max(abs({name})), 0), 0))")
     with con.cursor() as cursor:
         cursor.execute(f"select {', '.join(expressions)} {rows}".replace("%", "%%"), ())
-        digits = cursor.fetchone() or ()
-    return probed_types({column.name: empty_scale(column) for column in columns}, digits)
+        figures = cursor.fetchone() or ()
+    return probed_digits([column.name for column in columns], figures)

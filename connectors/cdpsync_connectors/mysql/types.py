@@ -7,7 +7,7 @@
 | tinyint, smallint … bigint unsigned | UTINYINT, USMALLINT, UINTEGER, UINTEGER, UBIGINT | |
 | float, double | FLOAT, DOUBLE | in binary, bit by bit |
 | decimal(p,s), p <= 38 | DECIMAL(p,s) | by its text |
-| decimal(p,s), p > 38 | DECIMAL(38,t), else VARCHAR | t from the first load; never rounded |
+| decimal(p,s), p > 38 | DECIMAL(38,t), else VARCHAR | t from the rows; never rounded |
 | bit(1) | BOOLEAN | |
 | bit(2) to bit(64) | UBIGINT | |
 | year | SMALLINT | 0000 is 0 |
@@ -35,9 +35,8 @@ import re
 from dataclasses import dataclass
 
 from cdpsync.errors import ReadError
-from cdpsync.model.types import decimal_of, parse_type
+from cdpsync.model.types import MAX_PRECISION, OPEN_DECIMAL, decimal_of, parse_type
 from cdpsync.sql import quote_text
-from cdpsync_connectors._shared.relations import MAX_PRECISION, OPEN_DECIMAL
 from cdpsync_connectors.mysql.catalog import SourceColumn, backquote
 
 TIMESTAMPTZ = "TIMESTAMP WITH TIME ZONE"
@@ -79,6 +78,7 @@ _INTEGER_TYPES |= {f"U{type_}" for type_ in _INTEGER_TYPES}
 DATED = {"date", "datetime", "timestamp"}
 
 BEGIN, END = "[cdpsync: ", " :cdpsync]"
+_GUESSED = "[cdpsync guessed: "
 _MAX_SHOWN = 60  # characters of a value in a message
 
 
@@ -121,8 +121,12 @@ def natural_type(column: SourceColumn) -> str:
     return _OTHER_TYPES.get(kind, "VARCHAR")
 
 
-def column_expr(column: SourceColumn, stream: str, type_: str | None, alias: str) -> ColumnExpr:
+def column_expr(
+    column: SourceColumn, stream: str, type_: str | None, alias: str, *, is_guessed: bool = False
+) -> ColumnExpr:
     """Return how to read a column as this type, or as its natural one, selected under an alias.
+
+    `is_guessed`: only earlier rows gave the column its type.
 
     Raises ReadError where the type cannot hold the values exactly.
     """
@@ -130,7 +134,7 @@ def column_expr(column: SourceColumn, stream: str, type_: str | None, alias: str
     target = natural if type_ is None else _normalized(type_)
     if target == OPEN_DECIMAL:
         target = f"DECIMAL({MAX_PRECISION},{empty_scale(column)})"
-    guard = _Guard(stream, column.name, alias)
+    guard = _Guard(stream, column.name, alias, is_guessed)
     if target == natural:
         return _natural(column, guard, natural)
     expr = _printed(column, guard, natural) if target == "VARCHAR" else None
@@ -206,6 +210,7 @@ class _Guard:
     stream: str
     column: str
     alias: str
+    is_guessed: bool = False
 
     def parsed(self, target: str) -> str:
         """Return text parsed as a type, or an error."""
@@ -231,7 +236,8 @@ class _Guard:
             f" does not fit {target}. Set columns: {{types: {{{self.column}: varchar}}}} to keep "
             "it as text, and run this table with --full-refresh."
         )
-        before, after = quote_text(BEGIN + where), quote_text(advice + END)
+        begin = _GUESSED if self.is_guessed else BEGIN
+        before, after = quote_text(begin + where), quote_text(advice + END)
         stop = f"error({before} || left({self.alias}::VARCHAR, {_MAX_SHOWN}) || {after})"
         return (
             f"(case when {self.alias} is null then null when {condition} and {value} is not null "
@@ -241,8 +247,14 @@ class _Guard:
 
 def read_marker(text: str) -> str | None:
     """Return the message that one of these guards put into an error's text, or None."""
-    match = re.search(re.escape(BEGIN) + r"(.*?)" + re.escape(END), text, re.DOTALL)
+    begin = f"(?:{re.escape(BEGIN)}|{re.escape(_GUESSED)})"
+    match = re.search(begin + r"(.*?)" + re.escape(END), text, re.DOTALL)
     return " ".join(match[1].split()) if match else None
+
+
+def is_of_guess(text: str) -> bool:
+    """Whether the message is about a type that only earlier rows gave to the column."""
+    return _GUESSED in text
 
 
 def _inexact_message(column: SourceColumn, stream: str, natural: str, type_: str) -> str:

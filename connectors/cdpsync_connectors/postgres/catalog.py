@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cdpsync.sql import quote_name
+from cdpsync.sql import quote_name, quote_text
 from cdpsync_connectors._shared.naming import stream_name
+from cdpsync_connectors.postgres.encoding import is_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -247,23 +248,33 @@ _LEAVES = """
 
 
 def fetch_relations(
-    con: psycopg.Connection[Any], table: tuple[str, str] | None = None
+    con: psycopg.Connection[Any],
+    table: tuple[str, str] | None = None,
+    names_condition: str | None = None,
 ) -> list[Relation]:
-    """Return every relation outside the system's schemas, or only one, by its (schema, name)."""
+    """Return every relation outside the system's schemas, or only one, by its (schema, name).
+
+    Reading all of them ends the transaction, without a round trip of its own.
+    """
     empty_is_known = "true" if con.info.server_version >= 140000 else "r.relpages > 0"
     table_filter = "and n.nspname = %s and c.relname = %s" if table else ""
+    if names_condition is not None:
+        table_filter += f" and {names_condition}"
     sql = _RELATIONS.replace("{filter}", table_filter).replace("{empty_is_known}", empty_is_known)
     sql = sql.replace("{toast_bytes}", _TOAST_BYTES if table else "null")
     if con.info.server_version < 120000:  # it materializes every WITH, and lacks the keyword
         sql = sql.replace(" as materialized (", " as (")
+    if table is None:
+        sql = f"{sql}; rollback"
     return [_relation(row) for row in con.execute(sql.encode(), table)]
 
 
 def fetch_schemas(con: psycopg.Connection[Any]) -> list[str]:
     """Return every schema except the system's."""
-    sql = r"""
+    sql = f"""
         select nspname from pg_catalog.pg_namespace
-        where nspname !~ '^pg_' and nspname <> 'information_schema' order by 1
+        where nspname !~ '^pg_' and nspname <> 'information_schema' and {is_utf8("nspname")}
+        order by 1
     """
     return [str(name) for (name,) in con.execute(sql.encode())]
 
@@ -275,7 +286,7 @@ def fetch_leaves(con: psycopg.Connection[Any], relation: Relation) -> tuple[Leaf
 
 
 # Relations that the transaction has locked: the files that its snapshot knows, and those of now.
-_REWRITTEN = """
+REWRITTEN = """
     select exists (
         select 1 from pg_catalog.pg_locks l
         join pg_catalog.pg_class c on c.oid = l.relation
@@ -295,8 +306,30 @@ def was_rewritten(con: psycopg.Connection[Any]) -> bool:
     That covers every table that the transaction has planned to read, such as partitions and the
     tables of a view.
     """
-    row = con.execute(_REWRITTEN.encode()).fetchone()
+    row = con.execute(REWRITTEN.encode()).fetchone()
     return row is not None and row[0] is True
+
+
+_DEFINITION = """
+    select coalesce(md5(string_agg(concat_ws(':', c.oid, a.attnum, a.atttypid, a.atttypmod,
+        quote_ident(a.attname)), ' ' order by a.attnum)), '')
+    from pg_catalog.pg_class c
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    where n.nspname = {schema} and c.relname = {name}
+"""
+
+
+def definition_sql(relation: Relation) -> str:
+    """Return a SELECT of a text that changes with the relation's columns."""
+    schema, name = quote_text(relation.schema), quote_text(relation.name)
+    return _DEFINITION.format(schema=schema, name=name)
+
+
+def fetch_definition(con: psycopg.Connection[Any], relation: Relation) -> str:
+    """Return a text that changes with the relation's columns."""
+    row = con.execute(definition_sql(relation).encode()).fetchone()
+    return str(row[0]) if row else ""
 
 
 # The identity changes with the server, with its restart (because a crash may lose what was not yet

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cdpsync.connector import ReadRequest
     from cdpsync_connectors.postgres.catalog import Leaf, Relation
-    from cdpsync_connectors.postgres.connections import Sessions
+    from cdpsync_connectors.postgres.snapshots import SharedSnapshot
 
 PAGE = 8_192  # bytes
 FEWEST_PAGES, MOST_PAGES = 4_096, 131_072  # of one chunk: 32 MB to 1 GB with pages of 8 KB
@@ -194,23 +194,6 @@ def _no_wait() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class SharedSnapshot:
-    """The snapshot that the chunks of one read share.
-
-    `exported_id` lets other connections import it; None where none can. `identity` identifies what
-    the values of a row version depend on beside the version itself; None where that is unknown.
-    `oldest_open` is the oldest transaction that was open. `row_bytes` is about what a row takes on
-    disk.
-    """
-
-    sessions: Sessions
-    exported_id: str | None
-    identity: str | None = None
-    oldest_open: str = ""
-    row_bytes: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class PostgresChunk:
     """One statement, run in the snapshot that the whole read shares.
 
@@ -262,7 +245,7 @@ class PostgresChunk:
             return None
         sizes = tuple(f"coalesce(max({size_of(column)}), 0)" for column in columns)
         measured = replace(self, select=replace(self.select, inner=sizes, padding=None))
-        alias = quote_text(self._attach(con))
+        alias = self.snapshot.open(con, measured.sql, self.select.relation)
         rows = con.execute(
             f"select * from postgres_query({alias}, {quote_text(measured.sql)})"
         ).fetchall()
@@ -280,17 +263,10 @@ class PostgresChunk:
     def relation(self, con: DuckDBPyConnection) -> DuckDBPyRelation:
         """Return the rows of the statement; see `cdpsync.connector.Chunk`."""
         self.wait_for_turn()
-        rows = f"postgres_query({quote_text(self._attach(con))}, {quote_text(self.sql)})"
+        alias = self.snapshot.open(con, self.sql, self.select.relation)
+        rows = f"postgres_query({alias}, {quote_text(self.sql)})"
         real_rows = " where real = 1" if self.select.padding is not None else ""
         return con.sql(f"select {self.select.outer} from {rows}{real_rows}")
-
-    def _attach(self, con: DuckDBPyConnection) -> str:
-        """Let `con` read in the snapshot; return the database's name in it."""
-        sessions = self.snapshot.sessions
-        alias = sessions.attach(con)
-        settings = quote_text(sessions.relation_settings(self.snapshot.exported_id))
-        con.execute(f"call postgres_execute({quote_text(alias)}, {settings})")
-        return alias
 
 
 def cut(leaves: Sequence[Leaf], request: ReadRequest) -> list[list[PageRange]]:

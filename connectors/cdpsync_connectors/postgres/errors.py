@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from cdpsync.errors import ConnectError, ConnectorError, ReadError, ViewLostError
-from cdpsync_connectors.postgres.guards import read_marker
+from cdpsync.errors import ConnectError, ConnectorError, OpenTypeError, ReadError, ViewLostError
+from cdpsync.sql import quote_name
+from cdpsync_connectors.postgres.encoding import is_refused_text
+from cdpsync_connectors.postgres.guards import is_of_guess, read_marker
+
+_REFUSED = (
+    r"too many clients|remaining connection slots|too many connections|max_client_conn"
+    r"|no more connections allowed|max_db_connections|max_user_connections"
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # (pattern of the driver's message, problem, advice, whether another attempt may help)
 _CONNECTING: tuple[tuple[str, str, str, bool], ...] = (
@@ -63,10 +74,28 @@ _CONNECTING: tuple[tuple[str, str, str, bool], ...] = (
         False,
     ),
     (
-        r"too many clients|remaining connection slots|too many connections|max_client_conn",
-        "the server has no free connection",
-        "Use fewer --threads, or raise its max_connections.",
+        _REFUSED,
+        "the server, or a pooler before it, has no free connection for this user",
+        "Set max_connections on the source to what it gives (1 is enough), or raise the limit.",
         True,
+    ),
+    (
+        r"query_wait_timeout|client_login_timeout",
+        "a pooler had no free connection in time",
+        "Set max_connections on the source to as many as its pool has for us (1 is enough).",
+        True,
+    ),
+    (
+        r"unsupported startup parameter(?: in options)?: *\"?options|unsupported startup parameter",
+        "a pooler refuses a parameter of the connection",
+        "Take `options` out of the url; or name it in pgbouncer's ignore_startup_parameters.",
+        False,
+    ),
+    (
+        r'definition of service "[^\n]*" not found',
+        "the service that the url names is in no pg_service.conf",
+        "Check its name and PGSERVICEFILE, or write host, user and database into the url.",
+        False,
     ),
     (
         (
@@ -89,8 +118,8 @@ _LOST = re.compile(
     r"server closed the connection|terminating connection|connection to server was lost"
     r"|connection not open|could not receive data|could not send data|SSL SYSCALL"
     r"|SSL connection has been closed|Connection reset|Broken pipe|no connection to the server"
-    r"|the connection is (?:closed|lost)|connection is bad|lost synchronization"
-    r'|consuming input failed|Failed to execute query "(?:ROLLBACK|COMMIT|set local .*)": *$'
+    r"|the connection is (?:closed|lost)|connection is bad(?!: \S)|lost synchronization"
+    r'|consuming input failed|Failed to execute query "(?:ROLLBACK|COMMIT|set local [^\x00]*)": *$'
     r"|Unexpected end of (?:file|COPY)|unexpected EOF",
     re.IGNORECASE,
 )
@@ -111,10 +140,24 @@ _READING: tuple[tuple[str, str, bool], ...] = (
         False,
     ),
     (
+        r"lock timeout",
         (
-            r"conflict with recovery|deadlock detected|could not serialize|lock timeout"
-            r"|lock not available"
+            "another session holds a lock on it, and did not give it up within lock_timeout. Run "
+            "again when it has ended, or raise lock_timeout on the source."
         ),
+        False,
+    ),
+    (
+        r"idle.in.transaction.timeout|idle.transaction.timeout",
+        (
+            "the server, or a pooler before it, ended a transaction because it was idle. Raise "
+            "idle_transaction_timeout (pgbouncer) or idle_in_transaction_session_timeout to 10 s "
+            "or more; or set max_connections: 1 on the source, so that no transaction waits."
+        ),
+        True,
+    ),
+    (
+        r"conflict with recovery|deadlock detected|could not serialize|lock not available",
         "the server cancelled the statement because it conflicts with another. Run again.",
         True,
     ),
@@ -139,6 +182,9 @@ def translate_connecting(error: Exception, location: str) -> ConnectError:
     for pattern, problem, advice, retryable in _CONNECTING:
         if re.search(pattern, text, re.IGNORECASE):
             return ConnectError(f"{location}: {problem}. {advice}", retryable=retryable)
+    wrong_parameter = _wrong_parameter(text)
+    if wrong_parameter:
+        return ConnectError(f"{location}: {wrong_parameter}")
     lost = bool(_LOST.search(text))
     reason = "the connection was closed" if lost else _server_message(text)
     return ConnectError(
@@ -147,37 +193,88 @@ def translate_connecting(error: Exception, location: str) -> ConnectError:
 
 
 def translate_reading(
-    error: Exception, location: str, user: str, table: str | None = None
+    error: Exception,
+    location: str,
+    user: str,
+    table: str | None = None,
+    qualify: Callable[[str], str] = str,
 ) -> ConnectorError | None:
     """Return the error of a failed read; None when it comes neither from Postgres nor our select.
 
-    `user` and `table` are quoted as SQL, for a GRANT that can be pasted.
+    `user` and `table` are quoted as SQL, for a GRANT that can be pasted. `qualify` returns the
+    name of another relation with its schema, which the server leaves out.
     """
     text = str(error)
     guarded = read_marker(text)
     if guarded is not None:
-        return ReadError(f"{location}: {_one_line(guarded)}")
+        message = f"{location}: {_one_line(guarded)}"
+        return OpenTypeError(message) if is_of_guess(text) else ReadError(message)
     if "Unable to connect to Postgres" in text or "connection failed" in text:
         return translate_connecting(error, location)
     if _SNAPSHOT_LOST.search(text):
         return ViewLostError(
-            f"{location}: the snapshot that this read shares was lost with its connection."
+            f"{location}: the snapshot that this read shares was lost with its connection. If this "
+            "repeats, something ends idle transactions: raise pgbouncer's idle_transaction_timeout "
+            "to 10 s or more; or set max_connections: 1 on the source."
         )
     for pattern, message, retryable in _READING:
         if re.search(pattern, text, re.IGNORECASE):
             return ReadError(f"{location}: {message}", retryable=retryable)
+    if is_refused_for_number(error):
+        return translate_connecting(error, location)
     if _LOST.search(text):
         return ConnectError(f"{location}: the connection was lost while reading.", retryable=True)
-    if re.search(r"too many clients|remaining connection slots|too many connections", text):
-        return translate_connecting(error, location)
-    return _missing_or_denied(text, location, user, table) or _other_error(error, text, location)
+    if is_refused_text(error):
+        return RefusedTextError(f"{location}: {_server_message(text)}.")
+    return _missing_or_denied(text, location, user, table, qualify) or _other_error(
+        error, text, location
+    )
 
 
-def _missing_or_denied(text: str, location: str, user: str, table: str | None) -> ReadError | None:
+class RefusedTextError(ReadError):
+    """A text that the server cannot send as UTF-8; the server does not name its column."""
+
+
+def is_refused_for_number(error: Exception) -> bool:
+    """Whether a connection was refused because there are too many of them."""
+    return bool(re.search(f"{_REFUSED}|query_wait_timeout", str(error), re.IGNORECASE))
+
+
+_WRONG_PARAMETER = re.compile(
+    r'invalid (?:integer )?"?(?:value "(?P<text>[^"\n]*)" for connection option "(?P<option>\w+)"'
+    r'|(?P<name>\w+)"? value: "(?P<value>[^"\n]*)")'
+    r'|(?P<weak>weak sslmode "\w+" may not be used with \w+=\w+)'
+)
+_ADVICE_ON_VALUES = {
+    "no-verify": "Write sslmode=require, which encrypts and verifies nothing",
+    "true": "Write sslmode=require",
+    "false": "Write sslmode=disable",
+}
+
+
+def _wrong_parameter(text: str) -> str | None:
+    """Return the problem with a connection's parameter and what to do, or None.
+
+    The value of a number is not repeated, because a torn password may be where the port is.
+    """
+    match = _WRONG_PARAMETER.search(text)
+    if match is None:
+        return None
+    if match["weak"]:
+        return f"{match['weak']}. Write sslmode=require, verify-ca or verify-full."
+    if match["option"]:
+        return f"the value of {match['option']} is not a number. Write digits, or leave it out."
+    advice = _ADVICE_ON_VALUES.get(match["value"], f"Write one that libpq has for {match['name']}")
+    return f'{match["name"]} cannot be "{match["value"]}". {advice}, or leave it out.'
+
+
+def _missing_or_denied(
+    text: str, location: str, user: str, table: str | None, qualify: Callable[[str], str]
+) -> ReadError | None:
     denied = re.search(r"permission denied for ([a-z ]+) ([^\n]+)", text)
     if denied:
         name = denied[2].strip()
-        grant = f"USAGE ON SCHEMA {name}" if denied[1] == "schema" else f"SELECT ON {table or name}"
+        grant = _grant(denied[1], name, table, qualify)
         return ReadError(
             f"{location}: permission denied for {denied[1]} {name}. "
             f"Run there, as its owner: GRANT {grant} TO {user}."
@@ -191,6 +288,23 @@ def _missing_or_denied(text: str, location: str, user: str, table: str | None) -
     return None
 
 
+_GRANTS = {
+    "schema": "USAGE ON SCHEMA",
+    "function": "EXECUTE ON FUNCTION",
+    "type": "USAGE ON TYPE",
+    "foreign server": "USAGE ON FOREIGN SERVER",
+    "sequence": "SELECT ON SEQUENCE",
+}
+
+
+def _grant(kind: str, name: str, table: str | None, qualify: Callable[[str], str]) -> str:
+    """Return what to grant; a view with the rights of its reader may lack a table below it."""
+    if kind in _GRANTS:
+        return f"{_GRANTS[kind]} {name}"
+    is_the_table = table is None or table.endswith(f".{quote_name(name)}")
+    return f"SELECT ON {(table if is_the_table else qualify(name)) or name}"
+
+
 def _other_error(error: Exception, text: str, location: str) -> ReadError | None:
     is_conversion = type(error).__name__ in {"ConversionException", "OutOfRangeException"}
     if is_conversion or type(error).__module__.startswith("psycopg") or _OF_SCANNER.search(text):
@@ -202,6 +316,7 @@ def _server_message(text: str) -> str:
     """Return the server's own message from an error's text, on one line."""
     match = re.search(r"(?:ERROR|FATAL|PANIC):\s+(.*)", text, re.DOTALL)
     message = (match[1] if match else text).split("\nLINE ")[0]
+    message = re.sub(r"^connection is bad: ", "", message)
     return _one_line(message).rstrip(".")
 
 

@@ -15,8 +15,10 @@ from cdpsync.sql import quote_text
 if TYPE_CHECKING:
     from cdpsync_connectors.postgres.catalog import SourceColumn
 
-_BEGIN, _END = "[cdpsync: ", " :cdpsync]"
-_MARKED = re.compile(re.escape(_BEGIN) + r"(.*)" + re.escape(_END), re.DOTALL)
+_BEGIN, _GUESSED, _END = "[cdpsync: ", "[cdpsync guessed: ", " :cdpsync]"
+_MARKED = re.compile(
+    f"(?:{re.escape(_BEGIN)}|{re.escape(_GUESSED)})(.*){re.escape(_END)}", re.DOTALL
+)
 _MAX_SHOWN = 60  # characters of a value in a message
 
 # The first microsecond that DuckDB, counting from 1970, cannot distinguish from `infinity`.
@@ -30,6 +32,11 @@ def read_marker(text: str) -> str | None:
     return match[1] if match else None
 
 
+def is_of_guess(text: str) -> bool:
+    """Whether the message is about a type that only earlier rows gave to the column."""
+    return _GUESSED in text
+
+
 @dataclass(frozen=True, slots=True)
 class Guard:
     """The checks of one column; `alias` is its name among the columns that Postgres sends."""
@@ -37,6 +44,7 @@ class Guard:
     stream: str
     column: str
     alias: str
+    is_guessed: bool = False
 
     def decimal(self, value: str, precision: int, scale: int, nulls: str) -> str:
         """Return `value` as numeric(precision,scale) if it fits; `nulls` become NULL."""
@@ -122,7 +130,8 @@ class Guard:
 
     def _stop(self, value: str, problem: str, advice: str) -> str:
         """Return a numeric expression that fails and shows `value`; for NULL it is NULL."""
-        before = quote_text(f"{_BEGIN}{self._where()} the value ")
+        begin = _GUESSED if self.is_guessed else _BEGIN
+        before = quote_text(f"{begin}{self._where()} the value ")
         after = quote_text(f" {problem}. {advice}{_END}")
         return f"({before} || left(({value})::text, {_MAX_SHOWN}) || {after})::numeric"
 
@@ -136,7 +145,10 @@ class Guard:
         )
 
     def _as_text(self) -> str:
-        return f"Set columns: {{types: {{{self.column}: varchar}}}} to keep it as text."
+        return (
+            f"Set columns: {{types: {{{self.column}: varchar}}}} to keep it as text, and run this "
+            "table with --full-refresh."
+        )
 
     def _nan(self) -> str:
         return (

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 from cdpsync.connector import DatabaseOptions
 from cdpsync_connectors._shared.options import Names, Seconds, null_as_word, parts_beside_url
 from cdpsync_connectors.postgres.dsn import require_encoded_login
+from cdpsync_connectors.postgres.parameters import split_framework_parameters
 
 
 class PostgresOptions(DatabaseOptions):
@@ -31,12 +32,43 @@ class PostgresOptions(DatabaseOptions):
     on_nan: Annotated[Literal["null", "error"], BeforeValidator(null_as_word)] = "null"
     connect_timeout: Annotated[int, Field(ge=1)] = 10
     statement_timeout: Seconds | None = None
+    lock_timeout: Annotated[Seconds, Field(ge=0)] = 60.0
     application_name: str = "cdpsync"
+    max_connections: Annotated[int, Field(ge=1)] | None = None
 
     @property
     def omitted_schema(self) -> str:
         """The schema whose tables are named without it in the lake."""
         return self.default_schema
+
+    @property
+    def session_name(self) -> str:
+        """The name of our sessions, with the prefix by which we recognise them.
+
+        The prefix comes first, because Postgres cuts a long name at its end.
+        """
+        name = self.application_name
+        return name if name.startswith("cdpsync") else f"cdpsync: {name}"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_framework_parameters(cls, values: object) -> object:
+        """Take `schema` and `pgbouncer` out of the URL; a schema is what the source is read of."""
+        if not isinstance(values, dict):
+            return values
+        taken: dict[str, object] = dict(values)
+        for key in ("url", "replica"):
+            url = taken.get(key)
+            text = url.get_secret_value() if isinstance(url, SecretStr) else url
+            if not isinstance(text, str):
+                continue
+            rest, schema = split_framework_parameters(text.strip())
+            if rest != text:
+                taken[key] = rest
+            if schema is not None and key == "url":
+                taken.setdefault("schemas", (schema,))
+                taken.setdefault("default_schema", schema)
+        return taken
 
     @field_validator("url", "replica")
     @classmethod
@@ -77,14 +109,5 @@ class PostgresOptions(DatabaseOptions):
             "sslmode": self.sslmode,
             "sslrootcert": self.sslrootcert,
             "connect_timeout": str(self.connect_timeout),
-            "application_name": _marked_as_ours(self.application_name),
         }
         return {name: value for name, value in parameters.items() if value is not None}
-
-
-def _marked_as_ours(name: str) -> str:
-    """Return the session's name with the prefix by which we recognise our sessions.
-
-    The prefix comes first, because Postgres cuts a long name at its end.
-    """
-    return name if name.startswith("cdpsync") else f"cdpsync: {name}"

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from cdpsync.connector import KeyFilter
 from cdpsync.errors import ReadError
 from cdpsync.model import Cursor, CursorType
-from cdpsync.sql import quote_name, quote_names, quote_text
+from cdpsync.sql import fold_name, quote_name, quote_names, quote_text
 from cdpsync_connectors._shared.naming import split_pair
 from cdpsync_connectors._shared.relations import (
     bound_type,
     bound_types,
     cursor_text,
-    probed_types,
+    probed_digits,
     require_columns,
     require_relation,
     user_conditions,
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     import psycopg
 
     from cdpsync.connector import ReadRequest, RowSlice
+    from cdpsync_connectors._shared.relations import Digits
 
+_INT8 = range(-(2**63), 2**63)
 _CAST_OF_CURSOR = {
     CursorType.INTEGER: "int8",
     CursorType.DECIMAL: "numeric",
@@ -59,7 +61,7 @@ def _reject_case_duplicates(request: ReadRequest) -> None:
     """
     names: dict[str, str] = {}
     for column in request.columns:
-        earlier_name = names.setdefault(column.name.lower(), column.name)
+        earlier_name = names.setdefault(fold_name(column.name), column.name)
         if earlier_name != column.name:
             raise ReadError(
                 f'table "{request.stream.name}": columns "{earlier_name}" and "{column.name}" '
@@ -78,12 +80,17 @@ def select_rows(
     windows = _windows(request, by_name, context)
     draft = Select(relation, (), "", _conditions(request), windows)
     with _blaming_where(request):
-        types = bound_types(columns, request, is_open, partial(_probe, con, draft))
+        types = bound_types(
+            columns, request, is_open, partial(_probe, con, draft), lambda _: EMPTY_SCALE
+        )
     inner, outer, lake_types = [], [], []
     for number, column in enumerate(columns):
         # In a key, a NaN is an error, because a key cannot be NULL.
         in_key = column.name in relation.primary_key
-        own_context = replace(context, nan_is_null=nan_is_null and not in_key)
+        is_guessed = is_open(column) and column.name not in request.types
+        own_context = replace(
+            context, nan_is_null=nan_is_null and not in_key, is_guessed=is_guessed
+        )
         expr = column_expr(column, own_context, types[column.name], f"c{number}")
         inner.append(expr.inner)
         lake_types.append(expr.type)
@@ -125,7 +132,9 @@ def _blaming_where(request: ReadRequest) -> Iterator[None]:
 def cursor_literal(cursor: Cursor) -> str:
     """Return a cursor's value as SQL, to the microsecond."""
     zone = "+00" if cursor.type is CursorType.TIMESTAMPTZ else ""
-    return f"{quote_text(cursor_text(cursor.value) + zone)}::{_CAST_OF_CURSOR[cursor.type]}"
+    is_large = isinstance(cursor.value, int) and cursor.value not in _INT8
+    type_ = "numeric" if is_large else _CAST_OF_CURSOR[cursor.type]
+    return f"{quote_text(cursor_text(cursor.value) + zone)}::{type_}"
 
 
 def _windows(
@@ -157,8 +166,8 @@ def _filter_condition(row_filter: KeyFilter | RowSlice) -> str:
 
 def _probe(
     con: psycopg.Connection[Any], draft: Select, columns: Sequence[SourceColumn]
-) -> dict[str, str]:
-    """Return for each column the type that holds every value it has now, by one pass over the rows.
+) -> dict[str, Digits | None]:
+    """Return the digits that each column's values need now, by one pass over the rows.
 
     Trailing zeros behind the point do not count.
     """
@@ -172,5 +181,5 @@ def _probe(
         expressions.append(f"max({scale}({name})) {finite}")
         expressions.append(f"length(nullif(trunc(max(abs({name})) {finite}), 0)::text)")
     statement = replace(draft, inner=tuple(expressions)).full_sql()
-    digits = con.execute(statement.encode()).fetchone() or ()
-    return probed_types({column.name: EMPTY_SCALE for column in columns}, digits)
+    figures = con.execute(statement.encode()).fetchone() or ()
+    return probed_digits([column.name for column in columns], figures)

@@ -3,14 +3,82 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cdpsync.errors import ReadError
 from cdpsync.sql import quote_text
+from cdpsync_connectors.postgres.catalog import REWRITTEN, definition_sql
+from cdpsync_connectors.postgres.locks import is_lock_timeout, lock_message
 
 if TYPE_CHECKING:
     import psycopg
+    from duckdb import DuckDBPyConnection
 
+    from cdpsync_connectors.postgres.catalog import Relation
     from cdpsync_connectors.postgres.connections import Sessions
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSnapshot:
+    """The snapshot that the chunks of one read share.
+
+    `exported_id` lets other connections import it; None where none can. `identity` identifies what
+    the values of a row version depend on beside the version itself; None where that is unknown.
+    `oldest_open` is the oldest transaction that was open. `row_bytes` is about what a row takes on
+    disk. `definition` is set where the snapshot has ended before its rows are read, because there
+    is only one connection: the columns that were planned.
+    """
+
+    sessions: Sessions
+    exported_id: str | None
+    identity: str | None = None
+    oldest_open: str = ""
+    row_bytes: float = 0.0
+    definition: str | None = None
+
+    @property
+    def is_one_moment(self) -> bool:
+        """Whether all chunks are read in this snapshot."""
+        return self.exported_id is not None
+
+    def open(self, con: DuckDBPyConnection, sql: str, relation: Relation) -> str:
+        """Begin a statement's transaction on a DuckDB connection; return the database's name there.
+
+        Where nothing holds a lock on the table yet, planning the statement takes it. Raises
+        ReadError where the table was changed or rewritten since it was planned.
+        """
+        sessions = self.sessions
+        is_single = self.definition is not None
+        settings = sessions.relation_settings(self.exported_id)
+        if not is_single:
+            alias = quote_text(sessions.attach(con))
+            con.execute(f"call postgres_execute({alias}, {quote_text(settings)})")
+            return alias
+        alias = quote_text(sessions.attach(con, keeps_connections=False))
+        start = quote_text(f"{settings}; explain {sql}")
+
+        def begin() -> None:
+            con.rollback()
+            con.begin()
+            con.execute(f"call postgres_execute({alias}, {start})")
+
+        try:
+            sessions.retry_refused(begin)
+        except Exception as error:
+            if not is_lock_timeout(error):
+                raise
+            con.rollback()
+            con.begin()
+            raise ReadError(lock_message(sessions, relation.sql)) from error
+        state = quote_text(f"select ({REWRITTEN}), ({definition_sql(relation)})")
+        row = con.execute(f"select * from postgres_query({alias}, {state})").fetchone()
+        if row != (False, self.definition):
+            raise ReadError(
+                f"{sessions.location}: {relation.sql} was changed as its read began.",
+                retryable=True,
+            )
+        return alias
 
 
 class SnapshotExporter:
@@ -38,8 +106,7 @@ class SnapshotExporter:
             if con.closed:
                 raise
             self._is_possible = False
-            con.execute("rollback")
-            con.execute("begin isolation level repeatable read, read only")
+            self._sessions.begin_snapshot(con)
             return None
         with self._guard:
             if self._is_possible is None:

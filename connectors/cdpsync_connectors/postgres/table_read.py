@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from cdpsync.errors import ReadError
 from cdpsync.model import CursorType
-from cdpsync_connectors.postgres.catalog import fetch_identity, fetch_leaves, was_rewritten
+from cdpsync_connectors.postgres.catalog import (
+    fetch_definition,
+    fetch_identity,
+    fetch_leaves,
+    was_rewritten,
+)
 from cdpsync_connectors.postgres.chunks import (
     PAGE,
     PostgresChunk,
-    SharedSnapshot,
     chunks_of,
     cut,
     finds_by_bitmaps,
@@ -29,6 +33,7 @@ from cdpsync_connectors.postgres.safe_cursor import (
     unlimited,
 )
 from cdpsync_connectors.postgres.select import explain, find_relation, select_rows
+from cdpsync_connectors.postgres.snapshots import SharedSnapshot
 from cdpsync_connectors.postgres.transactions import (
     fetch_clock,
     fetch_horizon,
@@ -58,15 +63,19 @@ _SNAPSHOTS = 5  # that are opened of a table which is emptied again and again
 class ReadSource:
     """The parts that all reads of one source share.
 
-    `sessions` are those that rows come from: the replica's, where there is one. `translated`
-    turns the driver's errors into ours.
+    `sessions` are those that rows come from: the replica's, where there is one. `primary` are the
+    same ones where there is none. `is_single` is whether there is only one connection, so that
+    the snapshot of a read ends before its rows are read. `translated` turns the driver's errors
+    into ours.
     """
 
     sessions: Sessions
+    primary: Sessions
     replica: Replica | None
     exporter: SnapshotExporter
     limiter: RowLimiter | None
     nan_is_null: bool
+    is_single: Callable[[], bool]
     translated: Callable[[], AbstractContextManager[None]]
 
 
@@ -90,6 +99,7 @@ class TableRead:
         self._con = con
         self._primary = primary
         self._stack = stack
+        self._is_single = source.is_single()
 
     def open(self) -> Iterable[PostgresChunk]:
         """Open the snapshot; return its chunks, which limit the next cursor if there is one."""
@@ -111,24 +121,25 @@ class TableRead:
         self._catch_up()
         chunks = self._open_snapshot()
 
-        is_one_moment = chunks[0].snapshot.exported_id is not None
+        is_one_moment = chunks[0].snapshot.is_one_moment
         follows_zone = cursor_kind(self._request) is CursorType.TIMESTAMPTZ
         opened_at = fetch_clock(self._primary) if is_one_moment and not follows_zone else None
 
         def read_until() -> datetime:
             if opened_at is not None:
                 return opened_at
-            with self._source.translated():
-                return fetch_clock(self._primary)
+            with self._source.translated(), self._source.primary.lend() as primary:
+                return fetch_clock(primary)
 
         return CursorLimitedChunks(chunks, self._request, TimeLimit(horizon, read_until), horizon)
 
     def _open_limited_by_number(self) -> CursorLimitedChunks:
         """Open the snapshot; open another one if a transaction was writing."""
         self._catch_up()
-        idle_chunks = self._open_while_idle()
+        idle_chunks = None if self._is_single else self._open_while_idle()
         if idle_chunks is not None:
             return CursorLimitedChunks(idle_chunks, self._request, unlimited)
+        self._source.primary.begin(self._primary)
         horizon = fetch_horizon(self._primary)
         limit = self._number_limit(horizon)
         self._catch_up()
@@ -142,7 +153,7 @@ class TableRead:
             if transaction is None or not is_idle_since(self._primary, transaction):
                 return None
             chunks = self._cut()
-            if chunks[0].snapshot.exported_id is None or was_rewritten(self._con):
+            if not chunks[0].snapshot.is_one_moment or was_rewritten(self._con):
                 return None
             self._stack.push(opened.pop_all())
             return chunks
@@ -151,6 +162,8 @@ class TableRead:
         """Return the limit of a number; on a standby, which knows no writers, trust a lookback."""
         if horizon.is_standby:
             return unlimited if self._request.looks_back else NumberLimit(None)
+        if self._con is not self._primary:
+            self._source.sessions.begin(self._con)
         relation = find_relation(self._con, self._request)
         return NumberLimit(safe_number(self._primary, relation, self._request.cursor_field or ""))
 
@@ -175,7 +188,7 @@ class TableRead:
     def _cut(self) -> list[PostgresChunk]:
         """Return the chunks of the open snapshot."""
         con, request, source = self._con, self._request, self._source
-        exported_id = source.exporter.export(con)
+        exported_id = None if self._is_single else source.exporter.export(con)
         relation = find_relation(con, request)
         select = select_rows(con, request, relation, nan_is_null=source.nan_is_null)
         plan = explain(con, select, request)
@@ -201,6 +214,8 @@ class TableRead:
         if request.stable_chunks or len(groups) > 1:
             identity, oldest_open = fetch_identity(con, relation, request)
             snapshot = replace(snapshot, identity=identity, oldest_open=oldest_open)
+        if self._is_single:
+            snapshot = replace(snapshot, definition=fetch_definition(con, relation))
         chunks = chunks_of(snapshot, replace(select, padding=padding), groups)
         if source.limiter is None:
             return chunks

@@ -110,12 +110,16 @@ class Writers:
 
 
 def fetch_horizon(con: psycopg.Connection[Any]) -> Horizon:
-    """Return the transactions that are open now. Call it before a snapshot begins."""
+    """Return the transactions that are open now. Call it before a snapshot begins.
+
+    Call it first in a transaction, because pg_stat_activity stays as a transaction first saw it.
+    """
     return Horizon(*_row(con, _OPEN))
 
 
 def fetch_writers(con: psycopg.Connection[Any]) -> Writers:
     """Return the transactions that may be writing in this database now."""
+    con.execute("select pg_catalog.pg_stat_clear_snapshot()")  # it would show those of before
     names, prepared = _row(con, f"select array({_WRITERS}), array({_PREPARED})")
     return Writers(frozenset(names) | frozenset(prepared), frozenset(prepared))
 

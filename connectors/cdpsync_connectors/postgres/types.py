@@ -7,10 +7,10 @@
 | real, double precision | FLOAT, DOUBLE | with NaN, infinities and -0.0 |
 | numeric(p,s), p <= 38 | DECIMAL(p,s) | NaN is NULL, or an error (`on_nan`) |
 | numeric(3,-2), numeric(2,5) | DECIMAL(5,0), DECIMAL(5,5) | the digits they can have |
-| numeric, numeric(p > 38) | DECIMAL(38,s), else VARCHAR | s from the first load; never rounded |
+| numeric, numeric(p > 38) | DECIMAL(38,s), else VARCHAR | s from the rows; never rounded |
 | boolean, uuid, date, time | BOOLEAN, UUID, DATE, TIME | BC, `infinity` and 24:00:00 kept |
 | timestamp, timestamptz | TIMESTAMP, TIMESTAMP WITH TIME ZONE | past 294247-01-10 an error |
-| text, varchar | VARCHAR | unchanged |
+| text, varchar | VARCHAR | unchanged; as BLOB, the bytes as they are stored |
 | char(n) | VARCHAR | with its blanks |
 | json, jsonb | JSON | an error if DuckDB's JSON does not accept it (lone surrogates) |
 | bytea | BLOB | unchanged |
@@ -35,8 +35,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
-from cdpsync.sql import quote_name
-from cdpsync_connectors._shared.relations import MAX_PRECISION, OPEN_DECIMAL
+from cdpsync.model.types import MAX_PRECISION, OPEN_DECIMAL
+from cdpsync.sql import plain_number, quote_name
 from cdpsync_connectors.postgres.guards import Guard, element_wise, json_lists, text_array
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ _IN_POSTGRES = {
     TIMESTAMPTZ: "timestamptz",
 }
 _EXACT = "decimal(p,s), tinyint, smallint, integer, bigint"
-_FROM_TEXT = f"{_EXACT}, json, uuid, date, timestamp, timestamptz"
+_FROM_TEXT = f"{_EXACT}, json, uuid, date, timestamp, timestamptz, blob"
 _POSSIBLE_TYPES = {
     "int2": f"{_EXACT}, double",
     "int4": f"{_EXACT}, double",
@@ -124,11 +124,15 @@ class ColumnExpr:
 
 @dataclass(frozen=True, slots=True)
 class MappingContext:
-    """The facts beside the column itself on which its mapping depends."""
+    """The facts beside the column itself on which its mapping depends.
+
+    `is_guessed`: only earlier rows gave the column its type.
+    """
 
     stream: str
     server_version: int
     nan_is_null: bool
+    is_guessed: bool = False
 
 
 def decimal_of(column: SourceColumn) -> tuple[int, int] | None:
@@ -165,9 +169,11 @@ def column_expr(
     Raises ReadError where the type cannot hold the values exactly.
     """
     target = normalized_type(type_) if type_ else natural_type(column)
-    guard = Guard(context.stream, column.name, alias)
+    guard = Guard(context.stream, column.name, alias, context.is_guessed)
     if target == OPEN_DECIMAL:
         target = f"DECIMAL({MAX_PRECISION},{EMPTY_SCALE})"
+    if target == "VARCHAR" and context.is_guessed:
+        return _guessed_text(column, guard, context)
     if target == "VARCHAR" and (column.dimensions or column.kind not in _TEXTS):
         return ColumnExpr(target, _printed(column))
     if column.dimensions or target.endswith("[]"):
@@ -242,9 +248,25 @@ def _number(
     if declared and target == natural_type(column):
         checked = guard.without_nan(value) if not context.nan_is_null else f"nullif({value}, 'NaN')"
         return ColumnExpr(target, f"({checked})::numeric({declared[0]},{declared[1]})")
-    has_infinity = not declared and context.server_version >= 140000
-    not_finite = "'NaN', 'Infinity', '-Infinity'" if has_infinity else "'NaN'"
+    not_finite = _not_finite(context) if not declared else "'NaN'"
     return _exact_number(value, guard, target, not_finite if context.nan_is_null else "")
+
+
+def _not_finite(context: MappingContext) -> str:
+    """Return the values of a numeric that no decimal has, as a list in SQL."""
+    return "'NaN', 'Infinity', '-Infinity'" if context.server_version >= 140000 else "'NaN'"
+
+
+def _guessed_text(column: SourceColumn, guard: Guard, context: MappingContext) -> ColumnExpr:
+    """Read a numeric as text, only because no decimal holds its values.
+
+    The text does not depend on whether the column was a decimal before: no zeros at its end, and
+    NULL in place of what a decimal does not have.
+    """
+    value = _printed(column)
+    if context.nan_is_null:
+        value = f"case when {_plain(column)} in ({_not_finite(context)}) then null else {value} end"
+    return ColumnExpr("VARCHAR", value, plain_number(guard.alias))
 
 
 def _exact_number(value: str, guard: Guard, target: str, nulls: str) -> ColumnExpr | None:
@@ -277,6 +299,9 @@ def _text(column: SourceColumn, guard: Guard, target: str) -> ColumnExpr | None:
         return ColumnExpr(target, value)
     if target == "JSON":
         return ColumnExpr(target, value, guard.json())
+    if target == "BLOB":  # the bytes as they are stored, whatever the encoding says of them
+        encoding = "pg_catalog.getdatabaseencoding()"
+        return ColumnExpr(target, f"pg_catalog.convert_to({value}::text, {encoding})")
     if target in _TEXT_FORMS:
         type_, form = _TEXT_FORMS[target]
         return ColumnExpr(target, guard.matching(value, form, type_, target))

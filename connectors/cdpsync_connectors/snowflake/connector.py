@@ -36,6 +36,7 @@ from cdpsync_connectors.snowflake.connections import Sessions
 from cdpsync_connectors.snowflake.errors import translate_reading
 from cdpsync_connectors.snowflake.options import SnowflakeOptions
 from cdpsync_connectors.snowflake.select import SnowflakeChunk, find_relation, select_rows
+from cdpsync_connectors.snowflake.type_changes import keeps_values
 from cdpsync_connectors.snowflake.types import can_order, is_time, natural_type
 
 if TYPE_CHECKING:
@@ -107,6 +108,10 @@ class SnowflakeConnector:
             SnowflakeChunk(f"part {number} of {len(batches)}", batch, statement.exprs)
             for number, batch in enumerate(batches, start=1)
         ] or [SnowflakeChunk("no rows", None, statement.exprs)]
+
+    def keeps_values(self, before: str, after: str, lake_type: str) -> bool:
+        """Whether old rows keep their values; see `TypeChangeAware.keeps_values`."""
+        return keeps_values(before, after, lake_type)
 
     def translate(self, error: Exception) -> ConnectorError | None:
         """Return our error for one raised by reading a chunk; None when it is not Snowflake's."""

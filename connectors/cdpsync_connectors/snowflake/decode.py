@@ -21,7 +21,7 @@ from base64 import b64decode
 from typing import TYPE_CHECKING, Protocol
 
 from cdpsync.errors import ConnectError, ReadError
-from cdpsync_connectors._shared.relations import MAX_PRECISION
+from cdpsync.model.types import MAX_PRECISION
 from cdpsync_connectors.snowflake.types import TIMESTAMPTZ
 
 if TYPE_CHECKING:

@@ -36,9 +36,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
-from cdpsync.model.types import decimal_of
+from cdpsync.model.types import MAX_PRECISION, decimal_of
 from cdpsync.sql import quote_name
-from cdpsync_connectors._shared.relations import MAX_PRECISION
 
 if TYPE_CHECKING:
     from cdpsync_connectors.snowflake.catalog import SourceColumn

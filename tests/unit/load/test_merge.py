@@ -9,7 +9,8 @@ import duckdb
 import pytest
 
 from cdpsync.extract.spool import highest_cursor, spooled_rows
-from cdpsync.load.merge import merge, needs_no_merge, row_group
+from cdpsync.load.merge import merge, needs_no_merge
+from cdpsync.load.parquet import row_group
 from cdpsync.model import (
     Column,
     Cursor,

@@ -92,13 +92,34 @@ def test_wrong_cursor_is_a_value_error(text: str) -> None:
         parse_cursor(CursorType.DATE, text)
 
 
+LITERALS = [
+    (9223372036854775809, "UBIGINT", "'9223372036854775809'::UBIGINT"),
+    (-5, "UBIGINT", "'0'::UBIGINT"), (5, "BIGINT", "'5'::BIGINT"),
+    (2**64, "UBIGINT", "'18446744073709551616'::DECIMAL(38,0)"),
+    (Decimal("5.5"), "DECIMAL(38,0)", "'6'::DECIMAL(38,0)"),
+    (Decimal("1.25"), "DECIMAL(10,2)", "'1.25'::DECIMAL(10,2)"),
+    (10**40, "BIGINT", f"'{10**38 - 1}'::DECIMAL(38,0)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "column_type", "literal"), LITERALS)
+def test_bound_has_the_type_of_its_column(
+    value: int | Decimal, column_type: str, literal: str
+) -> None:
+    """No value of the column is cast for the comparison, so none can fail and files are skipped."""
+    type_ = CursorType.DECIMAL if isinstance(value, Decimal) else CursorType.INTEGER
+    assert cursor_sql(Cursor(type_, value), column_type) == literal
+
+
 WIDENING = [
     ("INTEGER", "BIGINT", True), ("BIGINT", "INTEGER", False), ("UINTEGER", "BIGINT", True),
     ("INTEGER", "DECIMAL(10,0)", True), ("INTEGER", "DECIMAL(10,2)", False),
     ("DECIMAL(10,2)", "DECIMAL(12,2)", True), ("DECIMAL(10,2)", "DECIMAL(10,4)", False),
     ("DECIMAL(10,2)", "DECIMAL(12,4)", True), ("DATE", "TIMESTAMP", True),
     ("TIMESTAMP", "DATE", False), ("FLOAT", "DOUBLE", True), ("INTEGER", "DOUBLE", False),
-    ("INTEGER", "VARCHAR", False), ("VARCHAR", "JSON", True), ("UUID", "UUID", True),
+    ("INTEGER", "VARCHAR", False), ("VARCHAR", "JSON", False), ("UUID", "UUID", True),
+    ("DATE", "TIMESTAMP WITH TIME ZONE", False), ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", False),
+    ("INTEGER[]", "BIGINT[]", True), ("INTEGER[]", "BIGINT", False), ("BIGINT", "DOUBLE", False),
 ]  # fmt: skip
 
 

@@ -192,7 +192,10 @@ def test_new_column_has_one_notice() -> None:
     new_column, new_type = plan_of(INCREMENTAL, previous).notices
     assert new_column.startswith('column "note" is new: it is NULL in rows')
     assert new_column.endswith("until cdpsync run shop.orders --full-refresh")
-    assert new_type == 'column "id" was INTEGER and is BIGINT at the source'
+    assert new_type == (
+        'column "id" was INTEGER and is BIGINT at the source: rows that are not read again stay as '
+        "they are, until cdpsync run shop.orders --full-refresh"
+    )
 
 
 def test_column_that_came_back_needs_no_full_refresh() -> None:
@@ -355,3 +358,10 @@ def test_due_tolerates_cron_jitter() -> None:
     assert not is_due(hour, last, datetime(2024, 1, 1, 10, 30, tzinfo=UTC))
     assert is_due(None, last, last)
     assert is_due(hour, None, last)
+
+
+def test_cursor_has_the_type_that_the_project_file_gives_it() -> None:
+    """A type may be written as in any database."""
+    for type_ in ("int8", "BigInt"):
+        options = replace(INCREMENTAL, cursor_field="id", types={"id": type_})
+        assert plan_of(options).cursor_type is CursorType.INTEGER
