@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3 p
 VENV = .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-latest test-pythons crashes types check format lock bench bench-quick soak soak-source load month clean
+.PHONY: demo test types test-latest test-pythons crashes check format lock bench bench-quick soak soak-source load month clean
 
 $(VENV)/ready: pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "cdpsync needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }

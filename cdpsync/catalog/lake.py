@@ -107,7 +107,8 @@ class Lake:
         """Return the project's state as the catalog has it now, without the state file."""
         latest, tables = self.system_tables.latest_runs(), self.tables()
         for name, columns in ducklake.unsafe_columns(self.con).items():
-            tables[name] = replace(tables[name], unsafe_columns=columns)
+            if name in tables:
+                tables[name] = replace(tables[name], unsafe_columns=columns)
         if not ducklake.has_other_authors(self.con):  # who may have changed the row counts
             tables = _counted_before(tables, latest)
         return ProjectState(self.system_tables.saved_states(), latest, tables)

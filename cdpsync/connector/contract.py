@@ -95,8 +95,9 @@ class ReadRequest:
     digits before and behind the point. The type then has room for these and for the rows of this
     read. `window` is None for a read of every row. `workers` is how many chunks are read at once.
 
-    `cursor_field` is set for every read of a table that has one. `looks_back` is set where the
-    user gave a lookback, so that rows below the cursor are read again. `include_deletes` asks a
+    `cursor_field` is set for every read of a table that has one, `saved_cursor` where an earlier
+    read of the table ended at one. `looks_back` is set where the user gave a lookback, so that
+    rows below the cursor are read again. `include_deletes` asks a
     stream whose `changes` report deletions for deleted rows too, with the column `_deleted_at`
     (TIMESTAMP WITH TIME ZONE, NULL in rows that exist). `include` and `exclude` are the project
     file's patterns for columns: a stream with an open schema drops the columns that they exclude.
@@ -123,6 +124,7 @@ class ReadRequest:
     window: Window | None = None
     workers: int = 1
     cursor_field: str | None = None
+    saved_cursor: Cursor | None = None
     looks_back: bool = False
     include_deletes: bool = False
     include: frozenset[str] | None = None

@@ -51,6 +51,14 @@ class Extracted:
         """How many rows were read."""
         return sum(file.rows for file in self.files)
 
+    @property
+    def highest_cursor(self) -> Cursor | None:
+        """The highest cursor of a row that was read."""
+        highest: Cursor | None = None
+        for file in self.files:
+            highest = later(highest, file.cursor)
+        return highest
+
 
 def _ignore_progress(_rows: int, _chunks_done: int, _chunks: int) -> None:
     """Do nothing: the default of `on_progress`."""
@@ -313,6 +321,7 @@ def _request_of(plan: TablePlan, workers: int) -> ReadRequest:
         replaces=plan.replace,
         lake_digits=plan.lake_digits,
         cursor_field=plan.cursor_field,
+        saved_cursor=plan.cursor_before,
         looks_back=plan.lookback is not None,
         include_deletes=follows_deletes and plan.window is not None,
         include=None if plan.include is None else frozenset(plan.include),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cdpsync import engine
 from cdpsync.errors import LandingError, OpenTypeError
 from cdpsync.extract.table import Extracted, ExtractHooks, extract
+from cdpsync.load.continuity import may_be_beyond, replaces_lake, restarted, window_of
 from cdpsync.load.deletes import merge_deletes
 from cdpsync.load.merge import MergeResult, merge, needs_no_merge
 from cdpsync.load.open_types import with_lake_digits
@@ -81,6 +82,7 @@ class TableLoader:
         upload = self.uploader.start_table(folder_of(plan.table))
         try:
             plan, extracted = self._extract_guessed(plan, folder, upload)
+            plan, extracted = self._continued(plan, extracted, folder, upload)
             key_files = (
                 self._extract_keys(plan, folder, extracted.columns) if plan.compares_keys else ()
             )
@@ -135,6 +137,48 @@ class TableLoader:
                 on_drop=lambda file: upload.cancel(file.path),
             )
         return extract(plan, self.connectors[plan.source], self.workers, folder, hooks=hooks)
+
+    def _continued(
+        self, plan: TablePlan, extracted: Extracted, folder: Path, upload: TableUpload
+    ) -> tuple[TablePlan, Extracted]:
+        """Return the plan and the rows to merge, read from the start if the table began anew."""
+        if plan.is_rebuilt:
+            return self._as_other_table(plan, extracted, folder, upload)
+        if not may_be_beyond(plan, extracted):
+            return plan, extracted
+        with self._merge_connection(plan, folder) as con:
+            restart = restarted(con, plan)
+        if restart is None:
+            return plan, extracted
+        new_folder = folder / "restarted"
+        new_folder.mkdir()
+        restart, all_rows = self._extract_guessed(restart, new_folder, upload)
+        if all_rows.highest_cursor is None:  # no row to go on from: the cursor stays
+            return plan, extracted
+        with self._merge_connection(plan, folder) as con:
+            window = window_of(con, restart, all_rows)
+        if all_rows.cursor is None:  # transactions are open: all these rows are read again
+            all_rows = replace(all_rows, cursor=window.low if window else plan.cursor_before)
+        return replace(restart, window=window, cursor_before=plan.cursor_before), all_rows
+
+    def _as_other_table(
+        self, plan: TablePlan, extracted: Extracted, folder: Path, upload: TableUpload
+    ) -> tuple[TablePlan, Extracted]:
+        """Return the plan of a table that may be another one, after its rows have been read."""
+        if extracted.cursor is None and plan.saved_state is not None:
+            # It is empty, or transactions are open: the next run reads it from its start again.
+            saved = plan.saved_state
+            extracted = replace(extracted, cursor=saved.cursor)
+            if extracted.rows:
+                plan = replace(plan, stream=replace(plan.stream, identity=saved.identity))
+        with self._merge_connection(plan, folder) as con:
+            if not replaces_lake(con, plan, extracted):
+                return plan, extracted
+        plan = replace(plan, replace=True, compares_keys=False)
+        if needs_no_merge(plan):
+            for file in extracted.files:
+                upload.add(file.path, file.bytes)
+        return plan, extracted
 
     def _extract_keys(
         self, plan: TablePlan, folder: Path, columns: Sequence[Column]

@@ -27,6 +27,10 @@ _INTEGERS = {
 }
 _DIGITS = 100  # more than the digits of any cursor and lookback together
 _INT64, _UINT64 = range(-(2**63), 2**63), range(2**64)
+_FIRST_REPEATED, _LAST_REPEATED = 23, 4  # o'clock
+REPEATED_HOUR = timedelta(hours=1)
+"""How far a clock goes back when daylight saving ends."""
+
 _SQL_TYPE = {
     CursorType.DATE: "DATE",
     CursorType.TIMESTAMP: "TIMESTAMP",
@@ -146,6 +150,18 @@ def lower_bound(cursor: Cursor, lookback: Lookback | None) -> Cursor:
         if isinstance(value, datetime):
             return Cursor(cursor.type, datetime(1, 1, 1, tzinfo=value.tzinfo))
         return Cursor(cursor.type, date.min)
+
+
+def may_come_again(cursor: Cursor) -> bool:
+    """Whether a cursor may lie in an hour that a clock repeats when daylight saving ends.
+
+    Only a timestamp without zone follows such a clock. Nobody says which one, but all of them go
+    back at night: to 23:00 at the earliest (Santiago), from 04:00 at the latest (Athens).
+    """
+    value = cursor.value
+    if cursor.type is not CursorType.TIMESTAMP or not isinstance(value, datetime):
+        return False
+    return value.hour >= _FIRST_REPEATED or value.hour < _LAST_REPEATED
 
 
 def _exactly(value: Decimal, lookback: Decimal) -> Decimal:

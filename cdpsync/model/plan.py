@@ -128,8 +128,9 @@ class TablePlan:
     """What one run will do with one table.
 
     `compares_keys`: the run looks for rows whose key the source no longer has. `saved_state` is the
-    state that the table's last commit saved. `lake_digits` are those of `ReadRequest`: set once a
-    value did not fit the type that earlier rows gave its column.
+    state that the table's last commit saved. `is_rebuilt`: the table at the source is another one,
+    or the same one after an ALTER; only its rows can tell. `lake_digits` are those of
+    `ReadRequest`: set once a value did not fit the type that earlier rows gave its column.
     """
 
     source: str
@@ -158,6 +159,7 @@ class TablePlan:
     deletes: Deletes = Deletes.IGNORE
     compares_keys: bool = False
     saved_state: SavedState | None = None
+    is_rebuilt: bool = False
     lake_digits: Mapping[str, tuple[int, int]] | None = None
 
     def is_guessed(self, name: str) -> bool:

@@ -65,9 +65,12 @@ class Stream:
     primary key and lets rows repeat it. With `open_schema`, rows may have more columns than are
     listed. `changes` is set where `incremental` follows a log instead of a column. With
     `has_safe_cursor`, each read reports the cursor below which no late row can appear; of other
-    streams, a run reads the last minutes below a time cursor again. `identity` differs between a
-    table and a later one of the same name. `unreadable_reason` says why a stream cannot be read,
-    and what to do: its table fails with that message, and the others do not.
+    streams, a run reads the last minutes or numbers below a cursor again, and
+    `unsafe_cursor_reason` says why, and what would help. `identity` differs between a table and a
+    later one of the same name. With `rebuild_changes_identity`, so may a table's own before and
+    after an ALTER; it is then a server and a number, and numbers of two servers are not compared.
+    `unreadable_reason` says why a stream cannot be read, and what to do: its table fails with that
+    message, and the others do not.
     """
 
     name: str
@@ -81,7 +84,9 @@ class Stream:
     open_schema: bool = False
     changes: ChangeLog | None = None
     has_safe_cursor: bool = False
+    unsafe_cursor_reason: str = ""
     identity: str | None = None
+    rebuild_changes_identity: bool = False
     unreadable_reason: str | None = None
 
     def column(self, name: str) -> Column | None:

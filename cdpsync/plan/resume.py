@@ -32,12 +32,13 @@ class ResumePoint:
     """The cursor that a read continues from; None: every row is read.
 
     `reason` says why a table with a cursor is read from its start. `replaces`: the rows that are
-    read replace those in the lake.
+    read replace those in the lake. `is_rebuilt`: whether they do is decided by the rows.
     """
 
     cursor: Cursor | None = None
     reason: str = ""
     replaces: bool = True
+    is_rebuilt: bool = False
 
 
 def resume_from(plan: TablePlan, previous: PreviousState, now: datetime) -> ResumePoint:
@@ -61,6 +62,9 @@ def resume_from(plan: TablePlan, previous: PreviousState, now: datetime) -> Resu
     if expired:
         return ResumePoint(reason=expired)
     if _is_recreated(plan.stream, saved):
+        if plan.stream.rebuild_changes_identity:
+            reason = "the table was created again or rebuilt at the source"
+            return ResumePoint(reason=reason, replaces=False, is_rebuilt=True)
         reason = "the table was created again at the source"
         return ResumePoint(reason=reason, replaces=not appends)
     return ResumePoint(cursor, replaces=False)
@@ -80,7 +84,14 @@ def _was_appended_without_cursor(saved: SavedState | None, cursor_field: str | N
 
 def _is_recreated(stream: Stream, saved: SavedState | None) -> bool:
     """Whether the stream has the name of the one that was read before, but another identity."""
-    return saved is not None and saved.identity not in {None, stream.identity}
+    if saved is None or saved.identity in {None, stream.identity}:
+        return False
+    if not stream.rebuild_changes_identity:
+        return True
+    server_before, server = (
+        (text or "").rpartition(" ")[0] for text in (saved.identity, stream.identity)
+    )
+    return server_before == server
 
 
 def _change_log_expired(stream: Stream, cursor: Cursor, now: datetime) -> str:

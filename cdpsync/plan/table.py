@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from cdpsync.model import (
     TablePlan,
     Window,
 )
-from cdpsync.model.cursors import cursor_type_of, lower_bound
+from cdpsync.model.cursors import REPEATED_HOUR, cursor_type_of, lower_bound, may_come_again
 from cdpsync.plan.columns import (
     configured_types,
     named_column,
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
 
 DEFAULT_LOOKBACK = timedelta(minutes=5)
 """The longest expected transaction, for sources that do not report which ones are open."""
+
+DEFAULT_NUMBERS = Decimal(1000)
+"""How many numbers others may take and commit meanwhile: 3 a second in these five minutes."""
 
 
 def table_plan(
@@ -82,12 +86,13 @@ def table_plan(
     plan = replace(
         plan,
         cursor_before=start.cursor,
-        window=_window(plan, start.cursor),
+        window=_window(table, plan, start.cursor),
         replace=replaces,
         full_refresh=full_refresh,
         compares_keys=not replaces and _compares_keys(table, plan.stream, previous, now),
+        is_rebuilt=start.is_rebuilt,
     )
-    notices = _notices(plan, start.reason, changes)
+    notices = _notices(table, plan, start.reason, changes)
     declared_key = table.options.primary_key or plan.stream.primary_key
     if plan.primary_key and not declared_key:
         notices += (_key_notice(plan),)
@@ -158,13 +163,18 @@ def _column_changes(plan: TablePlan, previous: PreviousState) -> tuple[ColumnCha
 
 
 def _notices(
-    plan: TablePlan, restart_reason: str, changes: Iterable[ColumnChange]
+    table: ConfiguredTable, plan: TablePlan, restart_reason: str, changes: Iterable[ColumnChange]
 ) -> tuple[str, ...]:
     """Return what a person should know of a planned read, each fact once."""
     notices = []
     if restart_reason and plan.lake_table:
         verb = "loaded" if plan.replace else "read"
         notices.append(f"{verb} from the start: {restart_reason}")
+    if _is_unsafe(table, plan):
+        notices.append(
+            f"rows that are committed late are found within {_described(plan.lookback)} below the "
+            f"cursor, because {plan.stream.unsafe_cursor_reason}"
+        )
     refresh = f"cdpsync run {plan.table} --full-refresh"
     if plan.lake_table and plan.lake_table.unsafe_columns and not plan.replace:
         names = quote_names(sorted(plan.lake_table.unsafe_columns))
@@ -199,6 +209,25 @@ def _change_notice(plan: TablePlan, change: ColumnChange, refresh: str) -> str:
     if plan.replace or change.kind is not ChangeKind.RETYPED:
         return change.message
     return f"{change.message}: rows that are not read again stay as they are, until {refresh}"
+
+
+def _is_unsafe(table: ConfiguredTable, plan: TablePlan) -> bool:
+    """Whether to say that late rows may be missed, because nobody has chosen the lookback.
+
+    A default for numbers is a guess about each table, so every run says it. That for times is said
+    when a table is read from its start.
+    """
+    if not plan.stream.unsafe_cursor_reason or table.options.lookback is not None:
+        return False
+    is_number = isinstance(plan.lookback, Decimal)
+    return is_number or (plan.lookback is not None and plan.window is None)
+
+
+def _described(lookback: Lookback | None) -> str:
+    """Return a default lookback in words."""
+    if isinstance(lookback, timedelta):
+        return f"{lookback // timedelta(minutes=1)} minutes"
+    return f"{lookback:,} numbers"
 
 
 def _columns_to_add(plan: TablePlan) -> list[str]:
@@ -320,12 +349,20 @@ def _lookback(
     """Return how far below its cursor a read begins, for rows that are committed late."""
     if cursor_type is None or table.options.lookback is not None:
         return table.options.lookback if cursor_type else None
-    is_time = cursor_type in {CursorType.TIMESTAMP, CursorType.TIMESTAMPTZ}
-    return DEFAULT_LOOKBACK if is_time and not (stream.has_safe_cursor or stream.changes) else None
+    if stream.has_safe_cursor or stream.changes or cursor_type is CursorType.DATE:
+        return None
+    return DEFAULT_NUMBERS if cursor_type in _NUMBERS else DEFAULT_LOOKBACK
 
 
-def _window(plan: TablePlan, cursor: Cursor | None) -> Window | None:
-    """Return the rows to read, from a cursor less the lookback; None: every row."""
+def _window(table: ConfiguredTable, plan: TablePlan, cursor: Cursor | None) -> Window | None:
+    """Return the rows to read, from a cursor less the lookback; None: every row.
+
+    A timestamp without zone in the night may be of an hour that its clock has twice, when daylight
+    saving ends. So the hour before it is read again, unless the project file has a lookback.
+    """
     if plan.cursor_field is None or cursor is None:
         return None
-    return Window(plan.cursor_field, lower_bound(cursor, plan.lookback))
+    lookback = plan.lookback
+    if table.options.lookback is None and may_come_again(cursor):
+        lookback = REPEATED_HOUR
+    return Window(plan.cursor_field, lower_bound(cursor, lookback))

@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from support.mysql_shop import MysqlShop
+from support.shop import Shop
 
 from cdpsync import project
 from cdpsync.system import clock as clocks
 
 if TYPE_CHECKING:
-    from support.shop import Shop
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -53,3 +55,25 @@ def test_clock_set_back_loses_no_row_and_delays_no_run(shop: Shop, clock: list[t
     clock.append(timedelta(days=-9, minutes=10))
     (skipped,) = shop.run(due=True).tables
     assert skipped.status == "skipped"
+
+
+@pytest.mark.parametrize("server", ["postgres", "mysql"])
+def test_hour_that_the_clock_has_twice(
+    request: pytest.FixtureRequest, tmp_path: Path, server: str
+) -> None:
+    """Daylight saving ends, and a row of the second 2 o'clock has a time below the cursor."""
+    is_mysql = server == "mysql"
+    db = request.getfixturevalue("maria" if is_mysql else "pg")
+    shop = MysqlShop(tmp_path, db) if is_mysql else Shop(tmp_path, db)
+    stream = shop.orders if isinstance(shop, MysqlShop) else "public.orders"
+    db.execute(
+        f"create table orders (id int primary key, at {'datetime' if is_mysql else 'timestamp'})"
+    )
+    db.execute("insert into orders values (1, '2024-10-27 02:59:00')")
+    shop.configure({stream: {"mode": "append_only", "cursor_field": "at"}})
+    assert shop.one().rows_inserted == 1
+    db.execute("insert into orders values (2, '2024-10-27 02:04:00')")
+    assert shop.one().rows_inserted == 1
+    db.execute("insert into orders values (3, '2024-10-27 05:00:00')")
+    assert shop.one().rows_inserted == 1
+    assert shop.one().rows_read == 1

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 import pytest
 from support.faults import FaultProxy
-from support.shop import Shop
+from support.mysql_shop import MysqlShop
 
 from cdpsync import project
 from cdpsync.model.verification import VerifyStatus
@@ -19,38 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.mysql_server import MariaDatabase
-
-
-@dataclass
-class MysqlShop(Shop):
-    """A project whose source `shop` is its own MariaDB database."""
-
-    url: str = ""
-
-    def __post_init__(self) -> None:
-        self.db: MariaDatabase = self.pg  # type: ignore[assignment]  # speaks SQL all the same
-        self.orders = f"{self.db.name}.orders"
-
-    def configure(self, tables: dict[str, Any] | None, **source: Any) -> None:
-        super().configure(tables, **{"type": "mysql", "url": self.url or self.db.url, **source})
-
-    def source(self, sql: str) -> list[tuple[Any, ...]]:
-        return self.db.rows(sql)
-
-    def same_rows(self) -> None:
-        """Assert that the lake has the source's rows: each one, as often as there."""
-        at_source = sorted(map(repr, map(_plain, self.source("select * from orders"))))
-        in_lake = sorted(map(repr, map(_plain, self.ask("select * from shop.orders"))))
-        assert in_lake == at_source
-
-
-def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(
-        value.astimezone(UTC).replace(tzinfo=None)
-        if isinstance(value, datetime) and value.tzinfo
-        else value
-        for value in row
-    )
 
 
 @pytest.fixture
@@ -237,6 +204,19 @@ def test_verify_finds_and_repairs_differences(shop: MysqlShop, mode: str) -> Non
     (verdict,) = verify(shop.file, repair=True)
     assert (verdict.status, verdict.repaired) == (VerifyStatus.REPAIRED, 2)
     shop.same_rows()
+
+
+def test_locked_table_fails_and_the_others_go_on(shop: MysqlShop) -> None:
+    """A migration's LOCK TABLES costs its table a minute at most, by name, and no other one."""
+    shop.db.execute("create table orders (id int primary key);\ncreate table other (id int)")
+    shop.configure(None, lock_timeout="1s")
+    with closing(shop.db.connect()) as con, con.cursor() as cursor:
+        cursor.execute("lock tables orders write")
+        results = {str(result.table): result for result in shop.run().tables}
+    assert results["shop.other"].status == "ok"
+    error = results["shop.orders"].error
+    assert error is not None
+    assert "was locked for longer than lock_timeout (1 s)" in error.message
 
 
 def test_unsigned_keys_beyond_63_bits_are_followed(shop: MysqlShop) -> None:

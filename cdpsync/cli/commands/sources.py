@@ -54,6 +54,14 @@ def discover(
             out.write(proposal(source, streams))
     else:
         show(reports.discover_report(streams), session.format)
+    for reason in dict.fromkeys(stream.unsafe_cursor_reason for stream in streams):
+        if reason:
+            log.warn(
+                f"{source}: which transactions are open is not visible, so rows that are committed "
+                f"late are found within a lookback only, because {reason}",
+                event="discover",
+                source=source,
+            )
     unreadable = [stream for stream in streams if stream.unreadable_reason]
     for stream in unreadable:
         log.error(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cdpsync_connectors._shared.naming import stream_name
+from cdpsync_connectors.mysql.protocol import server_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,7 +43,7 @@ class SourceColumn:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table or a view."""
+    """A table or a view; `indexed` are the columns by whose order an index finds rows."""
 
     schema: str
     name: str
@@ -50,6 +51,10 @@ class Relation:
     columns: tuple[SourceColumn, ...]
     primary_key: tuple[str, ...]
     estimated_rows: int | None
+    engine: str | None = None
+    indexed: frozenset[str] = frozenset()
+    created: str | None = None
+    """When it was made or last altered, to the second; None for a view or a partitioned table."""
 
     @property
     def stream(self) -> str:
@@ -63,7 +68,8 @@ class Relation:
 
 
 _TABLES = """
-    select table_schema, table_name, table_type, table_rows
+    select table_schema, table_name, table_type, table_rows, engine,
+        case when coalesce(create_options, '') not like '%%partitioned%%' then create_time end
     from information_schema.tables
     where table_type in ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED') and {table_filter}
     order by table_schema, table_name
@@ -79,9 +85,9 @@ _COLUMNS = """
 """
 
 _KEYS = """
-    select table_schema, table_name, column_name
+    select table_schema, table_name, column_name, index_name = 'PRIMARY', seq_in_index = 1
     from information_schema.statistics
-    where index_name = 'PRIMARY' and {table_filter}
+    where (index_name = 'PRIMARY' or seq_in_index = 1) and {table_filter}
     order by table_schema, table_name, seq_in_index
 """
 
@@ -114,8 +120,12 @@ def fetch_relations(
             return rows
 
     keys: dict[tuple[str, str], list[str]] = {}
-    for schema, name, column in ask(_KEYS):
-        keys.setdefault((schema, name), []).append(column)
+    indexed: dict[tuple[str, str], set[str]] = {}
+    for schema, name, column, is_key, is_first in ask(_KEYS):
+        if is_key:
+            keys.setdefault((schema, name), []).append(column)
+        if is_first:
+            indexed.setdefault((schema, name), set()).add(column)
     columns: dict[tuple[str, str], list[SourceColumn]] = {}
     for schema, name, *described in ask(_COLUMNS):
         columns.setdefault((schema, name), []).append(_column(described))
@@ -130,8 +140,11 @@ def fetch_relations(
             columns=tuple(columns.get((schema, name), ())),
             primary_key=tuple(keys.get((schema, name), ())),
             estimated_rows=None if kind == "VIEW" or rows is None else int(rows),
+            engine=engine,
+            indexed=frozenset(indexed.get((schema, name), ())),
+            created=None if created is None else str(created),
         )
-        for schema, name, kind, rows in ask(_TABLES)
+        for schema, name, kind, rows, engine, created in ask(_TABLES)
     ]
 
 
@@ -150,6 +163,24 @@ def fetch_schemas(con: Connection[Any]) -> list[str]:
     with con.cursor() as cursor:
         cursor.execute("select schema_name from information_schema.schemata order by 1")
         return [name for (name,) in cursor.fetchall() if name.lower() not in SYSTEM]
+
+
+def fetch_table_ids(con: Connection[Any], *, mariadb: bool) -> dict[tuple[str, str], int]:
+    """Return InnoDB's id of each table, by schema and name, for a user with PROCESS.
+
+    A table gets another id when it is made anew, truncated, or copied by an ALTER. InnoDB writes
+    other characters than letters, digits and `_` in a code of its own; such tables are left out,
+    and so are partitions, each of which has an id.
+    """
+    is_old = mariadb or server_version(con).startswith("5.")
+    view = "innodb_sys_tables" if is_old else "innodb_tables"
+    with con.cursor() as cursor:
+        cursor.execute(f"select name, table_id from information_schema.{view}")
+        names = ((_PLAIN_NAME.fullmatch(_text(name)), number) for name, number in cursor.fetchall())
+        return {(match[1], match[2]): int(number) for match, number in names if match}
+
+
+_PLAIN_NAME = re.compile(r"(\w+)/(\w+)", re.ASCII)
 
 
 def _column(described: Sequence[Any]) -> SourceColumn:

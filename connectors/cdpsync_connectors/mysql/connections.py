@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from contextlib import contextmanager
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from cdpsync.errors import ConnectorError
-from cdpsync_connectors.mysql.errors import translate_connecting
+from cdpsync.errors import ConnectError, ConnectorError
+from cdpsync_connectors.mysql.errors import lacks_connection, translate_connecting
 from cdpsync_connectors.mysql.protocol import hang_up, keep_alive, server_version
 
 if TYPE_CHECKING:
@@ -28,22 +30,35 @@ _SETTINGS = (
     "set session sql_big_selects = 1",
     "set session net_write_timeout = 86400",
     "set session wait_timeout = 86400",
-    "set session lock_wait_timeout = 120",
     "set session transaction isolation level repeatable read",
     "set session transaction read only",
 )
 
 
+_PAUSE = 0.05  # seconds between two attempts
+_GRACE = 2.0  # seconds in which a server counts a connection that we have closed
+
+
 class Sessions:
-    """A pool of connections to one server. Safe from many threads."""
+    """A pool of connections to one server. Safe from many threads.
+
+    Where the server has no connection left, a thread waits for those of the others.
+    """
 
     def __init__(
-        self, address: Address, statement_timeout: float | None, max_idle: int = 2
+        self,
+        address: Address,
+        statement_timeout: float | None,
+        max_idle: int = 2,
+        lock_timeout: float = 60,
     ) -> None:
         self._max_idle = max_idle
         self.address = address
         self._timeout = statement_timeout
+        self.lock_timeout = lock_timeout
         self._idle: list[Connection[Any]] = []
+        self._open: set[Connection[Any]] = set()
+        self._closed_at = 0.0
         self._guard = threading.Lock()
 
     @contextmanager
@@ -53,16 +68,46 @@ class Sessions:
         try:
             yield con
         except BaseException:
-            hang_up(con)
+            self.hang_up(con)
             raise
         with self._guard:
             if con.open and len(self._idle) < self._max_idle:
                 self._idle.append(con)
                 return
+        self.hang_up(con)
+
+    def hang_up(self, con: Connection[Any]) -> None:
+        """Close a connection at once. May be called twice, and from any thread."""
         hang_up(con)
+        with self._guard:
+            if con in self._open:
+                self._open.remove(con)
+                self._closed_at = time.monotonic()
 
     def connect(self) -> Connection[Any]:
-        """Return a new connection, outside of the pool, whose session is set up to read exactly."""
+        """Return a new connection, outside of the pool, whose session is set up to read exactly.
+
+        It waits while the server has none left and others of ours are open. Idle ones are closed.
+        """
+        while True:
+            try:
+                con = self._connect()
+            except ConnectError as error:
+                if not lacks_connection(error.__cause__ or error) or not self._may_end():
+                    raise
+                time.sleep(_PAUSE)
+            else:
+                with self._guard:
+                    self._open.add(con)
+                return con
+
+    def _may_end(self) -> bool:
+        """Close the idle connections; return whether one of ours ends, or has ended just now."""
+        self.close()
+        with self._guard:
+            return bool(self._open) or time.monotonic() - self._closed_at < _GRACE
+
+    def _connect(self) -> Connection[Any]:
         pymysql = _driver()
         address = self.address
         try:
@@ -92,7 +137,7 @@ class Sessions:
         with self._guard:
             idle, self._idle = self._idle, []
         for con in idle:
-            hang_up(con)
+            self.hang_up(con)
 
     def _set_up(self, con: Connection[Any]) -> None:
         keep_alive(con)
@@ -101,11 +146,12 @@ class Sessions:
                 cursor.execute(setting)
 
     def _timeouts(self, con: Connection[Any]) -> list[str]:
+        lock = f"set session lock_wait_timeout = {ceil(self.lock_timeout)}"
         if self._timeout is None:
-            return []
+            return [lock]
         if is_mariadb(con):
-            return [f"set session max_statement_time = {self._timeout:f}"]
-        return [f"set session max_execution_time = {max(1, round(self._timeout * 1000))}"]
+            return [lock, f"set session max_statement_time = {self._timeout:f}"]
+        return [lock, f"set session max_execution_time = {max(1, round(self._timeout * 1000))}"]
 
     def _reuse_idle(self) -> Connection[Any] | None:
         """Return an idle connection that still answers, or None; close those that do not."""
@@ -117,7 +163,7 @@ class Sessions:
             try:
                 con.ping(reconnect=False)
             except _driver().Error:
-                hang_up(con)
+                self.hang_up(con)
             else:
                 return con
 
@@ -125,6 +171,14 @@ class Sessions:
 def is_mariadb(con: Connection[Any]) -> bool:
     """Whether the server is a MariaDB."""
     return "mariadb" in server_version(con).lower()
+
+
+def server_name(con: Connection[Any]) -> str:
+    """Return a name that tells this server from others that one address may lead to."""
+    with con.cursor() as cursor:
+        cursor.execute("select concat(@@hostname, '/', @@server_id, '/', @@port)")
+        ((name,),) = cursor.fetchall()
+    return str(name)
 
 
 def _tls(address: Address) -> dict[str, Any]:

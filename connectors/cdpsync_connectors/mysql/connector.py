@@ -7,6 +7,7 @@ Arrow columns, block by block, in bounded memory. See docs/decisions/0008.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cdpsync.connector import ConcurrencyLimit
@@ -14,17 +15,25 @@ from cdpsync.errors import ConfigError, ConnectorError, OpenTypeError, ReadError
 from cdpsync.model import Column, Stream
 from cdpsync_connectors._shared.naming import likely_cursors, matches, require_match
 from cdpsync_connectors._shared.rate_limit import RowLimiter
-from cdpsync_connectors.mysql.catalog import Relation, fetch_relations, fetch_schemas
-from cdpsync_connectors.mysql.connections import Sessions, is_mariadb
+from cdpsync_connectors.mysql.catalog import (
+    Relation,
+    fetch_relations,
+    fetch_schemas,
+    fetch_table_ids,
+)
+from cdpsync_connectors.mysql.connections import Sessions, is_mariadb, server_name
 from cdpsync_connectors.mysql.errors import translate_reading
+from cdpsync_connectors.mysql.locks import translate_table
 from cdpsync_connectors.mysql.options import MysqlOptions
-from cdpsync_connectors.mysql.select import find_relation, select_rows
+from cdpsync_connectors.mysql.safe_cursor import limited
+from cdpsync_connectors.mysql.select import find_relation, select_rows, view_problem
 from cdpsync_connectors.mysql.stream import MysqlChunk, StreamErrors
+from cdpsync_connectors.mysql.transactions import WriterWatch, unsafe_reason
 from cdpsync_connectors.mysql.type_changes import keeps_values
 from cdpsync_connectors.mysql.types import DATED, is_of_guess, natural_type, read_marker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pydantic import BaseModel
     from pymysql.connections import Connection
@@ -47,9 +56,13 @@ class MysqlConnector:
         self.concurrency_limit = None if limit is None else ConcurrencyLimit(limit - 1, limit - 1)
         self._limiter = None if options.max_rate is None else RowLimiter(options.max_rate)
         self._sessions = Sessions(
-            self._address, options.statement_timeout, max_idle=1 if limit else 2
+            self._address,
+            options.statement_timeout,
+            max_idle=1 if limit else 2,
+            lock_timeout=options.lock_timeout,
         )
         self._errors = StreamErrors()
+        self._watch = WriterWatch()
 
     def check(self) -> None:
         """Return when the server accepts the login and has a database to read; else raise."""
@@ -64,28 +77,62 @@ class MysqlConnector:
         """Return every table and view of the selected databases."""
         with self._sessions.lend() as con, self._translated():
             schemas = self._schemas(con)
-            relations = fetch_relations(con, schemas, mariadb=is_mariadb(con))
-        return [self._stream(relation) for relation in relations]
+            mariadb = is_mariadb(con)
+            relations = fetch_relations(con, schemas, mariadb=mariadb)
+            reason, server = unsafe_reason(con, self._address.user), server_name(con)
+            ids = {} if reason else fetch_table_ids(con, mariadb=mariadb)
+            problems = {
+                relation.stream: view_problem(con, relation)
+                for relation in relations
+                if not relation.columns
+            }
+        return [
+            replace(
+                self._stream(relation, reason),
+                identity=_identity(relation, server, ids),
+                unreadable_reason=problems.get(relation.stream),
+            )
+            for relation in relations
+        ]
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[MysqlChunk]]:
         """Return the one chunk of the stream; see `Connector.read`."""
         with self._sessions.lend() as con, self._translated(request.stream.name, request.where):
-            select = select_rows(con, request, find_relation(con, request))
-        zero_is_null = self._options.zero_dates == "null"
-        chunk = MysqlChunk(
-            "all rows",
-            self._sessions,
-            select,
-            zero_is_null,
-            self._errors,
-            request.is_stopped,
-            self._limiter,
-        )
+            relation = find_relation(con, request)
+            chunks = self._chunks(con, request, relation)
         try:
-            yield [chunk]
+            yield chunks
         finally:
-            chunk.close()
+            for chunk in chunks:
+                chunk.close()
+
+    def _chunks(
+        self, con: Connection[Any], request: ReadRequest, relation: Relation
+    ) -> Iterable[MysqlChunk]:
+        """Return the one chunk of a read, which limits the next cursor where the server can tell.
+
+        Raises ReadError where somebody holds a lock on the table for too long.
+        """
+        import pymysql
+
+        try:
+            chunk = MysqlChunk(
+                "all rows",
+                self._sessions,
+                select_rows(con, request, relation),
+                self._options.zero_dates == "null",
+                self._errors,
+                request.is_stopped,
+                self._limiter,
+            )
+            follows_cursor = request.cursor_field is not None and request.stream.has_safe_cursor
+            is_comparison = request.row_filter is not None or request.stable_chunks
+            if is_comparison or not follows_cursor:
+                return [chunk]
+            return limited(con, chunk, request, relation, self._watch)
+        except pymysql.Error as error:
+            raise translate_table(error, self._sessions, relation, request.where, con) from error
 
     def keeps_values(self, before: str, after: str, lake_type: str) -> bool:
         """Whether old rows keep their values; see `TypeChangeAware.keeps_values`."""
@@ -127,9 +174,10 @@ class MysqlConnector:
         except pymysql.Error as error:
             raise translate_reading(error, self._address, table, where) from error
 
-    def _stream(self, relation: Relation) -> Stream:
+    def _stream(self, relation: Relation, unsafe_reason: str) -> Stream:
         is_default = relation.schema == self._address.database
         zero_is_null = self._options.zero_dates == "null"
+        reason = unsafe_reason or _engine_reason(relation)
         return Stream(
             name=relation.stream,
             table=relation.name if is_default else f"{relation.schema}_{relation.name}",
@@ -146,7 +194,37 @@ class MysqlConnector:
             cursor_fields=cursor_fields(relation),
             estimated_rows=relation.estimated_rows,
             kind=relation.kind,
+            has_safe_cursor=not reason,
+            unsafe_cursor_reason=reason,
+            rebuild_changes_identity=True,
         )
+
+
+def _identity(relation: Relation, server: str, ids: Mapping[tuple[str, str], int]) -> str | None:
+    """Return what tells a table from a later one of its name; an ALTER may change it.
+
+    That is InnoDB's id, which only a user with PROCESS sees, or the time at which it was made or
+    altered. Each is compared with its like on the same server only.
+    """
+    if relation.created is None:
+        return None
+    number = ids.get((relation.schema, relation.name))
+    created = relation.created.replace(" ", "T")
+    return f"{server} created {created}" if number is None else f"{server} innodb {number}"
+
+
+# InnoDB shows its transactions. Those with locks on whole tables show each row as it is written.
+_SAFE_ENGINES = {"innodb", "myisam", "aria", "memory", "csv", "archive"}
+
+
+def _engine_reason(relation: Relation) -> str:
+    """Return why a table's storage engine does not show its open transactions, or ""."""
+    if relation.engine is None or relation.engine.lower() in _SAFE_ENGINES:
+        return ""
+    return (
+        f"its storage engine {relation.engine} does not show which transactions are open. Give the "
+        "table a lookback"
+    )
 
 
 _INTEGERS = {"tinyint", "smallint", "mediumint", "int", "bigint"}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _REFUSED = 1045
 _NO_TLS = 2026  # of PyMySQL itself
+_LIMITED, _NO_USER_CONNECTION = 1226, 1203
 
 # By the server's code: problem, advice, whether another attempt may help.
 _CONNECTING: dict[int, tuple[str, str, bool]] = {
@@ -37,12 +38,12 @@ _CONNECTING: dict[int, tuple[str, str, bool]] = {
     1049: ("there is no such database", "Check the name at the end of the URL.", False),
     1040: (
         "the server has no free connection",
-        "Use fewer --threads, or raise its max_connections.",
+        "Set max_connections on the source, which limits ours, or raise the server's.",
         True,
     ),
     1203: (
         "this user has no free connection",
-        "Use fewer --threads, or raise its max_user_connections.",
+        "Set max_connections on the source, which limits ours, or raise its max_user_connections.",
         True,
     ),
     1226: (
@@ -127,13 +128,25 @@ _PATTERNS: tuple[tuple[str, str, str, bool], ...] = (
     ),
 )
 
+_NO_CONNECTION = {1040, 1203, 1226}
+
 _LOST = {1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 2006, 2013, 2055, 4031}
 _LOST_TEXT = re.compile(
     r"Lost connection|gone away|Connection reset|Broken pipe|Packet sequence|LostError", re.I
 )
 
+LOCKED = 1205
+BAD_VIEW = {1356, 1449}
+"""A view over something that is gone, or whose definer is gone or lacks a right."""
+
 _READING: dict[int, tuple[str, bool]] = {
-    1205: ("the server waited too long for a lock that another session holds. Run again.", True),
+    LOCKED: (
+        (
+            "the server waited too long for a lock that another session holds. Run again when "
+            "that has ended, or raise lock_timeout."
+        ),
+        False,
+    ),
     1213: (
         "the server cancelled the statement because it conflicts with another. Run again.",
         True,
@@ -167,6 +180,8 @@ def translate_connecting(error: Exception, address: Address) -> ConnectError:
     for pattern, problem, advice, retryable in _PATTERNS:
         if (code not in _CONNECTING or code == _NO_TLS) and re.search(pattern, message, re.I):
             return ConnectError(f"{login}: {problem}. {advice}", retryable=retryable)
+    if code == _LIMITED and "max_user_connections" in message:
+        code = _NO_USER_CONNECTION
     if code in _CONNECTING:
         problem, advice, retryable = _CONNECTING[code]
         if code == _REFUSED and address.ssl_mode == "disabled":  # MariaDB then sends no other code
@@ -188,8 +203,10 @@ def translate_reading(
     lost = code in _LOST or _LOST_TEXT.search(f"{type(error).__name__} {message}")
     if lost or isinstance(error, OSError):
         return ConnectError(f"{location}: the connection was lost while reading.", retryable=True)
-    if code in {1040, 1203}:
+    if code in _NO_CONNECTION:
         return translate_connecting(error, address)
+    if code in BAD_VIEW:
+        return ReadError(f"{location}: {invalid_view(table, message)}")
     if code in {1969, 3024} or "max_statement_time" in message:
         return ReadError(f"{location}: {_TOOK_TOO_LONG}")
     if code in _READING:
@@ -209,7 +226,26 @@ def translate_reading(
     return ReadError(f"{location}: {message}.")
 
 
-def _code_and_message(error: Exception) -> tuple[int | None, str]:
+def invalid_view(view: str, message: str) -> str:
+    """Return the message of a view that its server cannot run, with the server's reason."""
+    return (
+        f'the view "{view}" is invalid at the server: {message.rstrip(".")}. Repair it there with '
+        "CREATE OR REPLACE VIEW, or set enabled: false on its table."
+    )
+
+
+def lacks_connection(error: BaseException) -> bool:
+    """Whether the server has no connection left, for anybody or for this user."""
+    code, message = _code_and_message(error)
+    return code in _NO_CONNECTION and (code != _LIMITED or "max_user_connections" in message)
+
+
+def error_code(error: BaseException) -> int:
+    """Return the server's or driver's code of an error; 0 for one without."""
+    return _code_and_message(error)[0] or 0
+
+
+def _code_and_message(error: BaseException) -> tuple[int | None, str]:
     """Return the server's or driver's code and its message on one line."""
     code = error.args[0] if error.args and isinstance(error.args[0], int) else None
     text = str(error.args[1]) if code is not None and len(error.args) > 1 else str(error)

@@ -43,6 +43,7 @@ class MysqlOptions(DatabaseOptions):
     zero_dates: Annotated[Literal["null", "error"], BeforeValidator(null_as_word)] = "error"
     connect_timeout: Annotated[int, Field(ge=1)] | None = None
     statement_timeout: Annotated[Seconds, Field(gt=0)] | None = None
+    lock_timeout: Annotated[Seconds, Field(ge=1)] = 60
 
     @field_validator("url")
     @classmethod

@@ -104,6 +104,11 @@ def server_version(con: Connection[Any]) -> str:
     return str(_private(con).server_version)
 
 
+def session_number(con: Connection[Any]) -> int:
+    """Return the number of the session at the server."""
+    return int(_private(con).thread_id())
+
+
 def _private(con: Connection[Any]) -> Any:  # noqa: ANN401 - PyMySQL's types omit private members
     return con
 

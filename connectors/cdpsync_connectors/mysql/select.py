@@ -21,6 +21,7 @@ from cdpsync_connectors._shared.relations import (
 )
 from cdpsync_connectors.mysql.catalog import Relation, SourceColumn, backquote, fetch_relations
 from cdpsync_connectors.mysql.connections import is_mariadb
+from cdpsync_connectors.mysql.errors import BAD_VIEW, error_code, invalid_view
 from cdpsync_connectors.mysql.types import DATED, ColumnExpr, column_expr, empty_scale, is_open
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ def find_relation(con: Connection[Any], request: ReadRequest) -> Relation:
     table = split_pair(request.stream.name, "database.table")
     relations = fetch_relations(con, table=table, mariadb=is_mariadb(con))
     relation = require_relation(relations, request, hidden=_VIEWER)
+    problem = None if relation.columns else view_problem(con, relation)
+    if problem:
+        raise ReadError(problem)
     if not relation.columns:
         user = con.user.decode() if isinstance(con.user, bytes) else con.user
         raise ReadError(
@@ -60,6 +64,21 @@ def find_relation(con: Connection[Any], request: ReadRequest) -> Relation:
         )
     require_columns(relation.columns, request, hidden=_VIEWER)
     return relation
+
+
+def view_problem(con: Connection[Any], relation: Relation) -> str | None:
+    """Return the message of a view without columns that the server cannot run; else None."""
+    import pymysql
+
+    if relation.kind != "view":
+        return None
+    try:
+        with con.cursor() as cursor:
+            cursor.execute(f"select 1 from {relation.sql} limit 0".replace("%", "%%"), ())
+    except pymysql.Error as error:
+        is_invalid = error_code(error) in BAD_VIEW
+        return invalid_view(relation.stream, str(error.args[1])) if is_invalid else None
+    return None
 
 
 def select_rows(con: Connection[Any], request: ReadRequest, relation: Relation) -> Select:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.errors import ConnectorError, ReadError
 from cdpsync_connectors.mysql import protocol
-from cdpsync_connectors.mysql.errors import translate_reading
+from cdpsync_connectors.mysql.locks import translate_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,6 +71,8 @@ class MysqlChunk:
     is_stopped: Callable[[], bool]
     limiter: RowLimiter | None = None
     streams: list[RowStream] = field(default_factory=list)
+    opened_at: list[float] = field(default_factory=list)
+    """When each statement's snapshot was open, by `time.monotonic`: the first rows were there."""
 
     def relation(self, con: DuckDBPyConnection) -> DuckDBPyRelation:
         """Return the rows of the statement; see `cdpsync.connector.Chunk`."""
@@ -91,8 +94,7 @@ class MysqlChunk:
 
         if isinstance(error, BadValueError):
             return self._bad_value(error)
-        select = self.select
-        return translate_reading(error, self.sessions.address, select.relation.stream, select.where)
+        return translate_table(error, self.sessions, self.select.relation, self.select.where)
 
     def _bad_value(self, error: BadValueError) -> ReadError:
         column = self.select.columns[error.column].name
@@ -133,7 +135,7 @@ class RowStream:
     def close(self) -> None:
         """Close the connection. May be called twice, and from any thread."""
         self._stopping.set()
-        protocol.hang_up(self._mysql)
+        self._chunk.sessions.hang_up(self._mysql)
 
     def _work(self) -> None:
         from cdpsync_connectors.mysql.decode import ArrowSchema, arrow_type, record_batch, schema_of
@@ -146,7 +148,9 @@ class RowStream:
                 for expr, field in zip(chunk.select.exprs, fields, strict=True)
             ]
             self._put(schema_of(columns))
-            for block in protocol.blocks(self._mysql):
+            for number, block in enumerate(protocol.blocks(self._mysql)):
+                if number == 0:
+                    chunk.opened_at.append(time.monotonic())
                 batch = record_batch(block, fields, columns)
                 self._put(batch)
                 if chunk.limiter is not None:
@@ -172,6 +176,7 @@ class RowStream:
         try:
             while (item := self._get()) is not None:
                 if isinstance(item, Exception):
+                    self.close()
                     error = self._chunk.translate(item)
                     raise RuntimeError(self._chunk.errors.mark(error)) from item
                 yield item

@@ -23,7 +23,6 @@ from cdpsync_connectors._shared.naming import (
 from cdpsync_connectors._shared.rate_limit import RowLimiter
 from cdpsync_connectors.postgres.capacity import MOST_OF_A_POOL, Capacity
 from cdpsync_connectors.postgres.catalog import Relation, fetch_relations, fetch_schemas
-from cdpsync_connectors.postgres.chunks import FEW_ROWS
 from cdpsync_connectors.postgres.connections import Sessions
 from cdpsync_connectors.postgres.encoding import (
     fetch_unreadable,
@@ -53,6 +52,8 @@ if TYPE_CHECKING:
 
     from cdpsync.connector import ConcurrencyLimit, ReadRequest
     from cdpsync_connectors.postgres.chunks import PostgresChunk
+
+_SMALL = 100_000  # rows of a table that is surely one chunk
 
 
 class PostgresConnector:
@@ -101,6 +102,7 @@ class PostgresConnector:
 
     def discover(self) -> Sequence[Stream]:
         """Return every table, view, materialised view, foreign table and partitioned parent."""
+        globs = self._options.schemas
         unreadable: list[Stream] = []
         with self._translated(), self._primary.lend() as con:
             self._require_schemas(con)
@@ -110,10 +112,13 @@ class PostgresConnector:
                 if not is_refused_text(error):
                     raise
                 self._primary.begin(con)
-                unreadable = [_unreadable(*names) for names in fetch_unreadable(con)]
+                unreadable = [
+                    _unreadable(schema, name)
+                    for schema, name in fetch_unreadable(con)
+                    if matches(schema, globs)
+                ]
                 relations = fetch_relations(con, names_condition=has_readable_names())
             self._learn_capacity(con, relations)
-        globs = self._options.schemas
         streams = [
             self._stream(relation) for relation in relations if matches(relation.schema, globs)
         ]
@@ -190,10 +195,11 @@ class PostgresConnector:
         """Find out how many connections there are for us, where nobody has said so."""
         if self._capacity.is_known:
             return
-        wanted = 2 * len(relations)
-        if any((relation.estimated_rows or 0) >= FEW_ROWS for relation in relations):
-            wanted = MOST_OF_A_POOL
-        wanted = min(max(wanted, 2), MOST_OF_A_POOL)
+        is_small = all(
+            relation.estimated_rows is not None and relation.estimated_rows < _SMALL
+            for relation in relations
+        )
+        wanted = min(max(2 * len(relations), 2), MOST_OF_A_POOL) if is_small else MOST_OF_A_POOL
         most = _count_connections(self._primary, con, wanted)
         if self._rows is not self._primary:
             self._capacity.learn_tables(most)

@@ -13,21 +13,22 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
-from math import ceil
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cdpsync.model import Cursor, CursorType
 from cdpsync.model.cursors import cursor_type_of
 from cdpsync.sql import quote_name
+from cdpsync_connectors._shared.time_limit import capped_by_time
 from cdpsync_connectors.postgres.transactions import Writers, fetch_writers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
     import psycopg
 
     from cdpsync.connector import ReadRequest
+    from cdpsync.model import Cursor, CursorType
     from cdpsync_connectors.postgres.catalog import Relation
     from cdpsync_connectors.postgres.chunks import PostgresChunk
     from cdpsync_connectors.postgres.transactions import Horizon
@@ -37,8 +38,6 @@ LONG = timedelta(minutes=10)
 
 _PATIENCE = 1.0  # seconds to wait for the transactions that write, most of which are short
 _PAUSE = 0.02
-_MAX_UTC_OFFSET = timedelta(hours=16)  # more than any clock differs from UTC
-_ZONE_STEP = timedelta(minutes=15)  # zones differ by multiples of it
 
 
 def cursor_kind(request: ReadRequest) -> CursorType | None:
@@ -118,7 +117,7 @@ class TimeLimit:
 
     def __call__(self, highest: Cursor) -> Cursor | None:
         """Return the earlier of the two moments."""
-        return capped_by_time(highest, self.horizon, self.read_until)
+        return capped_by_time(highest, self.horizon.safe_until, self.read_until)
 
 
 def unlimited(highest: Cursor) -> Cursor | None:
@@ -177,30 +176,3 @@ class CursorLimitedChunks:
                 f"{horizon.oldest:%Y-%m-%d %H:%M:%S} UTC; rows since then are read again each "
                 "time until it ends"
             )
-
-
-def capped_by_time(cursor: Cursor, horizon: Horizon, read_until: Callable[[], datetime]) -> Cursor:
-    """Return a cursor of time, moved back to the safe moment if it is later.
-
-    A timestamp without zone follows a clock that we do not know. So it moves back by the time that
-    passed between the safe moment and `read_until`, unless it is safe by any clock. It moves by
-    whole seconds, so that the next read without new rows gives the same cursor.
-    """
-    value = cursor.value
-    if cursor.type is CursorType.TIMESTAMPTZ and isinstance(value, datetime):
-        return replace(cursor, value=min(value, horizon.safe_until))
-    safe_by_any_clock = (horizon.safe_until.astimezone(UTC) - _MAX_UTC_OFFSET).replace(tzinfo=None)
-    if isinstance(value, datetime):
-        if value <= safe_by_any_clock:
-            return cursor
-        passed = timedelta(seconds=ceil((read_until() - horizon.safe_until).total_seconds()))
-        return replace(cursor, value=max(safe_by_any_clock, value - passed))
-    if not isinstance(value, date) or value <= safe_by_any_clock.date():
-        return cursor
-    return replace(cursor, value=value - days_between(horizon.safe_until, read_until()))
-
-
-def days_between(since: datetime, until: datetime) -> timedelta:
-    """Return by how many days the dates of two moments differ at most, by any clock."""
-    first, last = (moment.timestamp() // _ZONE_STEP.total_seconds() for moment in (since, until))
-    return timedelta(days=0 if first == last else (until - since).days + 1)

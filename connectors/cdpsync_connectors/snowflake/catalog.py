@@ -65,7 +65,7 @@ class SourceColumn:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table or view of any kind."""
+    """A table or view of any kind; `created` is when a table was made, by CREATE OR REPLACE too."""
 
     database: str
     schema: str
@@ -74,6 +74,7 @@ class Relation:
     columns: tuple[SourceColumn, ...]
     primary_key: tuple[str, ...] = ()
     estimated_rows: int | None = None
+    created: str | None = None
 
     @property
     def sql(self) -> str:
@@ -179,4 +180,12 @@ def _relation(
         columns=tuple(columns.get(table, ())),
         primary_key=keys.get(table, ()),
         estimated_rows=None if rows is None else int(rows),
+        created=_created(row),
     )
+
+
+def _created(row: Mapping[str, Any]) -> str | None:
+    """Return when a table was made; None for a view, which may be replaced by itself each day."""
+    created = row.get("CREATED")
+    is_table = row["TABLE_TYPE"] == "BASE TABLE"
+    return str(created) if is_table and created is not None else None

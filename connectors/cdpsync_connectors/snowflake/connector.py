@@ -165,6 +165,7 @@ class SnowflakeConnector:
             estimated_rows=relation.estimated_rows,
             kind=relation.kind,
             key_enforced=relation.kind == "hybrid table",
+            identity=relation.created,
         )
 
 

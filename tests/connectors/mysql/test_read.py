@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,11 @@ import duckdb
 import pytest
 from support.faults import FaultProxy
 from support.mysql_reading import connected, read_back, read_chunks, request_for
+from support.mysql_server import mariadb
 from support.servers import free_port
 
 from cdpsync import engine
+from cdpsync.connector import ReadRequest
 from cdpsync.errors import ConfigError, ConnectError, ConnectorError, ReadError
 from cdpsync.model import Cursor, CursorType, Window
 from cdpsync_connectors.mysql import protocol
@@ -24,7 +27,7 @@ from cdpsync_connectors.mysql.connector import MysqlConnector
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.mysql_server import MariaDatabase
+    from support.mysql_server import MariaDatabase, MariaServer
 
 
 def numbers(db: MariaDatabase, count: int, columns: str = "") -> None:
@@ -454,17 +457,97 @@ def locked(maria: MariaDatabase) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("locked")
-def test_lock_of_another_session_is_named(
-    maria: MariaDatabase, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The wait for another session's LOCK TABLES ends after its timeout; the error is retryable."""
-    from cdpsync_connectors.mysql import connections
+def test_wait_for_a_lock_ends_after_lock_timeout(maria: MariaDatabase) -> None:
+    """The bound is the user's, so the read is not tried again."""
+    with pytest.raises(
+        ReadError, match=r"was locked for longer than lock_timeout \(1 s\)"
+    ) as caught:
+        read_back(maria, "t", {"lock_timeout": "1s"})
+    assert f'table "{maria.name}.t"' in caught.value.message
+    assert not caught.value.retryable
 
-    shorter = tuple(
-        setting.replace("lock_wait_timeout = 120", "lock_wait_timeout = 1")
-        for setting in connections._SETTINGS
+
+def test_migration_that_waits_itself_is_named(maria: MariaDatabase) -> None:
+    """An ALTER waits for a reader, and everybody else for the ALTER."""
+    numbers(maria, 3)
+    with closing(maria.connect(autocommit=False)) as con, con.cursor() as cursor:
+        cursor.execute("select * from t")
+        alter = threading.Thread(
+            target=maria.execute, args=("alter table t add column n int, algorithm=copy",)
+        )
+        alter.start()
+        while not maria.rows(
+            "select 1 from information_schema.processlist where state like 'Waiting for table%'"
+        ):
+            time.sleep(0.01)
+        with pytest.raises(ReadError, match=r"by connection \d+ of user root \(alter table t add"):
+            read_back(maria, "t", {"lock_timeout": "1s"})
+        con.commit()
+        alter.join()
+
+
+def test_holder_of_a_lock_is_named_by_performance_schema() -> None:
+    """Where it is on, a session that does nothing but hold a lock is named too."""
+    instrument = "wait/lock/metadata/sql/mdl=ON"
+    with (
+        mariadb(performance_schema="ON", performance_schema_instrument=instrument) as server,
+        closing(server.connect()) as con,
+        con.cursor() as cursor,
+    ):
+        cursor.execute("create table t (id int)")
+        cursor.execute("lock tables t write")
+        with pytest.raises(ReadError, match=f"by connection {con.thread_id()} of user root"):
+            read_back(server, "t", {"lock_timeout": 1})
+
+
+def test_replica_has_no_safe_cursor(mariadb_server: MariaServer) -> None:
+    """It does not know the transactions of its primary, so cursors have a lookback there."""
+    with mariadb_server.database("replicated") as db, connected(db.url) as connector:
+        db.execute("create table t (id int primary key)")
+        (stream,) = connector.discover()
+        assert (stream.has_safe_cursor, stream.unsafe_cursor_reason) == (True, "")
+        try:
+            db.execute(
+                "change master to master_host='127.0.0.1', master_port=1, master_user='x';\n"
+                "start slave"
+            )
+            (stream,) = connector.discover()
+        finally:
+            db.execute("stop slave;\nreset slave all")
+    assert not stream.has_safe_cursor
+    assert "receives rows from another one" in stream.unsafe_cursor_reason
+
+
+def test_invalid_view_is_named_as_such(maria: MariaDatabase) -> None:
+    """A view over a dropped table, and one whose definer is gone."""
+    maria.execute(
+        "create table t (id int);\ncreate table u (id int);\ncreate view v as select * from t;\n"
+        "create definer = nobody@x view w as select * from u;\ndrop table t"
     )
-    monkeypatch.setattr(connections, "_SETTINGS", shorter)
-    with pytest.raises(ReadError, match="waited too long for a lock") as caught:
-        read_back(maria, "t")
-    assert caught.value.retryable
+    with connected(maria.url) as connector:
+        streams = {stream.name: stream for stream in connector.discover()}
+        reason = streams[f"{maria.name}.v"].unreadable_reason or ""
+        assert f'the view "{maria.name}.v" is invalid at the server: View' in reason
+        assert streams[f"{maria.name}.u"].unreadable_reason is None
+        request = ReadRequest(streams[f"{maria.name}.w"], streams[f"{maria.name}.w"].columns)
+        with pytest.raises(ReadError, match="is invalid at the server: The user specified"):
+            _enter(connector, request)
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_reads_share_the_connections_that_there_are(maria: MariaDatabase, limit: int) -> None:
+    """A thread waits until another one's connection is free, in place of failing its table."""
+    numbers(maria, 5)
+    maria.execute(
+        "create or replace user few@'%' identified by 'few-pw-12' "
+        f"with max_user_connections {limit};\ngrant select on {maria.name}.* to few@'%'"
+    )
+    url = maria.url.replace(f"root:{maria.password}", "few:few-pw-12")
+    with connected(url) as connector, ThreadPoolExecutor(4) as threads:
+        request = request_for(connector, f"{maria.name}.t")
+
+        def read(_: int) -> int:
+            with connector.read(request) as chunks:
+                return len(read_chunks(connector, chunks).rows)
+
+        assert list(threads.map(read, range(8))) == [5] * 8

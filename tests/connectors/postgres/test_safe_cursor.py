@@ -15,9 +15,10 @@ from support.postgres_reading import connected, read_back, read_chunks, request_
 
 from cdpsync.errors import ConnectError, ReadError
 from cdpsync.model import Cursor, CursorType
+from cdpsync_connectors._shared.time_limit import capped_by_time, days_between
 from cdpsync_connectors.postgres import transactions
 from cdpsync_connectors.postgres.connections import Sessions
-from cdpsync_connectors.postgres.safe_cursor import capped_by_time, days_between, still_open
+from cdpsync_connectors.postgres.safe_cursor import still_open
 from cdpsync_connectors.postgres.transactions import UNSEEN, Horizon, Writers
 
 if TYPE_CHECKING:
@@ -135,9 +136,9 @@ def test_no_row_of_an_open_transaction_is_below_the_safe_cursor(
         return (moment + clock).replace(tzinfo=None)
 
     highest, late = shown(read_share), shown(commit_share)
-    stamp = capped_by_time(Cursor(CursorType.TIMESTAMP, highest), horizon, lambda: until)
+    stamp = capped_by_time(Cursor(CursorType.TIMESTAMP, highest), horizon.safe_until, lambda: until)
     assert stamp.value <= late
-    day = capped_by_time(Cursor(CursorType.DATE, highest.date()), horizon, lambda: until)
+    day = capped_by_time(Cursor(CursorType.DATE, highest.date()), horizon.safe_until, lambda: until)
     assert day.value <= late.date()
 
 
@@ -145,11 +146,11 @@ def test_old_times_are_not_moved() -> None:
     """No new row can have them by any clock, so no row is read twice."""
     for value in (datetime(2026, 3, 3, 12), datetime(1, 1, 1)):  # noqa: DTZ001 - a bare one
         old = Cursor(CursorType.TIMESTAMP, value)
-        assert capped_by_time(old, quiet(), lambda: NOON) == old
+        assert capped_by_time(old, quiet().safe_until, lambda: NOON) == old
     yesterday = Cursor(CursorType.DATE, date(2026, 3, 3))
-    assert capped_by_time(yesterday, quiet(), lambda: NOON) == yesterday
+    assert capped_by_time(yesterday, quiet().safe_until, lambda: NOON) == yesterday
     today = Cursor(CursorType.DATE, date(2026, 3, 4))
-    assert capped_by_time(today, quiet(), lambda: NOON) == today
+    assert capped_by_time(today, quiet().safe_until, lambda: NOON) == today
 
 
 def test_dates_differ_if_midnight_may_be_between() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -147,6 +148,23 @@ def test_every_kind_of_table_is_a_stream(
     assert stream.kind == kind
     assert stream.key_enforced is (kind == "hybrid table")
     assert stream.estimated_rows == row.get("ROW_COUNT", 7)
+
+
+@pytest.mark.parametrize(("kind", "has_identity"), [("BASE TABLE", True), ("VIEW", False)])
+def test_table_that_is_replaced_has_another_identity(
+    monkeypatch: pytest.MonkeyPatch, kind: str, has_identity: bool
+) -> None:
+    """CREATE OR REPLACE TABLE gives another CREATED. A view is often replaced by the same one."""
+    identities = []
+    for day in (1, 2):
+        created = datetime(2024, 1, day, tzinfo=UTC)
+        row = {"TABLE_TYPE": kind, "CREATED": created}
+        fake = FakeSnowflake([("ID", "NUMBER", 38, 0)], table=row)
+        monkeypatch.setattr("snowflake.connector.connect", fake.connect)
+        connector = SnowflakeConnector(SnowflakeConnector.Options(**OPTIONS))
+        identities += [stream.identity for stream in connector.discover()]
+        connector.close()
+    assert (identities[0] != identities[1]) == has_identity
 
 
 def test_dropped_table_or_column_is_named(snow: Account) -> None:

@@ -266,6 +266,17 @@ def test_discover_tells_of_a_stream_that_cannot_be_read(fake):
     assert lines[-1].split("  # ")[1] == f"cannot be read: {BROKEN.unreadable_reason}"
 
 
+def test_discover_says_once_why_late_rows_may_be_missed(fake):
+    unsafe = [
+        replace(ORDERS_STREAM, name=name, unsafe_cursor_reason="the user lacks PROCESS")
+        for name in "ab"
+    ]
+    fake.answers("project.discover", unsafe)
+    result = invoke("discover", "shop")
+    assert result.exit_code == 0
+    assert result.stderr.count("because the user lacks PROCESS") == 1
+
+
 def test_discover_wants_one_format(fake):
     assert invoke("discover", "shop", "--yaml", "-o", "json").exit_code == 2
 

@@ -360,6 +360,34 @@ def test_due_tolerates_cron_jitter() -> None:
     assert is_due(hour, None, last)
 
 
+@pytest.mark.parametrize(
+    ("at", "lookback", "low"),
+    [
+        ("2024-10-27 02:59", None, "2024-10-27 01:59"),
+        ("2024-10-26 23:00", None, "2024-10-26 22:00"),
+        ("2024-10-27 03:59", None, "2024-10-27 02:59"),
+        ("2024-10-27 04:00", None, "2024-10-27 03:55"),
+        ("2024-10-27 22:59", None, "2024-10-27 22:54"),
+        ("2024-10-27 02:59", timedelta(0), "2024-10-27 02:59"),
+        ("2024-10-27 02:59", timedelta(minutes=10), "2024-10-27 02:49"),
+    ],
+)
+def test_hour_that_a_clock_repeats_is_read_again(
+    at: str, lookback: timedelta | None, low: str
+) -> None:
+    """Under timestamps without zone, at night, and where nobody has chosen a lookback."""
+    columns = (Column("id", "BIGINT"), Column("updated_at", "TIMESTAMP"))
+    stream = replace(ORDERS, columns=columns)
+    options = replace(INCREMENTAL, lookback=lookback)
+    (table,) = configured_tables(source(public__orders=options), [stream])
+    cursor = Cursor(CursorType.TIMESTAMP, datetime.fromisoformat(at))
+    lake = replace(LAKE_ORDERS, columns=columns)
+    previous = PreviousState("updated_at", cursor, lake_table=lake)
+    plan = table_plan(table, previous, full_refresh=False, allow_shrink=False, now=NOON.value)
+    assert plan.window is not None
+    assert plan.window.low.value == datetime.fromisoformat(low)
+
+
 def test_cursor_has_the_type_that_the_project_file_gives_it() -> None:
     """A type may be written as in any database."""
     for type_ in ("int8", "BigInt"):
