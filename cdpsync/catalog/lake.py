@@ -147,6 +147,25 @@ class Lake:
             raise _refused(f"{names}: ", error) from error
         return results
 
+    def replace_sample(self, commit: Commit) -> TableResult:
+        """Replace a sample's table, and neither save a cursor nor write history.
+
+        Raises CatalogError when the catalog refuses.
+        """
+        import duckdb
+
+        self.system_tables.prepare()
+        try:
+            with transaction(self.con, f"sample: {commit.table}", commit.table):
+                self.con.execute(
+                    f"create schema if not exists lake.{quote_name(commit.table.schema)}"
+                )
+                replaced, deleted = self._change(commit, self.tables().get(commit.table))
+                rows = self.rows(commit.table)
+        except duckdb.Error as error:
+            raise _refused(f"{commit.table}: ", error) from error
+        return _counted(commit, replaced, deleted, rows)
+
     def commit_unchanged(self, commits: Sequence[Commit]) -> list[TableResult]:
         """Record in one transaction that these tables were read and have not changed.
 

@@ -121,14 +121,14 @@ _TABLES = """
 """
 
 
-def run_query(con: duckdb.DuckDBPyConnection, sql: str) -> QueryResult:
+def run_query(con: duckdb.DuckDBPyConnection, sql: str, schema: str | None = None) -> QueryResult:
     """Run a query on the lake attached to `con`, where `shop.orders` is the name of a table.
 
-    Settings may come before it. `show tables` lists the tables of every schema. Raises
-    QueryError for a statement that is not a query.
+    A table named without a schema is one of `schema`. Settings may come before the query. `show
+    tables` lists the tables of every schema. Raises QueryError for a statement that is not a query.
     """
     with translated():
-        con.execute("use lake")
+        con.execute(f"use lake.{quote_name(schema)}" if schema else "use lake")
         statements = con.extract_statements(sql)
         if not statements:
             raise QueryError("there is no SQL to run.")

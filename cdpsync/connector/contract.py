@@ -103,6 +103,8 @@ class ReadRequest:
     file's patterns for columns: a stream with an open schema drops the columns that they exclude.
 
     `row_filter` is an optional hint. The connector may return more rows; the caller filters again.
+    `limit` is another: no more rows are needed, whichever they are; the caller drops any others.
+
     `stable_chunks` asks for chunks that another read will cut in the same way, and that are
     `VersionedChunk`s where that is possible.
 
@@ -130,6 +132,7 @@ class ReadRequest:
     include: frozenset[str] | None = None
     exclude: frozenset[str] = frozenset()
     row_filter: KeyFilter | RowSlice | None = None
+    limit: int | None = None
     stable_chunks: bool = False
     previous_chunks: tuple[Chunk, ...] = ()
     failed_chunks: tuple[Chunk, ...] = ()
@@ -251,6 +254,14 @@ class FrugalChunk(Protocol):
 
     def largest_value(self, con: DuckDBPyConnection) -> tuple[str, int] | None:
         """Return the column of the largest value, and about how many bytes it has."""
+
+
+@runtime_checkable
+class MemoryLimited(Protocol):
+    """Optional: a connector that works in memory outside of its chunks, as when it discovers."""
+
+    memory_limit: int
+    """The bytes that it may use. It is set before the connector is used."""
 
 
 class Connector(Protocol):

@@ -99,6 +99,8 @@ class ChunkWriter:
     new_path: Callable[[], Path]
     wait_for_space: Callable[[Callable[[], bool]], None]
     transform: ChunkTransform | None = None
+    limit: int | None = None
+    """The most rows to write of a chunk."""
     source_hung_up: bool = field(default=False, init=False)
     """Whether the source ended a connection in the middle of a chunk."""
     stopping: threading.Event = field(default_factory=threading.Event, init=False)
@@ -243,7 +245,8 @@ class ChunkWriter:
     def _write_rows(
         self, con: duckdb.DuckDBPyConnection, rows: _IncomingRows, file: Path
     ) -> SpoolFile:
-        count, size = _copy(con, rows.select(), file, self._row_group)
+        limit = "" if self.limit is None else f" limit {self.limit}"
+        count, size = _copy(con, rows.select() + limit, file, self._row_group)
         written = spooled_rows([file], self.columns())
         return SpoolFile(file, count, size, highest_cursor(con, self.plan, self.columns(), written))
 

@@ -239,6 +239,8 @@ class TableReader:
 
     def _write_chunks(self, writer: ChunkWriter, chunks: list[Chunk]) -> list[SpoolFile]:
         """Write every chunk to a file; the first error that remains ends all, and is raised."""
+        if self.plan.limit is not None:
+            return self._write_first_rows(writer, chunks, self.plan.limit)
         reusable = {number: self._reusable_of(chunk) for number, chunk in enumerate(chunks)}
         files = {number: chunk.file for number, chunk in reusable.items() if chunk is not None}
         futures = [
@@ -257,6 +259,27 @@ class TableReader:
             wait(futures)
             raise
         return [files[number] for number in range(len(chunks))]
+
+    def _write_first_rows(
+        self, writer: ChunkWriter, chunks: list[Chunk], limit: int
+    ) -> list[SpoolFile]:
+        """Write chunks one by one until they have `limit` rows; leave the others unread."""
+        files: list[SpoolFile] = []
+        missing = limit
+        for chunk in chunks:
+            writer.limit = missing
+            write = self.workers.submit(self.connector, partial(self._write_chunk, writer, chunk))
+            try:
+                files.append(write.result())
+            except BaseException:
+                writer.stopping.set()
+                wait([write])
+                raise
+            missing -= files[-1].rows
+            self.hooks.on_progress(limit - missing, len(files), len(chunks))
+            if missing <= 0:
+                break
+        return files
 
     def _write_chunk(self, writer: ChunkWriter, chunk: Chunk) -> SpoolFile:
         reusable = self._reusable_of(chunk)
@@ -326,4 +349,5 @@ def _request_of(plan: TablePlan, workers: int) -> ReadRequest:
         include_deletes=follows_deletes and plan.window is not None,
         include=None if plan.include is None else frozenset(plan.include),
         exclude=frozenset(plan.exclude or ()),
+        limit=plan.limit,
     )

@@ -95,7 +95,7 @@ class TableLoader:
                 with self._merge_connection(plan, folder) as con:
                     merged = merge(con, plan, paths, extracted.columns, folder)
                     if plan.compares_keys:
-                        merged = merge_deletes(con, plan, merged, key_files, folder, clock.now())
+                        merged = _merge_deletes(con, plan, merged, key_files, folder)
                 for file in merged.files:
                     upload.add(file, file.stat().st_size, keep=file in merged.upsert_files)
             files = upload.wait()
@@ -223,6 +223,19 @@ class TableLoader:
                     yield con
                 finally:
                     con.close()
+
+
+def _merge_deletes(
+    con: duckdb.DuckDBPyConnection,
+    plan: TablePlan,
+    merged: MergeResult,
+    key_files: Sequence[Path],
+    folder: Path,
+) -> MergeResult:
+    now = clock.now()
+    return engine.with_less_memory(
+        con, lambda: merge_deletes(con, plan, merged, key_files, folder, now)
+    )
 
 
 def progress_of(

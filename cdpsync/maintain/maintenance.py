@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 import shutil
-from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cdpsync import engine, project
 from cdpsync.catalog import Lake, ducklake, transaction
+from cdpsync.engine import first_line, with_less_memory
 from cdpsync.errors import CatalogError, CdpsyncError, LockHeldError
 from cdpsync.maintain import orphans
 from cdpsync.maintain.publish import publish
 from cdpsync.model import Failure, MaintenanceStep
 from cdpsync.storage import open_storage
 from cdpsync.system import clock, disk, locks
+from cdpsync.system.memory import memory_budget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -41,7 +44,8 @@ def maintain(config: Config, *, dry_run: bool = False) -> tuple[MaintenanceStep,
     step "failed", and does not stop the others. Raises CatalogError, LandingError.
     """
     storage = open_storage(config.warehouse)
-    catalog = project.catalog_of(config, storage)
+    memory = memory_budget(config.warehouse.memory).total  # because nothing else runs here
+    catalog = replace(project.catalog_of(config, storage), memory=memory)
     if not catalog.exists():
         raise CatalogError(f"{catalog.path}: there is no lake yet. Load it: cdpsync run.")
     locks_folder = project.locks_folder(config)
@@ -107,7 +111,10 @@ def _remove_expired_files(
 def _compact_tables(
     catalog: CatalogFile, locks_folder: Path, dry_run: bool
 ) -> Iterator[MaintenanceStep]:
-    """Rewrite files most of whose rows are deleted, and merge small files, table by table."""
+    """Rewrite files most of whose rows are deleted, and merge small files, table by table.
+
+    A table whose rows do not fit into memory is left as it is, with a warning.
+    """
     with catalog.reader(data=False) as con:
         tables = ducklake.tables_to_rewrite(con)
     for table in tables:
@@ -121,32 +128,44 @@ def _compact_tables(
                     files = ducklake.count_files(con, table)  # a single file stays as it is
                     yield MaintenanceStep("compact", str(table), files if files > 1 else 0)
                     continue
-                with _rewriting(con, table):
-                    files = ducklake.rewrite_data_files(con, table, _DELETED_SHARE)
-                yield MaintenanceStep("rewrite", str(table), files)
-                with _rewriting(con, table):
-                    files = ducklake.merge_adjacent_files(con, table)
-                yield MaintenanceStep("merge", str(table), files)
+                for name, task in (("rewrite", _rewrite), ("merge", _merge)):
+                    files = _compact(con, table, task)
+                    yield MaintenanceStep(name, str(table), files)
         except LockHeldError:
             yield MaintenanceStep("in use", str(table), 1)
         except CatalogError as error:
             yield MaintenanceStep("failed", str(table), 1, Failure.of(error))
 
 
-@contextmanager
-def _rewriting(con: duckdb.DuckDBPyConnection, table: TableName) -> Iterator[None]:
-    """Commit what the block does to a table's files. Raises CatalogError that names the table."""
+def _compact(
+    con: duckdb.DuckDBPyConnection,
+    table: TableName,
+    task: Callable[[duckdb.DuckDBPyConnection, TableName], int],
+) -> int:
+    """Return how many files of a table were rewritten. Raises CatalogError that names the table."""
     import duckdb
 
     try:
-        with transaction(con, f"maintain: {table}", table):
-            yield
+        return with_less_memory(con, partial(task, con, table))
+    except duckdb.OutOfMemoryException as error:
+        log.warning("%s: its files stay as they are: %s.", table, first_line(error))
+        return 0
     except duckdb.Error as error:
-        message = engine.first_line(error)
+        message = first_line(error)
         advice = engine.retyped_advice(message, table) or disk.disk_hint(message) or "Run it again"
         raise CatalogError(
             f"{table}: its files could not be rewritten ({message}). {advice}."
         ) from error
+
+
+def _rewrite(con: duckdb.DuckDBPyConnection, table: TableName) -> int:
+    with transaction(con, f"maintain: {table}", table):
+        return ducklake.rewrite_data_files(con, table, _DELETED_SHARE)
+
+
+def _merge(con: duckdb.DuckDBPyConnection, table: TableName) -> int:
+    with transaction(con, f"maintain: {table}", table):
+        return ducklake.merge_adjacent_files(con, table)
 
 
 def _remove_verify_caches(config: Config, catalog: CatalogFile, dry_run: bool) -> MaintenanceStep:

@@ -82,6 +82,19 @@ class TableName:
         return hash(str(self))
 
 
+_SAMPLE = "__sample"
+
+
+def sample_name(table: TableName) -> TableName:
+    """Return the table that a sample load of a table fills: `shop.orders__sample`."""
+    return TableName(table.schema, f"{table.name}{_SAMPLE}")
+
+
+def is_sample(table: TableName) -> bool:
+    """Whether a table has the name of a sample."""
+    return table.name.endswith(_SAMPLE)
+
+
 @dataclass(frozen=True, slots=True)
 class LakeTable:
     """A table that exists in the lake: its columns with the types it has there.
@@ -125,7 +138,7 @@ class SavedState:
 
 @dataclass(frozen=True, slots=True)
 class TablePlan:
-    """What one run will do with one table.
+    """What one run will do with one table. `limit`: read at most so many rows.
 
     `compares_keys`: the run looks for rows whose key the source no longer has. `saved_state` is the
     state that the table's last commit saved. `is_rebuilt`: the table at the source is another one,
@@ -159,6 +172,7 @@ class TablePlan:
     deletes: Deletes = Deletes.IGNORE
     compares_keys: bool = False
     saved_state: SavedState | None = None
+    limit: int | None = None
     is_rebuilt: bool = False
     lake_digits: Mapping[str, tuple[int, int]] | None = None
 

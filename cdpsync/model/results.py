@@ -179,6 +179,16 @@ class CheckResult:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceOverview:
+    """A source of the project file; `address` is where it is, without a user or a secret."""
+
+    name: str
+    type: str
+    address: str | None = None
+    error: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MaintenanceStep:
     """One step that maintenance did, or would do.
 

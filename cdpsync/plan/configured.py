@@ -112,6 +112,11 @@ def _rules(source: Source, name: str) -> list[TableRule]:
     return sorted(rules, key=lambda rule: not rule.is_glob)
 
 
+def is_named(source: Source, name: str) -> bool:
+    """Whether a key under `tables:` matches a stream."""
+    return bool(_rules(source, name))
+
+
 def _syncs_unnamed_streams(source: Source) -> bool:
     """Whether streams that no key matches are synced: all keys disable tables, or none is there."""
     return all(rule.options.enabled is False for rule in source.tables)

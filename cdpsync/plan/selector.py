@@ -54,7 +54,12 @@ def _full_name(short: str, tables: Iterable[Names]) -> str:
             f'"{short}" is the name of several tables: {", ".join(sorted(matches.values()))}. '
             "Name one of them."
         )
-    return next((re.sub(r"[*?[]", r"[\g<0>]", name) for name in matches), short)
+    return next(map(as_pattern, matches), short)
+
+
+def as_pattern(name: str) -> str:
+    """Return a name as a pattern that matches this name alone."""
+    return re.sub(r"[*?[]", r"[\g<0>]", name)
 
 
 def did_you_mean(pattern: str, tables: Iterable[Names], sources: Iterable[str]) -> str:

@@ -1,6 +1,6 @@
 """A project between runs: its file, folders, tables and state, and the commands that read them."""
 
-from cdpsync.project.check import check, discover
+from cdpsync.project.check import check, discover, list_sources
 from cdpsync.project.query import open_query
 from cdpsync.project.status import history, status
 from cdpsync.project.tables import (
@@ -29,6 +29,7 @@ __all__ = [
     "history",
     "journal_folder",
     "known_tables",
+    "list_sources",
     "load",
     "load_state",
     "locks_folder",

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import time
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from cdpsync.catalog import Lake
-from cdpsync.errors import CdpsyncError
+from cdpsync.errors import CdpsyncError, SourceConfigError
 from cdpsync.model import (
     CheckResult,
     Config,
     Failure,
     Source,
+    SourceOverview,
     Stream,
 )
 from cdpsync.project.workspace import catalog_of, open_connector, source_of
@@ -25,8 +28,49 @@ if TYPE_CHECKING:
 
 def discover(config: Config, source: str) -> tuple[Stream, ...]:
     """Return the streams of a source."""
-    with open_connector(source_of(config, source)) as connector:
+    with open_connector(source_of(config, source), config.warehouse.memory) as connector:
         return tuple(connector.discover())
+
+
+def list_sources(config: Config) -> tuple[SourceOverview, ...]:
+    """Return the sources of the project file, without connecting to any."""
+    return tuple(
+        SourceOverview(
+            source.name,
+            source.type,
+            _address(source.options),
+            Failure.of(SourceConfigError(source.problem)) if source.problem else None,
+        )
+        for source in config.sources.values()
+    )
+
+
+def _address(options: object) -> str | None:
+    """Return where a source is, from the options that connectors have for that; None: not known."""
+    url = getattr(options, "url", None)
+    if url is not None:
+        return _address_in(url.get_secret_value() if hasattr(url, "get_secret_value") else str(url))
+    host, database = getattr(options, "host", None), getattr(options, "database", None)
+    if host is not None:
+        return f"{host}/{database}" if database else str(host)
+    values = (getattr(options, name, None) for name in ("path", "account", "api_base"))
+    return next((value for value in values if isinstance(value, str)), None)
+
+
+def _address_in(url: str) -> str | None:
+    """Return host, port and database of a URL, or of libpq's keywords."""
+    try:
+        parts = urlsplit(url.strip())
+        if parts.hostname:
+            port = f":{parts.port}" if parts.port else ""
+            return f"{parts.hostname}{port}{parts.path.rstrip('/')}"
+    except ValueError:
+        return None
+    words = dict(re.findall(r"(host|port|dbname)\s*=\s*([\w.:/-]+)", url))
+    port = f":{words['port']}" if "port" in words else ""
+    return (
+        f"{words['host']}{port}/{words.get('dbname', '')}".rstrip("/") if "host" in words else None
+    )
 
 
 def check(config: Config, sources: Sequence[str] = ()) -> tuple[CheckResult, ...]:

@@ -22,6 +22,7 @@ from cdpsync.model import (
     TableStatus,
 )
 from cdpsync.model.cursors import parse_cursor
+from cdpsync.model.plan import is_sample
 from cdpsync.plan.configured import table_options
 from cdpsync.project.journal import start_run
 from cdpsync.project.tables import KnownTable, known_tables, load_state, records_by_table
@@ -117,21 +118,26 @@ def reset(config: Config, select: Sequence[str]) -> tuple[SavedState, ...]:
 def delete_preview(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
     """Return the tables that `delete` would drop."""
     state = load_state(config)
-    return tuple(table.table for table in _existing(state, known_tables(config, state, select)))
+    tables = known_tables(config, state, select, samples=True)
+    return tuple(table.table for table in _existing(state, tables))
 
 
 def delete(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
     """Drop these tables from the lake and the state. A later `maintain` removes their files.
 
-    Returns the tables that existed; the history has a record of each deletion.
+    Returns the tables that existed; the history has a record of each deletion, except of samples.
     """
     run = start_run(config)
-    with _locked(config, select) as (state, tables):
+    with _locked(config, select, samples=True) as (state, tables):
         existing = _existing(state, tables)
         names = tuple(dict.fromkeys(table.table for table in existing))
         catalog = catalog_of(config)
         if existing and catalog.exists():
-            records = [_deletion_record(config, state, table, run) for table in existing]
+            records = [
+                _deletion_record(config, state, table, run)
+                for table in existing
+                if not is_sample(table.table) or table.key in state.entries
+            ]
             with catalog.writer(data=False) as con:
                 Lake(con).drop(names, records)
 
@@ -186,16 +192,16 @@ def _write_entries(config: Config, state: ProjectState, new_entries: State) -> N
 
 @contextmanager
 def _locked(
-    config: Config, select: Sequence[str]
+    config: Config, select: Sequence[str], *, samples: bool = False
 ) -> Iterator[tuple[ProjectState, tuple[KnownTable, ...]]]:
     """Lock the selected tables against runs, and yield the project's state and the tables.
 
     The state is read under the locks, because a run may have ended while this waited for them.
     """
-    tables = known_tables(config, load_state(config), select)
+    tables = known_tables(config, load_state(config), select, samples=samples)
     names = {str(table.table) for table in tables}
     now = clock.now().isoformat(timespec="seconds")
     with locks.hold(locks_folder(config), names, "by hand", now, waits=True):
         state = load_state(config)
-        tables = known_tables(config, state, select)
+        tables = known_tables(config, state, select, samples=samples)
         yield state, tuple(table for table in tables if str(table.table) in names)

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_query(config: Config, sql: str, *, at: str | None = None) -> Iterator[QueryResult]:
+def open_query(
+    config: Config, sql: str, *, at: str | None = None, schema: str | None = None
+) -> Iterator[QueryResult]:
     """Run a read-only query on the lake as it is now, or as it was at a snapshot or a time.
 
-    Raises QueryError for SQL that fails or would change something, LandingError where the
-    warehouse cannot be read.
+    A table named without a schema is one of `schema`. Raises QueryError for SQL that fails or would
+    change something, LandingError where the warehouse cannot be read.
     """
     storage = open_storage(config.warehouse)
     try:
@@ -34,7 +36,7 @@ def open_query(config: Config, sql: str, *, at: str | None = None) -> Iterator[Q
         )
         with catalog.reader(at, keep=False) as con:
             Lake(con)  # raises for a lake that a newer cdpsync has written
-            yield run_query(con, sql)
+            yield run_query(con, sql, schema)
     except QueryError as error:
         if error.unread:
             storage.ping(filled=storage.root in error.message)

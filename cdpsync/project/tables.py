@@ -15,6 +15,7 @@ from cdpsync.model import (
     Source,
     TableName,
 )
+from cdpsync.model.plan import is_sample
 from cdpsync.model.state import ProjectState, TableKey
 from cdpsync.plan.configured import table_options
 from cdpsync.plan.selector import did_you_mean, is_chosen, matches_name, means_all, resolved
@@ -70,13 +71,21 @@ def records_by_table(state: ProjectState) -> Mapping[TableKey, Sequence[RunRecor
 
 
 def known_tables(
-    config: Config, state: ProjectState, select: Sequence[str] = ()
+    config: Config, state: ProjectState, select: Sequence[str] = (), *, samples: bool = False
 ) -> tuple[KnownTable, ...]:
     """Return the known tables that SELECT matches. Raises ConfigError when a pattern matches none.
 
-    A pattern may match a source of the project that has no known table yet.
+    A pattern may match a source of the project that has no known table yet. With `samples`, the
+    tables of sample loads count too; their stream is their own name.
     """
     tables = _all_known(config, state)
+    if samples:
+        known = {table.table for table in tables}
+        tables += [
+            KnownTable(table.schema, table.name, table, enabled=False)
+            for table in sorted(state.tables, key=str)
+            if is_sample(table) and table not in known
+        ]
     names = [table.names for table in tables]
     select = resolved(select, names, config.sources)
     require_known(config, names, select)

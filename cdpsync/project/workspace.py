@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync import config as config_module
 from cdpsync.catalog import CatalogFile
-from cdpsync.connector import registry
+from cdpsync.connector import MemoryLimited, registry
 from cdpsync.errors import ConfigError
 from cdpsync.storage import Storage, open_storage
 from cdpsync.storage.paths import folder_of
@@ -60,9 +60,11 @@ def verified_folder(config: Config, table: TableName | None = None) -> Path:
 
 
 @contextmanager
-def open_connector(source: Source) -> Iterator[Connector]:
-    """Make a source's connector, and close it at the end."""
+def open_connector(source: Source, memory: int | None = None) -> Iterator[Connector]:
+    """Make a source's connector, and close it at the end. `memory` is `warehouse.memory`."""
     connector = registry.create(source)
+    if isinstance(connector, MemoryLimited):
+        connector.memory_limit = memory_budget(memory).reading
     try:
         yield connector
     finally:

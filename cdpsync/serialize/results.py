@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         RunRecord,
         RunResult,
         SavedState,
+        SourceOverview,
         Stream,
         TableOverview,
         TablePlan,
@@ -51,6 +52,7 @@ VERIFY_KEYS = (
     "missing", "stale", "extra", "gone", "not_synced", "repaired", "share",
     "cursor_field", "cursor_source", "cursor_lake", "differences", "seconds", "error", "notices",
 )  # fmt: skip
+SOURCE_KEYS = ("name", "type", "address", "error")
 CHECK_KEYS = ("name", "kind", "ok", "seconds", "error")
 COLUMN_KEYS = (
     "stream", "table", "column", "type", "nullable", "source_type", "in_primary_key",
@@ -175,6 +177,11 @@ def of_verify_result(result: VerifyResult) -> Record:
 
 def _cursor_range(side: SideStats) -> Record:
     return {"min": side.lowest, "max": side.highest}
+
+
+def of_source(source: SourceOverview) -> Record:
+    """Return a source of the project file."""
+    return _fields(source, SOURCE_KEYS)
 
 
 def of_stream(stream: Stream) -> Record:

@@ -34,6 +34,7 @@ from cdpsync.model import (
 )
 from cdpsync.project.journal import Run, default_threads, start_run
 from cdpsync.sync.committer import Committer, failed_result
+from cdpsync.sync.sample import SampleCommitter
 from cdpsync.sync.session import RunOptions, RunSession
 from cdpsync.system import clock
 from cdpsync.system.memory import memory_budget
@@ -74,6 +75,7 @@ def run(
     fail_fast: bool = False,
     allow_shrink: bool = False,
     accept_changes: bool = False,
+    limit: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     is_stopped: Callable[[], bool] | None = None,
 ) -> RunResult:
@@ -85,8 +87,13 @@ def run(
     catalog or state file cannot be used; nothing was changed then. `on_progress` is called from
     several threads. When `is_stopped` returns True, the run ends as with Ctrl-C: KeyboardInterrupt,
     and no table is half committed.
+
+    With `limit`, at most so many rows of each table are read into a sample beside it, such as
+    `shop.orders__sample`; the tables, their cursors and the history stay as they are.
     """
-    options = RunOptions(select, include, exclude, due, full_refresh, allow_shrink, accept_changes)
+    options = RunOptions(
+        select, include, exclude, due, full_refresh, allow_shrink, accept_changes, limit
+    )
     new_run = start_run(_loaded(config))
     run_id, started_at = new_run.run_id, new_run.started_at
     with (
@@ -137,14 +144,17 @@ class Runner:
     results: list[TableResult] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
     uploader: Uploader = field(init=False)
-    committer: Committer = field(init=False)
+    committer: Committer | SampleCommitter = field(init=False)
 
     def __post_init__(self) -> None:
         spool_max = self.session.config.warehouse.spool_max
         self.uploader = Uploader(self.session.storage, self.run.run_id, spool_max)
-        self.committer = Committer(
-            self.session, self.run, self.uploader, self._finish, self.on_progress
-        )
+        if self.session.options.limit is None:
+            self.committer = Committer(
+                self.session, self.run, self.uploader, self._finish, self.on_progress
+            )
+        else:
+            self.committer = SampleCommitter(self.session, self.run, self.uploader, self._finish)
 
     def work(self, threads: int) -> tuple[TableResult, ...]:
         """Do the planned work; return a result per table, also of tables that were skipped."""

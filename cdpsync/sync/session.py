@@ -14,6 +14,7 @@ from cdpsync.catalog import CatalogPrefetch
 from cdpsync.connector import TypeChangeAware
 from cdpsync.errors import CdpsyncError, ConfigError, SourceConfigError
 from cdpsync.model import Config, Failure, Planned, SkipReason, Source, TableResult, TableStatus
+from cdpsync.model.plan import sample_name
 from cdpsync.plan.configured import ConfiguredTable, configured_tables, table_options
 from cdpsync.plan.resume import PreviousState
 from cdpsync.plan.schedule import counts_from, is_due, last_run
@@ -28,6 +29,7 @@ from cdpsync.plan.selector import (
 from cdpsync.plan.table import table_plan
 from cdpsync.plan.type_changes import keeps_any_value
 from cdpsync.storage import Storage, open_storage
+from cdpsync.sync.sample import sampled
 from cdpsync.sync.source_names import check_source_names
 from cdpsync.sync.unreachable import UnreachableSource, failures, unreachable_source
 from cdpsync.system import clock, locks
@@ -58,6 +60,7 @@ class RunOptions:
     full_refresh: bool = False
     allow_shrink: bool = False
     accept_changes: bool = False
+    limit: int | None = None
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -114,7 +117,9 @@ class RunSession:
         ]
         for source in sources:
             try:
-                connector = self._stack.enter_context(project.open_connector(source))
+                connector = self._stack.enter_context(
+                    project.open_connector(source, self.config.warehouse.memory)
+                )
             except SourceConfigError as error:
                 self._errors[source.name] = error
             else:
@@ -197,7 +202,7 @@ class RunSession:
         The others are left out of the plan; see `Planned.locked`.
         """
         since = started_at.isoformat(timespec="seconds")
-        names = [str(table.table) for table in self.tables]
+        names = [self._lock_name(table) for table in self.tables]
         folder = project.locks_folder(self.config)
         with locks.hold_free(folder, names, run_id, since) as self._locks, self._reader_stack:
             if self.catalog.exists():
@@ -205,6 +210,10 @@ class RunSession:
                 self._lake, self._lake_state = reader
                 self._reader_stack.callback(self._drop_reader)
             yield
+
+    def _lock_name(self, table: ConfiguredTable) -> str:
+        """Return the name of a table's lock; a sample has one of its own."""
+        return str(table.table if self.options.limit is None else sample_name(table.table))
 
     def release(self, tables: Iterable[TableName]) -> None:
         """Let go of the locks of tables that have ended, so that other runs may have them."""
@@ -256,7 +265,7 @@ class RunSession:
         """Raise LockHeldError if other runs have locked every table that is to be worked on."""
         if planned.locked and not planned.plans and not planned.failed and self._locks:
             names = [str(result.table) for result in planned.locked]
-            raise locks.held_error(names, self._locks.taken[names[0]])
+            raise locks.held_error(names, self._locks.taken.get(names[0]))
 
     def plan(self) -> Planned:
         """Return the plan of each selected table, made from the state that is saved now."""
@@ -283,15 +292,15 @@ class RunSession:
             if is_not_due(table.source, table.name):
                 skipped.append(_not_due(_result(table, previous, TableStatus.SKIPPED)))
                 continue
-            if str(table.table) in taken:
-                locked.append(_left_out(table, previous, taken[str(table.table)]))
+            if self._lock_name(table) in taken:
+                locked.append(_left_out(table, previous, taken[self._lock_name(table)]))
                 continue
             try:
                 plans.append(
                     table_plan(
                         table,
                         previous,
-                        full_refresh=self.options.full_refresh,
+                        full_refresh=self.options.full_refresh or self.options.limit is not None,
                         allow_shrink=self.options.allow_shrink,
                         now=now,
                         accept_changes=self.options.accept_changes,
@@ -300,7 +309,12 @@ class RunSession:
                 )
             except CdpsyncError as error:
                 failed.append(_result(table, previous, TableStatus.FAILED, Failure.of(error)))
-        return Planned(tuple(plans), tuple(failed), tuple(skipped), tuple(locked))
+        planned = Planned(tuple(plans), tuple(failed), tuple(skipped), tuple(locked))
+        if self.options.limit is None:
+            return planned
+        own_tables = {table.table for table in self.tables}
+        own_tables |= {saved.table for saved in state.saved_states}
+        return sampled(planned, self.options.limit, own_tables)
 
     def _keeps_values(self, source: str) -> KeepsValues:
         connector = self.connectors[source]

@@ -217,6 +217,16 @@ def some_columns_can_be_read_alone(case: ConnectorCase) -> None:
             project.assert_same(stream, all_columns, key_columns, columns)
 
 
+def a_limited_read_gives_enough_rows(case: ConnectorCase) -> None:
+    """A read with a limit gives as many rows of the stream, or all if there are fewer."""
+    with open_test_project(case) as project:
+        for stream in project.streams:
+            whole, part = project.read(stream, "whole"), project.read(stream, "part", limit=2)
+            wanted = min(2, whole.rows)
+            check(part.rows == wanted, f"{stream.name}: {part.rows} rows in place of {wanted}")
+            project.assert_part(stream, whole, part)
+
+
 def reading_from_a_cursor_leaves_no_gap(case: ConnectorCase) -> None:
     """A read from a cursor gives every row at or beyond it, and every row without a cursor."""
     with open_test_project(case) as project:
@@ -297,6 +307,7 @@ PROMISES: tuple[Callable[[ConnectorCase], None], ...] = (
     rows_have_the_discovered_columns,
     reading_twice_gives_the_same_rows,
     some_columns_can_be_read_alone,
+    a_limited_read_gives_enough_rows,
     reading_from_a_cursor_leaves_no_gap,
     cursors_only_advance,
     missing_streams_are_errors,

@@ -126,9 +126,10 @@ class TestProject:
         cursor_field: str | None = None,
         mode: SyncMode = SyncMode.APPEND_ONLY,
         low: Cursor | None = None,
+        limit: int | None = None,
     ) -> Extracted:
         """Read a stream to Parquet files, as a run would."""
-        plan = self._plan(stream, include, cursor_field, mode)
+        plan = replace(self._plan(stream, include, cursor_field, mode), limit=limit)
         if low is not None:
             field = plan.cursor_field or ""
             plan = replace(plan, cursor_before=low, window=Window(field, low))
@@ -182,6 +183,13 @@ class TestProject:
         self._assert_equal(
             stream, f"select {names} from ({rows})", self.rows(actual, columns), where
         )
+
+    def assert_part(self, stream: Stream, whole: Extracted, part: Extracted) -> None:
+        """Assert that each row of `part` is one of `whole`."""
+        rows = self.con.execute(
+            f"({self.rows(part, whole.columns)}) except all ({self.rows(whole)})"
+        ).fetchall()
+        check(not rows, f"{stream.name}: {len(rows)} rows are not the stream's: {rows[:1]}")
 
     def assert_in_lake(self, stream: Stream, expected: Extracted) -> None:
         """Assert that a query of the lake gives the rows that were read."""

@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from cdpsync.plan.selector import as_pattern
 from cdpsync.serialize.text import printable
 
 if TYPE_CHECKING:
@@ -18,28 +19,34 @@ if TYPE_CHECKING:
 _CHANGE_TIME = re.compile(
     r"updat|modif|chang|edited|touched|last_?mod|_mtime|^mtime|systemmodstamp|synced", re.IGNORECASE
 )
+_INDENT = " " * 4  # of a source's keys, in the file that `init` writes
 _PLAIN = re.compile(r"[A-Za-z_][\w.\-]*")
 _NOT_TEXT = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 
 def proposal(source: str, streams: Sequence[Stream]) -> str:
-    """Return YAML to paste under `sources: <source>:`, with a safe mode for each stream."""
+    """Return YAML to paste below the keys of a source, with a safe mode for each stream."""
     if not streams:
         return f'# no streams were found in "{source}"\n'
     head = [
-        f'# Paste this under "sources: {printable(source)}:", then choose: a mode is proposed',
+        f'# Paste this below the keys of "{printable(source)}:", then choose: a mode is proposed',
         "# where the columns allow it; full_table, which reads every row, is always right.",
         "tables:",
     ]
-    entries = [_entry(stream) for stream in streams]
-    width = max(len(entry) for entry, _ in entries)
-    lines = [f"  {entry:<{width}}  # {reason}" for entry, reason in entries]
-    return "\n".join([*head, *lines]) + "\n"
+    lines = [f"{_INDENT}{line}" for line in [*head, *(f"  {line}" for line in entries(streams))]]
+    return "\n".join(lines) + "\n"
+
+
+def entries(streams: Sequence[Stream]) -> list[str]:
+    """Return a line of YAML for each stream: its name, a safe mode, and the reason."""
+    pairs = [_entry(stream) for stream in streams]
+    width = max(len(entry) for entry, _ in pairs)
+    return [f"{entry:<{width}}  # {reason}" for entry, reason in pairs]
 
 
 def _entry(stream: Stream) -> tuple[str, str]:
     cursor = next(_change_times(stream), None)
-    name = _scalar(stream.name)
+    name = _scalar(as_pattern(stream.name))
     if stream.unreadable_reason:
         return (
             f"{name}: {{mode: full_table}}",

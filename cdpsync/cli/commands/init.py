@@ -14,6 +14,7 @@ from cdpsync.errors import ConfigError
 _NEXT = """\
 Next:
   edit {project}, and change to its folder
+  copy .env.example to .env, and put the secrets into it: every command reads it
   cdpsync check             connect to the source and the warehouse
   cdpsync discover SOURCE   list the streams of a source
   cdpsync run               sync

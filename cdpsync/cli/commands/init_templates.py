@@ -19,7 +19,7 @@ POSTGRES = """\
     url: ${SHOP_DATABASE_URL}
     every: 1h                  # for `cdpsync run --due`, from cron
     # Without tables: every table is read, each run, every row (mode: full_table).
-    # `cdpsync discover shop --yaml` proposes a mode for each. By hand:
+    # `cdpsync discover shop --write` adds them, with a mode for each. By hand:
     # tables:
     #   public.orders: {mode: incremental, cursor_field: updated_at, lookback: 10m}
     #   public.events: {mode: append_only, cursor_field: id}
@@ -33,7 +33,7 @@ MYSQL = """\
     every: 1h                  # for `cdpsync run --due`, from cron
     # zero_dates: "null"       # 0000-00-00 is NULL; without this, an error that names the column
     # Without tables: every table is read, each run, every row (mode: full_table).
-    # `cdpsync discover shop --yaml` proposes a mode for each. By hand, by database and table:
+    # `cdpsync discover shop --write` adds them. By hand, by database and table:
     # tables:
     #   shop.orders: {mode: incremental, cursor_field: updated_at, lookback: 10m}
     #   shop.events: {mode: append_only, cursor_field: id}

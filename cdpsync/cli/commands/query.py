@@ -59,11 +59,16 @@ def query(
     if sql is None and file is None and sys.stdin.isatty():
         if to is not None or not sys.stdout.isatty():
             raise ConfigError("there is no SQL. Give it as an argument, with -f, or on stdin.")
+        from cdpsync.cli.commands.query_commands import PromptCommands
         from cdpsync.cli.commands.query_shell import repl
 
         with _lake(session, lake) as config:
             history = config.warehouse.catalog.parent / "query_history"
-            repl(lambda statement: _run_query(config, statement, at, form, None), history)
+            commands = PromptCommands(
+                lambda sql, schema: _run_query(config, sql, at, form, None, schema=schema),
+                lambda: _tables(config, at),
+            )
+            repl(commands.execute, history)
     else:
         text = _sql(sql, file)
         with _lake(session, lake) as config:
@@ -97,14 +102,32 @@ def _sql(sql: str | None, file: Path | None) -> str:
     return sql
 
 
-def _run_query(config: "Config", sql: str, at: str | None, form: Format, to: Path | None) -> None:
+def _tables(config: "Config", at: str | None) -> list[tuple[str, str]]:
+    """Return the schema and name of each table of the lake."""
+    from cdpsync import project
+
+    with project.open_query(config, "show tables", at=at) as result:
+        return [(str(schema), str(name)) for schema, name in result.rows()]
+
+
+def _run_query(
+    config: "Config",
+    sql: str,
+    at: str | None,
+    form: Format,
+    to: Path | None,
+    *,
+    schema: str | None = None,
+) -> None:
     """Run a query, write its rows, and log how long that took."""
     from cdpsync import project
-    from cdpsync.cli.output.query_result import write_file, write_stdout
+    from cdpsync.cli.output.query_result import COUNTED, ON_SCREEN, write_file, write_stdout
 
     started = time.monotonic()
-    with project.open_query(config, sql, at=at) as result:
+    options = {"schema": schema} if schema else {}
+    with project.open_query(config, sql, at=at, **options) as result:
         rows = write_file(to, result, form) if to else write_stdout(result, form)
     place = f" in {to}" if to else ""
     took = seconds(time.monotonic() - started)
-    log.info(f"{plural(rows, 'row')}{place}, {took}", event="answer", rows=rows)
+    least = "at least " if rows > ON_SCREEN + COUNTED and not to and sys.stdout.isatty() else ""
+    log.info(f"{least}{plural(rows, 'row')}{place}, {took}", event="answer", rows=rows)

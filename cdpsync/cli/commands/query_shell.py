@@ -6,6 +6,7 @@ import readline
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from cdpsync.cli.commands.query_commands import is_command
 from cdpsync.cli.output import log
 from cdpsync.cli.session import Terminated
 from cdpsync.errors import CdpsyncError
@@ -21,7 +22,10 @@ _EXIT_WORDS = {"exit", "quit", "\\q", ".exit", ".quit"}
 
 def repl(run: Callable[[str], None], history: Path) -> None:
     """Read statements and run each; an error is logged and does not end the prompt."""
-    log.info("End a statement with a semicolon. Ctrl-C clears it, Ctrl-D leaves.", event="prompt")
+    log.info(
+        "End a statement with a semicolon. Ctrl-C clears it, Ctrl-D leaves, \\? helps.",
+        event="prompt",
+    )
     with _history(history):
         for statement in _statements():
             try:
@@ -51,6 +55,9 @@ def _statements() -> Iterator[str]:
             continue
         if not lines and line.strip().rstrip(";").lower() in _EXIT_WORDS:
             return
+        if not lines and is_command(line):
+            yield line.strip()
+            continue
         if line.strip() or lines:
             lines.append(line)
         if line.rstrip().endswith(";"):

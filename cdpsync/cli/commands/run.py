@@ -9,6 +9,7 @@ from cdpsync.cli.options import command
 from cdpsync.cli.output import log
 from cdpsync.cli.output.report import show
 from cdpsync.cli.session import Session, stopping
+from cdpsync.errors import ConfigError
 
 if TYPE_CHECKING:
     from cdpsync.model import Planned
@@ -90,6 +91,15 @@ def run(
     ] = False,
     allow_shrink: AllowShrink = False,
     accept_changes: AcceptChanges = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            min=1,
+            metavar="N",
+            help="Load N rows of each table into a sample beside it: shop.orders__sample.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the plan, as `cdpsync plan` does.")
     ] = False,
@@ -107,8 +117,13 @@ def run(
         "allow_shrink": allow_shrink,
         "accept_changes": accept_changes,
     }
+    if limit is not None and (dry_run or due or full_refresh):
+        other = "--dry-run" if dry_run else "--due" if due else "--full-refresh"
+        raise ConfigError(f"--limit and {other} cannot both be given. Give one of them.")
     if dry_run:
         return _show_plan(session, sync.plan(config, patterns, **options))
+    if limit is not None:
+        options["limit"] = limit
     with progress.shown(session) as listener:
         result = sync.run(
             config,

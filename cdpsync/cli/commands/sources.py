@@ -1,6 +1,6 @@
 """The commands `check` and `discover`: whether sources can be reached, and their streams."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,12 @@ from cdpsync.cli.output import log
 from cdpsync.cli.output.report import show, stdout
 from cdpsync.cli.session import Session
 from cdpsync.errors import ConfigError
+from cdpsync.serialize.text import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cdpsync.model import Config, Stream
 
 
 @command(ReportFormat)
@@ -36,9 +42,15 @@ def check(
 @command(ReportFormat)
 def discover(
     session: Session,
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A source of the project.")],
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="SOURCE", help="A source of the project; default: list them."),
+    ] = None,
     yaml: Annotated[
         bool, typer.Option("--yaml", help="Write a tables: section to paste, with modes.")
+    ] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Put that section into the project file.")
     ] = False,
 ) -> int:
     """Show a source's streams, columns, keys and possible cursor fields."""
@@ -46,10 +58,20 @@ def discover(
     from cdpsync.cli.commands.discover_yaml import proposal
     from cdpsync.cli.output import reports
 
-    if yaml and session.output:
-        raise ConfigError("--yaml and --output cannot both be given. Give one of them.")
-    streams = project.discover(session.config(), source)
-    if yaml:
+    options = {"--yaml": yaml, "--write": write, "--output": session.output}
+    given = [option for option, value in options.items() if value]
+    if len(given) > 1:
+        raise ConfigError(f"{given[0]} and {given[1]} cannot both be given. Give one of them.")
+    config = session.config()
+    if source is None:
+        if yaml or write:
+            names = ", ".join(config.sources) or "none"
+            raise ConfigError(f"{given[0]} needs a source. This project has: {names}.")
+        return _show_sources(session, config)
+    streams = project.discover(config, source)
+    if write:
+        _write_tables(config, source, streams)
+    elif yaml:
         with stdout() as out:
             out.write(proposal(source, streams))
     else:
@@ -68,6 +90,34 @@ def discover(
             f"{stream.name}: {stream.unreadable_reason}", event="discover", stream=stream.name
         )
     return _exit_code(len(unreadable), len(streams))
+
+
+def _show_sources(session: Session, config: "Config") -> int:
+    from cdpsync import project
+    from cdpsync.cli.output import reports
+
+    sources = project.list_sources(config)
+    show(reports.sources_report(sources), session.format)
+    if not sources:
+        log.info("this project has no sources: add one under `sources:`", event="empty")
+    return 0
+
+
+def _write_tables(config: "Config", source: str, streams: "Sequence[Stream]") -> None:
+    """Add the streams that the project file does not name; show the lines that were added."""
+    from cdpsync.cli.commands.discover_write import add_tables
+
+    changed = add_tables(config, source, streams)
+    with stdout() as out:
+        out.write(changed.diff)
+    if changed.count:
+        log.info(
+            f"{changed.file}: {plural(changed.count, 'table')} added. Choose their modes, then: "
+            f"cdpsync plan {source}",
+            event="written",
+        )
+    else:
+        log.info(f"{changed.file}: it names every stream already", event="written")
 
 
 def _exit_code(failed: int, tried: int) -> int:

@@ -26,6 +26,9 @@ Row = tuple[object, ...]
 ON_SCREEN = 1_000
 """The most rows that are drawn on a terminal; a file or a pipe gets every row."""
 
+COUNTED = 1_000_000
+"""How many more rows are counted, because to count all of a huge answer would take minutes."""
+
 
 def write_stdout(result: QueryResult, form: Format) -> int:
     """Write the rows of a query to stdout, and return their number."""
@@ -94,9 +97,12 @@ def _write_table(out: IO[str], columns: Sequence[Column], rows: Iterator[Row]) -
     headings = [Heading(column.name, is_number(column)) for column in columns]
     drawn = islice(rows, ON_SCREEN) if out.isatty() else rows
     write_table(out, headings, ([cell_of(value) for value in row] for row in drawn))
-    if out.isatty() and next(rows, None) is not None:
+    more = sum(1 for _ in islice(rows, COUNTED + 1)) if out.isatty() else 0
+    if more:
+        least = "at least " if more > COUNTED else ""
         log.warn(
-            f"only the first {ON_SCREEN:,} rows are shown. A pipe, -o csv or --to FILE gets all.",
+            f"{ON_SCREEN:,} of {least}{ON_SCREEN + more:,} rows shown. A pipe, -o csv or --to FILE "
+            "gets all.",
             event="shortened",
         )
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         RunRecord,
         RunResult,
         SavedState,
+        SourceOverview,
         Stream,
         TableName,
         TableOverview,
@@ -58,6 +59,16 @@ def check_report(results: Sequence[CheckResult]) -> Report:
         for result in results
     ]
     return Report(records, keys, csv_records, headings, rows)
+
+
+def sources_report(sources: Sequence[SourceOverview]) -> Report:
+    """Report the sources of the project file."""
+    records = [serialize.of_source(source) for source in sources]
+    keys, csv_records = serialize.flat(records, serialize.SOURCE_KEYS)
+    headings = [Heading(name) for name in ("name", "type", "address")]
+    rows = [(source.name, source.type, source.address) for source in sources]
+    notes = _error_lines((source.name, source.error) for source in sources)
+    return Report(records, keys, csv_records, headings, rows, notes)
 
 
 def maintain_report(steps: Sequence[MaintenanceStep]) -> Report:

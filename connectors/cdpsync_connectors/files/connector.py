@@ -24,7 +24,7 @@ an error.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cdpsync.errors import ConfigError, ConnectorError, ReadError
 from cdpsync.model import Column, Stream
@@ -59,6 +59,9 @@ _SETTINGS = """
 """
 
 
+_MEMORY = 1_000_000_000  # bytes, where the caller sets no other limit
+
+
 class FilesConnector:
     """Files in a folder: a stream per stem, read as a whole, with exact types."""
 
@@ -70,6 +73,7 @@ class FilesConnector:
             raise ConfigError("the files connector was given another connector's options.")
         self._options = options
         self._schemas: dict[tuple[File, ...], FileSchema] = {}
+        self.memory_limit = _MEMORY
 
     def check(self) -> None:
         """Return if the path matches at least one file, and each file can be opened."""
@@ -131,11 +135,20 @@ class FilesConnector:
 
         require_readable(files)
         format_ = common_format(name, files)
-        with _own_connection() as con:
+        with _own_connection(self.memory_limit) as con:
             try:
                 return self._schema_of(con, format_, files)
+            except duckdb.OutOfMemoryException:
+                con.execute("set threads = 1")  # each thread holds rows of its own
             except duckdb.Error as error:
                 raise self._with_file_name(con, format_, files, error) from error
+            try:
+                return self._schema_of(con, format_, files)
+            except duckdb.OutOfMemoryException as error:
+                raise ReadError(
+                    f"stream {name}: memory ran out while its types were read: its rows are too "
+                    "large. Set a higher warehouse.memory, or split its files."
+                ) from error
 
     def _schema_of(
         self, con: DuckDBPyConnection, format_: str, files: Sequence[File]
@@ -161,10 +174,11 @@ class FilesConnector:
 
 
 @contextmanager
-def _own_connection() -> Iterator[DuckDBPyConnection]:
+def _own_connection(memory_limit: int) -> Iterator[DuckDBPyConnection]:
     import duckdb
 
-    with duckdb.connect(config={"temp_directory": ""}) as con:
+    config: dict[str, Any] = {"temp_directory": "", "memory_limit": f"{memory_limit}B"}
+    with duckdb.connect(config=config) as con:
         con.execute(_SETTINGS)
         yield con
 
@@ -174,7 +188,7 @@ def _check_where(request: ReadRequest, chunk: Chunk) -> None:
     import duckdb
 
     try:
-        with _own_connection() as con:
+        with _own_connection(_MEMORY) as con:
             chunk.relation(con)
     except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
         message = " ".join(str(error).split("\nLINE ")[0].split())

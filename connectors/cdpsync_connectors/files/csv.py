@@ -33,7 +33,8 @@ _READ = """read_csv({files}, auto_detect = false, strict_mode = true, hive_parti
 _LINES = """
     select line from read_csv({files}, auto_detect = false, hive_partitioning = false,
         header = false, delim = '\x01\x02\x03\x04', quote = '', escape = '',
-        encoding = {encoding}, columns = {{'line': 'VARCHAR'}})
+        encoding = {encoding}, max_line_size = 16777216, buffer_size = 33554432,
+        columns = {{'line': 'VARCHAR'}})
     limit {count}
 """
 

@@ -38,7 +38,12 @@ _UP_TO_NUMBER = r'((?:"(?:[^"\\]|\\.)*"|[^"\-0-9]|-[^0-9])*)(-?[0-9][0-9.eE+\-]*
 _MARKED = f'\\1"{_MARK}\\2"'
 _END = f'"{_MARK}0"'
 
-_RECORDS = "select json from read_ndjson_objects({files}, hive_partitioning = false)"
+_RECORDS = """
+    select json from read_ndjson_objects({files}, hive_partitioning = false,
+        maximum_object_size = {longest_line})
+"""
+_LONGEST_LINE = 1 << 24  # bytes; DuckDB reserves memory for two such lines in each thread
+_LONGEST_UNKNOWN_LINE = 1 << 30
 
 _DEEP_KEYS = """
     select case when json_type(line) = 'OBJECT' then json_keys(line) else [''] end
@@ -64,23 +69,44 @@ _KEYS = """
 
 def read_schema(con: DuckDBPyConnection, files: Sequence[File]) -> FileSchema:
     """Return the keys of all records, each with the type that fits every value."""
+    import duckdb
+
+    try:
+        return _read_schema(con, files, _LONGEST_LINE)
+    except duckdb.InvalidInputException as error:
+        if "maximum_object_size" not in str(error):
+            raise
+    return _read_schema(con, files, max(_longest_line(file.path) for file in files))
+
+
+def _read_schema(con: DuckDBPyConnection, files: Sequence[File], longest_line: int) -> FileSchema:
     layouts = tuple(Layout(file) for file in files)
     (_, not_objects, repeated_keys, *_), *key_rows = con.execute(
-        _KEYS.format(records=_records([file.path for file in files]))
+        _KEYS.format(records=_records([file.path for file in files], longest_line))
     ).fetchall()
     names = [str(name) for name, *_ in key_rows]
     if not_objects or repeated_keys or "" in names:
         raise _bad_record(files)
     expressions = [(_class(f"v[{n}]"), _number(f"v[{n}]")) for n in range(1, len(names) + 1)]
-    types = infer_types(con, expressions, select_rows(layouts, names), "JSON")
-    return FileSchema(dict(zip(names, types, strict=True)), layouts)
+    rows = select_rows(layouts, names, longest_line)
+    types = infer_types(con, expressions, rows, "JSON")
+    return FileSchema(dict(zip(names, types, strict=True)), layouts, longest_line=longest_line)
 
 
-def _records(paths: list[str]) -> str:
-    return _RECORDS.format(files=sql.quote_files(paths))
+def _records(paths: list[str], longest_line: int) -> str:
+    return _RECORDS.format(files=sql.quote_files(paths), longest_line=longest_line)
 
 
-def select_rows(layouts: Sequence[Layout], names: Sequence[str]) -> str:
+def _longest_line(path: str) -> int:
+    """Return how many bytes the longest line of a file has, with its end."""
+    if path.lower().endswith(".zst"):
+        return _LONGEST_UNKNOWN_LINE
+    is_compressed = path.lower().endswith(".gz")
+    with gzip.open(path) if is_compressed else Path(path).open("rb") as lines:
+        return max(map(len, lines), default=0) + 1
+
+
+def select_rows(layouts: Sequence[Layout], names: Sequence[str], longest_line: int) -> str:
     """Return the SELECT of `v`: for each record the JSON texts of these keys."""
     pointers = ", ".join(
         quote_text("/" + name.replace("~", "~0").replace("/", "~1")) for name in names
@@ -88,12 +114,13 @@ def select_rows(layouts: Sequence[Layout], names: Sequence[str]) -> str:
     with_marks = (
         f"regexp_replace(json || '0', {quote_text(_UP_TO_NUMBER)}, {quote_text(_MARKED)}, 'gs')"
     )
+    paths = [layout.file.path for layout in layouts]
     without_end = f"left({with_marks}, -{len(_END)})"
     return (
         f"select cast(json_extract(json, [{pointers}]) as varchar[]) as v from ("
         f"select case when regexp_matches(json, {quote_text(_INEXACT)}) then {without_end} "
         f"else json end as json from (select cast(json as varchar) as json "
-        f"from ({_records([layout.file.path for layout in layouts])})))"
+        f"from ({_records(paths, longest_line)})))"
     )
 
 

@@ -28,11 +28,15 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class FileSchema:
-    """The columns of all files of a stream, in order of first appearance; UNKNOWN if all NULL."""
+    """The columns of all files of a stream, in order of first appearance; UNKNOWN if all NULL.
+
+    `longest_line` is how many bytes a line of JSON may have.
+    """
 
     types: dict[str, str]
     layouts: tuple[Layout, ...]
     rows: int | None = None
+    longest_line: int = 1 << 24
 
 
 def infer_types(

@@ -96,7 +96,7 @@ class FileColumns:
         if self.format == "parquet":
             return parquet.select_rows(layouts)
         if self.format == "jsonl":
-            return jsonl.select_rows(layouts, list(self.schema.types))
+            return jsonl.select_rows(layouts, list(self.schema.types), self.schema.longest_line)
         return csv.select_rows(layouts, self.dialect)
 
     def _value(self, position: int, name: str, layouts: Sequence[Layout]) -> str:

@@ -97,7 +97,9 @@ def select_rows(con: Connection[Any], request: ReadRequest, relation: Relation) 
         f"{expr.outer} as {quote_name(column.name)}"
         for column, expr in zip(columns, exprs, strict=True)
     )
-    return Select(relation, columns, exprs, f"select {inner}\n{rows}", outer, request.where)
+    limit = "" if request.limit is None else f"\nlimit {request.limit}"
+    sql = f"select {inner}\n{rows}{limit}"
+    return Select(relation, columns, exprs, sql, outer, request.where)
 
 
 def _column_expr(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cdpsync_connectors.mysql.select import Select
 
 _QUEUE_SIZE = 3  # decoded blocks that wait for DuckDB
+_LARGE_BLOCK = 8_000_000  # bytes; of larger ones, which have one row, one waits
 _PATIENCE = 0.1  # seconds between two checks whether the read must stop
 _ROWS = "cdpsync_mysql_rows"
 
@@ -151,6 +152,8 @@ class RowStream:
             for number, block in enumerate(protocol.blocks(self._mysql)):
                 if number == 0:
                     chunk.opened_at.append(time.monotonic())
+                if len(block.data) > _LARGE_BLOCK:
+                    self._queue.maxsize = 1
                 batch = record_batch(block, fields, columns)
                 self._put(batch)
                 if chunk.limiter is not None:

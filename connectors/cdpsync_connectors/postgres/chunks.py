@@ -105,6 +105,7 @@ class Select:
     columns: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
     padding: str | None = None
+    limit: int | None = None
 
     def full_sql(self) -> str:
         """Return the statement that reads all pages."""
@@ -157,11 +158,14 @@ class Select:
     def _statement(self, table: str, more_conditions: tuple[str, ...]) -> str:
         conditions = " and ".join((*self.conditions, *more_conditions))
         rows = f"\nfrom {table}" + (f"\nwhere {conditions}" if conditions else "")
+        limit = "" if self.limit is None else f"\nlimit {self.limit}"
         if self.padding is None:
-            return f"select {_numbered(self.inner)}{rows}"
+            select = f"select {_numbered(self.inner)}{rows}{limit}"
+            return f"select * from ({select}) as first_rows" if limit else select
         name = quote_name(self.relation.name)
-        if self.relation.kind == "view":  # OFFSET, so that no column is computed twice
-            rows = f"\nfrom (select {quote_names(self.columns)}{rows}\noffset 0) as {name}"
+        if self.relation.kind == "view" or limit:  # OFFSET, so that no column is computed twice
+            fence = limit or "\noffset 0"
+            rows = f"\nfrom (select {quote_names(self.columns)}{rows}{fence}) as {name}"
         real_values = (
             f"case when {_REAL} = 1 then {inner} end{_digits(type_)}"
             for inner, type_ in zip(self.inner, self.types, strict=True)

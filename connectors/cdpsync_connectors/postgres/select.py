@@ -101,6 +101,7 @@ def select_rows(
         outer=", ".join(outer),
         columns=tuple(column.name for column in columns),
         types=tuple(lake_types),
+        limit=request.limit,
     )
 
 

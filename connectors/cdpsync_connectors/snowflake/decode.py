@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cdpsync_connectors.snowflake.types import ColumnExpr
 
 _NANOSECONDS = 9
+_PART_BYTES = 8_000_000  # of rows that DuckDB takes at once
 _TIME_TYPES = {"TIME", "TIMESTAMP", "TIMESTAMP_NS", TIMESTAMPTZ}
 
 
@@ -101,6 +102,21 @@ def decode(data: bytes, exprs: Sequence[ColumnExpr]) -> pa.Table:
                 f"{{{expr.name}: {_exact_alternative(expr.type)}}}}}."
             ) from None
     return pa.table(columns, names=[expr.name for expr in exprs])
+
+
+def in_small_parts(table: pa.Table) -> pa.Table:
+    """Return the rows of a table in parts of at most 8 MB, or of one row.
+
+    DuckDB takes at most one part at a time, and holds it several times.
+    """
+    import pyarrow as pa
+
+    if table.num_rows < 2 or table.nbytes <= _PART_BYTES:
+        return table
+    half = table.num_rows // 2
+    return pa.concat_tables(
+        [in_small_parts(table.slice(0, half)), in_small_parts(table.slice(half))]
+    )
 
 
 def _decoded(field: pa.Field, column: pa.ChunkedArray, type_: str) -> list[pa.Array]:

@@ -16,7 +16,7 @@ from cdpsync_connectors._shared.relations import (
     window_conditions,
 )
 from cdpsync_connectors.snowflake.catalog import fetch_relations, quote_literal
-from cdpsync_connectors.snowflake.decode import fetch
+from cdpsync_connectors.snowflake.decode import fetch, in_small_parts
 from cdpsync_connectors.snowflake.types import can_order, column_expr
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class SnowflakeChunk:
         columns = (
             f"cast({quote_name(e.name)} as {e.type}) as {quote_name(e.name)}" for e in self.exprs
         )
-        return con.from_arrow(table).project(", ".join(columns))
+        return con.from_arrow(in_small_parts(table)).project(", ".join(columns))
 
 
 def find_relation(ask: Ask, table: tuple[str, str, str], request: ReadRequest) -> Relation:
@@ -81,7 +81,8 @@ def select_rows(relation: Relation, request: ReadRequest) -> Statement:
     listed = ",\n    ".join(f"{e.select} as {quote_name(e.name)}" for e in exprs)
     conditions = _conditions(request, by_name)
     filtered = f"\nwhere {' and '.join(conditions)}" if conditions else ""
-    return Statement(f"select {listed}\nfrom {relation.sql}{filtered}", exprs)
+    limit = "" if request.limit is None else f"\nlimit {request.limit}"
+    return Statement(f"select {listed}\nfrom {relation.sql}{filtered}{limit}", exprs)
 
 
 def _conditions(request: ReadRequest, columns: dict[str, SourceColumn]) -> list[str]:

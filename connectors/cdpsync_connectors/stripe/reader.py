@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from cdpsync_connectors.stripe.streams import StripeStream
 
 _T = TypeVar("_T")
+
+
+class _EnoughError(Exception):
+    """As many objects were read as the request asks for: ends the read of every thread."""
 
 
 class StreamReader:
@@ -52,11 +57,13 @@ class StreamReader:
         self.lists = ListReader(client, stream.name, request.is_stopped)
         self._records = records
         self._added_ids: set[str] = set()  # of lists per parent, between which objects may move
+        self._added = 0
         self._guard = threading.Lock()
 
     def read_all(self, mark: Callable[[Fields], int] | None = None) -> None:
         """Read all objects; `mark` returns the second for an object's `_updated_at`."""
-        self._read(self.since, mark)
+        with suppress(_EnoughError):
+            self._read(self.since, mark)
 
     def read_created_since(self, low: int) -> None:
         """Read the objects created from `low` on."""
@@ -65,7 +72,8 @@ class StreamReader:
                 f"stream {self.stream.name}: Stripe cannot filter this list by time. "
                 "Use mode: full_table."
             )
-        self._read(max(low, self.since or low), None)
+        with suppress(_EnoughError):
+            self._read(max(low, self.since or low), None)
 
     def _read(self, since: int | None, mark: Callable[[Fields], int] | None) -> None:
         stream = self.stream
@@ -147,6 +155,10 @@ class StreamReader:
                 marks = {} if mark is None else {UPDATED: str(mark(fields)).encode()}
                 new_records.append({**expand_lists(fields, self.lists), **marks})
         self._records.add(new_records)
+        with self._guard:
+            self._added += len(new_records)
+        if self.request.limit is not None and self._added >= self.request.limit:
+            raise _EnoughError
 
     def _is_new(self, id_: str) -> bool:
         with self._guard:

@@ -526,6 +526,27 @@ def test_broken_line_far_down_is_named(tmp_path):
     assert "a.jsonl, line 300001: " in refusal(connector(path))
 
 
+def test_line_of_json_may_be_long(tmp_path, con):
+    """A line longer than DuckDB's default of 16 MB is read, plain and compressed."""
+    line = json.dumps({"n": 1, "text": "x" * 17_000_000}) + "\n"
+    write(tmp_path / "plain.jsonl", '{"n":0}\n' + line)
+    write(tmp_path / "packed.jsonl.gz", gzip.compress(line.encode(), 1))
+    source = connector(tmp_path)
+    assert [len(text or "") for _, text in rows(source, con, "plain")] == [0, 17_000_000]
+    assert [len(text) for _, text in rows(source, con, "packed")] == [17_000_000]
+
+
+def test_discovery_keeps_to_its_memory(tmp_path):
+    """Rows for which it is too little are one line that names the setting."""
+    source = connector(write(tmp_path / "a.csv", "n,t\n" + ("1," + "x" * 9_000_000 + "\n") * 10))
+    assert types(source) == {"n": "BIGINT", "t": "VARCHAR"}
+    source = connector(tmp_path)
+    source.memory_limit = 64_000_000
+    message = refusal(source)
+    assert message.startswith("stream a: memory ran out")
+    assert "Set a higher warehouse.memory" in message
+
+
 def test_path_without_files(tmp_path):
     """The error of a path that matches no file has the next step."""
     missing = tmp_path / "no.csv"

@@ -6,7 +6,6 @@ import json
 import math
 import re
 import struct
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from hypothesis import strategies as st
 from support.postgres_reading import read_back
 
 from cdpsync.errors import ReadError
-from cdpsync_connectors.postgres.chunks import Select
+from cdpsync_connectors.postgres import table_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,7 +237,7 @@ def padding(request: pytest.FixtureRequest) -> Iterator[None]:
     """Every type is read with and without padding, which normally depends on the row size."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "padded":
-            patch.setattr(Select, "padded", lambda select, _: replace(select, padding=4))
+            patch.setattr(table_read, "padding_of", lambda *_: "4")
         yield
 
 

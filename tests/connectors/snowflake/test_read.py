@@ -6,6 +6,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+import pyarrow as pa
 import pytest
 from support.snowflake_fake import (
     OPTIONS,
@@ -16,7 +18,8 @@ from support.snowflake_fake import (
     whole_numbers,
 )
 
-from cdpsync import query, sync
+from cdpsync import engine, query, sync
+from cdpsync_connectors.snowflake.decode import in_small_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,3 +128,22 @@ def test_answer_in_json_is_refused(sync_of: Callable[..., TableResult]) -> None:
     result = sync_of([batch])
     assert result.error is not None
     assert "PYTHON_CONNECTOR_QUERY_RESULT_FORMAT" in result.error.message
+
+
+def test_rows_of_a_part_are_taken_few_at_a_time_where_they_are_large(tmp_path: Path) -> None:
+    """40 rows of a megabyte among small ones are written within 90 MB."""
+    bodies = [str(i) * 330_000 if 100 <= i < 140 else "small" for i in range(1000)]
+    table = pa.table({"ID": list(range(1000)), "BODY": bodies})
+    parts = in_small_parts(table)
+    assert parts.equals(table)
+    assert max(batch.nbytes for batch in parts.to_batches()) <= 8_000_000
+    assert in_small_parts(table.slice(0, 50)).column(0).num_chunks == 1
+    con = engine.connect(threads=1, memory_limit=90_000_000)
+    con.execute(engine.LARGE_ROWS)
+    copy = f"copy ({{}}) to '{tmp_path}/part.parquet' (row_group_size_bytes 10000000)"
+    con.register("parts", parts)
+    con.execute(copy.format("from parts"))
+    assert con.sql(f"select count(*) from '{tmp_path}/part.parquet'").fetchall() == [(1000,)]
+    con.register("whole", table)
+    with pytest.raises(duckdb.OutOfMemoryException):
+        con.execute(copy.format("from whole"))

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from cdpsync.extract.workers import Workers
+from cdpsync.system.memory import MemoryBudget
 
 pytestmark = pytest.mark.usefixtures("all_cores")
 
@@ -61,4 +62,38 @@ def test_stopped_workers_do_not_wait_for_memory(tmp_path):
         workers.stop()
         with workers.reserve_memory(400e6):
             pass
+    workers.close()
+
+
+def test_task_that_needs_all_memory_runs_alone(tmp_path):
+    """It waits for those that run; those that come later wait for it, and it has their memory."""
+    workers = Workers(2, tmp_path / "spill", MemoryBudget(320_000_000, workers=2))
+    source = SimpleNamespace(extensions=())
+    running, finish, order = threading.Event(), threading.Event(), []
+
+    def first():
+        with workers.reserve_memory(0):
+            running.set()
+            finish.wait()
+            order.append("first")
+
+    def alone():
+        with workers.reserve_memory(0, alone=True), workers.connection(source, alone=True) as con:
+            order.append(con.execute("select current_setting('memory_limit')").fetchall()[0][0])
+
+    def later():
+        with workers.reserve_memory(0), workers.connection(source) as con:
+            order.append(con.execute("select current_setting('memory_limit')").fetchall()[0][0])
+
+    threads = [threading.Thread(target=task) for task in (first, alone, later)]
+    threads[0].start()
+    assert running.wait(60)
+    threads[1].start()
+    while not workers._waiting_alone:
+        pass
+    threads[2].start()
+    finish.set()
+    for thread in threads:
+        thread.join()
+    assert order == ["first", "114.4 MiB", "57.2 MiB"]
     workers.close()
