@@ -97,7 +97,8 @@ def test_value_that_cannot_be_read_keeps_the_old_table(shop: Shop) -> None:
     shop.pg.execute("create table good as select 1 as id from generate_series(1, 50)")
     shop.pg.execute("create table bad (id int primary key, at timestamp, n numeric)")
     shop.pg.execute("insert into bad values (1, '2024-01-01', 1.5)")
-    options = {"mode": "incremental", "cursor_field": "at"}
+    types = {"types": {"n": "decimal(10,1)"}}  # the user's word, which no row widens
+    options = {"mode": "incremental", "cursor_field": "at", "columns": types}
     shop.configure({"public.good": {}, "public.bad": options})
     shop.run()
     state = shop.state()["public.bad"]
