@@ -208,8 +208,10 @@ class Lake:
     def _apply(self, commits: Sequence[Commit]) -> list[TableResult]:
         for schema in {commit.table.schema for commit in commits}:
             self.con.execute(f"create schema if not exists lake.{quote_name(schema)}")
-        tables = self.tables()
-        counts = [self._change(commit, tables.get(commit.table)) for commit in commits]
+        tables = {fold_name(str(name)): table for name, table in self.tables().items()}
+        counts = [
+            self._change(commit, tables.get(fold_name(str(commit.table)))) for commit in commits
+        ]
         rows = self._rows_of([commit.table for commit in commits])
         results = [
             _counted(commit, replaced, deleted, rows[commit.table])

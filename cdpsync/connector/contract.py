@@ -105,8 +105,9 @@ class ReadRequest:
     `replaces`, the rows replace the lake's, so that `lake_types` decide only for columns without a
     value. A value that does not fit such a type of the lake is an `OpenTypeError`. Then the read is
     tried again with `lake_digits`: for each decimal column of the lake that has a value, the most
-    digits before and behind the point. The type then has room for these and for the rows of this
-    read. `window` is None for a read of every row. `workers` is how many chunks are read at once.
+    digits before and behind the point; for a column of text, more than any decimal has. The type
+    then has room for these and for the rows of this read. `window` is None for a read of every row.
+    `workers` is how many chunks are read at once.
 
     `cursor_field` is set for every read of a table that has one, `saved_cursor` where an earlier
     read of the table ended at one. `looks_back` is set where the user gave a lookback, so that

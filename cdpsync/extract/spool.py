@@ -61,7 +61,12 @@ def highest_cursor(
             f'{plan.table}: cursor_field "{plan.cursor_field}" arrives as {column.type}, which '
             "cannot be a cursor. Choose an integer, date or timestamp column, or mode: full_table."
         )
-    expression = _HIGHEST_CURSOR[type_].format(cursor=quote_name(plan.cursor_field))
+    expression = highest_cursor_sql(type_, plan.cursor_field)
     row = con.execute(f"select {expression} from ({select})").fetchone()
     value: int | date | datetime | None = row[0] if row else None
     return None if value is None else Cursor(type_, value)
+
+
+def highest_cursor_sql(type_: CursorType, field: str) -> str:
+    """Return the highest value of a column on which a cursor may rest, as an aggregate in SQL."""
+    return _HIGHEST_CURSOR[type_].format(cursor=quote_name(field))

@@ -7,7 +7,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog import sql_name
-from cdpsync.extract.spool import spooled_rows
+from cdpsync.extract.spool import highest_cursor_sql, spooled_rows
 from cdpsync.load.merge import cast_existing, count
 from cdpsync.model import SyncMode, TablePlan, Window
 from cdpsync.model.cursors import cursor_json, cursor_sql
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from cdpsync.extract.table import Extracted
 
 _LAKE_ROWS = """
-    select exists (from {table} where {cursor} >= {saved}) or not exists (from {table})
+    select not exists (from {table}) or coalesce((
+        select {highest} >= {saved} or min({cursor}) = {saved}
+        from {table} where {cursor} >= {saved}
+    ), false)
 """
 _COMMON_ROWS = """
     select exists (
@@ -50,7 +53,8 @@ def restarted(con: duckdb.DuckDBPyConnection, plan: TablePlan) -> TablePlan | No
     """Return the plan of a read from the start; None where the cursor is not one of a row.
 
     A cursor that a person has set, or a connector, may lie above every row on purpose. Then the
-    lake has no row at it or above it. `con` has a copy of the lake attached.
+    lake has no row at it or above it, except for rows on which no cursor rests, such as those of
+    the year 9999. `con` has a copy of the lake attached.
     """
     saved, saved_state = plan.cursor_before, plan.saved_state
     if saved is None or saved_state is None or saved_state.cursor != saved:
@@ -58,6 +62,7 @@ def restarted(con: duckdb.DuckDBPyConnection, plan: TablePlan) -> TablePlan | No
     sql = _LAKE_ROWS.format(
         table=sql_name(plan.table),
         cursor=quote_name(plan.cursor_field or ""),
+        highest=highest_cursor_sql(saved.type, plan.cursor_field or ""),
         saved=cursor_sql(saved),
     )
     row = con.execute(sql).fetchone()

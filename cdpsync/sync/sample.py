@@ -11,6 +11,7 @@ from cdpsync.errors import CdpsyncError, ContractError
 from cdpsync.load.commit import commit_of
 from cdpsync.model import Planned, TableName, TableResult, TableStatus
 from cdpsync.model.plan import sample_name
+from cdpsync.plan.source_changes import folded
 from cdpsync.sync.committer import failed_result
 
 if TYPE_CHECKING:
@@ -28,13 +29,14 @@ log = logging.getLogger("cdpsync.sync")
 def sampled(planned: Planned, rows: int, own_tables: Collection[TableName]) -> Planned:
     """Return the plans of sample loads: each replaces its sample by at most so many rows.
 
-    No plan goes on from a cursor. A sample whose name is that of another table of the project,
-    one of `own_tables`, fails.
+    No plan goes on from a cursor. A sample whose name the lake takes for that of another table of
+    the project, one of `own_tables`, fails.
     """
     plans, failed = [], list(planned.failed)
+    own_names = {folded(table) for table in own_tables}
     for plan in planned.plans:
         sample = _sample_of(plan, rows)
-        if sample.table in own_tables:
+        if folded(sample.table) in own_names:
             error = ContractError(
                 f"{plan.table}: its sample would be {sample.table}, which is a table of the "
                 'project. Give that one another "name:".'

@@ -331,7 +331,7 @@ class RunSession:
         )
         if self.options.limit is None:
             return planned
-        own_tables = {table.table for table in self.tables}
+        own_tables = {table.table for table in self._all_tables}
         own_tables |= {saved.table for saved in state.saved_states}
         return sampled(planned, self.options.limit, own_tables)
 

@@ -75,6 +75,22 @@ def test_what_rows_decided_is_decided_again(
     assert {result.rows_inserted for result in shop.run("shop.*_inc").tables} == {0}
 
 
+def test_text_stays_where_another_column_is_decided_again(shop: Shop) -> None:
+    """Also where the rows of this run would fit a decimal; no old value is rounded to one."""
+    small = f"0.{'1' * 44}"
+    shop.pg.execute(
+        "create table orders (id int primary key, long numeric, small numeric, other numeric);"
+        f"insert into orders values (1, {'9' * 50}, {small}, 1.25), (2, 5, 5, 1)"
+    )
+    shop.configure({"public.orders": {"mode": "append_only", "cursor_field": "id"}})
+    shop.one()
+    shop.pg.execute(f"insert into orders values (3, 5, 5, {NINES}.125)")
+    shop.pg.execute("delete from orders where id = 1")
+    shop.one()
+    rows = [("9" * 50, small), ("5", "5"), ("5", "5")]
+    assert shop.ask("select long, small from shop.orders order by id") == rows
+
+
 def test_key_without_digits_finds_deleted_rows(shop: Shop) -> None:
     """The keys are read in the type that the rows of the same run need."""
     shop.pg.execute("create table orders (id numeric primary key, rev int)")

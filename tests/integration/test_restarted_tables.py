@@ -133,6 +133,20 @@ def test_cursor_that_a_person_set_is_kept(shop: Shop) -> None:
     assert len(lake_rows(shop)) == 10
 
 
+def test_cursor_that_a_person_set_is_kept_below_a_mistyped_year(shop: Shop) -> None:
+    """A row of the year 9999 is above every cursor, so it says nothing about this one."""
+    shop.pg.execute("create table orders (id int primary key, day date)")
+    shop.pg.execute("insert into orders values (1, '9999-01-01'), (2, '2020-01-01')")
+    stream = shop.orders if isinstance(shop, MysqlShop) else "public.orders"
+    shop.configure({stream: {"mode": "append_only", "cursor_field": "day"}})
+    shop.one()
+    shop.pg.execute("insert into orders values (3, '2021-01-01')")
+    set_cursor(project.load(shop.file), "shop.orders", "2024-01-01")
+    for _ in range(2):
+        result = shop.one()
+        assert (result.rows_read, result.rows_inserted, result.notices) == (1, 0, ())
+
+
 @pytest.mark.parametrize("shop", ["mysql"], indirect=True)
 def test_recreated_table_replaces_the_old_one(shop: Shop, mode: str) -> None:
     """Also a table of MySQL, where an ALTER changes the same mark."""

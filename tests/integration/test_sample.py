@@ -103,13 +103,20 @@ def test_first_sample_needs_no_earlier_run(tmp_path: Path, maria: MariaDatabase)
 
 
 def test_table_of_the_project_is_no_sample(shop: Shop) -> None:
-    """A table that happens to have a sample's name is not replaced, nor taken for one."""
-    shop.pg.execute("create table t as select 1 as id; create table t__sample as select 2 as id")
+    """A table that happens to have a sample's name is not replaced, nor taken for one.
+
+    The lake takes names for the same that differ only in case.
+    """
+    shop.pg.execute(
+        "create table t as select 1 as id; create table t__sample as select 2 as id;"
+        'create table "U" as select 1 as id; create table "U__SAMPLE" as select 2 as id'
+    )
     shop.configure(None)
     shop.run()
-    results = {t.table: t.error for t in shop.run("shop.t", limit=1).tables}
-    assert 'Give that one another "name:"' in results["shop.t"].message
-    assert shop.ask("from shop.t__sample") == [(2,)]
+    results = {t.table: t.error for t in shop.run("shop.t", "shop.U", limit=1).tables}
+    for name in ("shop.t", "shop.U"):
+        assert 'Give that one another "name:"' in results[name].message
+    assert shop.ask('select t.id, u.id from shop.t__sample as t, shop."U__SAMPLE" as u') == [(2, 2)]
 
 
 @pytest.mark.parametrize("option", ["--due", "--full-refresh", "--dry-run"])

@@ -98,6 +98,19 @@ def test_newcomer_to_a_taken_name_fails_alone(shop: Shop) -> None:
     assert shop.ask("select id from shop.orders_2") == [(7,)]
 
 
+def test_table_renamed_in_case_keeps_its_rows_from_an_emptier_one(shop: Shop) -> None:
+    """To the lake both names are one table, so the replacement may not lose most of its rows."""
+    shop.pg.execute('create table "Orders" as select i as id from generate_series(1, 100) i')
+    shop.configure(None)
+    shop.one()
+    shop.pg.execute('drop table "Orders"; create table orders as select 1 as id')
+    (result,) = shop.run().tables
+    assert result.error is not None
+    assert "less than half" in result.error.message
+    assert shop.ask("select count(*) from shop.orders") == [(100,)]
+    assert shop.one(allow_shrink=True).rows_deleted == 100
+
+
 def test_streams_of_one_name_all_fail_where_none_was_loaded(shop: Shop) -> None:
     """Their order does not decide; the others go on, and nothing is stored under the name."""
     shop.pg.execute(
