@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -132,7 +133,7 @@ def test_full_table_replaces_the_table(shop: MysqlShop) -> None:
 
 
 def test_empty_table_and_wide_decimals_keep_their_types(shop: MysqlShop) -> None:
-    """A table without rows has its columns; its first rows give a decimal of 65 digits a type, which it keeps."""
+    """A table without rows has its columns; the first rows give a wide decimal a type for good."""
     shop.db.execute(
         "create table orders (id int primary key, amount decimal(65,30), seen timestamp null)"
     )
@@ -145,7 +146,9 @@ def test_empty_table_and_wide_decimals_keep_their_types(shop: MysqlShop) -> None
     assert shop.ask("select distinct typeof(amount), typeof(seen) from shop.orders") == [
         ("DECIMAL(38,2)", "TIMESTAMP WITH TIME ZONE")
     ]
-    shop.same_rows()
+    amounts = [Decimal("1.25"), Decimal("2.5")]  # the source writes 30 digits behind the point
+    assert shop.ask("select amount from shop.orders order by id") == [(n,) for n in amounts]
+    assert verify(shop.file)[0].status is VerifyStatus.EQUAL
 
 
 def test_zero_dates_as_null_come_once(shop: MysqlShop) -> None:
