@@ -8,11 +8,11 @@ rows = query("select count(*) from shop.orders", "cdpsync.yml")
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing's own takes most of the time until interrupts are handled
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+    from typing import Any
 
     from cdpsync.model import Config, RunResult
 

@@ -1,10 +1,15 @@
 """The entry point of the program: an interrupt while Python imports the command line ends it."""
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
-from types import FrameType
-from typing import NoReturn
+
+TYPE_CHECKING = False  # typing's own takes longer to import than all else here
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
 
 _INTERRUPTED = 130
 

@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     import duckdb
 
     from cdpsync.extract.table import Extracted
+    from cdpsync.load.merge import MergeResult
 
 _LAKE_ROWS = """
     select not exists (from {table}) or coalesce((
         select {highest} >= {saved} or min({cursor}) = {saved}
         from {table} where {cursor} >= {saved}
     ), false)
+"""
+_AT_CURSOR = """
+    select exists (from {table} where {cursor} = {saved})
+        and exists (from ({incoming}) where {cursor} = {saved})
 """
 _COMMON_ROWS = """
     select exists (
@@ -121,3 +126,41 @@ def replaces_lake(con: duckdb.DuckDBPyConnection, plan: TablePlan, extracted: Ex
     )
     row = con.execute(sql).fetchone()
     return row is not None and not row[0]
+
+
+def has_other_row_at_cursor(
+    con: duckdb.DuckDBPyConnection, plan: TablePlan, extracted: Extracted, merged: MergeResult
+) -> bool:
+    """Whether the source has a row at the saved cursor, and it is none that was appended.
+
+    Rows of an append-only table do not change. So its row was changed there after all, or the
+    table was emptied, and its new rows have reached the old numbers: those below were not read.
+    Only reads without one known row are looked at. `con` has a copy of the lake attached.
+    """
+    saved, saved_state = plan.cursor_before, plan.saved_state
+    if plan.mode is not SyncMode.APPEND_ONLY or plan.window is None or not extracted.rows:
+        return False
+    if saved is None or saved_state is None or saved_state.cursor != saved:
+        return False
+    if plan.lake_table is None or merged.rows != extracted.rows:
+        return False
+    sql = _AT_CURSOR.format(
+        table=sql_name(plan.table),
+        cursor=quote_name(plan.cursor_field or ""),
+        saved=cursor_sql(saved),
+        incoming=spooled_rows([file.path for file in extracted.files], extracted.columns),
+    )
+    row = con.execute(sql).fetchone()
+    return row is not None and bool(row[0])
+
+
+def with_other_row_notice(plan: TablePlan) -> TablePlan:
+    """Return the plan with a notice that rows below the cursor may be missing."""
+    if plan.cursor_before is None:
+        raise AssertionError("only a table with a cursor has a row at it")
+    notice = (
+        f"the row at the cursor {cursor_json(plan.cursor_before)} is another one at the source "
+        "than the one that was appended: it was changed, or the table was emptied and filled "
+        f"again, and rows below were not read. Compare it: cdpsync verify {plan.table}"
+    )
+    return replace(plan, notices=(*plan.notices, notice))

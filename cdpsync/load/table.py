@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 from cdpsync import engine
 from cdpsync.errors import LandingError, OpenTypeError
 from cdpsync.extract.table import Extracted, ExtractHooks, extract
-from cdpsync.load.continuity import may_be_beyond, replaces_lake, restarted, window_of
+from cdpsync.load.continuity import (
+    has_other_row_at_cursor,
+    may_be_beyond,
+    replaces_lake,
+    restarted,
+    window_of,
+    with_other_row_notice,
+)
 from cdpsync.load.deletes import merge_deletes
 from cdpsync.load.held_files import HeldFiles
 from cdpsync.load.merge import MergeResult, merge, needs_no_merge
@@ -98,7 +105,7 @@ class TableLoader:
             elif needs_no_merge(plan):  # the files were queued for upload while they were read
                 merged = _all_rows(extracted)
             else:
-                merged = self._merge(plan, extracted, key_files, folder)
+                plan, merged = self._merge(plan, extracted, key_files, folder)
                 _upload(upload, merged)
             files = upload.wait()
         except BaseException:
@@ -148,14 +155,19 @@ class TableLoader:
 
     def _merge(
         self, plan: TablePlan, extracted: Extracted, key_files: Sequence[Path], folder: Path
-    ) -> MergeResult:
-        """Return the rows to load, given those that the lake has and the keys of the source."""
+    ) -> tuple[TablePlan, MergeResult]:
+        """Return the rows to load, given those that the lake has and the keys of the source.
+
+        The plan that is returned has a notice if the row at the cursor is another one than before.
+        """
         paths = tuple(file.path for file in extracted.files)
         with self._merge_connection(plan, folder) as con:
             merged = merge(con, plan, paths, extracted.columns, folder)
             if plan.compares_keys:
                 merged = _merge_deletes(con, plan, merged, key_files, folder)
-        return merged
+            if has_other_row_at_cursor(con, plan, extracted, merged):
+                plan = with_other_row_notice(plan)
+        return plan, merged
 
     def _merge_reload(
         self, plan: TablePlan, extracted: Extracted, folder: Path, held: HeldFiles

@@ -107,6 +107,32 @@ def test_deleted_last_row_within_a_lookback(shop: Shop) -> None:
     assert len(lake_rows(shop)) == 17
 
 
+def test_rows_that_reached_the_old_numbers_are_told(shop: Shop, mode: str) -> None:
+    """A row at the cursor that differs shows that an append-only table was filled again."""
+    load_ten(shop, mode)
+    shop.pg.execute("delete from orders")
+    rows = ", ".join(f"({id_}, 'new')" for id_ in range(1, 13))
+    shop.pg.execute(f"insert into orders (id, v) values {rows}")
+    result = shop.one()
+    assert (result.rows_read, result.cursor_after.value) == (3, 12)
+    notices = [
+        notice for notice in result.notices if "the row at the cursor 10 is another" in notice
+    ]
+    assert len(notices) == (mode == "append_only")  # with a key, changed rows are usual
+    assert all("cdpsync verify shop.orders" in notice for notice in notices)
+    shop.pg.execute("insert into orders (id, v) values (13, 'next')")
+    assert not any("at the cursor" in notice for notice in shop.one().notices)
+
+
+def test_queue_whose_newest_rows_are_deleted_is_usual(shop: Shop) -> None:
+    load_ten(shop, "append_only")
+    shop.pg.execute("delete from orders")
+    insert(shop, "a", "b")
+    result = shop.one()
+    assert (result.rows_inserted, result.cursor_after.value) == (2, 12)
+    assert not any("at the cursor" in notice for notice in result.notices)
+
+
 def test_restored_backup_brings_older_rows_back(shop: Shop) -> None:
     """An incremental table has the values of the backup."""
     shop.pg.execute("create table orders (id int primary key, v varchar(9), rev int)")

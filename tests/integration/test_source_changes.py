@@ -231,6 +231,7 @@ def test_table_that_left_the_source_is_told(shop: Shop, tables: dict[str, Any] |
     verified = cli(shop, "verify")
     assert verified.exit_code == 3
     assert "shop.b: it cannot be compared: missing at the source since" in verified.stderr
+    assert "it cannot be compared" not in verified.stdout  # an error is printed once
     shop.configure(tables, url=shop.pg.url.replace(f":{shop.pg.port}", f":{free_port()}"))
     assert "shop.public.b" not in statuses(shop.run())  # an unreachable source says nothing of it
     assert overviews(shop)["shop.public.b"].missing_since == since

@@ -102,7 +102,6 @@ def verify_report(results: Sequence[VerifyResult]) -> Report:
         for result in results
     ]
     notes = [line for result in results for line in _differences(result)]
-    notes += _error_lines((result.table, result.error) for result in results)
     return Report(records, keys, csv_records, headings, rows, notes)
 
 

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
+import cdpsync
 from cdpsync.__main__ import main
 
 HEAVY = ("duckdb", "pyarrow", "psycopg", "cdpsync.project", "cdpsync.sync")
@@ -47,6 +49,18 @@ finally:
     out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
     assert out.splitlines()[-1] == "heavy:"
+
+
+def test_nothing_slow_is_imported_before_interrupts_are_handled():
+    """Ctrl-C during an import that comes earlier would print Python's traceback."""
+    code = (
+        "import sys, cdpsync.__main__; print({'typing', 're', 'cdpsync.cli.main'} & {*sys.modules})"
+    )
+    folder = Path(cdpsync.__file__).parents[1]
+    process = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert process.stdout == "set()\n"
 
 
 def test_the_package_is_a_program_too():
