@@ -109,7 +109,8 @@ class Workers:
             con = idle.get_nowait()
         except queue.Empty:
             con = self._connect(connector)
-        engine.limit_memory(con, self.budget.reading if alone else self.budget.worker)
+        if alone:
+            engine.limit_memory(con, self.budget.reading)
         with self._lock:
             self._busy.add(con)
         try:
@@ -126,7 +127,10 @@ class Workers:
             con.close()
             raise
         self._release(con)
-        idle.put(con)
+        if alone:
+            con.close()  # because it has the memory of all workers
+        else:
+            idle.put(con)
 
     def _connect(self, connector: Connector) -> duckdb.DuckDBPyConnection:
         con = engine.connect(
