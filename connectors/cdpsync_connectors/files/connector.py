@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cdpsync.errors import ConfigError, ConnectorError, ReadError
 from cdpsync.model import Column, Stream
 from cdpsync_connectors.files import csv, errors, jsonl, parquet
+from cdpsync_connectors.files.compressed import require_whole
 from cdpsync_connectors.files.discover import (
     common_format,
     find_files,
@@ -138,6 +139,7 @@ class FilesConnector:
 
         require_readable(files)
         format_ = common_format(name, files)
+        require_whole(files)
         with _own_connection(self.memory_limit) as con:
             try:
                 return self._schema_of(con, format_, files)

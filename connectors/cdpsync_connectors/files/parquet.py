@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cdpsync_connectors._shared.exact_sql import quote_files
+from cdpsync_connectors.files.page_checksums import require_checksums
 from cdpsync_connectors.files.schema import FileSchema, Layout, joined_type
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def read_schema(con: DuckDBPyConnection, files: Sequence[File]) -> FileSchema:
     for layout in layouts:
         for name, type_ in layout.columns:
             types[name] = joined_type(name, types.get(name, type_), layout.file, type_)
+    for file in files:
+        require_checksums(con, file.path)
     return FileSchema(types, layouts, _count(con, files))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -202,6 +205,110 @@ def test_compressed_files(tmp_path, con):
     source = connector(tmp_path)
     assert sorted(rows(source, con, "a")) == [(1,), (2,)]
     assert rows(source, con, "b") == [(Decimal("1.10"),)]
+
+
+# The text "id,v\n1,2\n3,4\n" as the zstd tool compresses it: one frame, with a checksum.
+ZSTD_WITH_CHECKSUM = bytes.fromhex("28b52ffd045869000069642c760a312c320a332c340ad4628b9f")
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.csv.zst", "a.jsonl.gz", "a.jsonl.zst"])
+def test_cut_compressed_file_is_refused(tmp_path, con, name):
+    """A compressed file that ends anywhere before its end is refused; whole, all its rows land."""
+    records = [{"id": n, "v": hashlib.sha256(b"%d" % n).hexdigest()} for n in range(10_000)]
+    lines = [json.dumps(record) for record in records]
+    if ".csv" in name:
+        lines = ["id,v", *(f"{record['id']},{record['v']}" for record in records)]
+    text = "".join(f"{line}\n" for line in lines).encode()
+    with pa.CompressedOutputStream(
+        tmp_path / name, "gzip" if name.endswith("gz") else "zstd"
+    ) as output:
+        output.write(text)
+    whole = (tmp_path / name).read_bytes()
+    for length in [0, 3, 7, 12, *range(100, len(whole), len(whole) // 12), -9, -4, -1]:
+        write(tmp_path / name, whole[:length])
+        message = refusal(connector(tmp_path))
+        assert message.startswith(f"{tmp_path / name}: is cut off: "), (length, message)
+    write(tmp_path / name, whole)
+    assert [row[0] for row in rows(connector(tmp_path), con)] == list(range(10_000))
+
+
+def test_damaged_compressed_file_is_refused(tmp_path, con):
+    """A flipped bit of a compressed file with a checksum is refused, or changes no row."""
+    for name, whole in [
+        ("a.csv.gz", gzip.compress(b"id,v\n1,2\n3,4\n")),
+        ("a.csv.zst", ZSTD_WITH_CHECKSUM),
+    ]:
+        path = write(tmp_path / name, whole)
+        expected = [(1, 2), (3, 4)]
+        assert rows(connector(path), con) == expected
+        refused = 0
+        for byte in range(len(whole)):
+            content = bytearray(whole)
+            content[byte] ^= 1 << byte % 8
+            write(path, bytes(content))
+            source = connector(path)
+            reason = find_stream(source, None).unreadable_reason
+            if reason is None:
+                assert rows(source, con) == expected, byte
+            else:
+                assert str(path) in reason, reason
+                refused += 1
+        assert refused > 0.6 * len(whole)  # the others are in the header: time, system
+        write(path, whole + b"more")
+        assert f"{path}: its compressed data is damaged (" in refusal(connector(path))
+        path.unlink()
+
+
+def test_compressed_files_of_several_parts(tmp_path, con):
+    """Parts that were written one behind another are read as one file; a cut part is refused."""
+    header, more = b"id,v\n", b"5,6\n"
+    parts = gzip.compress(header) + gzip.compress(more)
+    path = write(tmp_path / "a.csv.gz", parts)
+    assert rows(connector(path), con) == [(5, 6)]
+    write(path, parts[:-3])
+    assert "is cut off" in refusal(connector(path))
+    skippable = b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc"
+    path = write(tmp_path / "b.csv.zst", ZSTD_WITH_CHECKSUM + skippable)
+    assert rows(connector(path), con) == [(1, 2), (3, 4)]
+    write(path, ZSTD_WITH_CHECKSUM + skippable[:-1])
+    assert "is cut off" in refusal(connector(path))
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_damaged_parquet_page_is_refused(tmp_path, con, version):
+    """A page whose bytes are not those of its checksum is refused, in each column."""
+    table = pa.table(
+        {
+            "id": range(5000),
+            "name": [f"name {n % 40}" for n in range(5000)],
+            "tags": [["a", None, str(n)] for n in range(5000)],
+        }
+    )
+    path = tmp_path / "a.parquet"
+    pq.write_table(
+        table,
+        path,
+        write_page_checksum=True,
+        data_page_version=version,
+        data_page_size=2000,
+        compression="none",
+        use_dictionary=["name"],
+        row_group_size=3000,
+    )
+    assert len(rows(connector(path), con)) == 5000
+    whole = path.read_bytes()
+    metadata = pq.read_metadata(path)
+    for group in range(metadata.num_row_groups):
+        for number in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(number)
+            content = bytearray(whole)
+            start = chunk.dictionary_page_offset or chunk.data_page_offset
+            content[start + 200] ^= 4  # behind the page's header
+            write(path, bytes(content))
+            name = chunk.path_in_schema.split(".")[0]
+            assert f'{path}: column "{name}" is damaged' in refusal(connector(path))
+    pq.write_table(table, path, data_page_version=version)
+    assert len(rows(connector(path), con)) == 5000
 
 
 def test_streams_are_stems_over_folders(tmp_path, con):
