@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cdpsync.errors import ReadError
 from cdpsync.sql import fold_name, quote_name, quote_text
 from cdpsync_connectors._shared.exact_sql import quote_files, text_class
-from cdpsync_connectors.files.schema import FileSchema, Layout, infer_types
+from cdpsync_connectors.files.schema import FileSchema, Layout, TextFormat, infer_types
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,6 +38,8 @@ _LINES = """
     limit {count}
 """
 
+_TEXTS = TextFormat(text_class, lambda text: text, "VARCHAR")
+
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
@@ -62,7 +64,7 @@ def read_schema(con: DuckDBPyConnection, files: Sequence[File], dialect: Dialect
         for group in group_by_columns(not_empty)
     )
     texts = [f"v{number}" for number in range(len(names))]
-    types = infer_types(con, [(text_class(text), text) for text in texts], rows, "VARCHAR")
+    types = infer_types(con, texts, _TEXTS, rows)
     return FileSchema(dict(zip(names, types, strict=True)), layouts)
 
 

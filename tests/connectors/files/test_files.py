@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from cdpsync.connector import ReadRequest
 from cdpsync.errors import CdpsyncError, ConnectError, ConnectorError, ReadError
 from cdpsync.model import Cursor, CursorType, Stream, Window
+from cdpsync_connectors._shared.exact_sql import text_class
 from cdpsync_connectors.files.connector import FilesConnector
 from cdpsync_connectors.files.options import FilesOptions
 
@@ -152,6 +153,41 @@ def test_csv_type_holds_every_value(tmp_path, con, values, type_):
         assert read == [value or None for value in values]
     if type_.startswith("DECIMAL") or type_ == "BIGINT":
         assert [Decimal(value) for value in read] == [Decimal(value) for value in values]
+
+
+@pytest.mark.parametrize("format_", ["csv", "jsonl"])
+def test_wide_file_has_the_types_of_narrow_ones(tmp_path, con, format_):
+    """200 columns become what each becomes alone, and no join; so they take milliseconds."""
+    values = ["1", "-1.50", "true", "2024-01-31", "2024-01-31 10:00:00", "", "1e5", "NaN"]
+    values = [*values, "01", "0.1234567890123456789", "2024-01-31T10:00:00+01", "9" * 20] * 17
+    names = [f"c{number}" for number in range(len(values))]
+    records = [dict(zip(names, values, strict=True)), dict.fromkeys(names, "")]
+
+    def save(name: str, columns: list[str]) -> FilesConnector:
+        if format_ == "csv":
+            lines = [",".join(columns), *(",".join(map(r.get, columns)) for r in records)]
+        else:
+            lines = [json.dumps({c: as_json(r[c]) for c in columns}) for r in records]
+        return connector(write(tmp_path / f"{name}.{format_}", "\n".join(lines) + "\n"))
+
+    def as_json(value: str) -> object:
+        return json.loads(value) if value in ("1", "true", "1e5", "NaN") else value or None
+
+    wide = save("wide", names)
+    expected = {name: types(save("narrow", list({name, "c1"})))[name] for name in names[:12]}
+    assert len(set(expected.values())) > 4
+    assert types(wide) == {name: expected[f"c{n % 12}"] for n, name in enumerate(names)}
+    assert len(rows(wide, con)) == 2
+    header = write(tmp_path / "header.csv", ",".join(names) + "\n")
+    assert set(types(connector(header)).values()) == {"VARCHAR"}
+
+
+def test_text_class_is_planned_without_joins(con):
+    """DuckDB makes a join of a long IN; two for each column of a file took minutes."""
+    con.execute("create table t as select '1' as x")
+    plan = con.execute(f"explain select {text_class('x')} from t").fetchall()[0][1]
+    assert "PROJECTION" in plan
+    assert "JOIN" not in plan
 
 
 def test_times_are_the_instants_written(tmp_path, con):
