@@ -29,10 +29,11 @@ _READ = """read_csv({files}, auto_detect = false, strict_mode = true, hive_parti
     allow_quoted_nulls = false, encoding = {encoding}, max_line_size = 16777216,
     buffer_size = 33554432, columns = {{{columns}}})"""
 
-# Each line as one column: without quotes, and with a separator that no text has.
+# Each line as one column: without quotes, and with a separator that no text has. A quoted cell may
+# have other line ends than the records (Excel writes LF in a file of CR LF), which is not strict.
 _LINES = """
     select line from read_csv({files}, auto_detect = false, hive_partitioning = false,
-        header = false, delim = '\x01\x02\x03\x04', quote = '', escape = '',
+        header = false, delim = '\x01\x02\x03\x04', quote = '', escape = '', strict_mode = {strict},
         encoding = {encoding}, max_line_size = 16777216, buffer_size = 33554432,
         columns = {{'line': 'VARCHAR'}})
     limit {count}
@@ -146,15 +147,22 @@ def _first_record(con: DuckDBPyConnection, file: File, dialect: Dialect) -> list
             raise ReadError(f"{file.path}, line 1: is empty. Remove the lines above the header.")
         fields = _parse(lines, dialect)
         if fields is not None:
+            if count > 1:  # DuckDB 1.5.5 loses a row behind such a header if line ends are mixed
+                _lines(con, file, dialect, count, strict=True)
             return fields
         if len(lines) < count or count > _LONGEST_HEADER:
             raise ReadError(f"{file.path}, line 1: a quote is not closed. Fix the header.")
         count *= 2
 
 
-def _lines(con: DuckDBPyConnection, file: File, dialect: Dialect, count: int) -> list[str]:
+def _lines(
+    con: DuckDBPyConnection, file: File, dialect: Dialect, count: int, *, strict: bool = False
+) -> list[str]:
     statement = _LINES.format(
-        files=quote_files([file.path]), encoding=quote_text(dialect.encoding), count=count
+        files=quote_files([file.path]),
+        encoding=quote_text(dialect.encoding),
+        count=count,
+        strict=str(strict).lower(),
     )
     return [line or "" for (line,) in con.execute(statement).fetchall()]
 

@@ -247,6 +247,25 @@ def test_compressed_files(tmp_path, con):
 ZSTD_WITH_CHECKSUM = bytes.fromhex("28b52ffd045869000069642c760a312c320a332c340ad4628b9f")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("inner", ["\n", "\r\n", "\r", "\n\r", "\r\r\n"])
+def test_quoted_line_ends_of_any_kind_land(tmp_path, con, end, inner):
+    """A quoted cell keeps its line ends, whatever those of the records are: as Python reads it."""
+    cell = f'"a{inner}""b"'
+    for lines in [["1," + cell, "2,y"], ["2,y", "1," + cell], [f"1,{cell}", f"2,{cell}"]]:
+        for last in ("", end):
+            text = end.join(["id,t", *lines]) + last
+            _, *expected = csv.reader(io.StringIO(text, newline=""), strict=True)
+            path = write(tmp_path / "a.csv", text)
+            assert [[str(number), t] for number, t in rows(connector(path), con)] == expected
+    path = write(tmp_path / "a.csv", end.join(["id," + cell, "1,x", "2,y", ""]))
+    stream = find_stream(connector(path), None)
+    if stream.unreadable_reason is None:
+        assert rows(connector(path), con) == [(1, "x"), (2, "y")]
+    else:
+        assert "a line end or a quote is out of place" in stream.unreadable_reason
+
+
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.csv.zst", "a.jsonl.gz", "a.jsonl.zst"])
 def test_cut_compressed_file_is_refused(tmp_path, con, name):
     """A compressed file that ends anywhere before its end is refused; whole, all its rows land."""
