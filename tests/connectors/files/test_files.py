@@ -638,6 +638,11 @@ BROKEN = {
     "long.csv": ("a,b\n1,2\n3,4,5\n", "line 3: 3 fields where there should be 2."),
     "quote.csv": ('a,b\n1,"x"y\n', "line 2: a quote is not closed, or text follows"),
     "open.csv": ('a,b\n1,"x\n2,3\n', "line 2: a quote is not closed"),
+    "wide.csv": ("a,b\n1,2\n3,4,\n", "line 3: 3 fields where there should be 2; the last ones are"),
+    "wider.csv": ('a,b\n"1\n0",\n3,,,,\n', "line 4: 5 fields where there should be 2; the last"),
+    "shifted.csv": ("a,b,c\n2,x, y,\n", "line 2: 4 fields where there should be 3"),
+    "head_short.csv": ("a,b\r\n1,2,\r\n", "line 2: 3 fields where there should be 2"),
+    "end.csv": ("a\n1\n2,", "line 3: 2 fields where there should be 1"),
     "bytes.csv": (b"a,b\n1,\xff\n", "line 2: not in the encoding that was set"),
     "ends.csv": ("a,b\r\n1,2\n3,4\r\n", "a line end or a quote is out of place."),
     "head.csv": ('a,"b\n1,2\n', "line 1: a quote is not closed. Fix the header."),
@@ -920,6 +925,30 @@ def test_any_number_of_a_csv_is_unchanged(tmp_path, con, numbers):
     )
     read = [row[1] for row in rows(source, con)]
     assert [Decimal(value) for value in read] == [Decimal(f"{Decimal(n):f}") for n in numbers]
+
+
+fields = st.lists(st.sampled_from(["", '""', "x", '","', '"\n"', '" "']), max_size=4)
+
+
+@plain
+@given(
+    st.lists(fields.filter(lambda record: record not in ([], [""])), max_size=5),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from([",", ";", "a"]),
+    st.sampled_from(["utf-8", "utf-16"]),
+)
+@example([["x", ""]], "\n", ",", "utf-8")
+def test_each_record_has_the_width_of_the_header(tmp_path, con, records, end, delimiter, encoding):
+    """What Python's csv reads as two fields a record lands; any other width is refused by line."""
+    text = end.join(delimiter.join(record) for record in [["k", "v"], *records])
+    _, *expected = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    path = write(tmp_path / "a.csv", text.encode(encoding))
+    source = connector(path, delimiter=delimiter, encoding=encoding)
+    if any(len(record) != 2 for record in expected):
+        assert f"{path}, line " in refusal(source)
+        return
+    landed = rows(source, con, types={"k": "VARCHAR", "v": "VARCHAR"})
+    assert [[k or "", v or ""] for k, v in landed] == expected
 
 
 json_scalars = st.one_of(
