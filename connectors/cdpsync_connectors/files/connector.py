@@ -5,6 +5,7 @@ A stream is a file stem (`orders.csv`, `2024/orders.csv.gz`), or all files under
 | in the file | in the lake |
 | --- | --- |
 | Parquet | its own type; of several files, the type that holds all their values exactly |
+| Parquet, decimals beyond 38 digits, nanoseconds in UTC or of a time, INT96 | refused by name |
 | CSV, canonical integers that fit 64 bits | BIGINT |
 | CSV, canonical decimals, and larger integers | DECIMAL(38, longest fraction) |
 | CSV, numbers of which some have an exponent, NaN, Infinity | DOUBLE, if it keeps each digit |

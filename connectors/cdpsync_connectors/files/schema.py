@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.errors import ReadError
@@ -33,13 +33,15 @@ class Layout:
 class FileSchema:
     """The columns of all files of a stream, in order of first appearance; UNKNOWN if all NULL.
 
-    `longest_line` is how many bytes a line of JSON may have.
+    `longest_line` is how many bytes a line of JSON may have. `inexact` tells of columns why their
+    values cannot be read exactly.
     """
 
     types: dict[str, str]
     layouts: tuple[Layout, ...]
     rows: int | None = None
     longest_line: int = 1 << 24
+    inexact: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -554,6 +554,45 @@ def test_parquet_keeps_its_types(tmp_path, con):
     assert rows(source, con) == [(1, [Decimal("1.5")], None), (5, None, "x")]
 
 
+def test_parquet_types_that_would_be_narrowed_are_refused(tmp_path, con):
+    """A value that DuckDB does not read exactly is refused by column; the other columns land."""
+    wide, ns = pa.decimal256(60, 10), pa.timestamp("ns", "UTC")
+    moment = 1_700_000_000_123_456_789
+    narrowed = {
+        "decimal": pa.array([Decimal("1.5")], wide),
+        "moment": pa.array([moment], ns),
+        "clock": pa.array([45_296_123_456_789], pa.time64("ns")),
+        "list": pa.array([[Decimal("1.5")]], pa.list_(wide)),
+        "struct": pa.array([{"a": 1, "b": [moment]}], pa.struct({"a": "int8", "b": pa.list_(ns)})),
+        "map": pa.array([[("k", moment)]], pa.map_(pa.string(), ns)),
+    }
+    exact = {
+        "id": pa.array([1]),
+        "fits": pa.array([Decimal("1.5")], pa.decimal128(38, 1)),
+        "local": pa.array([moment], pa.timestamp("ns")),
+        "utc": pa.array([moment // 1000], pa.timestamp("us", "UTC")),
+        "pair": pa.array([{"a": 1, "b": [2]}], pa.struct({"a": "int8", "b": pa.list_(pa.int8())})),
+    }
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table(narrowed | exact), path)
+    source = connector(path)
+    for name in narrowed:
+        with pytest.raises(
+            ReadError, match=f'a.parquet: column "{name}" is an? .*(digits|seconds)'
+        ):
+            rows(source, con, only=[name, "id"])
+    read = rows(source, con, only=list(exact))
+    assert read[0][:2] == (1, Decimal("1.5"))
+    int96 = pa.table({"id": [1], "t": pa.array([moment], pa.timestamp("ns"))})
+    pq.write_table(int96, path, use_deprecated_int96_timestamps=True)
+    with pytest.raises(ReadError, match=r'column "t" is an INT96 timestamp.*exclude: \[t\]'):
+        rows(connector(path), con)
+    of_spark = pa.table({"t": pa.array([moment // 1000], pa.timestamp("us"))})
+    of_spark = of_spark.replace_schema_metadata({"org.apache.spark.version": "3.5.0"})
+    pq.write_table(of_spark, path, use_deprecated_int96_timestamps=True)
+    assert rows(connector(path), con)[0][0].microsecond == 123_456
+
+
 def test_parquet_types_that_do_not_join(tmp_path, con):
     """Two types of which neither holds the other's values are refused, not rounded."""
     (tmp_path / "2").mkdir()
