@@ -382,6 +382,38 @@ def test_streams_are_stems_over_folders(tmp_path, con):
     assert rows(source, con, "orders") == [(1, Decimal("1.5"), None), (2, None, "x")]
 
 
+def test_links_to_folders_bring_no_row_twice(tmp_path, con):
+    """A file that is reached through links too, even in a loop, is read once."""
+    write(tmp_path / "data" / "a.csv", "x\n1\n")
+    write(tmp_path / "data" / "2024" / "b.csv", "x\n2\n")
+    (tmp_path / "data" / "loop").symlink_to(".")
+    (tmp_path / "data" / "latest").symlink_to("2024")
+    source = connector(f"{tmp_path}/data/**/*.csv")
+    assert rows(source, con, "a") == [(1,)]
+    assert rows(source, con, "b") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("log", "format_"),
+    [
+        ("_delta_log/00000000000000000000.json", "Delta"),
+        ("metadata/v1.metadata.json", "Iceberg"),
+        (".hoodie/hoodie.properties", "Hudi"),
+    ],
+)
+def test_table_formats_are_never_read_as_plain_parquet(tmp_path, con, log, format_):
+    """Files of a table format are refused, because only its log says which of them are valid."""
+    write(tmp_path / "t" / log, "{}")
+    path = tmp_path / "t" / "data" / "year=2024" / "part.parquet"
+    path.parent.mkdir(parents=True)
+    con.execute(f"copy (select 1 as x) to '{path}'")
+    con.execute(f"copy (select 1 as x) to '{tmp_path}/plain.parquet'")
+    source = connector(f"{tmp_path}/**/*.parquet")
+    reason = find_stream(source, "part").unreadable_reason
+    assert reason.startswith(f"{path}: is a part of a {format_} table")
+    assert rows(source, con, "plain") == [(1,)]
+
+
 def test_one_stream_by_name(tmp_path, con):
     """With `stream:` all files are one stream, whose types fit the values of all files."""
     write(tmp_path / "a.csv", "id\n1\n")
