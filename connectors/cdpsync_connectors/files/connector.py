@@ -5,6 +5,7 @@ A stream is a file stem (`orders.csv`, `2024/orders.csv.gz`), or all files under
 | in the file | in the lake |
 | --- | --- |
 | Parquet | its own type; of several files, the type that holds all their values exactly |
+| Parquet, decimals beyond 38 digits, nanoseconds in UTC or of a time, INT96 | refused by name |
 | CSV, canonical integers that fit 64 bits | BIGINT |
 | CSV, canonical decimals, and larger integers | DECIMAL(38, longest fraction) |
 | CSV, numbers of which some have an exponent, NaN, Infinity | DOUBLE, if it keeps each digit |
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cdpsync.errors import ConfigError, ConnectorError, ReadError
 from cdpsync.model import Column, Stream
 from cdpsync_connectors.files import csv, errors, jsonl, parquet
+from cdpsync_connectors.files.compressed import require_whole
 from cdpsync_connectors.files.discover import (
     common_format,
     find_files,
@@ -138,6 +140,7 @@ class FilesConnector:
 
         require_readable(files)
         format_ = common_format(name, files)
+        require_whole(files)
         with _own_connection(self.memory_limit) as con:
             try:
                 return self._schema_of(con, format_, files)

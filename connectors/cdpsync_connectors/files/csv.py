@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
+import gzip
+import secrets
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from cdpsync.errors import ReadError
 from cdpsync.sql import fold_name, quote_name, quote_text
 from cdpsync_connectors._shared.exact_sql import quote_files, text_class
-from cdpsync_connectors.files.schema import FileSchema, Layout, infer_types
+from cdpsync_connectors.files.schema import FileSchema, Layout, TextFormat, infer_types
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,16 +30,22 @@ _LONGEST_HEADER = 1 << 16  # lines
 _READ = """read_csv({files}, auto_detect = false, strict_mode = true, hive_partitioning = false,
     header = {header}, delim = {delimiter}, quote = '"', escape = '"', nullstr = {null},
     allow_quoted_nulls = false, encoding = {encoding}, max_line_size = 16777216,
-    buffer_size = 33554432, columns = {{{columns}}})"""
+    buffer_size = 33554432, columns = {{{columns}}}{more_options})"""
 
-# Each line as one column: without quotes, and with a separator that no text has.
+# Each line as one column: without quotes, and with a separator that no text has. A quoted cell may
+# have other line ends than the records (Excel writes LF in a file of CR LF), which is not strict.
 _LINES = """
     select line from read_csv({files}, auto_detect = false, hive_partitioning = false,
-        header = false, delim = '\x01\x02\x03\x04', quote = '', escape = '',
+        header = false, delim = '\x01\x02\x03\x04', quote = '', escape = '', strict_mode = {strict},
         encoding = {encoding}, max_line_size = 16777216, buffer_size = 33554432,
         columns = {{'line': 'VARCHAR'}})
     limit {count}
 """
+
+_TEXTS = TextFormat(text_class, lambda text: text, "VARCHAR")
+
+
+_PADDED = ", null_padding = true, parallel = false, filename = true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,9 @@ def read_schema(con: DuckDBPyConnection, files: Sequence[File], dialect: Dialect
         for group in group_by_columns(not_empty)
     )
     texts = [f"v{number}" for number in range(len(names))]
-    types = infer_types(con, [(text_class(text), text) for text in texts], rows, "VARCHAR")
+    types = infer_types(con, texts, _TEXTS, rows)
+    for group in group_by_columns(not_empty):
+        _require_width(con, group, dialect)
     return FileSchema(dict(zip(names, types, strict=True)), layouts)
 
 
@@ -82,17 +93,57 @@ def group_by_columns(layouts: Sequence[Layout]) -> Iterator[list[Layout]]:
 def select_rows(layouts: Sequence[Layout], dialect: Dialect) -> str:
     """Return the SELECT of all rows, as texts, of files that have the same columns."""
     names = [name for name, _ in layouts[0].columns]
-    columns = ", ".join(f"'c{number}': 'VARCHAR'" for number in range(len(names)))
-    read = _READ.format(
+    named = ", ".join(f"c{number} as {quote_name(name)}" for number, name in enumerate(names))
+    return f"select {named} from {_read(layouts, dialect, len(names), dialect.null)}"
+
+
+def _read(
+    layouts: Sequence[Layout], dialect: Dialect, width: int, null: str, more_options: str = ""
+) -> str:
+    return _READ.format(
         files=quote_files([layout.file.path for layout in layouts]),
         header=str(dialect.header).lower(),
         delimiter=quote_text(dialect.delimiter),
-        null=quote_text(dialect.null),
+        null=quote_text(null),
         encoding=quote_text(dialect.encoding),
-        columns=columns,
+        columns=", ".join(f"'c{number}': 'VARCHAR'" for number in range(width)),
+        more_options=more_options,
     )
-    named = ", ".join(f"c{number} as {quote_name(name)}" for number, name in enumerate(names))
-    return f"select {named} from {read}"
+
+
+def _require_width(con: DuckDBPyConnection, layouts: Sequence[Layout], dialect: Dialect) -> None:
+    """Raise ReadError, with the line, for a record with more fields than its file has columns.
+
+    DuckDB 1.5.5 drops empty fields behind the last column. So the files are read with one column
+    more: it is NULL only where a record has no such field, because no text is NULL in this read.
+    """
+    width = len(layouts[0].columns)
+    no_text = secrets.token_hex(16).replace(dialect.delimiter, "")
+    read = _read(layouts, dialect, width + 1, no_text, _PADDED)
+    row = con.execute(f"select filename from {read} where c{width} is not null limit 1").fetchone()
+    if row:
+        path = str(row[0])
+        line, fields = _first_wide_record(path, dialect, width)
+        raise ReadError(
+            f"{path}, {line}: {fields} fields where there should be {width}; the last ones are "
+            "empty. Nothing of the stream was kept; fix the line, or the header."
+        )
+
+
+def _first_wide_record(path: str, dialect: Dialect, width: int) -> tuple[str, str]:
+    """Return line and number of fields of the first record with more fields than columns."""
+    with contextlib.suppress(csv.Error, UnicodeError, OSError):
+        lines: TextIO
+        if path.lower().endswith(".gz"):
+            lines = gzip.open(path, "rt", encoding=dialect.encoding, newline="")  # noqa: SIM115
+        else:
+            lines = Path(path).open(encoding=dialect.encoding, newline="")  # noqa: SIM115
+        with lines:
+            records = csv.reader(lines, delimiter=dialect.delimiter)
+            for record in records:
+                if len(record) > width:
+                    return f"line {records.line_num}", str(len(record))
+    return "a record", f"{width + 1} or more"  # zstd, or a field too long for Python
 
 
 def _layout(con: DuckDBPyConnection, file: File, dialect: Dialect) -> Layout:
@@ -144,15 +195,22 @@ def _first_record(con: DuckDBPyConnection, file: File, dialect: Dialect) -> list
             raise ReadError(f"{file.path}, line 1: is empty. Remove the lines above the header.")
         fields = _parse(lines, dialect)
         if fields is not None:
+            if count > 1:  # DuckDB 1.5.5 loses a row behind such a header if line ends are mixed
+                _lines(con, file, dialect, count, strict=True)
             return fields
         if len(lines) < count or count > _LONGEST_HEADER:
             raise ReadError(f"{file.path}, line 1: a quote is not closed. Fix the header.")
         count *= 2
 
 
-def _lines(con: DuckDBPyConnection, file: File, dialect: Dialect, count: int) -> list[str]:
+def _lines(
+    con: DuckDBPyConnection, file: File, dialect: Dialect, count: int, *, strict: bool = False
+) -> list[str]:
     statement = _LINES.format(
-        files=quote_files([file.path]), encoding=quote_text(dialect.encoding), count=count
+        files=quote_files([file.path]),
+        encoding=quote_text(dialect.encoding),
+        count=count,
+        strict=str(strict).lower(),
     )
     return [line or "" for (line,) in con.execute(statement).fetchall()]
 

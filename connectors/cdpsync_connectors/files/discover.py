@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,13 +44,14 @@ class File:
 def find_files(path: str, format_: str | None) -> tuple[File, ...]:
     """Return the files of a path, folder or glob, by name; hidden ones only if named.
 
-    A file that cannot be opened has its `unreadable_reason`. Raises ConnectError, with the next
-    step, if there is no file.
+    A file that cannot be opened, or belongs to a table format, has its `unreadable_reason`. A file
+    that is reached through links to folders too is returned once, by its shortest path. Raises
+    ConnectError, with the next step, if there is no file.
     """
     candidates = _candidates(path, format_)
     files = tuple(
         _file_or_reason(candidate, format_of)
-        for candidate in sorted(set(candidates))
+        for candidate in sorted(_once_each(candidates))
         if (format_of := format_ or _format_of_name(candidate))
     )
     if files:
@@ -84,6 +86,29 @@ def _candidates(path: str, format_: str | None) -> list[str]:
     return [match for match in matches if Path(match).is_file()]
 
 
+def _once_each(paths: Iterable[str]) -> Iterable[str]:
+    real_folders: dict[str, str] = {}
+    shortest: dict[tuple[str, str], str] = {}
+    for path in sorted(paths, key=lambda path: (path.count(os.sep), path)):
+        folder, name = os.path.split(path)
+        if folder not in real_folders:
+            real_folders[folder] = os.path.realpath(folder)
+        shortest.setdefault((real_folders[folder], name), path)
+    return shortest.values()
+
+
+def _table_format(folder: Path) -> str | None:
+    """Return the table format to which a folder's Parquet files belong, by its own log of them."""
+    if (folder / "_delta_log").is_dir():
+        return "Delta"
+    metadata = folder / "metadata"
+    if metadata.is_dir() and any(metadata.glob("*.metadata.json")):
+        return "Iceberg"
+    if (folder / ".hoodie").is_dir():
+        return "Hudi"
+    return None if folder == folder.parent else _table_format(folder.parent)
+
+
 def _format_of_name(path: str) -> str | None:
     name = Path(path)
     is_compressed = name.suffix.lower() in _COMPRESSED
@@ -104,10 +129,21 @@ def _reason_of_no_file(path: str) -> str:
 
 def _file_or_reason(path: str, format_: str) -> File:
     try:
+        if format_ == "parquet":
+            _require_plain(path)
         return _file(path, format_)
     except ConnectError as error:
         printable = path.encode(errors="backslashreplace").decode()
         return File(printable, format_, unreadable_reason=error.message)
+
+
+def _require_plain(path: str) -> None:
+    table_format = _table_format(Path(path).parent)
+    if table_format:
+        raise ConnectError(
+            f"{path}: is a part of a {table_format} table, whose log tells which files and rows "
+            "are valid. Export the table to plain Parquet, and set path to that."
+        )
 
 
 def _file(path: str, format_: str) -> File:

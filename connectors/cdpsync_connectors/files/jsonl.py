@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from cdpsync.errors import ReadError
 from cdpsync.sql import quote_text
 from cdpsync_connectors._shared import exact_sql as sql
-from cdpsync_connectors.files.schema import FileSchema, Layout, infer_types
+from cdpsync_connectors.files.schema import FileSchema, Layout, TextFormat, infer_types
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,9 +87,9 @@ def _read_schema(con: DuckDBPyConnection, files: Sequence[File], longest_line: i
     names = [str(name) for name, *_ in key_rows]
     if not_objects or repeated_keys or "" in names:
         raise _bad_record(files)
-    expressions = [(_class(f"v[{n}]"), _number(f"v[{n}]")) for n in range(1, len(names) + 1)]
+    values = [f"v[{n}]" for n in range(1, len(names) + 1)]
     rows = select_rows(layouts, names, longest_line)
-    types = infer_types(con, expressions, rows, "JSON")
+    types = infer_types(con, values, TextFormat(_class, _number, "JSON"), rows)
     return FileSchema(dict(zip(names, types, strict=True)), layouts, longest_line=longest_line)
 
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cdpsync_connectors._shared.exact_sql import quote_files
+from cdpsync_connectors.files.page_checksums import require_checksums
 from cdpsync_connectors.files.schema import FileSchema, Layout, joined_type
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from duckdb import DuckDBPyConnection
 
     from cdpsync_connectors.files.discover import File
+
+_ELEMENTS = """
+    select name, type, coalesce(num_children, 0), coalesce(logical_type, ''),
+        coalesce(precision, 0)
+    from parquet_schema({files})
+"""
 
 
 def read_schema(con: DuckDBPyConnection, files: Sequence[File]) -> FileSchema:
@@ -22,13 +29,49 @@ def read_schema(con: DuckDBPyConnection, files: Sequence[File]) -> FileSchema:
     for layout in layouts:
         for name, type_ in layout.columns:
             types[name] = joined_type(name, types.get(name, type_), layout.file, type_)
-    return FileSchema(types, layouts, _count(con, files))
+    inexact: dict[str, str] = {}
+    for file in files:
+        require_checksums(con, file.path)
+        for name, type_ in _narrowed_columns(con, file.path):
+            inexact.setdefault(name, f'{file.path}: column "{name}" is {type_}')
+    return FileSchema(types, layouts, _count(con, files), inexact=inexact)
 
 
 def _layout(con: DuckDBPyConnection, file: File) -> Layout:
     relation = con.sql(select_rows([Layout(file)]))
     pairs = zip(relation.columns, relation.types, strict=True)
     return Layout(file, tuple((name, str(type_)) for name, type_ in pairs))
+
+
+def _narrowed_columns(con: DuckDBPyConnection, path: str) -> Iterator[tuple[str, str]]:
+    """Yield each column that has a type, at any depth, which DuckDB 1.5.5 does not read exactly.
+
+    It reads decimals beyond 38 digits as DOUBLE, and nanoseconds in UTC, of times of day and of
+    INT96 as microseconds. Spark writes INT96 too, but only whole microseconds.
+    """
+    files = quote_files([path])
+    keys = con.execute(f"select key from parquet_kv_metadata({files})").fetchall()
+    is_of_spark = (b"org.apache.spark.version",) in keys
+    (root, *elements) = con.execute(_ELEMENTS.format(files=files)).fetchall()
+    column = ""
+    open_children = [root[2]]  # elements that are still to come, at each depth
+    for name, physical_type, children, logical_type, precision in elements:
+        while not open_children[-1]:
+            open_children.pop()
+        open_children[-1] -= 1
+        if len(open_children) == 1:
+            column = str(name)
+        if children:
+            open_children.append(children)
+        if physical_type == "INT96" and not is_of_spark:
+            yield column, "an INT96 timestamp, which may have nanoseconds"
+        elif precision > 38:
+            yield column, f"a decimal of {precision} digits, of which the lake holds 38"
+        elif "NANOS=NanoSeconds" in logical_type:
+            if logical_type.startswith("TimeType"):
+                yield column, "a time of day with nanoseconds, of which the lake holds microseconds"
+            elif "isAdjustedToUTC=1" in logical_type:
+                yield column, "an instant with nanoseconds, of which the lake holds microseconds"
 
 
 def _count(con: DuckDBPyConnection, files: Sequence[File]) -> int:

@@ -36,13 +36,19 @@ def chunks_of(
 ) -> tuple[SqlChunk, ...]:
     """Return the chunks of a read: one per file, or several files each, so that there are 64.
 
-    Raises ReadError if no file has a requested column, or its type is impossible.
+    Raises ReadError if no file has a requested column, its type is impossible, or the file's own
+    type cannot be read exactly.
     """
     for column in request.columns:
         if column.name not in schema.types:
             raise ReadError(
                 f'stream {request.stream.name}: column "{column.name}" is no longer in any file. '
                 "Run again."
+            )
+        if column.name in schema.inexact:
+            raise ReadError(
+                f"{schema.inexact[column.name]}. Write the column with another type, or leave it "
+                f"out under columns: {{exclude: [{column.name}]}}."
             )
     columns = FileColumns(schema, format_, dialect, request.types, request.lake_types)
     layouts = schema.layouts

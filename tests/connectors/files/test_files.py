@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -21,6 +24,7 @@ from pydantic import ValidationError
 from cdpsync.connector import ReadRequest
 from cdpsync.errors import CdpsyncError, ConnectError, ConnectorError, ReadError
 from cdpsync.model import Cursor, CursorType, Stream, Window
+from cdpsync_connectors._shared.exact_sql import text_class
 from cdpsync_connectors.files.connector import FilesConnector
 from cdpsync_connectors.files.options import FilesOptions
 
@@ -151,6 +155,41 @@ def test_csv_type_holds_every_value(tmp_path, con, values, type_):
         assert [Decimal(value) for value in read] == [Decimal(value) for value in values]
 
 
+@pytest.mark.parametrize("format_", ["csv", "jsonl"])
+def test_wide_file_has_the_types_of_narrow_ones(tmp_path, con, format_):
+    """200 columns become what each becomes alone, and no join; so they take milliseconds."""
+    values = ["1", "-1.50", "true", "2024-01-31", "2024-01-31 10:00:00", "", "1e5", "NaN"]
+    values = [*values, "01", "0.1234567890123456789", "2024-01-31T10:00:00+01", "9" * 20] * 17
+    names = [f"c{number}" for number in range(len(values))]
+    records = [dict(zip(names, values, strict=True)), dict.fromkeys(names, "")]
+
+    def save(name: str, columns: list[str]) -> FilesConnector:
+        if format_ == "csv":
+            lines = [",".join(columns), *(",".join(map(r.get, columns)) for r in records)]
+        else:
+            lines = [json.dumps({c: as_json(r[c]) for c in columns}) for r in records]
+        return connector(write(tmp_path / f"{name}.{format_}", "\n".join(lines) + "\n"))
+
+    def as_json(value: str) -> object:
+        return json.loads(value) if value in ("1", "true", "1e5", "NaN") else value or None
+
+    wide = save("wide", names)
+    expected = {name: types(save("narrow", list({name, "c1"})))[name] for name in names[:12]}
+    assert len(set(expected.values())) > 4
+    assert types(wide) == {name: expected[f"c{n % 12}"] for n, name in enumerate(names)}
+    assert len(rows(wide, con)) == 2
+    header = write(tmp_path / "header.csv", ",".join(names) + "\n")
+    assert set(types(connector(header)).values()) == {"VARCHAR"}
+
+
+def test_text_class_is_planned_without_joins(con):
+    """DuckDB makes a join of a long IN; two for each column of a file took minutes."""
+    con.execute("create table t as select '1' as x")
+    plan = con.execute(f"explain select {text_class('x')} from t").fetchall()[0][1]
+    assert "PROJECTION" in plan
+    assert "JOIN" not in plan
+
+
 def test_times_are_the_instants_written(tmp_path, con):
     """A time with an offset is converted to UTC; a time without one is unchanged."""
     source = connector(
@@ -204,6 +243,129 @@ def test_compressed_files(tmp_path, con):
     assert rows(source, con, "b") == [(Decimal("1.10"),)]
 
 
+# The text "id,v\n1,2\n3,4\n" as the zstd tool compresses it: one frame, with a checksum.
+ZSTD_WITH_CHECKSUM = bytes.fromhex("28b52ffd045869000069642c760a312c320a332c340ad4628b9f")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("inner", ["\n", "\r\n", "\r", "\n\r", "\r\r\n"])
+def test_quoted_line_ends_of_any_kind_land(tmp_path, con, end, inner):
+    """A quoted cell keeps its line ends, whatever those of the records are: as Python reads it."""
+    cell = f'"a{inner}""b"'
+    for lines in [["1," + cell, "2,y"], ["2,y", "1," + cell], [f"1,{cell}", f"2,{cell}"]]:
+        for last in ("", end):
+            text = end.join(["id,t", *lines]) + last
+            _, *expected = csv.reader(io.StringIO(text, newline=""), strict=True)
+            path = write(tmp_path / "a.csv", text)
+            assert [[str(number), t] for number, t in rows(connector(path), con)] == expected
+    path = write(tmp_path / "a.csv", end.join(["id," + cell, "1,x", "2,y", ""]))
+    stream = find_stream(connector(path), None)
+    if stream.unreadable_reason is None:
+        assert rows(connector(path), con) == [(1, "x"), (2, "y")]
+    else:
+        assert "a line end or a quote is out of place" in stream.unreadable_reason
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.csv.zst", "a.jsonl.gz", "a.jsonl.zst"])
+def test_cut_compressed_file_is_refused(tmp_path, con, name):
+    """A compressed file that ends anywhere before its end is refused; whole, all its rows land."""
+    records = [{"id": n, "v": hashlib.sha256(b"%d" % n).hexdigest()} for n in range(10_000)]
+    lines = [json.dumps(record) for record in records]
+    if ".csv" in name:
+        lines = ["id,v", *(f"{record['id']},{record['v']}" for record in records)]
+    text = "".join(f"{line}\n" for line in lines).encode()
+    with pa.CompressedOutputStream(
+        tmp_path / name, "gzip" if name.endswith("gz") else "zstd"
+    ) as output:
+        output.write(text)
+    whole = (tmp_path / name).read_bytes()
+    for length in [0, 3, 7, 12, *range(100, len(whole), len(whole) // 12), -9, -4, -1]:
+        write(tmp_path / name, whole[:length])
+        message = refusal(connector(tmp_path))
+        assert message.startswith(f"{tmp_path / name}: is cut off: "), (length, message)
+    write(tmp_path / name, whole)
+    assert [row[0] for row in rows(connector(tmp_path), con)] == list(range(10_000))
+
+
+def test_damaged_compressed_file_is_refused(tmp_path, con):
+    """A flipped bit of a compressed file with a checksum is refused, or changes no row."""
+    for name, whole in [
+        ("a.csv.gz", gzip.compress(b"id,v\n1,2\n3,4\n")),
+        ("a.csv.zst", ZSTD_WITH_CHECKSUM),
+    ]:
+        path = write(tmp_path / name, whole)
+        expected = [(1, 2), (3, 4)]
+        assert rows(connector(path), con) == expected
+        refused = 0
+        for byte in range(len(whole)):
+            content = bytearray(whole)
+            content[byte] ^= 1 << byte % 8
+            write(path, bytes(content))
+            source = connector(path)
+            reason = find_stream(source, None).unreadable_reason
+            if reason is None:
+                assert rows(source, con) == expected, byte
+            else:
+                assert str(path) in reason, reason
+                refused += 1
+        assert refused > 0.6 * len(whole)  # the others are in the header: time, system
+        write(path, whole + b"more")
+        assert f"{path}: its compressed data is damaged (" in refusal(connector(path))
+        path.unlink()
+
+
+def test_compressed_files_of_several_parts(tmp_path, con):
+    """Parts that were written one behind another are read as one file; a cut part is refused."""
+    header, more = b"id,v\n", b"5,6\n"
+    parts = gzip.compress(header) + gzip.compress(more)
+    path = write(tmp_path / "a.csv.gz", parts)
+    assert rows(connector(path), con) == [(5, 6)]
+    write(path, parts[:-3])
+    assert "is cut off" in refusal(connector(path))
+    skippable = b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc"
+    path = write(tmp_path / "b.csv.zst", ZSTD_WITH_CHECKSUM + skippable)
+    assert rows(connector(path), con) == [(1, 2), (3, 4)]
+    write(path, ZSTD_WITH_CHECKSUM + skippable[:-1])
+    assert "is cut off" in refusal(connector(path))
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_damaged_parquet_page_is_refused(tmp_path, con, version):
+    """A page whose bytes are not those of its checksum is refused, in each column."""
+    table = pa.table(
+        {
+            "id": range(5000),
+            "name": [f"name {n % 40}" for n in range(5000)],
+            "tags": [["a", None, str(n)] for n in range(5000)],
+        }
+    )
+    path = tmp_path / "a.parquet"
+    pq.write_table(
+        table,
+        path,
+        write_page_checksum=True,
+        data_page_version=version,
+        data_page_size=2000,
+        compression="none",
+        use_dictionary=["name"],
+        row_group_size=3000,
+    )
+    assert len(rows(connector(path), con)) == 5000
+    whole = path.read_bytes()
+    metadata = pq.read_metadata(path)
+    for group in range(metadata.num_row_groups):
+        for number in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(number)
+            content = bytearray(whole)
+            start = chunk.dictionary_page_offset or chunk.data_page_offset
+            content[start + 200] ^= 4  # behind the page's header
+            write(path, bytes(content))
+            name = chunk.path_in_schema.split(".")[0]
+            assert f'{path}: column "{name}" is damaged' in refusal(connector(path))
+    pq.write_table(table, path, data_page_version=version)
+    assert len(rows(connector(path), con)) == 5000
+
+
 def test_streams_are_stems_over_folders(tmp_path, con):
     """Files with one stem are one stream; columns are matched by name, a missing one is NULL."""
     write(tmp_path / "2023/orders.csv", "id,total\n1,1.5\n")
@@ -218,6 +380,38 @@ def test_streams_are_stems_over_folders(tmp_path, con):
     }
     assert types(source, "orders") == {"id": "BIGINT", "total": "DECIMAL(38,1)", "note": "VARCHAR"}
     assert rows(source, con, "orders") == [(1, Decimal("1.5"), None), (2, None, "x")]
+
+
+def test_links_to_folders_bring_no_row_twice(tmp_path, con):
+    """A file that is reached through links too, even in a loop, is read once."""
+    write(tmp_path / "data" / "a.csv", "x\n1\n")
+    write(tmp_path / "data" / "2024" / "b.csv", "x\n2\n")
+    (tmp_path / "data" / "loop").symlink_to(".")
+    (tmp_path / "data" / "latest").symlink_to("2024")
+    source = connector(f"{tmp_path}/data/**/*.csv")
+    assert rows(source, con, "a") == [(1,)]
+    assert rows(source, con, "b") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("log", "format_"),
+    [
+        ("_delta_log/00000000000000000000.json", "Delta"),
+        ("metadata/v1.metadata.json", "Iceberg"),
+        (".hoodie/hoodie.properties", "Hudi"),
+    ],
+)
+def test_table_formats_are_never_read_as_plain_parquet(tmp_path, con, log, format_):
+    """Files of a table format are refused, because only its log says which of them are valid."""
+    write(tmp_path / "t" / log, "{}")
+    path = tmp_path / "t" / "data" / "year=2024" / "part.parquet"
+    path.parent.mkdir(parents=True)
+    con.execute(f"copy (select 1 as x) to '{path}'")
+    con.execute(f"copy (select 1 as x) to '{tmp_path}/plain.parquet'")
+    source = connector(f"{tmp_path}/**/*.parquet")
+    reason = find_stream(source, "part").unreadable_reason
+    assert reason.startswith(f"{path}: is a part of a {format_} table")
+    assert rows(source, con, "plain") == [(1,)]
 
 
 def test_one_stream_by_name(tmp_path, con):
@@ -392,6 +586,45 @@ def test_parquet_keeps_its_types(tmp_path, con):
     assert rows(source, con) == [(1, [Decimal("1.5")], None), (5, None, "x")]
 
 
+def test_parquet_types_that_would_be_narrowed_are_refused(tmp_path, con):
+    """A value that DuckDB does not read exactly is refused by column; the other columns land."""
+    wide, ns = pa.decimal256(60, 10), pa.timestamp("ns", "UTC")
+    moment = 1_700_000_000_123_456_789
+    narrowed = {
+        "decimal": pa.array([Decimal("1.5")], wide),
+        "moment": pa.array([moment], ns),
+        "clock": pa.array([45_296_123_456_789], pa.time64("ns")),
+        "list": pa.array([[Decimal("1.5")]], pa.list_(wide)),
+        "struct": pa.array([{"a": 1, "b": [moment]}], pa.struct({"a": "int8", "b": pa.list_(ns)})),
+        "map": pa.array([[("k", moment)]], pa.map_(pa.string(), ns)),
+    }
+    exact = {
+        "id": pa.array([1]),
+        "fits": pa.array([Decimal("1.5")], pa.decimal128(38, 1)),
+        "local": pa.array([moment], pa.timestamp("ns")),
+        "utc": pa.array([moment // 1000], pa.timestamp("us", "UTC")),
+        "pair": pa.array([{"a": 1, "b": [2]}], pa.struct({"a": "int8", "b": pa.list_(pa.int8())})),
+    }
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table(narrowed | exact), path)
+    source = connector(path)
+    for name in narrowed:
+        with pytest.raises(
+            ReadError, match=f'a.parquet: column "{name}" is an? .*(digits|seconds)'
+        ):
+            rows(source, con, only=[name, "id"])
+    read = rows(source, con, only=list(exact))
+    assert read[0][:2] == (1, Decimal("1.5"))
+    int96 = pa.table({"id": [1], "t": pa.array([moment], pa.timestamp("ns"))})
+    pq.write_table(int96, path, use_deprecated_int96_timestamps=True)
+    with pytest.raises(ReadError, match=r'column "t" is an INT96 timestamp.*exclude: \[t\]'):
+        rows(connector(path), con)
+    of_spark = pa.table({"t": pa.array([moment // 1000], pa.timestamp("us"))})
+    of_spark = of_spark.replace_schema_metadata({"org.apache.spark.version": "3.5.0"})
+    pq.write_table(of_spark, path, use_deprecated_int96_timestamps=True)
+    assert rows(connector(path), con)[0][0].microsecond == 123_456
+
+
 def test_parquet_types_that_do_not_join(tmp_path, con):
     """Two types of which neither holds the other's values are refused, not rounded."""
     (tmp_path / "2").mkdir()
@@ -476,6 +709,11 @@ BROKEN = {
     "long.csv": ("a,b\n1,2\n3,4,5\n", "line 3: 3 fields where there should be 2."),
     "quote.csv": ('a,b\n1,"x"y\n', "line 2: a quote is not closed, or text follows"),
     "open.csv": ('a,b\n1,"x\n2,3\n', "line 2: a quote is not closed"),
+    "wide.csv": ("a,b\n1,2\n3,4,\n", "line 3: 3 fields where there should be 2; the last ones are"),
+    "wider.csv": ('a,b\n"1\n0",\n3,,,,\n', "line 4: 5 fields where there should be 2; the last"),
+    "shifted.csv": ("a,b,c\n2,x, y,\n", "line 2: 4 fields where there should be 3"),
+    "head_short.csv": ("a,b\r\n1,2,\r\n", "line 2: 3 fields where there should be 2"),
+    "end.csv": ("a\n1\n2,", "line 3: 2 fields where there should be 1"),
     "bytes.csv": (b"a,b\n1,\xff\n", "line 2: not in the encoding that was set"),
     "ends.csv": ("a,b\r\n1,2\n3,4\r\n", "a line end or a quote is out of place."),
     "head.csv": ('a,"b\n1,2\n', "line 1: a quote is not closed. Fix the header."),
@@ -758,6 +996,30 @@ def test_any_number_of_a_csv_is_unchanged(tmp_path, con, numbers):
     )
     read = [row[1] for row in rows(source, con)]
     assert [Decimal(value) for value in read] == [Decimal(f"{Decimal(n):f}") for n in numbers]
+
+
+fields = st.lists(st.sampled_from(["", '""', "x", '","', '"\n"', '" "']), max_size=4)
+
+
+@plain
+@given(
+    st.lists(fields.filter(lambda record: record not in ([], [""])), max_size=5),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from([",", ";", "a"]),
+    st.sampled_from(["utf-8", "utf-16"]),
+)
+@example([["x", ""]], "\n", ",", "utf-8")
+def test_each_record_has_the_width_of_the_header(tmp_path, con, records, end, delimiter, encoding):
+    """What Python's csv reads as two fields a record lands; any other width is refused by line."""
+    text = end.join(delimiter.join(record) for record in [["k", "v"], *records])
+    _, *expected = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    path = write(tmp_path / "a.csv", text.encode(encoding))
+    source = connector(path, delimiter=delimiter, encoding=encoding)
+    if any(len(record) != 2 for record in expected):
+        assert f"{path}, line " in refusal(source)
+        return
+    landed = rows(source, con, types={"k": "VARCHAR", "v": "VARCHAR"})
+    assert [[k or "", v or ""] for k, v in landed] == expected
 
 
 json_scalars = st.one_of(
