@@ -256,6 +256,34 @@ def test_page_that_is_not_json_is_an_error_and_changes_no_table(billing):
     assert "<html>" in result.error.message
 
 
+def test_answers_that_are_not_stripes_own_keep_rows_and_cursor(billing):
+    """A proxy's 404 for changed customers deletes none; the run fails, and the next one reads
+    their changes."""
+    billing.configure(customers={"mode": "incremental", "deletes": "hard"})
+    add_customers(billing.stripe, 8)
+    billing.run_table()
+    stripe = billing.stripe
+    stripe.now += 600
+    for id_ in stripe.rows("customers"):
+        stripe.change("customers", id_, "customer.updated", balance=-1)
+    cursor = billing.ask("select cursor_value from cdpsync.cursors")
+    for reply in (
+        Reply(404, b"<html>Not Found</html>"),
+        Reply(404),
+        Reply(200, {"error": {"message": "No"}}),
+        Reply(301, b"", {"Location": "/v1/account"}),
+        refusal(404, "No such customer", "resource_missing", "id"),
+    ):
+        stripe.on_request = lambda path, _, reply=reply: reply if "/cus_" in path else None
+        (result,) = billing.run().tables
+        assert result.error is not None
+        assert billing.ask("select count(*), min(balance) from billing.customers") == [(8, 0)]
+        assert billing.ask("select cursor_value from cdpsync.cursors") == cursor
+    stripe.on_request = lambda *_: None
+    assert billing.run_table().rows_updated == 8
+    billing.check_lake("customers", "balance")
+
+
 def test_verify_finds_and_repairs_differences(billing):
     """Lists are compared with the lake; a lost and a changed object are read again."""
     billing.configure(customers={"mode": "incremental", "deletes": "hard"})

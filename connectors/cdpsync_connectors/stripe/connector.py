@@ -74,18 +74,20 @@ class StripeConnector:
     def check(self) -> None:
         """Return if Stripe accepts the key; a restricted key need not have account access."""
         client = self._client()
-        from cdpsync_connectors.stripe.errors import ForbiddenError, MissingError
+        from cdpsync_connectors.stripe.errors import ForbiddenError
+        from cdpsync_connectors.stripe.pages import parse_object
 
         try:
-            client.get("/v1/account", {}, where="account", is_stopped=lambda: False)
-        except MissingError as missing:
-            raise ConnectError(
-                f"{client.address}: Stripe does not answer at this address: {missing}. "
-                "Check api_base."
-            ) from missing
+            response = client.get("/v1/account", {}, where="account", is_stopped=lambda: False)
+            parse_object(response.body, "account", None)
         except ForbiddenError:
             if self._options.stripe_account:
                 raise
+        except ReadError as error:
+            raise ConnectError(
+                f"{client.address}: Stripe does not answer at this address: {error.message} "
+                "Check api_base."
+            ) from error
 
     def discover(self) -> Sequence[Stream]:
         """Return every stream; permissions are known only when a stream is read."""

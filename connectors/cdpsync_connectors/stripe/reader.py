@@ -6,15 +6,17 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
 from cdpsync.errors import ReadError
 from cdpsync_connectors._shared.record_json import Fields, parse_record
+from cdpsync_connectors.stripe.client import object_path
 from cdpsync_connectors.stripe.columns import DELETED, UPDATED
 from cdpsync_connectors.stripe.errors import MissingError
 from cdpsync_connectors.stripe.expand import expand_lists
-from cdpsync_connectors.stripe.pages import ListReader, text_of
+from cdpsync_connectors.stripe.pages import ListReader, parse_object, text_of
 from cdpsync_connectors.stripe.streams import STREAMS
 from cdpsync_connectors.stripe.windows import WindowReader
 
@@ -82,7 +84,7 @@ class StreamReader:
             self.add(page, mark)
 
         if stream.is_single:
-            on_page([self.fetch(stream.path, stream.path)])
+            on_page([self.fetch(stream.path, None)])
         elif stream.parent is not None:
             self._read_all_children(on_page)
         elif stream.created is not None:
@@ -106,25 +108,30 @@ class StreamReader:
                 self.lists, parent.path, parent.params, parent.created or "created", on_parents
             ).read(None, self.threads)
 
-    def read_children(self, parent_id: str, on_page: Callable[[list[Fields]], None]) -> None:
-        """Read the stream's objects of one parent; none if the parent was deleted."""
-        path = self.stream.path.replace("{parent}", parent_id)
+    def read_children(
+        self,
+        parent_id: str,
+        on_page: Callable[[list[Fields]], None],
+        *,
+        has_deletion: bool = False,
+    ) -> None:
+        """Read the stream's objects of one parent; none if the parent was deleted.
+
+        That is proven by the stub of a deleted object, or by an event: `has_deletion`.
+        """
+        path = self.stream.path.replace("{parent}", quote(parent_id, safe=""))
         params = {k: v.replace("{parent}", parent_id) for k, v in self.stream.params.items()}
         try:
             for page in self.lists.pages(path, params, self.stream.path):
                 on_page(page)
-        except ReadError:
-            if self._has_parent(parent_id):
-                raise
-
-    def _has_parent(self, parent_id: str) -> bool:
-        """Whether an object still exists whose list was just refused."""
-        path = STREAMS[self.stream.parent or ""].object_path
-        try:
-            fields = self.fetch(f"{path}/{parent_id}", f"{path}/:id")
         except MissingError:
-            return False
-        return not is_deleted(fields)
+            path = STREAMS[self.stream.parent or ""].object_path
+            try:
+                is_gone = is_deleted(self.fetch(path, parent_id))
+            except MissingError:
+                is_gone = has_deletion
+            if not is_gone:
+                raise
 
     def for_each(
         self, pool: ThreadPoolExecutor, task: Callable[[_T], None], items: Iterable[_T]
@@ -137,13 +144,21 @@ class StreamReader:
             self.lists.failed.set()
             raise
 
-    def fetch(self, path: str, endpoint: str) -> Fields:
-        """Return one object; raises MissingError if it does not exist."""
-        where = self.lists.where(path)
+    def fetch(self, path: str, id_: str | None) -> Fields:
+        """Return the object with this id, or the only object of a path.
+
+        Raises MissingError if Stripe says that it does not exist, ReadError for another answer.
+        """
+        full_path = path if id_ is None else object_path(path, id_)
+        where = self.lists.where(full_path)
         response = self.client.get(
-            path, {}, where=where, is_stopped=self.lists.is_stopped, endpoint=endpoint
+            full_path,
+            {},
+            where=where,
+            is_stopped=self.lists.is_stopped,
+            endpoint=path if id_ is None else f"{path}/:id",
         )
-        return parse_record(response.body, where)
+        return parse_object(response.body, where, id_)
 
     def add(self, page: list[Fields], mark: Callable[[Fields], int] | None) -> None:
         """Add objects to the records; `mark` returns the second for an object's `_updated_at`."""

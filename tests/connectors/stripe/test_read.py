@@ -187,7 +187,9 @@ def test_created_since_includes_the_boundary(stripe):
 def test_object_without_id_is_refused(stripe):
     """An object without an id cannot be distinguished from others."""
     stripe.on_request = lambda path, _: (
-        Reply(body={"data": [{"object": "charge", "created": 1}], "has_more": False})
+        Reply(
+            body={"object": "list", "data": [{"object": "charge", "created": 1}], "has_more": False}
+        )
         if path == "/v1/charges"
         else None
     )
