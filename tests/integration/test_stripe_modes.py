@@ -170,6 +170,26 @@ def test_gap_longer_than_stripe_keeps_events_reloads_the_table(billing):
     billing.check_lake("customers", "balance")
 
 
+def test_stripes_clock_alone_says_whether_events_are_kept(billing):
+    """This machine's clock may be another: neither side then refuses what the other begins."""
+    stripe = billing.stripe
+    stripe.now -= 40 * DAY
+    billing.configure(customers={"mode": "incremental", "deletes": "hard"})
+    add_customers(stripe, 5)
+    billing.run_table()
+    stripe.now += 20 * DAY
+    stripe.change("customers", "cus_00000003", "customer.updated", balance=77)
+    result = billing.run_table()
+    assert (result.rows_updated, result.notices) == (1, ())
+    stripe.now += 70 * DAY  # this machine's clock is behind
+    stripe.on_request = lambda path, _: (
+        refusal(403, "no account access") if path == "/v1/account" else None
+    )
+    (notice,) = billing.run_table().notices
+    assert "for 30 days, and the cursor is 70 days old" in notice
+    billing.check_lake("customers", "balance")
+
+
 def test_failed_run_is_simply_run_again(billing):
     """A failed read changes no row in the lake; the next run loads all objects."""
     billing.configure(customers={"mode": "incremental"})

@@ -90,6 +90,7 @@ class Client:
         )
         self._http = stripe.RequestsClient(timeout=timeout, session=session)
         self._has_answered = False
+        self.answered_at: datetime | None = None
         self._headers = {
             "Authorization": f"Bearer {options.api_key.get_secret_value()}",
             "Stripe-Version": options.api_version,
@@ -129,8 +130,10 @@ class Client:
                 continue
             self._has_answered = True
             if 200 <= status < 300:
-                return Response(body, _date(headers))
+                return Response(body, self._dated(headers))
             response = ErrorResponse.of(status, body, headers)
+            if response.is_from_stripe:
+                self._dated(headers)
             if response.is_missing:
                 raise MissingError(response, where)
             self._wait_or_raise(response, headers, attempt, endpoint, where, is_stopped)
@@ -166,6 +169,11 @@ class Client:
             if not is_global:
                 self._limiter.limit_endpoint(endpoint, ENDPOINT_RATE)
         _sleep(pause, is_stopped)
+
+    def _dated(self, headers: Mapping[str, str]) -> datetime | None:
+        """Return the time of the server's clock, and keep it as that of the last answer."""
+        self.answered_at = _date(headers)
+        return self.answered_at
 
     def has_capacity(self) -> bool:
         """Whether more threads would get more responses."""

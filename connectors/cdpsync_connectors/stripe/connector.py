@@ -15,7 +15,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from cdpsync_connectors._shared.records import Records
     from cdpsync_connectors.stripe.client import Client
     from cdpsync_connectors.stripe.streams import StripeStream
+
+_LONGEST_RUN = timedelta(hours=1)  # between the plan of a table and the read of its events
 
 _WITHOUT_CHANGES = {
     "invoice_items": "Stripe has no event for an item that is changed",
@@ -92,7 +94,9 @@ class StripeConnector:
     def discover(self) -> Sequence[Stream]:
         """Return every stream; permissions are known only when a stream is read."""
         self.check()
-        return [_stream(stream) for stream in STREAMS.values()]
+        answered_at = self._client().answered_at
+        kept_since = answered_at and answered_at - EVENT_RETENTION + _LONGEST_RUN
+        return [_stream(stream, kept_since) for stream in STREAMS.values()]
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[Chunk]]:
@@ -180,8 +184,13 @@ def _other_modes(stream: StripeStream) -> str:
     return f"Use mode: append_only with cursor_field: {stream.created}, or mode: full_table."
 
 
-def _stream(stream: StripeStream) -> Stream:
-    changes = ChangeLog(Column(UPDATED, TIME), retention=EVENT_RETENTION, includes_deletes=True)
+def _stream(stream: StripeStream, kept_since: datetime | None) -> Stream:
+    changes = ChangeLog(
+        Column(UPDATED, TIME),
+        retention=EVENT_RETENTION,
+        kept_since=kept_since,
+        includes_deletes=True,
+    )
     return Stream(
         stream.name,
         stream.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -14,9 +14,9 @@ from cdpsync.errors import ReadError
 from cdpsync_connectors._shared.record_json import Fields, parse_record
 from cdpsync_connectors.stripe.client import object_path
 from cdpsync_connectors.stripe.columns import DELETED, UPDATED
-from cdpsync_connectors.stripe.errors import MissingError
+from cdpsync_connectors.stripe.errors import MissingError, StoppedError
 from cdpsync_connectors.stripe.expand import expand_lists
-from cdpsync_connectors.stripe.pages import ListReader, parse_object, text_of
+from cdpsync_connectors.stripe.pages import ListReader, parse_object, second_of, text_of
 from cdpsync_connectors.stripe.streams import STREAMS
 from cdpsync_connectors.stripe.windows import WindowReader
 
@@ -168,12 +168,43 @@ class StreamReader:
             id_ = text_of(fields, "id", where)
             if self.stream.parent is None or self._is_new(id_):
                 marks = {} if mark is None else {UPDATED: str(mark(fields)).encode()}
-                new_records.append({**expand_lists(fields, self.lists), **marks})
+                if (record := self._expanded(fields, id_)) is not None:
+                    new_records.append({**record, **marks})
         self._records.add(new_records)
         with self._guard:
             self._added += len(new_records)
         if self.request.limit is not None and self._added >= self.request.limit:
             raise _EnoughError
+
+    def _expanded(self, fields: Fields, id_: str) -> dict[str, Any] | None:  # Any: bytes or Raw
+        """Return an object with its whole inner lists; None if it was deleted meanwhile."""
+        try:
+            return expand_lists(fields, self.lists)
+        except StoppedError:
+            raise
+        except ReadError:
+            if not self._left_list(fields, id_):
+                raise
+            return None
+
+    def _left_list(self, fields: Fields, id_: str) -> bool:
+        """Whether an object of a list was deleted since.
+
+        Stripe says that it has no such object, and the list of its second lacks it, too.
+        """
+        stream = self.stream
+        if stream.created is None:
+            return False
+        try:
+            if is_deleted(self.fetch(stream.object_path, id_)):
+                return True
+        except MissingError:
+            where = self.lists.where(stream.path)
+            second = second_of(fields, stream.created, where)
+            bounds: dict[str, str | int] = {"created[gte]": second, "created[lt]": second + 1}
+            pages = self.lists.pages(stream.path, {**stream.params, **bounds})
+            return all(text_of(other, "id", where) != id_ for page in pages for other in page)
+        return False
 
     def _is_new(self, id_: str) -> bool:
         with self._guard:
