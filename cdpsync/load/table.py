@@ -15,9 +15,9 @@ from cdpsync import engine
 from cdpsync.errors import LandingError, OpenTypeError
 from cdpsync.extract.table import Extracted, ExtractHooks, extract
 from cdpsync.load.continuity import may_be_beyond, replaces_lake, restarted, window_of
-from cdpsync.load.deletes import merge_deletes
+from cdpsync.load.deletes import keep_deleted, merge_deletes
 from cdpsync.load.held_files import HeldFiles
-from cdpsync.load.merge import MergeResult, merge, needs_no_merge
+from cdpsync.load.merge import MergeResult, keeps_deleted, merge, needs_no_merge
 from cdpsync.load.open_types import with_lake_digits
 from cdpsync.load.reload import compare_reload
 from cdpsync.model import Deletes, Progress
@@ -99,6 +99,8 @@ class TableLoader:
                 merged = _all_rows(extracted)
             else:
                 merged = self._merge(plan, extracted, key_files, folder)
+                if keeps_deleted(plan):
+                    plan, merged = self._keep_deleted(plan, merged, folder)
                 _upload(upload, merged)
             files = upload.wait()
         except BaseException:
@@ -156,6 +158,31 @@ class TableLoader:
             if plan.compares_keys:
                 merged = _merge_deletes(con, plan, merged, key_files, folder)
         return merged
+
+    def _keep_deleted(
+        self, plan: TablePlan, merged: MergeResult, folder: Path
+    ) -> tuple[TablePlan, MergeResult]:
+        """Return the rows of a reload with those that the lake has and the source no longer.
+
+        A full refresh mends a table whose files are lost, so it goes on without them, and tells it.
+        """
+        import duckdb
+
+        now = clock.now()
+        with _translated_errors(plan, folder):
+            try:
+                with self.open_lake() as con:
+                    return plan, engine.with_less_memory(
+                        con, lambda: keep_deleted(con, plan, merged, folder, now)
+                    )
+            except duckdb.IOException as error:
+                if not plan.full_refresh:
+                    raise
+                notice = (
+                    "rows that were deleted at the source are not kept, because the lake's files "
+                    f"cannot be read ({engine.first_line(error)})"
+                )
+        return replace(plan, notices=(*plan.notices, notice)), merged
 
     def _merge_reload(
         self, plan: TablePlan, extracted: Extracted, folder: Path, held: HeldFiles

@@ -170,6 +170,44 @@ def test_gap_longer_than_stripe_keeps_events_reloads_the_table(billing):
     billing.check_lake("customers", "balance")
 
 
+@pytest.mark.parametrize("options", [{}, {"full_refresh": True}])
+def test_reload_of_a_soft_table_keeps_deleted_rows(billing, options):
+    """Rows marked before stay, with the fields that only they have; those deleted in the gap are
+    marked. A deleted object that exists again has no mark."""
+    stripe = billing.stripe
+    stripe.now -= 40 * DAY
+    billing.configure(coupons={"mode": "incremental", "deletes": "soft"})
+    for number in range(7):
+        stripe.add("coupons", id=f"c{number}", created=stripe.now - DAY, old=number)
+    billing.run_table()
+    stripe.now += 600
+    marked_at = stripe.now
+    for id_ in ("c1", "c2"):
+        stripe.delete("coupons", id_, "coupon.deleted")
+    assert billing.run_table().rows_deleted == 2
+    stripe.now += 40 * DAY
+    stripe.delete("coupons", "c3")
+    stripe.add("coupons", id="c2", created=stripe.now - DAY, old=22)
+    for id_ in ("c0", "c4", "c5", "c6"):
+        stripe.change("coupons", id_, old=None)
+    billing.run_table(**options)
+    rows = billing.ask(
+        f"select id, old, epoch(_deleted_at)::bigint = {marked_at} from billing.coupons order by id"
+    )
+    assert rows == [
+        ("c0", None, None),
+        ("c1", 1, True),
+        ("c2", 22, None),
+        ("c3", 3, False),
+        ("c4", None, None),
+        ("c5", None, None),
+        ("c6", None, None),
+    ]
+    stripe.now += 600
+    result = billing.run_table()
+    assert (result.rows_inserted, result.rows_updated, result.rows_deleted) == (0, 0, 0)
+
+
 def test_stripes_clock_alone_says_whether_events_are_kept(billing):
     """This machine's clock may be another: neither side then refuses what the other begins."""
     stripe = billing.stripe
