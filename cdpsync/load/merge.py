@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -96,7 +97,24 @@ class MergeResult:
 
 def needs_no_merge(plan: TablePlan) -> bool:
     """Whether every spool file is loaded as it is, whatever the other files and the lake have."""
-    return plan.replace and (plan.mode is not SyncMode.INCREMENTAL or _unique_at_source(plan))
+    if not plan.replace or keeps_deleted(plan):
+        return False
+    return plan.mode is not SyncMode.INCREMENTAL or _unique_at_source(plan)
+
+
+def keeps_deleted(plan: TablePlan) -> bool:
+    """Whether a load that replaces a table keeps its rows that were deleted at the source, marked.
+
+    Rows that were loaded with another mode or primary key cannot be told from the new ones.
+    """
+    saved = plan.saved_state
+    if not plan.replace or plan.deletes is not Deletes.SOFT or plan.lake_table is None:
+        return False
+    if saved is None or saved.mode is not SyncMode.INCREMENTAL or saved.settings is None:
+        return False
+    names = {column.name for column in plan.lake_table.columns}
+    has_key = json.loads(saved.settings).get("primary_key") == list(plan.primary_key)
+    return has_key and DELETED_AT in names and names.issuperset(plan.primary_key)
 
 
 def merge(

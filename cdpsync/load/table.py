@@ -22,9 +22,9 @@ from cdpsync.load.continuity import (
     window_of,
     with_other_row_notice,
 )
-from cdpsync.load.deletes import merge_deletes
+from cdpsync.load.deletes import keep_deleted, merge_deletes
 from cdpsync.load.held_files import HeldFiles
-from cdpsync.load.merge import MergeResult, merge, needs_no_merge
+from cdpsync.load.merge import MergeResult, keeps_deleted, merge, needs_no_merge
 from cdpsync.load.open_types import with_lake_digits
 from cdpsync.load.reload import compare_reload
 from cdpsync.model import Deletes, Progress
@@ -106,6 +106,8 @@ class TableLoader:
                 merged = _all_rows(extracted)
             else:
                 plan, merged = self._merge(plan, extracted, key_files, folder)
+                if keeps_deleted(plan):
+                    plan, merged = self._keep_deleted(plan, merged, folder)
                 _upload(upload, merged)
             files = upload.wait()
         except BaseException:
@@ -168,6 +170,31 @@ class TableLoader:
             if has_other_row_at_cursor(con, plan, extracted, merged):
                 plan = with_other_row_notice(plan)
         return plan, merged
+
+    def _keep_deleted(
+        self, plan: TablePlan, merged: MergeResult, folder: Path
+    ) -> tuple[TablePlan, MergeResult]:
+        """Return the rows of a reload with those that the lake has and the source no longer.
+
+        A full refresh mends a table whose files are lost, so it goes on without them, and tells it.
+        """
+        import duckdb
+
+        now = clock.now()
+        with _translated_errors(plan, folder):
+            try:
+                with self.open_lake() as con:
+                    return plan, engine.with_less_memory(
+                        con, lambda: keep_deleted(con, plan, merged, folder, now)
+                    )
+            except duckdb.IOException as error:
+                if not plan.full_refresh:
+                    raise
+                notice = (
+                    "rows that were deleted at the source are not kept, because the lake's files "
+                    f"cannot be read ({engine.first_line(error)})"
+                )
+        return replace(plan, notices=(*plan.notices, notice)), merged
 
     def _merge_reload(
         self, plan: TablePlan, extracted: Extracted, folder: Path, held: HeldFiles

@@ -48,12 +48,14 @@ class ChangeLog:
 
     `cursor` is the column that a read of changes adds to its rows: when the row last changed.
     `retention` is how long the source keeps the log; an older cursor cannot be followed.
-    `includes_deletes`: deleted rows are in the log too, with `_deleted_at` set.
+    `includes_deletes`: deleted rows are in the log too, with `_deleted_at` set. `kept_since`: from
+    when on the source has the log, by its own clock; without it this machine's clock decides.
     """
 
     cursor: Column
     retention: timedelta | None = None
     includes_deletes: bool = False
+    kept_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

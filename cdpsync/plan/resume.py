@@ -99,6 +99,9 @@ def _change_log_expired(stream: Stream, cursor: Cursor, now: datetime) -> str:
     retention = stream.changes.retention if stream.changes else None
     if retention is None or not isinstance(cursor.value, datetime):
         return ""
+    kept_since = stream.changes.kept_since if stream.changes else None
+    if kept_since is not None:  # the source's clock decides: this machine's may be another
+        now = kept_since + retention
     age = now - cursor.value
     if age <= retention:
         return ""

@@ -313,3 +313,24 @@ def test_error_of_a_file_without_a_connector_names_it(
         project.load(log.file)
     assert message in error.value.message
     assert "my_source.py" in error.value.message
+
+
+def test_reload_of_a_soft_table_rounds_no_value_of_a_deleted_row(log):
+    """A value that the column's new type cannot hold stops the reload, and all rows stay."""
+    log.configure(mode="incremental", deletes="soft")
+    types = TYPES | {"x": "DECIMAL(5,2)"}
+    log.write([{"id": "a", "x": "1"}, {"id": "b", "x": "2.25"}, {"id": "c"}], types=types)
+    log.run()
+    gone = {"id": "b", "x": "2.25", "_deleted_at": log.now.isoformat()}
+    log.write(changed=[gone], types=types)
+    assert log.run().rows_deleted == 1
+    log.write([{"id": "a", "x": "1"}, {"id": "c"}], types=TYPES | {"x": "DECIMAL(5,1)"})
+    (result,) = sync.run(log.file, full_refresh=True).tables
+    assert 'column "x" is DECIMAL(5,1) now, and rows that were deleted' in result.error.message
+    log.write([{"id": "a", "x": "1"}, {"id": "c"}], types=TYPES | {"x": "DECIMAL(6,3)"})
+    log.run(full_refresh=True)
+    assert log.ask("select id, x::varchar from log.things order by id") == [
+        ("a", "1.000"),
+        ("b", "2.250"),
+        ("c", None),
+    ]

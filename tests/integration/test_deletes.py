@@ -64,6 +64,32 @@ def test_soft_marks_deleted_rows_and_unmarks_restored_ones(orders: Shop) -> None
     orders.same("id, v, rev")
 
 
+def test_reload_of_a_soft_table_keeps_marked_rows(orders: Shop) -> None:
+    """Marked rows and those deleted since are marked, all of them where the table was swapped for
+    another; a changed `where` marks no row. A load of less than half of the rows is refused."""
+    configure(orders, "soft")
+    orders.one()
+    orders.pg.execute("delete from orders where id = 2")
+    assert orders.one().rows_deleted == 1
+    orders.pg.execute("delete from orders where id = 9")
+    orders.one(full_refresh=True)
+    assert [id_ for id_, marked in orders.ask(MARKS) if marked] == [2, 9]
+    assert orders.ask("select count(*) from shop.orders") == [(10,)]
+    orders.pg.execute("delete from orders where id > 3")
+    with pytest.raises(AssertionError, match="more than half"):
+        orders.one(full_refresh=True)
+    orders.pg.execute("insert into orders select i, 'v' || i, i from generate_series(4, 8) i")
+    configure(orders, "soft", where="id <> 1")
+    orders.one()
+    assert orders.ask(MARKS) == [(i, i in {2, 9}) for i in (2, 3, 4, 5, 6, 7, 8, 9)]
+    orders.pg.execute("create table other as select id + 100 as id, v, rev from orders")
+    orders.pg.execute("alter table other add primary key (id)")
+    orders.pg.execute("drop table orders")
+    orders.pg.execute("alter table other rename to orders")
+    orders.one()
+    assert [i for i, marked in orders.ask(MARKS) if not marked] == [101, *range(103, 109)]
+
+
 def test_soft_adds_the_mark_to_an_existing_table(orders: Shop) -> None:
     """A table that was loaded without marks gets the column, and its deleted rows get a mark."""
     configure(orders, "ignore")

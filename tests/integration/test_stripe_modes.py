@@ -170,6 +170,64 @@ def test_gap_longer_than_stripe_keeps_events_reloads_the_table(billing):
     billing.check_lake("customers", "balance")
 
 
+@pytest.mark.parametrize("options", [{}, {"full_refresh": True}])
+def test_reload_of_a_soft_table_keeps_deleted_rows(billing, options):
+    """Rows marked before stay, with the fields that only they have; those deleted in the gap are
+    marked. A deleted object that exists again has no mark."""
+    stripe = billing.stripe
+    stripe.now -= 40 * DAY
+    billing.configure(coupons={"mode": "incremental", "deletes": "soft"})
+    for number in range(7):
+        stripe.add("coupons", id=f"c{number}", created=stripe.now - DAY, old=number)
+    billing.run_table()
+    stripe.now += 600
+    marked_at = stripe.now
+    for id_ in ("c1", "c2"):
+        stripe.delete("coupons", id_, "coupon.deleted")
+    assert billing.run_table().rows_deleted == 2
+    stripe.now += 40 * DAY
+    stripe.delete("coupons", "c3")
+    stripe.add("coupons", id="c2", created=stripe.now - DAY, old=22)
+    for id_ in ("c0", "c4", "c5", "c6"):
+        stripe.change("coupons", id_, old=None)
+    billing.run_table(**options)
+    rows = billing.ask(
+        f"select id, old, epoch(_deleted_at)::bigint = {marked_at} from billing.coupons order by id"
+    )
+    assert rows == [
+        ("c0", None, None),
+        ("c1", 1, True),
+        ("c2", 22, None),
+        ("c3", 3, False),
+        ("c4", None, None),
+        ("c5", None, None),
+        ("c6", None, None),
+    ]
+    stripe.now += 600
+    result = billing.run_table()
+    assert (result.rows_inserted, result.rows_updated, result.rows_deleted) == (0, 0, 0)
+
+
+def test_stripes_clock_alone_says_whether_events_are_kept(billing):
+    """This machine's clock may be another: neither side then refuses what the other begins."""
+    stripe = billing.stripe
+    stripe.now -= 40 * DAY
+    billing.configure(customers={"mode": "incremental", "deletes": "hard"})
+    add_customers(stripe, 5)
+    billing.run_table()
+    stripe.now += 20 * DAY
+    stripe.change("customers", "cus_00000003", "customer.updated", balance=77)
+    result = billing.run_table()
+    assert (result.rows_updated, result.notices) == (1, ())
+    stripe.now += 70 * DAY  # this machine's clock is behind
+    stripe.on_request = lambda path, _: (
+        refusal(403, "no account access") if path == "/v1/account" else None
+    )
+    (notice,) = billing.run_table().notices
+    assert "for 30 days, and the cursor is 70 days old" in notice
+    billing.check_lake("customers", "balance")
+
+
 def test_failed_run_is_simply_run_again(billing):
     """A failed read changes no row in the lake; the next run loads all objects."""
     billing.configure(customers={"mode": "incremental"})
@@ -254,6 +312,34 @@ def test_page_that_is_not_json_is_an_error_and_changes_no_table(billing):
     (result,) = billing.run().tables
     assert "not JSON" in result.error.message
     assert "<html>" in result.error.message
+
+
+def test_answers_that_are_not_stripes_own_keep_rows_and_cursor(billing):
+    """A proxy's 404 for changed customers deletes none; the run fails, and the next one reads
+    their changes."""
+    billing.configure(customers={"mode": "incremental", "deletes": "hard"})
+    add_customers(billing.stripe, 8)
+    billing.run_table()
+    stripe = billing.stripe
+    stripe.now += 600
+    for id_ in stripe.rows("customers"):
+        stripe.change("customers", id_, "customer.updated", balance=-1)
+    cursor = billing.ask("select cursor_value from cdpsync.cursors")
+    for reply in (
+        Reply(404, b"<html>Not Found</html>"),
+        Reply(404),
+        Reply(200, {"error": {"message": "No"}}),
+        Reply(301, b"", {"Location": "/v1/account"}),
+        refusal(404, "No such customer", "resource_missing", "id"),
+    ):
+        stripe.on_request = lambda path, _, reply=reply: reply if "/cus_" in path else None
+        (result,) = billing.run().tables
+        assert result.error is not None
+        assert billing.ask("select count(*), min(balance) from billing.customers") == [(8, 0)]
+        assert billing.ask("select cursor_value from cdpsync.cursors") == cursor
+    stripe.on_request = lambda *_: None
+    assert billing.run_table().rows_updated == 8
+    billing.check_lake("customers", "balance")
 
 
 def test_verify_finds_and_repairs_differences(billing):

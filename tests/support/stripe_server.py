@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -186,14 +186,16 @@ class FakeStripe:
     def _find(self, path: str, params: dict[str, str]) -> Reply:
         if path == "/v1/account":
             return Reply(body={"id": "acct_1", "object": "account", "created": 1, "email": "a@b"})
-        match = re.fullmatch(r"/v1/customers/(\w+)/payment_methods", path)
+        match = re.fullmatch(r"/v1/customers/([^/]+)/payment_methods", path)
         if match:
-            return self._payment_methods(match[1], params)
-        match = re.fullmatch(r"/v1/(checkout/sessions|\w+)(?:/(\w+))?(?:/(\w+))?", path)
+            return self._payment_methods(unquote(match[1]), params)
+        match = re.fullmatch(r"/v1/(checkout/sessions|\w+)(?:/([^/]+))?(?:/(\w+))?", path)
         if not match or match[1] not in LISTS:
             return refusal(404, f"Unrecognized request URL (GET: {path}).")
-        name, id_, inner = match.groups()
+        name, id_, inner = match[1], unquote(match[2] or ""), match[3]
         if inner:
+            if id_ not in self.objects[name]:
+                return refusal(404, f"No such {name}: '{id_}'", "resource_missing", "id")
             return self._page(path, self.objects[name][id_][f"_{inner}"], params, set(), name)
         if id_:
             return self._object(name, id_)

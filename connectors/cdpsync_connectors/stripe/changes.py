@@ -16,7 +16,7 @@ from cdpsync.errors import ReadError
 from cdpsync.model import Cursor, CursorType
 from cdpsync_connectors.stripe.errors import MissingError
 from cdpsync_connectors.stripe.events import Event, parse_event, previous_items, related_id
-from cdpsync_connectors.stripe.pages import second_of, text_of
+from cdpsync_connectors.stripe.pages import parse_list, second_of, text_of
 from cdpsync_connectors.stripe.reader import is_deleted
 from cdpsync_connectors.stripe.streams import EVENT_RETENTION
 from cdpsync_connectors.stripe.windows import WindowReader
@@ -39,19 +39,23 @@ _DELETIONS = (".deleted", ".detached")
 class _Change:
     """The latest change of an object: its second, and the event with its last content.
 
-    `last_event` sorts by second, then deletions behind other events, then id.
+    `last_event` sorts by second, then deletions behind other events, then id. `has_deletion`:
+    whether an event reports that the object itself was deleted.
     """
 
     second: int
     last_event: tuple[int, bool, str] | None = None
+    has_deletion: bool = False
 
     def combine(self, event: Event, *, has_content: bool) -> _Change:
         """Return this change with one more event, which may have the object's content."""
-        last_event = self.last_event
+        last_event, has_deletion = self.last_event, self.has_deletion
         if has_content:
-            current = (event.created, event.type.endswith(_DELETIONS), event.id)
+            is_deletion = event.type.endswith(_DELETIONS)
+            current = (event.created, is_deletion, event.id)
             last_event = current if last_event is None else max(current, last_event)
-        return _Change(max(self.second, event.created), last_event)
+            has_deletion = has_deletion or is_deletion
+        return _Change(max(self.second, event.created), last_event, has_deletion)
 
 
 class ChangeReader:
@@ -100,7 +104,7 @@ class ChangeReader:
         if self._stream.created is not None:
             start = max(low, self._reader.since or low)
             self._read_created(start, self._stream.created, changes)
-        self._fetch_all(changes)
+        self._fetch_all(changes, low)
         return now - LATE_EVENTS
 
     def _server_time(self) -> datetime:
@@ -108,6 +112,7 @@ class ChangeReader:
         client = self._reader.client
         where = self._lists.where(_EVENTS)
         response = client.get(_EVENTS, {"limit": 1}, where=where, is_stopped=self._lists.is_stopped)
+        parse_list(response.body, where)  # because a proxy has a clock, too
         return response.server_time(client.address)
 
     def _read_created(self, low: int, created: str, changes: dict[str, _Change]) -> None:
@@ -130,10 +135,15 @@ class ChangeReader:
     def _changes_since(self, low: int) -> dict[str, _Change]:
         """Return the latest change of each object that has events, by id."""
         changes: dict[str, _Change] = {}
+        where = self._lists.where(_EVENTS)
 
         def on_event(event: Event) -> None:
             path = self._stream.id_path(event.type)
             id_ = related_id(event.data.object, path)
+            if id_ is None and path is None:
+                raise ReadError(
+                    f"{where}: event {event.id} has an object without an id. Run again."
+                )
             if id_ is not None:
                 change = changes.get(id_) or _Change(event.created)
                 changes[id_] = change.combine(event, has_content=path is None)
@@ -149,7 +159,8 @@ class ChangeReader:
             events = [parse_event(fields, where) for fields in page]
             with self._guard:
                 for event in events:
-                    on_event(event)
+                    if event.type in types:
+                        on_event(event)
 
         for start in range(0, len(types), _MAX_TYPES):
             batch = types[start : start + _MAX_TYPES]
@@ -158,37 +169,61 @@ class ChangeReader:
                 low, self._reader.threads
             )
 
-    def _fetch_all(self, changes: Mapping[str, _Change]) -> None:
-        path = self._stream.object_path
+    def _fetch_all(self, changes: Mapping[str, _Change], low: int) -> None:
+        """Fetch each changed object, and add it, or its deletion where that is proven.
+
+        Stripe's word that an object is missing is no proof alone. A deletion event is, or the stub
+        `deleted: true`. The event may be newer than those that were read, so they are read again.
+        """
+        missing: dict[str, MissingError] = {}
 
         def fetch(changed: tuple[str, _Change]) -> None:
             id_, change = changed
             try:
-                fields = self._reader.fetch(f"{path}/{id_}", f"{path}/:id")
-            except MissingError:
-                fields = None
-            if fields is None or is_deleted(fields) or self._is_detached(fields):
+                fields = self._reader.fetch(self._stream.object_path, id_)
+            except MissingError as error:
+                missing[id_] = error
+                return
+            if is_deleted(fields) or self._is_detached(fields):
                 self._reader.add_deleted(id_, self._last_content(change), change.second)
             elif not self._is_before_start(fields):
                 self._reader.add([fields], lambda _: change.second)
 
         with ThreadPoolExecutor(self._reader.threads, thread_name_prefix="stripe-fetch") as pool:
             self._reader.for_each(pool, fetch, changes.items())
+        if any(not changes[id_].has_deletion for id_ in missing):
+            changes = {**changes, **self._changes_since(low)}
+        for id_, error in missing.items():
+            self._add_missing(id_, changes[id_], error)
+
+    def _add_missing(self, id_: str, change: _Change, error: MissingError) -> None:
+        """Add an object that Stripe does not have as deleted, if an event says so too.
+
+        An event of another object proves nothing either way: the own event is read by the run in
+        whose time it falls.
+        """
+        if change.has_deletion:
+            self._reader.add_deleted(id_, self._last_content(change), change.second)
+        elif change.last_event is not None:
+            raise ReadError(
+                f"{error.message} No event says that it was deleted, so nothing was changed. If "
+                "this remains, read the table anew: cdpsync run --full-refresh.",
+                retryable=True,
+            ) from error
 
     def _last_content(self, change: _Change) -> bytes | None:
         """Return the content of a deleted object from its last event."""
         if change.last_event is None or not self._reader.request.include_deletes:
             return None
-        path = f"{_EVENTS}/{change.last_event[-1]}"
         try:
-            fields = self._reader.fetch(path, f"{_EVENTS}/:id")
+            fields = self._reader.fetch(_EVENTS, change.last_event[-1])
         except MissingError:
             return None
-        return bytes(parse_event(fields, self._lists.where(path)).data.object)
+        return bytes(parse_event(fields, self._lists.where(_EVENTS)).data.object)
 
     def _is_detached(self, fields: Fields) -> bool:
-        """Whether an object left the list: a payment method without a customer."""
-        customer = bytes(fields.get("customer", b"null"))
+        """Whether an object says that it left the list: a payment method without a customer."""
+        customer = bytes(fields.get("customer", b""))
         return self._stream.name == "payment_methods" and customer == b"null"
 
     def _is_before_start(self, fields: Fields) -> bool:
@@ -201,12 +236,18 @@ class ChangeReader:
     def _read_items_since(self, low: int) -> None:
         """Read the items of changed subscriptions; earlier items that are missing are deleted."""
         changed_at: dict[str, int] = {}  # by subscription
+        canceled: set[str] = set()
         earlier_items: dict[str, tuple[int, str, bytes]] = {}  # second, subscription, content
 
         def on_event(event: Event) -> None:
             subscription = related_id(event.data.object, None)
             if subscription is None:
-                return
+                where = self._lists.where(_EVENTS)
+                raise ReadError(
+                    f"{where}: event {event.id} has an object without an id. Run again."
+                )
+            if event.type.endswith(_DELETIONS):
+                canceled.add(subscription)
             changed_at[subscription] = max(event.created, changed_at.get(subscription, 0))
             for item, content in previous_items(event.data.previous_attributes).items():
                 if item not in earlier_items or earlier_items[item][0] < event.created:
@@ -222,7 +263,7 @@ class ChangeReader:
                 current_ids.update(text_of(fields, "id", self._stream.path) for fields in page)
                 self._reader.add(page, lambda _: second)
 
-            self._reader.read_children(subscription, on_page)
+            self._reader.read_children(subscription, on_page, has_deletion=subscription in canceled)
 
         with ThreadPoolExecutor(self._reader.threads, thread_name_prefix="stripe-items") as pool:
             self._reader.for_each(pool, read_items, changed_at.items())

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
+import requests
 import stripe
 import urllib3
 
@@ -55,6 +56,27 @@ class Response:
         return self.at
 
 
+def object_path(path: str, id_: str) -> str:
+    """Return the path of one object under `path`, its id quoted: merchants choose some ids.
+
+    Raises ReadError for an id that no URL can have as a part of its path.
+    """
+    if id_ in {".", ".."}:
+        raise ReadError(
+            f"{path}: the object with the id {id_!r} cannot be asked for, because no URL can "
+            "have this id. Set the table's mode to full_table, which reads lists alone."
+        )
+    return f"{path}/{quote(id_, safe='')}"
+
+
+class _Session(requests.Session):
+    """A session that follows no redirect: Stripe sends none, so it leads to another server."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return that a response leads nowhere, so that it is an answer like any other."""
+        del resp
+
+
 class Client:
     """The connection of one source to Stripe. It only sends GET, so each request may be retried."""
 
@@ -62,8 +84,13 @@ class Client:
         self.address = options.api_base
         self._limiter = RequestLimiter(options.rate, options.concurrency)
         timeout = (min(_CONNECT_TIMEOUT, options.timeout), options.timeout)
-        self._http = stripe.RequestsClient(timeout=timeout)
+        session = _Session()
+        session.mount(
+            self.address, requests.adapters.HTTPAdapter(pool_maxsize=options.concurrency + 1)
+        )
+        self._http = stripe.RequestsClient(timeout=timeout, session=session)
         self._has_answered = False
+        self.answered_at: datetime | None = None
         self._headers = {
             "Authorization": f"Bearer {options.api_key.get_secret_value()}",
             "Stripe-Version": options.api_version,
@@ -81,8 +108,9 @@ class Client:
         is_stopped: Callable[[], bool],
         endpoint: str | None = None,
     ) -> Response:
-        """Return a successful response. Raises ConnectorError, or MissingError for no such object.
+        """Return a successful response. Raises ConnectorError; MissingError for no such object.
 
+        Each part of `path` is quoted already: see `object_path`.
         `endpoint` is the name under which limits are counted, if it is not the path.
         """
         url = f"{self.address}{path}"
@@ -102,10 +130,12 @@ class Client:
                 continue
             self._has_answered = True
             if 200 <= status < 300:
-                return Response(body, _date(headers))
+                return Response(body, self._dated(headers))
             response = ErrorResponse.of(status, body, headers)
+            if response.is_from_stripe:
+                self._dated(headers)
             if response.is_missing:
-                raise MissingError(response)
+                raise MissingError(response, where)
             self._wait_or_raise(response, headers, attempt, endpoint, where, is_stopped)
 
     def _send(
@@ -140,12 +170,17 @@ class Client:
                 self._limiter.limit_endpoint(endpoint, ENDPOINT_RATE)
         _sleep(pause, is_stopped)
 
+    def _dated(self, headers: Mapping[str, str]) -> datetime | None:
+        """Return the time of the server's clock, and keep it as that of the last answer."""
+        self.answered_at = _date(headers)
+        return self.answered_at
+
     def has_capacity(self) -> bool:
         """Whether more threads would get more responses."""
         return self._limiter.has_capacity()
 
     def close(self) -> None:
-        """Close this thread's connections; those of ended threads are closed already."""
+        """Close the connections."""
         self._http.close()  # type: ignore[no-untyped-call]  # the library's own
 
 

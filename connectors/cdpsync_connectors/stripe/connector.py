@@ -15,7 +15,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from cdpsync_connectors._shared.records import Records
     from cdpsync_connectors.stripe.client import Client
     from cdpsync_connectors.stripe.streams import StripeStream
+
+_LONGEST_RUN = timedelta(hours=1)  # between the plan of a table and the read of its events
 
 _WITHOUT_CHANGES = {
     "invoice_items": "Stripe has no event for an item that is changed",
@@ -74,23 +76,27 @@ class StripeConnector:
     def check(self) -> None:
         """Return if Stripe accepts the key; a restricted key need not have account access."""
         client = self._client()
-        from cdpsync_connectors.stripe.errors import ForbiddenError, MissingError
+        from cdpsync_connectors.stripe.errors import ForbiddenError
+        from cdpsync_connectors.stripe.pages import parse_object
 
         try:
-            client.get("/v1/account", {}, where="account", is_stopped=lambda: False)
-        except MissingError as missing:
-            raise ConnectError(
-                f"{client.address}: Stripe does not answer at this address: {missing}. "
-                "Check api_base."
-            ) from missing
+            response = client.get("/v1/account", {}, where="account", is_stopped=lambda: False)
+            parse_object(response.body, "account", None)
         except ForbiddenError:
             if self._options.stripe_account:
                 raise
+        except ReadError as error:
+            raise ConnectError(
+                f"{client.address}: Stripe does not answer at this address: {error.message} "
+                "Check api_base."
+            ) from error
 
     def discover(self) -> Sequence[Stream]:
         """Return every stream; permissions are known only when a stream is read."""
         self.check()
-        return [_stream(stream) for stream in STREAMS.values()]
+        answered_at = self._client().answered_at
+        kept_since = answered_at and answered_at - EVENT_RETENTION + _LONGEST_RUN
+        return [_stream(stream, kept_since) for stream in STREAMS.values()]
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[Chunk]]:
@@ -178,8 +184,13 @@ def _other_modes(stream: StripeStream) -> str:
     return f"Use mode: append_only with cursor_field: {stream.created}, or mode: full_table."
 
 
-def _stream(stream: StripeStream) -> Stream:
-    changes = ChangeLog(Column(UPDATED, TIME), retention=EVENT_RETENTION, includes_deletes=True)
+def _stream(stream: StripeStream, kept_since: datetime | None) -> Stream:
+    changes = ChangeLog(
+        Column(UPDATED, TIME),
+        retention=EVENT_RETENTION,
+        kept_since=kept_since,
+        includes_deletes=True,
+    )
     return Stream(
         stream.name,
         stream.name,

@@ -24,28 +24,35 @@ class ErrorResponse:
     code: str
     param: str
     limit_reason: str
+    is_from_stripe: bool
 
     @classmethod
     def of(cls, status: int, body: bytes, headers: Mapping[str, str]) -> ErrorResponse:
-        """Parse a response, whose body need not be JSON."""
+        """Parse a response, which a proxy or another server may have sent."""
+        is_from_stripe = True
         try:
             error = json.loads(body)["error"]
             details = {name: str(error.get(name) or "") for name in ("message", "code", "param")}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            is_from_stripe = False
             beginning = body[:60].decode("utf-8", "replace")
             details = {
-                "message": f"an answer that is not JSON: {beginning!r}",
+                "message": f"an answer that is not {_form(body)}: {beginning!r}",
                 "code": "",
                 "param": "",
             }
         message = _KEY.sub(r"***", " ".join(details["message"].split()))
         limit_reason = headers.get("Stripe-Rate-Limited-Reason", "")
-        return cls(status, message, details["code"], details["param"], limit_reason)
+        code, param = details["code"], details["param"]
+        return cls(status, message, code, param, limit_reason, is_from_stripe)
 
     @property
     def is_missing(self) -> bool:
-        """Whether the requested object does not exist, or no longer."""
-        return self.status == 404 or self.code == "resource_missing"
+        """Whether Stripe itself says that an object does not exist, or no longer.
+
+        A 404 alone may be a proxy's, or that of an endpoint which the version lacks.
+        """
+        return self.status in {400, 404} and self.code == "resource_missing"
 
     @property
     def is_locked(self) -> bool:
@@ -58,12 +65,17 @@ class ErrorResponse:
         return self.status in {408, 409, 425, 429} or self.status >= 500
 
 
-class MissingError(Exception):
-    """An object does not exist; `param` is the parameter that named it."""
+class MissingError(ReadError):
+    """Stripe has no such object; `param` is the parameter that named it."""
 
-    def __init__(self, response: ErrorResponse) -> None:
-        super().__init__(response.message)
+    def __init__(self, response: ErrorResponse, where: str) -> None:
+        super().__init__(f"{where}: not found: {response.message.rstrip('.')}. Run again.")
         self.param = response.param
+        self.retryable = True
+
+
+class ForeignAnswerError(ReadError):
+    """An answer that is not from the API, or from a path that the API does not have."""
 
 
 class ForbiddenError(ReadError):
@@ -80,6 +92,12 @@ class StoppedError(ReadError):
 def error_of(response: ErrorResponse, where: str, address: str) -> ConnectorError:
     """Return the error for a response that no further try changes. `where`: stream and path."""
     message = response.message.rstrip(".")
+    is_from_stripe = response.is_from_stripe or response.status == 429 or response.status >= 500
+    if not is_from_stripe or response.status == 404:
+        return ForeignAnswerError(
+            f"{where}: refused with status {response.status}: {message}. This proves nothing of "
+            f"the object, so nothing was changed. Is {address} Stripe, and does a proxy answer?"
+        )
     if response.status == 401:
         return ConnectError(
             f"{address}: the API key was refused: {message}. Is it revoked, expired or cut short? "
@@ -106,6 +124,15 @@ def error_of(response: ErrorResponse, where: str, address: str) -> ConnectorErro
             f"{address}: {message}. Set api_version to one that Stripe knows, or leave it out."
         )
     return ReadError(f"{where}: refused with status {response.status}: {message}.")
+
+
+def _form(body: bytes) -> str:
+    """Return what an answer is not: JSON at all, or an error as Stripe writes it."""
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return "JSON"
+    return "an error of Stripe"
 
 
 def unreachable(error: Exception, address: str) -> ConnectError:

@@ -6,7 +6,9 @@ https://docs.stripe.com/api/invoices/object.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 
@@ -16,6 +18,16 @@ if TYPE_CHECKING:
 
 _IS_CUT = b'"has_more":true'
 _SHORTEST = 40  # bytes of a list that was cut off
+
+
+_QUERY = re.compile(r"\?(?=[\w\[\]]+=)")
+_BARE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
+
+
+def split_url(url: str) -> tuple[str, dict[str, str]]:
+    """Return the quoted path and the parameters of a list's `url`, whose ids may be unquoted."""
+    path, _, query = _QUERY.sub("\0", url, count=1).partition("\0")
+    return quote(_BARE_PERCENT.sub("%25", path), safe="/%"), dict(parse_qsl(query))
 
 
 class _InnerList(msgspec.Struct):
@@ -43,9 +55,10 @@ def _expand(raw: bytes, lists: ListReader) -> bytes:
     entries = [bytes(entry) for entry in inner.data]
     ids = [msgspec.json.decode(entry, type=dict[str, msgspec.Raw])["id"] for entry in entries]
     last_ids = [msgspec.json.decode(id_, type=str) for id_ in ids]
+    path, params = split_url(inner.url)
     has_more = True
     while has_more:
-        page, has_more = lists.page_after(inner.url, {}, last_ids, "inner lists")
+        page, has_more = lists.page_after(path, params, last_ids, "inner lists")
         entries += [msgspec.json.encode(entry) for entry in page]
         last_ids = [msgspec.json.decode(entry["id"], type=str) for entry in page]
     expanded: dict[str, msgspec.Raw] = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])

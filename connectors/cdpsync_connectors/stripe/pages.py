@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from cdpsync.errors import ReadError
-from cdpsync_connectors._shared.record_json import Fields, decode_json, parse_records
+from cdpsync_connectors._shared.record_json import Fields, decode_json, parse_record, parse_records
 from cdpsync_connectors.stripe.errors import MissingError
 
 if TYPE_CHECKING:
@@ -28,8 +28,10 @@ _second = msgspec.json.Decoder(int)
 
 
 class _List(msgspec.Struct):
+    object: Literal["list"]
     data: list[msgspec.Raw]
-    has_more: bool = False
+    has_more: bool
+    error: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _list = msgspec.json.Decoder(_List)
@@ -38,10 +40,27 @@ _list = msgspec.json.Decoder(_List)
 def parse_list(body: bytes, where: str) -> tuple[list[Fields], bool]:
     """Return a page's objects, and whether more follow: https://docs.stripe.com/api/pagination.
 
-    Raises ReadError for an answer that is not a list of objects.
+    Raises ReadError for an answer that is not a list of objects as documented: the objects that
+    another answer lacks are not absent.
     """
     page = decode_json(_list, body, where, "a list of objects")
+    if bytes(page.error) != b"null":
+        raise ReadError(f"{where}: the answer has an error in it: {bytes(page.error)[:200]!r}.")
     return parse_records(page.data, where), page.has_more
+
+
+def parse_object(body: bytes, where: str, id_: str | None) -> Fields:
+    """Return the object that was asked for: by its id, or the account if that is None.
+
+    Raises ReadError for any other answer.
+    """
+    fields = parse_record(body, where)
+    kind = text_of(fields, "object", where) if "object" in fields else ""
+    if "error" in fields or kind == "" or (id_ is None and kind != "account"):
+        raise ReadError(f"{where}: the answer is not an object of Stripe: {body[:60]!r}.")
+    if (answered_id := text_of(fields, "id", where)) != (id_ or answered_id):
+        raise ReadError(f"{where}: the answer is another object, with the id {answered_id!r}.")
+    return fields
 
 
 def text_of(fields: Mapping[str, Any], name: str, where: str) -> str:  # Any: bytes or Raw
@@ -115,7 +134,7 @@ class ListReader:
                 page, has_more = self._page(path, {**params, "starting_after": last_id}, endpoint)
             except MissingError as missing:
                 if missing.param not in {"starting_after", ""}:
-                    raise self._not_found(path, missing) from missing
+                    raise
                 continue
             page_ids, earlier_ids = self._ids(path, page), set(last_ids)
             pairs = zip(page, page_ids, strict=True)
@@ -129,10 +148,7 @@ class ListReader:
                 "Run again.",
                 retryable=True,
             )
-        try:
-            return self._page(path, params, endpoint)
-        except MissingError as missing:
-            raise self._not_found(path, missing) from missing
+        return self._page(path, params, endpoint)
 
     def _page(
         self, path: str, params: Mapping[str, str | int], endpoint: str | None
@@ -156,6 +172,3 @@ class ListReader:
     def _ids(self, path: str, page: Sequence[Fields]) -> list[str]:
         where = self.where(path)
         return [text_of(fields, "id", where) for fields in page]
-
-    def _not_found(self, path: str, missing: MissingError) -> ReadError:
-        return ReadError(f"{self.where(path)}: not found: {missing}.")

@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
 from cdpsync.errors import ReadError
 from cdpsync_connectors._shared.record_json import Fields, parse_record
+from cdpsync_connectors.stripe.client import object_path
 from cdpsync_connectors.stripe.columns import DELETED, UPDATED
-from cdpsync_connectors.stripe.errors import MissingError
+from cdpsync_connectors.stripe.errors import MissingError, StoppedError
 from cdpsync_connectors.stripe.expand import expand_lists
-from cdpsync_connectors.stripe.pages import ListReader, text_of
+from cdpsync_connectors.stripe.pages import ListReader, parse_object, second_of, text_of
 from cdpsync_connectors.stripe.streams import STREAMS
 from cdpsync_connectors.stripe.windows import WindowReader
 
@@ -82,7 +84,7 @@ class StreamReader:
             self.add(page, mark)
 
         if stream.is_single:
-            on_page([self.fetch(stream.path, stream.path)])
+            on_page([self.fetch(stream.path, None)])
         elif stream.parent is not None:
             self._read_all_children(on_page)
         elif stream.created is not None:
@@ -106,25 +108,30 @@ class StreamReader:
                 self.lists, parent.path, parent.params, parent.created or "created", on_parents
             ).read(None, self.threads)
 
-    def read_children(self, parent_id: str, on_page: Callable[[list[Fields]], None]) -> None:
-        """Read the stream's objects of one parent; none if the parent was deleted."""
-        path = self.stream.path.replace("{parent}", parent_id)
+    def read_children(
+        self,
+        parent_id: str,
+        on_page: Callable[[list[Fields]], None],
+        *,
+        has_deletion: bool = False,
+    ) -> None:
+        """Read the stream's objects of one parent; none if the parent was deleted.
+
+        That is proven by the stub of a deleted object, or by an event: `has_deletion`.
+        """
+        path = self.stream.path.replace("{parent}", quote(parent_id, safe=""))
         params = {k: v.replace("{parent}", parent_id) for k, v in self.stream.params.items()}
         try:
             for page in self.lists.pages(path, params, self.stream.path):
                 on_page(page)
-        except ReadError:
-            if self._has_parent(parent_id):
-                raise
-
-    def _has_parent(self, parent_id: str) -> bool:
-        """Whether an object still exists whose list was just refused."""
-        path = STREAMS[self.stream.parent or ""].object_path
-        try:
-            fields = self.fetch(f"{path}/{parent_id}", f"{path}/:id")
         except MissingError:
-            return False
-        return not is_deleted(fields)
+            path = STREAMS[self.stream.parent or ""].object_path
+            try:
+                is_gone = is_deleted(self.fetch(path, parent_id))
+            except MissingError:
+                is_gone = has_deletion
+            if not is_gone:
+                raise
 
     def for_each(
         self, pool: ThreadPoolExecutor, task: Callable[[_T], None], items: Iterable[_T]
@@ -137,13 +144,21 @@ class StreamReader:
             self.lists.failed.set()
             raise
 
-    def fetch(self, path: str, endpoint: str) -> Fields:
-        """Return one object; raises MissingError if it does not exist."""
-        where = self.lists.where(path)
+    def fetch(self, path: str, id_: str | None) -> Fields:
+        """Return the object with this id, or the only object of a path.
+
+        Raises MissingError if Stripe says that it does not exist, ReadError for another answer.
+        """
+        full_path = path if id_ is None else object_path(path, id_)
+        where = self.lists.where(full_path)
         response = self.client.get(
-            path, {}, where=where, is_stopped=self.lists.is_stopped, endpoint=endpoint
+            full_path,
+            {},
+            where=where,
+            is_stopped=self.lists.is_stopped,
+            endpoint=path if id_ is None else f"{path}/:id",
         )
-        return parse_record(response.body, where)
+        return parse_object(response.body, where, id_)
 
     def add(self, page: list[Fields], mark: Callable[[Fields], int] | None) -> None:
         """Add objects to the records; `mark` returns the second for an object's `_updated_at`."""
@@ -153,12 +168,43 @@ class StreamReader:
             id_ = text_of(fields, "id", where)
             if self.stream.parent is None or self._is_new(id_):
                 marks = {} if mark is None else {UPDATED: str(mark(fields)).encode()}
-                new_records.append({**expand_lists(fields, self.lists), **marks})
+                if (record := self._expanded(fields, id_)) is not None:
+                    new_records.append({**record, **marks})
         self._records.add(new_records)
         with self._guard:
             self._added += len(new_records)
         if self.request.limit is not None and self._added >= self.request.limit:
             raise _EnoughError
+
+    def _expanded(self, fields: Fields, id_: str) -> dict[str, Any] | None:  # Any: bytes or Raw
+        """Return an object with its whole inner lists; None if it was deleted meanwhile."""
+        try:
+            return expand_lists(fields, self.lists)
+        except StoppedError:
+            raise
+        except ReadError:
+            if not self._left_list(fields, id_):
+                raise
+            return None
+
+    def _left_list(self, fields: Fields, id_: str) -> bool:
+        """Whether an object of a list was deleted since.
+
+        Stripe says that it has no such object, and the list of its second lacks it, too.
+        """
+        stream = self.stream
+        if stream.created is None:
+            return False
+        try:
+            if is_deleted(self.fetch(stream.object_path, id_)):
+                return True
+        except MissingError:
+            where = self.lists.where(stream.path)
+            second = second_of(fields, stream.created, where)
+            bounds: dict[str, str | int] = {"created[gte]": second, "created[lt]": second + 1}
+            pages = self.lists.pages(stream.path, {**stream.params, **bounds})
+            return all(text_of(other, "id", where) != id_ for page in pages for other in page)
+        return False
 
     def _is_new(self, id_: str) -> bool:
         with self._guard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -117,15 +118,87 @@ def test_deleted_objects_have_their_last_content(stripe):
     assert changes(stripe, "customers", NOW + 600).rows == []
 
 
-def test_object_that_is_not_found_is_deleted(stripe):
-    """A 404 means that the object was deleted (https://docs.stripe.com/api/errors); its last
-    event has its content."""
+def test_object_that_is_missing_is_deleted_if_an_event_says_so(stripe):
+    """`resource_missing` and a deletion event prove it together; the event may come while the
+    objects are fetched, or not at all (https://docs.stripe.com/api/errors)."""
     fill(stripe, "invoices", 2)
     stripe.now += 600
     stripe.change("invoices", "in_00000002", "invoice.updated", total=5)
-    stripe.delete("invoices", "in_00000002")
+
+    def delete(path: str, _: dict) -> None:
+        if path == "/v1/invoices/in_00000002" and "in_00000002" in stripe.rows("invoices"):
+            stripe.delete("invoices", "in_00000002", "invoice.deleted")
+
+    stripe.on_request = delete
     (row,) = changes(stripe, "invoices", NOW + 600, include_deletes=True).rows
     assert (row["id"], row["total"], row["_deleted_at"] is None) == ("in_00000002", "5", False)
+    stripe.now += 600
+    stripe.change("invoices", "in_00000001", "invoice.updated", total=6)
+    stripe.delete("invoices", "in_00000001")
+    with pytest.raises(ReadError, match=r"in_00000001: not found: .*No event says") as caught:
+        changes(stripe, "invoices", NOW + 1200, include_deletes=True)
+    assert caught.value.retryable
+
+
+def test_object_that_only_another_objects_event_names_may_be_missing(stripe):
+    """A discount ends after its coupon was deleted: the coupon's own event has told its end."""
+    stripe.add("coupons", id="OLD")
+    stripe.delete("coupons", "OLD")
+    stripe.deleted["coupons"].clear()  # without its stub
+    stripe.now += 600
+    stripe.event("customer.discount.deleted", {"id": "di_1", "coupon": {"id": "OLD"}})
+    assert changes(stripe, "coupons", NOW + 600, include_deletes=True).rows == []
+
+
+CHOSEN_IDS = ("WIN#1", "why?", "50%OFF", "50%20OFF", "Pro plan $699/month", "a/../b", "ü€&x=1")
+
+
+@pytest.mark.parametrize("name", ["coupons", "plans", "products"])
+def test_ids_that_merchants_choose_are_quoted(stripe, name):
+    """An id is one part of a path, whatever characters it has: RFC 3986, section 3.3."""
+    for id_ in CHOSEN_IDS:
+        stripe.add(name, id=id_, created=NOW - 86400)
+    stripe.now += 600
+    for number, id_ in enumerate(CHOSEN_IDS):
+        stripe.change(name, id_, f"{name.removesuffix('s')}.updated", amount=number)
+    rows = changes(stripe, name, NOW + 600, include_deletes=True).by_id
+    amounts = {id_: (str(number), None) for number, id_ in enumerate(CHOSEN_IDS)}
+    assert {i: (row["amount"], row["_deleted_at"]) for i, row in rows.items()} == amounts
+    stripe.change(name, "WIN#1", f"{name.removesuffix('s')}.updated", amount=9)
+    stripe.add(name, id="..", created=NOW - 86400)
+    stripe.change(name, "..", f"{name.removesuffix('s')}.updated")
+    with pytest.raises(ReadError, match=r"the object with the id '\.\.' cannot be asked for"):
+        changes(stripe, name, NOW + 600)
+
+
+def test_ids_of_parents_are_quoted(stripe):
+    """Old customers have ids of the merchant's choice, too, in the lists inside them as well."""
+    sources = [{"id": f"card_{number:02d}"} for number in range(15)]
+    for number, id_ in enumerate(CHOSEN_IDS):
+        path = f"/v1/customers/{id_}/sources"
+        cut = {"object": "list", "data": sources[:10], "has_more": True, "url": path}
+        stripe.add("customers", id=id_, created=NOW - number, sources=cut, _sources=sources)
+        stripe.add("payment_methods", customer=id_)
+    assert len(read(stripe, "payment_methods").rows) == len(CHOSEN_IDS)
+    stripe.change("customers", "a/../b", sources=None)  # a slash in a URL that is not quoted
+    stripe.change("customers", "Pro plan $699/month", sources=None)
+    stripe.change("customers", "50%20OFF", sources=None)
+    rows = read(stripe, "customers").by_id
+    assert {len(json.loads(row["sources"])["data"]) for row in rows.values() if row["sources"]} == {
+        15
+    }
+
+
+def test_lists_inside_objects_are_found_at_urls_with_parameters(stripe):
+    """Items are at `/v1/subscription_items?subscription=…`: docs.stripe.com/api/subscriptions."""
+    url = "/v1/subscription_items?subscription=sub_00000001"
+    for _ in range(15):
+        stripe.add("subscription_items", subscription="sub_00000001")
+    items = list(stripe.rows("subscription_items").values())[::-1]
+    cut = {"object": "list", "data": items[:10], "has_more": True, "url": url}
+    stripe.add("subscriptions", items=cut)
+    (row,) = read(stripe, "subscriptions").rows
+    assert [item["id"] for item in json.loads(row["items"])["data"]] == [i["id"] for i in items]
 
 
 def test_object_created_again_under_its_id_is_not_deleted(stripe):

@@ -17,7 +17,8 @@ def test_page_has_its_objects_and_whether_more_follow():
         {},
     ]
     assert has_more
-    assert parse_list(b'{"data": []}', "/v1/things") == ([], False)
+    body = b'{"object": "list", "data": [], "has_more": false}'
+    assert parse_list(body, "/v1/things") == ([], False)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b'{"data": 1}', b"[]", b'{"a": "\xff"}'])

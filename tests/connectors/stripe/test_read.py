@@ -168,6 +168,31 @@ def test_lists_inside_objects_are_expanded(stripe):
     assert same(row, {"lines": {**cut, "data": lines, "has_more": False}})
 
 
+def test_invoice_that_is_deleted_while_its_lines_are_read_is_left_out(stripe):
+    """Only drafts can be deleted (docs.stripe.com/api/invoices/delete). A list that is refused
+    while its invoice lives is an error."""
+    lines = [{"id": f"il_{n:03d}"} for n in range(15)]
+    for number in range(1, 4):
+        path = f"/v1/invoices/in_{number:08d}/lines"
+        cut = {"object": "list", "data": lines[:10], "has_more": True, "url": path}
+        stripe.add("invoices", lines=cut, _lines=lines)
+
+    def delete(path: str, _: dict) -> None:
+        if path == "/v1/invoices/in_00000002/lines" and "in_00000002" in stripe.rows("invoices"):
+            stripe.delete("invoices", "in_00000002")
+
+    stripe.on_request = delete
+    assert sorted(read(stripe, "invoices").by_id) == ["in_00000001", "in_00000003"]
+    for param in ("invoice", ""):
+        stripe.on_request = lambda path, _, param=param: (
+            refusal(404, "No such invoice", "resource_missing", param)
+            if path == "/v1/invoices/in_00000003/lines"
+            else None
+        )
+        with pytest.raises(ReadError, match="/v1/invoices/in_00000003/lines"):
+            read(stripe, "invoices")
+
+
 def test_invoice_items_are_created_at_their_date(stripe):
     """The list is filtered by `created`, but the object has `date`."""
     for number in range(300):
@@ -187,7 +212,9 @@ def test_created_since_includes_the_boundary(stripe):
 def test_object_without_id_is_refused(stripe):
     """An object without an id cannot be distinguished from others."""
     stripe.on_request = lambda path, _: (
-        Reply(body={"data": [{"object": "charge", "created": 1}], "has_more": False})
+        Reply(
+            body={"object": "list", "data": [{"object": "charge", "created": 1}], "has_more": False}
+        )
         if path == "/v1/charges"
         else None
     )

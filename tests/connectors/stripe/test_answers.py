@@ -1,0 +1,132 @@
+"""Answers that are not the API's own: each is an error, whatever was asked for."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from support.stripe_reading import connected, read
+from support.stripe_server import NOW, FakeStripe, Reply, fake_stripe, refusal
+
+from cdpsync.errors import ConnectError, ReadError
+from cdpsync_connectors.stripe import client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FOREIGN_ANSWERS = {
+    "a proxy's 404": Reply(404, b"<html>Not Found</html>"),
+    "an empty 404": Reply(404),
+    "a 404 of another API": Reply(404, {"error": "not found"}),
+    "a 404 for an unknown path": refusal(404, "Unrecognized request URL (GET: /v1/x)."),
+    "a 404 with another code": refusal(404, "No", "account_invalid"),
+    "another status with the code": refusal(402, "No", "resource_missing"),
+    "a server error with the code": refusal(500, "No", "resource_missing"),
+    "a proxy's 403": Reply(403, b"<html>Forbidden</html>"),
+    "a 410": Reply(410, b"Gone"),
+    "a redirect": Reply(301, b"", {"Location": "/v1/account"}),
+    "a temporary redirect": Reply(307, b"<html>", {"Location": "/login"}),
+    "a login page": Reply(200, b"<!doctype html><title>Sign in</title>"),
+    "nothing": Reply(200),
+    "no content": Reply(204),
+    "an error inside": Reply(200, {"error": {"code": "resource_missing", "message": "No"}}),
+    "an error beside a list": Reply(
+        200, {"object": "list", "data": [], "has_more": False, "error": {"message": "No"}}
+    ),
+    "an error beside a stub": Reply(200, {"id": "x", "deleted": True, "error": {"message": "No"}}),
+    "another object's stub": Reply(200, {"id": "x", "object": "customer", "deleted": True}),
+    "a stub without a kind": Reply(200, {"id": "cus_00000001", "deleted": True}),
+    "an empty object": Reply(200, b"{}"),
+    "an empty array": Reply(200, b"[]"),
+    "null": Reply(200, b"null"),
+    "a list of no kind": Reply(200, {"data": [], "has_more": False}),
+    "a list that does not say whether more follow": Reply(200, {"object": "list", "data": []}),
+}
+"""By what they are. None of them says anything about the objects of an account."""
+
+REQUESTS = {  # the path, a parameter of it, the stream, and whether its changes are read
+    "the account": (r"/v1/account", "", "account", False),
+    "a list": (r"/v1/customers", "", "customers", False),
+    "a list's next page": (r"/v1/customers", "starting_after", "customers", False),
+    "a list without windows": (r"/v1/quotes", "", "quotes", False),
+    "the parents of a list": (r"/v1/customers", "", "payment_methods", False),
+    "the list of a parent": (r"/v1/customers/\w+/payment_methods", "", "payment_methods", False),
+    "the items of a subscription": (r"/v1/subscription_items", "", "subscription_items", False),
+    "a list inside an object": (r"/v1/invoices/\w+/lines", "", "invoices", False),
+    "the server's time": (r"/v1/events", "limit", "customers", True),
+    "events": (r"/v1/events", "types[0]", "customers", True),
+    "the created objects": (r"/v1/customers", "created[gte]", "customers", True),
+    "an object by its id": (r"/v1/customers/cus_\d+", "", "customers", True),
+    "an object without a stub": (r"/v1/charges/ch_\d+", "", "charges", True),
+    "the last content": (r"/v1/events/evt_\d+", "", "customers", True),
+    "the items of a changed one": (r"/v1/subscription_items", "", "subscription_items", True),
+}
+
+
+@pytest.fixture
+def stripe(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStripe]:
+    """An account in which each request of the table above is made."""
+    monkeypatch.setattr(client, "_TRIES", 2)
+    monkeypatch.setattr(client, "_FIRST_PAUSE", 0.001)
+    with fake_stripe() as server:
+        _fill(server)
+        yield server
+
+
+def _fill(stripe: FakeStripe) -> None:
+    lines = [{"id": f"il_{number}"} for number in range(12)]
+    inner = {"object": "list", "data": lines[:10], "has_more": True}
+    inner |= {"url": "/v1/invoices/in_00000001/lines"}
+    stripe.add("invoices", lines=inner, _lines=lines)
+    for number in range(120):
+        stripe.add("customers", created=NOW - 86400 - number)
+    stripe.add("quotes")
+    stripe.add("charges", created=NOW - 86400)
+    stripe.add("subscriptions", created=NOW - 86400)
+    stripe.add("subscription_items", subscription="sub_00000001")
+    stripe.add("payment_methods", customer="cus_00000001")
+    stripe.now += 600
+    stripe.change("customers", "cus_00000001", "customer.updated")
+    stripe.delete("customers", "cus_00000002", "customer.deleted")
+    stripe.change("charges", "ch_00000001", "charge.updated")
+    stripe.change("subscriptions", "sub_00000001", "customer.subscription.updated")
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_answer_that_is_not_the_apis_own_is_an_error(stripe, request_):
+    """No read infers from it that an object, or the rest of a list, does not exist."""
+    path, parameter, stream, follows = REQUESTS[request_]
+    asked = {"include_deletes": True, "cursor_field": "_updated_at"} if follows else {}
+    since = NOW + 600 if follows else None
+    read(stripe, stream, since, **asked)
+    believed = []
+    for kind, reply in FOREIGN_ANSWERS.items():
+        replaced = []
+
+        def answer(asked_path, params, reply=reply, replaced=replaced):
+            if not re.fullmatch(path, asked_path) or parameter not in {"", *params}:
+                return None
+            if asked_path == "/v1/account" and not replaced and stream == "account":
+                replaced.append("discovery")  # which asks for the account, too
+                return None
+            replaced.append(asked_path)
+            return reply
+
+        stripe.on_request = answer
+        try:
+            read(stripe, stream, since, **asked)
+        except (ReadError, ConnectError):
+            pass
+        else:
+            believed.append(kind)
+        assert replaced, "the request was not made"
+    assert believed == []
+
+
+@pytest.mark.parametrize("kind", FOREIGN_ANSWERS)
+def test_check_refuses_an_answer_that_is_not_the_apis_own(stripe, kind):
+    """The error names the address, because something else answers there."""
+    stripe.on_request = lambda *_: FOREIGN_ANSWERS[kind]
+    with connected(stripe) as connector, pytest.raises(ConnectError, match=stripe.url):
+        connector.check()
