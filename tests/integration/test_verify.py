@@ -257,7 +257,8 @@ def test_tables_that_cannot_be_compared_say_why(orders: Shop) -> None:
     orders.pg.execute("alter table orders alter column v type bytea using null")
     (result,) = verify(orders.file)
     assert result.status is VerifyStatus.FAILED
-    assert 'column "v" is VARCHAR in the lake and arrives as BLOB' in result.error.message
+    for part in ('"v"', "text", "bytea", "cdpsync run shop.orders --full-refresh"):
+        assert part in result.error.message
 
 
 def test_composite_keys_with_nulls(shop: Shop) -> None:
