@@ -65,7 +65,7 @@ class Project:
                 "mode": mode,
                 "primary_key": [filled("k" + name)],
                 **({} if mode == "full_table" else {"cursor_field": filled("u" + name)}),
-                **({"deletes": "hard", "deletes_every": "1s"} if mode == "incremental" else {}),
+                **({"deletes": "hard"} if mode == "incremental" else {}),
                 **options,
             }
             for name, stream in self.streams.items()
