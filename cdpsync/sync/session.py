@@ -206,7 +206,7 @@ class RunSession:
         The others are left out of the plan; see `Planned.locked`.
         """
         since = started_at.isoformat(timespec="seconds")
-        names = [self._lock_name(table) for table in self.tables]
+        names = [self._lock_name(table.table) for table in self.tables]
         folder = project.locks_folder(self.config)
         with locks.hold_free(folder, names, run_id, since) as self._locks, self._reader_stack:
             if self.catalog.exists():
@@ -215,9 +215,9 @@ class RunSession:
                 self._reader_stack.callback(self._drop_reader)
             yield
 
-    def _lock_name(self, table: ConfiguredTable) -> str:
+    def _lock_name(self, table: TableName) -> str:
         """Return the name of a table's lock; a sample has one of its own."""
-        return str(table.table if self.options.limit is None else sample_name(table.table))
+        return str(table if self.options.limit is None else sample_name(table))
 
     def release(self, tables: Iterable[TableName]) -> None:
         """Let go of the locks of tables that have ended, so that other runs may have them."""
@@ -268,7 +268,7 @@ class RunSession:
     def require_unlocked(self, planned: Planned) -> None:
         """Raise LockHeldError if other runs have locked every table that is to be worked on."""
         if planned.locked and not planned.plans and not planned.failed and self._locks:
-            names = [str(result.table) for result in planned.locked]
+            names = [self._lock_name(result.table) for result in planned.locked]
             raise locks.held_error(names, self._locks.taken.get(names[0]))
 
     def plan(self) -> Planned:
@@ -307,8 +307,8 @@ class RunSession:
             if is_not_due(table.source, table.name):
                 skipped.append(_not_due(_result(table, previous, TableStatus.SKIPPED)))
                 continue
-            if self._lock_name(table) in taken:
-                locked.append(_left_out(table, previous, taken[self._lock_name(table)]))
+            if self._lock_name(table.table) in taken:
+                locked.append(_left_out(table, previous, taken[self._lock_name(table.table)]))
                 continue
             try:
                 if (table.source, table.name) in shared:

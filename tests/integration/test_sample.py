@@ -63,6 +63,10 @@ def test_sample_lands_beside_the_table_and_changes_nothing_else(shop: Shop) -> N
     with locks.hold(shop.folder / ".cdpsync/locks", ["shop.orders"], "a run", "now"):
         results = sample(shop, "--limit", "3500", "orders")
     assert results["shop.orders__sample"]["rows_read"] == 3500
+    with locks.hold(shop.folder / ".cdpsync/locks", ["shop.orders__sample"], "other run", "now"):
+        result = invoke("-C", str(shop.folder), "run", "--limit", "5", "orders")
+    assert result.exit_code == 4
+    assert "(run other run, since now)" in result.stderr
     assert shop.ask("select count(distinct id) from shop.orders__sample") == [(3500,)]
     assert shop.state_file.read_bytes() == state
     assert shop.status() == overviews
