@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation, localcontext
-from math import floor
 
 from cdpsync.model import Cursor, CursorType, Lookback
 from cdpsync.model.types import MAX_PRECISION, decimal_of
@@ -137,7 +136,7 @@ def lower_bound(cursor: Cursor, lookback: Lookback | None) -> Cursor:
                 f"a lookback that is a duration does not fit a cursor of type {cursor.type}"
             )
         if cursor.type is CursorType.INTEGER:
-            return Cursor(cursor.type, floor(_exactly(Decimal(value), lookback)))
+            return Cursor(cursor.type, int(_subtract(Decimal(value), lookback)))
         return Cursor(cursor.type, _subtract(Decimal(value), lookback))
     if not isinstance(lookback, timedelta):
         raise ValueError(f"a lookback that is a number does not fit a cursor of type {cursor.type}")
@@ -162,11 +161,6 @@ def may_come_again(cursor: Cursor) -> bool:
     if cursor.type is not CursorType.TIMESTAMP or not isinstance(value, datetime):
         return False
     return value.hour >= _FIRST_REPEATED or value.hour < _LAST_REPEATED
-
-
-def _exactly(value: Decimal, lookback: Decimal) -> Decimal:
-    with localcontext(prec=_DIGITS):
-        return value - lookback
 
 
 def _subtract(value: Decimal, lookback: Decimal) -> Decimal:
