@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol, runtime_checkab
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cdpsync.model.plan import derived_table_name
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
@@ -46,8 +48,7 @@ class ConnectorOptions(BaseModel):
 
     def default_table(self, stream: str) -> str:
         """Return the name in the lake that `discover` will give the table of a stream."""
-        schema, _, name = stream.rpartition(".")
-        return name if schema in {"", self.omitted_schema} else stream.replace(".", "_")
+        return derived_table_name(stream, self.omitted_schema)
 
     def selects(self, stream: str) -> bool:  # noqa: ARG002 - for those that narrow
         """Whether these options ask for a stream of this name, if the source has it.

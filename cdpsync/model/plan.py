@@ -82,6 +82,12 @@ class TableName:
         return hash(str(self))
 
 
+def derived_table_name(stream: str, omitted_schema: str | None) -> str:
+    """Return the name of a stream's table in the lake, as long as nothing else gives it one."""
+    schema, _, name = stream.rpartition(".")
+    return name if schema in {"", omitted_schema} else stream.replace(".", "_")
+
+
 _SAMPLE = "__sample"
 
 

@@ -16,6 +16,7 @@ from cdpsync.model import (
     TableOptions,
     TableRule,
 )
+from cdpsync.model.plan import derived_table_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,8 +92,7 @@ def default_table(source: Source, stream: str) -> str:
     name_of = getattr(source.options, "default_table", None)
     if name_of is not None:
         return str(name_of(stream))
-    schema, _, name = stream.rpartition(".")  # the options have no such rule, or no value yet
-    return name if schema in {"", source.omitted_schema} else stream.replace(".", "_")
+    return derived_table_name(stream, source.omitted_schema)  # no such option, or no value yet
 
 
 def table_options(source: Source, name: str) -> TableOptions | None:
