@@ -1,10 +1,11 @@
-"""The disk: syncs files and folders to it, and explains failed writes."""
+"""Files on the disk: syncs them, lets many be open at once, and explains failed writes."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
+import resource
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,14 @@ _HINTS = {
     errno.EFBIG: (
         "the file reached the size limit there. Raise the limit (ulimit -f, or the file system's)"
     ),
+    errno.EMFILE: "this process has too many files open. Raise the limit (ulimit -n)",
 }
 _WORDS = {
     "no space left on device": errno.ENOSPC,
     "disk is full": errno.ENOSPC,
     "disk quota exceeded": errno.EDQUOT,
     "file too large": errno.EFBIG,
+    "too many open files": errno.EMFILE,
 }
 
 
@@ -48,6 +51,23 @@ def sync(descriptor: int) -> None:
             fcntl.fcntl(descriptor, full_sync)
             return
     os.fsync(descriptor)
+
+
+_OTHER_FILES = 1_000  # connections, files of chunks, merges and uploads
+
+
+def allow_open_files(count: int) -> None:
+    """Let this process have so many more files open, as far as the system's hard limit allows.
+
+    A thousand locks are more than the usual soft limit of 1,024 leaves.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = count + _OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        with suppress(OSError, ValueError):  # macOS has another limit below an infinite one
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 def write_error(error: OSError) -> str:

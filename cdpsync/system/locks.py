@@ -166,6 +166,8 @@ def _opened(folder: Path, names: Iterable[str]) -> Iterator[dict[str, IO[str]]]:
     try:
         private_files.make_folder(folder.parent)
         private_files.make_folder(folder)
+        names = tuple(names)
+        disk.allow_open_files(len(names))
         for name in names:
             path = _file(folder, name)
             private_files.open_file(path, "a").close()

@@ -122,6 +122,7 @@ def test_folder_of_a_dead_process_is_removed(tmp_path: Path) -> None:
         (errno.ENOSPC, "the disk is full. Make room there; nothing was committed."),
         (errno.EDQUOT, "the disk quota is used up. Make room there; nothing was committed."),
         (errno.EFBIG, "ulimit -f"),
+        (errno.EMFILE, "ulimit -n"),
         (errno.EACCES, "cannot be written: Permission denied."),
     ],
 )
