@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import re
-import threading
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from support.busy_writers import busy_writers
 
 from cdpsync import sync
 
@@ -151,27 +150,9 @@ def test_transaction_left_open_is_named(shop: Shop, monkeypatch: pytest.MonkeyPa
 def test_runs_among_busy_writers_lose_nothing(shop: Shop, kind: str, mode: str) -> None:
     """Many transactions, short and long, commit in any order while runs follow each other."""
     configure(shop, kind, mode)
-    stop = threading.Event()
-
-    def write(seed: int) -> None:
-        chance = random.Random(seed)  # noqa: S311 - how long to wait, no secret
-        with psycopg.connect(shop.pg.url) as con:
-            while not stop.is_set():
-                for number in range(chance.randint(1, 3)):
-                    con.execute(INSERT.format(v=number))
-                    stop.wait(chance.random() / 10)
-                con.commit()
-
-    writers = [threading.Thread(target=write, args=(seed,)) for seed in range(4)]
-    for writer in writers:
-        writer.start()
-    try:
+    with busy_writers(lambda: psycopg.connect(shop.pg.url), INSERT):
         for _ in range(6):
             (result,) = sync.run(shop.file).tables
             assert result.error is None
-    finally:
-        stop.set()
-        for writer in writers:
-            writer.join()
     shop.one()
     shop.same()

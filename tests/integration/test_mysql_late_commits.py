@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.busy_writers import busy_writers
 from support.mysql_shop import MysqlShop
 
 from cdpsync import sync
@@ -186,28 +186,9 @@ def test_user_without_process_has_a_lookback_and_the_grant(shop: MysqlShop) -> N
 def test_runs_among_busy_writers_lose_nothing(shop: MysqlShop, cursor: str) -> None:
     """Many transactions, short and long, commit in any order while runs follow each other."""
     configure(shop, "append_only", cursor)
-    stop = threading.Event()
-
-    def write(seed: int) -> None:
-        chance = random.Random(seed)  # noqa: S311 - how long to wait, no secret
-        con = shop.db.connect(autocommit=False)
-        with contextlib.closing(con), con.cursor() as session:
-            while not stop.is_set():
-                for number in range(chance.randint(1, 3)):
-                    session.execute(INSERT.format(v=number))
-                    stop.wait(chance.random() / 10)
-                con.commit()
-
-    writers = [threading.Thread(target=write, args=(seed,)) for seed in range(4)]
-    for writer in writers:
-        writer.start()
-    try:
+    with busy_writers(lambda: contextlib.closing(shop.db.connect(autocommit=False)), INSERT):
         for _ in range(6):
             (result,) = sync.run(shop.file).tables
             assert result.error is None
-    finally:
-        stop.set()
-        for writer in writers:
-            writer.join()
     shop.one()
     shop.same_rows()
