@@ -154,11 +154,11 @@ def lower_bound(cursor: Cursor, lookback: Lookback | None) -> Cursor:
 def may_come_again(cursor: Cursor) -> bool:
     """Whether a cursor may lie in an hour that a clock repeats when daylight saving ends.
 
-    Only a timestamp without zone follows such a clock. Nobody says which one, but all of them go
-    back at night: to 23:00 at the earliest (Santiago), from 04:00 at the latest (Athens).
+    Only a timestamp without zone at the source follows such a clock. Nobody says which one, but
+    each goes back at night: to 23:00 at the earliest (Santiago), from 04:00 at the latest (Athens).
     """
     value = cursor.value
-    if cursor.type is not CursorType.TIMESTAMP or not isinstance(value, datetime):
+    if not isinstance(value, datetime):
         return False
     return value.hour >= _FIRST_REPEATED or value.hour < _LAST_REPEATED
 

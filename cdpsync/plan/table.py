@@ -30,6 +30,7 @@ from cdpsync.plan.columns import (
     selected_columns,
     this_kind,
 )
+from cdpsync.plan.naive_cursors import is_naive
 from cdpsync.plan.resume import PreviousState, ResumePoint, resume_from, settings_changed
 from cdpsync.plan.schedule import is_due
 from cdpsync.plan.schema_changes import (
@@ -368,11 +369,13 @@ def _window(table: ConfiguredTable, plan: TablePlan, cursor: Cursor | None) -> W
     """Return the rows to read, from a cursor less the lookback; None: every row.
 
     A timestamp without zone in the night may be of an hour that its clock has twice, when daylight
-    saving ends. So the hour before it is read again, unless the project file has a lookback.
+    saving ends. So the hour before it is read again, unless the project file has a lookback. That
+    holds too where the project file gives the column a type with a zone in the lake.
     """
     if plan.cursor_field is None or cursor is None:
         return None
     lookback = plan.lookback
-    if table.options.lookback is None and may_come_again(cursor):
+    follows_clock = cursor.type is CursorType.TIMESTAMP or is_naive(plan.stream, plan.cursor_field)
+    if table.options.lookback is None and follows_clock and may_come_again(cursor):
         lookback = REPEATED_HOUR
     return Window(plan.cursor_field, lower_bound(cursor, lookback))

@@ -26,6 +26,7 @@ from cdpsync.model import (
     RunResult,
     RunStatus,
     SavedState,
+    Source,
     Stream,
     SyncMode,
     TableName,
@@ -45,6 +46,7 @@ NOW = datetime(2024, 2, 1, 12, 0, tzinfo=UTC)
 RUN_ID = "20240201T115700Z-a1b2c3"
 BEFORE = Cursor(CursorType.TIMESTAMPTZ, datetime(2024, 1, 31, 10, 0, tzinfo=UTC))
 AFTER = Cursor(CursorType.TIMESTAMPTZ, datetime(2024, 2, 1, 11, 56, 0, 123456, tzinfo=UTC))
+SOURCES = {"shop": Source("shop", "postgres", None, "cdpsync.yml:3")}
 REFUSED = Failure("ConnectError", "shop: the server closed the connection. Check that it is up.")
 
 ORDERS = TableResult(
@@ -250,7 +252,7 @@ class Fake:
     monkeypatch: Any
     config: Config = field(
         default_factory=lambda: Config(
-            Warehouse("/lake", Path("/nowhere/catalog"), Path("/nowhere/state.json")), {}, ()
+            Warehouse("/lake", Path("/nowhere/catalog"), Path("/nowhere/state.json")), SOURCES, ()
         )
     )
     calls: list[tuple[Any, ...]] = field(default_factory=list)

@@ -15,7 +15,9 @@ from cdpsync.serialize.text import plural
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cdpsync.model import Config, Stream
+    from cdpsync.model import Config, Source, Stream
+
+_MAX_NAMED = 3  # of the streams that a warning is about
 
 
 @command(ReportFormat)
@@ -76,14 +78,7 @@ def discover(
             out.write(proposal(source, streams))
     else:
         show(reports.discover_report(streams), session.format)
-    for reason in dict.fromkeys(stream.unsafe_cursor_reason for stream in streams):
-        if reason:
-            log.warn(
-                f"{source}: which transactions are open is not visible, so rows that are committed "
-                f"late are found within a lookback only, because {reason}",
-                event="discover",
-                source=source,
-            )
+    _warn_of_cursors(config.sources[source], streams)
     unreadable = [stream for stream in streams if stream.unreadable_reason]
     for stream in unreadable:
         log.error(
@@ -101,6 +96,32 @@ def _show_sources(session: Session, config: "Config") -> int:
     if not sources:
         log.info("this project has no sources: add one under `sources:`", event="empty")
     return 0
+
+
+def _warn_of_cursors(source: "Source", streams: "Sequence[Stream]") -> None:
+    """Say, once for the source, under which cursors rows may arrive late."""
+    from cdpsync.plan.naive_cursors import naive_cursors
+
+    for reason in dict.fromkeys(stream.unsafe_cursor_reason for stream in streams):
+        if reason:
+            log.warn(
+                f"{source.name}: which transactions are open is not visible, so rows that are "
+                f"committed late are found within a lookback only, because {reason}",
+                event="discover",
+                source=source.name,
+            )
+    naive = naive_cursors(source, streams)
+    if naive:
+        names = [f"{column} of {stream}" for stream, column in naive[:_MAX_NAMED]]
+        more = f" and {len(naive) - len(names)} more" if len(naive) > len(names) else ""
+        log.warn(
+            f"{source.name}: a cursor without a time zone repeats an hour when its clock goes back "
+            f"(daylight saving): {', '.join(names)}{more}. A run reads from an hour before a "
+            "night's cursor (23:00 to 04:00), unless the table has a lookback. Choose a "
+            "cursor with a time zone, or lookback: 1h, which reads that hour in each run",
+            event="discover",
+            source=source.name,
+        )
 
 
 def _write_tables(config: "Config", source: str, streams: "Sequence[Stream]") -> None:

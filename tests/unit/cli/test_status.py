@@ -278,6 +278,18 @@ def test_discover_says_once_why_late_rows_may_be_missed(fake):
     assert result.stderr.count("because the user lacks PROCESS") == 1
 
 
+def test_discover_says_once_that_cursors_have_no_zone(fake):
+    """With the first of the streams by name, also as a line of JSON."""
+    naive = [replace(EVENTS_STREAM, name=f"public.events{n}") for n in range(5)]
+    fake.answers("project.discover", [ORDERS_STREAM, *naive])
+    (line,) = invoke("--log-format", "json", "discover", "shop").stderr.splitlines()
+    warning = json.loads(line)
+    assert (warning["level"], warning["event"]) == ("warning", "discover")
+    assert warning["source"] == "shop"
+    assert "made of public.events2 and 2 more" in warning["message"]
+    assert "orders" not in warning["message"]
+
+
 def test_discover_wants_one_format(fake):
     assert invoke("discover", "shop", "--yaml", "-o", "json").exit_code == 2
 
