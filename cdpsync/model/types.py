@@ -109,24 +109,54 @@ _ALIASES = {
     "TEXT": "VARCHAR",
     "STRING": "VARCHAR",
     "CHAR": "VARCHAR",
+    "BPCHAR": "VARCHAR",
+    "NVARCHAR": "VARCHAR",
+    "CHARACTER": "VARCHAR",
+    "CHARACTER VARYING": "VARCHAR",
+    "CHAR VARYING": "VARCHAR",
+    "INT1": "TINYINT",
     "INT": "INTEGER",
     "INT2": "SMALLINT",
     "INT4": "INTEGER",
     "INT8": "BIGINT",
+    "INT16": "SMALLINT",
+    "INT32": "INTEGER",
+    "INT64": "BIGINT",
+    "INTEGRAL": "INTEGER",
+    "SIGNED": "INTEGER",
     "LONG": "BIGINT",
+    "OID": "BIGINT",
     "SHORT": "SMALLINT",
+    "UINT8": "UTINYINT",
+    "UINT16": "USMALLINT",
+    "UINT32": "UINTEGER",
+    "UINT64": "UBIGINT",
+    "TINYINT UNSIGNED": "UTINYINT",
+    "SMALLINT UNSIGNED": "USMALLINT",
+    "INT UNSIGNED": "UINTEGER",
+    "INTEGER UNSIGNED": "UINTEGER",
+    "BIGINT UNSIGNED": "UBIGINT",
     "BOOL": "BOOLEAN",
+    "LOGICAL": "BOOLEAN",
     "FLOAT4": "FLOAT",
     "REAL": "FLOAT",
     "FLOAT8": "DOUBLE",
     "DOUBLE PRECISION": "DOUBLE",
     "BYTEA": "BLOB",
     "BINARY": "BLOB",
+    "VARBINARY": "BLOB",
+    "GUID": "UUID",
     "JSONB": "JSON",
     "DATETIME": "TIMESTAMP",
+    "TIMESTAMP_S": "TIMESTAMP",
+    "TIMESTAMP_MS": "TIMESTAMP",
+    "TIMESTAMP_US": "TIMESTAMP",
     "TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE",
     "TIMESTAMP WITHOUT TIME ZONE": "TIMESTAMP",
+    "TIME WITHOUT TIME ZONE": "TIME",
 }
+"""Names of DuckDB's types, and those of other databases, for a type of the lake."""
+
 _PLAIN = {
     *_INTEGERS,
     *_UNSIGNED,
@@ -143,22 +173,39 @@ _PLAIN = {
 }
 
 
+_DECIMALS = ("DECIMAL", "NUMERIC", "DEC", "NUMBER")
+_TEXTS = ("VARCHAR", "CHAR", "BPCHAR", "NVARCHAR", "TEXT", "STRING", "CHARACTER VARYING")
+_WITH_LENGTH = re.compile(rf"^({'|'.join(_TEXTS)})\(\d+\)$")
+_WITH_MICROSECONDS = re.compile(r"^(TIME|TIMESTAMP|TIMESTAMPTZ|DATETIME)\([0-6]\)(?= |$)")
+_WITH_NANOSECONDS = re.compile(r"^(?:TIMESTAMP|DATETIME)\([7-9]\)$")
+_WRITTEN_DECIMAL = re.compile(rf"^(?:{'|'.join(_DECIMALS)})\((\d+)(?:,(\d+))?\)$")
+
+
 def parse_type(text: str) -> str:
-    """Return a type as a person writes it (`decimal(20,4)`, `text[]`) in DuckDB's spelling.
+    """Return a type as a person writes it (`decimal(20, 4)`, `text[]`) in DuckDB's spelling.
 
     Raises ValueError for a type that the lake cannot hold exactly.
     """
-    name = " ".join(text.upper().split())
+    name = re.sub(r" ?([(,)\[\]]) ?", r"\1", " ".join(text.replace('"', " ").upper().split()))
+    name = re.sub(r"(?<=[)\]])(?=[A-Z])", " ", name)
     lists = ""
-    while name.endswith("[]"):
-        name, lists = name[:-2].strip(), lists + "[]"
-    match = re.match(r"^(?:DECIMAL|NUMERIC)\s*\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)$", name)
-    if match:
-        precision, scale = int(match[1]), int(match[2] or 0)
-        if not 1 <= precision <= 38 or scale > precision:
+    while name.endswith(("[]", " ARRAY")):
+        name, lists = name.removesuffix("[]").removesuffix(" ARRAY"), lists + "[]"
+    return _scalar_type(name, text) + lists
+
+
+def _scalar_type(name: str, text: str) -> str:
+    decimal = _WRITTEN_DECIMAL.match(name)
+    if decimal:
+        precision, scale = int(decimal[1]), int(decimal[2] or 0)
+        if not 1 <= precision <= MAX_PRECISION or scale > precision:
             raise ValueError(f"{text}: a decimal has 1 to 38 digits, and no more behind the point")
-        return f"DECIMAL({precision},{scale}){lists}"
-    name = re.sub(r"^(?:VARCHAR|CHAR|CHARACTER VARYING)\s*\(\s*\d+\s*\)$", "VARCHAR", name)
+        return f"DECIMAL({precision},{scale})"
+    if name in _DECIMALS:
+        raise ValueError(f"{text}: write how many digits it has, as in decimal(18,3)")
+    name = _WITH_LENGTH.sub("VARCHAR", name)
+    name = _WITH_MICROSECONDS.sub(r"\1", name)
+    name = _WITH_NANOSECONDS.sub("TIMESTAMP_NS", name)
     name = _ALIASES.get(name, name)
     if name not in _PLAIN:
         valid = ", ".join(sorted(type_.lower() for type_ in _PLAIN))
@@ -166,4 +213,4 @@ def parse_type(text: str) -> str:
             f"{text}: this is not a type of the lake. Valid: decimal(p,s), {valid}, "
             "and lists of these with []"
         )
-    return name + lists
+    return name

@@ -337,13 +337,16 @@ def _cursor_type(
             f'{table.location}: table "{table.name}": the cursor_field "{field}" is among the '
             "excluded columns. Keep it, or choose another."
         )
-    type_ = cursor_type_of(configured_types(table, stream, columns).get(field, column.type))
+    requested_type = configured_types(table, stream, columns).get(field)
+    type_ = cursor_type_of(requested_type or column.type)
     is_offered = type_ is not CursorType.DECIMAL or field in stream.cursor_fields
     if type_ is None or not is_offered:
+        actual = column.source_type or column.type
+        if requested_type:
+            actual = f"{requested_type} because of columns.types"
         raise ContractError(
-            f'{table.location}: table "{table.name}": cursor_field "{field}" is '
-            f"{column.source_type or column.type}; a cursor is an integer, a date or a timestamp. "
-            f"{_cursor_advice(stream)}"
+            f'{table.location}: table "{table.name}": cursor_field "{field}" is {actual}; '
+            f"a cursor is an integer, a date or a timestamp. {_cursor_advice(stream)}"
         )
     return type_
 

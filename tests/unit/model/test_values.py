@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -142,21 +143,57 @@ def test_lake_keeps_types_it_holds_exactly(type_: str, lake: str | None) -> None
     assert lake_type(type_) == lake
 
 
-def test_types_are_read_as_people_write_them() -> None:
-    """Names of other databases and any case are understood."""
-    texts = [
-        "decimal(20,4)",
-        "Numeric( 5 )",
-        "text",
-        "varchar(20)",
-        "int8",
-        "timestamptz",
-        "text[][]",
-    ]
-    assert [parse_type(text) for text in texts] == [
-        "DECIMAL(20,4)", "DECIMAL(5,0)", "VARCHAR", "VARCHAR", "BIGINT",
-        "TIMESTAMP WITH TIME ZONE", "VARCHAR[][]",
-    ]  # fmt: skip
+WRITTEN = {
+    "BIGINT": ["bigint", "BigInt", '"bigint"', "int8", " int64 ", "long"],
+    "INTEGER": ["int", "INT4", "Integer", "signed"],
+    "UBIGINT": ["bigint unsigned", "uint64"],
+    "VARCHAR": ["text", "Text", '"VARCHAR"', "varchar(20)", "character varying (20)"],
+    "VARCHAR[][]": ["text[][]", "text [] []", "varchar(3)[] array"],
+    "DECIMAL(20,4)": ["decimal(20,4)", "DECIMAL( 20 , 4 )", "numeric (20, 4)", '"dec"(20,4)'],
+    "DECIMAL(5,0)": ["Numeric( 5 )", "number(5)", "decimal(5,0)"],
+    "DECIMAL(20,4)[]": ["decimal(20, 4)[]"],
+    "TIMESTAMP": ["timestamp", "datetime(6)", "timestamp(3) without  time zone", "timestamp_ms"],
+    "TIMESTAMP_NS": ["timestamp_ns", "Timestamp_NS", "timestamp(9)"],
+    "TIMESTAMP WITH TIME ZONE": ["timestamptz", "timestamp(6) with time zone", "timestamptz(3)"],
+    "TIME": ["time", "time(0) without time zone"],
+    "DOUBLE": ["double precision", "float8"],
+    "JSON": ["jsonb"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("type_", WRITTEN)
+def test_types_are_read_as_people_write_them(type_: str) -> None:
+    """Names of DuckDB and of other databases are understood, in any case, spaced and quoted."""
+    assert {text: parse_type(text) for text in WRITTEN[type_]} == dict.fromkeys(
+        WRITTEN[type_], type_
+    )
+
+
+def test_every_name_that_duckdb_has_for_a_type_of_the_lake_is_understood() -> None:
+    """It means the same type here as there. Those of types that the lake lacks are refused."""
+    names = duckdb.sql("select type_name from duckdb_types() where database_name = 'system'")
+    parsed, refused = {}, set()
+    for (name,) in names.fetchall():
+        try:
+            parsed[name] = parse_type(name)
+        except ValueError:
+            refused.add(name)
+    types = ", ".join(f'null::{name} as "{name}"' for name in parsed)
+    actual = dict(zip(parsed, map(str, duckdb.sql(f"select {types}").types), strict=True))
+    assert parsed == {name: lake_type(type_) for name, type_ in actual.items()}
+    assert {"bigint", "int8", "bpchar", "guid", "timestamptz"} <= set(parsed)
+    assert {"hugeint", "uhugeint", "interval", "bit", "decimal", "struct"} <= refused
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "money", "int[3]", "decimal", "numeric", "decimal(39,0)", "decimal(3,4)", "decimal(0)",
+     "hugeint", "struct(a int)", "timestamptz(9)", "varchar(x)", "[]", "int)"],
+)  # fmt: skip
+def test_types_that_the_lake_lacks_are_refused(text: str) -> None:
+    """The message repeats what was written."""
+    with pytest.raises(ValueError, match=rf"^{re.escape(text)}: "):
+        parse_type(text)
 
 
 def test_secrets_are_hidden_in_every_form() -> None:

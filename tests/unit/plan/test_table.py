@@ -393,8 +393,26 @@ def test_hour_that_a_clock_repeats_is_read_again(
     assert plan.window.low.value == datetime.fromisoformat(low)
 
 
-def test_cursor_has_the_type_that_the_project_file_gives_it() -> None:
-    """A type may be written as in any database."""
-    for type_ in ("int8", "BigInt"):
-        options = replace(INCREMENTAL, cursor_field="id", types={"id": type_})
-        assert plan_of(options).cursor_type is CursorType.INTEGER
+@pytest.mark.parametrize(
+    ("type_", "cursor_type"),
+    [
+        ("int8", CursorType.INTEGER), ("BigInt", CursorType.INTEGER),
+        ('"bigint"', CursorType.INTEGER), ("uint64", CursorType.INTEGER),
+        ("decimal(20, 4)", CursorType.DECIMAL), ("Numeric( 20 )", CursorType.DECIMAL),
+        ("date", CursorType.DATE), ("timestamp_ns", CursorType.TIMESTAMP),
+        ("Timestamp(6)", CursorType.TIMESTAMP), ("datetime", CursorType.TIMESTAMP),
+        ("timestamptz", CursorType.TIMESTAMPTZ),
+        ("timestamp with  time zone", CursorType.TIMESTAMPTZ),
+        ("text", None), ("VarChar(20)", None), ("double precision", None), ("bigint[]", None),
+    ],
+)  # fmt: skip
+def test_cursor_has_the_type_that_the_project_file_gives_it(
+    type_: str, cursor_type: CursorType | None
+) -> None:
+    """A type may be written as in any database. One without an order is refused, by its name."""
+    options = replace(INCREMENTAL, cursor_field="id", types={"id": type_})
+    if cursor_type is not None:
+        assert plan_of(options).cursor_type is cursor_type
+        return
+    with pytest.raises(ContractError, match=r'"id" is \w.* because of columns\.types; a cursor is'):
+        plan_of(options)
