@@ -116,8 +116,15 @@ def logged(session: Session) -> "Iterator[None]":
             log.trace(error)
             raise typer.Exit(1) from None
         except Exception as error:  # noqa: BLE001 - the last line of defence: a message and a code
+            from cdpsync.connector.faults import code_fault
+
+            fault = code_fault(error)
             summary = f"{type(error).__name__}: {error}".splitlines()[0]
             hint = "" if session.verbose else " Run it again with -v to see where."
-            log.error(f"this is a bug in cdpsync, please report it: {summary}.{hint}")
+            log.error(
+                fault.message
+                if fault
+                else f"this is a bug in cdpsync, please report it: {summary}.{hint}"
+            )
             log.trace(error)
             raise typer.Exit(1) from None

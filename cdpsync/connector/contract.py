@@ -169,6 +169,8 @@ class Chunk(Protocol):
     def relation(self, con: DuckDBPyConnection) -> DuckDBPyRelation:
         """Return this chunk's rows, with exactly the requested columns, typed as in the lake.
 
+        A stream with an open schema may have other columns, and lack any but the key and cursor.
+
         The connection has a transaction open, which is rolled back after the rows are read. It
         belongs to the worker and is used again for other chunks of the same source, so whatever
         is attached to it may stay. May be called again after a failure, on another connection.
@@ -332,7 +334,7 @@ class Connector(Protocol):
         """
 
     def translate(self, error: Exception) -> ConnectorError | None:
-        """Return a driver's error, raised by reading a chunk, as ours; None when it is unknown."""
+        """Return a driver's error, raised by any method or chunk, as ours; None if unknown."""
 
     def close(self) -> None:
         """Close every connection. May be called twice."""

@@ -25,6 +25,7 @@ GROUP = "cdpsync.connectors"
 _MEMBERS = ("Options", "extensions", "check", "discover", "read", "translate", "close")
 
 _registered: dict[str, type[Connector]] = {}
+_used: dict[str, type[Connector]] = {}
 
 
 def register(name: str, connector: type[Connector]) -> None:
@@ -52,6 +53,11 @@ def options_for(source_type: str) -> type[BaseModel]:
     return _connector_class(source_type).Options
 
 
+def used() -> tuple[type[Connector], ...]:
+    """Return the connectors that this process has used so far."""
+    return tuple(_used.values())
+
+
 def create(source: Source) -> Connector:
     """Return a new connector for a source, not connected yet.
 
@@ -63,19 +69,30 @@ def create(source: Source) -> Connector:
 
 
 def _connector_class(source_type: str) -> type[Connector]:
+    _used[source_type] = class_ = _loaded_class(source_type)
+    return class_
+
+
+def _loaded_class(source_type: str) -> type[Connector]:
     if source_type in _registered:
         return _registered[source_type]
     if is_file(source_type):
         return _class_in(Path(source_type))
     entry = _entry(source_type)
     try:
-        # The author's class is not checked here, because the conformance suite does that.
-        return cast("type[Connector]", entry.load())
+        class_ = entry.load()
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f'the connector "{source_type}" ({entry.value}) cannot be imported: {error}. '
             f"Try: pip install 'cdpsync[{source_type}]'."
         ) from error
+    missing = [member for member in _MEMBERS if not hasattr(class_, member)]
+    if missing:
+        raise ConfigError(
+            f'the connector "{source_type}" ({entry.value}) lacks {", ".join(missing)}. '
+            "Every connector has these members: docs/writing-a-connector.md."
+        )
+    return cast("type[Connector]", class_)
 
 
 def is_file(source_type: str) -> bool:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from cdpsync import engine
 from cdpsync.connector import Chunk, FrugalChunk, SizedChunk, VersionedChunk
+from cdpsync.connector.faults import code_fault, fault_error, translated
+from cdpsync.connector.returned import relation_of
 from cdpsync.errors import CdpsyncError, ContractError, LandingError, ReadError, ViewLostError
 from cdpsync.extract.chunk_cache import cache_get, cache_path, cache_put
-from cdpsync.extract.columns import incoming_columns
+from cdpsync.extract.columns import incoming_columns, require_requested
 from cdpsync.extract.row_digest import RowDigest, digest_of
 from cdpsync.extract.spool import highest_cursor, spooled_rows
 from cdpsync.model import Column, Cursor
@@ -204,7 +206,7 @@ class ChunkWriter:
         frugal: bool,
     ) -> SpoolFile:
         source = chunk.with_less_memory() if frugal and isinstance(chunk, FrugalChunk) else chunk
-        rows = self._incoming_rows(source.relation(con))
+        rows = self._incoming_rows(relation_of(source, con), f"{type(source).__name__}.relation")
         if reusable is not None and reusable.is_valid_for(con, chunk):
             return reusable.file
         if self.transform is not None:
@@ -233,12 +235,16 @@ class ChunkWriter:
             return chunk.largest_value(con)
         return None
 
-    def _incoming_rows(self, relation: duckdb.DuckDBPyRelation) -> _IncomingRows:
-        """Return a chunk's rows in the lake's types. All chunks must have the same columns."""
+    def _incoming_rows(self, relation: duckdb.DuckDBPyRelation, method: str) -> _IncomingRows:
+        """Return a chunk's rows in the lake's types. All chunks must have the same columns.
+
+        `method` is the name of the connector's method that returned the relation.
+        """
         source_columns = [
             Column(name, str(type_))
             for name, type_ in zip(relation.columns, relation.types, strict=True)
         ]
+        require_requested(self.plan, source_columns, method)
         columns = incoming_columns(self.plan, source_columns)
         with self._lock:
             if self._columns is None:
@@ -313,9 +319,16 @@ class ChunkWriter:
         return written
 
     def _translate(self, error: Exception, file: Path) -> CdpsyncError:
-        source_error = self.connector.translate(error)
+        import duckdb
+
+        place = str(self.plan.table)
+        source_error = translated(place, error, self.connector)
         if source_error is not None:
             return source_error
+        fault = code_fault(error, self.connector)
+        is_of_sql = isinstance(error, duckdb.Error)
+        if fault is not None and not (is_of_sql and fault.is_built_in):
+            return fault_error(place, fault, error)
         text = engine.first_line(error)
         hint = disk.disk_hint(text)
         if hint:

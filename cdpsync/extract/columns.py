@@ -5,7 +5,45 @@ from __future__ import annotations
 from cdpsync.errors import ContractError
 from cdpsync.model import DELETED_AT, DELETED_AT_COLUMN, Column, Deletes, TablePlan
 from cdpsync.model.types import common_type, lake_type
-from cdpsync.sql import fold_name
+from cdpsync.sql import fold_name, quote_names
+
+
+def requested_columns(plan: TablePlan) -> tuple[Column, ...]:
+    """Return the columns that a read asks its source for.
+
+    With `deletes: soft`, `_deleted_at` is the lake's own.
+    """
+    is_soft = plan.deletes is Deletes.SOFT
+    return tuple(column for column in plan.columns if not is_soft or column.name != DELETED_AT)
+
+
+def reads_deletes(plan: TablePlan) -> bool:
+    """Whether a read asks for deleted rows too, which the source reports in `_deleted_at`."""
+    changes = plan.stream.changes
+    includes_deletes = changes is not None and changes.includes_deletes
+    return includes_deletes and plan.deletes is not Deletes.IGNORE and plan.window is not None
+
+
+def require_requested(plan: TablePlan, source_columns: list[Column], relation: str) -> None:
+    """Raise ContractError where a chunk lacks a requested column, or has one beside them.
+
+    `relation` names the method that returned the chunk's rows. A stream with an open schema may
+    lack any column but the key and the cursor, and may have others.
+    """
+    names = [column.name for column in source_columns]
+    requested = [column.name for column in requested_columns(plan)]
+    needed = {*plan.primary_key, plan.cursor_field} if plan.stream.open_schema else set(requested)
+    missing = [name for name in requested if name in needed and name not in names]
+    allowed = {*requested, DELETED_AT} if reads_deletes(plan) else set(requested)
+    extra = [name for name in names if name not in allowed and not plan.stream.open_schema]
+    if not missing and not extra:
+        return
+    lacks = [f"lacks {quote_names(missing)}, which the read asks for"] if missing else []
+    has = [f"has {quote_names(extra)}, which the read does not ask for"] if extra else []
+    raise ContractError(
+        f"{plan.table}: what {relation} returns {' and '.join(lacks + has)}. Nothing was "
+        "committed. A connector must return exactly the columns of request.columns."
+    )
 
 
 def incoming_columns(plan: TablePlan, source_columns: list[Column]) -> tuple[Column, ...]:

@@ -15,9 +15,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cdpsync.connector import Chunk, Connector, CursorLimited, ReadRequest, VersionedChunk, ignore
+from cdpsync.connector.faults import own_faults
+from cdpsync.connector.returned import chunks_of, opened_read, safe_cursor_of
 from cdpsync.errors import CdpsyncError
 from cdpsync.extract.chunk_writer import ChunkTransform, ChunkWriter, ReusableChunk, SpoolFile
-from cdpsync.model import DELETED_AT, Column, Cursor, Deletes, TablePlan
+from cdpsync.extract.columns import reads_deletes, requested_columns
 from cdpsync.model.cursors import later
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from cdpsync.connector import KeyFilter, RowSlice
     from cdpsync.extract.workers import Workers
+    from cdpsync.model import Column, Cursor, TablePlan
 
 log = logging.getLogger("cdpsync.extract.table")
 
@@ -186,8 +189,11 @@ class TableReader:
         # Reset before the connection, because a source that refuses it makes no progress.
         self._has_new_chunks = self._has_smaller_chunks = False
         try:
-            with self.connector.read(request) as chunks:
-                ordered = list(chunks)
+            with (
+                own_faults(str(self.plan.table), self.connector),
+                opened_read(self.connector, request) as chunks,
+            ):
+                ordered = chunks_of(self.connector, chunks)
                 self._start_snapshot(ordered)
                 ordered.sort(key=lambda chunk: self._reusable_of(chunk) is not None)
                 files = self._write_chunks(writer, ordered)
@@ -316,24 +322,16 @@ def _next_cursor(
     for file in files:
         highest = later(highest, file.cursor)
     if isinstance(chunks, CursorLimited):
-        highest = chunks.safe_cursor(highest)
+        highest = safe_cursor_of(chunks, highest)
     return later(plan.cursor_before, highest)
 
 
 def _request_of(plan: TablePlan, workers: int) -> ReadRequest:
     """Return the part of a read request that follows from the plan."""
     lake_columns = plan.lake_table.columns if plan.lake_table else ()
-    changes = plan.stream.changes
-    follows_deletes = (
-        changes is not None and changes.includes_deletes and plan.deletes is not Deletes.IGNORE
-    )
     return ReadRequest(
         stream=plan.stream,
-        columns=tuple(
-            column
-            for column in plan.columns
-            if plan.deletes is not Deletes.SOFT or column.name != DELETED_AT
-        ),
+        columns=requested_columns(plan),
         types=plan.types,
         lake_types=(
             {} if plan.full_refresh else {column.name: column.type for column in lake_columns}
@@ -346,7 +344,7 @@ def _request_of(plan: TablePlan, workers: int) -> ReadRequest:
         cursor_field=plan.cursor_field,
         saved_cursor=plan.cursor_before,
         looks_back=plan.lookback is not None,
-        include_deletes=follows_deletes and plan.window is not None,
+        include_deletes=reads_deletes(plan),
         include=None if plan.include is None else frozenset(plan.include),
         exclude=frozenset(plan.exclude or ()),
         limit=plan.limit,

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 from cdpsync.catalog import Lake
 from cdpsync.connector import unmatched_patterns_of
-from cdpsync.errors import CdpsyncError, ReadError, SourceConfigError
+from cdpsync.connector.faults import own_faults, unknown_error
+from cdpsync.connector.returned import discovered_streams
+from cdpsync.errors import CdpsyncError, SourceConfigError
 from cdpsync.model import (
     CheckResult,
     Config,
@@ -32,8 +34,11 @@ log = logging.getLogger("cdpsync.project")
 
 def discover(config: Config, source: str) -> tuple[Stream, ...]:
     """Return the streams of a source. A pattern of its options that matches none is a warning."""
-    with open_connector(source_of(config, source), config.warehouse.memory) as connector:
-        streams = tuple(connector.discover())
+    with (
+        open_connector(source_of(config, source), config.warehouse.memory) as connector,
+        own_faults(source, connector),
+    ):
+        streams = discovered_streams(connector)
         for pattern in unmatched_patterns_of(connector):
             log.warning("%s", pattern.message)
         return streams
@@ -94,7 +99,7 @@ def check(config: Config, sources: Sequence[str] = ()) -> tuple[CheckResult, ...
 
 
 def _check_source(source: Source) -> None:
-    with open_connector(source) as connector:
+    with open_connector(source) as connector, own_faults(source.name, connector):
         connector.check()
 
 
@@ -115,9 +120,7 @@ def _run_check(name: str, kind: str, attempt: Callable[[], None]) -> CheckResult
         return CheckResult(
             name, kind, ok=False, seconds=time.monotonic() - start, error=Failure.of(error)
         )
-    except Exception as error:
-        log.debug("%s: an error that its connector does not know", name, exc_info=error)
-        reason = f"{name}: {type(error).__name__}: {error}. This is a defect of its connector."
-        failure = Failure.of(ReadError(reason))
+    except Exception as error:  # noqa: BLE001 - it becomes the result of this check
+        failure = Failure.of(unknown_error(name, error))
         return CheckResult(name, kind, ok=False, seconds=time.monotonic() - start, error=failure)
     return CheckResult(name, kind, ok=True, seconds=time.monotonic() - start)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cdpsync import config as config_module
 from cdpsync.catalog import CatalogFile
 from cdpsync.connector import MemoryLimited, registry
+from cdpsync.connector.faults import unknown_error
 from cdpsync.errors import ConfigError
 from cdpsync.storage import Storage, open_storage
 from cdpsync.storage.paths import folder_of
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
         TableName,
     )
 
+
+log = logging.getLogger("cdpsync.project")
 
 CATALOG_PATIENCE = 60.0
 """Seconds to wait while another process has the catalog open."""
@@ -68,7 +72,10 @@ def open_connector(source: Source, memory: int | None = None) -> Iterator[Connec
     try:
         yield connector
     finally:
-        connector.close()
+        try:
+            connector.close()
+        except Exception as error:  # noqa: BLE001 - the work is done, and must not be lost by this
+            log.warning("%s", unknown_error(f"{source.name}: close", error, connector).message)
 
 
 def source_of(config: Config, name: str) -> Source:

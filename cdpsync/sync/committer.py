@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog import Lake
+from cdpsync.connector.faults import unknown_error
 from cdpsync.errors import CatalogError, CdpsyncError, ContractError
 from cdpsync.load.commit import commit_of, is_unchanged, result_of
 from cdpsync.load.table import progress_of
@@ -213,7 +214,7 @@ def failed_result(
     `seconds` is how long its load took that failed.
     """
     if not isinstance(error, CdpsyncError):
-        log.error("%s: this is a defect of cdpsync", plan.table, exc_info=error)
+        error = unknown_error(str(plan.table), error)
     return replace(
         result_of(plan, TableStatus.FAILED),
         rows_read=table.extracted.rows if table else 0,

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Self
 from cdpsync import engine, project
 from cdpsync.catalog import CatalogPrefetch
 from cdpsync.connector import TypeChangeAware, unmatched_patterns_of
-from cdpsync.errors import CdpsyncError, ReadError
+from cdpsync.connector.faults import unknown_error
+from cdpsync.connector.returned import discovered_streams, require_limit
+from cdpsync.errors import CdpsyncError
 from cdpsync.model import Config, Failure, Planned, SkipReason, Source, TableResult, TableStatus
 from cdpsync.model.plan import sample_name
 from cdpsync.plan.configured import ConfiguredTable, configured_tables
@@ -52,15 +54,16 @@ from cdpsync.sync.unreachable import (
 from cdpsync.system import clock, locks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from datetime import datetime
 
     import duckdb
 
     from cdpsync.connector import Connector
-    from cdpsync.model import SavedState, TableName
-    from cdpsync.model.state import ProjectState
+    from cdpsync.errors import ConfigError
+    from cdpsync.model import SavedState, TableName, TablePlan
+    from cdpsync.model.state import ProjectState, TableKey
     from cdpsync.plan.type_changes import KeepsValues
 
 log = logging.getLogger("cdpsync.sync.session")
@@ -133,8 +136,9 @@ class RunSession:
         if connector is None:
             return ()
         with self._as_failure_of(source):
-            streams = connector.discover()
+            streams = discovered_streams(connector)
             unmatched = unmatched_patterns_of(connector)
+            require_limit(connector)
             self._discovered[source.name] = DiscoveredSource.of(source, streams, unmatched)
             return configured_tables(source, streams)
         return ()
@@ -147,13 +151,10 @@ class RunSession:
             yield
         except CdpsyncError as error:
             self._errors[source.name] = error
-        except Exception as error:
-            log.debug("%s: its streams could not be listed", source.name, exc_info=error)
-            reason = f"{type(error).__name__}: {error}"
-            self._errors[source.name] = ReadError(
-                f"{source.name}: its streams could not be listed ({reason}). This is a defect of "
-                "its connector; -v shows where."
-            )
+        except Exception as error:  # noqa: BLE001 - it becomes the source's failure
+            place = f"{source.name}: its streams could not be listed"
+            connector = self.connectors.get(source.name)
+            self._errors[source.name] = unknown_error(place, error, connector)
         self._error_seconds[source.name] = time.monotonic() - start
 
     def _select_tables(self, tables: tuple[ConfiguredTable, ...]) -> tuple[ConfiguredTable, ...]:
@@ -311,21 +312,13 @@ class RunSession:
                 locked.append(_left_out(table, previous, taken[self._lock_name(table.table)]))
                 continue
             try:
-                if (table.source, table.name) in shared:
-                    raise shared[table.source, table.name]
-                plans.append(
-                    table_plan(
-                        table,
-                        previous,
-                        full_refresh=self.options.full_refresh or self.options.limit is not None,
-                        allow_shrink=self.options.allow_shrink,
-                        now=now,
-                        accept_changes=self.options.accept_changes,
-                        keeps_values=self._keeps_values(table.source),
-                    )
+                plans.append(self._plan_of(table, previous, shared, now))
+            except Exception as error:  # noqa: BLE001 - it becomes the table's failure
+                known_error = unknown_error(
+                    str(table.table), error, self.connectors.get(table.source)
                 )
-            except CdpsyncError as error:
-                failed.append(_result(table, previous, TableStatus.FAILED, Failure.of(error)))
+                failure = Failure.of(known_error)
+                failed.append(_result(table, previous, TableStatus.FAILED, failure))
         planned = Planned(
             tuple(plans), tuple(failed), tuple(skipped), tuple(locked), tuple(missing.changed)
         )
@@ -334,6 +327,25 @@ class RunSession:
         own_tables = {table.table for table in self._all_tables}
         own_tables |= {saved.table for saved in state.saved_states}
         return sampled(planned, self.options.limit, own_tables)
+
+    def _plan_of(
+        self,
+        table: ConfiguredTable,
+        previous: PreviousState,
+        shared: Mapping[TableKey, ConfigError],
+        now: datetime,
+    ) -> TablePlan:
+        if (table.source, table.name) in shared:
+            raise shared[table.source, table.name]
+        return table_plan(
+            table,
+            previous,
+            full_refresh=self.options.full_refresh or self.options.limit is not None,
+            allow_shrink=self.options.allow_shrink,
+            now=now,
+            accept_changes=self.options.accept_changes,
+            keeps_values=self._keeps_values(table.source),
+        )
 
     def _keeps_values(self, source: str) -> KeepsValues:
         connector = self.connectors[source]

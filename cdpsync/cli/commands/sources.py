@@ -10,7 +10,7 @@ from cdpsync.cli.output import log
 from cdpsync.cli.output.report import show, stdout
 from cdpsync.cli.session import Session
 from cdpsync.errors import ConfigError
-from cdpsync.serialize.text import plural
+from cdpsync.serialize.text import plural, with_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,8 @@ def check(
     show(reports.check_report(results), session.format)
     for result in results:
         if result.error:
-            log.error(f"{result.name}: {result.error.message}", event="check", name=result.name)
+            message = with_table(result.name, result.error.message)
+            log.error(message, event="check", name=result.name)
     failed = sum(not result.ok for result in results)
     return _exit_code(failed, len(results))
 

@@ -34,7 +34,7 @@ class _Text(logging.Formatter):
     """`error: what, where, next step`; lines below a warning have no level."""
 
     def format(self, record: logging.LogRecord) -> str:
-        message = printable(redact(record.getMessage()), keep="\n\t")
+        message = printable(redact(record.getMessage() + _traceback(record)), keep="\n\t")
         if record.levelno < logging.WARNING:
             return message
         level = "error" if record.levelno >= logging.ERROR else "warning"
@@ -43,6 +43,14 @@ class _Text(logging.Formatter):
             if colours()
             else f"{level}: {message}"
         )
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    """Return the traceback of a record that is for -v, on lines of its own; else an empty text."""
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None or record.levelno > logging.DEBUG:
+        return ""
+    return "\n" + "".join(traceback.format_exception(error)).rstrip()
 
 
 class _Json(logging.Formatter):
@@ -56,6 +64,8 @@ class _Json(logging.Formatter):
             "message": record.getMessage(),
         }
         line |= getattr(record, "fields", {})
+        if _traceback(record):
+            line["traceback"] = _traceback(record).lstrip()
         redacted = {k: redact(v) if isinstance(v, str) else v for k, v in line.items()}
         return json.dumps(redacted, ensure_ascii=False, default=str)
 
