@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from cdpsync.catalog import Lake
 from cdpsync.connector import unmatched_patterns_of
-from cdpsync.errors import CdpsyncError, ReadError, SourceConfigError
+from cdpsync.errors import CdpsyncError, ConfigError, ReadError, SourceConfigError
 from cdpsync.model import (
     CheckResult,
     Config,
@@ -20,7 +20,9 @@ from cdpsync.model import (
     SourceOverview,
     Stream,
 )
+from cdpsync.plan.configured import unfollowed_modes
 from cdpsync.project.workspace import catalog_of, open_connector, source_of
+from cdpsync.redact import label
 from cdpsync.state import read_state
 from cdpsync.storage import open_storage
 
@@ -96,6 +98,9 @@ def check(config: Config, sources: Sequence[str] = ()) -> tuple[CheckResult, ...
 def _check_source(source: Source) -> None:
     with open_connector(source) as connector:
         connector.check()
+    errors = unfollowed_modes(source)
+    if errors:
+        raise ConfigError(" ".join(error.message for error in errors))
 
 
 def _check_warehouse(config: Config) -> None:
@@ -117,7 +122,9 @@ def _run_check(name: str, kind: str, attempt: Callable[[], None]) -> CheckResult
         )
     except Exception as error:
         log.debug("%s: an error that its connector does not know", name, exc_info=error)
-        reason = f"{name}: {type(error).__name__}: {error}. This is a defect of its connector."
+        reason = (
+            f"{label(name)}: {type(error).__name__}: {error}. This is a defect of its connector."
+        )
         failure = Failure.of(ReadError(reason))
         return CheckResult(name, kind, ok=False, seconds=time.monotonic() - start, error=failure)
     return CheckResult(name, kind, ok=True, seconds=time.monotonic() - start)

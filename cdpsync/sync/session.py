@@ -27,6 +27,7 @@ from cdpsync.plan.selector import (
 from cdpsync.plan.source_changes import shared_tables
 from cdpsync.plan.table import table_plan
 from cdpsync.plan.type_changes import keeps_any_value
+from cdpsync.redact import label
 from cdpsync.storage import Storage, open_storage
 from cdpsync.sync.missing import (
     DiscoveredSource,
@@ -151,8 +152,8 @@ class RunSession:
             log.debug("%s: its streams could not be listed", source.name, exc_info=error)
             reason = f"{type(error).__name__}: {error}"
             self._errors[source.name] = ReadError(
-                f"{source.name}: its streams could not be listed ({reason}). This is a defect of "
-                "its connector; -v shows where."
+                f"{label(source.name)}: its streams could not be listed ({reason}). This is a "
+                "defect of its connector; -v shows where."
             )
         self._error_seconds[source.name] = time.monotonic() - start
 

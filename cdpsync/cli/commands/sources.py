@@ -10,6 +10,7 @@ from cdpsync.cli.output import log
 from cdpsync.cli.output.report import show, stdout
 from cdpsync.cli.session import Session
 from cdpsync.errors import ConfigError
+from cdpsync.redact import label
 from cdpsync.serialize.text import plural
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ def check(
     show(reports.check_report(results), session.format)
     for result in results:
         if result.error:
-            log.error(f"{result.name}: {result.error.message}", event="check", name=result.name)
+            log.error(
+                f"{label(result.name)}: {result.error.message}", event="check", name=result.name
+            )
     failed = sum(not result.ok for result in results)
     return _exit_code(failed, len(results))
 
@@ -79,15 +82,17 @@ def discover(
     for reason in dict.fromkeys(stream.unsafe_cursor_reason for stream in streams):
         if reason:
             log.warn(
-                f"{source}: which transactions are open is not visible, so rows that are committed "
-                f"late are found within a lookback only, because {reason}",
+                f"{label(source)}: which transactions are open is not visible, so rows that are "
+                f"committed late are found within a lookback only, because {reason}",
                 event="discover",
                 source=source,
             )
     unreadable = [stream for stream in streams if stream.unreadable_reason]
     for stream in unreadable:
         log.error(
-            f"{stream.name}: {stream.unreadable_reason}", event="discover", stream=stream.name
+            f"{label(stream.name)}: {stream.unreadable_reason}",
+            event="discover",
+            stream=stream.name,
         )
     return _exit_code(len(unreadable), len(streams))
 
