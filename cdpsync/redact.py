@@ -2,6 +2,10 @@
 
 Code that reads a secret (the configuration, a connector's options) passes it to `remember`. Each
 text that leaves the process (errors, log lines, run records) passes through `redact`.
+
+What looks like a secret is hidden too: the value behind `password=` or `token:`. A table may have
+such a name, and our own messages begin with names. So `redact` knows the forms in which they name
+tables, streams and paths, and `label` quotes any other name.
 """
 
 import re
@@ -13,6 +17,7 @@ HIDDEN = "***"
 _SHORTEST = 4
 
 _known: set[str] = set()
+_sources: set[str] = set()
 _guard = threading.Lock()
 _pattern: re.Pattern[str] | None = None
 
@@ -22,6 +27,24 @@ _AS_PAIR = re.compile(
     r"('(?:[^'\\]|\\.|'')*'|\"[^\"]*\"|[^\s,;&'\"]+)",
     re.IGNORECASE,
 )
+
+# What stands before the last word of `shop.public.token: …`, of `stream token: …`, of the path
+# `/data/token: …` and of the advice `types: {token: …}`, which are our own.
+_BEFORE_OWN_NAME = re.compile(
+    r"(?:^|[\s(\"'])(?:(?P<source>[A-Za-z_][\w-]*)\.(?:[^\s:=]*[^\w\s:=])?"
+    r"|stream (?:[^\s:=]*[^\w\s:=])?|/(?:[^\n:=]*/)?|\{types: \{)$"
+)
+_LONGEST_NAME = 300
+
+
+def remember_source(name: str) -> None:
+    """Take `name.table: …` for one of our messages about a table, whatever its name sounds like."""
+    _sources.add(name)
+
+
+def label(name: str) -> str:
+    """Return a name for the start of a message, quoted if it could be taken for a secret's."""
+    return f'"{name}"' if _AS_PAIR.search(f"{name}: value") else name
 
 
 def remember(secret: str | None) -> None:
@@ -56,5 +79,24 @@ def redact(text: str) -> str:
     """Return the text with each known secret, and each likely one, replaced by `***`."""
     if _pattern is not None:
         text = _pattern.sub(HIDDEN, text)
-    text = _IN_URL.sub(rf"\1{HIDDEN}\2", text)
-    return _AS_PAIR.sub(rf"\1{HIDDEN}", text)
+    return _without_pairs(_IN_URL.sub(rf"\1{HIDDEN}\2", text))
+
+
+def _without_pairs(text: str) -> str:
+    """Return the text without the values of its likely secrets."""
+    parts, position = [], 0
+    while match := _AS_PAIR.search(text, position):
+        # Behind a name of ours the message goes on, and may quote a driver's.
+        is_name = _is_own_name(text, match) or _AS_PAIR.match(text, match.end(1)) is not None
+        parts += [text[position : match.end(1)], "" if is_name else HIDDEN]
+        position = match.end(1) if is_name else match.end()
+    return "".join([*parts, text[position:]])
+
+
+def _is_own_name(text: str, pair: re.Match[str]) -> bool:
+    """Whether a word that sounds like a secret's name is the end of a name in our own message."""
+    if re.search(r"\w: $", pair[1]) is None:
+        return False
+    before = text[max(0, pair.start() - _LONGEST_NAME) : pair.start()]
+    match = _BEFORE_OWN_NAME.search(before)
+    return match is not None and (match["source"] is None or match["source"] in _sources)

@@ -133,6 +133,7 @@ def no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test plants as a secret is no secret in the next."""
     monkeypatch.setattr(redact, "_known", set())
     monkeypatch.setattr(redact, "_pattern", None)
+    monkeypatch.setattr(redact, "_sources", set())
 
 
 @pytest.fixture(scope="session")

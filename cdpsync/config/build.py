@@ -19,7 +19,7 @@ from cdpsync.config.schema import (
 from cdpsync.config.tables import read_defaults, read_tables
 from cdpsync.config.validate import hidden_if_filled_in, validate
 from cdpsync.errors import ConfigError
-from cdpsync.model import Source, TableOptions, TableRule, Warehouse
+from cdpsync.model import Source, SyncMode, TableOptions, TableRule, Warehouse
 
 OptionsFor = Callable[[str], type[BaseModel]]
 
@@ -159,8 +159,19 @@ def _table_rules(
 ) -> tuple[TableOptions | None, tuple[TableRule, ...]]:
     """Return a source's `defaults:` and `tables:`, or note what is wrong with them."""
     defaults = read_defaults(section, subject, problems)
-    follows = bool(getattr(model, "follows_changes", False))
-    return defaults, read_tables(section, defaults, subject, problems, follows_changes=follows)
+    return defaults, read_tables(section, defaults, subject, problems, _need_cursor(model))
+
+
+def _need_cursor(model: type[BaseModel] | None) -> set[SyncMode]:
+    """Return the modes that need a cursor_field at a connector with these options.
+
+    None at one that follows no cursors: its tables of other modes are refused when they are
+    planned, each by itself.
+    """
+    modes = {SyncMode.INCREMENTAL, SyncMode.APPEND_ONLY}
+    if not getattr(model, "follows_cursors", True):
+        return set()
+    return modes - {SyncMode.INCREMENTAL} if getattr(model, "follows_changes", False) else modes
 
 
 def source_type(type_: str, folder: Path) -> str:

@@ -19,6 +19,7 @@ from cdpsync.config.secret_warnings import warn_of_readable_secrets
 from cdpsync.config.secrets import hide_secrets
 from cdpsync.config.validate import note_unfilled
 from cdpsync.model import Config
+from cdpsync.redact import remember_source
 
 _ROOT_KEYS = ("warehouse", "sources")
 
@@ -44,6 +45,8 @@ def load_config(
             hide_secrets(root)
             warn_of_readable_secrets(file, root)
             project.add(root, file.absolute().parent)
+    for name in project.sources:
+        remember_source(name)
     check_source_names({name: entry for name, (entry, _) in project.sources.items()}, problems)
     sources = [
         build_source(name, entry, folder, options_for, problems)

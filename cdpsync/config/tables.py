@@ -9,8 +9,6 @@ from cdpsync.config.schema import KEY_ALIASES, DefaultsSection, TableSection
 from cdpsync.config.validate import validate
 from cdpsync.model import SyncMode, TableOptions, TableRule
 
-_NEED_CURSOR = frozenset({SyncMode.INCREMENTAL, SyncMode.APPEND_ONLY})
-
 
 def read_defaults(source: Section, subject: str, problems: Problems) -> TableOptions | None:
     """Return the options of `defaults:`, empty ones without it, or None if it is wrong."""
@@ -28,13 +26,12 @@ def read_tables(
     defaults: TableOptions | None,
     subject: str,
     problems: Problems,
-    *,
-    follows_changes: bool = False,
+    need_cursor: Collection[SyncMode],
 ) -> tuple[TableRule, ...]:
     """Return a rule for each key under `tables:`, in the order of the file.
 
-    A problem of a key, or between two of them, is noted, and a wrong key is left out. A source that
-    `follows_changes` needs no cursor_field for `incremental`.
+    A problem of a key, or between two of them, is noted, and a wrong key is left out. Modes in
+    `need_cursor` need a cursor_field.
     """
     entry = filled(source.entries.get("tables", Entry(Section({}, source.place), source.place)))
     if not isinstance(entry.node, Section):
@@ -44,7 +41,6 @@ def read_tables(
             "tables: {public.orders: {}, public.users: {}}",
         )
         return ()
-    need_cursor = _NEED_CURSOR - ({SyncMode.INCREMENTAL} if follows_changes else set())
     keys = entry.node.entries
     rules = {pattern: _rule(pattern, key, problems) for pattern, key in keys.items()}
     good = [(keys[pattern].place, rule) for pattern, rule in rules.items() if rule]

@@ -37,6 +37,9 @@ class ConnectorOptions(BaseModel):
     follows_changes: ClassVar[bool] = False
     """Whether streams have `changes`, so that `incremental` needs no cursor_field."""
 
+    follows_cursors: ClassVar[bool] = True
+    """Whether a stream can be read from a cursor on. If not, its only mode is `full_table`."""
+
     @property
     def omitted_schema(self) -> str | None:
         """The schema that is left out of the lake's table names; None: there is no such schema.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from cdpsync.errors import suggest
+from cdpsync.errors import ConfigError, suggest
 from cdpsync.model import (
     Deletes,
     Source,
@@ -31,7 +31,7 @@ class ConfiguredTable:
     """A stream with the options that the project file gives it.
 
     `stream` is None where the source has no stream of this name. `suggestion` is then the most
-    similar name that it has.
+    similar name that it has. `follows_cursors` is that of the source's connector.
     """
 
     source: str
@@ -41,6 +41,7 @@ class ConfiguredTable:
     location: str
     stream: Stream | None
     suggestion: str | None = None
+    follows_cursors: bool = True
 
     @property
     def names(self) -> Names:
@@ -83,7 +84,47 @@ def _configured_table(source: Source, name: str, stream: Stream | None) -> Confi
     rules = _rules(source, name)
     location = rules[-1].location if rules else source.location
     return ConfiguredTable(
-        source.name, name, TableName(source.name, table), options, location, stream
+        source.name,
+        name,
+        TableName(source.name, table),
+        options,
+        location,
+        stream,
+        follows_cursors=follows_cursors(source),
+    )
+
+
+def follows_cursors(source: Source) -> bool:
+    """Whether the source's connector can read a stream from a cursor on."""
+    return bool(getattr(source.options, "follows_cursors", True))
+
+
+def unfollowed_modes(source: Source) -> list[ConfigError]:
+    """Return the error of each key of the project file with a mode that its source cannot follow.
+
+    The project file alone tells, before any stream is known.
+    """
+    if follows_cursors(source):
+        return []
+    asked = [
+        (rule.location, rule.pattern, options.mode)
+        for rule in source.tables
+        if (options := table_options(source, rule.pattern)) is not None
+    ]
+    if _syncs_unnamed_streams(source):
+        asked.append((source.location, "*", source.defaults.mode))
+    return [
+        unfollowed_mode(location, name, mode)
+        for location, name, mode in asked
+        if mode not in {None, SyncMode.FULL_TABLE}
+    ]
+
+
+def unfollowed_mode(location: str, table: str, mode: SyncMode | None) -> ConfigError:
+    """Return the error of a table whose mode needs a cursor at a source that follows none."""
+    return ConfigError(
+        f'{location}: table "{table}": {mode} continues from a cursor, and this source is read '
+        "whole by each run. Use mode: full_table."
     )
 
 

@@ -30,6 +30,7 @@ from cdpsync.plan.columns import (
     selected_columns,
     this_kind,
 )
+from cdpsync.plan.configured import unfollowed_mode
 from cdpsync.plan.naive_cursors import is_naive
 from cdpsync.plan.resume import PreviousState, ResumePoint, resume_from, settings_changed
 from cdpsync.plan.schedule import is_due
@@ -69,10 +70,11 @@ def table_plan(
 ) -> TablePlan:
     """Return what a run will do with a table.
 
-    Raises ReadError where the source has no such stream or cannot read it, ContractError where the
-    stream lacks what the table's mode needs. The message names the line of the project file, or
-    what cannot be read. Also where a type changed at the source so that old rows may have changed,
-    and a load from the start would lose rows: `keeps_values` is the connector's answer to that.
+    Raises ReadError where the source has no such stream or cannot read it, ConfigError where it
+    knows no such mode, ContractError where the stream lacks what the mode needs. The message names
+    the line of the project file, or what cannot be read. Also where a type changed at the source so
+    that old rows may have changed, and a load from the start would lose rows: `keeps_values` is the
+    connector's answer to that.
     """
     plan = _first_load(table, _saved_key(previous), allow_shrink=allow_shrink)
     full_refresh = full_refresh or previous.reset
@@ -112,6 +114,8 @@ def _first_load(
 ) -> TablePlan:
     """Return the plan of a table without previous state, from its options and its stream."""
     stream = _readable_stream(table)
+    if table.mode is not SyncMode.FULL_TABLE and not table.follows_cursors:
+        raise unfollowed_mode(table.location, table.name, table.mode)
     columns = selected_columns(table, stream)
     cursor_field = _cursor_field(table, stream)
     cursor_type = (

@@ -13,7 +13,7 @@ from cdpsync.catalog import Lake
 from cdpsync.connector import unmatched_patterns_of
 from cdpsync.connector.faults import own_faults, unknown_error
 from cdpsync.connector.returned import discovered_streams
-from cdpsync.errors import CdpsyncError, SourceConfigError
+from cdpsync.errors import CdpsyncError, ConfigError, SourceConfigError
 from cdpsync.model import (
     CheckResult,
     Config,
@@ -22,7 +22,9 @@ from cdpsync.model import (
     SourceOverview,
     Stream,
 )
+from cdpsync.plan.configured import unfollowed_modes
 from cdpsync.project.workspace import catalog_of, open_connector, source_of
+from cdpsync.redact import label
 from cdpsync.state import read_state
 from cdpsync.storage import open_storage
 
@@ -99,8 +101,11 @@ def check(config: Config, sources: Sequence[str] = ()) -> tuple[CheckResult, ...
 
 
 def _check_source(source: Source) -> None:
-    with open_connector(source) as connector, own_faults(source.name, connector):
+    with open_connector(source) as connector, own_faults(label(source.name), connector):
         connector.check()
+    errors = unfollowed_modes(source)
+    if errors:
+        raise ConfigError(" ".join(error.message for error in errors))
 
 
 def _check_warehouse(config: Config) -> None:
@@ -121,6 +126,6 @@ def _run_check(name: str, kind: str, attempt: Callable[[], None]) -> CheckResult
             name, kind, ok=False, seconds=time.monotonic() - start, error=Failure.of(error)
         )
     except Exception as error:  # noqa: BLE001 - it becomes the result of this check
-        failure = Failure.of(unknown_error(name, error))
+        failure = Failure.of(unknown_error(label(name), error))
         return CheckResult(name, kind, ok=False, seconds=time.monotonic() - start, error=failure)
     return CheckResult(name, kind, ok=True, seconds=time.monotonic() - start)

@@ -29,6 +29,7 @@ from cdpsync.plan.selector import (
 from cdpsync.plan.source_changes import shared_tables
 from cdpsync.plan.table import table_plan
 from cdpsync.plan.type_changes import keeps_any_value
+from cdpsync.redact import label
 from cdpsync.storage import Storage, open_storage
 from cdpsync.sync.missing import (
     DiscoveredSource,
@@ -152,7 +153,7 @@ class RunSession:
         except CdpsyncError as error:
             self._errors[source.name] = error
         except Exception as error:  # noqa: BLE001 - it becomes the source's failure
-            place = f"{source.name}: its streams could not be listed"
+            place = f"{label(source.name)}: its streams could not be listed"
             connector = self.connectors.get(source.name)
             self._errors[source.name] = unknown_error(place, error, connector)
         self._error_seconds[source.name] = time.monotonic() - start

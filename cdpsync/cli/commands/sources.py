@@ -10,6 +10,7 @@ from cdpsync.cli.output import log
 from cdpsync.cli.output.report import show, stdout
 from cdpsync.cli.session import Session
 from cdpsync.errors import ConfigError
+from cdpsync.redact import label
 from cdpsync.serialize.text import plural, with_table
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def check(
     show(reports.check_report(results), session.format)
     for result in results:
         if result.error:
-            message = with_table(result.name, result.error.message)
+            message = with_table(label(result.name), result.error.message)
             log.error(message, event="check", name=result.name)
     failed = sum(not result.ok for result in results)
     return _exit_code(failed, len(results))
@@ -83,7 +84,9 @@ def discover(
     unreadable = [stream for stream in streams if stream.unreadable_reason]
     for stream in unreadable:
         log.error(
-            f"{stream.name}: {stream.unreadable_reason}", event="discover", stream=stream.name
+            f"{label(stream.name)}: {stream.unreadable_reason}",
+            event="discover",
+            stream=stream.name,
         )
     return _exit_code(len(unreadable), len(streams))
 
@@ -103,11 +106,12 @@ def _warn_of_cursors(source: "Source", streams: "Sequence[Stream]") -> None:
     """Say, once for the source, under which cursors rows may arrive late."""
     from cdpsync.plan.naive_cursors import naive_cursors
 
+    place = label(source.name)
     for reason in dict.fromkeys(stream.unsafe_cursor_reason for stream in streams):
         if reason:
             log.warn(
-                f"{source.name}: which transactions are open is not visible, so rows that are "
-                f"committed late are found within a lookback only, because {reason}",
+                f"{place}: which transactions are open is not visible, so rows that are committed "
+                f"late are found within a lookback only, because {reason}",
                 event="discover",
                 source=source.name,
             )
@@ -116,7 +120,7 @@ def _warn_of_cursors(source: "Source", streams: "Sequence[Stream]") -> None:
         names = [f"{column} of {stream}" for stream, column in naive[:_MAX_NAMED]]
         more = f" and {len(naive) - len(names)} more" if len(naive) > len(names) else ""
         log.warn(
-            f"{source.name}: a cursor without a time zone repeats an hour when its clock goes back "
+            f"{place}: a cursor without a time zone repeats an hour when its clock goes back "
             f"(daylight saving): {', '.join(names)}{more}. A run reads from an hour before a "
             "night's cursor (23:00 to 04:00), unless the table has a lookback. Choose a "
             "cursor with a time zone, or lookback: 1h, which reads that hour in each run",

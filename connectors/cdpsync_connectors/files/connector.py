@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from cdpsync.errors import ConfigError, ConnectorError, ReadError
 from cdpsync.model import Column, Stream
+from cdpsync.redact import label
 from cdpsync_connectors.files import csv, errors, jsonl, parquet
 from cdpsync_connectors.files.compressed import require_whole
 from cdpsync_connectors.files.discover import (
@@ -92,11 +93,14 @@ class FilesConnector:
         name = request.stream.name
         if request.window is not None:
             raise ReadError(
-                f"stream {name}: files are read whole, without a cursor. Use mode: full_table."
+                f"stream {label(name)}: files are read whole, without a cursor. "
+                "Use mode: full_table."
             )
         files = self._streams().get(name)
         if files is None:
-            raise ReadError(f"stream {name}: its files no longer exist. Check the source's path.")
+            raise ReadError(
+                f"stream {label(name)}: its files no longer exist. Check the source's path."
+            )
         format_ = common_format(name, files)
         dialect = self._options.dialect(format_)
         chunks = chunks_of(self._schema(name, files), format_, dialect, request)
@@ -152,8 +156,8 @@ class FilesConnector:
                 return self._schema_of(con, format_, files)
             except duckdb.OutOfMemoryException as error:
                 raise ReadError(
-                    f"stream {name}: memory ran out while its types were read: its rows are too "
-                    "large. Set a higher warehouse.memory, or split its files."
+                    f"stream {label(name)}: memory ran out while its types were read: its rows are "
+                    "too large. Set a higher warehouse.memory, or split its files."
                 ) from error
 
     def _schema_of(
@@ -199,6 +203,6 @@ def _check_where(request: ReadRequest, chunk: Chunk) -> None:
     except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
         message = " ".join(str(error).split("\nLINE ")[0].split())
         raise ReadError(
-            f"stream {request.stream.name}: where: {request.where}: {message}. Fix the where of "
-            "the table."
+            f"stream {label(request.stream.name)}: where: {request.where}: {message}. Fix the "
+            "where of the table."
         ) from error

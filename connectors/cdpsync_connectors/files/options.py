@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
@@ -29,6 +29,8 @@ def _standard_spelling(value: object) -> object:
 
 class FilesOptions(ConnectorOptions):
     """The keys of a source of `type: files`."""
+
+    follows_cursors: ClassVar[bool] = False
 
     path: str
     format: Annotated[

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
+from cdpsync.redact import label
 from cdpsync.sql import quote_name
 from cdpsync_connectors._shared import exact_sql as sql
 from cdpsync_connectors._shared.exact_types import UNKNOWN
@@ -42,8 +43,8 @@ def chunks_of(
     for column in request.columns:
         if column.name not in schema.types:
             raise ReadError(
-                f'stream {request.stream.name}: column "{column.name}" is no longer in any file. '
-                "Run again."
+                f'stream {label(request.stream.name)}: column "{column.name}" is no longer in '
+                "any file. Run again."
             )
         if column.name in schema.inexact:
             raise ReadError(
