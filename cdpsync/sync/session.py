@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from cdpsync import engine, project
 from cdpsync.catalog import CatalogPrefetch
-from cdpsync.connector import TypeChangeAware, unmatched_patterns_of
+from cdpsync.connector import TypeChangeAware, source_identity_of, unmatched_patterns_of
 from cdpsync.errors import CdpsyncError, ReadError
 from cdpsync.model import Config, Failure, Planned, SkipReason, Source, TableResult, TableStatus
 from cdpsync.model.plan import sample_name
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from cdpsync.connector import Connector
-    from cdpsync.model import SavedState, TableName
+    from cdpsync.model import SavedState, SourceIdentity, TableName
     from cdpsync.model.state import ProjectState
     from cdpsync.plan.type_changes import KeepsValues
 
@@ -82,6 +82,7 @@ class RunSession:
         self.tables: tuple[ConfiguredTable, ...] = ()
         self._all_tables: tuple[ConfiguredTable, ...] = ()
         self._discovered: dict[str, DiscoveredSource] = {}
+        self._identities: dict[str, SourceIdentity | None] = {}
         self._errors: dict[str, CdpsyncError] = {}
         self._error_seconds: dict[str, float] = {}
         self._stack = ExitStack()
@@ -135,6 +136,7 @@ class RunSession:
         with self._as_failure_of(source):
             streams = connector.discover()
             unmatched = unmatched_patterns_of(connector)
+            self._identities[source.name] = source_identity_of(connector)
             self._discovered[source.name] = DiscoveredSource.of(source, streams, unmatched)
             return configured_tables(source, streams)
         return ()
@@ -321,6 +323,8 @@ class RunSession:
                         allow_shrink=self.options.allow_shrink,
                         now=now,
                         accept_changes=self.options.accept_changes,
+                        source_identity=self._identities.get(table.source),
+                        accept_source=self.options.accept_source,
                         keeps_values=self._keeps_values(table.source),
                     )
                 )
