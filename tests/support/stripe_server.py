@@ -54,6 +54,7 @@ CREATED_LISTS = {
     "invoiceitems": "ii",
 }
 LISTS = {**CREATED_LISTS, "quotes": "qt", "payment_methods": "pm", "subscription_items": "si"}
+WITHOUT_TEST_CLOCKS = {"customers", "subscriptions", "quotes"}
 EXTRA = {"events": {"type", "types"}, "subscriptions": {"status"}}
 OBJECTS = {"checkout/sessions": "checkout.session", "invoiceitems": "invoiceitem"}
 
@@ -264,6 +265,8 @@ class FakeStripe:
                 if oldest <= event["created"] <= self.events_hidden_after
                 and (not types or event["type"] in types)
             ]
+        if name in WITHOUT_TEST_CLOCKS:
+            objects = [o for o in objects if o.get("test_clock") is None]
         if name == "subscriptions" and params.get("status") != "all":
             objects = [o for o in objects if o.get("status") != "canceled"]
         return self._page(path, objects, params, allowed, name)
