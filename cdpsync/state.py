@@ -84,8 +84,15 @@ def state_json(state: Mapping[TableKey, StateFileEntry]) -> dict[str, Any]:
             "cursor": cursor and {"type": cursor.type.value, "value": cursor_json(cursor)},
             "run_id": entry.run_id,
             "committed_at": entry.committed_at and entry.committed_at.isoformat(),
-        } | ({"reset": True} if entry.reset else {})
+        } | _optional(entry)
     return {"version": VERSION, "tables": tables}
+
+
+def _optional(entry: StateFileEntry) -> dict[str, Any]:  # Any: JSON
+    """Return the keys that an entry has only where they say something."""
+    reset = {"reset": True} if entry.reset else {}
+    source = {"source_identity": entry.source_identity} if entry.source_identity else {}
+    return reset | source
 
 
 def entry_of(saved_state: SavedState) -> StateFileEntry:
@@ -96,6 +103,7 @@ def entry_of(saved_state: SavedState) -> StateFileEntry:
         saved_state.run_id,
         saved_state.committed_at,
         saved_state.reset,
+        saved_state.source_identity.label if saved_state.source_identity else None,
     )
 
 
@@ -138,6 +146,7 @@ def _entry(content: dict[str, Any]) -> StateFileEntry:  # Any: JSON of the file
         run_id=content.get("run_id"),
         committed_at=datetime.fromisoformat(committed_at) if committed_at else None,
         reset=bool(content.get("reset", False)),
+        source_identity=content.get("source_identity"),
     )
 
 

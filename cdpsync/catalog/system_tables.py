@@ -25,6 +25,7 @@ from cdpsync.model import (
     TableStatus,
 )
 from cdpsync.model.cursors import cursor_json, parse_cursor
+from cdpsync.model.identity import identity_text, parse_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-FORMAT = 4
+FORMAT = 5
 """Version of the tables in schema `cdpsync`; a catalog with a higher one is refused."""
 
 # The columns of the tables, with their types. A column of the same name as a field of `SavedState`,
@@ -55,6 +56,7 @@ _CURSOR_COLUMNS = {
     "columns": "varchar",
     "identity": "varchar",
     "missing_since": "timestamptz",
+    "source_identity": "varchar",
 }
 _RUN_COLUMNS = {
     "run_id": "varchar",
@@ -97,6 +99,7 @@ _UPGRADES = {
             where contains(notices, 'repaired by cdpsync verify');
     """,
     3: "alter table lake.cdpsync.cursors add column missing_since timestamptz",
+    4: "alter table lake.cdpsync.cursors add column source_identity varchar",
 }
 _KIND_SINCE = 3  # the first version whose runs have a kind
 
@@ -328,6 +331,7 @@ def _state_row(state: SavedState) -> dict[str, object]:
         "cursor_type": cursor and cursor.type.value,
         "cursor_value": _cursor_text(cursor),
         "columns": None if state.columns is None else json.dumps(dict(state.columns)),
+        "source_identity": identity_text(state.source_identity),
     }
 
 
@@ -338,6 +342,7 @@ def _saved_state(row: dict[str, Any]) -> SavedState:  # Any: a row of the databa
         "mode": SyncMode(row["mode"]) if row["mode"] else None,
         "cursor": _cursor(row["cursor_type"], row["cursor_value"]),
         "columns": json.loads(row["columns"]) if row.get("columns") else None,
+        "source_identity": parse_identity(row.get("source_identity")),
     }
     return SavedState(**values)
 

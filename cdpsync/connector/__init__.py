@@ -8,6 +8,7 @@ from cdpsync.connector.contract import (
     CursorLimited,
     DatabaseOptions,
     FrugalChunk,
+    Identified,
     KeyFilter,
     Limited,
     MemoryLimited,
@@ -20,6 +21,7 @@ from cdpsync.connector.contract import (
     VersionedChunk,
     concurrency_limit_of,
     ignore,
+    source_identity_of,
     unmatched_patterns_of,
 )
 
@@ -31,6 +33,7 @@ __all__ = [
     "CursorLimited",
     "DatabaseOptions",
     "FrugalChunk",
+    "Identified",
     "KeyFilter",
     "Limited",
     "MemoryLimited",
@@ -43,5 +46,6 @@ __all__ = [
     "VersionedChunk",
     "concurrency_limit_of",
     "ignore",
+    "source_identity_of",
     "unmatched_patterns_of",
 ]

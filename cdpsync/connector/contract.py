@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
     from cdpsync.errors import ConnectorError
-    from cdpsync.model import Column, Cursor, Stream, Window
+    from cdpsync.model import Column, Cursor, SourceIdentity, Stream, Window
 
 
 class ConnectorOptions(BaseModel):
@@ -261,6 +261,24 @@ class PatternAware(Protocol):
 def unmatched_patterns_of(connector: Connector) -> Sequence[UnmatchedPattern]:
     """Return the patterns for which a connector found nothing; none, if it reports none."""
     return connector.unmatched_patterns if isinstance(connector, PatternAware) else ()
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """Optional: a connector that can tell its source from another one, whatever the address."""
+
+    def source_identity(self) -> SourceIdentity | None:
+        """Return which account, server or database the source is; None: that is not known.
+
+        It is kept beside the cursors of the source's tables. A table whose rows are of another
+        source is not read on. Called after `discover`. The same for as long as the data is: after a
+        restart, by another address or user, and on a replica.
+        """
+
+
+def source_identity_of(connector: Connector) -> SourceIdentity | None:
+    """Return which source a connector reads; None where it cannot tell."""
+    return connector.source_identity() if isinstance(connector, Identified) else None
 
 
 @runtime_checkable

@@ -44,6 +44,7 @@ def commit_of(table: LoadedTable, run_id: str) -> Commit:
         deletes_at=_deletes_at(table),
         columns=None if plan.stream.open_schema else column_types(plan.columns),
         identity=plan.stream.identity,
+        source_identity=plan.source_identity,
     )
     if is_unchanged(table):
         saved_state = _previous_if_equal(plan.saved_state, saved_state)

@@ -105,10 +105,13 @@ def needs_no_merge(plan: TablePlan) -> bool:
 def keeps_deleted(plan: TablePlan) -> bool:
     """Whether a load that replaces a table keeps its rows that were deleted at the source, marked.
 
-    Rows that were loaded with another mode or primary key cannot be told from the new ones.
+    Rows that were loaded with another mode or primary key cannot be told from the new ones. Those
+    of another source were not deleted at this one.
     """
     saved = plan.saved_state
     if not plan.replace or plan.deletes is not Deletes.SOFT or plan.lake_table is None:
+        return False
+    if plan.is_other_source:
         return False
     if saved is None or saved.mode is not SyncMode.INCREMENTAL or saved.settings is None:
         return False

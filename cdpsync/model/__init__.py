@@ -1,6 +1,7 @@
 """The vocabulary of cdpsync: frozen values without behaviour, which every other module uses."""
 
 from cdpsync.model.config import Config, Source, TableOptions, TableRule, Warehouse
+from cdpsync.model.identity import SourceIdentity
 from cdpsync.model.plan import (
     Deletes,
     LakeTable,
@@ -66,6 +67,7 @@ __all__ = [
     "SchemaChanges",
     "SkipReason",
     "Source",
+    "SourceIdentity",
     "SourceOverview",
     "Stream",
     "SyncMode",

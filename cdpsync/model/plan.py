@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from cdpsync.model.identity import SourceIdentity
     from cdpsync.model.streams import Column, Cursor, CursorType, Stream
 
 
@@ -124,8 +125,9 @@ class SavedState:
     `reset`: the next run loads from the start. `settings` are the options of the project file that
     the table's rows depend on, as JSON. `deletes_at` is when the lake's keys were last compared
     with the source's. `columns` are the stream's columns at the last run, with their types at the
-    source; `identity` is the stream's identity then. `missing_since` is when a run first did not
-    find the stream at its source; None: it is there.
+    source; `identity` is the stream's identity then, and `source_identity` that of the source, None
+    where it is not known. `missing_since` is when a run first did not find the stream at its
+    source; None: it is there.
     """
 
     source: str
@@ -142,6 +144,7 @@ class SavedState:
     columns: Mapping[str, str] | None = None
     identity: str | None = None
     missing_since: datetime | None = None
+    source_identity: SourceIdentity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,8 @@ class TablePlan:
     state that the table's last commit saved. `is_rebuilt`: the table at the source is another one,
     or the same one after an ALTER; only its rows can tell. `lake_digits` are those of
     `ReadRequest`: set once a value did not fit the type that earlier rows gave its column.
+    `source_identity` is saved with the rows. `source_change` names the source that the lake's rows
+    were read from, and this one, where they differ; with `is_other_source` none of them may stay.
     """
 
     source: str
@@ -185,6 +190,9 @@ class TablePlan:
     limit: int | None = None
     is_rebuilt: bool = False
     lake_digits: Mapping[str, tuple[int, int]] | None = None
+    source_identity: SourceIdentity | None = None
+    source_change: str = ""
+    is_other_source: bool = False
 
     def is_guessed(self, name: str) -> bool:
         """Whether only the rows give a column its type: neither the source nor the user does."""

@@ -159,6 +159,7 @@ class TableOverview:
 
     `status` is "ok", "failed", "running", "never" or "disabled". `notices` are the last run's.
     `missing_since`: when a run first did not find the stream at its source any more.
+    `source_identity` is the label of the source that the table was read from.
     """
 
     source: str
@@ -177,6 +178,7 @@ class TableOverview:
     error: Failure | None = None
     notices: tuple[str, ...] = ()
     missing_since: datetime | None = None
+    source_identity: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

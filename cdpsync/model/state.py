@@ -19,13 +19,18 @@ TableKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class StateFileEntry:
-    """One table in the state file. `run_id` is None if a person has set the cursor."""
+    """One table in the state file. `run_id` is None if a person has set the cursor.
+
+    `source_identity` is the label of the source that the cursor was read from, as a copy for
+    people: the catalog has what decides.
+    """
 
     cursor_field: str | None
     cursor: Cursor | None
     run_id: str | None
     committed_at: datetime | None
     reset: bool = False
+    source_identity: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,12 +41,14 @@ from cdpsync.plan.schema_changes import (
     diff_columns,
     enforce_schema_policy,
 )
+from cdpsync.plan.source_identity import source_of, without_stream_identity
 from cdpsync.plan.type_changes import keeps_any_value, restart_after, rewritten_columns
 from cdpsync.sql import fold_name, quote_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from cdpsync.model import SourceIdentity
     from cdpsync.plan.configured import ConfiguredTable
     from cdpsync.plan.type_changes import KeepsValues
 
@@ -66,6 +68,8 @@ def table_plan(
     allow_shrink: bool,
     now: datetime,
     accept_changes: bool = False,
+    source_identity: SourceIdentity | None = None,
+    accept_source: bool = False,
     keeps_values: KeepsValues = keeps_any_value,
 ) -> TablePlan:
     """Return what a run will do with a table.
@@ -74,10 +78,16 @@ def table_plan(
     knows no such mode, ContractError where the stream lacks what the mode needs. The message names
     the line of the project file, or what cannot be read. Also where a type changed at the source so
     that old rows may have changed, and a load from the start would lose rows: `keeps_values` is the
-    connector's answer to that.
+    connector's answer to that. And where the table was read from another source than
+    `source_identity`, unless `accept_source`.
     """
     plan = _first_load(table, _saved_key(previous), allow_shrink=allow_shrink)
     full_refresh = full_refresh or previous.reset
+    source = source_of(
+        table, previous, source_identity, full_refresh=full_refresh, accepted=accept_source
+    )
+    if source.is_accepted:
+        previous = without_stream_identity(previous)
     start = ResumePoint() if full_refresh else resume_from(plan, previous, now)
     changes = _column_changes(plan, previous)
     enforce_schema_policy(table, changes, accepted=accept_changes or full_refresh)
@@ -95,8 +105,11 @@ def table_plan(
         compares_rows=_compares_rows(table, previous, full_refresh=full_refresh),
         compares_keys=not replaces and _compares_keys(table, plan.stream, previous, now),
         is_rebuilt=start.is_rebuilt,
+        source_identity=source.identity,
+        source_change=source.change,
+        is_other_source=source.is_other,
     )
-    notices = _notices(table, plan, start.reason, changes)
+    notices = source.notices + _notices(table, plan, start.reason, changes)
     declared_key = table.options.primary_key or plan.stream.primary_key
     if plan.primary_key and not declared_key:
         notices += (_key_notice(plan),)

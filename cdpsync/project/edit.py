@@ -16,6 +16,7 @@ from cdpsync.model import (
     RunKind,
     RunRecord,
     SavedState,
+    SourceIdentity,
     SyncMode,
     TableName,
     TableResult,
@@ -52,6 +53,7 @@ def cursors(config: Config, select: Sequence[str] = ()) -> tuple[SavedState, ...
 def _saved_state(
     table: KnownTable, entry: StateFileEntry, mode: SyncMode | None = None
 ) -> SavedState:
+    label = entry.source_identity
     return SavedState(
         source=table.source,
         stream=table.stream,
@@ -62,6 +64,7 @@ def _saved_state(
         run_id=entry.run_id,
         committed_at=entry.committed_at,
         reset=entry.reset,
+        source_identity=SourceIdentity({}, label) if label else None,
     )
 
 

@@ -50,10 +50,16 @@ def status(config: Config, select: Sequence[str] = ()) -> tuple[TableOverview, .
         and saved.source in config.sources
         and is_asked_for(config.sources[saved.source], saved.stream)
     }
+    labels = {
+        (saved.source, saved.stream): saved.source_identity.label
+        for saved in state.saved_states
+        if saved.source_identity is not None
+    }
     overviews = [
         replace(
             _overview(config, state, table, records[table.key]),
             missing_since=missing.get(table.key),
+            source_identity=labels.get(table.key),
         )
         for table in known_tables(config, state, select)
     ]

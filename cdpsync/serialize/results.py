@@ -40,12 +40,12 @@ HISTORY_KEYS = (*RESULT_KEYS, "run_id", "started_at", "finished_at", "kind")
 STATUS_KEYS = (
     "source", "stream", "table", "mode", "enabled", "every", "status",
     "last_run_at", "last_success_at", "next_due_at", "rows", "cursor_field", "cursor", "error",
-    "notices", "missing_since",
+    "notices", "missing_since", "source_identity",
 )  # fmt: skip
 PLAN_KEYS = (
     "source", "stream", "table", "mode", "status", "primary_key", "cursor_field",
     "cursor_before", "reads_from", "lookback", "where", "writes", "full_refresh",
-    "estimated_rows", "error",
+    "estimated_rows", "error", "source_identity",
 )  # fmt: skip
 VERIFY_KEYS = (
     "source", "stream", "table", "mode", "status", "rows_source", "rows_lake",
@@ -60,7 +60,7 @@ COLUMN_KEYS = (
 )  # fmt: skip
 CURSOR_KEYS = (
     "source", "stream", "table", "cursor_field", "cursor_type", "cursor", "run_id",
-    "committed_at", "reset",
+    "committed_at", "reset", "source_identity",
 )  # fmt: skip
 
 
@@ -113,6 +113,7 @@ def of_plan(plan: TablePlan) -> Record:
         "full_refresh": plan.full_refresh,
         "estimated_rows": plan.stream.estimated_rows,
         "error": None,
+        "source_identity": plan.source_identity and plan.source_identity.label,
     }
 
 
@@ -234,6 +235,7 @@ def of_saved_state(entry: SavedState) -> Record:
         "run_id": entry.run_id,
         "committed_at": moment(entry.committed_at),
         "reset": entry.reset,
+        "source_identity": entry.source_identity and entry.source_identity.label,
     }
 
 

@@ -222,6 +222,7 @@ def failed_result(
         cursor_after=plan.cursor_before,
         seconds=table.seconds if table else round(seconds, 3),
         error=Failure.of(error),
+        notices=plan.notices[:1] if plan.is_other_source else (),  # it may be the reason
     )
 
 

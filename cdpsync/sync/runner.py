@@ -59,9 +59,19 @@ def plan(
     full_refresh: bool = False,
     allow_shrink: bool = False,
     accept_changes: bool = False,
+    accept_source: bool = False,
 ) -> Planned:
     """Return what `run` with the same arguments would do. Writes neither the lake nor a source."""
-    options = RunOptions(select, include, exclude, due, full_refresh, allow_shrink, accept_changes)
+    options = RunOptions(
+        select,
+        include,
+        exclude,
+        due,
+        full_refresh,
+        allow_shrink,
+        accept_changes,
+        accept_source=accept_source,
+    )
     with RunSession(_loaded(config), options) as session:
         return session.plan()
 
@@ -78,6 +88,7 @@ def run(
     fail_fast: bool = False,
     allow_shrink: bool = False,
     accept_changes: bool = False,
+    accept_source: bool = False,
     limit: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     is_stopped: Callable[[], bool] | None = None,
@@ -95,7 +106,15 @@ def run(
     `shop.orders__sample`; the tables, their cursors and the history stay as they are.
     """
     options = RunOptions(
-        select, include, exclude, due, full_refresh, allow_shrink, accept_changes, limit
+        select,
+        include,
+        exclude,
+        due,
+        full_refresh,
+        allow_shrink,
+        accept_changes,
+        limit,
+        accept_source,
     )
     new_run = start_run(_loaded(config))
     run_id, started_at = new_run.run_id, new_run.started_at

@@ -32,6 +32,7 @@ class RunOptions:
     allow_shrink: bool = False
     accept_changes: bool = False
     limit: int | None = None
+    accept_source: bool = False
 
     @property
     def patterns(self) -> tuple[str, ...]:

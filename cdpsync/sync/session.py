@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from cdpsync import engine, project
 from cdpsync.catalog import CatalogPrefetch
-from cdpsync.connector import TypeChangeAware, unmatched_patterns_of
+from cdpsync.connector import TypeChangeAware, source_identity_of, unmatched_patterns_of
 from cdpsync.connector.faults import unknown_error
 from cdpsync.connector.returned import discovered_streams, require_limit
 from cdpsync.errors import CdpsyncError
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
     from cdpsync.connector import Connector
     from cdpsync.errors import ConfigError
-    from cdpsync.model import SavedState, TableName, TablePlan
+    from cdpsync.model import SavedState, SourceIdentity, TableName, TablePlan
     from cdpsync.model.state import ProjectState, TableKey
     from cdpsync.plan.type_changes import KeepsValues
 
@@ -86,6 +86,7 @@ class RunSession:
         self.tables: tuple[ConfiguredTable, ...] = ()
         self._all_tables: tuple[ConfiguredTable, ...] = ()
         self._discovered: dict[str, DiscoveredSource] = {}
+        self._identities: dict[str, SourceIdentity | None] = {}
         self._errors: dict[str, CdpsyncError] = {}
         self._error_seconds: dict[str, float] = {}
         self._stack = ExitStack()
@@ -140,6 +141,7 @@ class RunSession:
             streams = discovered_streams(connector)
             unmatched = unmatched_patterns_of(connector)
             require_limit(connector)
+            self._identities[source.name] = source_identity_of(connector)
             self._discovered[source.name] = DiscoveredSource.of(source, streams, unmatched)
             return configured_tables(source, streams)
         return ()
@@ -345,6 +347,8 @@ class RunSession:
             allow_shrink=self.options.allow_shrink,
             now=now,
             accept_changes=self.options.accept_changes,
+            source_identity=self._identities.get(table.source),
+            accept_source=self.options.accept_source,
             keeps_values=self._keeps_values(table.source),
         )
 

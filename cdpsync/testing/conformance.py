@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from cdpsync import sync
-from cdpsync.connector import ConnectorOptions, TypeChangeAware
+from cdpsync.connector import ConnectorOptions, TypeChangeAware, source_identity_of
 from cdpsync.errors import CdpsyncError, ConnectorError
 from cdpsync.model import SyncMode
 from cdpsync.model.cursors import cursor_sql, cursor_type_of, later
@@ -134,6 +134,24 @@ def discovery_is_stable(case: ConnectorCase) -> None:
         first = [replace(stream, estimated_rows=None) for stream in connector.discover()]
         second = [replace(stream, estimated_rows=None) for stream in connector.discover()]
     check(first == second, "two discoveries differ")
+
+
+def source_identity_is_stable(case: ConnectorCase) -> None:
+    """source_identity(), where there is one, is the same for two connections to one source."""
+    identities = []
+    for _ in range(2):
+        with case.opened() as connector:
+            connector.discover()
+            identities.append(source_identity_of(connector))
+    first, second = identities
+    check(first == second, f"source_identity() gave {first}, then {second}")
+    if first is None:
+        return
+    check(bool(first.parts) and all(first.parts.values()), "the identity has a part without a name")
+    check(bool(first.label.strip()), "the identity has no label")
+    check("\n" not in first.label, f"the label has more than one line: {first.label!r}")
+    text = f"{first.label} {dict(first.parts)}"
+    check(not any(secret in text for secret in case.secrets()), "a secret is in the identity")
 
 
 def streams_are_sound(case: ConnectorCase) -> None:
@@ -303,6 +321,7 @@ PROMISES: tuple[Callable[[ConnectorCase], None], ...] = (
     check_names_the_fault,
     close_is_idempotent,
     discovery_is_stable,
+    source_identity_is_stable,
     streams_are_sound,
     rows_have_the_discovered_columns,
     reading_twice_gives_the_same_rows,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync.catalog import remove_stale_dirs, sql_name, temp_dir
 from cdpsync.engine import first_line, retyped_advice, with_less_memory
-from cdpsync.errors import CatalogError, CdpsyncError, OpenTypeError, ReadError
+from cdpsync.errors import CatalogError, CdpsyncError, ContractError, OpenTypeError, ReadError
 from cdpsync.extract.chunk_cache import cache_prune
 from cdpsync.extract.chunk_writer import ChunkTransform
 from cdpsync.extract.table import extract
@@ -56,7 +56,8 @@ def verify(
     With `repair`, wrong rows are read again and committed, as by a run; a table on which a run
     works is skipped, with a notice. Raises ConfigError when the project or the selection is wrong,
     LockHeldError when runs work on all the tables that are to be repaired. A table that cannot be
-    compared does not stop the others.
+    compared does not stop the others. A table that was read from another source is compared with
+    the one that is there now, with a notice, and is not repaired.
     """
     run = start_run(config if isinstance(config, Config) else load(config))
     results: list[VerifyResult] = []
@@ -68,7 +69,7 @@ def verify(
 
     with (
         closing(run),
-        RunSession(run.config, RunOptions(select)) as session,
+        RunSession(run.config, RunOptions(select, accept_source=not repair)) as session,
         ExitStack() as stack,
     ):
         if repair:
@@ -152,6 +153,7 @@ class _Verifier:
             notice = f"it was never loaded: cdpsync run {plan.table}"
             return replace(result, notices=(notice,))
         try:
+            self._require_same_source(plan)
             result = self._compare(plan, folder, result)
         except CdpsyncError as error:
             result = replace(result, status=VerifyStatus.FAILED, error=Failure.of(error))
@@ -163,6 +165,14 @@ class _Verifier:
             )
             result = replace(result, status=VerifyStatus.FAILED, error=Failure.of(failure))
         return replace(result, seconds=round(time.monotonic() - start, 3))
+
+    def _require_same_source(self, plan: TablePlan) -> None:
+        """Raise ContractError where a repair would mix the rows of two sources."""
+        if self.repairer is not None and plan.source_change:
+            raise ContractError(
+                f"{plan.table}: {plan.source_change}. Nothing was repaired. Load the table again: "
+                f"cdpsync run {plan.table} --full-refresh."
+            )
 
     def _compare(self, plan: TablePlan, folder: Path, result: VerifyResult) -> VerifyResult:
         """Compare the source with the lake as it was just before the source is read."""
@@ -267,7 +277,7 @@ def _lake_column_names(plan: TablePlan) -> set[str]:
 
 def _notices(plan: TablePlan, diff: TableDiff) -> list[str]:
     """Return a notice for each kind of difference that is not an error, with the reason."""
-    notices = []
+    notices = [f"another source: {plan.source_change}"] if plan.source_change else []
     deleted, newer = diff.counts.get(DiffKind.GONE, 0), diff.counts.get(DiffKind.NEWER, 0)
     if newer:
         notices.append(f"{newer:,} rows are not synced yet: the next run reads them")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # The statements that turn the system tables of a version into those of the one before.
 _TO_FORMAT = {
+    4: "alter table lake.cdpsync.cursors drop column source_identity",
     3: "alter table lake.cdpsync.cursors drop column missing_since",
     2: "alter table lake.cdpsync.runs drop column kind",
     1: """

@@ -24,10 +24,22 @@ if TYPE_CHECKING:
 
 _LOCK = Path(__file__).with_name("fakesnow.lock")  # written by `make lock`
 
+# fakesnow does not know whose account it is.
 _SERVE = """
 import sys
 import uvicorn
+from fakesnow.cursor import FakeSnowflakeCursor
 from fakesnow.server import app
+
+SAYS = {"region": "AWS_EU_WEST_1", "account": "XY12345", "organization_name": "ACME",
+    "account_name": "MAIN"}
+
+def execute(cursor, command, *args, plain=FakeSnowflakeCursor.execute, **options):
+    for name, value in SAYS.items():
+        command = command.replace(f"current_{name}()", f"'{value}'")
+    return plain(cursor, command, *args, **options)
+
+FakeSnowflakeCursor.execute = execute
 uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
 """
 

@@ -54,6 +54,7 @@ CREATED_LISTS = {
     "invoiceitems": "ii",
 }
 LISTS = {**CREATED_LISTS, "quotes": "qt", "payment_methods": "pm", "subscription_items": "si"}
+WITHOUT_TEST_CLOCKS = {"customers", "subscriptions", "quotes"}
 EXTRA = {"events": {"type", "types"}, "subscriptions": {"status"}}
 OBJECTS = {"checkout/sessions": "checkout.session", "invoiceitems": "invoiceitem"}
 
@@ -84,6 +85,8 @@ class FakeStripe:
 
     def __init__(self) -> None:
         self.now = NOW
+        self.account = "acct_1"
+        self.key = KEY
         self.seconds = 0.0  # of each answer
         self.objects: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
         self.deleted: dict[str, set[str]] = defaultdict(set)
@@ -175,7 +178,7 @@ class FakeStripe:
                 self._at_once -= 1
 
     def _refuse(self, headers: dict[str, str]) -> Reply | None:
-        if headers.get("authorization") != f"Bearer {KEY}":
+        if headers.get("authorization") != f"Bearer {self.key}":
             key = headers.get("authorization", "").removeprefix("Bearer ")
             return refusal(401, f"Invalid API Key provided: {key[:8]}****{key[-4:]}")
         version = headers.get("stripe-version", "")
@@ -185,7 +188,8 @@ class FakeStripe:
 
     def _find(self, path: str, params: dict[str, str]) -> Reply:
         if path == "/v1/account":
-            return Reply(body={"id": "acct_1", "object": "account", "created": 1, "email": "a@b"})
+            account = {"id": self.account, "object": "account", "created": 1, "email": "a@b"}
+            return Reply(body=account)
         match = re.fullmatch(r"/v1/customers/([^/]+)/payment_methods", path)
         if match:
             return self._payment_methods(unquote(match[1]), params)
@@ -261,6 +265,8 @@ class FakeStripe:
                 if oldest <= event["created"] <= self.events_hidden_after
                 and (not types or event["type"] in types)
             ]
+        if name in WITHOUT_TEST_CLOCKS:
+            objects = [o for o in objects if o.get("test_clock") is None]
         if name == "subscriptions" and params.get("status") != "all":
             objects = [o for o in objects if o.get("status") != "canceled"]
         return self._page(path, objects, params, allowed, name)

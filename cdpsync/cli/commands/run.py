@@ -41,6 +41,10 @@ AcceptChanges = Annotated[
     bool,
     typer.Option("--accept-changes", help="Accept schema changes that ask or freeze stopped."),
 ]
+AcceptSource = Annotated[
+    bool,
+    typer.Option("--accept-source", help="Go on from the cursors of a source that has moved."),
+]
 AllowShrink = Annotated[
     bool,
     typer.Option("--allow-shrink", help="Accept that a full table loses more than half its rows."),
@@ -57,6 +61,7 @@ def plan(
     full_refresh: FullRefresh = False,
     allow_shrink: AllowShrink = False,
     accept_changes: AcceptChanges = False,
+    accept_source: AcceptSource = False,
 ) -> int:
     """Show what a run would read and write, without doing it."""
     config = session.config()
@@ -71,6 +76,7 @@ def plan(
         full_refresh=full_refresh,
         allow_shrink=allow_shrink,
         accept_changes=accept_changes,
+        accept_source=accept_source,
     )
     return _show_plan(session, planned)
 
@@ -91,6 +97,7 @@ def run(
     ] = False,
     allow_shrink: AllowShrink = False,
     accept_changes: AcceptChanges = False,
+    accept_source: AcceptSource = False,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -116,6 +123,7 @@ def run(
         "full_refresh": full_refresh,
         "allow_shrink": allow_shrink,
         "accept_changes": accept_changes,
+        "accept_source": accept_source,
     }
     if limit is not None and (dry_run or due or full_refresh):
         other = "--dry-run" if dry_run else "--due" if due else "--full-refresh"
@@ -148,6 +156,7 @@ def _show_plan(session: Session, planned: "Planned") -> int:
     tried = len(planned.plans) + len(planned.failed)
     show(reports.plan_report(planned), session.format)
     run_summary.log_notices(planned.skipped)
+    run_summary.log_source_changes(planned.plans)
     run_summary.log_skipped(planned.skipped, of=tried)
     run_summary.log_failures(planned.failed, of=tried)
     return 0 if not planned.failed else PARTIAL if planned.plans else 1

@@ -11,7 +11,7 @@ from cdpsync.serialize.text import plural, seconds, with_table
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from cdpsync.model import RunResult, TableResult
+    from cdpsync.model import RunResult, TablePlan, TableResult
 
 _MOST_NAMES = 20  # of tables in one line
 
@@ -80,6 +80,14 @@ def log_notices(results: Iterable[TableResult]) -> None:
     for result in results:
         for notice in result.notices:
             log.warn(f"{result.table}: {notice}", event="notice", table=str(result.table))
+
+
+def log_source_changes(plans: Iterable[TablePlan]) -> None:
+    """Log which planned tables were read from another source before."""
+    for plan in plans:
+        if plan.source_change:
+            message = f"{plan.table}: {plan.source_change}"
+            log.warn(message, event="notice", table=str(plan.table))
 
 
 def log_skipped(results: Iterable[TableResult], *, of: int) -> None:

@@ -28,6 +28,7 @@ from cdpsync_connectors.mysql.catalog import (
 )
 from cdpsync_connectors.mysql.connections import Sessions, is_mariadb, server_name
 from cdpsync_connectors.mysql.errors import translate_reading
+from cdpsync_connectors.mysql.identity import fetch_source_identity
 from cdpsync_connectors.mysql.locks import translate_table
 from cdpsync_connectors.mysql.options import MysqlOptions
 from cdpsync_connectors.mysql.safe_cursor import limited
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from pymysql.connections import Connection
 
     from cdpsync.connector import ReadRequest, UnmatchedPattern
+    from cdpsync.model import SourceIdentity
 
 
 class MysqlConnector:
@@ -57,6 +59,7 @@ class MysqlConnector:
             raise TypeError(f"MysqlConnector takes MysqlOptions, not {type(options).__name__}")
         self._options = options
         self.unmatched_patterns: tuple[UnmatchedPattern, ...] = ()
+        self._identity: SourceIdentity | None = None
         self._address = options.address()
         limit = options.max_connections
         self.concurrency_limit = None if limit is None else ConcurrencyLimit(limit - 1, limit - 1)
@@ -84,6 +87,7 @@ class MysqlConnector:
     def discover(self) -> Sequence[Stream]:
         """Return every table and view of the selected databases."""
         with self._sessions.lend() as con, self._translated():
+            self._identity = fetch_source_identity(con, self._address)
             schemas = self._schemas(con)
             if not schemas:
                 return []
@@ -104,6 +108,10 @@ class MysqlConnector:
             )
             for relation in relations
         ]
+
+    def source_identity(self) -> SourceIdentity | None:
+        """Return the server; see `Identified.source_identity`."""
+        return self._identity
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[MysqlChunk]]:

@@ -37,6 +37,7 @@ from cdpsync_connectors.postgres.errors import (
     translate_connecting,
     translate_reading,
 )
+from cdpsync_connectors.postgres.identity import fetch_source_identity
 from cdpsync_connectors.postgres.locks import is_lock_timeout, lock_message, qualified_name
 from cdpsync_connectors.postgres.options import PostgresOptions
 from cdpsync_connectors.postgres.replica import Replica
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from cdpsync.connector import ConcurrencyLimit, ReadRequest, UnmatchedPattern
+    from cdpsync.model import SourceIdentity
     from cdpsync_connectors.postgres.chunks import PostgresChunk
 
 _SMALL = 100_000  # rows of a table that is surely one chunk
@@ -70,6 +72,7 @@ class PostgresConnector:
             )
         self._options = options
         self.unmatched_patterns: tuple[UnmatchedPattern, ...] = ()
+        self._identity: SourceIdentity | None = None
         self._capacity = Capacity(options.max_connections)
         self._primary = self._sessions(options.parameters())
         self._replica: Replica | None = None
@@ -107,6 +110,7 @@ class PostgresConnector:
         globs = self._options.schemas
         unreadable: list[Stream] = []
         with self._translated(), self._primary.lend() as con:
+            self._identity = fetch_source_identity(con)
             self.unmatched_patterns = self._unmatched_schemas(con)
             try:
                 relations = fetch_relations(con)
@@ -125,6 +129,10 @@ class PostgresConnector:
             self._stream(relation) for relation in relations if matches(relation.schema, globs)
         ]
         return streams + unreadable
+
+    def source_identity(self) -> SourceIdentity | None:
+        """Return the cluster and the database; see `Identified.source_identity`."""
+        return self._identity
 
     def _unmatched_schemas(self, con: psycopg.Connection[Any]) -> tuple[UnmatchedPattern, ...]:
         globs = self._options.schemas

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.errors import ConfigError, ReadError
+from cdpsync_connectors.postgres.identity import fetch_system
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,6 @@ _PAUSE = 0.05
 _PAGE = 8192
 
 _SERVER = "select pg_is_in_recovery(), current_database()"
-_SYSTEM = "select system_identifier from pg_control_system()"
 _REPLAYED = "select pg_last_wal_replay_lsn()::text, pg_is_in_recovery()"
 
 
@@ -63,7 +63,7 @@ def require_replica_of(
             "the server under `url` is itself a replica. Put its primary there; or keep the "
             "replica as the url, and leave out `replica`."
         )
-    if not is_replica or _system(primary) != _system(replica):
+    if not is_replica or fetch_system(primary) != fetch_system(replica):
         raise ConfigError(
             f"replica {location}: this server is not a streaming replica of the one under `url`. "
             "Name one that is, or leave out `replica`."
@@ -115,16 +115,6 @@ def _position(lsn: str) -> int:
     high, low = lsn.split("/")
     position = (int(high, 16) << 32) + int(low, 16)
     return position - position % _PAGE if position % _PAGE in {24, 40} else position
-
-
-def _system(con: psycopg.Connection[Any]) -> object:
-    """Return the number of a cluster, which its replicas share; None where we may not see it."""
-    from psycopg.errors import InsufficientPrivilege
-
-    try:
-        return _fetch(con, _SYSTEM)
-    except InsufficientPrivilege:
-        return None
 
 
 def _fetch(con: psycopg.Connection[Any], sql: str) -> tuple[Any, ...]:

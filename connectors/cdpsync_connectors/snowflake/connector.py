@@ -34,6 +34,7 @@ from cdpsync_connectors.snowflake.catalog import (
 )
 from cdpsync_connectors.snowflake.connections import Sessions
 from cdpsync_connectors.snowflake.errors import translate_reading
+from cdpsync_connectors.snowflake.identity import fetch_source_identity
 from cdpsync_connectors.snowflake.options import SnowflakeOptions, matches_plain
 from cdpsync_connectors.snowflake.select import SnowflakeChunk, find_relation, select_rows
 from cdpsync_connectors.snowflake.type_changes import keeps_values
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from cdpsync.connector import ReadRequest, UnmatchedPattern
     from cdpsync.errors import ConnectorError
+    from cdpsync.model import SourceIdentity
 
 _SYSTEM = {"SNOWFLAKE"}  # the account's own; a glob must name it
 
@@ -103,6 +105,10 @@ class SnowflakeConnector:
         )
         # A glob in lower case means the name in upper case, too, and most names are.
         return tuple(replace(pattern, streams=pattern.streams.upper()) for pattern in patterns)
+
+    def source_identity(self) -> SourceIdentity | None:
+        """Return the account and the default database; see `Identified.source_identity`."""
+        return fetch_source_identity(self._sessions.ask)
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[SnowflakeChunk]]:

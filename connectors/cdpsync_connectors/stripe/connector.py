@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from cdpsync.errors import ConfigError, ConnectError, ReadError
-from cdpsync.model import ChangeLog, Column, Stream
+from cdpsync.model import ChangeLog, Column, SourceIdentity, Stream
 from cdpsync_connectors.stripe.columns import DELETED, TIME, UPDATED, columns_of
 from cdpsync_connectors.stripe.options import StripeOptions
 from cdpsync_connectors.stripe.streams import EVENT_RETENTION, STREAMS
@@ -72,16 +72,18 @@ class StripeConnector:
             raise TypeError(f"StripeConnector takes StripeOptions, not {type(options).__name__}")
         self._options = options
         self._open_client: Client | None = None
+        self._account = options.stripe_account
 
     def check(self) -> None:
         """Return if Stripe accepts the key; a restricted key need not have account access."""
         client = self._client()
         from cdpsync_connectors.stripe.errors import ForbiddenError
-        from cdpsync_connectors.stripe.pages import parse_object
+        from cdpsync_connectors.stripe.pages import parse_object, text_of
 
         try:
             response = client.get("/v1/account", {}, where="account", is_stopped=lambda: False)
-            parse_object(response.body, "account", None)
+            account = parse_object(response.body, "account", None)
+            self._account = text_of(account, "id", "account")
         except ForbiddenError:
             if self._options.stripe_account:
                 raise
@@ -97,6 +99,19 @@ class StripeConnector:
         answered_at = self._client().answered_at
         kept_since = answered_at and answered_at - EVENT_RETENTION + _LONGEST_RUN
         return [_stream(stream, kept_since) for stream in STREAMS.values()]
+
+    def source_identity(self) -> SourceIdentity | None:
+        """Return the account and its mode; see `Identified.source_identity`.
+
+        A restricted key may not see the account. Then it is that of `stripe_account`, or left out.
+        """
+        named = {"account": self._account, "mode": self._options.mode}
+        parts = {part: (name,) for part, name in named.items() if name is not None}
+        if not parts:
+            return None
+        mode = f" ({self._options.mode})" if self._options.mode else ""
+        account = f"Stripe account {self._account}" if self._account else "a Stripe account"
+        return SourceIdentity(parts, f"{account}{mode}")
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[Chunk]]:

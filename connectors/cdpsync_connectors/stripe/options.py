@@ -57,11 +57,17 @@ class StripeOptions(ConnectorOptions):
         return address.rstrip("/")
 
     @property
+    def mode(self) -> str | None:
+        """Whether the key is for `live` or `test` data; None for one that does not say."""
+        key = self.api_key.get_secret_value()
+        return next((mode for mode in ("live", "test") if f"_{mode}_" in key), None)
+
+    @property
     def rate(self) -> float:
         """Requests a second: `max_rate`, or else a quarter below the documented limit."""
         if self.max_rate is not None:
             return self.max_rate
-        return LIVE_RATE if "_live_" in self.api_key.get_secret_value() else TEST_RATE
+        return LIVE_RATE if self.mode == "live" else TEST_RATE
 
     @property
     def since(self) -> int | None:

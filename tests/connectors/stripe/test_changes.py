@@ -315,3 +315,27 @@ def test_stream_without_events_cannot_be_followed(stripe, stream, advice):
     """The error of a stream without events names the modes that miss no change."""
     with pytest.raises(ReadError, match=f"stream {stream}: incremental cannot.*{advice}"):
         read(stripe, stream, cursor_field="_updated_at")
+
+
+def test_objects_of_test_clocks_are_in_no_read(stripe):
+    """Lists leave them out and events do not, so changes of them are left out, too."""
+    clock = {"test_clock": "clock_1", "livemode": False}
+    for fields in ({"test_clock": None, "livemode": False}, clock):
+        customer = stripe.add("customers", **fields)["id"]
+        stripe.add("quotes", customer=customer, **fields)
+        subscription = stripe.add("subscriptions", customer=customer, **fields)["id"]
+        stripe.add("payment_methods", customer=customer, livemode=False)
+        stripe.add("subscription_items", subscription=subscription, livemode=False)
+    stripe.now += 600
+    for number in (1, 2):
+        stripe.change("customers", f"cus_{number:08d}", "customer.updated", name="new")
+        stripe.change("quotes", f"qt_{number:08d}", "quote.accepted", status="accepted")
+        stripe.change("subscriptions", f"sub_{number:08d}", "customer.subscription.updated", a=1)
+        stripe.change("payment_methods", f"pm_{number:08d}", "payment_method.updated", b=1)
+        deleted = stripe.add("customers", **{**clock, "test_clock": f"clock_{number}"})["id"]
+        stripe.delete("customers", deleted, "customer.deleted")
+    for stream in ("customers", "quotes", "subscriptions", "payment_methods", "subscription_items"):
+        changed = changes(stripe, stream, NOW + 600, include_deletes=True)
+        ids = [row["id"] for row in changed.rows]
+        assert len(ids) == 1, stream
+        assert ids == [row["id"] for row in read(stripe, stream).rows]

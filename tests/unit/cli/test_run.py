@@ -64,7 +64,8 @@ def test_run_hands_on_every_option(fake):
     fake.answers("sync.run", a_run(ORDERS))
     invoke(
         *("run", "shop", "crm.*", "-s", "a*", "-s", "b", "-e", "c", "--due", "--full-refresh"),
-        *("--threads", "2", "--fail-fast", "--allow-shrink", "--accept-changes", "-q"),
+        *("--threads", "2", "--fail-fast", "--allow-shrink", "--accept-changes"),
+        *("--accept-source", "-q"),
     )
     name, select, options = fake.calls[-1]
     assert not options.pop("is_stopped")()
@@ -78,6 +79,7 @@ def test_run_hands_on_every_option(fake):
             "full_refresh": True,
             "allow_shrink": True,
             "accept_changes": True,
+            "accept_source": True,
             "threads": 2,
             "fail_fast": True,
             "on_progress": None,
