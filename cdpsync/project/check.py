@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cdpsync.catalog import Lake
-from cdpsync.connector import unmatched_patterns_of
+from cdpsync.connector import CheckAware, unmatched_patterns_of
 from cdpsync.errors import CdpsyncError, ReadError, SourceConfigError
 from cdpsync.model import (
     CheckResult,
@@ -96,6 +96,8 @@ def check(config: Config, sources: Sequence[str] = ()) -> tuple[CheckResult, ...
 def _check_source(source: Source) -> None:
     with open_connector(source) as connector:
         connector.check()
+        for notice in connector.check_notices if isinstance(connector, CheckAware) else ():
+            log.warning("%s: %s", source.name, notice)
 
 
 def _check_warehouse(config: Config) -> None:

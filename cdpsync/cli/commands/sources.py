@@ -84,7 +84,12 @@ def discover(
                 event="discover",
                 source=source,
             )
-    unreadable = [stream for stream in streams if stream.unreadable_reason]
+    for stream in streams:
+        if stream.only_if_named:
+            reason = f"read only if it is named under tables:, because {stream.only_if_named}"
+            reason = stream.unreadable_reason or reason
+            log.warn(f"{stream.name}: {reason}", event="discover", stream=stream.name)
+    unreadable = [s for s in streams if s.unreadable_reason and not s.only_if_named]
     for stream in unreadable:
         log.error(
             f"{stream.name}: {stream.unreadable_reason}", event="discover", stream=stream.name
