@@ -1,6 +1,7 @@
 """The contract between cdpsync and a source system."""
 
 from cdpsync.connector.contract import (
+    CheckAware,
     Chunk,
     ConcurrencyLimit,
     Connector,
@@ -26,6 +27,7 @@ from cdpsync.connector.contract import (
 )
 
 __all__ = [
+    "CheckAware",
     "Chunk",
     "ConcurrencyLimit",
     "Connector",

@@ -282,6 +282,15 @@ def source_identity_of(connector: Connector) -> SourceIdentity | None:
 
 
 @runtime_checkable
+class CheckAware(Protocol):
+    """Optional: a connector whose `check` finds what is no failure, but should be told."""
+
+    @property
+    def check_notices(self) -> Sequence[str]:
+        """What the last `check` found, a sentence each."""
+
+
+@runtime_checkable
 class CursorLimited(Protocol):
     """Optional: what `read` may return in place of a list: chunks that limit the next cursor."""
 

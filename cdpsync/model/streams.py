@@ -72,7 +72,9 @@ class Stream:
     later one of the same name. With `rebuild_changes_identity`, so may a table's own before and
     after an ALTER; it is then a server and a number, and numbers of two servers are not compared.
     `unreadable_reason` says why a stream cannot be read, and what to do: its table fails with that
-    message, and the others do not.
+    message, and the others do not. `only_if_named` says why a source without `tables:` leaves the
+    stream out, unless the lake has it already. `row_format` is the form in which the source writes
+    its rows, such as the version of its API: rows of another one stay as they are until a reload.
     """
 
     name: str
@@ -90,6 +92,8 @@ class Stream:
     identity: str | None = None
     rebuild_changes_identity: bool = False
     unreadable_reason: str | None = None
+    only_if_named: str | None = None
+    row_format: str | None = None
 
     def column(self, name: str) -> Column | None:
         """Return the column of this name, or None."""

@@ -19,7 +19,7 @@ from cdpsync.model import (
 from cdpsync.model.plan import derived_table_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 
 Names = tuple[str, str, str]
@@ -59,9 +59,14 @@ class ConfiguredTable:
         return self.options.deletes or Deletes.IGNORE
 
 
-def configured_tables(source: Source, streams: Iterable[Stream]) -> tuple[ConfiguredTable, ...]:
-    """Return the enabled tables of a source, in the order of its streams."""
-    listed = list(streams)
+def configured_tables(
+    source: Source, streams: Iterable[Stream], loaded: Collection[str] = ()
+) -> tuple[ConfiguredTable, ...]:
+    """Return the enabled tables of a source, in the order of its streams.
+
+    `loaded` are the streams that the lake has, which are not left out.
+    """
+    listed = [s for s in streams if s.name in loaded or not is_left_out(source, s)]
     by_name = {stream.name: stream for stream in listed}
     tables = [_configured_table(source, stream.name, stream) for stream in listed]
     tables += [
@@ -151,6 +156,11 @@ def _rules(source: Source, name: str) -> list[TableRule]:
     """Return the keys that match a stream: globs in their order, then the exact key."""
     rules = [rule for rule in source.tables if rule_matches(rule, name)]
     return sorted(rules, key=lambda rule: not rule.is_glob)
+
+
+def is_left_out(source: Source, stream: Stream) -> bool:
+    """Whether a stream is read only if a key under `tables:` matches it, and none does."""
+    return stream.only_if_named is not None and not is_named(source, stream.name)
 
 
 def is_named(source: Source, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -10,6 +11,10 @@ from cdpsync.model import Cursor, LakeTable, SavedState, SyncMode
 
 if TYPE_CHECKING:
     from cdpsync.model import Stream, TablePlan
+
+
+ROW_FORMAT = "row_format"
+"""The setting that is the format of a table's rows: a change of it is told, and loads nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,39 @@ def resume_from(plan: TablePlan, previous: PreviousState, now: datetime) -> Resu
 
 def settings_changed(saved: SavedState | None, settings: str) -> bool:
     """Whether a table was loaded with another primary key, `where` or `deletes`."""
-    return saved is not None and saved.settings not in {None, settings}
+    if saved is None or saved.settings is None:
+        return False
+    return _without_format(saved.settings) != _without_format(settings)
+
+
+def row_format_notice(settings: str, row_format: str | None, refresh: str) -> list[str]:
+    """Return a notice if a table's rows have another format than the source writes now."""
+    loaded = _row_format_of(settings)
+    if loaded == row_format or loaded is None or row_format is None:
+        return []
+    notice = (
+        f"the source writes rows as {row_format} now: those that were loaded as {loaded} stay so "
+        f"until they are read again. Load them all anew with {refresh}"
+    )
+    return [notice]
+
+
+def _row_format_of(settings: str | None) -> str | None:
+    """Return the format of a table's rows, from the settings that it was loaded with."""
+    return json.loads(settings).get(ROW_FORMAT) if settings else None
+
+
+def with_loaded_format(saved: SavedState | None, settings: str) -> str:
+    """Return the settings with the format of the rows that the lake has.
+
+    Of rows that an earlier version of cdpsync loaded, the format is taken to be today's.
+    """
+    loaded = _row_format_of(saved.settings) if saved else None
+    return settings if loaded is None else json.dumps({**json.loads(settings), ROW_FORMAT: loaded})
+
+
+def _without_format(settings: str) -> dict[str, object]:
+    return {name: value for name, value in json.loads(settings).items() if name != ROW_FORMAT}
 
 
 def _was_appended_without_cursor(saved: SavedState | None, cursor_field: str | None) -> bool:

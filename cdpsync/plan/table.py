@@ -32,7 +32,15 @@ from cdpsync.plan.columns import (
 )
 from cdpsync.plan.configured import unfollowed_mode
 from cdpsync.plan.naive_cursors import is_naive
-from cdpsync.plan.resume import PreviousState, ResumePoint, resume_from, settings_changed
+from cdpsync.plan.resume import (
+    ROW_FORMAT,
+    PreviousState,
+    ResumePoint,
+    resume_from,
+    row_format_notice,
+    settings_changed,
+    with_loaded_format,
+)
 from cdpsync.plan.schedule import is_due
 from cdpsync.plan.schema_changes import (
     ChangeKind,
@@ -96,6 +104,8 @@ def table_plan(
         rewritten = rewritten_columns(plan, changes, keeps_values)
         start = restart_after(table, plan, rewritten) if rewritten else start
     replaces = start.replaces or previous.lake_table is None
+    if not replaces:
+        plan = replace(plan, settings=with_loaded_format(previous.saved_state, plan.settings))
     plan = replace(
         plan,
         cursor_before=start.cursor,
@@ -169,6 +179,8 @@ def _settings(table: ConfiguredTable, stream: Stream, primary_key: tuple[str, ..
     """
     where = table.options.where and sha256(table.options.where.encode()).hexdigest()[:32]
     settings: dict[str, object] = {"primary_key": primary_key, "where": where}
+    if stream.row_format is not None:
+        settings[ROW_FORMAT] = stream.row_format
     if stream.changes and table.deletes is not Deletes.IGNORE:
         settings["deletes"] = table.deletes
     return json.dumps(settings)
@@ -208,6 +220,8 @@ def _notices(
     ]
     if not plan.replace and settings_changed(plan.saved_state, plan.settings):
         notices.append(f"where has changed: older rows that match it now are loaded by {refresh}")
+    if not plan.replace:
+        notices += row_format_notice(plan.settings, plan.stream.row_format, refresh)
     notices += [
         _change_notice(plan, change, refresh)
         for change in changes

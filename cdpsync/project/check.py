@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cdpsync.catalog import Lake
-from cdpsync.connector import unmatched_patterns_of
+from cdpsync.connector import CheckAware, unmatched_patterns_of
 from cdpsync.connector.faults import own_faults, unknown_error
 from cdpsync.connector.returned import discovered_streams
 from cdpsync.errors import CdpsyncError, ConfigError, SourceConfigError
@@ -103,6 +103,8 @@ def check(config: Config, sources: Sequence[str] = ()) -> tuple[CheckResult, ...
 def _check_source(source: Source) -> None:
     with open_connector(source) as connector, own_faults(label(source.name), connector):
         connector.check()
+        for notice in connector.check_notices if isinstance(connector, CheckAware) else ():
+            log.warning("%s: %s", label(source.name), notice)
     errors = unfollowed_modes(source)
     if errors:
         raise ConfigError(" ".join(error.message for error in errors))

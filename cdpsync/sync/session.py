@@ -31,6 +31,7 @@ from cdpsync.plan.table import table_plan
 from cdpsync.plan.type_changes import keeps_any_value
 from cdpsync.redact import label
 from cdpsync.storage import Storage, open_storage
+from cdpsync.sync.left_out import loaded_streams
 from cdpsync.sync.missing import (
     DiscoveredSource,
     missing_names,
@@ -143,7 +144,9 @@ class RunSession:
             require_limit(connector)
             self._identities[source.name] = source_identity_of(connector)
             self._discovered[source.name] = DiscoveredSource.of(source, streams, unmatched)
-            return configured_tables(source, streams)
+            return configured_tables(
+                source, streams, loaded_streams(source, streams, self._state_without_locks)
+            )
         return ()
 
     @contextmanager

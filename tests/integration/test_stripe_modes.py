@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.stripe_server import KEY, FakeStripe, Reply, fake_stripe, refusal
+from support.stripe_server import FakeStripe, Reply, fake_stripe, refusal
 
 from cdpsync import project, query, sync
 from cdpsync.model.verification import VerifyStatus
@@ -28,10 +28,11 @@ class Billing:
     def __init__(self, folder: Path, stripe: FakeStripe) -> None:
         self.file = folder / "cdpsync.yml"
         self.stripe = stripe
+        self.options: dict[str, Any] = {}
 
     def configure(self, **tables: dict[str, Any]) -> None:
-        source = {"type": "stripe", "api_key": KEY, "api_base": self.stripe.url}
-        source |= {"max_rate": 10_000, "tables": tables}
+        source = {"type": "stripe", "api_key": self.stripe.key, "api_base": self.stripe.url}
+        source |= {"max_rate": 10_000, **self.options, **({"tables": tables} if tables else {})}
         self.file.write_text(json.dumps({"sources": {"billing": source}}))
 
     def run(self, **options: Any) -> RunResult:
@@ -260,6 +261,96 @@ def test_table_without_permission_fails_alone(billing):
     assert "rk_live" not in error
 
 
+FORBIDDEN = {"/v1/charges", "/v1/customers"}
+
+
+def forbid(stripe: FakeStripe) -> None:
+    """Let the key be a restricted one, which may not read some lists."""
+    stripe.key = "rk_live_51TESTrestricted"
+    message = "The key lacks permissions. Having the 'rak_charge_read' permission would allow this."
+    stripe.on_request = lambda path, _: refusal(403, message) if path in FORBIDDEN else None
+
+
+def test_streams_that_the_key_may_not_read_are_left_out(billing, caplog):
+    """A source without `tables:` reads the others, with a notice; a list of a parent's objects is
+    forbidden with the parents. `check` names them, `discover` marks them."""
+    forbid(billing.stripe)
+    billing.configure()
+    result = billing.run()
+    assert [table.error for table in result.tables if table.error] == []
+    assert {"charges", "customers", "payment_methods", "tax_ids"}.isdisjoint(
+        table.stream for table in result.tables
+    )
+    (notice,) = (r.getMessage() for r in caplog.records if "left out" in r.getMessage())
+    assert "the API key may not read it: charges, customers, payment_methods, tax_ids" in notice
+    streams = {s.name: s for s in project.discover(project.load(billing.file), "billing")}
+    assert "rak_charge_read" in streams["charges"].unreadable_reason
+    assert streams["invoices"].unreadable_reason is None
+    caplog.clear()
+    assert all(check.ok for check in project.check(project.load(billing.file)))
+    assert "billing: the API key may not read: charges, customers" in caplog.text
+
+
+def test_table_that_the_key_may_no_longer_read_fails(billing):
+    """A table that the lake has, or that is named, is not left out in silence."""
+    billing.configure()
+    billing.run(select=["billing.charges"])
+    forbid(billing.stripe)
+    billing.configure()
+    failed = {table.stream: table.error.message for table in billing.run().tables if table.error}
+    assert list(failed) == ["charges"]
+    assert "rak_charge_read" in failed["charges"]
+    billing.configure(customers={}, invoices={})
+    failed = [table.stream for table in billing.run().tables if table.error]
+    assert failed == ["customers"]
+
+
+def test_balance_transactions_become_available(billing):
+    """`incremental` reads those that are pending again, and no others; later ones are added."""
+    stripe = billing.stripe
+    billing.configure(balance_transactions={"mode": "incremental", "deletes": "soft"})
+    for number in range(120):
+        status = "pending" if number < 3 else "available"
+        created = stripe.now - number * DAY
+        stripe.add(
+            "balance_transactions", created=created, available_on=created + DAY, status=status
+        )
+    assert billing.run_table().rows_inserted == 120
+    assert billing.run_table().rows_updated == 0
+    stripe.now += DAY
+    stripe.change("balance_transactions", "txn_00000002", status="available")
+    stripe.add("balance_transactions", available_on=stripe.now + DAY, status="pending")
+    result = billing.run_table()
+    assert (result.rows_inserted, result.rows_updated) == (1, 1)
+    billing.check_lake("balance_transactions", "status")
+    stripe.now += DAY
+    for id_ in stripe.rows("balance_transactions"):
+        stripe.change("balance_transactions", id_, status="available")
+    assert billing.run_table().rows_updated == 3
+    billing.check_lake("balance_transactions", "status")
+    billing.run_table()
+    requests = stripe.requests["/v1/balance_transactions"]
+    assert billing.run_table().rows_read == 0
+    assert stripe.requests["/v1/balance_transactions"] == requests + 2
+
+
+def test_rows_of_another_version_are_told_until_they_are_loaded_anew(billing):
+    """`api_version` and `expand` change the form of rows; no run of the table is stopped."""
+    billing.configure(prices={"mode": "incremental"})
+    billing.stripe.add("prices", created=billing.stripe.now - DAY, tiers=[{"up_to": 1}])
+    assert billing.run_table().notices == ()
+    billing.options = {"api_version": "2024-06-20", "expand": {"prices": ["tiers"]}}
+    billing.configure(prices={"mode": "incremental"})
+    for _ in range(2):
+        (notice,) = billing.run_table().notices
+        assert "as 2024-06-20 with tiers now: those that were loaded as 2026-10-28.endive" in notice
+        assert "cdpsync run billing.prices --full-refresh" in notice
+    assert billing.ask("select tiers from billing.prices") == [(None,)]
+    assert billing.run_table(full_refresh=True).notices == ()
+    assert billing.ask("select tiers::varchar from billing.prices") == [('[{"up_to":1}]',)]
+    assert billing.run_table().notices == ()
+
+
 def test_new_fields_add_columns_and_conflicts_become_json(billing):
     """A new field becomes a column; a field of two kinds becomes JSON, with a notice."""
     billing.configure(customers={"mode": "incremental"})
@@ -281,11 +372,9 @@ def test_new_fields_add_columns_and_conflicts_become_json(billing):
 
 
 def test_project_without_tables_reads_every_stream(billing):
-    """A project that names no table has a table for each of Stripe's lists."""
+    """A project that names no table has a table for each of Stripe's lists, but for those that
+    take a request for each customer, or that not every account has."""
     billing.configure()
-    text = json.loads(billing.file.read_text())
-    del text["sources"]["billing"]["tables"]
-    billing.file.write_text(json.dumps(text))
     add_customers(billing.stripe, 2)
     billing.stripe.add("subscriptions", status="canceled")
     billing.stripe.add("subscription_items", subscription="sub_00000001")
@@ -293,7 +382,8 @@ def test_project_without_tables_reads_every_stream(billing):
     tables = billing.run().tables
     assert [table.error for table in tables if table.error] == []
     rows = {table.stream: table.rows_in_table for table in tables}
-    assert len(rows) == 29
+    assert len(rows) == 40
+    assert {"accounts", "issuing_cards", "setup_attempts"}.isdisjoint(rows)
     assert {name for name, count in rows.items() if count} == {
         "account",
         "customers",

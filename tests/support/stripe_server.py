@@ -19,6 +19,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from support.stripe_lists import (
+    CREATED_LISTS,
+    EXPANDABLE,
+    EXTRA,
+    LISTS,
+    OBJECTS,
+    OF_CUSTOMERS,
+    OPTIONAL,
+    REQUIRED,
+    WITH_STUBS,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -26,37 +38,7 @@ KEY = "sk_live_51TESTsecret"
 VERSIONS = {"2026-10-28.endive", "2024-06-20"}
 NOW = 1_790_000_000  # the server's clock stands still unless a test moves it
 
-CREATED_LISTS = {
-    "balance_transactions": "txn",
-    "charges": "ch",
-    "checkout/sessions": "cs",
-    "coupons": "co",
-    "credit_notes": "cn",
-    "customers": "cus",
-    "disputes": "dp",
-    "events": "evt",
-    "invoices": "in",
-    "payment_intents": "pi",
-    "payouts": "po",
-    "plans": "plan",
-    "prices": "price",
-    "products": "prod",
-    "promotion_codes": "promo",
-    "refunds": "re",
-    "reviews": "prv",
-    "setup_intents": "seti",
-    "subscription_schedules": "sub_sched",
-    "subscriptions": "sub",
-    "tax_rates": "txr",
-    "topups": "tu",
-    "transfers": "tr",
-    "application_fees": "fee",
-    "invoiceitems": "ii",
-}
-LISTS = {**CREATED_LISTS, "quotes": "qt", "payment_methods": "pm", "subscription_items": "si"}
 WITHOUT_TEST_CLOCKS = {"customers", "subscriptions", "quotes"}
-EXTRA = {"events": {"type", "types"}, "subscriptions": {"status"}}
-OBJECTS = {"checkout/sessions": "checkout.session", "invoiceitems": "invoiceitem"}
 
 
 @dataclass(frozen=True)
@@ -190,42 +172,65 @@ class FakeStripe:
         if path == "/v1/account":
             account = {"id": self.account, "object": "account", "created": 1, "email": "a@b"}
             return Reply(body=account)
-        match = re.fullmatch(r"/v1/customers/([^/]+)/payment_methods", path)
-        if match:
-            return self._payment_methods(unquote(match[1]), params)
-        match = re.fullmatch(r"/v1/(checkout/sessions|\w+)(?:/([^/]+))?(?:/(\w+))?", path)
+        inner = re.fullmatch(r"/v1/customers/([^/]+)/(\w+)", path)
+        if inner and inner[2] in OF_CUSTOMERS:
+            return self._of_parent(
+                OF_CUSTOMERS[inner[2]], "customer", "customers", unquote(inner[1]), params
+            )
+        match = re.fullmatch(r"/v1/([a-z]+/[a-z_]+|\w+)(?:/([^/]+))?(?:/(\w+))?", path)
+        if match and match[1] not in LISTS:
+            match = re.fullmatch(r"/v1/(\w+)(?:/([^/]+))?(?:/(\w+))?", path)
         if not match or match[1] not in LISTS:
             return refusal(404, f"Unrecognized request URL (GET: {path}).")
-        name, id_, inner = match[1], unquote(match[2] or ""), match[3]
-        if inner:
+        name, id_, inner_list = match[1], unquote(match[2] or ""), match[3]
+        if inner_list:
             if id_ not in self.objects[name]:
                 return refusal(404, f"No such {name}: '{id_}'", "resource_missing", "id")
-            return self._page(path, self.objects[name][id_][f"_{inner}"], params, set(), name)
+            return self._page(path, self.objects[name][id_][f"_{inner_list}"], params, set(), name)
         if id_:
-            return self._object(name, id_)
+            return self._object(name, id_, params)
         if name == "payment_methods":
             return refusal(400, "Missing required param: customer.", param="customer")
-        if name == "subscription_items":
-            subscription = params.pop("subscription", None)
-            if subscription is None:
-                return refusal(400, "Missing required param: subscription.", param="subscription")
-            if subscription not in self.objects["subscriptions"]:
-                return refusal(404, f"No such subscription: '{subscription}'", "resource_missing")
-            items = [item for item in self._list(name) if item["subscription"] == subscription]
-            return self._page(path, items, params, set(), name)
+        if name == "tax_ids":  # without an owner, those of the account itself
+            own = [o for o in self._list(name) if o.get("customer") is None]
+            return self._page(path, own, params, set(), name)
+        if name in REQUIRED or name in OPTIONAL:
+            return self._by_parameters(name, path, params)
         return self._filter(name, path, params)
 
-    def _payment_methods(self, customer: str, params: dict[str, str]) -> Reply:
-        if customer not in self.objects["customers"]:
-            message = f"No such customer: '{customer}'"
-            return refusal(404, message, "resource_missing", "customer")
-        methods = [o for o in self._list("payment_methods") if o["customer"] == customer]
-        return self._page("", methods, params, set(), "payment_methods")
+    def _by_parameters(self, name: str, path: str, params: dict[str, str]) -> Reply:
+        """Return the objects of the parents that the parameters name."""
+        allowed = set()
+        objects = self._list(name)
+        for known, is_required in ((REQUIRED, True), (OPTIONAL, False)):
+            if name not in known:
+                continue
+            field, parents = known[name]
+            parent = params.get(field)
+            if parent is None and is_required:
+                return refusal(400, f"Missing required param: {field}.", param=field)
+            if parent is not None and parent not in self.objects[parents]:
+                return refusal(404, f"No such {field}: '{parent}'", "resource_missing", field)
+            if parent is not None:
+                allowed.add(field)
+                objects = [o for o in objects if o.get(f"_{field}", o.get(field)) == parent]
+        if name in CREATED_LISTS and not allowed:
+            return self._filter(name, path, params)
+        return self._page(path, objects, params, allowed, name)
 
-    def _object(self, name: str, id_: str) -> Reply:
+    def _of_parent(
+        self, name: str, field: str, parents: str, parent: str, params: dict[str, str]
+    ) -> Reply:
+        if parent not in self.objects[parents]:
+            message = f"No such {parents.removesuffix('s')}: '{parent}'"
+            return refusal(404, message, "resource_missing", field)
+        objects = [o for o in self._list(name) if o.get(f"_{field}", o.get(field)) == parent]
+        return self._page("", objects, params, set(), name)
+
+    def _object(self, name: str, id_: str, params: dict[str, str]) -> Reply:
         if id_ in self.objects[name]:
-            return Reply(body=_public(self.objects[name][id_]))
-        if id_ in self.deleted[name] and name in {"customers", "products", "coupons"}:
+            return Reply(body=self._shown(name, self.objects[name][id_], params))
+        if id_ in self.deleted[name] and name in WITH_STUBS:
             return Reply(body={"id": id_, "object": name.removesuffix("s"), "deleted": True})
         return refusal(404, f"No such {name}: '{id_}'", "resource_missing", "id")
 
@@ -237,6 +242,19 @@ class FakeStripe:
             objects.reverse()
             self._sorted[name] = sorted(objects, key=lambda o: -int(o.get(clock, 0)))
         return self._sorted[name]
+
+    def _shown(self, name: str, object_: dict[str, Any], params: dict[str, str]) -> dict[str, Any]:
+        """Return an object as a request asks for it: docs.stripe.com/api/expanding_objects."""
+        asked = {value for key, value in params.items() if re.fullmatch(r"expand\[\d*\]", key)}
+        fields = {value.removeprefix("data.") for value in asked}
+        public = {key: value for key, value in object_.items() if not key.startswith("_")}
+        for hidden in EXPANDABLE.get(name, set()) - fields:
+            public.pop(hidden, None)
+        if name == "customers" and "tax_ids" in fields:
+            of_customer = [o for o in self._list("tax_ids") if o.get("customer") == object_["id"]]
+            inner = {"object": "list", "data": of_customer[:10], "has_more": len(of_customer) > 10}
+            public["tax_ids"] = inner | {"url": f"/v1/customers/{object_['id']}/tax_ids"}
+        return public
 
     def _filter(self, name: str, path: str, params: dict[str, str]) -> Reply:
         objects = self._list(name)
@@ -301,7 +319,7 @@ class FakeStripe:
             page, has_more = objects[-limit:], len(objects) > limit
         else:
             page, has_more = objects[:limit], len(objects) > limit
-        data = [_public(object_) for object_ in page]
+        data = [self._shown(name, object_, params) for object_ in page]
         return Reply(body={"object": "list", "data": data, "has_more": has_more, "url": path})
 
 
@@ -314,11 +332,6 @@ def _after(
     all_ids = [object_["id"] for object_ in all_objects]
     later_ids = set(all_ids[all_ids.index(last_id) + 1 :])
     return [object_ for object_ in objects if object_["id"] in later_ids]
-
-
-def _public(object_: dict[str, Any]) -> dict[str, Any]:
-    """Return an object without the complete inner lists, which only the server uses."""
-    return {name: value for name, value in object_.items() if not name.startswith("_")}
 
 
 def _handler(stripe: FakeStripe) -> type[BaseHTTPRequestHandler]:

@@ -47,6 +47,8 @@ def entries(streams: Sequence[Stream]) -> list[str]:
 def _entry(stream: Stream) -> tuple[str, str]:
     cursor = next(_change_times(stream), None)
     name = _scalar(as_pattern(stream.name))
+    if stream.only_if_named:
+        return f"{name}: {{enabled: false}}", printable(stream.only_if_named)
     if stream.unreadable_reason:
         return (
             f"{name}: {{mode: full_table}}",

@@ -81,7 +81,12 @@ def discover(
     else:
         show(reports.discover_report(streams), session.format)
     _warn_of_cursors(config.sources[source], streams)
-    unreadable = [stream for stream in streams if stream.unreadable_reason]
+    for stream in streams:
+        if stream.only_if_named:
+            reason = f"read only if it is named under tables:, because {stream.only_if_named}"
+            reason = stream.unreadable_reason or reason
+            log.warn(f"{label(stream.name)}: {reason}", event="discover", stream=stream.name)
+    unreadable = [s for s in streams if s.unreadable_reason and not s.only_if_named]
     for stream in unreadable:
         log.error(
             f"{label(stream.name)}: {stream.unreadable_reason}",

@@ -15,26 +15,29 @@ from typing import TYPE_CHECKING
 from cdpsync.errors import ReadError
 from cdpsync.model import Cursor, CursorType
 from cdpsync_connectors._shared.record_json import parse_record
+from cdpsync_connectors.stripe.child_changes import read_children_since
 from cdpsync_connectors.stripe.errors import MissingError
-from cdpsync_connectors.stripe.events import Event, parse_event, previous_items, related_id
+from cdpsync_connectors.stripe.events import (
+    DELETIONS,
+    EVENTS,
+    EventReader,
+    parse_event,
+)
 from cdpsync_connectors.stripe.pages import parse_list, second_of, text_of
 from cdpsync_connectors.stripe.reader import is_deleted
-from cdpsync_connectors.stripe.streams import EVENT_RETENTION
+from cdpsync_connectors.stripe.stream import EVENT_RETENTION
 from cdpsync_connectors.stripe.test_clocks import has_test_clock, is_left_out
 from cdpsync_connectors.stripe.windows import WindowReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from cdpsync_connectors._shared.record_json import Fields
+    from cdpsync_connectors.stripe.events import Event
     from cdpsync_connectors.stripe.reader import StreamReader
 
 LATE_EVENTS = timedelta(minutes=5)
 """Stripe may add an event late, so the next run reads this much again."""
-
-_EVENTS = "/v1/events"
-_MAX_TYPES = 20  # of one request: https://docs.stripe.com/api/events/list
-_DELETIONS = (".deleted", ".detached")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class _Change:
         """Return this change with one more event, which may have the object's content."""
         last_event, has_deletion = self.last_event, self.has_deletion
         if has_content:
-            is_deletion = event.type.endswith(_DELETIONS)
+            is_deletion = event.type.endswith(DELETIONS)
             current = (event.created, is_deletion, event.id)
             last_event = current if last_event is None else max(current, last_event)
             has_deletion = has_deletion or is_deletion
@@ -99,8 +102,8 @@ class ChangeReader:
                 f"stream {self._stream.name}: Stripe keeps events for {EVENT_RETENTION.days} days, "
                 "and the table was last read before. Reload it: cdpsync run --full-refresh."
             )
-        if self._stream.name == "subscription_items":
-            self._read_items_since(low)
+        if self._stream.follows_parent:
+            read_children_since(self._reader, low)
             return now - LATE_EVENTS
         changes = self._changes_since(low)
         if self._stream.created is not None:
@@ -112,8 +115,8 @@ class ChangeReader:
     def _server_time(self) -> datetime:
         """Return the time of Stripe's clock; raises ReadError if the key may not read events."""
         client = self._reader.client
-        where = self._lists.where(_EVENTS)
-        response = client.get(_EVENTS, {"limit": 1}, where=where, is_stopped=self._lists.is_stopped)
+        where = self._lists.where(EVENTS)
+        response = client.get(EVENTS, {"limit": 1}, where=where, is_stopped=self._lists.is_stopped)
         parse_list(response.body, where)  # because a proxy has a clock, too
         return response.server_time(client.address)
 
@@ -130,46 +133,22 @@ class ChangeReader:
             self._reader.add(page, mark)
 
         stream = self._stream
-        WindowReader(self._lists, stream.path, stream.params, created, on_page).read(
+        params = self._reader.list_params
+        WindowReader(self._lists, stream.path, params, created, on_page).read(
             low, self._reader.threads
         )
 
     def _changes_since(self, low: int) -> dict[str, _Change]:
         """Return the latest change of each object that has events, by id."""
         changes: dict[str, _Change] = {}
-        where = self._lists.where(_EVENTS)
 
-        def on_event(event: Event) -> None:
-            path = self._stream.id_path(event.type)
-            id_ = related_id(event.data.object, path)
-            if id_ is None and path is None:
-                raise ReadError(
-                    f"{where}: event {event.id} has an object without an id. Run again."
-                )
-            if id_ is not None:
-                change = changes.get(id_) or _Change(event.created)
-                changes[id_] = change.combine(event, has_content=path is None)
+        def on_event(event: Event, id_: str) -> None:
+            has_content = self._stream.id_path(event.type) is None
+            change = changes.get(id_) or _Change(event.created)
+            changes[id_] = change.combine(event, has_content=has_content)
 
-        self._read_events(low, on_event)
+        EventReader(self._lists, self._stream).read(low, self._reader.threads, on_event)
         return changes
-
-    def _read_events(self, low: int, on_event: Callable[[Event], None]) -> None:
-        types = self._stream.event_types
-        where = self._lists.where(_EVENTS)
-
-        def on_page(page: list[Fields]) -> None:
-            events = [parse_event(fields, where) for fields in page]
-            with self._guard:
-                for event in events:
-                    if event.type in types:
-                        on_event(event)
-
-        for start in range(0, len(types), _MAX_TYPES):
-            batch = types[start : start + _MAX_TYPES]
-            params = {f"types[{number}]": type_ for number, type_ in enumerate(batch)}
-            WindowReader(self._lists, _EVENTS, params, "created", on_page).read(
-                low, self._reader.threads
-            )
 
     def _fetch_all(self, changes: Mapping[str, _Change], low: int) -> None:
         """Fetch each changed object, and add it, or its deletion where that is proven.
@@ -182,7 +161,7 @@ class ChangeReader:
         def fetch(changed: tuple[str, _Change]) -> None:
             id_, change = changed
             try:
-                fields = self._reader.fetch(self._stream.object_path, id_)
+                fields = self._reader.fetch_own(id_)
             except MissingError as error:
                 missing[id_] = error
                 return
@@ -216,14 +195,14 @@ class ChangeReader:
     def _add_deleted(self, id_: str, change: _Change) -> None:
         """Add a deleted object, unless it was one that a list leaves out."""
         content = self._last_content(change)
-        where = self._lists.where(_EVENTS)
+        where = self._lists.where(EVENTS)
         if content is None or not has_test_clock(parse_record(content, where)):
             self._reader.add_deleted(id_, content, change.second)
 
     def _is_of_test_clock(self, fields: Fields) -> bool:
         """Whether the stream's list would leave out an object, because of a test clock."""
         try:
-            return is_left_out(self._stream.name, fields, self._reader.fetch)
+            return is_left_out(self._stream, fields, self._reader.fetch)
         except MissingError:  # a payment method whose customer is gone: Stripe says so later
             return False
 
@@ -232,10 +211,10 @@ class ChangeReader:
         if change.last_event is None or not self._reader.request.include_deletes:
             return None
         try:
-            fields = self._reader.fetch(_EVENTS, change.last_event[-1])
+            fields = self._reader.fetch(EVENTS, change.last_event[-1])
         except MissingError:
             return None
-        return bytes(parse_event(fields, self._lists.where(_EVENTS)).data.object)
+        return bytes(parse_event(fields, self._lists.where(EVENTS)).data.object)
 
     def _is_detached(self, fields: Fields) -> bool:
         """Whether an object says that it left the list: a payment method without a customer."""
@@ -248,46 +227,6 @@ class ChangeReader:
         if since is None or created is None:
             return False
         return second_of(fields, created, self._lists.where(self._stream.object_path)) < since
-
-    def _read_items_since(self, low: int) -> None:
-        """Read the items of changed subscriptions; earlier items that are missing are deleted."""
-        changed_at: dict[str, int] = {}  # by subscription
-        canceled: set[str] = set()
-        earlier_items: dict[str, tuple[int, str, bytes]] = {}  # second, subscription, content
-
-        def on_event(event: Event) -> None:
-            subscription = related_id(event.data.object, None)
-            where = self._lists.where(_EVENTS)
-            if subscription is None:
-                raise ReadError(
-                    f"{where}: event {event.id} has an object without an id. Run again."
-                )
-            if has_test_clock(parse_record(bytes(event.data.object), where)):
-                return
-            if event.type.endswith(_DELETIONS):
-                canceled.add(subscription)
-            changed_at[subscription] = max(event.created, changed_at.get(subscription, 0))
-            for item, content in previous_items(event.data.previous_attributes).items():
-                if item not in earlier_items or earlier_items[item][0] < event.created:
-                    earlier_items[item] = (event.created, subscription, content)
-
-        self._read_events(low, on_event)
-        current_ids: set[str] = set()
-
-        def read_items(changed: tuple[str, int]) -> None:
-            subscription, second = changed
-
-            def on_page(page: list[Fields]) -> None:
-                current_ids.update(text_of(fields, "id", self._stream.path) for fields in page)
-                self._reader.add(page, lambda _: second)
-
-            self._reader.read_children(subscription, on_page, has_deletion=subscription in canceled)
-
-        with ThreadPoolExecutor(self._reader.threads, thread_name_prefix="stripe-items") as pool:
-            self._reader.for_each(pool, read_items, changed_at.items())
-        for item, (_, subscription, content) in earlier_items.items():
-            if item not in current_ids:
-                self._reader.add_deleted(item, content, changed_at[subscription])
 
 
 def cursor_at(time: datetime) -> Cursor:

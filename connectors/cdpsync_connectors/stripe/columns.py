@@ -224,10 +224,96 @@ _FIELDS = {
         balance_transaction charge currency fee_source:j originating_transaction refunded:b
         refunds:j
     """,
+    "tax_ids": """
+        id object created:t livemode:b country customer customer_account owner:j type value
+        verification:j
+    """,
+    "customer_balance_transactions": """
+        id object created:t livemode:b amount:i checkout_session credit_note currency customer
+        customer_account description ending_balance:i invoice metadata:j type
+    """,
+    "active_entitlements": """
+        id object customer livemode:b feature lookup_key
+    """,
+    "entitlement_features": """
+        id object livemode:b active:b lookup_key metadata:j name
+    """,
+    "invoice_line_items": """
+        id object livemode:b amount:i currency description discount_amounts:j discountable:b
+        discounts:j invoice metadata:j parent:j period:j pretax_credit_amounts:j pricing:j
+        quantity:i quantity_decimal subscription subtotal:i taxes:j
+    """,
+    "invoice_payments": """
+        id object created:t livemode:b amount_paid:i amount_requested:i currency invoice
+        is_default:b payment:j status status_transitions:j
+    """,
+    "payment_links": """
+        id object livemode:b active:b after_completion:j allow_promotion_codes:b application
+        application_fee_amount:i automatic_tax:j billing_address_collection consent_collection:j
+        currency custom_fields:j custom_text:j customer_creation inactive_message invoice_creation:j
+        line_items:j managed_payments:j metadata:j name_collection:j on_behalf_of optional_items:j
+        payment_intent_data:j payment_method_collection payment_method_options:j
+        payment_method_types:j phone_number_collection:j restrictions:j
+        shipping_address_collection:j shipping_options:j submit_type subscription_data:j
+        tax_id_collection:j transfer_data:j url
+    """,
+    "shipping_rates": """
+        id object created:t livemode:b active:b delivery_estimate:j display_name fixed_amount:j
+        metadata:j tax_behavior tax_code type
+    """,
+    "setup_attempts": """
+        id object created:t livemode:b application attach_to_self:b customer customer_account
+        flow_directions:j on_behalf_of payment_method payment_method_details:j setup_error:j
+        setup_intent status usage
+    """,
+    "early_fraud_warnings": """
+        id object created:t livemode:b actionable:b charge fraud_type payment_intent
+    """,
+    "billing_meters": """
+        id object created:t livemode:b customer_mapping:j default_aggregation:j display_name
+        event_name event_time_window status status_transitions:j updated:t value_settings:j
+    """,
+    "credit_grants": """
+        id object created:t livemode:b amount:j applicability_config:j category customer
+        customer_account effective_at:t expires_at:t metadata:j name priority:i test_clock updated:t
+        voided_at:t
+    """,
+    "credit_balance_transactions": """
+        id object created:t livemode:b credit:j credit_grant debit:j effective_at:t test_clock type
+    """,
+    "issuing_authorizations": """
+        id object created:t livemode:b amount:i amount_details:j approved:b authorization_method
+        balance_transactions:j card:j card_presence cardholder currency fleet:j fraud_challenges:j
+        fuel:j merchant_amount:i merchant_currency merchant_data:j metadata:j network_data:j
+        pending_request:j request_history:j status token transactions:j treasury:j
+        verification_data:j verified_by_fraud_challenge:b wallet
+    """,
+    "issuing_cardholders": """
+        id object created:t livemode:b billing:j company:j email individual:j metadata:j name
+        phone_number preferred_locales:j requirements:j spending_controls:j status type
+    """,
+    "issuing_cards": """
+        id object created:t livemode:b brand cancellation_reason cardholder:j currency cvc
+        exp_month:i exp_year:i financial_account last4 latest_fraud_warning:j lifecycle_controls:j
+        metadata:j number personalization_design replaced_by replacement_for replacement_reason
+        second_line shipping:j spending_controls:j status type wallets:j
+    """,
+    "issuing_disputes": """
+        id object created:t livemode:b amount:i balance_transactions:j currency evidence:j
+        loss_reason metadata:j status transaction treasury:j
+    """,
+    "issuing_transactions": """
+        id object created:t livemode:b amount:i amount_details:j authorization balance_transaction
+        card cardholder currency dispute merchant_amount:i merchant_currency merchant_data:j
+        metadata:j network_data:j purchase_details:j token treasury:j type wallet
+    """,
 }
+
+
+_SAME_AS = {"accounts": "account", "account_tax_ids": "tax_ids"}
 
 
 def columns_of(stream: str) -> tuple[Column, ...]:
     """Return the documented columns of a stream; `id` is never NULL."""
-    fields = (field.partition(":") for field in _FIELDS[stream].split())
+    fields = (field.partition(":") for field in _FIELDS[_SAME_AS.get(stream, stream)].split())
     return tuple(Column(name, _TYPES[sign], name != "id") for name, _, sign in fields)

@@ -23,7 +23,8 @@ from cdpsync.errors import ConfigError, ConnectError, ReadError
 from cdpsync.model import ChangeLog, Column, SourceIdentity, Stream
 from cdpsync_connectors.stripe.columns import DELETED, TIME, UPDATED, columns_of
 from cdpsync_connectors.stripe.options import StripeOptions
-from cdpsync_connectors.stripe.streams import EVENT_RETENTION, STREAMS
+from cdpsync_connectors.stripe.stream import EVENT_RETENTION
+from cdpsync_connectors.stripe.streams import STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -35,15 +36,19 @@ if TYPE_CHECKING:
     from cdpsync.model import Cursor
     from cdpsync_connectors._shared.records import Records
     from cdpsync_connectors.stripe.client import Client
-    from cdpsync_connectors.stripe.streams import StripeStream
+    from cdpsync_connectors.stripe.stream import StripeStream
 
+NOT_PERMITTED = "the API key may not read it"
 _LONGEST_RUN = timedelta(hours=1)  # between the plan of a table and the read of its events
 
 _WITHOUT_CHANGES = {
     "invoice_items": "Stripe has no event for an item that is changed",
-    "balance_transactions": "Stripe has no events of them",
     "account": "it is a single object",
     "events": "events never change",
+    "account_tax_ids": "Stripe has no events of them",
+    "entitlement_features": "Stripe has no events of them",
+    "shipping_rates": "Stripe has no events of them",
+    "accounts": "Stripe sends their events to webhooks alone",
 }
 
 
@@ -73,6 +78,7 @@ class StripeConnector:
         self._options = options
         self._open_client: Client | None = None
         self._account = options.stripe_account
+        self._forbidden: dict[str, str] = {}
 
     def check(self) -> None:
         """Return if Stripe accepts the key; a restricted key need not have account access."""
@@ -92,13 +98,36 @@ class StripeConnector:
                 f"{client.address}: Stripe does not answer at this address: {error.message} "
                 "Check api_base."
             ) from error
+        if self._options.is_restricted:
+            from cdpsync_connectors.stripe.permissions import forbidden_streams
+
+            self._forbidden = forbidden_streams(client, self._options.concurrency)
+
+    @property
+    def check_notices(self) -> Sequence[str]:
+        """The streams that the key may not read, as the last `check` found."""
+        if not self._forbidden:
+            return ()
+        return (f"the API key may not read: {', '.join(self._forbidden)}",)
 
     def discover(self) -> Sequence[Stream]:
-        """Return every stream; permissions are known only when a stream is read."""
+        """Return every stream; those that the key may not read have an `unreadable_reason`."""
         self.check()
         answered_at = self._client().answered_at
         kept_since = answered_at and answered_at - EVENT_RETENTION + _LONGEST_RUN
-        return [_stream(stream, kept_since) for stream in STREAMS.values()]
+        return [self._stream(stream, kept_since) for stream in STREAMS.values()]
+
+    def _stream(self, stream: StripeStream, kept_since: datetime | None) -> Stream:
+        """Return a stream with what this source's options and key make of it."""
+        described = replace(
+            _stream(stream, kept_since), row_format=self._options.row_format(stream.name)
+        )
+        message = self._forbidden.get(stream.name)
+        if message is None:
+            return described
+        return replace(
+            described, columns=(), unreadable_reason=message, only_if_named=NOT_PERMITTED
+        )
 
     def source_identity(self) -> SourceIdentity | None:
         """Return the account and its mode; see `Identified.source_identity`.
@@ -163,6 +192,7 @@ class StripeConnector:
         """Read the stream into `records`; return the new cursor of a read of changes."""
         from cdpsync_connectors.stripe.changes import ChangeReader, cursor_at
         from cdpsync_connectors.stripe.reader import StreamReader
+        from cdpsync_connectors.stripe.settling import read_settling
 
         reader = StreamReader(
             self._client(),
@@ -171,14 +201,17 @@ class StripeConnector:
             records,
             threads=self._options.concurrency,
             since=self._options.since,
+            expand=self._options.expand.get(stream.name, ()),
         )
         low = _window_second(request)
         if request.cursor_field == UPDATED:
-            if not stream.event_types:
+            if not stream.has_changes:
                 raise ReadError(
                     f"stream {stream.name}: incremental cannot follow it: "
                     f"{_WITHOUT_CHANGES[stream.name]}. {_other_modes(stream)}"
                 )
+            if stream.settles:
+                return cursor_at(read_settling(reader, low))
             changes = ChangeReader(reader)
             return cursor_at(changes.read_first() if low is None else changes.read_since(low))
         if request.cursor_field not in {None, stream.created}:
@@ -200,11 +233,12 @@ def _other_modes(stream: StripeStream) -> str:
 
 
 def _stream(stream: StripeStream, kept_since: datetime | None) -> Stream:
+    has_events = bool(stream.event_types)
     changes = ChangeLog(
         Column(UPDATED, TIME),
-        retention=EVENT_RETENTION,
-        kept_since=kept_since,
-        includes_deletes=True,
+        retention=EVENT_RETENTION if has_events else None,
+        kept_since=kept_since if has_events else None,
+        includes_deletes=stream.reports_deletions,
     )
     return Stream(
         stream.name,
@@ -214,7 +248,8 @@ def _stream(stream: StripeStream, kept_since: datetime | None) -> Stream:
         cursor_fields=(stream.created,) if stream.created else (),
         kind="list",
         open_schema=True,
-        changes=changes if stream.event_types else None,
+        changes=changes if stream.has_changes else None,
+        only_if_named=stream.only_if_named,
     )
 
 

@@ -5,15 +5,27 @@ https://docs.stripe.com/api/events/object.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from cdpsync.errors import ReadError
 from cdpsync_connectors.stripe.pages import second_of, text_of
+from cdpsync_connectors.stripe.windows import WindowReader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cdpsync_connectors._shared.record_json import Fields
+    from cdpsync_connectors.stripe.pages import ListReader
+    from cdpsync_connectors.stripe.stream import StripeStream
+
+EVENTS = "/v1/events"
+DELETIONS = (".deleted", ".detached")
+"""The ends of types of events that report that an object left its list."""
+
+_MAX_TYPES = 20  # of one request: https://docs.stripe.com/api/events/list
 
 
 class _Data(msgspec.Struct):
@@ -79,3 +91,41 @@ def previous_items(previous: msgspec.Raw) -> dict[str, bytes]:
     raws = msgspec.json.decode(previous, type=_Previous).items.data
     pairs = ((related_id(raw, None), bytes(raw)) for raw in raws)
     return {id_: raw for id_, raw in pairs if id_ is not None}
+
+
+class EventReader:
+    """Reads the events of a stream's objects, or of their parents, from a second on."""
+
+    def __init__(self, lists: ListReader, stream: StripeStream) -> None:
+        self._lists = lists
+        self._stream = stream
+        self._guard = threading.Lock()
+
+    def read(self, low: int, threads: int, on_event: Callable[[Event, str], None]) -> None:
+        """Call `on_event` with each event, one at a time, and the id that it concerns.
+
+        An event of another object that names none of ours is left out. Raises ReadError for an
+        event of our own object without an id.
+        """
+        types = self._stream.event_types
+        where = self._lists.where(EVENTS)
+
+        def on_page(page: list[Fields]) -> None:
+            events = [parse_event(fields, where) for fields in page]
+            with self._guard:
+                for event in events:
+                    id_ = self._id_of(event, where) if event.type in types else None
+                    if id_ is not None:
+                        on_event(event, id_)
+
+        for start in range(0, len(types), _MAX_TYPES):
+            batch = types[start : start + _MAX_TYPES]
+            params = {f"types[{number}]": type_ for number, type_ in enumerate(batch)}
+            WindowReader(self._lists, EVENTS, params, "created", on_page).read(low, threads)
+
+    def _id_of(self, event: Event, where: str) -> str | None:
+        path = self._stream.id_path(event.type)
+        id_ = related_id(event.data.object, path)
+        if id_ is None and path is None:
+            raise ReadError(f"{where}: event {event.id} has an object without an id. Run again.")
+        return id_

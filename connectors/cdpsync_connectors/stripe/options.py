@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 
 from cdpsync.connector import ConnectorOptions
+from cdpsync.errors import suggest
+from cdpsync_connectors._shared.options import Names  # noqa: TC001 - pydantic needs it
+from cdpsync_connectors.stripe.streams import STREAMS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 API_VERSION = "2026-10-28.endive"
 """Objects have the form of this version: https://docs.stripe.com/api/versioning."""
@@ -33,6 +39,7 @@ class StripeOptions(ConnectorOptions):
     start_date: date | None = None
     concurrency: Annotated[int, Field(ge=1, le=200)] = 20
     timeout: Annotated[float, Field(gt=0)] = 60.0
+    expand: dict[str, Names] = Field(default_factory=dict)
 
     @field_validator("api_key")
     @classmethod
@@ -56,6 +63,32 @@ class StripeOptions(ConnectorOptions):
             raise ValueError("must be https: the key would be readable on its way")
         return address.rstrip("/")
 
+    @field_validator("expand")
+    @classmethod
+    def _are_fields(cls, expand: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        possible = {name: stream.expandable for name, stream in STREAMS.items()}
+        with_fields = [name for name, fields in possible.items() if fields]
+        for stream, fields in expand.items():
+            if stream not in with_fields:
+                raise ValueError(
+                    _unknown(f'"{stream}" has no fields to expand', stream, with_fields)
+                )
+            for field in fields:
+                if field not in possible[stream]:
+                    fault = f'"{field}" is not a field of {stream} that Stripe expands'
+                    raise ValueError(_unknown(fault, field, possible[stream]))
+        return {stream: tuple(sorted({*fields})) for stream, fields in expand.items()}
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether the key may lack permissions: https://docs.stripe.com/keys."""
+        return self.api_key.get_secret_value().startswith("rk_")
+
+    def row_format(self, stream: str) -> str:
+        """Return the form of a stream's objects: the API's version, and the expanded fields."""
+        fields = ", ".join(self.expand.get(stream, ()))
+        return f"{self.api_version} with {fields}" if fields else self.api_version
+
     @property
     def mode(self) -> str | None:
         """Whether the key is for `live` or `test` data; None for one that does not say."""
@@ -76,3 +109,10 @@ class StripeOptions(ConnectorOptions):
             return None
         start = datetime.combine(self.start_date, datetime.min.time(), UTC)
         return int(start.timestamp())
+
+
+def _unknown(fault: str, name: str, names: Iterable[str]) -> str:
+    """Return the message of an unknown name: the nearest one, and all."""
+    nearest = suggest(name, names)
+    hint = f'did you mean "{nearest}"? ' if nearest else ""
+    return f"{fault}; {hint}There are: {', '.join(sorted(names))}"

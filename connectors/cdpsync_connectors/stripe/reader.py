@@ -15,18 +15,18 @@ from cdpsync_connectors._shared.record_json import Fields, parse_record
 from cdpsync_connectors.stripe.client import object_path
 from cdpsync_connectors.stripe.columns import DELETED, UPDATED
 from cdpsync_connectors.stripe.errors import MissingError, StoppedError
-from cdpsync_connectors.stripe.expand import expand_lists
+from cdpsync_connectors.stripe.expand import entries_of, expand_lists
 from cdpsync_connectors.stripe.pages import ListReader, parse_object, second_of, text_of
 from cdpsync_connectors.stripe.streams import STREAMS
 from cdpsync_connectors.stripe.windows import WindowReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from cdpsync.connector import ReadRequest
     from cdpsync_connectors._shared.records import Records
     from cdpsync_connectors.stripe.client import Client
-    from cdpsync_connectors.stripe.streams import StripeStream
+    from cdpsync_connectors.stripe.stream import StripeStream
 
 _T = TypeVar("_T")
 
@@ -38,7 +38,8 @@ class _EnoughError(Exception):
 class StreamReader:
     """One read of a stream: adds its objects to `records`, with at most `threads` threads.
 
-    `since` is the start date: objects that were created before it are left out.
+    `since` is the start date: objects that were created before it are left out. `expand` are the
+    fields that Stripe leaves out unless they are asked for.
     """
 
     def __init__(
@@ -50,9 +51,12 @@ class StreamReader:
         *,
         threads: int,
         since: int | None,
+        expand: Sequence[str] = (),
     ) -> None:
         self.client = client
         self.stream = stream
+        self.list_params = {**stream.list_params, **_expand_params(expand, "data.")}
+        self._object_params = _expand_params(expand)
         self.request = request
         self.threads = threads
         self.since = since
@@ -67,15 +71,15 @@ class StreamReader:
         with suppress(_EnoughError):
             self._read(self.since, mark)
 
-    def read_created_since(self, low: int) -> None:
-        """Read the objects created from `low` on."""
+    def read_created_since(self, low: int, mark: Callable[[Fields], int] | None = None) -> None:
+        """Read the objects created from `low` on; `mark` is as in `read_all`."""
         if self.stream.created is None:
             raise ReadError(
                 f"stream {self.stream.name}: Stripe cannot filter this list by time. "
                 "Use mode: full_table."
             )
         with suppress(_EnoughError):
-            self._read(max(low, self.since or low), None)
+            self._read(max(low, self.since or low), mark)
 
     def _read(self, since: int | None, mark: Callable[[Fields], int] | None) -> None:
         stream = self.stream
@@ -85,28 +89,59 @@ class StreamReader:
 
         if stream.is_single:
             on_page([self.fetch(stream.path, None)])
-        elif stream.parent is not None:
-            self._read_all_children(on_page)
-        elif stream.created is not None:
-            WindowReader(self.lists, stream.path, stream.params, stream.created, on_page).read(
-                since, self.threads
-            )
+        elif stream.is_per_parent:
+            self._read_all_children(mark)
         else:
-            for page in self.lists.pages(stream.path, stream.params):
+            self._read_list(stream, self.list_params, since, on_page)
+
+    def _read_list(
+        self,
+        stream: StripeStream,
+        params: Mapping[str, str],
+        since: int | None,
+        on_page: Callable[[list[Fields]], None],
+    ) -> None:
+        if stream.created is not None:
+            reader = WindowReader(self.lists, stream.path, params, stream.created, on_page)
+            reader.read(since, self.threads)
+        else:
+            for page in self.lists.pages(stream.path, params):
                 on_page(page)
 
-    def _read_all_children(self, on_page: Callable[[list[Fields]], None]) -> None:
-        parent = STREAMS[self.stream.parent or ""]
+    def _read_all_children(self, mark: Callable[[Fields], int] | None) -> None:
+        stream = self.stream
+        parent = STREAMS[stream.parent or ""]
         with ThreadPoolExecutor(self.threads, thread_name_prefix="stripe-children") as pool:
 
-            def on_parents(page: list[Fields]) -> None:
-                where = self.lists.where(parent.path)
-                ids = [text_of(fields, "id", where) for fields in page]
-                self.for_each(pool, lambda id_: self.read_children(id_, on_page), ids)
+            def read_children(fields: Fields) -> None:
+                id_ = text_of(fields, "id", self.lists.where(parent.path))
+                if stream.inner:
+                    self._add_inner(fields, id_, parent, mark)
+                else:
+                    owner = owner_params(fields, stream)
+                    self.read_children(
+                        id_, lambda page: self.add(page, mark, parent=id_), owner=owner
+                    )
 
-            WindowReader(
-                self.lists, parent.path, parent.params, parent.created or "created", on_parents
-            ).read(None, self.threads)
+            self._read_list(
+                parent,
+                {**parent.list_params, **stream.parent_params},
+                None,
+                lambda page: self.for_each(pool, read_children, page),
+            )
+
+    def _add_inner(
+        self,
+        fields: Fields,
+        id_: str,
+        parent: StripeStream,
+        mark: Callable[[Fields], int] | None,
+    ) -> None:
+        """Add the objects that a parent has in itself; none of one that was deleted meanwhile."""
+        whole = self._expanded(fields, id_, parent)
+        if whole is not None:
+            where = self.lists.where(object_path(parent.path, id_))
+            self.add(entries_of(whole, self.stream.inner, where), mark, parent=id_)
 
     def read_children(
         self,
@@ -114,13 +149,16 @@ class StreamReader:
         on_page: Callable[[list[Fields]], None],
         *,
         has_deletion: bool = False,
+        owner: Mapping[str, str] | None = None,
     ) -> None:
         """Read the stream's objects of one parent; none if the parent was deleted.
 
-        That is proven by the stub of a deleted object, or by an event: `has_deletion`.
+        That is proven by the stub of a deleted object, or by an event: `has_deletion`. `owner` has
+        the parameters that name the parent's owner, where the list needs them.
         """
         path = self.stream.path.replace("{parent}", quote(parent_id, safe=""))
         params = {k: v.replace("{parent}", parent_id) for k, v in self.stream.params.items()}
+        params |= owner or {}
         try:
             for page in self.lists.pages(path, params, self.stream.path):
                 on_page(page)
@@ -144,7 +182,11 @@ class StreamReader:
             self.lists.failed.set()
             raise
 
-    def fetch(self, path: str, id_: str | None) -> Fields:
+    def fetch_own(self, id_: str) -> Fields:
+        """Return the stream's object with this id, as its list has it; see `fetch`."""
+        return self.fetch(self.stream.object_path, id_, self._object_params)
+
+    def fetch(self, path: str, id_: str | None, params: Mapping[str, str] | None = None) -> Fields:
         """Return the object with this id, or the only object of a path.
 
         Raises MissingError if Stripe says that it does not exist, ReadError for another answer.
@@ -153,46 +195,61 @@ class StreamReader:
         where = self.lists.where(full_path)
         response = self.client.get(
             full_path,
-            {},
+            params or {},
             where=where,
             is_stopped=self.lists.is_stopped,
             endpoint=path if id_ is None else f"{path}/:id",
         )
         return parse_object(response.body, where, id_)
 
-    def add(self, page: list[Fields], mark: Callable[[Fields], int] | None) -> None:
-        """Add objects to the records; `mark` returns the second for an object's `_updated_at`."""
+    def add(
+        self,
+        page: Sequence[Fields],
+        mark: Callable[[Fields], int] | None,
+        *,
+        parent: str | None = None,
+    ) -> None:
+        """Add objects to the records; `mark` returns the second for an object's `_updated_at`.
+
+        `parent` is the id of the parent, whose list the page is from.
+        """
         where = self.lists.where(self.stream.path)
+        own = {} if parent is None else self._parent_field(parent)
         new_records = []
         for fields in page:
             id_ = text_of(fields, "id", where)
-            if self.stream.parent is None or self._is_new(id_):
+            if not self.stream.may_move or self._is_new(id_):
                 marks = {} if mark is None else {UPDATED: str(mark(fields)).encode()}
-                if (record := self._expanded(fields, id_)) is not None:
-                    new_records.append({**record, **marks})
+                if (record := self._expanded(fields, id_, self.stream)) is not None:
+                    new_records.append({**record, **own, **marks})
         self._records.add(new_records)
         with self._guard:
             self._added += len(new_records)
         if self.request.limit is not None and self._added >= self.request.limit:
             raise _EnoughError
 
-    def _expanded(self, fields: Fields, id_: str) -> dict[str, Any] | None:  # Any: bytes or Raw
+    def _parent_field(self, parent: str) -> dict[str, bytes]:
+        column = self.stream.parent_column
+        return {column: msgspec.json.encode(parent)} if column else {}
+
+    def _expanded(
+        self, fields: Fields, id_: str, stream: StripeStream
+    ) -> dict[str, Any] | None:  # Any: bytes or Raw
         """Return an object with its whole inner lists; None if it was deleted meanwhile."""
         try:
             return expand_lists(fields, self.lists)
         except StoppedError:
             raise
         except ReadError:
-            if not self._left_list(fields, id_):
+            if not self._left_list(fields, id_, stream):
                 raise
             return None
 
-    def _left_list(self, fields: Fields, id_: str) -> bool:
-        """Whether an object of a list was deleted since.
+    def _left_list(self, fields: Fields, id_: str, stream: StripeStream) -> bool:
+        """Whether an object of a stream's list was deleted since.
 
         Stripe says that it has no such object, and the list of its second lacks it, too.
         """
-        stream = self.stream
         if stream.created is None:
             return False
         try:
@@ -202,7 +259,7 @@ class StreamReader:
             where = self.lists.where(stream.path)
             second = second_of(fields, stream.created, where)
             bounds: dict[str, str | int] = {"created[gte]": second, "created[lt]": second + 1}
-            pages = self.lists.pages(stream.path, {**stream.params, **bounds})
+            pages = self.lists.pages(stream.path, {**stream.list_params, **bounds})
             return all(text_of(other, "id", where) != id_ for page in pages for other in page)
         return False
 
@@ -223,6 +280,23 @@ class StreamReader:
         self._records.add(
             [{**fields, "id": msgspec.json.encode(id_), UPDATED: time, DELETED: time}]
         )
+
+
+def _expand_params(fields: Sequence[str], prefix: str = "") -> dict[str, str]:
+    """Return the parameters of a request for these fields: docs.stripe.com/api/expanding_objects.
+
+    `prefix` is the path from the answer to its objects.
+    """
+    return {f"expand[{number}]": prefix + field for number, field in enumerate(fields)}
+
+
+def owner_params(fields: Fields, stream: StripeStream) -> dict[str, str]:
+    """Return the parameter that names a parent's owner, for a list that needs it."""
+    for name in stream.owner_fields:
+        value = msgspec.json.decode(fields.get(name, b"null"))
+        if isinstance(value, str):
+            return {name: value}
+    return {}
 
 
 def is_deleted(fields: Fields) -> bool:

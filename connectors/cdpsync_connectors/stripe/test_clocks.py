@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cdpsync_connectors._shared.record_json import Fields
+    from cdpsync_connectors.stripe.stream import StripeStream
 
 _LISTED_WITHOUT_CLOCKS = {"customers", "subscriptions", "quotes"}
 
@@ -27,16 +28,21 @@ def has_test_clock(fields: Fields) -> bool:
     return bytes(fields.get("test_clock", b"null")) != b"null"
 
 
-def is_left_out(stream: str, fields: Fields, fetch: Callable[[str, str], Fields]) -> bool:
+def is_left_out(stream: StripeStream, fields: Fields, fetch: Callable[[str, str], Fields]) -> bool:
     """Whether the list of a stream leaves an object out, because of a test clock.
 
-    A payment method does not say so itself: its customer is fetched, in a sandbox only.
+    An object that is read per customer does not say so itself: its customer is fetched.
     """
-    if stream in _LISTED_WITHOUT_CLOCKS:
+    if stream.name in _LISTED_WITHOUT_CLOCKS:
         return has_test_clock(fields)
-    if stream != "payment_methods" or bytes(fields.get("livemode", b"")) != b"false":
-        return False
     customer = msgspec.json.decode(fields.get("customer", b"null"))
-    if not isinstance(customer, str):
+    if stream.parent != "customers" or not isinstance(customer, str):
+        return False
+    return is_of_test_clock(customer, fields, fetch)
+
+
+def is_of_test_clock(customer: str, fields: Fields, fetch: Callable[[str, str], Fields]) -> bool:
+    """Whether a customer, who has this object, is one of a test clock; asked in a sandbox only."""
+    if bytes(fields.get("livemode", b"")) != b"false":
         return False
     return has_test_clock(fetch(STREAMS["customers"].path, customer))

@@ -183,7 +183,7 @@ def test_ids_of_parents_are_quoted(stripe):
     stripe.change("customers", "a/../b", sources=None)  # a slash in a URL that is not quoted
     stripe.change("customers", "Pro plan $699/month", sources=None)
     stripe.change("customers", "50%20OFF", sources=None)
-    rows = read(stripe, "customers").by_id
+    rows = read(stripe, "customers", options={"expand": {"customers": "sources"}}).by_id
     assert {len(json.loads(row["sources"])["data"]) for row in rows.values() if row["sources"]} == {
         15
     }
@@ -224,7 +224,8 @@ def test_canceled_subscription_is_not_deleted(stripe):
 
 
 def test_events_of_other_objects_name_the_changed_object(stripe):
-    """A dispute names its charge, a discount its customer: docs.stripe.com/api/events/types."""
+    """A dispute and a refund name their charge, a discount its customer, a credit note its invoice:
+    docs.stripe.com/api/events/types."""
     fill(stripe, "charges", 3)
     fill(stripe, "customers", 3)
     stripe.now += 600
@@ -232,10 +233,19 @@ def test_events_of_other_objects_name_the_changed_object(stripe):
     stripe.event("charge.dispute.created", {"id": "dp_1", "charge": "ch_00000002"})
     stripe.event("customer.discount.created", {"id": "di_1", "customer": "cus_00000003"})
     stripe.event("customer.discount.created", {"id": "di_2", "customer": None})
-    (charge,) = changes(stripe, "charges", NOW + 600).rows
+    stripe.change("charges", "ch_00000003", amount_refunded=0)
+    stripe.event("refund.failed", {"id": "re_1", "charge": "ch_00000003"})
+    stripe.event("refund.created", {"id": "re_2", "charge": None})  # of no charge
+    stripe.add("invoices", created=NOW - 86400, post_payment_credit_notes_amount=7)
+    stripe.event("credit_note.created", {"id": "cn_1", "invoice": "in_00000001"})
+    rows = changes(stripe, "charges", NOW + 600).by_id
     (customer,) = changes(stripe, "customers", NOW + 600).rows
-    assert (charge["id"], charge["disputed"]) == ("ch_00000002", "true")
+    (invoice,) = changes(stripe, "invoices", NOW + 600).rows
+    assert rows["ch_00000002"]["disputed"] == "true"
+    assert rows["ch_00000003"]["amount_refunded"] == "0"
+    assert len(rows) == 2
     assert customer["id"] == "cus_00000003"
+    assert invoice["post_payment_credit_notes_amount"] == "7"
 
 
 def test_events_have_the_version_of_their_time(stripe):
@@ -305,7 +315,7 @@ def test_cursor_older_than_the_events_is_refused(stripe):
 @pytest.mark.parametrize(
     ("stream", "advice"),
     [
-        ("balance_transactions", "append_only with cursor_field: created"),
+        ("shipping_rates", "append_only with cursor_field: created"),
         ("invoice_items", "append_only with cursor_field: date"),
         ("events", "append_only with cursor_field: created"),
         ("account", "full_table"),

@@ -268,6 +268,10 @@ def test_error_of_a_missing_library_has_the_install_command(monkeypatch):
         ({"api_key": KEY, "stripe_account": "me"}, "stripe_account"),
         ({"api_key": KEY, "concurrency": 0}, "concurrency"),
         ({"api_key": KEY, "rate": 5}, "rate"),
+        ({"api_key": KEY, "expand": {"price": "tiers"}}, 'did you mean "prices"'),
+        ({"api_key": KEY, "expand": {"events": "data"}}, "no fields to expand; There are: charges"),
+        ({"api_key": KEY, "expand": {"prices": ["teirs"]}}, 'did you mean "tiers"'),
+        ({"api_key": KEY, "expand": {"charges": ["customer"]}}, "There are: refunds"),
     ],
 )
 def test_wrong_options_are_refused(options, message):

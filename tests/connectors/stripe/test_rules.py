@@ -13,8 +13,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 import stripe as library
+from support.stripe_lists import CREATED_LISTS, EXPANDABLE
 from support.stripe_reading import connected
-from support.stripe_server import CREATED_LISTS, KEY, NOW, FakeStripe, fake_stripe, refusal
+from support.stripe_server import KEY, NOW, FakeStripe, fake_stripe, refusal
 
 from cdpsync_connectors.stripe.columns import TIME, columns_of
 from cdpsync_connectors.stripe.options import API_VERSION
@@ -25,16 +26,27 @@ if TYPE_CHECKING:
 
 FOLDER = Path(library.__file__).parent
 FILES = {
-    "checkout_sessions": "checkout/_session",
     "account": "_account",
+    "account_tax_ids": "_tax_id",
+    "active_entitlements": "entitlements/_active_entitlement",
+    "billing_meters": "billing/_meter",
+    "checkout_sessions": "checkout/_session",
+    "credit_balance_transactions": "billing/_credit_balance_transaction",
+    "credit_grants": "billing/_credit_grant",
     "disputes": "_dispute",
+    "early_fraud_warnings": "radar/_early_fraud_warning",
+    "entitlement_features": "entitlements/_feature",
+    "issuing_authorizations": "issuing/_authorization",
+    "issuing_cardholders": "issuing/_cardholder",
+    "issuing_cards": "issuing/_card",
+    "issuing_disputes": "issuing/_dispute",
+    "issuing_transactions": "issuing/_transaction",
 }
 LISTS = {
-    "checkout_sessions": "checkout/_session",
     "payment_methods": "_customer_payment_method",
 }
 EPOCH = re.compile(
-    r"epoch|timestamp|^Date |^The date|the date the|time (at|when|that)|^Time|latest time"
+    r"epoch|timestamp|^Date |^The date|the date the|time (at|when|that|of)|^Time|latest time"
     r"|[Tt]he (start|end) (of|time)|the (beginning|end) of that|time period|dates\. It|A date",
 )
 NOT_TIMES = {"interval_count", "days_until_due", "trial_period_days", "duration_in_months"}
@@ -67,15 +79,17 @@ def test_columns_are_those_of_the_library(stream):
     """The columns are the documented fields, except numbers that may have decimals."""
     fields = fields_of(stream)
     floats = {name for name, (type_, _) in fields.items() if "float" in type_}
-    assert {column.name for column in columns_of(stream)} == fields.keys() - floats
+    own = {STREAMS[stream].parent_column} - {""}
+    assert {column.name for column in columns_of(stream)} == fields.keys() - floats | own
 
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_types_are_those_of_the_library(stream):
     """Each column has the documented type; an integer's description tells whether it is a time."""
     fields = fields_of(stream)
+    own = {STREAMS[stream].parent_column: ("str", "")}
     for column in columns_of(stream):
-        type_, description = fields[column.name]
+        type_, description = {**own, **fields}[column.name]
         type_ = type_.removeprefix("Optional[").removesuffix("]")
         if type_ == "int":
             is_time = bool(EPOCH.search(description)) and column.name not in NOT_TIMES
@@ -91,15 +105,33 @@ def test_types_are_those_of_the_library(stream):
 @pytest.mark.parametrize("stream", [name for name, ours in STREAMS.items() if not ours.is_single])
 def test_filters_are_those_of_the_library(stream):
     """A list is filtered by `created` if and only if it has that parameter."""
-    base = LISTS.get(stream, f"_{stream.removesuffix('s')}")
+    base = LISTS.get(stream, file_of(stream))
     folder, _, name = base.rpartition("/")
     tree = ast.parse((FOLDER / "params" / folder / f"{name}_list_params.py").read_text())
     bodies = [node.body for node in tree.body if isinstance(node, ast.ClassDef)]
     named = [{n.target.id for n in body if isinstance(n, ast.AnnAssign)} for body in bodies]
     ours = STREAMS[stream]
-    assert (ours.created is not None) == any({"created", "limit"} <= names for names in named)
-    for parameter in ours.params:
+    if not ours.is_per_parent:
+        assert (ours.created is not None) == any({"created", "limit"} <= names for names in named)
+    for parameter in (*ours.params, *ours.owner_fields):
         assert any(parameter in names for names in named)
+
+
+@pytest.mark.parametrize("stream", [name for name, ours in STREAMS.items() if ours.expandable])
+def test_expandable_fields_are_those_of_the_library(stream):
+    """Each is a documented field that an object may lack: no other object has its values."""
+    fields = fields_of(stream)
+    types = {column.name: column.type for column in columns_of(stream)}
+    for name in STREAMS[stream].expandable:
+        assert fields[name][0].startswith("Optional[")
+        assert types[name] == "JSON"
+
+
+def test_server_leaves_out_what_must_be_asked_for():
+    """docs.stripe.com/api/expanding_objects: the fake's fields are among those of the streams."""
+    expandable = {ours.path[4:]: set(ours.expandable) for ours in STREAMS.values()}
+    for name, fields in EXPANDABLE.items():
+        assert fields <= expandable[name]
 
 
 def test_types_of_events_are_those_of_the_library():
@@ -112,11 +144,14 @@ def test_types_of_events_are_those_of_the_library():
         "invoice.upcoming",  # a preview without an id
         "invoiceitem.created",
         "invoiceitem.deleted",  # because no event reports that an item changed
+        "billing.alert.triggered",
     }
     own = re.compile(
         r"(charge|checkout\.session|coupon|credit_note|customer|invoice|invoiceitem|payment_intent|"
         r"payment_method|payout|plan|price|product|promotion_code|quote|refund|review|setup_intent|"
-        r"subscription_schedule|tax_rate|topup|transfer|application_fee)\.\w+(\.\w+)?"
+        r"subscription_schedule|tax_rate|topup|transfer|application_fee|invoice_payment|"
+        r"payment_link|billing|entitlements|radar|"
+        r"issuing_(authorization|card|cardholder|dispute|transaction))\.\w+(\.\w+)?"
     )
     assert {type_ for type_ in documented if own.fullmatch(type_)} - requested == not_requested
 
@@ -130,13 +165,16 @@ def test_streams_have_keys_and_changes():
     """Every stream has its key, and tells whether its changes can be followed."""
     with fake_stripe() as server, connected(server) as connector:
         streams = {stream.name: stream for stream in connector.discover()}
-    assert len(streams) == 29
+    assert len(streams) == 49
     assert all(stream.primary_key == ("id",) and stream.open_schema for stream in streams.values())
     assert {name for name, stream in streams.items() if stream.changes is None} == {
         "account",
-        "balance_transactions",
+        "account_tax_ids",
+        "accounts",
+        "entitlement_features",
         "events",
         "invoice_items",
+        "shipping_rates",
     }
     assert streams["quotes"].cursor_fields == ()
     assert streams["invoice_items"].cursor_fields == ("date",)
@@ -241,6 +279,6 @@ def test_errors_are_as_documented(stripe):
 def test_server_has_every_list_of_ours(stripe):
     """The server answers the path of each stream's list."""
     for ours in STREAMS.values():
-        if ours.parent is None and not ours.is_single:
+        if not ours.is_per_parent and not ours.is_single:
             assert ask(stripe, ours.path)["data"] == []
             assert (ours.created is not None) == (ours.path[4:] in CREATED_LISTS)

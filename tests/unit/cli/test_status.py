@@ -268,6 +268,19 @@ def test_discover_tells_of_a_stream_that_cannot_be_read(fake):
     assert lines[-1].split("  # ")[1] == f"cannot be read: {BROKEN.unreadable_reason}"
 
 
+def test_discover_marks_streams_that_must_be_named(fake):
+    """They are no failure: a source without `tables:` leaves them out."""
+    costly = replace(ORDERS_STREAM, name="costly", only_if_named="it is slow")
+    forbidden = replace(BROKEN, only_if_named="it may not be read")
+    fake.answers("project.discover", (ORDERS_STREAM, costly, forbidden))
+    result = invoke("discover", "shop")
+    assert result.exit_code == 0
+    assert "costly: read only if it is named under tables:, because it is slow" in result.stderr
+    assert f"bad: {BROKEN.unreadable_reason}" in result.stderr
+    tables = yaml.safe_load(invoke("discover", "shop", "--yaml").stdout)["tables"]
+    assert tables["costly"] == tables["bad"] == {"enabled": False}
+
+
 def test_discover_says_once_why_late_rows_may_be_missed(fake):
     unsafe = [
         replace(ORDERS_STREAM, name=name, unsafe_cursor_reason="the user lacks PROCESS")
