@@ -336,15 +336,19 @@ def test_objects_of_test_clocks_are_in_no_read(stripe):
         subscription = stripe.add("subscriptions", customer=customer, **fields)["id"]
         stripe.add("payment_methods", customer=customer, livemode=False)
         stripe.add("subscription_items", subscription=subscription, livemode=False)
+        stripe.add("entitlements/active_entitlements", _customer=customer, livemode=False)
     stripe.now += 600
     for number in (1, 2):
         stripe.change("customers", f"cus_{number:08d}", "customer.updated", name="new")
         stripe.change("quotes", f"qt_{number:08d}", "quote.accepted", status="accepted")
         stripe.change("subscriptions", f"sub_{number:08d}", "customer.subscription.updated", a=1)
         stripe.change("payment_methods", f"pm_{number:08d}", "payment_method.updated", b=1)
+        summary = {"customer": f"cus_{number:08d}", "livemode": False}
+        stripe.event("entitlements.active_entitlement_summary.updated", summary)
         deleted = stripe.add("customers", **{**clock, "test_clock": f"clock_{number}"})["id"]
         stripe.delete("customers", deleted, "customer.deleted")
-    for stream in ("customers", "quotes", "subscriptions", "payment_methods", "subscription_items"):
+    per_parent = ("payment_methods", "subscription_items", "active_entitlements")
+    for stream in ("customers", "quotes", "subscriptions", *per_parent):
         changed = changes(stripe, stream, NOW + 600, include_deletes=True)
         ids = [row["id"] for row in changed.rows]
         assert len(ids) == 1, stream
