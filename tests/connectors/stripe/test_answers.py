@@ -11,6 +11,7 @@ from support.stripe_server import NOW, FakeStripe, Reply, fake_stripe, refusal
 
 from cdpsync.errors import ConnectError, ReadError
 from cdpsync_connectors.stripe import client
+from cdpsync_connectors.stripe.streams import STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +62,26 @@ REQUESTS = {  # the path, a parameter of it, the stream, and whether its changes
     "an object without a stub": (r"/v1/charges/ch_\d+", "", "charges", True),
     "the last content": (r"/v1/events/evt_\d+", "", "customers", True),
     "the items of a changed one": (r"/v1/subscription_items", "", "subscription_items", True),
+    "an expanded list": (r"/v1/charges", "expand[0]", "charges", False),
+    "an expanded object": (r"/v1/charges/ch_\d+", "expand[0]", "charges", True),
+    "the parents of inner lists": (r"/v1/customers", "expand[0]", "tax_ids", False),
+    "the end of an inner list": (r"/v1/customers/\w+/tax_ids", "", "tax_ids", False),
+    "the end of the lines": (r"/v1/invoices/\w+/lines", "", "invoice_line_items", False),
+    "the lines of a changed invoice": (r"/v1/invoices/\w+/lines", "", "invoice_line_items", True),
+    "a list of all parents": (r"/v1/invoice_payments", "", "invoice_payments", False),
+    "a changed parent's part of it": (r"/v1/invoice_payments", "invoice", "invoice_payments", True),
+    "the list of a parent and its owner": (
+        r"/v1/billing/credit_balance_transactions",
+        "customer",
+        "credit_balance_transactions",
+        False,
+    ),
+    "the clock of a list": (r"/v1/balance_transactions", "", "balance_transactions", True),
+    "what is pending": (r"/v1/balance_transactions", "created[gte]", "balance_transactions", True),
 }
+LISTS = {name: stream for name, stream in STREAMS.items() if not stream.is_single}
+FEW_THREADS = {"concurrency": 2}  # because most of a small read is the start of its threads
+EXPAND = {"expand": {"charges": ["refunds"]}, **FEW_THREADS}
 
 
 @pytest.fixture
@@ -86,7 +106,14 @@ def _fill(stripe: FakeStripe) -> None:
     stripe.add("subscriptions", created=NOW - 86400)
     stripe.add("subscription_items", subscription="sub_00000001")
     stripe.add("payment_methods", customer="cus_00000001")
+    for _ in range(12):
+        stripe.add("tax_ids", customer="cus_00000001")
+    stripe.add("invoice_payments", invoice="in_00000001", created=NOW - 86400)
+    stripe.add("billing/credit_grants", customer="cus_00000001")
+    stripe.add("balance_transactions", status="pending", available_on=NOW, created=NOW + 600)
+    stripe.add("setup_intents", created=NOW - 86400)
     stripe.now += 600
+    stripe.change("invoices", "in_00000001", "invoice.updated")
     stripe.change("customers", "cus_00000001", "customer.updated")
     stripe.delete("customers", "cus_00000002", "customer.deleted")
     stripe.change("charges", "ch_00000001", "charge.updated")
@@ -98,6 +125,7 @@ def test_answer_that_is_not_the_apis_own_is_an_error(stripe, request_):
     """No read infers from it that an object, or the rest of a list, does not exist."""
     path, parameter, stream, follows = REQUESTS[request_]
     asked = {"include_deletes": True, "cursor_field": "_updated_at"} if follows else {}
+    asked["options"] = EXPAND
     since = NOW + 600 if follows else None
     read(stripe, stream, since, **asked)
     believed = []
@@ -122,6 +150,27 @@ def test_answer_that_is_not_the_apis_own_is_an_error(stripe, request_):
             believed.append(kind)
         assert replaced, "the request was not made"
     assert believed == []
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_no_stream_believes_an_answer_that_is_not_a_list(stripe, name):
+    """Each stream's own list, and that of its parents; the kinds of requests are tested above."""
+    stream, parent = LISTS[name], STREAMS.get(LISTS[name].parent or "", LISTS[name])
+    asked = parent.path if stream.is_per_parent else stream.path
+    for kind in ("a proxy's 404", "a login page", "a list that does not say whether more follow"):
+        reply = FOREIGN_ANSWERS[kind]
+        stripe.on_request = lambda path, _, reply=reply: reply if path == asked else None
+        with pytest.raises(ReadError, match=f"stream {name}: {asked}:"):
+            read(stripe, name, options=FEW_THREADS)
+
+
+@pytest.mark.parametrize("kind", FOREIGN_ANSWERS)
+def test_no_list_is_forbidden_because_of_an_answer_that_is_not_stripes_own(stripe, kind):
+    """Streams are left out only where Stripe itself says that the key lacks the permission."""
+    stripe.key = "rk_live_51TEST"
+    stripe.on_request = lambda path, _: None if path == "/v1/account" else FOREIGN_ANSWERS[kind]
+    with connected(stripe, api_key=stripe.key) as connector:
+        assert {stream.unreadable_reason for stream in connector.discover()} == {None}
 
 
 @pytest.mark.parametrize("kind", FOREIGN_ANSWERS)
