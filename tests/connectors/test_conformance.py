@@ -11,7 +11,7 @@ from support.stripe_server import KEY, fake_stripe
 
 from cdpsync.connector import ConnectorOptions
 from cdpsync.errors import ReadError
-from cdpsync.model import Column, Stream
+from cdpsync.model import Column, SourceIdentity, Stream
 from cdpsync.testing import PromiseError, conforms
 from cdpsync_connectors.files.connector import FilesConnector
 from cdpsync_connectors.postgres.connector import PostgresConnector
@@ -163,12 +163,18 @@ class Broken:
 
     Options: ClassVar[type] = BrokenOptions
     extensions: ClassVar[tuple[str, ...]] = ()
+    instances = 0
 
     def __init__(self, _):
         self.closed = False
+        Broken.instances += 1
+        self.number = str(Broken.instances)
 
     def check(self):
         raise ReadError("two\nlines")
+
+    def source_identity(self):
+        return SourceIdentity({"instance": (self.number,)}, f"instance {self.number}")
 
     def discover(self):
         return [Stream("things", "things", (Column("id", "VARCHAR"),), ("key",), ("id",))]
@@ -196,6 +202,7 @@ def test_broken_promises_are_reported_by_name() -> None:
         "Broken breaks",
         "check() returns where the source can be read",
         "close() may be called twice",
+        "source_identity() gave",
         "its key is not a column",
         "discovered as",
         "rows are",

@@ -242,3 +242,26 @@ def test_deleted_rows_leave_with_deletes_hard(shop: Project) -> None:
     shop.snow.execute("delete from orders where id = 2")
     assert shop.one().rows_deleted == 1
     shop.same()
+
+
+@pytest.mark.parametrize("mode", ["incremental", "append_only", "full_table"])
+def test_table_that_is_replaced_is_read_from_its_start(shop: Project, mode: str) -> None:
+    """CREATE OR REPLACE TABLE, as dbt does each night: rows below the old cursor arrive, too."""
+    cursor = {} if mode == "full_table" else {"cursor_field": "REV"}
+    shop.configure({"PUBLIC.ORDERS": {"mode": mode, **cursor}})
+    make = "create or replace table orders (id int primary key, rev int)"
+    shop.snow.execute(make, "insert into orders values (1, 90), (2, 91)")
+    shop.one()
+    shop.snow.execute(make, "insert into orders values (1, 10), (7, 11)")
+    notices = shop.one().notices
+    assert any("created again at the source" in notice for notice in notices) is bool(cursor)
+    if mode == "append_only":
+        assert shop.ask("select id, rev from sf.orders order by rev") == [
+            (1, 10),
+            (7, 11),
+            (1, 90),
+            (2, 91),
+        ]
+    else:
+        shop.same()
+    assert shop.one().rows_inserted == 0

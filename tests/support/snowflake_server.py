@@ -24,13 +24,17 @@ if TYPE_CHECKING:
 
 _LOCK = Path(__file__).with_name("fakesnow.lock")  # written by `make lock`
 
-# fakesnow does not know whose account it is.
+# fakesnow knows neither whose account it is nor when a table was made. DuckDB's id of a table
+# stands for that: it changes by CREATE OR REPLACE, and not by ALTER.
 _SERVE = """
 import sys
 import uvicorn
 from fakesnow.cursor import FakeSnowflakeCursor
+from fakesnow.info_schema import SQL_CREATE_INFORMATION_SCHEMA_TABLES_VIEW as TABLES
 from fakesnow.server import app
 
+TABLES.template = TABLES.template.replace(
+    'to_timestamp(0)::timestamptz AS "CREATED"', 'to_timestamp(tables.table_oid) AS "CREATED"')
 SAYS = {"region": "AWS_EU_WEST_1", "account": "XY12345", "organization_name": "ACME",
     "account_name": "MAIN"}
 
