@@ -72,10 +72,9 @@ def code_fault(error: BaseException, connector: object = None) -> CodeFault | No
         if part:
             return None
         owners = [class_ for class_ in classes if _is_in_package(file, class_)]
-        if owners or not _is_library(file):
+        if owners or (connector is not None and not _is_library(file)):
             text = f"{described.text} ({Path(file).name}:{line})"
-            is_built_in = any(map(_is_built_in, owners or classes[: connector is not None]))
-            return CodeFault(text, is_built_in)
+            return CodeFault(text, any(map(_is_built_in, owners or classes)))
     return None
 
 

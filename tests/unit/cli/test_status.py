@@ -179,7 +179,7 @@ def test_check_json_and_code(fake):
     assert_golden("cli_check.json", result.stdout)
     assert all(tuple(check) == CHECK_KEYS for check in json.loads(result.stdout))
     assert result.exit_code == 3
-    assert result.stderr == f"error: shop: {REFUSED.message}\n"
+    assert result.stderr == f"error: {REFUSED.message}\n"
 
 
 @pytest.mark.parametrize(("results", "code"), [(CHECKS[:1], 0), (CHECKS[1:], 1), (CHECKS, 3)])
