@@ -72,11 +72,9 @@ def code_fault(error: BaseException, connector: object = None) -> CodeFault | No
         if part:
             return None
         owners = [class_ for class_ in classes if _is_in_package(file, class_)]
-        is_own_code = connector is not None or any(_is_beside(file, class_) for class_ in classes)
-        if owners or (is_own_code and not _is_library(file)):
+        if owners or (connector is not None and not _is_library(file)):
             text = f"{described.text} ({Path(file).name}:{line})"
-            is_built_in = any(map(_is_built_in, owners or classes[: connector is not None]))
-            return CodeFault(text, is_built_in)
+            return CodeFault(text, any(map(_is_built_in, owners or classes)))
     return None
 
 
@@ -181,12 +179,6 @@ def _is_library(file: str) -> bool:
 def _is_in_package(file: str, class_: type) -> bool:
     """Whether a file is that of a connector class or of a base, or in its package."""
     return _is_within(file, tuple(_roots(class_)))
-
-
-def _is_beside(file: str, class_: type) -> bool:
-    """Whether a file is in the folder of a connector class, as a module that it imports may be."""
-    folders = {path.parent for path in _roots(class_) if path.suffix == ".py"}
-    return _is_within(file, folders)
 
 
 def _is_within(file: str, roots: Iterable[Path]) -> bool:

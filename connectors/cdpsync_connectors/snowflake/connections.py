@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from cdpsync.errors import ConfigError, ConnectorError
-from cdpsync.redact import remember
+from cdpsync.errors import ConnectorError
 from cdpsync.sql import quote_name
 from cdpsync_connectors.snowflake.errors import (
     is_session_over,
     translate_connecting,
     translate_reading,
 )
+from cdpsync_connectors.snowflake.login import driver_keywords, is_personal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,13 +48,13 @@ _PARAMETERS: dict[str, str | int | bool] = {
 class Sessions:
     """A pool of connections to one account, without those that Snowflake has ended.
 
-    Safe from many threads. With a login by browser, all threads share one connection, so that the
-    person is asked once.
+    Safe from many threads. Where a person answers at each login, all threads share one connection,
+    so that the person is asked once.
     """
 
     def __init__(self, options: SnowflakeOptions) -> None:
         self._options = options
-        self._shared = options.authenticator is not None
+        self._shared = is_personal(options)
         self._idle: list[SnowflakeConnection] = []
         self._guard = threading.Lock()
 
@@ -156,59 +155,10 @@ class Sessions:
             "application": "cdpsync",
             "session_parameters": parameters,
             "platform_detection_timeout_seconds": 0.0,  # 0 skips a request for a cloud's metadata
-            **_login(options),
+            **driver_keywords(options),
             **options.connect_options.model_dump(exclude_none=True),
         }
         return {name: value for name, value in keywords.items() if value is not None}
-
-
-def _login(options: SnowflakeOptions) -> dict[str, Any]:
-    """Return the driver's keywords for the login; register each secret, so that it is hidden."""
-    if options.password is not None:
-        return {"password": _revealed(options.password.get_secret_value())}
-    if options.token is not None:
-        token = _revealed(options.token.get_secret_value())
-        return {"authenticator": "oauth", "token": token}
-    if options.authenticator is not None:
-        return {"authenticator": options.authenticator}
-    return {"private_key": _private_key(options)}
-
-
-def _revealed(secret: str) -> str:
-    remember(secret)
-    return secret
-
-
-def _private_key(options: SnowflakeOptions) -> bytes:
-    """Return the key in the driver's form. Raises ConfigError, without any part of the key."""
-    _driver()
-    from cryptography.hazmat.primitives import serialization
-
-    if options.private_key is not None:
-        source, pem = "private_key", options.private_key.get_secret_value().encode()
-    else:
-        source = str(options.private_key_file)
-        try:
-            pem = Path(source).read_bytes()
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise ConfigError(f"{source}: the private key cannot be read ({reason}).") from error
-    phrase = options.passphrase.get_secret_value() if options.passphrase else None
-    remember(phrase)
-    try:
-        key = serialization.load_pem_private_key(pem, phrase.encode() if phrase else None)
-    except (TypeError, ValueError):
-        # The library's message may repeat a part of the key.
-        raise ConfigError(
-            f"{source}: not a private key in PEM form, or its passphrase is wrong or missing. "
-            "Make one: openssl genrsa 2048 | openssl pkcs8 -topk8 -inform PEM -out key.p8; "
-            "and set passphrase if it has one."
-        ) from None
-    return key.private_bytes(
-        serialization.Encoding.DER,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
 
 
 def _driver() -> ModuleType:

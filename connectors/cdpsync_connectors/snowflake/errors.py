@@ -85,6 +85,25 @@ _LOGIN = (
         "Ask an administrator to enable it.",
     ),
     _case(
+        set(),
+        r"incorrect passcode|passcode (?:is|was) (?:invalid|incorrect)",
+        "the passcode was refused",
+        "Give a new one, because each is valid once and for a short time; or use a key pair.",
+    ),
+    _case(
+        set(),
+        r"programmatic access token",
+        "the programmatic access token was refused",
+        "Check that it has not expired, and that a network policy applies to its user; or make a "
+        "new one: ALTER USER … ADD PROGRAMMATIC ACCESS TOKEN ….",
+    ),
+    _case(
+        set(),
+        r"Missing optional dependency: (?:boto|azure)",
+        "workload_identity needs a library of its cloud",
+        "Install it: pip install boto3 for aws, azure-identity for azure.",
+    ),
+    _case(
         {390197},
         r"Multi-factor authentication is required|MFA (?:authentication|enrollment)|Duo",
         "the user must log in with a second factor",
@@ -178,7 +197,7 @@ def translate_connecting(error: Exception, location: str) -> ConnectorError:
         return busy
     text = " ".join(_chain(error))
     number = getattr(error, "errno", None)
-    case = _by_number(_LOGIN[:10], number) or _by_text(_LOGIN, text) or _by_number(_LOGIN, number)
+    case = _by_number(_LOGIN[:13], number) or _by_text(_LOGIN, text) or _by_number(_LOGIN, number)
     if case:
         return ConnectError(f"{location}: {case.problem}. {case.advice}", retryable=case.retryable)
     return ConnectError(f"{location}: no session: {server_message(error)}.")

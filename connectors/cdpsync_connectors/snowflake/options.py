@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,6 +23,7 @@ from cdpsync.connector import ConnectorOptions
 from cdpsync_connectors._shared.naming import split_stream
 from cdpsync_connectors._shared.options import Names, seconds
 from cdpsync_connectors.snowflake.catalog import lake_name, plain_name
+from cdpsync_connectors.snowflake.login import authenticator_of, require_one_method
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,6 +40,10 @@ def matches_plain(name: str, globs: Iterable[str]) -> bool:
 
 
 WholeSeconds = Annotated[int, BeforeValidator(seconds), Field(ge=1)]
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
 
 
 class ConnectOptions(BaseModel):
@@ -62,8 +68,19 @@ class SnowflakeOptions(ConnectorOptions):
     private_key: SecretStr | None = None
     private_key_file: str | None = None
     passphrase: SecretStr | None = None
+    passcode: SecretStr | None = None
     token: SecretStr | None = None
-    authenticator: Literal["externalbrowser"] | None = None
+    token_file: str | None = None
+    authenticator: Annotated[str, AfterValidator(authenticator_of)] | None = None
+    oauth_client_id: str | None = None
+    oauth_client_secret: SecretStr | None = None
+    oauth_token_request_url: str | None = None
+    oauth_scope: str | None = None
+    workload_identity_provider: Annotated[
+        Literal["aws", "azure", "gcp", "oidc"] | None, BeforeValidator(_lower)
+    ] = None
+    workload_identity_entra_resource: str | None = None
+    workload_identity_impersonation_path: Names | None = None
     role: str | None = None
     warehouse: str | None = None
     database: Annotated[str | None, BeforeValidator(_identifier)] = None
@@ -104,7 +121,7 @@ class SnowflakeOptions(ConnectorOptions):
             )
         return account
 
-    @field_validator("private_key_file")
+    @field_validator("private_key_file", "token_file")
     @classmethod
     def _absolute(cls, path: str | None, info: ValidationInfo) -> str | None:
         """Resolve a relative path against the config file's folder."""
@@ -115,7 +132,13 @@ class SnowflakeOptions(ConnectorOptions):
 
     @model_validator(mode="after")
     def _no_option_in_connect_options(self) -> SnowflakeOptions:
-        options = {*type(self).model_fields, "schema", "private_key_file_pwd", "passcode"}
+        driver_names = {
+            "schema",
+            "private_key_file_pwd",
+            "private_key_passphrase",
+            "token_file_path",
+        }
+        options = set(type(self).model_fields) | driver_names
         misplaced = sorted(options & set(self.connect_options.model_extra or {}))
         if misplaced:
             raise ValueError(f"{misplaced[0]} belongs beside connect_options, not in it")
@@ -123,18 +146,8 @@ class SnowflakeOptions(ConnectorOptions):
 
     @model_validator(mode="after")
     def _exactly_one_login(self) -> SnowflakeOptions:
-        methods = ("password", "private_key", "private_key_file", "token", "authenticator")
-        given_methods = [method for method in methods if getattr(self, method) is not None]
-        if len(given_methods) != 1:
-            choice = f"not {' and '.join(given_methods)}" if given_methods else "none is given"
-            raise ValueError(
-                "give exactly one way to log in: password, private_key, private_key_file, token or "
-                f"authenticator: externalbrowser; {choice}"
-            )
-        if self.passphrase is not None and not given_methods[0].startswith("private_key"):
-            raise ValueError("passphrase is set without a private key")
-        if self.user is None and given_methods[0] != "token":
-            raise ValueError(f"{given_methods[0]} needs a user")
+        given = {name for name in type(self).model_fields if getattr(self, name) is not None}
+        require_one_method(given, self.authenticator, self.workload_identity_provider)
         return self
 
     @model_validator(mode="after")
