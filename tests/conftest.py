@@ -15,6 +15,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from hypothesis import settings
+from support import commands
 from support.mysql_server import MariaDatabase, MariaServer, mariadb
 from support.postgres_15 import postgres_15
 from support.servers import (
@@ -133,6 +134,13 @@ def no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test plants as a secret is no secret in the next."""
     monkeypatch.setattr(redact, "_known", set())
     monkeypatch.setattr(redact, "_pattern", None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def end_of_commands() -> Iterator[None]:
+    """What starts this process's commands ends with it."""
+    yield
+    commands.stop()
 
 
 @pytest.fixture(scope="session")
