@@ -15,6 +15,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from hypothesis import settings
+from support import commands
 from support.mysql_server import MariaDatabase, MariaServer, mariadb
 from support.postgres_15 import postgres_15
 from support.servers import (
@@ -134,6 +135,13 @@ def no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redact, "_known", set())
     monkeypatch.setattr(redact, "_pattern", None)
     monkeypatch.setattr(redact, "_sources", set())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def end_of_commands() -> Iterator[None]:
+    """What starts this process's commands ends with it."""
+    yield
+    commands.stop()
 
 
 @pytest.fixture(scope="session")

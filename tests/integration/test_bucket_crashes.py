@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 import signal
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
+from support import commands
 from support.faults import FaultProxy
 from support.shop import KEYS, Shop
 
@@ -68,14 +67,9 @@ SMALL = ("shop.orders", "shop.events")
 UPLOAD_PARTS = 5
 END_PARTS = 3
 
-# The real command with the smallest parts that S3 takes: so files of few MB are sent in parts.
+# The smallest parts that S3 takes: so files of few MB are sent in parts.
 PART = 5 << 20  # bytes
-COMMAND = f"""
-from cdpsync.storage import s3
-s3._PART = {PART}
-from cdpsync.cli.main import main
-main()
-"""
+SMALL_PARTS = f"from cdpsync.storage import s3; s3._PART = {PART}"
 _numbers = itertools.count(1)
 
 
@@ -122,13 +116,12 @@ def through(shop: Shop, proxy: FaultProxy) -> Iterator[None]:
     shop.file.write_text(direct)
 
 
-def started(shop: Shop, *select: str) -> subprocess.Popen[str]:
+def started(shop: Shop, *select: str) -> commands.Process:
     """Start the real command."""
-    command = [sys.executable, "-c", COMMAND, "-q", "run", *select]
-    return subprocess.Popen(command, cwd=shop.folder, stderr=subprocess.PIPE, text=True)
+    return commands.start("-q", "run", *select, cwd=shop.folder, first=SMALL_PARTS)
 
 
-def is_stopped(process: subprocess.Popen[str], proxy: FaultProxy) -> bool:
+def is_stopped(process: commands.Process, proxy: FaultProxy) -> bool:
     """Wait until the proxy stops the process, or it has ended; return whether it is stopped."""
     while process.poll() is None:
         if proxy.holding:

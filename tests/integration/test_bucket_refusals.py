@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support import commands
 from support.s3_faults import COMPLETE, DELETE, LIST, PART, PUT, S3Faults
 from support.servers import READER, free_port
 
@@ -18,6 +16,7 @@ from cdpsync.storage import s3 as s3_storage
 from cdpsync.storage import s3_client
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
     from support.servers import Buckets
@@ -62,8 +61,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def cdpsync(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("cdpsync")), *arguments]
-    return subprocess.run(command, cwd=shop.folder, capture_output=True, text=True, check=False)
+    return commands.run(*arguments, cwd=shop.folder)
 
 
 def stored(shop: Shop, s3: Buckets) -> tuple[set[str], list[str]]:

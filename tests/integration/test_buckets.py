@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support import commands
 from support.faults import FaultProxy
 from support.servers import READER, free_port
 
@@ -17,6 +15,8 @@ from cdpsync.load.upload import Uploader
 from cdpsync.model import RunStatus
 
 if TYPE_CHECKING:
+    import subprocess
+
     from support.servers import Buckets
     from support.shop import Shop
 
@@ -32,8 +32,7 @@ pytestmark = pytest.mark.parametrize("shop", ["s3"], indirect=True)
 
 def cdpsync(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the real command in the project's folder."""
-    command = [str(Path(sys.executable).with_name("cdpsync")), *arguments]
-    return subprocess.run(command, cwd=shop.folder, capture_output=True, text=True, check=False)
+    return commands.run(*arguments, cwd=shop.folder)
 
 
 def objects(shop: Shop, s3: Buckets) -> list[str]:

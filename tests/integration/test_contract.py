@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support import commands
 
 from cdpsync.system import clock
 
@@ -22,8 +21,7 @@ INCREMENTAL = {"mode": "incremental", "cursor_field": "updated_at"}
 
 def cdpsync(shop: Shop, *arguments: str, code: int = 0, stdin: str = "") -> str:
     """Run the real command; return what it says on stdout."""
-    command = [str(Path(sys.executable).with_name("cdpsync")), *arguments]
-    done = subprocess.run(command, cwd=shop.folder, capture_output=True, text=True, input=stdin)
+    done = commands.run(*arguments, cwd=shop.folder, stdin=stdin)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
 
@@ -146,8 +144,7 @@ def test_reset_loads_from_the_start_and_delete_forgets(orders: Shop) -> None:
 def test_query_refuses_to_change_anything(orders: Shop, sql: str) -> None:
     """INSERT, DROP, ATTACH and their like are refused by name, and the lake stays as it is."""
     orders.run("shop.orders")
-    command = [str(Path(sys.executable).with_name("cdpsync")), "query", sql]
-    done = subprocess.run(command, cwd=orders.folder, capture_output=True, text=True)
+    done = commands.run("query", sql, cwd=orders.folder)
     assert done.returncode == 2
     assert f"{sql.split()[0].upper()} is refused" in done.stderr
     assert orders.ask("select count(*) from shop.orders") == [(10,)]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support import commands
 
 from cdpsync import project
 from cdpsync.model import RunStatus
@@ -39,11 +37,10 @@ def test_killed_run_and_a_rerun_are_one_clean_run(shop: Shop, seed: int) -> None
     shop.pg.execute("create table events (kind text, rev int)")
     shop.pg.execute("create table plans as select i as id, '' as v from generate_series(1, 99) i")
     shop.configure(TABLES)
-    command = [str(Path(sys.executable).with_name("cdpsync")), "-q", "run"]
     for number in range(3):
         shop.pg.execute(ROUND.format(round=number, first=number * 500 + 1, last=(number + 1) * 500))
-        with subprocess.Popen(command, cwd=shop.folder, stderr=subprocess.DEVNULL) as process:
-            time.sleep(chance.uniform(0.3, 1.8))
+        with commands.start("-q", "run", cwd=shop.folder) as process:
+            time.sleep(chance.uniform(0, 0.9))
             process.send_signal(signal.SIGKILL)
     assert shop.run().status is RunStatus.OK
     for table in ("orders", "events", "plans"):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
+from support import commands
 from support.faults import FaultProxy
 from support.servers import free_port
 
@@ -32,8 +33,7 @@ TWO_TABLES = """
 
 def cdpsync(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the real command in the project's folder."""
-    command = [str(Path(sys.executable).with_name("cdpsync")), *arguments]
-    return subprocess.run(command, cwd=shop.folder, capture_output=True, text=True, check=False)
+    return commands.run(*arguments, cwd=shop.folder)
 
 
 def run_failure(shop: Shop, table: str = "shop.bad") -> str:

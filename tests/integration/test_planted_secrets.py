@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support import commands
 
 if TYPE_CHECKING:
     from support.servers import Buckets
@@ -64,18 +65,18 @@ class Watched:
 
     def call(self, *arguments: str, code: int | None = None) -> str:
         """Run a command as loudly as it can be; return its stderr, clean as all the rest."""
-        command = [sys.executable, "-m", "cdpsync", "-v", "-c", str(self.file), *arguments]
-        done = subprocess.run(command, capture_output=True, env=self.environment, check=False)
-        self.look("stdout", done.stdout)
-        self.look("stderr", done.stderr)
-        self.look("argv", "\0".join(command).encode())
+        done = commands.run(
+            "-v", "-c", str(self.file), *arguments, cwd=Path.cwd(), env=self.environment
+        )
+        self.look("stdout", done.stdout.encode())
+        self.look("stderr", done.stderr.encode())
         for path in self.folder.rglob("*"):
             self.look(path.name, str(path).encode())
             if path.is_file() and path.name != "filed":
                 self.look(str(path), path.read_bytes())
         if code is not None:
-            assert done.returncode == code, done.stderr.decode()
-        return done.stderr.decode()
+            assert done.returncode == code, done.stderr
+        return done.stderr
 
     def look(self, where: str, data: bytes) -> None:
         leaked = [name for name, value in self.secrets.items() if value.encode() in data]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from support import commands
 from support.faults import FaultProxy
 
 from cdpsync import maintain, project, sync
@@ -45,8 +44,7 @@ def accessible_to_others(folder: Path) -> list[str]:
 def killed_run(shop: Shop, proxy: FaultProxy) -> None:
     """Start a run in its own process, and kill it when it waits for rows."""
     proxy.hold_after = proxy.sent + 4000  # somewhere after the first queries
-    command = [sys.executable, "-m", "cdpsync", "-q", "-c", str(shop.file), "run"]
-    with subprocess.Popen(command) as process:
+    with commands.start("-q", "run", cwd=shop.folder) as process:
         while not proxy.holding:
             os.sched_yield()
         process.send_signal(signal.SIGKILL)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support import commands
 
 from cdpsync.model import RunStatus
 
 if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
     from support.shop import Shop
 
 pytestmark = pytest.mark.parametrize("shop", ["folder", "s3", "gcs"], indirect=True)
@@ -30,10 +31,7 @@ def query_published(shop: Shop, folder: Path, sql: str) -> subprocess.CompletedP
         "STORAGE_EMULATOR_HOST": storage.get("endpoint", ""),
     }
     path = shop.warehouse["path"].replace("./", f"{shop.folder}/")
-    command = [str(Path(sys.executable).with_name("cdpsync")), "query", "--lake", path, sql]
-    return subprocess.run(
-        [*command, "-o", "csv"], cwd=folder, env=env, capture_output=True, text=True, check=False
-    )
+    return commands.run("query", "--lake", path, sql, "-o", "csv", cwd=folder, env=env)
 
 
 def test_published_lake_can_be_queried_without_the_project(shop: Shop, tmp_path_factory) -> None:

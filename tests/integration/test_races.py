@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from support import commands
 
 from cdpsync import project
 from cdpsync.model import RunStatus
@@ -87,13 +88,11 @@ def test_parallel_runs_of_different_tables_all_commit(shop: Shop) -> None:
     for name in names:
         shop.pg.execute(f"create table {name} as select i as id from generate_series(1, 20) i")
     shop.configure({f"public.{name}": {} for name in names})
-    command = str(Path(sys.executable).with_name("cdpsync"))
     for _ in range(2):
-        running = [
-            subprocess.Popen([command, "-q", "run", f"shop.{name}"], cwd=shop.folder)
-            for name in names
-        ]
-        assert [process.wait() for process in running] == [0, 0, 0]
+        running = [commands.start("-q", "run", f"shop.{name}", cwd=shop.folder) for name in names]
+        for process in running:
+            with process:
+                assert process.wait() == 0
         for name in names:
             shop.same(stream=f"public.{name}", table=f"shop.{name}")
             shop.pg.execute(f"insert into {name} values (0)")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support import commands
 
 from cdpsync import project
 from cdpsync.errors import ConfigError
@@ -84,9 +82,7 @@ def test_command_in_the_message_accepts_the_change(orders: Shop) -> None:
     configure(orders, schema_changes="ask")
     orders.pg.execute("alter table orders add w text")
     assert orders.run().status is RunStatus.FAILED
-    command = [str(Path(sys.executable).with_name("cdpsync")), "run", "shop.orders"]
-    process = subprocess.run([*command, "--accept-changes"], cwd=orders.folder, check=False,
-                             capture_output=True, text=True)  # fmt: skip
+    process = commands.run("run", "shop.orders", "--accept-changes", cwd=orders.folder)
     assert process.returncode == 0, process.stderr
     assert orders.run().status is RunStatus.OK
 

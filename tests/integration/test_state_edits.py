@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support import commands
 from support.servers import free_port
 
 from cdpsync import project
@@ -19,7 +17,9 @@ from cdpsync.project import edit
 from cdpsync.system import clock, locks
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
+    from pathlib import Path
 
     from support.shop import Shop
 
@@ -29,8 +29,7 @@ HOURLY = {"mode": "incremental", "cursor_field": "id", "every": "1h"}
 
 def cdpsync(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the real command in the project's folder."""
-    command = [str(Path(sys.executable).with_name("cdpsync")), *arguments]
-    return subprocess.run(command, cwd=shop.folder, capture_output=True, text=True, check=False)
+    return commands.run(*arguments, cwd=shop.folder)
 
 
 @pytest.fixture

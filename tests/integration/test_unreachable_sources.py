@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support import commands
 from support.servers import free_port
 
 from cdpsync import project, sync
@@ -16,6 +14,8 @@ from cdpsync.model import SyncMode, TableStatus
 from cdpsync.verify.verifier import verify
 
 if TYPE_CHECKING:
+    import subprocess
+
     from support.shop import Shop
 
 TABLES = """
@@ -27,8 +27,7 @@ HOURLY = {"mode": "append_only", "cursor_field": "id", "every": "1h"}
 
 def cdpsync(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the real command in the project's folder."""
-    command = [str(Path(sys.executable).with_name("cdpsync")), *arguments]
-    return subprocess.run(command, cwd=shop.folder, capture_output=True, text=True, check=False)
+    return commands.run(*arguments, cwd=shop.folder)
 
 
 def goes_down(shop: Shop, tables: dict[str, Any] | None = None) -> None:

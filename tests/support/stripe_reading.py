@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import tempfile
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from cdpsync_connectors.stripe.connector import StripeConnector
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import duckdb
     from support.stripe_server import FakeStripe
 
 RATE = 10_000.0
@@ -57,6 +59,12 @@ def at(second: int) -> Cursor:
     return Cursor(CursorType.TIMESTAMPTZ, datetime.fromtimestamp(second, UTC))
 
 
+@functools.cache
+def _connection() -> duckdb.DuckDBPyConnection:
+    """One for all reads, as a run's worker has one: to open it takes longer than a small read."""
+    return engine.connect(threads=1)
+
+
 def read_on(connector: StripeConnector, name: str, since: int | None = None, **request_fields: Any):
     """Read a stream with this connector: as a whole, or from a cursor."""
     stream = next(stream for stream in connector.discover() if stream.name == name)
@@ -66,7 +74,8 @@ def read_on(connector: StripeConnector, name: str, since: int | None = None, **r
     if field == "_updated_at":
         columns = (*columns, Column("_updated_at", "TIMESTAMP WITH TIME ZONE"))
     window = Window(field, at(since)) if since is not None else None
-    with tempfile.TemporaryDirectory() as folder, engine.connect(threads=1) as con:
+    con = _connection()
+    with tempfile.TemporaryDirectory() as folder:
         request = ReadRequest(
             stream, columns, window=window, folder=Path(folder), on_notice=notices.append
         )

@@ -99,7 +99,7 @@ def _fill(stripe: FakeStripe) -> None:
     inner = {"object": "list", "data": lines[:10], "has_more": True}
     inner |= {"url": "/v1/invoices/in_00000001/lines"}
     stripe.add("invoices", lines=inner, _lines=lines)
-    for number in range(120):
+    for number in range(3):
         stripe.add("customers", created=NOW - 86400 - number)
     stripe.add("quotes")
     stripe.add("charges", created=NOW - 86400)
@@ -127,6 +127,9 @@ def test_answer_that_is_not_the_apis_own_is_an_error(stripe, request_):
     asked = {"include_deletes": True, "cursor_field": "_updated_at"} if follows else {}
     asked["options"] = EXPAND
     since = NOW + 600 if follows else None
+    if parameter == "starting_after":
+        for number in range(3, 120):  # more than a page
+            stripe.add("customers", created=NOW - 86400 - number)
     read(stripe, stream, since, **asked)
     believed = []
     for kind, reply in FOREIGN_ANSWERS.items():
