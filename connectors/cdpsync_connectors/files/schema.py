@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.errors import ReadError
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
+    from cdpsync_connectors.files.dialect import Dialect
     from cdpsync_connectors.files.discover import File
 
 
@@ -23,10 +24,24 @@ _FEW_COLUMNS = 32
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A file and its own columns in order: names, and types (VARCHAR in text files)."""
+    """A file and its own columns in order: names, and types (VARCHAR in text files).
+
+    Of a CSV, `header` has the fields of its first record as they are written, and `dialect` the
+    delimiter that was found. `notices` tell what was decided about the file.
+    """
 
     file: File
     columns: tuple[tuple[str, str], ...] = ()
+    header: tuple[str, ...] = ()
+    dialect: Dialect | None = None
+    notices: tuple[str, ...] = ()
+
+    @property
+    def text_dialect(self) -> Dialect:
+        """The dialect of a CSV that has columns."""
+        if self.dialect is None:
+            raise ReadError(f"{self.file.path}: has no text.")
+        return self.dialect
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +49,7 @@ class FileSchema:
     """The columns of all files of a stream, in order of first appearance; UNKNOWN if all NULL.
 
     `longest_line` is how many bytes a line of JSON may have. `inexact` tells of columns why their
-    values cannot be read exactly.
+    values cannot be read exactly. `notices` tell what was decided about the files.
     """
 
     types: dict[str, str]
@@ -42,6 +57,12 @@ class FileSchema:
     rows: int | None = None
     longest_line: int = 1 << 24
     inexact: dict[str, str] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+    def read_from(self, files: Sequence[File]) -> FileSchema:
+        """Return the schema over other files with the same content, in the same order."""
+        pairs = zip(self.layouts, files, strict=True)
+        return replace(self, layouts=tuple(replace(layout, file=file) for layout, file in pairs))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cdpsync.connector import ReadRequest
-    from cdpsync_connectors.files.csv import Dialect
     from cdpsync_connectors.files.schema import FileSchema, Layout
 
 _MAX_CHUNKS = 64
@@ -31,9 +30,7 @@ _CHUNK = """
 """
 
 
-def chunks_of(
-    schema: FileSchema, format_: str, dialect: Dialect, request: ReadRequest
-) -> tuple[SqlChunk, ...]:
+def chunks_of(schema: FileSchema, format_: str, request: ReadRequest) -> tuple[SqlChunk, ...]:
     """Return the chunks of a read: one per file, or several files each, so that there are 64.
 
     Raises ReadError if no file has a requested column, its type is impossible, or the file's own
@@ -50,7 +47,7 @@ def chunks_of(
                 f"{schema.inexact[column.name]}. Write the column with another type, or leave it "
                 f"out under columns: {{exclude: [{column.name}]}}."
             )
-    columns = FileColumns(schema, format_, dialect, request.types, request.lake_types)
+    columns = FileColumns(schema, format_, request.types, request.lake_types)
     layouts = schema.layouts
     if format_ in {"csv", "tsv"}:
         layouts = tuple(
@@ -80,7 +77,6 @@ class FileColumns:
 
     schema: FileSchema
     format: str
-    dialect: Dialect
     requested_types: Mapping[str, str]
     lake_types: Mapping[str, str]
 
@@ -103,7 +99,7 @@ class FileColumns:
             return parquet.select_rows(layouts)
         if self.format == "jsonl":
             return jsonl.select_rows(layouts, list(self.schema.types), self.schema.longest_line)
-        return csv.select_rows(layouts, self.dialect)
+        return csv.select_rows(layouts)
 
     def _value(self, position: int, name: str, layouts: Sequence[Layout]) -> str:
         type_ = self.type(name)
