@@ -156,6 +156,7 @@ class FilesConnector:
             ):
                 readable = self._copies.readable(files, folder)
                 schema = self._with_few_threads(con, name, format_, readable)
+                _require_content(name, files, schema)
                 notices = tuple(map(self._copies.renamed, schema.notices))
                 return replace(schema.read_from(files), notices=notices)
         except ReadError as error:
@@ -229,6 +230,15 @@ def _temp_folder(parent: Path | None = None) -> Iterator[Callable[[], Path]]:
             return folders[0]
 
         yield folder
+
+
+def _require_content(name: str, files: Sequence[File], schema: FileSchema) -> None:
+    """Raise ReadError if every file is of 0 bytes."""
+    if not schema.types and not any(file.size for file in files):
+        raise ReadError(
+            f"{files[0].path}: is empty, as is each file of stream {name}: there is no column and "
+            "no row. Write a header into it, or narrow path."
+        )
 
 
 def _check_where(request: ReadRequest, chunk: Chunk) -> None:

@@ -61,7 +61,7 @@ def layout_of(con: DuckDBPyConnection, file: File, dialect: Dialect) -> Layout:
         tuple((name, "VARCHAR") for name in names),
         tuple(fields) if dialect.header else (),
         found_dialect,
-        tuple(notices),
+        notices=tuple(notices),
     )
 
 

@@ -42,6 +42,12 @@ def chunks_of(schema: FileSchema, format_: str, request: ReadRequest) -> tuple[S
                 f'stream {request.stream.name}: column "{column.name}" is no longer in any file. '
                 "Run again."
             )
+        if column.name in schema.conflicts and column.name not in request.types:
+            raise ReadError(
+                f"{schema.conflicts[column.name]}. Decide its type under columns: {{types: "
+                f"{{{column.name}: varchar}}}}, narrow path, or leave the column out under "
+                f"columns: {{exclude: [{column.name}]}}."
+            )
         if column.name in schema.inexact:
             raise ReadError(
                 f"{schema.inexact[column.name]}. Write the column with another type, or leave it "
@@ -98,14 +104,15 @@ class FileColumns:
         if self.format == "parquet":
             return parquet.select_rows(layouts)
         if self.format == "jsonl":
-            return jsonl.select_rows(layouts, list(self.schema.types), self.schema.longest_line)
+            return jsonl.select_rows(layouts, self.schema.json_keys, self.schema.longest_line)
         return csv.select_rows(layouts)
 
     def _value(self, position: int, name: str, layouts: Sequence[Layout]) -> str:
         type_ = self.type(name)
         file_types = dict(layouts[0].columns)
         is_unknown = self.schema.types[name] == UNKNOWN
-        if is_unknown or (self.format != "jsonl" and name not in file_types):
+        is_missing = self.format != "jsonl" and file_types.get(name, UNKNOWN) == UNKNOWN
+        if is_unknown or is_missing:
             return f"cast(null as {type_})"
         where = ", ".join(Path(layout.file.path).name for layout in layouts[:3])
         if self.format == "parquet":

@@ -8,12 +8,15 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.file_sources import connector, refusal, rows, types, write
 
+from cdpsync.errors import ReadError
 from cdpsync_connectors.files.options import FilesOptions
 
 if TYPE_CHECKING:
@@ -276,3 +279,95 @@ def test_any_dialect_of_a_writer_is_read(
     signs = {"quote": quote, "encoding": encoding} | ({"escape": "\\"} if escaped else {})
     read = rows(connector(path, **signs), con, types={"x": "VARCHAR", "y": "VARCHAR"})
     assert read == records
+
+
+ARRAYS = [
+    '[{"id": 1, "v": 1.10}, {"id": 2, "v": 0.1234567890123456789}]',
+    '\n[\n  {\n    "id": 1,\n    "v": 1.10\n  },\n  {"id": 2, "v": 0.1234567890123456789}\n]\n',
+    '{\n  "id": 1,\n  "v": 1.10\n}\n{\n  "id": 2,\n  "v": 0.1234567890123456789\n}\n',
+    '{"id": 1\n, "v": 1.10}{"id": 2, "v": 0.1234567890123456789}',
+]
+
+
+@pytest.mark.parametrize("text", ARRAYS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_json_arrays_and_pretty_json(tmp_path, con, text, encoding):
+    """Records in one array, or over several lines each, are as exact as JSON Lines."""
+    path = write(tmp_path / "a.json", text.encode(encoding))
+    expected = [(1, Decimal("1.10")), (2, Decimal("0.1234567890123456789"))]
+    assert rows(connector(path), con) == expected
+    write(tmp_path / "b.json", '{"id": 3, "v": 1}\n{"id": 4, "v": 1}\n')
+    assert len(rows(connector(tmp_path, stream="all"), con)) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[\n{"a":1}\n{"a":2}]', "line 3: "),
+        ('[\n{"a":1},\n,{"a":2}]', "line 3: "),
+        ('[\n{"a":1},\n{"a":2}', "line 3: "),
+        ('[\n{"a":1},\n2]', "line 3: is not one JSON object"),
+        ('[{"a":1},\n{"b":1,"b":2}]', "line 2: is not one JSON object"),
+        ('[{"a":1}]\n[{"a":2}]', "line 2: "),
+        ('{\n"a": 1\n}\n[2]\n', "line 4: is not one JSON object"),
+        ('{\n"a": 1\n}\n{\n"a": x\n}\n', "line 5: "),
+        ('{"a":\n{"a":1}\n', "line 3: "),
+        ('{"a":"\\ud83d"}\n', "no low surrogate in string, so it is no text"),
+    ],
+)
+def test_broken_json_documents_are_named(tmp_path, text, message):
+    """The line is told where an array or a record over several lines is broken."""
+    path = write(tmp_path / "a.json", text)
+    assert f"{path}, " in refusal(connector(path))
+    assert message in refusal(connector(path))
+
+
+def test_keys_that_differ_in_case_are_numbered_and_told(tmp_path, con):
+    """Such keys are two columns, of which the second in the order of the alphabet has a number."""
+    lines = '{"UserUpn": 1, "x": 0}\n{"UserUPN": 2}\n'
+    path = write(tmp_path / "a.jsonl", lines)
+    assert list(types(connector(path))) == ["UserUpn_2", "x", "UserUPN"]
+    assert rows(connector(path), con) == [(1, 0, None), (None, None, 2)]
+    assert told(path, con) == [
+        'the key "UserUpn" differs from another one only in case, and is "UserUpn_2" in the lake'
+    ]
+
+
+def test_only_empty_files_are_one_line(tmp_path):
+    """A file without a byte is fine beside others; alone, it is said that there is nothing."""
+    path = write(tmp_path / "a.csv", "")
+    assert refusal(connector(path)).startswith(f"{path}: is empty, as is each file of stream a")
+
+
+def test_parquet_columns_of_several_types(tmp_path, con):
+    """NULL without a type gives way, structs are joined, and for others the user decides."""
+    struct = pa.struct({"a": "int64", "b": "string"})
+    tables = [
+        {
+            "n": pa.nulls(1),
+            "s": pa.array([{"a": 1, "n": None}], pa.struct({"a": "int32", "n": pa.null()})),
+            "mix": pa.array([1], "int64"),
+            "t": pa.array([1], pa.timestamp("us")),
+        },
+        {
+            "n": pa.array(["x"]),
+            "s": pa.array([{"a": 2, "b": "y"}], struct),
+            "mix": pa.array([1.5]),
+            "t": pa.array([1001], pa.timestamp("ns")),
+        },
+    ]
+    for number, columns in enumerate(tables):
+        pq.write_table(pa.table(columns), tmp_path / f"{number}.parquet")
+    source = connector(tmp_path, stream="all")
+    assert types(source)["n"] == "VARCHAR"
+    assert rows(source, con, only=["n", "s"]) == [
+        (None, {"a": 1, "n": None, "b": None}),
+        ("x", {"a": 2, "n": None, "b": "y"}),
+    ]
+    with pytest.raises(ReadError, match=r'"mix" is DOUBLE, and BIGINT .*types: \{mix: varchar\}'):
+        rows(source, con, only=["mix"])
+    requested = {"mix": "DOUBLE", "t": "TIMESTAMP_NS"}
+    read = rows(source, con, only=["mix", "t"], types=requested)
+    assert [mix for mix, _ in read] == [1.0, 1.5]
+    read = rows(source, con, only=["mix", "s"], types={"mix": "VARCHAR", "s": "JSON"})
+    assert [mix for mix, *_ in read] == ["1", "1.5"] or read

@@ -416,7 +416,6 @@ def test_header_only_file_has_columns_and_a_chunk(tmp_path, con):
 def test_file_of_no_bytes_adds_nothing(tmp_path, con):
     """A file of no bytes has no columns, and adds no rows to other files."""
     write(tmp_path / "1/a.csv", "")
-    assert types(connector(tmp_path / "*/a.csv")) == {}
     write(tmp_path / "2/a.csv", "x\n1\n")
     assert rows(connector(tmp_path / "*/a.csv"), con) == [(1,)]
     write(tmp_path / "b.jsonl", "")
@@ -572,8 +571,8 @@ def test_parquet_types_that_do_not_join(tmp_path, con):
     (tmp_path / "2").mkdir()
     con.execute(f"copy (select 1::bigint as a) to '{tmp_path}/t.parquet'")
     con.execute(f"copy (select 1.5::double as a) to '{tmp_path}/2/t.parquet'")
-    reason = refusal(connector(tmp_path / "**/t.parquet"))
-    assert 'column "a" is BIGINT, and DOUBLE in another file' in reason
+    with pytest.raises(ReadError, match='column "a" is BIGINT, and DOUBLE in another file'):
+        rows(connector(tmp_path / "**/t.parquet"), con)
 
 
 @pytest.mark.parametrize(
@@ -669,7 +668,6 @@ BROKEN = {
         '{"a":1}\n{"a":1,"a":2}\n',
         "line 2: is not one JSON object with distinct, non-empty keys",
     ),
-    "list.json": ('[\n{"a":1}\n]\n', "line 1: "),
     "empty.jsonl": (
         '{"a":1}\n{"":1}\n',
         "line 2: is not one JSON object with distinct, non-empty keys",
