@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from cdpsync.model import Stream
     from cdpsync.plan.configured import ConfiguredTable
 
+_ALL = "*"
+
 
 def this_kind(stream: Stream) -> str:
     """Return a stream's kind for a message: `this view`, `these files`."""
@@ -93,9 +95,22 @@ def named_column(table: ConfiguredTable, stream: Stream, name: str, key: str) ->
 def configured_types(
     table: ConfiguredTable, stream: Stream, columns: tuple[Column, ...]
 ) -> dict[str, str]:
-    """Return the types that the project file gives to columns that are read."""
+    """Return the types that the project file gives to columns that are read.
+
+    The type of `*` is that of every column of the stream without one of its own.
+    """
     types = {}
-    for name, text in (table.options.types or {}).items():
+    given_types = dict(table.options.types or {})
+    if _ALL in given_types and not stream.column(_ALL):
+        if stream.open_schema:
+            raise ContractError(
+                f'{table.location}: columns.types: "{_ALL}": the columns of stream "{table.name}" '
+                "are known only from its rows. Name each column."
+            )
+        type_of_others = given_types.pop(_ALL)
+        others = [column.name for column in columns if stream.column(column.name)]
+        given_types = dict.fromkeys(others, type_of_others) | given_types
+    for name, text in given_types.items():
         if (
             not stream.open_schema
             and named_column(table, stream, name, "columns.types") not in columns

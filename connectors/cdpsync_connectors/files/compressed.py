@@ -36,7 +36,7 @@ def require_whole(files: Iterable[File]) -> None:
         if not name.endswith((".gz", ".zst")):
             continue
         if file.size == 0:
-            raise _cut_off(file.path)
+            raise cut_off(file.path)
         if name.endswith(".gz"):
             _require_whole_gzip(file.path)
         else:
@@ -49,9 +49,9 @@ def _require_whole_gzip(path: str) -> None:
             while content.read(1 << 20):
                 pass
     except EOFError as error:
-        raise _cut_off(path) from error
+        raise cut_off(path) from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
 
 
 def _require_whole_zstd(path: str) -> None:
@@ -60,7 +60,7 @@ def _require_whole_zstd(path: str) -> None:
         while content.tell() < size:
             _skip_frame(path, content)
             if content.tell() > size:
-                raise _cut_off(path)
+                raise cut_off(path)
 
 
 def _skip_frame(path: str, content: BinaryIO) -> None:
@@ -70,7 +70,7 @@ def _skip_frame(path: str, content: BinaryIO) -> None:
         content.seek(_number(path, content, 4), 1)
         return
     if magic != _FRAME:
-        raise _damaged(path, f"no frame of zstd begins at byte {content.tell() - 4}")
+        raise damaged(path, f"no frame of zstd begins at byte {content.tell() - 4}")
     descriptor = _number(path, content, 1)
     is_single_segment = bool(descriptor & 0x20)
     content_size = _CONTENT_SIZE_BYTES[descriptor >> 6] or int(is_single_segment)
@@ -81,7 +81,7 @@ def _skip_frame(path: str, content: BinaryIO) -> None:
         header = _number(path, content, 3)
         is_last, kind, block_size = bool(header & 1), header >> 1 & 3, header >> 3
         if kind == _RESERVED:
-            raise _damaged(path, f"a block of no known type at byte {content.tell() - 3}")
+            raise damaged(path, f"a block of no known type at byte {content.tell() - 3}")
         content.seek(1 if kind == _RLE else block_size, 1)
     content.seek(4 if descriptor & 4 else 0, 1)  # the checksum
 
@@ -89,18 +89,20 @@ def _skip_frame(path: str, content: BinaryIO) -> None:
 def _number(path: str, content: BinaryIO, length: int) -> int:
     data = content.read(length)
     if len(data) < length:
-        raise _cut_off(path)
+        raise cut_off(path)
     return int.from_bytes(data, "little")
 
 
-def _cut_off(path: str) -> ReadError:
+def cut_off(path: str) -> ReadError:
+    """Return the error of a compressed file whose end is missing."""
     return ReadError(
         f"{path}: is cut off: its compressed data ends too early. Nothing of the stream was kept; "
         "wait until the file is complete, or copy it again."
     )
 
 
-def _damaged(path: str, reason: str) -> ReadError:
+def damaged(path: str, reason: str) -> ReadError:
+    """Return the error of a compressed file whose data is not what was written."""
     return ReadError(
         f"{path}: its compressed data is damaged ({reason}). Nothing of the stream was kept; copy "
         "the file again."

@@ -24,7 +24,10 @@ an error.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import tempfile
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cdpsync.errors import ConfigError, ConnectorError, ReadError
@@ -32,6 +35,7 @@ from cdpsync.model import Column, Stream
 from cdpsync.redact import label
 from cdpsync_connectors.files import csv, errors, jsonl, parquet
 from cdpsync_connectors.files.compressed import require_whole
+from cdpsync_connectors.files.copies import Copies
 from cdpsync_connectors.files.discover import (
     common_format,
     find_files,
@@ -44,7 +48,7 @@ from cdpsync_connectors.files.options import FilesOptions
 from cdpsync_connectors.files.select import chunks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import duckdb
     from duckdb import DuckDBPyConnection
@@ -76,6 +80,7 @@ class FilesConnector:
             raise ConfigError("the files connector was given another connector's options.")
         self._options = options
         self._schemas: dict[tuple[File, ...], FileSchema] = {}
+        self._copies = Copies(options.text_source())
         self.memory_limit = _MEMORY
 
     def check(self) -> None:
@@ -102,16 +107,21 @@ class FilesConnector:
                 f"stream {label(name)}: its files no longer exist. Check the source's path."
             )
         format_ = common_format(name, files)
-        dialect = self._options.dialect(format_)
-        chunks = chunks_of(self._schema(name, files), format_, dialect, request)
-        if request.where is not None:
-            _check_where(request, chunks[0])
-        yield chunks
+        schema = self._schema(name, files)
+        for notice in schema.notices:
+            request.on_notice(notice)
+        with _temp_folder(request.folder) as folder:
+            readable = self._copies.readable(files, folder)
+            chunks = chunks_of(schema.read_from(readable), format_, request)
+            if request.where is not None:
+                _check_where(request, chunks[0])
+            yield chunks
         require_unchanged(files)
 
     def translate(self, error: Exception) -> ConnectorError | None:
         """Return the error of a file, or of a value in it, as a ReadError."""
-        return errors.translate(error)
+        read_error = errors.translate(error)
+        return read_error and ReadError(self._copies.renamed(read_error.message))
 
     def close(self) -> None:
         """Do nothing, because the connector keeps nothing open."""
@@ -140,25 +150,41 @@ class FilesConnector:
         return self._schemas[files]
 
     def _read_schema(self, name: str, files: tuple[File, ...]) -> FileSchema:
-        import duckdb
-
         require_readable(files)
         format_ = common_format(name, files)
         require_whole(files)
-        with _own_connection(self.memory_limit) as con:
-            try:
-                return self._schema_of(con, format_, files)
-            except duckdb.OutOfMemoryException:
-                con.execute("set threads = 1")  # each thread holds rows of its own
-            except duckdb.Error as error:
-                raise self._with_file_name(con, format_, files, error) from error
-            try:
-                return self._schema_of(con, format_, files)
-            except duckdb.OutOfMemoryException as error:
-                raise ReadError(
-                    f"stream {label(name)}: memory ran out while its types were read: its rows are "
-                    "too large. Set a higher warehouse.memory, or split its files."
-                ) from error
+        try:
+            with (
+                _temp_folder() as folder,
+                _own_connection(self.memory_limit) as con,
+            ):
+                readable = self._copies.readable(files, folder)
+                schema = self._with_few_threads(con, name, format_, readable)
+                _require_content(name, files, schema)
+                notices = tuple(map(self._copies.renamed, schema.notices))
+                return replace(schema.read_from(files), notices=notices)
+        except ReadError as error:
+            raise ReadError(self._copies.renamed(error.message)) from error
+
+    def _with_few_threads(
+        self, con: DuckDBPyConnection, name: str, format_: str, files: tuple[File, ...]
+    ) -> FileSchema:
+        """Return the schema; where memory runs out, it is read again by a single thread."""
+        import duckdb
+
+        try:
+            return self._schema_of(con, format_, files)
+        except duckdb.OutOfMemoryException:
+            con.execute("set threads = 1")  # each thread holds rows of its own
+        except duckdb.Error as error:
+            raise self._with_file_name(con, format_, files, error) from error
+        try:
+            return self._schema_of(con, format_, files)
+        except duckdb.OutOfMemoryException as error:
+            raise ReadError(
+                f"stream {label(name)}: memory ran out while its types were read: its rows are too "
+                "large. Set a higher warehouse.memory, or split its files."
+            ) from error
 
     def _schema_of(
         self, con: DuckDBPyConnection, format_: str, files: Sequence[File]
@@ -191,6 +217,32 @@ def _own_connection(memory_limit: int) -> Iterator[DuckDBPyConnection]:
     with duckdb.connect(config=config) as con:
         con.execute(_SETTINGS)
         yield con
+
+
+@contextmanager
+def _temp_folder(parent: Path | None = None) -> Iterator[Callable[[], Path]]:
+    """Lend a private folder, which is created when it is asked for, and removed at the end."""
+    with ExitStack() as stack:
+        folders: list[Path] = []
+
+        def folder() -> Path:
+            if not folders:
+                temp = tempfile.TemporaryDirectory(
+                    prefix="cdpsync-", dir=parent, ignore_cleanup_errors=True
+                )
+                folders.append(Path(stack.enter_context(temp)))
+            return folders[0]
+
+        yield folder
+
+
+def _require_content(name: str, files: Sequence[File], schema: FileSchema) -> None:
+    """Raise ReadError if every file is of 0 bytes."""
+    if not schema.types and not any(file.size for file in files):
+        raise ReadError(
+            f"{files[0].path}: is empty, as is each file of stream {name}: there is no column and "
+            "no row. Write a header into it, or narrow path."
+        )
 
 
 def _check_where(request: ReadRequest, chunk: Chunk) -> None:

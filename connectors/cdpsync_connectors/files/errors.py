@@ -6,14 +6,14 @@ import re
 
 from cdpsync.errors import ReadError
 from cdpsync_connectors._shared.exact_sql import inexact
-from cdpsync_connectors.files.jsonl import first_bad_line
+from cdpsync_connectors.files.json_place import first_bad_line
 
 _NOT_OF_A_FILE = ("No space left", "disk is full", "Out of Memory", "could not allocate")
 
 _CSV_REASONS = (
     (r"Expected Number of Columns: (\d+) Found: (\d+)", r"\2 fields where there should be \1"),
     ("unterminated quote", "a quote is not closed, or text follows a closing quote"),
-    ("Invalid unicode", "not in the encoding that was set (encoding: utf-8, utf-16, latin-1)"),
+    ("Invalid unicode", "not in the encoding that was set; it is UTF-8, or the one of encoding:"),
     ("Maximum line size", "longer than 16 MB"),
 )
 
@@ -55,12 +55,19 @@ def _csv_reason(text: str) -> str:
 
 
 def _of_json(text: str) -> ReadError | None:
-    match = re.search(r'Malformed JSON in file "(.+)", at byte \d+ in line (\d+): (.+?)\.', text)
+    match = re.search(
+        r'Malformed JSON in file "(.+)", at byte \d+ in (line|record/value) (\d+): (.+?)\.', text
+    )
     if not match:
         return None
-    path, counted_line, reason = match[1], int(match[2]), match[3]
-    line = first_bad_line(path) or counted_line - 1
-    return ReadError(f"{path}, line {line}: {reason}. Every line must be one JSON object.")
+    path, unit, number, reason = match[1], match[2].split("/")[0], int(match[3]) - 1, match[4]
+    line = first_bad_line(path)
+    place = f"line {line}" if line else f"{unit} {number}"
+    if reason == "input length is 0":
+        reason = "a value is missing beside a comma"
+    if "surrogate" in reason:
+        reason += ", so it is no text"
+    return ReadError(f"{path}, {place}: {reason}. Every line must be one JSON object.")
 
 
 def _of_file(text: str) -> ReadError | None:

@@ -9,7 +9,6 @@ such function reads it, and a number again behind it.
 from __future__ import annotations
 
 import gzip
-import json
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING
 from cdpsync.errors import ReadError
 from cdpsync.sql import quote_text
 from cdpsync_connectors._shared import exact_sql as sql
+from cdpsync_connectors.files.csv_header import distinct_names
+from cdpsync_connectors.files.json_place import first_bad_line, json_format_of
 from cdpsync_connectors.files.schema import FileSchema, Layout, TextFormat, infer_types
 
 if TYPE_CHECKING:
@@ -39,16 +40,11 @@ _MARKED = f'\\1"{_MARK}\\2"'
 _END = f'"{_MARK}0"'
 
 _RECORDS = """
-    select json from read_ndjson_objects({files}, hive_partitioning = false,
+    select json from read_json_objects({files}, format = '{format}', hive_partitioning = false,
         maximum_object_size = {longest_line})
 """
 _LONGEST_LINE = 1 << 24  # bytes; DuckDB reserves memory for two such lines in each thread
 _LONGEST_UNKNOWN_LINE = 1 << 30
-
-_DEEP_KEYS = """
-    select case when json_type(line) = 'OBJECT' then json_keys(line) else [''] end
-    from (select cast(? as json) as line)
-"""
 
 _KEYS = """
     with record as (
@@ -76,25 +72,59 @@ def read_schema(con: DuckDBPyConnection, files: Sequence[File]) -> FileSchema:
     except duckdb.InvalidInputException as error:
         if "maximum_object_size" not in str(error):
             raise
-    return _read_schema(con, files, max(_longest_line(file.path) for file in files))
+    return _read_schema(con, files, max(_longest_record(file) for file in files))
+
+
+def _longest_record(file: File) -> int:
+    """Return how many bytes the longest record of a file may have."""
+    if json_format_of(file.path) == "newline_delimited":
+        return _longest_line(file.path)
+    return _LONGEST_UNKNOWN_LINE
 
 
 def _read_schema(con: DuckDBPyConnection, files: Sequence[File], longest_line: int) -> FileSchema:
-    layouts = tuple(Layout(file) for file in files)
+    layouts = tuple(Layout(file, json_format=json_format_of(file.path)) for file in files)
     (_, not_objects, repeated_keys, *_), *key_rows = con.execute(
-        _KEYS.format(records=_records([file.path for file in files], longest_line))
+        _KEYS.format(records=_records(layouts, longest_line))
     ).fetchall()
-    names = [str(name) for name, *_ in key_rows]
-    if not_objects or repeated_keys or "" in names:
+    keys = [str(name) for name, *_ in key_rows]
+    if not_objects or repeated_keys or "" in keys:
         raise _bad_record(files)
-    values = [f"v[{n}]" for n in range(1, len(names) + 1)]
-    rows = select_rows(layouts, names, longest_line)
+    values = [f"v[{n}]" for n in range(1, len(keys) + 1)]
+    rows = select_rows(layouts, keys, longest_line)
     types = infer_types(con, values, TextFormat(_class, _number, "JSON"), rows)
-    return FileSchema(dict(zip(names, types, strict=True)), layouts, longest_line=longest_line)
+    names, notices = _column_names(keys)
+    return FileSchema(
+        dict(zip(names, types, strict=True)),
+        layouts,
+        longest_line=longest_line,
+        json_keys=tuple(keys),
+        notices=tuple(notices),
+    )
 
 
-def _records(paths: list[str], longest_line: int) -> str:
-    return _RECORDS.format(files=sql.quote_files(paths), longest_line=longest_line)
+def _column_names(keys: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the column of each key, and a notice for each key that differs from another in case.
+
+    Which of them is numbered does not depend on the order of the records.
+    """
+    names = dict(zip(sorted(keys), distinct_names(sorted(keys)), strict=True))
+    notices = [
+        f'the key "{key}" differs from another one only in case, and is "{name}" in the lake'
+        for key, name in names.items()
+        if key != name
+    ]
+    return [names[key] for key in keys], notices
+
+
+def _records(layouts: Sequence[Layout], longest_line: int) -> str:
+    by_format: dict[str, list[str]] = {}
+    for layout in layouts:
+        by_format.setdefault(layout.json_format, []).append(layout.file.path)
+    return " union all ".join(
+        _RECORDS.format(files=sql.quote_files(paths), format=format_, longest_line=longest_line)
+        for format_, paths in by_format.items()
+    )
 
 
 def _longest_line(path: str) -> int:
@@ -114,13 +144,12 @@ def select_rows(layouts: Sequence[Layout], names: Sequence[str], longest_line: i
     with_marks = (
         f"regexp_replace(json || '0', {quote_text(_UP_TO_NUMBER)}, {quote_text(_MARKED)}, 'gs')"
     )
-    paths = [layout.file.path for layout in layouts]
     without_end = f"left({with_marks}, -{len(_END)})"
     return (
         f"select cast(json_extract(json, [{pointers}]) as varchar[]) as v from ("
         f"select case when regexp_matches(json, {quote_text(_INEXACT)}) then {without_end} "
         f"else json end as json from (select cast(json as varchar) as json "
-        f"from ({_records(paths, longest_line)})))"
+        f"from ({_records(layouts, longest_line)})))"
     )
 
 
@@ -163,56 +192,9 @@ def _bad_record(files: Sequence[File]) -> ReadError:
         if line:
             return ReadError(
                 f"{file.path}, line {line}: is not one JSON object with distinct, non-empty "
-                "keys. Every line must be one record."
+                "keys. Every line must be one record, or the file one array of records."
             )
     return ReadError(
         f"{files[0].path}: a record of the stream is not one JSON object with distinct, non-empty "
         "keys."
     )
-
-
-def first_bad_line(path: str) -> int | None:
-    """Return the first line that is not one JSON object with distinct, non-empty keys.
-
-    None if there is no such line, or the file is compressed with zstd. An error of DuckDB has
-    another number, because DuckDB skips empty lines and begins at 2.
-    """
-    if path.lower().endswith(".zst"):
-        return None
-    is_compressed = path.lower().endswith(".gz")
-    with gzip.open(path) if is_compressed else Path(path).open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip() and not _is_record(line):
-                return number
-    return None
-
-
-def _is_record(line: bytes) -> bool:
-    try:
-        record = json.loads(line.decode("utf-8"), object_pairs_hook=_Pairs)
-    except ValueError:
-        return False
-    except RecursionError:
-        keys = _keys_of_deep_record(line)
-    else:
-        keys = [key for key, _ in record] if isinstance(record, _Pairs) else [""]
-    return "" not in keys and len(keys) == len(set(keys))
-
-
-def _keys_of_deep_record(line: bytes) -> list[str]:
-    """Return the keys of an object that is nested too deep for Python's parser, but not DuckDB's.
-
-    For a value that is not an object, one empty key is returned.
-    """
-    import duckdb
-
-    with duckdb.connect() as con:
-        try:
-            row = con.execute(_DEEP_KEYS, [line.decode("utf-8")]).fetchone()
-        except duckdb.Error:
-            row = None
-    return list(row[0]) if row else [""]
-
-
-class _Pairs(list[tuple[str, object]]):
-    """An object as pairs of key and value, in which repeated keys remain."""

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from cdpsync.connector import ConnectorOptions
-from cdpsync_connectors.files.csv import Dialect
+from cdpsync_connectors.files.copies import TextSource
+from cdpsync_connectors.files.dialect import Dialect
 from cdpsync_connectors.files.discover import table_name
+from cdpsync_connectors.files.records import RecordRules
+from cdpsync_connectors.files.rewrite import STANDARD
 
-_SPELLINGS = {
-    "ndjson": "jsonl",
-    "utf8": "utf-8",
-    "utf16": "utf-16",
-    "latin1": "latin-1",
-    "iso-8859-1": "latin-1",
-}
+_FORMAT_SPELLINGS = {"ndjson": "jsonl", "json": "jsonl"}
+_SIGN_SPELLINGS = {"\\t": "\t", "none": ""}
 
 
-def _standard_spelling(value: object) -> object:
+def _standard_format(value: object) -> object:
     if not isinstance(value, str):
         return value
-    return _SPELLINGS.get(value.lower(), value.lower())
+    return _FORMAT_SPELLINGS.get(value.lower(), value.lower())
+
+
+def _sign(value: object) -> object:
+    r"""Return a sign of the dialect: `\\t` is a tab, `none` is no sign."""
+    return _SIGN_SPELLINGS.get(value, value) if isinstance(value, str) else value
+
+
+def _list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Sign = Annotated[str, BeforeValidator(_sign), Field(max_length=1)]
 
 
 class FilesOptions(ConnectorOptions):
@@ -34,15 +45,18 @@ class FilesOptions(ConnectorOptions):
 
     path: str
     format: Annotated[
-        Literal["csv", "tsv", "jsonl", "parquet"] | None, BeforeValidator(_standard_spelling)
+        Literal["csv", "tsv", "jsonl", "parquet"] | None, BeforeValidator(_standard_format)
     ] = None
     stream: str | None = Field(default=None, min_length=1)
-    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    delimiter: Annotated[Sign, Field(min_length=1)] | None = None
     header: bool = True
-    encoding: Annotated[
-        Literal["utf-8", "utf-16", "latin-1"], BeforeValidator(_standard_spelling)
-    ] = "utf-8"
-    null: str = ""
+    encoding: str | None = None
+    skip: int = Field(default=0, ge=0)
+    comment: str = ""
+    quote: Sign = '"'
+    escape: Sign = ""
+    null: Annotated[tuple[str, ...], BeforeValidator(_list)] = ("",)
+    empty_as_null: bool = False
 
     def default_table(self, stream: str) -> str:
         """Return the name in the lake of a stream's table."""
@@ -62,14 +76,62 @@ class FilesOptions(ConnectorOptions):
             folder = Path(glob.escape(str(folder)))
         return str(folder / path)
 
-    @field_validator("delimiter")
+    @field_validator("encoding")
     @classmethod
-    def _can_separate(cls, delimiter: str | None) -> str | None:
-        if delimiter is not None and delimiter in '"\r\n':
-            raise ValueError("a quote or a line end cannot separate fields")
-        return delimiter
+    def _known_encoding(cls, encoding: str | None) -> str | None:
+        if encoding is None:
+            return None
+        try:
+            codec = codecs.lookup(encoding)
+            "".encode(encoding)  # a codec that is none of text is a LookupError here
+        except LookupError:
+            raise ValueError(
+                "is no encoding that is known; such are utf-8, utf-16, windows-1252, latin-1, gbk, "
+                "shift_jis"
+            ) from None
+        return codec.name
+
+    @field_validator("delimiter", "quote", "escape")
+    @classmethod
+    def _can_be_a_sign(cls, sign: str | None) -> str | None:
+        if sign and sign in "\r\n\0":
+            raise ValueError("a line end cannot be a sign of the dialect")
+        return sign
+
+    @model_validator(mode="after")
+    def _signs_differ(self) -> Self:
+        signs = [sign for sign in (self.delimiter or ",", self.quote) if sign]
+        if len(set(signs)) < len(signs) or (self.escape and self.escape == self.delimiter):
+            raise ValueError("delimiter, quote and escape must differ")
+        for text in self.null:
+            if any(sign in text for sign in ("\r", "\n", self.delimiter, self.quote) if sign):
+                raise ValueError(
+                    "null: a text with the delimiter, a quote or a line end is never an unquoted "
+                    'field. For "" in quotes set empty_as_null: true'
+                )
+        return self
 
     def dialect(self, format_: str) -> Dialect:
-        """Return the dialect of this source's text files."""
+        """Return the dialect in which this source's text files, or their copies, are read."""
+        if self._rules() is not None:
+            return Dialect(STANDARD.delimiter, self.header, empty_as_null=self.empty_as_null)
         default = "\t" if format_ == "tsv" else ","
-        return Dialect(self.delimiter or default, self.header, self.encoding, self.null)
+        return Dialect(
+            self.delimiter or default,
+            self.header,
+            self.quote,
+            self.null,
+            self.empty_as_null,
+            delimiter_is_set=self.delimiter is not None,
+        )
+
+    def text_source(self) -> TextSource:
+        """Return how the text files are read before DuckDB does."""
+        return TextSource(self.encoding, self.skip, self._rules())
+
+    def _rules(self) -> RecordRules | None:
+        """Return the rules by which records are written anew; None where DuckDB is exact."""
+        escape = "" if self.escape == self.quote else self.escape
+        if not escape and not self.comment:
+            return None
+        return RecordRules(self.delimiter or "", self.quote, escape, self.comment, self.null)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, cast
 
 from cdpsync.errors import ReadError
-from cdpsync.model.types import widens
+from cdpsync.model.types import common_type
+from cdpsync.sql import fold_name, quote_name
 from cdpsync_connectors._shared import exact_sql as sql
 from cdpsync_connectors._shared.exact_types import ColumnStats
 
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from duckdb import DuckDBPyConnection
+    from duckdb.sqltypes import DuckDBPyType
 
+    from cdpsync_connectors.files.dialect import Dialect
     from cdpsync_connectors.files.discover import File
 
 
@@ -23,25 +26,51 @@ _FEW_COLUMNS = 32
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A file and its own columns in order: names, and types (VARCHAR in text files)."""
+    """A file and its own columns in order: names, and types (VARCHAR in text files).
+
+    Of a CSV, `header` has the fields of its first record as they are written, and `dialect` the
+    delimiter that was found. Of JSON, `json_format` is DuckDB's name for how the records stand in
+    the file. `notices` tell what was decided about the file.
+    """
 
     file: File
     columns: tuple[tuple[str, str], ...] = ()
+    header: tuple[str, ...] = ()
+    dialect: Dialect | None = None
+    json_format: str = "newline_delimited"
+    notices: tuple[str, ...] = ()
+
+    @property
+    def text_dialect(self) -> Dialect:
+        """The dialect of a CSV that has columns."""
+        if self.dialect is None:
+            raise ReadError(f"{self.file.path}: has no text.")
+        return self.dialect
 
 
 @dataclass(frozen=True, slots=True)
 class FileSchema:
     """The columns of all files of a stream, in order of first appearance; UNKNOWN if all NULL.
 
-    `longest_line` is how many bytes a line of JSON may have. `inexact` tells of columns why their
-    values cannot be read exactly.
+    `longest_line` is how many bytes a record of JSON may have, and `json_keys` are the keys of the
+    columns. `inexact` tells of columns why their values cannot be read exactly, `conflicts` why
+    their files have no common type, so that the user has to give one. `notices` tell what was
+    decided about the files.
     """
 
     types: dict[str, str]
     layouts: tuple[Layout, ...]
     rows: int | None = None
     longest_line: int = 1 << 24
+    json_keys: tuple[str, ...] = ()
     inexact: dict[str, str] = field(default_factory=dict)
+    conflicts: dict[str, str] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+    def read_from(self, files: Sequence[File]) -> FileSchema:
+        """Return the schema over other files with the same content, in the same order."""
+        pairs = zip(self.layouts, files, strict=True)
+        return replace(self, layouts=tuple(replace(layout, file=file) for layout, file in pairs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +152,28 @@ def _aggregate(
     return [row[start : start + width] for start in range(0, len(row), width)]
 
 
-def joined_type(column: str, known_type: str, file: File, file_type: str) -> str:
-    """Return the type that holds a column of two files exactly; raises ReadError if none does."""
-    if widens(file_type, known_type):
-        return known_type
-    if widens(known_type, file_type):
-        return file_type
-    raise ReadError(
-        f'{file.path}: column "{column}" is {file_type}, and {known_type} in another file of the '
-        "stream; neither type holds the values of the other exactly. Give the column one type in "
-        "all files, or narrow path."
-    )
+def joined_type(old: DuckDBPyType, new: DuckDBPyType) -> str | None:
+    """Return the type that holds the values of both types exactly; None if there is none.
+
+    A struct has the fields of both; in the values of the other it is NULL.
+    """
+    if old.id == new.id == "struct":
+        return _joined_struct(_children(old), _children(new))
+    if old.id == new.id == "list":
+        element = joined_type(_children(old)["child"], _children(new)["child"])
+        return element and f"{element}[]"
+    return common_type(str(old), str(new))
+
+
+def _children(type_: DuckDBPyType) -> dict[str, DuckDBPyType]:
+    return dict(cast("list[tuple[str, DuckDBPyType]]", type_.children))
+
+
+def _joined_struct(old: dict[str, DuckDBPyType], new: dict[str, DuckDBPyType]) -> str | None:
+    types = {}
+    for name in dict.fromkeys((*old, *new)):
+        both = name in old and name in new
+        types[name] = joined_type(old[name], new[name]) if both else str((old | new)[name])
+    if None in types.values() or len(set(map(fold_name, types))) < len(types):
+        return None
+    return f"STRUCT({', '.join(f'{quote_name(name)} {types[name]}' for name in types)})"

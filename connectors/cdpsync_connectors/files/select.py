@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cdpsync.connector import ReadRequest
-    from cdpsync_connectors.files.csv import Dialect
     from cdpsync_connectors.files.schema import FileSchema, Layout
 
 _MAX_CHUNKS = 64
@@ -32,9 +31,7 @@ _CHUNK = """
 """
 
 
-def chunks_of(
-    schema: FileSchema, format_: str, dialect: Dialect, request: ReadRequest
-) -> tuple[SqlChunk, ...]:
+def chunks_of(schema: FileSchema, format_: str, request: ReadRequest) -> tuple[SqlChunk, ...]:
     """Return the chunks of a read: one per file, or several files each, so that there are 64.
 
     Raises ReadError if no file has a requested column, its type is impossible, or the file's own
@@ -46,12 +43,18 @@ def chunks_of(
                 f'stream {label(request.stream.name)}: column "{column.name}" is no longer in '
                 "any file. Run again."
             )
+        if column.name in schema.conflicts and column.name not in request.types:
+            raise ReadError(
+                f"{schema.conflicts[column.name]}. Decide its type under columns: {{types: "
+                f"{{{column.name}: varchar}}}}, narrow path, or leave the column out under "
+                f"columns: {{exclude: [{column.name}]}}."
+            )
         if column.name in schema.inexact:
             raise ReadError(
                 f"{schema.inexact[column.name]}. Write the column with another type, or leave it "
                 f"out under columns: {{exclude: [{column.name}]}}."
             )
-    columns = FileColumns(schema, format_, dialect, request.types, request.lake_types)
+    columns = FileColumns(schema, format_, request.types, request.lake_types)
     layouts = schema.layouts
     if format_ in {"csv", "tsv"}:
         layouts = tuple(
@@ -81,7 +84,6 @@ class FileColumns:
 
     schema: FileSchema
     format: str
-    dialect: Dialect
     requested_types: Mapping[str, str]
     lake_types: Mapping[str, str]
 
@@ -103,14 +105,15 @@ class FileColumns:
         if self.format == "parquet":
             return parquet.select_rows(layouts)
         if self.format == "jsonl":
-            return jsonl.select_rows(layouts, list(self.schema.types), self.schema.longest_line)
-        return csv.select_rows(layouts, self.dialect)
+            return jsonl.select_rows(layouts, self.schema.json_keys, self.schema.longest_line)
+        return csv.select_rows(layouts)
 
     def _value(self, position: int, name: str, layouts: Sequence[Layout]) -> str:
         type_ = self.type(name)
         file_types = dict(layouts[0].columns)
         is_unknown = self.schema.types[name] == UNKNOWN
-        if is_unknown or (self.format != "jsonl" and name not in file_types):
+        is_missing = self.format != "jsonl" and file_types.get(name, UNKNOWN) == UNKNOWN
+        if is_unknown or is_missing:
             return f"cast(null as {type_})"
         where = ", ".join(Path(layout.file.path).name for layout in layouts[:3])
         if self.format == "parquet":

@@ -416,3 +416,14 @@ def test_cursor_has_the_type_that_the_project_file_gives_it(
         return
     with pytest.raises(ContractError, match=r'"id" is \w.* because of columns\.types; a cursor is'):
         plan_of(options)
+
+
+def test_type_of_all_columns_is_that_of_those_without_one() -> None:
+    """`types: {"*": …}` counts for each column that is read and has no type of its own."""
+    options = TableOptions(types={"*": "varchar", "id": "integer"}, exclude=("note",))
+    assert plan_of(options).types == {"id": "INTEGER", "updated_at": "VARCHAR"}
+    (table,) = configured_tables(
+        source(public__orders=options), [replace(ORDERS, open_schema=True)]
+    )
+    with pytest.raises(ContractError, match="known only from its rows"):
+        first_plan(table)

@@ -1,0 +1,157 @@
+"""Temporary copies of files whose encoding, compression or dialect DuckDB does not read exactly."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cdpsync.errors import ReadError
+from cdpsync_connectors.files.content import (
+    COMPRESSED,
+    READ_BY_DUCKDB,
+    marked_encoding,
+    read_blocks,
+    read_text,
+)
+from cdpsync_connectors.files.rewrite import write_standard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from cdpsync_connectors.files.discover import File
+    from cdpsync_connectors.files.records import Record, RecordRules
+
+# The mark of UTF-32 may also be that of UTF-16, and a NUL.
+_ENCODINGS_OF_MARK = {
+    "utf-8-sig": ("utf-8",),
+    "utf-16": ("utf-16",),
+    "utf-32": ("utf-32", "utf-16"),
+}
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+@dataclass(frozen=True, slots=True)
+class TextSource:
+    """The encoding of a source's text files, and what of them is no record.
+
+    Without `encoding` a byte order mark tells it, or it is UTF-8. `skip` lines are above the
+    header. With `rules` the records of a CSV are read by them.
+    """
+
+    encoding: str | None = None
+    skip: int = 0
+    rules: RecordRules | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    path: str
+    skipped: int  # lines that the copy lacks
+
+
+@dataclass(slots=True)
+class Copies:
+    """Copies of one connector's files. Used from many threads."""
+
+    source: TextSource
+    _origins: dict[str, _Origin] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=count)
+
+    def readable(self, files: Iterable[File], folder: Callable[[], Path]) -> tuple[File, ...]:
+        """Return the files as DuckDB can read them: themselves, or copies in `folder`."""
+        return tuple(self._readable(file, folder) for file in files)
+
+    def renamed(self, message: str) -> str:
+        """Return a message with the names and lines of the files in place of the copies'."""
+        for path, origin in list(self._origins.items()):
+            if path in message:
+                message = re.sub(
+                    re.escape(path) + r"(?:(, line )(\d+))?", partial(_place, origin), message
+                )
+        return message
+
+    def _readable(self, file: File, folder: Callable[[], Path]) -> File:
+        if file.format == "parquet" or not file.size:
+            return file
+        encoding = self._encoding(file)
+        rules = self.source.rules if file.format in {"csv", "tsv"} else None
+        is_utf_8 = encoding == "utf-8" or (encoding == "utf-8-sig" and file.format != "jsonl")
+        suffix = Path(file.path).suffix.lower()
+        is_readable = suffix not in COMPRESSED or suffix in READ_BY_DUCKDB
+        if is_utf_8 and is_readable and not self.source.skip and rules is None:
+            return file
+        copy = self._new_path(file, folder())
+        if is_utf_8 and not self.source.skip and rules is None:
+            with copy.open("wb") as target:
+                target.writelines(read_blocks(file.path))
+        else:
+            self._write_text(file, encoding, rules, copy)
+        return replace(file, path=str(copy))
+
+    def _new_path(self, file: File, folder: Path) -> Path:
+        parent = folder / f"copy-{next(self._numbers)}"
+        parent.mkdir(parents=True)
+        name = Path(file.path)
+        copy = parent / (name.stem if name.suffix.lower() in COMPRESSED else name.name)
+        self._origins[str(copy)] = _Origin(file.path, self.source.skip)
+        return copy
+
+    def _encoding(self, file: File) -> str:
+        """Return the encoding of a file. Raises ReadError if its mark names another one."""
+        encoding = self.source.encoding
+        if file.path.lower().endswith(".zst"):
+            return encoding or "utf-8"
+        mark = marked_encoding(file.path)
+        if mark is None or encoding is None:
+            return mark or encoding or "utf-8"
+        if not encoding.startswith(_ENCODINGS_OF_MARK[mark]):
+            raise ReadError(
+                f"{file.path}: begins with the byte order mark of {mark.removesuffix('-sig')}, and "
+                f"encoding: {encoding} is set. Leave encoding out, or set that of the mark."
+            )
+        return mark if encoding.startswith(mark.removesuffix("-sig")) else encoding
+
+    def _write_text(self, file: File, encoding: str, rules: RecordRules | None, copy: Path) -> None:
+        def text() -> Iterator[str]:
+            return _without_lines(read_text(file.path, encoding), self.source.skip)
+
+        with copy.open("w", encoding="utf-8", newline="") as target:
+            if rules is None:
+                target.writelines(text())
+                return
+
+            def stop(record: Record) -> None:
+                raise ReadError(
+                    f"{copy}, line {record.line}: {record.fault}. Nothing of the stream was kept; "
+                    "fix the line."
+                )
+
+            write_standard(str(copy), rules, text, target, stop)
+
+
+def _place(origin: _Origin, match: re.Match[str]) -> str:
+    line = f"{match[1]}{int(match[2]) + origin.skipped}" if match[1] else ""
+    return origin.path + line
+
+
+def _without_lines(blocks: Iterator[str], skip: int) -> Iterator[str]:
+    """Yield a text without its first lines."""
+    rest = ""
+    while skip:
+        block = next(blocks, None)
+        if block is None:
+            return
+        rest += block
+        while skip and (end := _LINE_END.search(rest)) and not _may_go_on(end, rest):
+            rest, skip = rest[end.end() :], skip - 1
+    yield rest
+    yield from blocks
+
+
+def _may_go_on(end: re.Match[str], text: str) -> bool:
+    """Whether a line end is the last character that was read, and LF may follow CR."""
+    return end[0] == "\r" and end.end() == len(text)

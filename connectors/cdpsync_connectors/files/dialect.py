@@ -1,0 +1,45 @@
+"""The dialect of a text file: what divides it into records, fields and NULLs."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _csv import Reader
+    from collections.abc import Iterable
+
+DELIMITERS = (",", ";", "\t", "|")
+"""The usual delimiters, of which one is found in the header if the user names none."""
+
+_NAMES = {"\t": "a tab (\\t)"}
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The signs of a CSV file, and whether its first record is a header.
+
+    `delimiter_is_set` tells that the user named the delimiter. No `quote` means that quotes are
+    text. An unquoted field that is one of `nulls` is NULL; with `empty_as_null` a quoted empty
+    field is NULL, too.
+    """
+
+    delimiter: str
+    header: bool = True
+    quote: str = '"'
+    nulls: tuple[str, ...] = ("",)
+    empty_as_null: bool = False
+    delimiter_is_set: bool = True
+
+
+def delimiter_name(delimiter: str) -> str:
+    """Return a delimiter for a message."""
+    return _NAMES.get(delimiter, f'"{delimiter}"')
+
+
+def python_reader(lines: Iterable[str], dialect: Dialect, *, strict: bool = False) -> Reader:
+    """Return Python's own reader of the dialect, for single records."""
+    if not dialect.quote:
+        return csv.reader(lines, delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE, strict=strict)
+    return csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote, strict=strict)

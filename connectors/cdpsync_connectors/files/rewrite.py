@@ -1,0 +1,76 @@
+"""A CSV in any dialect, written anew in the one that DuckDB reads exactly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cdpsync.errors import ReadError
+from cdpsync_connectors.files.dialect import DELIMITERS, Dialect, delimiter_name
+from cdpsync_connectors.files.records import read_records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TextIO
+
+    from cdpsync_connectors.files.records import Record, RecordRules
+
+STANDARD = Dialect(",")
+"""The dialect that is written: NULL is empty, every other field is in quotes."""
+
+
+def write_standard(
+    path: str,
+    rules: RecordRules,
+    text: Callable[[], Iterator[str]],
+    target: TextIO,
+    on_fault: Callable[[Record], None],
+) -> str:
+    """Write the records of a text to `target`; return the delimiter of the text.
+
+    `on_fault` takes a record that has a fault or another number of fields than the first one.
+    Raises ReadError for a first record with a fault, or a delimiter that cannot be told.
+    """
+    if not rules.delimiter:
+        rules = replace(rules, delimiter=_delimiter_of_header(path, rules, text))
+    width = 0
+    for record in read_records(text(), rules):
+        if not width:
+            if record.is_blank or record.fault:
+                raise _bad_header(path, record)
+            width = len(record.fields)
+        if record.is_blank and width > 1:
+            continue
+        if record.fault:
+            on_fault(record)
+        elif len(record.fields) != width:
+            counts = f"{len(record.fields)} fields where there should be {width}"
+            on_fault(replace(record, fault=counts))
+        else:
+            target.write(",".join(map(_standard_field, record.fields)) + "\n")
+    return rules.delimiter
+
+
+def _standard_field(field: str | None) -> str:
+    return "" if field is None else '"' + field.replace('"', '""') + '"'
+
+
+def _bad_header(path: str, record: Record) -> ReadError:
+    fault = record.fault or "is empty. Set skip: to the number of lines above the header"
+    return ReadError(f"{path}, line {record.line}: {fault}. Fix the header.")
+
+
+def _delimiter_of_header(path: str, rules: RecordRules, text: Callable[[], Iterator[str]]) -> str:
+    """Return the only usual delimiter in the header; a comma if it has none."""
+    candidates = []
+    for delimiter in DELIMITERS:
+        header = next(read_records(text(), replace(rules, delimiter=delimiter)), None)
+        if header is not None and not header.fault and len(header.fields) > 1:
+            candidates.append(delimiter)
+    if len(candidates) > 1:
+        choices = " or ".join(map(delimiter_name, candidates))
+        raise ReadError(
+            f"{path}, line 1: the header could be separated by {choices}. Set delimiter: of the "
+            f'source, such as delimiter: ";".'
+        )
+    return candidates[0] if candidates else ","
