@@ -68,12 +68,12 @@ def source_of(
 def _other_source(
     table: ConfiguredTable, before: SourceIdentity, current: SourceIdentity
 ) -> ContractError:
+    """Return the error, which has the same words for each table of the source: it is told once."""
     run = f"cdpsync run {table.source}"
     return ContractError(
-        f"{table.table}: the cursor was read from {before.label}, and the source is now "
-        f"{current.label}. Nothing was read. If it has the same data, because a server has moved, "
-        f"go on from the cursors: {run} --accept-source; else load its tables again: {run} "
-        "--full-refresh."
+        f"the cursor was read from {before.label}, and the source is now {current.label}. Nothing "
+        "was read. If it has the same data, because a server has moved, go on from the cursors: "
+        f"{run} --accept-source; else load its tables again: {run} --full-refresh."
     )
 
 

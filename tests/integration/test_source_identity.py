@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.mysql_server import mariadb
 from support.mysql_shop import MysqlShop
+from support.pooler import pgbouncer
 from support.servers import Database
 from support.shop import Shop
 from support.stripe_server import fake_stripe
@@ -82,7 +83,7 @@ def test_another_database_stops_tables_that_follow_a_cursor(orders: Shop, copy: 
     moved_to(orders, copy)
     result = orders.run()
     message = only_error(result)
-    assert message.startswith(f"shop.orders: the cursor was read from {before}, and the source is ")
+    assert message.startswith(f"the cursor was read from {before}, and the source is now ")
     assert f"is now database {copy.name} of the Postgres server " in message
     assert "cdpsync run shop --accept-source; else" in message
     assert message.endswith("cdpsync run shop --full-refresh.")
@@ -187,10 +188,10 @@ def test_state_of_an_older_version_takes_the_first_source_it_sees(orders: Shop) 
     assert orders.pg.name in identity_of(orders).label
 
 
-def test_replica_or_renamed_database_is_the_same_source(
+def test_replica_pooler_or_renamed_database_is_the_same_source(
     replicated_servers: tuple[Server, Server], tmp_path: Path
 ) -> None:
-    """A replica has its primary's identity; a renamed database keeps its own."""
+    """The server says who it is, whatever the address; a renamed database keeps its oid."""
     primary, replica = replicated_servers
     with primary.database("test_identity") as pg:
         pg.execute(ORDERS + "; insert into orders values (1, 'a')")
@@ -201,6 +202,10 @@ def test_replica_or_renamed_database_is_the_same_source(
         replica.wait_for(primary)
         moved_to(shop, Database(replica.port, replica.password, pg.name, replica.bin))
         assert shop.one().error is None
+        assert identity_of(shop) == identity
+        with pgbouncer(pg) as pooler:
+            moved_to(shop, pooler.database(pg))
+            assert shop.one().error is None
         assert identity_of(shop) == identity
         primary.psql(f"alter database {pg.name} rename to test_identity_2")
         moved_to(shop, Database(primary.port, primary.password, "test_identity_2", primary.bin))
@@ -296,8 +301,8 @@ def test_other_stripe_accounts_and_modes_are_other_sources(tmp_path: Path) -> No
         stripe.key = live_key = "rk_live_51TESTsecret"
         stripe_project(tmp_path, stripe.url, api_key=live_key)
         assert only_error(sync.run(file)).startswith(
-            "shop.customers: the cursor was read from Stripe account acct_1 (test), and the source "
-            "is now Stripe account acct_1 (live). Nothing was read."
+            "the cursor was read from Stripe account acct_1 (test), and the source is now Stripe "
+            "account acct_1 (live). Nothing was read."
         )
         assert sync.run(file, full_refresh=True).tables[0].error is None
         stripe.account = "acct_2"
