@@ -12,14 +12,15 @@ from support.busy_writers import busy_writers
 from cdpsync import sync
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from support.shop import Shop
 
-TABLE = {
-    "sequence": "create table orders (id bigint generated always as identity primary key, v text)",
-    "timestamptz": "create table orders (id serial primary key, v text, "
-    "at timestamptz default now())",
-    "timestamp": "create table orders (id serial primary key, v text, at timestamp default now())",
-    "date": "create table orders (id serial primary key, v text, at date default current_date)",
+COLUMNS = {
+    "sequence": "id bigint generated always as identity primary key, v text",
+    "timestamptz": "id serial primary key, v text, at timestamptz default now()",
+    "timestamp": "id serial primary key, v text, at timestamp default now()",
+    "date": "id serial primary key, v text, at date default current_date",
 }
 INSERT = "insert into orders (v) values ('{v}')"
 
@@ -43,39 +44,60 @@ def shop(request: pytest.FixtureRequest, place: str, shop: Shop) -> Shop:
 
 
 def configure(shop: Shop, kind: str, mode: str, **source_options: Any) -> None:
-    shop.pg.execute(TABLE[kind])
-    cursor = "id" if kind == "sequence" else "at"
-    shop.configure({"public.orders": {"mode": mode, "cursor_field": cursor}}, **source_options)
+    shop.pg.execute(f"create table orders ({COLUMNS[kind]})")
+    shop.configure({"public.orders": table_options(kind, mode)}, **source_options)
 
 
-@pytest.mark.parametrize("kind", TABLE)
-def test_row_of_a_transaction_that_commits_late(shop: Shop, kind: str, mode: str) -> None:
-    """The row is older than the newest one that was read, and committed after the read."""
-    configure(shop, kind, mode)
-    shop.pg.execute(INSERT.format(v="first"))
+def table_options(kind: str, mode: str) -> dict[str, str]:
+    return {"mode": mode, "cursor_field": "id" if kind == "sequence" else "at"}
+
+
+def configure_each(shop: Shop, kinds: Collection[str], mode: str) -> None:
+    """Let the project have a table for each kind of cursor, named after it."""
+    shop.pg.execute("".join(f"create table t_{kind} ({COLUMNS[kind]});" for kind in kinds))
+    shop.configure({f"public.t_{kind}": table_options(kind, mode) for kind in kinds})
+
+
+def inserts(kinds: Collection[str], v: str) -> str:
+    """Return the statements that insert a row into the table of each kind."""
+    return "".join(f"insert into t_{kind} (v) values ('{v}');" for kind in kinds)
+
+
+def figures(shop: Shop, figure: str) -> dict[str, int]:
+    """Run; no table fails. Return a figure of each result, by the table's kind."""
+    results = shop.run().tables
+    assert {result.table.name: result.error for result in results if result.error} == {}
+    return {result.table.name.removeprefix("t_"): getattr(result, figure) for result in results}
+
+
+def test_row_of_a_transaction_that_commits_late(shop: Shop, mode: str) -> None:
+    """The row is older than the newest one that was read, and committed after the read.
+
+    A table for each kind of cursor.
+    """
+    configure_each(shop, COLUMNS, mode)
+    shop.pg.execute(inserts(COLUMNS, "first"))
     with psycopg.connect(shop.pg.url) as late:
-        late.execute(INSERT.format(v="late"))
-        shop.pg.execute(INSERT.format(v="newest"))
-        assert shop.one().rows_in_table == 2
-        assert shop.one().rows_in_table == 2
-    assert shop.one().rows_in_table == 3
-    shop.same()
-    assert shop.one().rows_inserted == 0
+        late.execute(inserts(COLUMNS, "late"))
+        shop.pg.execute(inserts(COLUMNS, "newest"))
+        assert figures(shop, "rows_in_table") == dict.fromkeys(COLUMNS, 2)
+        assert figures(shop, "rows_in_table") == dict.fromkeys(COLUMNS, 2)
+    assert figures(shop, "rows_in_table") == dict.fromkeys(COLUMNS, 3)
+    shop.all_same(*(f"t_{kind}" for kind in COLUMNS))
+    assert figures(shop, "rows_inserted") == dict.fromkeys(COLUMNS, 0)
 
 
-@pytest.mark.parametrize("kind", ["timestamptz", "timestamp"])
-def test_row_of_a_transaction_that_had_written_nothing_yet(
-    shop: Shop, kind: str, mode: str
-) -> None:
+def test_row_of_a_transaction_that_had_written_nothing_yet(shop: Shop, mode: str) -> None:
     """Its now() is its start, when neither its number nor its rows were visible."""
-    configure(shop, kind, mode)
+    kinds = ("timestamptz", "timestamp")
+    configure_each(shop, kinds, mode)
     with psycopg.connect(shop.pg.url) as late:
         late.execute("select 1")
-        shop.pg.execute(INSERT.format(v="newest"))
-        shop.one()
-        late.execute(INSERT.format(v="late"))
-    shop.one()
-    shop.same()
+        shop.pg.execute(inserts(kinds, "newest"))
+        assert figures(shop, "rows_inserted") == dict.fromkeys(kinds, 1)
+        late.execute(inserts(kinds, "late"))
+    figures(shop, "rows_inserted")
+    shop.all_same(*(f"t_{kind}" for kind in kinds))
 
 
 def test_update_of_a_transaction_that_commits_late(shop: Shop) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
+import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -59,13 +61,19 @@ def read_back(
             return read_chunks(connector, chunks)
 
 
+@functools.cache
+def _connection(_thread: int) -> Any:
+    """One for all reads, as a run's worker has one: to open it takes longer than a small read."""
+    return engine.connect(threads=1)
+
+
 def read_chunks(connector: MysqlConnector, chunks: Iterable[Chunk]) -> ReadBack:
     """Write the one chunk to Parquet; errors come out as the connector names them."""
     import duckdb
 
     (chunk,) = chunks
     with tempfile.TemporaryDirectory() as folder:
-        con = engine.connect(threads=1, extensions=connector.extensions)
+        con = _connection(threading.get_ident())
         try:
             con.begin()
             relation = chunk.relation(con)
@@ -76,12 +84,12 @@ def read_chunks(connector: MysqlConnector, chunks: Iterable[Chunk]) -> ReadBack:
             back = con.sql(f"from '{folder}/0.parquet'")
             assert [str(type_) for type_ in back.types] == types
             return ReadBack(columns, types, back.fetchall())
-        except duckdb.Error as error:
+        except Exception as error:
             with suppress(duckdb.Error):
                 con.rollback()
-            known_error = connector.translate(error)
+            con.close()  # it may be of no use any more
+            _connection.cache_clear()
+            known_error = connector.translate(error) if isinstance(error, duckdb.Error) else None
             if known_error is None:
                 raise
             raise known_error from error
-        finally:
-            con.close()

@@ -132,8 +132,10 @@ def environment() -> Path:
 
 def _make(home: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
-    pip = [home / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps"]
-    for command in ([sys.executable, "-m", "venv", home], [*pip, "-r", _LOCK]):
+    # Without a pip of its own, and with only those modules compiled that it imports.
+    pip = [sys.executable, "-m", "pip", "--python", home / "bin" / "python", "install", "--quiet"]
+    venv = [sys.executable, "-m", "venv", "--without-pip", home]
+    for command in (venv, [*pip, "--no-deps", "--no-compile", "-r", _LOCK]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise ServerError(f"fakesnow's environment cannot be made:\n{done.stderr}")
