@@ -39,6 +39,13 @@ Row groups are limited in bytes only where insertion order is not preserved. The
 vectors of few rows, which are few because they are large.
 """
 
+ONE_THREAD = "set threads = 1"
+"""The setting of a connection whose queries are small: a second thread then costs more than it
+does. It holds for all connections of the same database."""
+
+ALL_THREADS = "reset threads"
+"""The setting of a connection whose queries may be large."""
+
 # Connections of `preconnect`, by their extensions and threads.
 _preconnected: dict[tuple[tuple[str, ...], int | None], Future[duckdb.DuckDBPyConnection]] = {}
 

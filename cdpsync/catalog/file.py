@@ -154,7 +154,7 @@ class CatalogFile:
         idle = _idle[self.data_path]
         con = self._idle_connection(spill)
         try:
-            con.execute("set preserve_insertion_order = true")
+            con.execute(f"set preserve_insertion_order = true; {engine.ALL_THREADS}")
             if self.memory is not None:
                 engine.limit_memory(con, self.memory)
             if data and self.prepare is not None:

@@ -6,6 +6,7 @@ import threading
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from cdpsync import engine
 from cdpsync.catalog.lake import Lake
 from cdpsync.model.state import ProjectState
 
@@ -21,7 +22,8 @@ class CatalogPrefetch:
     """A reader of a catalog that a thread opens between `start` and `join`; `close` it at the end.
 
     The thread reads the lake's state too, because DuckLake then loads all definitions of tables.
-    It ignores errors, because they come again when `reader` opens the catalog.
+    It ignores errors, because they come again when `reader` opens the catalog. The reader uses a
+    single thread of DuckDB, until a query is larger than most.
     """
 
     def __init__(self, catalog: CatalogFile) -> None:
@@ -47,6 +49,7 @@ class CatalogPrefetch:
                 return
             version = self._catalog.version()
             con = stack.enter_context(self._catalog.reader())
+            con.execute(engine.ONE_THREAD)
             self._state = Lake(con).state()
             self._stack, self._con, self._version = stack.pop_all(), con, version
 
@@ -60,6 +63,7 @@ class CatalogPrefetch:
         if con is None or self._version != self._catalog.version():
             self._stack.close()
             with self._catalog.reader() as con:
+                con.execute(engine.ONE_THREAD)
                 yield con, Lake(con).state()
             return
         with self._stack:

@@ -1,6 +1,5 @@
 """The entry point of the command line: registers the commands, runs one, ends the process."""
 
-import gc
 import logging
 import os
 import signal
@@ -17,9 +16,6 @@ from cdpsync.cli.commands import init, maintain, query, run, sources, state, sta
 from cdpsync.cli.options import root_options
 from cdpsync.cli.output import log
 from cdpsync.cli.session import INTERRUPTED, Terminated, stopping, working
-
-# Objects between two garbage collections: a process that lives for a second needs few of them.
-_GARBAGE_THRESHOLD = 50_000
 
 # cdpsync writes tracebacks itself, because typer's show local variables, and so secrets.
 app = typer.Typer(
@@ -90,7 +86,6 @@ class _NoPandas:
 
 def main() -> NoReturn:
     """Run the command line, and end the process."""
-    gc.set_threshold(_GARBAGE_THRESHOLD)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else pydantic asks every package
     signal.signal(signal.SIGTERM, _terminate)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # else the parent ignores it

@@ -27,7 +27,7 @@ _HIGHEST_CURSOR = {
     ),
     CursorType.TIMESTAMP: (
         # The cast is for TIMESTAMP_NS, whose range is too small for the bounds.
-        "max(cast({cursor} as timestamp)) filter (where cast({cursor} as timestamp) "
+        "max({microseconds}) filter (where cast({cursor} as timestamp) "
         "between timestamp '0001-01-01' and cast(now() as timestamp) + interval 1 day)"
     ),
     CursorType.TIMESTAMPTZ: (
@@ -69,4 +69,15 @@ def highest_cursor(
 
 def highest_cursor_sql(type_: CursorType, field: str) -> str:
     """Return the highest value of a column on which a cursor may rest, as an aggregate in SQL."""
-    return _HIGHEST_CURSOR[type_].format(cursor=quote_name(field))
+    name = quote_name(field)
+    return _HIGHEST_CURSOR[type_].format(cursor=name, microseconds=microseconds(name))
+
+
+def microseconds(timestamp: str) -> str:
+    """Return a TIMESTAMP or TIMESTAMP_NS in SQL as a TIMESTAMP that is never later.
+
+    A cast rounds towards 1970. So before 1970 it would return a cursor above its own row, which the
+    next read would not find.
+    """
+    cast = f"cast({timestamp} as timestamp)"
+    return f"case when {cast} > {timestamp} then {cast} - interval 1 microsecond else {cast} end"

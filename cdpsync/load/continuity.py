@@ -7,9 +7,9 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog import sql_name
-from cdpsync.extract.spool import highest_cursor_sql, spooled_rows
+from cdpsync.extract.spool import highest_cursor_sql, microseconds, spooled_rows
 from cdpsync.load.merge import cast_existing, count
-from cdpsync.model import SyncMode, TablePlan, Window
+from cdpsync.model import CursorType, SyncMode, TablePlan, Window
 from cdpsync.model.cursors import cursor_json, cursor_sql
 from cdpsync.sql import fold_name, quote_name
 
@@ -94,7 +94,8 @@ def window_of(
     highest = extracted.highest_cursor
     if highest is None:
         raise AssertionError("a restarted read without cursors is not merged")
-    lowest = f"min({field})"
+    value = microseconds(field) if highest.type is CursorType.TIMESTAMP else field
+    lowest = f"min({value})"
     if isinstance(highest.value, date):  # Python has no infinite times
         lowest = f"case when not isinf({lowest}) then {lowest} end"
     row = con.execute(f"select {lowest} from ({rows})").fetchone()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from cdpsync import engine
 from cdpsync.catalog import Lake
 from cdpsync.connector.faults import unknown_error
 from cdpsync.errors import CatalogError, CdpsyncError, ContractError
@@ -117,8 +118,11 @@ class Committer:
         saved_states: list[SavedState] = []
         try:
             with self.session.catalog.writer() as con:
+                con.execute(engine.ONE_THREAD)
                 lake = Lake(con)
                 saved_states += self._commit_unchanged(lake, remaining)
+                if remaining:
+                    con.execute(engine.ALL_THREADS)
                 while remaining:
                     batch = tuple(remaining.values())[:_MAX_BATCH]
                     saved_states += self._commit_together(lake, batch, failures)

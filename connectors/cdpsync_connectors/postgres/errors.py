@@ -92,6 +92,24 @@ _CONNECTING: tuple[tuple[str, str, str, bool], ...] = (
         False,
     ),
     (
+        r"invalid port number",
+        "the port is not between 1 and 65535",
+        "Check it.",
+        False,
+    ),
+    (
+        r"channel binding required",
+        "channel_binding is required, and the server cannot do it on this connection",
+        "Set sslmode: require, or take channel_binding=require out of the url.",
+        False,
+    ),
+    (
+        r"authentication method requirement \"[^\"\n]*\" failed",
+        "the server asks for another authentication than require_auth allows",
+        "Take require_auth out of the url, or have the server's pg_hba.conf changed.",
+        False,
+    ),
+    (
         r'definition of service "[^\n]*" not found',
         "the service that the url names is in no pg_service.conf",
         "Check its name and PGSERVICEFILE, or write host, user and database into the url.",
@@ -185,10 +203,15 @@ def translate_connecting(error: Exception, location: str) -> ConnectError:
     wrong_parameter = _wrong_parameter(text)
     if wrong_parameter:
         return ConnectError(f"{location}: {wrong_parameter}")
-    lost = bool(_LOST.search(text))
-    reason = "the connection was closed" if lost else _server_message(text)
+    if _LOST.search(text):
+        return ConnectError(
+            f"{location}: no connection: the connection was closed. Try again, or check the "
+            "server's log.",
+            retryable=True,
+        )
     return ConnectError(
-        f"{location}: no connection: {reason}. Try again or check the server's log.", retryable=lost
+        f"{location}: no connection: {_server_message(text)}. Check the source's options and url, "
+        "and the server's log."
     )
 
 
@@ -241,7 +264,8 @@ def is_refused_for_number(error: Exception) -> bool:
 
 
 _WRONG_PARAMETER = re.compile(
-    r'invalid (?:integer )?"?(?:value "(?P<text>[^"\n]*)" for connection option "(?P<option>\w+)"'
+    r"bad value for (?P<number>\w+): "
+    r'|invalid (?:integer )?"?(?:value "(?P<text>[^"\n]*)" for connection option "(?P<option>\w+)"'
     r'|(?P<name>\w+)"? value: "(?P<value>[^"\n]*)")'
     r'|(?P<weak>weak sslmode "\w+" may not be used with \w+=\w+)'
 )
@@ -262,8 +286,9 @@ def _wrong_parameter(text: str) -> str | None:
         return None
     if match["weak"]:
         return f"{match['weak']}. Write sslmode=require, verify-ca or verify-full."
-    if match["option"]:
-        return f"the value of {match['option']} is not a number. Write digits, or leave it out."
+    option = match["option"] or match["number"]
+    if option:
+        return f"the value of {option} is not a number. Write digits, or leave it out."
     advice = _ADVICE_ON_VALUES.get(match["value"], f"Write one that libpq has for {match['name']}")
     return f'{match["name"]} cannot be "{match["value"]}". {advice}, or leave it out.'
 

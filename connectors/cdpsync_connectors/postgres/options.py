@@ -31,7 +31,7 @@ class PostgresOptions(DatabaseOptions):
     schemas: Names | None = None
     default_schema: str = "public"
     on_nan: Annotated[Literal["null", "error"], BeforeValidator(null_as_word)] = "null"
-    connect_timeout: Annotated[int, Field(ge=1)] = 10
+    connect_timeout: Annotated[int, Field(ge=1)] | None = None
     statement_timeout: Seconds | None = None
     lock_timeout: Annotated[Seconds, Field(ge=0)] = 60.0
     application_name: str = "cdpsync"
@@ -117,6 +117,6 @@ class PostgresOptions(DatabaseOptions):
             **parts,
             "sslmode": self.sslmode,
             "sslrootcert": self.sslrootcert,
-            "connect_timeout": str(self.connect_timeout),
+            "connect_timeout": str(self.connect_timeout) if self.connect_timeout else None,
         }
         return {name: value for name, value in parameters.items() if value is not None}

@@ -57,6 +57,7 @@ _REPLACEMENTS = {
 }
 
 
+_CONNECT_TIMEOUT = "10"  # seconds; libpq would wait without end
 _PARAMETER = re.compile(r'(?:URI query parameter:|invalid connection option) "(\w{1,40})"')
 
 
@@ -96,7 +97,8 @@ def libpq_parameters(given: Mapping[str, str]) -> dict[str, str]:
     parsed = {key: str(value) for key, value in in_url.items() if value is not None}
     for name in _NEVER_PASSED:
         parsed.pop(name, None)
-    parsed = {**_KEEPALIVES, **parsed, **keywords, **_OURS}
+    defaults = {"connect_timeout": os.environ.get("PGCONNECT_TIMEOUT", _CONNECT_TIMEOUT)}
+    parsed = {**_KEEPALIVES, **defaults, **parsed, **keywords, **_OURS}
     if "sslrootcert" in parsed:  # without sslmode, libpq would ignore it
         parsed.setdefault("sslmode", os.environ.get("PGSSLMODE", "verify-full"))
     remember(parsed.get("password"))

@@ -19,6 +19,7 @@ from cdpsync.model import Column, Stream
 from cdpsync.redact import redact
 from cdpsync_connectors.postgres.connections import Sessions
 from cdpsync_connectors.postgres.connector import PostgresConnector
+from cdpsync_connectors.postgres.parameters import libpq_parameters
 
 if TYPE_CHECKING:
     from support.servers import Database
@@ -203,6 +204,55 @@ def test_check_says_what_to_fix(pg: Database) -> None:
     assert "host name is not known" in refusal(pg_url.replace("127.0.0.1", "nowhere.invalid"))
     assert "sslmode: prefer" in refusal(pg_url, sslmode="require")
     assert "asks for a password" in refusal(pg_url.replace(f":{pg.password}", ""))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "problem"),
+    [
+        (":99999/", "the port is not between 1 and 65535"),
+        ("?channel_binding=require&sslmode=disable", "take channel_binding=require out"),
+        ("?require_auth=none", "Take require_auth out"),
+        ("?require_auth=rot13", 'require_auth cannot be "rot13"'),
+        ("?connect_timeout=soon", "the value of connect_timeout is not a number"),
+        ("?target_session_attrs=standby", "Check the source's options and url"),
+    ],
+)
+def test_check_does_not_advise_to_try_a_wrong_parameter_again(
+    pg: Database, parameter: str, problem: str
+) -> None:
+    """No retry helps against what the URL asks for, and the message says what to change."""
+    url = pg.url + parameter
+    if parameter.startswith(":"):
+        url = pg.url.replace(f":{pg.port}/", parameter)
+    with connected(url) as connector, pytest.raises(ConnectError) as caught:
+        connector.check()
+    assert problem in caught.value.message
+    assert "Try again" not in caught.value.message
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("url", "option", "environment", "seconds"),
+    [
+        ("", None, None, "10"),
+        ("?connect_timeout=33", None, "5", "33"),
+        ("?connect_timeout=33", 3, "5", "3"),
+        ("", None, "5", "5"),
+    ],
+)
+def test_connect_timeout_of_the_url_holds_unless_the_source_has_one(
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    option: int | None,
+    environment: str | None,
+    seconds: str,
+) -> None:
+    """The option's default is not one that the source has."""
+    if environment:
+        monkeypatch.setenv("PGCONNECT_TIMEOUT", environment)
+    values = {"url": f"postgresql://u@localhost/x{url}", "connect_timeout": option}
+    options = PostgresConnector.Options.model_validate(values)
+    assert libpq_parameters(options.parameters())["connect_timeout"] == seconds
 
 
 def test_check_says_when_the_server_is_full(pg: Database) -> None:

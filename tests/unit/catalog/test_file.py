@@ -67,3 +67,16 @@ def test_new_catalog_does_not_use_the_log_of_one_that_was_moved_away(tmp_path: P
         con.execute("create schema lake.anew")
     with catalog.reader() as con:
         assert con.execute("select 1 from duckdb_schemas() where schema_name = 'anew'").fetchone()
+
+
+def test_connection_is_lent_again_with_all_threads(tmp_path: Path) -> None:
+    """Whatever its last borrower chose for small queries."""
+    catalog = _catalog(tmp_path)
+    threads = "select current_setting('threads')"
+    with catalog.writer() as con:
+        Lake(con).system_tables.prepare()
+        before = con.execute(threads).fetchone()
+    with catalog.reader() as con:
+        con.execute("set threads = 7")
+    with catalog.reader() as con:
+        assert con.execute(threads).fetchone() == before != (7,)
