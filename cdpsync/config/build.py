@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -112,6 +113,7 @@ def build_source(
         defaults,
         tables,
         omitted_schema=getattr(options, "omitted_schema", None),
+        ignores_case=_ignores_case(model),
     )
 
 
@@ -137,6 +139,7 @@ def _incomplete_source(
         tables,
         problem=problem,
         omitted_schema=_omitted_schema(section, model),
+        ignores_case=_ignores_case(model),
     )
 
 
@@ -160,7 +163,12 @@ def _table_rules(
     """Return a source's `defaults:` and `tables:`, or note what is wrong with them."""
     defaults = read_defaults(section, subject, problems)
     follows = bool(getattr(model, "follows_changes", False))
-    return defaults, read_tables(section, defaults, subject, problems, follows_changes=follows)
+    rules = read_tables(section, defaults, subject, problems, follows_changes=follows)
+    return defaults, tuple(replace(rule, ignores_case=_ignores_case(model)) for rule in rules)
+
+
+def _ignores_case(model: type[BaseModel] | None) -> bool:
+    return bool(getattr(model, "ignores_case", False))
 
 
 def source_type(type_: str, folder: Path) -> str:
