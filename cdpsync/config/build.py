@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -112,6 +113,7 @@ def build_source(
         defaults,
         tables,
         omitted_schema=getattr(options, "omitted_schema", None),
+        ignores_case=_ignores_case(model),
     )
 
 
@@ -137,6 +139,7 @@ def _incomplete_source(
         tables,
         problem=problem,
         omitted_schema=_omitted_schema(section, model),
+        ignores_case=_ignores_case(model),
     )
 
 
@@ -159,7 +162,8 @@ def _table_rules(
 ) -> tuple[TableOptions | None, tuple[TableRule, ...]]:
     """Return a source's `defaults:` and `tables:`, or note what is wrong with them."""
     defaults = read_defaults(section, subject, problems)
-    return defaults, read_tables(section, defaults, subject, problems, _need_cursor(model))
+    rules = read_tables(section, defaults, subject, problems, _need_cursor(model))
+    return defaults, tuple(replace(rule, ignores_case=_ignores_case(model)) for rule in rules)
 
 
 def _need_cursor(model: type[BaseModel] | None) -> set[SyncMode]:
@@ -172,6 +176,10 @@ def _need_cursor(model: type[BaseModel] | None) -> set[SyncMode]:
     if not getattr(model, "follows_cursors", True):
         return set()
     return modes - {SyncMode.INCREMENTAL} if getattr(model, "follows_changes", False) else modes
+
+
+def _ignores_case(model: type[BaseModel] | None) -> bool:
+    return bool(getattr(model, "ignores_case", False))
 
 
 def source_type(type_: str, folder: Path) -> str:

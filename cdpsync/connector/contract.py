@@ -40,6 +40,12 @@ class ConnectorOptions(BaseModel):
     follows_cursors: ClassVar[bool] = True
     """Whether a stream can be read from a cursor on. If not, its only mode is `full_table`."""
 
+    ignores_case: ClassVar[bool] = False
+    """Whether a name in the project file means a stream or column of another case, if only one.
+
+    For sources that change the case of names themselves, unless they are quoted.
+    """
+
     @property
     def omitted_schema(self) -> str | None:
         """The schema that is left out of the lake's table names; None: there is no such schema.

@@ -41,11 +41,15 @@ class TableOptions:
 
 @dataclass(frozen=True, slots=True)
 class TableRule:
-    """One key under `tables:`, an exact stream name or a glob, with its place in the file."""
+    """One key under `tables:`, an exact stream name or a glob, with its place in the file.
+
+    With `ignores_case`, it means a stream of another case too, until the streams are known.
+    """
 
     pattern: str
     options: TableOptions
     location: str
+    ignores_case: bool = False
 
     @property
     def is_glob(self) -> bool:
@@ -59,7 +63,8 @@ class Source:
 
     `options` is the connector's own `Options`, validated; its repr shows no secret. `problem` says
     which of its values a variable or a file should have filled in: then there are no options, and
-    the source cannot be opened. `omitted_schema` is left out of the lake's table names.
+    the source cannot be opened. `omitted_schema` is left out of the lake's table names. With
+    `ignores_case`, names of streams and columns may be written in another case.
     """
 
     name: str
@@ -71,6 +76,7 @@ class Source:
     tables: tuple[TableRule, ...] = ()
     problem: str = ""
     omitted_schema: str | None = None
+    ignores_case: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdpsync.errors import ContractError, suggest
+from cdpsync.errors import ContractError
 from cdpsync.model import DELETED_AT, DELETED_AT_COLUMN, Column, Deletes, SyncMode
 from cdpsync.model.types import parse_type
+from cdpsync.plan.spelling import suggestion_for
 from cdpsync.sql import fold_name
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def named_column(table: ConfiguredTable, stream: Stream, name: str, key: str) ->
     if column is not None:
         return column
     names = [column.name for column in stream.columns]
-    suggestion = suggest(name, names)
+    suggestion = suggestion_for(name, names)
     hint = f'Did you mean "{suggestion}"? ' if suggestion else ""
     raise ContractError(
         f'{table.location}: {key}: stream "{table.name}" has no column "{name}". {hint}'

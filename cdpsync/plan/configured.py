@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from cdpsync.errors import ConfigError, suggest
+from cdpsync.errors import ConfigError
 from cdpsync.model import (
     Deletes,
     Source,
@@ -17,6 +17,7 @@ from cdpsync.model import (
     TableRule,
 )
 from cdpsync.model.plan import derived_table_name
+from cdpsync.plan.spelling import is_same_name, spelled_as, spelled_as_columns, suggestion_for
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -68,6 +69,7 @@ def configured_tables(
     """
     listed = [s for s in streams if s.name in loaded or not is_left_out(source, s)]
     by_name = {stream.name: stream for stream in listed}
+    source = spelled_as_streams(source, by_name)
     tables = [_configured_table(source, stream.name, stream) for stream in listed]
     tables += [
         _configured_table(source, rule.pattern, None)
@@ -75,7 +77,7 @@ def configured_tables(
         if not rule.is_glob and rule.pattern not in by_name
     ]
     return tuple(
-        table if table.stream else replace(table, suggestion=suggest(table.name, by_name))
+        table if table.stream else replace(table, suggestion=suggestion_for(table.name, by_name))
         for table in tables
         if table is not None
     )
@@ -85,6 +87,8 @@ def _configured_table(source: Source, name: str, stream: Stream | None) -> Confi
     options = table_options(source, name)
     if options is None:
         return None
+    if source.ignores_case and stream is not None:
+        options = spelled_as_columns(options, [column.name for column in stream.columns])
     table = options.name or (stream.table if stream else default_table(source, name))
     rules = _rules(source, name)
     location = rules[-1].location if rules else source.location
@@ -133,6 +137,26 @@ def unfollowed_mode(location: str, table: str, mode: SyncMode | None) -> ConfigE
     )
 
 
+def spelled_as_streams(source: Source, names: Iterable[str]) -> Source:
+    """Return a source whose keys under `tables:` are written as these streams are.
+
+    A stream of exactly this name wins. A key that could mean several streams stays as it is.
+    """
+    listed = list(names)
+    rules = tuple(
+        replace(
+            rule,
+            pattern=rule.pattern if rule.is_glob else spelled_as(rule.pattern, listed),
+            ignores_case=rule.is_glob
+            and not any(fnmatchcase(name, rule.pattern) for name in listed),
+        )
+        if rule.ignores_case
+        else rule
+        for rule in source.tables
+    )
+    return replace(source, tables=rules)
+
+
 def default_table(source: Source, stream: str) -> str:
     """Return the name that discovery gives the table of a stream, which need not exist yet."""
     name_of = getattr(source.options, "default_table", None)
@@ -175,9 +199,12 @@ def _syncs_unnamed_streams(source: Source) -> bool:
 
 def names_stream(source: Source, stream: str) -> bool:
     """Whether the project file names this stream in full."""
-    return any(not rule.is_glob and rule.pattern == stream for rule in source.tables)
+    return any(not rule.is_glob and rule_matches(rule, stream) for rule in source.tables)
 
 
 def rule_matches(rule: TableRule, name: str) -> bool:
     """Whether a key under `tables:` matches a stream of this name."""
-    return fnmatchcase(name, rule.pattern) if rule.is_glob else name == rule.pattern
+    if rule.is_glob:
+        in_upper_case = rule.ignores_case and fnmatchcase(name, rule.pattern.upper())
+        return in_upper_case or fnmatchcase(name, rule.pattern)
+    return name == rule.pattern or (rule.ignores_case and is_same_name(name, rule.pattern))

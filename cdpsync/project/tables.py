@@ -15,7 +15,7 @@ from cdpsync.model import (
 )
 from cdpsync.model.plan import is_sample
 from cdpsync.model.state import ProjectState, TableKey
-from cdpsync.plan.configured import default_table, table_options
+from cdpsync.plan.configured import default_table, rule_matches, table_options
 from cdpsync.plan.selector import did_you_mean, is_chosen, matches_name, means_all, resolved
 from cdpsync.project.workspace import catalog_of
 from cdpsync.state import read_state, reconcile
@@ -100,7 +100,10 @@ def _all_known(config: Config, state: ProjectState) -> list[KnownTable]:
             names[result.source, result.stream] = result.table
     for source in config.sources.values():
         for rule in source.tables:
-            if not rule.is_glob and (source.name, rule.pattern) not in names:
+            is_known = any(
+                name == source.name and rule_matches(rule, stream) for name, stream in names
+            )
+            if not rule.is_glob and not is_known:
                 name = rule.options.name or default_table(source, rule.pattern)
                 names[source.name, rule.pattern] = TableName(source.name, name)
     return [

@@ -18,7 +18,7 @@ from cdpsync.connector.returned import discovered_streams, require_limit
 from cdpsync.errors import CdpsyncError
 from cdpsync.model import Config, Failure, Planned, SkipReason, Source, TableResult, TableStatus
 from cdpsync.model.plan import sample_name
-from cdpsync.plan.configured import ConfiguredTable, configured_tables
+from cdpsync.plan.configured import ConfiguredTable, configured_tables, spelled_as_streams
 from cdpsync.plan.resume import PreviousState
 from cdpsync.plan.selector import (
     concerns_source,
@@ -132,6 +132,8 @@ class RunSession:
                 self.connectors[source.name] = connector
         with ThreadPoolExecutor(max(1, min(8, len(sources)))) as pool:
             tables_by_source = list(pool.map(self._configured_tables, sources))
+        spelled = {name: found.source for name, found in self._discovered.items()}
+        self.config = replace(self.config, sources={**self.config.sources, **spelled})
         return tuple(table for tables in tables_by_source for table in tables)
 
     def _configured_tables(self, source: Source) -> tuple[ConfiguredTable, ...]:
@@ -140,6 +142,7 @@ class RunSession:
             return ()
         with self._as_failure_of(source):
             streams = discovered_streams(connector)
+            source = spelled_as_streams(source, [stream.name for stream in streams])
             unmatched = unmatched_patterns_of(connector)
             require_limit(connector)
             self._identities[source.name] = source_identity_of(connector)
@@ -320,11 +323,8 @@ class RunSession:
             try:
                 plans.append(self._plan_of(table, previous, shared, now))
             except Exception as error:  # noqa: BLE001 - it becomes the table's failure
-                known_error = unknown_error(
-                    str(table.table), error, self.connectors.get(table.source)
-                )
-                failure = Failure.of(known_error)
-                failed.append(_result(table, previous, TableStatus.FAILED, failure))
+                failure = unknown_error(str(table.table), error, self.connectors[table.source])
+                failed.append(_result(table, previous, TableStatus.FAILED, Failure.of(failure)))
         planned = Planned(
             tuple(plans), tuple(failed), tuple(skipped), tuple(locked), tuple(missing.changed)
         )
@@ -357,9 +357,7 @@ class RunSession:
 
     def _keeps_values(self, source: str) -> KeepsValues:
         connector = self.connectors[source]
-        if isinstance(connector, TypeChangeAware):
-            return connector.keeps_values
-        return keeps_any_value
+        return connector.keeps_values if isinstance(connector, TypeChangeAware) else keeps_any_value
 
 
 def _result(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cdpsync import project
 from cdpsync.cli.commands.discover_yaml import entries
 from cdpsync.errors import ConfigError
-from cdpsync.plan.configured import is_named
+from cdpsync.plan.configured import is_named, spelled_as_streams
 from cdpsync.plan.selector import as_pattern
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def add_tables(config: Config, source: str, streams: Sequence[Stream]) -> Change
     form does not allow that, or where it would not load.
     """
     file = _file_of(config, source)
-    new = [stream for stream in streams if not is_named(config.sources[source], stream.name)]
+    section = spelled_as_streams(config.sources[source], [stream.name for stream in streams])
+    new = [stream for stream in streams if not is_named(section, stream.name)]
     if not new:
         return Changed(file, 0, "")
     with file.open(encoding="utf-8", newline="") as opened:

@@ -51,6 +51,9 @@ def query(
         Path | None,
         typer.Option("--to", metavar="FILE", help="Write the whole result to FILE, or nothing."),
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="On a terminal: wide values whole, and every column.")
+    ] = False,
 ) -> None:
     """Query the lake. Without SQL: a prompt on a terminal, else SQL from stdin."""
     form = session.output or (_SUFFIXES.get(to.suffix.lower()) if to else None) or Format.TABLE
@@ -65,14 +68,16 @@ def query(
         with _lake(session, lake) as config:
             history = config.warehouse.catalog.parent / "query_history"
             commands = PromptCommands(
-                lambda sql, schema: _run_query(config, sql, at, form, None, schema=schema),
+                lambda sql, schema: _run_query(
+                    config, sql, at, form, None, schema=schema, full=full
+                ),
                 lambda: _tables(config, at),
             )
             repl(commands.execute, history)
     else:
         text = _sql(sql, file)
         with _lake(session, lake) as config:
-            _run_query(config, text, at, form, to)
+            _run_query(config, text, at, form, to, full=full)
 
 
 def _lake(session: Session, lake: str | None) -> "AbstractContextManager[Config]":
@@ -118,6 +123,7 @@ def _run_query(
     to: Path | None,
     *,
     schema: str | None = None,
+    full: bool = False,
 ) -> None:
     """Run a query, write its rows, and log how long that took."""
     from cdpsync import project
@@ -126,7 +132,7 @@ def _run_query(
     started = time.monotonic()
     options = {"schema": schema} if schema else {}
     with project.open_query(config, sql, at=at, **options) as result:
-        rows = write_file(to, result, form) if to else write_stdout(result, form)
+        rows = write_file(to, result, form) if to else write_stdout(result, form, full=full)
     place = f" in {to}" if to else ""
     took = seconds(time.monotonic() - started)
     least = "at least " if rows > ON_SCREEN + COUNTED and not to and sys.stdout.isatty() else ""

@@ -9,9 +9,10 @@ from typing import IO, TYPE_CHECKING
 
 from cdpsync.cli.formats import Format
 from cdpsync.cli.output import log
+from cdpsync.cli.output.fit import ELLIPSIS, fitted
 from cdpsync.cli.output.report import SAMPLE, Heading, csv_line, stdout, write_table
 from cdpsync.errors import ConfigError
-from cdpsync.serialize.text import printable
+from cdpsync.serialize.text import plural, printable
 from cdpsync.serialize.values import cell_of, csv_of, is_number, json_encoders, json_of
 
 if TYPE_CHECKING:
@@ -30,11 +31,17 @@ COUNTED = 1_000_000
 """How many more rows are counted, because to count all of a huge answer would take minutes."""
 
 
-def write_stdout(result: QueryResult, form: Format) -> int:
-    """Write the rows of a query to stdout, and return their number."""
+def write_stdout(result: QueryResult, form: Format, *, full: bool = False) -> int:
+    """Write the rows of a query to stdout, and return their number.
+
+    A table on a terminal is cut to its width, unless it is to be shown in `full`.
+    """
     rows = _Counted(result.rows())
     with stdout() as out:
-        _write(out, result.columns, iter(rows), form)
+        if form is Format.TABLE and out.isatty():
+            _write_on_screen(out, result.columns, _first_read(iter(rows)), full=full)
+        else:
+            _write(out, result.columns, iter(rows), form)
     return rows.count
 
 
@@ -78,8 +85,7 @@ def _in_place_of(path: Path) -> Iterator[Path]:
 
 
 def _write(out: IO[str], columns: Sequence[Column], rows: Iterator[Row], form: Format) -> None:
-    # The first rows are read before anything is written, because most failing queries fail there.
-    rows = chain(list(islice(rows, SAMPLE)), rows)
+    rows = _first_read(rows)
     if form is Format.TABLE:
         _write_table(out, columns, rows)
     elif form is Format.CSV:
@@ -93,11 +99,38 @@ def _write(out: IO[str], columns: Sequence[Column], rows: Iterator[Row], form: F
         _write_list(out, _objects(columns, rows))
 
 
+def _first_read(rows: Iterator[Row]) -> Iterator[Row]:
+    """Read the first rows before anything is written, because most failing queries fail there."""
+    return chain(list(islice(rows, SAMPLE)), rows)
+
+
+def _headings(columns: Sequence[Column]) -> list[Heading]:
+    return [Heading(column.name, is_number(column)) for column in columns]
+
+
 def _write_table(out: IO[str], columns: Sequence[Column], rows: Iterator[Row]) -> None:
-    headings = [Heading(column.name, is_number(column)) for column in columns]
-    drawn = islice(rows, ON_SCREEN) if out.isatty() else rows
-    write_table(out, headings, ([cell_of(value) for value in row] for row in drawn))
-    more = sum(1 for _ in islice(rows, COUNTED + 1)) if out.isatty() else 0
+    write_table(out, _headings(columns), ([cell_of(value) for value in row] for row in rows))
+
+
+def _write_on_screen(
+    out: IO[str], columns: Sequence[Column], rows: Iterator[Row], *, full: bool
+) -> None:
+    """Draw the first rows on a terminal, and tell what it does not show."""
+    from rich.console import Console
+
+    cells = [[cell_of(value) for value in row] for row in islice(rows, ON_SCREEN)]
+    if full:
+        write_table(out, _headings(columns), cells)
+    else:
+        table = fitted(_headings(columns), cells, Console(file=out).width)
+        write_table(out, table.headings, table.rows)
+        if table.left_out:
+            out.write(f"{ELLIPSIS} {plural(table.left_out, 'more column')}\n")
+        out.flush()  # before the hint on stderr
+        if table.left_out or table.is_cut:
+            what = "wide values are cut" if table.is_cut else "not every column is shown"
+            log.warn(f"{what}. --full shows everything; so does -o json, and a pipe.", event="cut")
+    more = sum(1 for _ in islice(rows, COUNTED + 1))
     if more:
         least = "at least " if more > COUNTED else ""
         log.warn(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -39,6 +39,11 @@ def matches_plain(name: str, globs: Iterable[str]) -> bool:
     return any(fnmatchcase(name, glob) or fnmatchcase(name, glob.upper()) for glob in globs)
 
 
+def is_same(written: str, name: str | None) -> bool:
+    """Whether a written part of a name is this one, or becomes it in upper case, as in SQL."""
+    return name in {written, written.upper()}
+
+
 WholeSeconds = Annotated[int, BeforeValidator(seconds), Field(ge=1)]
 
 
@@ -61,6 +66,8 @@ class ConnectOptions(BaseModel):
 
 class SnowflakeOptions(ConnectorOptions):
     """The options of one Snowflake source."""
+
+    ignores_case: ClassVar[bool] = True
 
     account: Annotated[str, Field(min_length=1)]
     user: str | None = None
@@ -95,8 +102,8 @@ class SnowflakeOptions(ConnectorOptions):
     def default_table(self, stream: str) -> str:
         """Return the name in the lake of a stream's table."""
         *database, schema, table = ("", "", *split_stream(stream))[-3:]
-        in_default_database = not database[0] or database[0] == self.database
-        if in_default_database and schema in {"", self.schema_}:
+        in_default_database = not database[0] or is_same(database[0], self.database)
+        if in_default_database and (not schema or is_same(schema, self.schema_)):
             return lake_name([table])
         return lake_name([schema, table] if in_default_database else [*database, schema, table])
 

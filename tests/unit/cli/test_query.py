@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -12,10 +13,12 @@ import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from support.cli_fakes import Fake, FakeAnswer, assert_golden, invoke
 
 from cdpsync.cli.commands.query_shell import repl
-from cdpsync.cli.output import report
+from cdpsync.cli.formats import Format
+from cdpsync.cli.output import query_result, report
 from cdpsync.cli.session import Terminated
 from cdpsync.errors import QueryError
 from cdpsync.model import Column
@@ -247,6 +250,67 @@ def test_more_columns_than_a_terminal_has_room_for_stand_upright(monkeypatch):
     headings = [report.Heading(f"column {n}") for n in range(10)]
     report.write_table(screen, headings, [[str(n) for n in range(10)]])
     assert screen.getvalue().splitlines()[1:3] == ["column 0  0", "column 1  1"]
+
+
+def shown(monkeypatch, columns, rows, width, *, full=False):
+    """Return the lines of a query's table on a terminal of this width, and what stderr is told."""
+    told, screen = [], Screen()
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("sys.stdout", screen)
+    monkeypatch.setattr(query_result.log, "warn", lambda message, **_: told.append(message))
+    columns = tuple(Column(name, type_) for name, type_ in columns)
+    query_result.write_stdout(FakeAnswer(columns, rows), Format.TABLE, full=full)
+    return re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue()).splitlines(), told
+
+
+def test_a_terminal_cuts_wide_values_and_says_how_to_see_them(monkeypatch):
+    columns = [("id", "BIGINT"), ("doc", "JSON"), ("note", "VARCHAR")]
+    rows = ((2**62, '{"a": ' + "1" * 100_000 + "}", "日本" * 50), (1, None, "one\ntwo"))
+    lines, told = shown(monkeypatch, columns, rows, 60)
+    assert max(map(cell_len, lines)) <= 60
+    assert len(lines) == 4
+    assert str(2**62) in lines[2]
+    assert lines[2].count("…") == 2
+    assert "NULL" in lines[3]
+    assert "one\\ntwo" in lines[3]
+    assert told == ["wide values are cut. --full shows everything; so does -o json, and a pipe."]
+    lines, told = shown(monkeypatch, columns, rows, 60, full=True)
+    assert "".join(lines).count("1") >= 100_000
+    assert told == []
+
+
+def test_a_terminal_shows_as_many_columns_as_it_has_room_for(monkeypatch):
+    columns = [(f"column_{n}", "VARCHAR" if n % 2 else "DECIMAL(38,0)") for n in range(40)]
+    rows = (tuple("x" * 30 if n % 2 else Decimal(10**20) for n in range(40)),)
+    lines, told = shown(monkeypatch, columns, rows, 80)
+    assert max(map(cell_len, lines)) <= 80
+    assert lines[-1] == "… 37 more columns"
+    assert str(10**20) in lines[2]
+    assert told == ["wide values are cut. --full shows everything; so does -o json, and a pipe."]
+    lines, _ = shown(monkeypatch, columns, rows, 80, full=True)
+    assert "column_39" in "\n".join(lines)
+
+
+@pytest.mark.parametrize("width", [20, 40, 79, 80, 81, 200])
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 30])
+def test_a_table_on_a_terminal_has_a_line_per_row(monkeypatch, width, count):
+    columns = [(f"c{n}", "VARCHAR") for n in range(count)]
+    rows = tuple(tuple(f"{n}-" + "é" * (n * 9) for n in range(count)) for _ in range(3))
+    lines, told = shown(monkeypatch, columns, rows, width)
+    has_more = lines[-1].startswith("…")
+    assert len(lines) == 5 + has_more
+    assert max(map(cell_len, lines)) <= width
+    assert bool(told) is (has_more or any("…" in line for line in lines))
+
+
+@pytest.mark.parametrize("form", [Format.JSON, Format.CSV, Format.JSONL, Format.MARKDOWN])
+def test_only_a_table_is_cut(monkeypatch, form):
+    screen = Screen()
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setattr("sys.stdout", screen)
+    answer = FakeAnswer((Column("a", "VARCHAR"),), (("x" * 5000,),))
+    query_result.write_stdout(answer, form)
+    assert "x" * 5000 in screen.getvalue()
 
 
 # ---- the prompt
