@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cdpsync.catalog import Lake
-from cdpsync.connector import unmatched_patterns_of
+from cdpsync.connector import Suggesting, unmatched_patterns_of
 from cdpsync.errors import CdpsyncError, ConfigError, ReadError, SourceConfigError
 from cdpsync.model import (
     CheckResult,
@@ -34,11 +34,18 @@ log = logging.getLogger("cdpsync.project")
 
 def discover(config: Config, source: str) -> tuple[Stream, ...]:
     """Return the streams of a source. A pattern of its options that matches none is a warning."""
+    streams, _ = discover_and_suggest(config, source)
+    return streams
+
+
+def discover_and_suggest(config: Config, source: str) -> tuple[tuple[Stream, ...], tuple[str, ...]]:
+    """Return the streams of a source, and what its connector suggests to change for them."""
     with open_connector(source_of(config, source), config.warehouse.memory) as connector:
         streams = tuple(connector.discover())
         for pattern in unmatched_patterns_of(connector):
             log.warning("%s", pattern.message)
-        return streams
+        suggestions = connector.suggest(streams) if isinstance(connector, Suggesting) else ()
+        return streams, tuple(suggestions)
 
 
 def list_sources(config: Config) -> tuple[SourceOverview, ...]:

@@ -16,7 +16,7 @@ from cdpsync.connector import TypeChangeAware, unmatched_patterns_of
 from cdpsync.errors import CdpsyncError, ReadError
 from cdpsync.model import Config, Failure, Planned, SkipReason, Source, TableResult, TableStatus
 from cdpsync.model.plan import sample_name
-from cdpsync.plan.configured import ConfiguredTable, configured_tables
+from cdpsync.plan.configured import ConfiguredTable, configured_tables, with_former_names
 from cdpsync.plan.resume import PreviousState
 from cdpsync.plan.selector import (
     concerns_source,
@@ -97,7 +97,9 @@ class RunSession:
     def __enter__(self) -> Self:
         self._prefetch.start()
         try:
-            self._all_tables = self._discover()
+            self._all_tables = with_former_names(
+                self._discover(), lambda: self._state_without_locks().saved_states
+            )
             self.tables = self._select_tables(self._all_tables)
         except BaseException:
             self._stack.close()

@@ -71,22 +71,15 @@ def discover(
             names = ", ".join(config.sources) or "none"
             raise ConfigError(f"{given[0]} needs a source. This project has: {names}.")
         return _show_sources(session, config)
-    streams = project.discover(config, source)
+    streams, suggestions = project.discover_and_suggest(config, source)
     if write:
         _write_tables(config, source, streams)
     elif yaml:
         with stdout() as out:
-            out.write(proposal(source, streams))
+            out.write(proposal(source, streams, suggestions))
     else:
         show(reports.discover_report(streams), session.format)
-    for reason in dict.fromkeys(stream.unsafe_cursor_reason for stream in streams):
-        if reason:
-            log.warn(
-                f"{label(source)}: which transactions are open is not visible, so rows that are "
-                f"committed late are found within a lookback only, because {reason}",
-                event="discover",
-                source=source,
-            )
+    _warn(source, streams, suggestions)
     unreadable = [stream for stream in streams if stream.unreadable_reason]
     for stream in unreadable:
         log.error(
@@ -95,6 +88,23 @@ def discover(
             stream=stream.name,
         )
     return _exit_code(len(unreadable), len(streams))
+
+
+def _warn(source: str, streams: "Sequence[Stream]", suggestions: "Sequence[str]") -> None:
+    """Tell what a person should know about streams that can be read."""
+    for reason in dict.fromkeys(stream.unsafe_cursor_reason for stream in streams):
+        if reason:
+            log.warn(
+                f"{label(source)}: which transactions are open is not visible, so rows that are "
+                f"committed late are found within a lookback only, because {reason}",
+                event="discover",
+                source=source,
+            )
+    for stream in streams:
+        for notice in stream.notices:
+            log.warn(f"{label(stream.name)}: {notice}", event="discover", stream=stream.name)
+    for suggestion in suggestions:
+        log.warn(f"{label(source)}: {suggestion}", event="suggestion", source=source)
 
 
 def _show_sources(session: Session, config: "Config") -> int:
