@@ -297,6 +297,17 @@ class CheckAware(Protocol):
 
 
 @runtime_checkable
+class Suggesting(Protocol):
+    """Optional: a connector that knows a better configuration than the one it was given."""
+
+    def suggest(self, streams: Sequence[Stream]) -> Sequence[str]:
+        """Return a sentence for each change of the project file, given what `discover` returned.
+
+        Only `cdpsync discover` asks for them: nothing changes by itself.
+        """
+
+
+@runtime_checkable
 class CursorLimited(Protocol):
     """Optional: what `read` may return in place of a list: chunks that limit the next cursor."""
 

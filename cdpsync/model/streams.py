@@ -63,11 +63,12 @@ class Stream:
     """A table, view, file set or API list of a source that can become a table of the lake.
 
     `table` is its name in the lake without the source: `orders`, or `audit_log` for a stream
-    outside the source's default schema. `key_enforced` is False where the source only declares a
-    primary key and lets rows repeat it. With `open_schema`, rows may have more columns than are
-    listed. `changes` is set where `incremental` follows a log instead of a column. With
-    `has_safe_cursor`, each read reports the cursor below which no late row can appear; of other
-    streams, a run reads the last minutes or numbers below a cursor again, and
+    outside the source's default schema. `former_table` is the name that an earlier version gave
+    it: a table that the lake has under that name keeps it. `key_enforced` is False where the
+    source only declares a primary key and lets rows repeat it. With `open_schema`, rows may have
+    more columns than are listed. `changes` is set where `incremental` follows a log instead of a
+    column. With `has_safe_cursor`, each read reports the cursor below which no late row can
+    appear; of other streams, a run reads the last minutes or numbers below a cursor again, and
     `unsafe_cursor_reason` says why, and what would help. `identity` differs between a table and a
     later one of the same name. With `rebuild_changes_identity`, so may a table's own before and
     after an ALTER; it is then a server and a number, and numbers of two servers are not compared.
@@ -75,6 +76,7 @@ class Stream:
     message, and the others do not. `only_if_named` says why a source without `tables:` leaves the
     stream out, unless the lake has it already. `row_format` is the form in which the source writes
     its rows, such as the version of its API: rows of another one stay as they are until a reload.
+    `notices` are sentences that a person should know about the stream.
     """
 
     name: str
@@ -94,6 +96,8 @@ class Stream:
     unreadable_reason: str | None = None
     only_if_named: str | None = None
     row_format: str | None = None
+    notices: tuple[str, ...] = ()
+    former_table: str | None = None
 
     def column(self, name: str) -> Column | None:
         """Return the column of this name, or None."""

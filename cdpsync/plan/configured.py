@@ -20,7 +20,9 @@ from cdpsync.model.plan import derived_table_name
 from cdpsync.plan.spelling import is_same_name, spelled_as, spelled_as_columns, suggestion_for
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from cdpsync.model import SavedState
 
 
 Names = tuple[str, str, str]
@@ -81,6 +83,34 @@ def configured_tables(
         for table in tables
         if table is not None
     )
+
+
+def with_former_names(
+    tables: Sequence[ConfiguredTable], saved_states: Callable[[], Iterable[SavedState]]
+) -> tuple[ConfiguredTable, ...]:
+    """Return the tables; those that the lake has under a former name keep it: queries use it.
+
+    The saved states are asked for only if there may be such a table.
+    """
+    if not any(map(_has_former_name, tables)):
+        return tuple(tables)
+    loaded = {(saved.source, saved.stream, saved.table) for saved in saved_states()}
+    return tuple(_with_former_name(table, loaded) for table in tables)
+
+
+def _has_former_name(table: ConfiguredTable) -> bool:
+    stream = table.stream
+    if stream is None or table.options.name is not None:
+        return False
+    return stream.former_table not in {None, stream.table}
+
+
+def _with_former_name(
+    table: ConfiguredTable, loaded: Collection[tuple[str, str, TableName]]
+) -> ConfiguredTable:
+    former = TableName(table.source, (table.stream and table.stream.former_table) or "")
+    is_loaded = _has_former_name(table) and (table.source, table.name, former) in loaded
+    return replace(table, table=former) if is_loaded else table
 
 
 def _configured_table(source: Source, name: str, stream: Stream | None) -> ConfiguredTable | None:

@@ -197,7 +197,7 @@ def _notices(
     table: ConfiguredTable, plan: TablePlan, restart_reason: str, changes: Iterable[ColumnChange]
 ) -> tuple[str, ...]:
     """Return what a person should know of a planned read, each fact once."""
-    notices = []
+    notices = list(plan.stream.notices)
     if restart_reason and plan.lake_table:
         verb = "loaded" if plan.replace else "read"
         notices.append(f"{verb} from the start: {restart_reason}")

@@ -1,6 +1,6 @@
 """A project between runs: its file, folders, tables and state, and the commands that read them."""
 
-from cdpsync.project.check import check, discover, list_sources
+from cdpsync.project.check import check, discover, discover_and_suggest, list_sources
 from cdpsync.project.query import open_query
 from cdpsync.project.status import history, status
 from cdpsync.project.tables import (
@@ -26,6 +26,7 @@ __all__ = [
     "catalog_of",
     "check",
     "discover",
+    "discover_and_suggest",
     "history",
     "journal_folder",
     "known_tables",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cdpsync.catalog import Lake
-from cdpsync.connector import CheckAware, unmatched_patterns_of
+from cdpsync.connector import CheckAware, Suggesting, unmatched_patterns_of
 from cdpsync.connector.faults import own_faults, unknown_error
 from cdpsync.connector.returned import discovered_streams
 from cdpsync.errors import CdpsyncError, ConfigError, SourceConfigError
@@ -36,14 +36,21 @@ log = logging.getLogger("cdpsync.project")
 
 def discover(config: Config, source: str) -> tuple[Stream, ...]:
     """Return the streams of a source. A pattern of its options that matches none is a warning."""
+    streams, _ = discover_and_suggest(config, source)
+    return streams
+
+
+def discover_and_suggest(config: Config, source: str) -> tuple[tuple[Stream, ...], tuple[str, ...]]:
+    """Return the streams of a source, and what its connector suggests to change for them."""
     with (
         open_connector(source_of(config, source), config.warehouse.memory) as connector,
-        own_faults(source, connector),
+        own_faults(label(source), connector),
     ):
         streams = discovered_streams(connector)
         for pattern in unmatched_patterns_of(connector):
             log.warning("%s", pattern.message)
-        return streams
+        suggestions = connector.suggest(streams) if isinstance(connector, Suggesting) else ()
+        return streams, tuple(suggestions)
 
 
 def list_sources(config: Config) -> tuple[SourceOverview, ...]:

@@ -18,7 +18,12 @@ from cdpsync.connector.returned import discovered_streams, require_limit
 from cdpsync.errors import CdpsyncError
 from cdpsync.model import Config, Failure, Planned, SkipReason, Source, TableResult, TableStatus
 from cdpsync.model.plan import sample_name
-from cdpsync.plan.configured import ConfiguredTable, configured_tables, spelled_as_streams
+from cdpsync.plan.configured import (
+    ConfiguredTable,
+    configured_tables,
+    spelled_as_streams,
+    with_former_names,
+)
 from cdpsync.plan.resume import PreviousState
 from cdpsync.plan.selector import (
     concerns_source,
@@ -102,7 +107,9 @@ class RunSession:
     def __enter__(self) -> Self:
         self._prefetch.start()
         try:
-            self._all_tables = self._discover()
+            self._all_tables = with_former_names(
+                self._discover(), lambda: self._state_without_locks().saved_states
+            )
             self.tables = self._select_tables(self._all_tables)
         except BaseException:
             self._stack.close()

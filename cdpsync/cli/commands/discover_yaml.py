@@ -24,11 +24,15 @@ _PLAIN = re.compile(r"[A-Za-z_][\w.\-]*")
 _NOT_TEXT = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 
-def proposal(source: str, streams: Sequence[Stream]) -> str:
-    """Return YAML to paste below the keys of a source, with a safe mode for each stream."""
+def proposal(source: str, streams: Sequence[Stream], suggestions: Sequence[str] = ()) -> str:
+    """Return YAML to paste below the keys of a source, with a safe mode for each stream.
+
+    What the connector suggests to change stands above, as comments.
+    """
     if not streams:
         return f'# no streams were found in "{source}"\n'
     head = [
+        *(f"# {printable(suggestion)}" for suggestion in suggestions),
         f'# Paste this below the keys of "{printable(source)}:", then choose: a mode is proposed',
         "# where the columns allow it; full_table, which reads every row, is always right.",
         "tables:",

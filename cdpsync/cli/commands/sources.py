@@ -72,20 +72,16 @@ def discover(
             names = ", ".join(config.sources) or "none"
             raise ConfigError(f"{given[0]} needs a source. This project has: {names}.")
         return _show_sources(session, config)
-    streams = project.discover(config, source)
+    streams, suggestions = project.discover_and_suggest(config, source)
     if write:
         _write_tables(config, source, streams)
     elif yaml:
         with stdout() as out:
-            out.write(proposal(source, streams))
+            out.write(proposal(source, streams, suggestions))
     else:
         show(reports.discover_report(streams), session.format)
     _warn_of_cursors(config.sources[source], streams)
-    for stream in streams:
-        if stream.only_if_named:
-            reason = f"read only if it is named under tables:, because {stream.only_if_named}"
-            reason = stream.unreadable_reason or reason
-            log.warn(f"{label(stream.name)}: {reason}", event="discover", stream=stream.name)
+    _warn_of_streams(source, streams, suggestions)
     unreadable = [s for s in streams if s.unreadable_reason and not s.only_if_named]
     for stream in unreadable:
         log.error(
@@ -94,6 +90,21 @@ def discover(
             stream=stream.name,
         )
     return _exit_code(len(unreadable), len(streams))
+
+
+def _warn_of_streams(
+    source: str, streams: "Sequence[Stream]", suggestions: "Sequence[str]"
+) -> None:
+    """Tell what a person should know about the streams, and what could be better configured."""
+    for stream in streams:
+        notices = list(stream.notices)
+        if stream.only_if_named:
+            reason = f"read only if it is named under tables:, because {stream.only_if_named}"
+            notices.append(stream.unreadable_reason or reason)
+        for notice in notices:
+            log.warn(f"{label(stream.name)}: {notice}", event="discover", stream=stream.name)
+    for suggestion in suggestions:
+        log.warn(f"{label(source)}: {suggestion}", event="suggestion", source=source)
 
 
 def _show_sources(session: Session, config: "Config") -> int:

@@ -33,19 +33,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cdpsync.errors import ConfigError, ConnectorError, ReadError
 from cdpsync.model import Column, Stream
 from cdpsync.redact import label
-from cdpsync_connectors.files import csv, errors, jsonl, parquet
+from cdpsync_connectors.files import csv, errors, hive, jsonl, parquet
 from cdpsync_connectors.files.compressed import require_whole
 from cdpsync_connectors.files.copies import Copies
 from cdpsync_connectors.files.discover import (
     common_format,
     find_files,
+    former_table_name,
     group_by_stream,
     require_readable,
     require_unchanged,
     table_name,
 )
 from cdpsync_connectors.files.options import FilesOptions
-from cdpsync_connectors.files.select import chunks_of
+from cdpsync_connectors.files.select import chunks_of, require_keys
+from cdpsync_connectors.files.suggest import suggestions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -92,6 +94,10 @@ class FilesConnector:
         """Return every stream with the columns of its files; a broken one with its reason."""
         return [self._stream(name, files) for name, files in self._streams().items()]
 
+    def suggest(self, streams: Sequence[Stream]) -> Sequence[str]:
+        """Return a sentence for each set of streams that looks like one table."""
+        return suggestions(self._streams(), streams, self._options.folder)
+
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[Chunk]]:
         """Yield the chunks of a stream's files; raise ReadError if a file changes meanwhile."""
@@ -108,8 +114,6 @@ class FilesConnector:
             )
         format_ = common_format(name, files)
         schema = self._schema(name, files)
-        for notice in schema.notices:
-            request.on_notice(notice)
         with _temp_folder(request.folder) as folder:
             readable = self._copies.readable(files, folder)
             chunks = chunks_of(schema.read_from(readable), format_, request)
@@ -127,21 +131,30 @@ class FilesConnector:
         """Do nothing, because the connector keeps nothing open."""
 
     def _streams(self) -> dict[str, tuple[File, ...]]:
-        files = find_files(self._options.path, self._options.format)
+        options = self._options
+        files = find_files(options.path, options.format, hive=options.hive)
         return group_by_stream(files, self._options.stream)
 
     def _stream(self, name: str, files: tuple[File, ...]) -> Stream:
+        stream = Stream(
+            name, table_name(name), (), kind="files", former_table=former_table_name(name)
+        )
         try:
             schema = self._schema(name, files)
         except ConnectorError as error:
-            return Stream(name, table_name(name), (), kind="files", unreadable_reason=error.message)
+            return replace(stream, unreadable_reason=error.message)
         except Exception as error:  # noqa: BLE001 - any error is this stream's, the others go on
             reason = f"{files[0].path}: cannot be read ({type(error).__name__}: {error})."
-            return Stream(name, table_name(name), (), kind="files", unreadable_reason=reason)
+            return replace(stream, unreadable_reason=reason)
         columns = tuple(
             Column(column, type_ or "VARCHAR") for column, type_ in schema.types.items()
         )
-        return Stream(name, table_name(name), columns, estimated_rows=schema.rows, kind="files")
+        return replace(
+            stream,
+            columns=columns,
+            estimated_rows=schema.rows,
+            notices=(*schema.notices, *hive.notices(schema)),
+        )
 
     def _schema(self, name: str, files: tuple[File, ...]) -> FileSchema:
         """Return the schema of the files; it is read again only if one of them has changed."""
@@ -190,10 +203,15 @@ class FilesConnector:
         self, con: DuckDBPyConnection, format_: str, files: Sequence[File]
     ) -> FileSchema:
         if format_ == "parquet":
-            return parquet.read_schema(con, files)
-        if format_ == "jsonl":
-            return jsonl.read_schema(con, files)
-        return csv.read_schema(con, files, self._options.dialect(format_))
+            schema = parquet.read_schema(con, files)
+        elif format_ == "jsonl":
+            schema = jsonl.read_schema(con, files)
+        else:
+            schema = csv.read_schema(con, files, self._options.dialect(format_))
+        if any(file.keys for file in files):
+            schema = hive.with_keys(schema)
+            require_keys(con, schema, format_)
+        return schema
 
     def _with_file_name(
         self, con: DuckDBPyConnection, format_: str, files: Sequence[File], error: duckdb.Error
@@ -240,8 +258,8 @@ def _require_content(name: str, files: Sequence[File], schema: FileSchema) -> No
     """Raise ReadError if every file is of 0 bytes."""
     if not schema.types and not any(file.size for file in files):
         raise ReadError(
-            f"{files[0].path}: is empty, as is each file of stream {name}: there is no column and "
-            "no row. Write a header into it, or narrow path."
+            f"{files[0].path}: is empty, as is each file of stream {label(name)}: there is no "
+            "column and no row. Write a header into it, or narrow path."
         )
 
 

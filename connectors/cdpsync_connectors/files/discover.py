@@ -5,14 +5,18 @@ from __future__ import annotations
 import glob
 import os
 import re
-from dataclasses import dataclass
+import unicodedata
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ConnectError, ReadError
+from cdpsync_connectors.files.hive import keys_of, literal_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from cdpsync_connectors.files.hive import Keys
 
 _EXTENSIONS = {
     ".csv": "csv",
@@ -23,6 +27,7 @@ _EXTENSIONS = {
     ".parquet": "parquet",
 }
 _COMPRESSED = (".gz", ".zst")
+_MARKS = ("_SUCCESS", "_committed_", "_started_", "_metadata", "_common_metadata")
 _KNOWN_EXTENSIONS = ", ".join(_EXTENSIONS)
 
 
@@ -30,7 +35,7 @@ _KNOWN_EXTENSIONS = ", ".join(_EXTENSIONS)
 class File:
     """A file at one moment; an equal value means that the file has not changed since.
 
-    `unreadable_reason` tells why it cannot be opened, and what to do.
+    `unreadable_reason` tells why it cannot be opened, and what to do. `keys` are those of its path.
     """
 
     path: str
@@ -39,23 +44,26 @@ class File:
     modified: int = 0
     inode: int = 0
     unreadable_reason: str | None = None
+    keys: Keys = ()
 
 
-def find_files(path: str, format_: str | None) -> tuple[File, ...]:
+def find_files(path: str, format_: str | None, *, hive: bool = True) -> tuple[File, ...]:
     """Return the files of a path, folder or glob, by name; hidden ones only if named.
 
-    A file that cannot be opened, or belongs to a table format, has its `unreadable_reason`. A file
-    that is reached through links to folders too is returned once, by its shortest path. Raises
-    ConnectError, with the next step, if there is no file.
+    A file that cannot be opened, or belongs to a table format, has its `unreadable_reason`; so has
+    one with a compressed or plain copy beside it. A file that is reached through links to folders
+    too is returned once, by its shortest path. With `hive`, files have the keys of their paths.
+    Raises ConnectError, with the next step, if there is no file.
     """
-    candidates = _candidates(path, format_)
+    candidates = [match for match in _candidates(path, format_) if not _is_mark(match)]
+    literal = literal_folders(path)
     files = tuple(
-        _file_or_reason(candidate, format_of)
+        _file_or_reason(candidate, format_of, literal if hive else None)
         for candidate in sorted(_once_each(candidates))
         if (format_of := format_ or _format_of_name(candidate))
     )
     if files:
-        return files
+        return _without_copies(files)
     if candidates:
         raise ConnectError(
             f"{path}: the file extension names no format (known: {_KNOWN_EXTENSIONS}; "
@@ -84,6 +92,48 @@ def _candidates(path: str, format_: str | None) -> list[str]:
     # Not Path.glob, because it refuses absolute patterns and returns hidden files.
     matches = glob.glob(path, recursive=True)  # noqa: PTH207 - see above
     return [match for match in matches if Path(match).is_file()]
+
+
+def _is_mark(path: str) -> bool:
+    """Whether a file is none of the rows that Hadoop and Spark write: a mark, or not committed.
+
+    In a folder of their output, they themselves read no name that begins with `_`.
+    """
+    folder, name = os.path.split(path)
+    if f"{os.sep}_temporary{os.sep}" in path:
+        return True
+    return name.startswith("_") and (name.startswith(_MARKS) or Path(folder, "_SUCCESS").is_file())
+
+
+def _without_copies(files: tuple[File, ...]) -> tuple[File, ...]:
+    """Return the files; those that differ only in their compression cannot be read.
+
+    Nobody can tell whether they are two copies of the same rows.
+    """
+    copies: dict[str, list[File]] = {}
+    for file in files:
+        copies.setdefault(_without_compression(file.path), []).append(file)
+    return tuple(
+        _as_copy(file, group) if len(group := copies[_without_compression(file.path)]) > 1 else file
+        for file in files
+    )
+
+
+def _as_copy(file: File, group: Sequence[File]) -> File:
+    if file.unreadable_reason is not None:
+        return file
+    other = next(other for other in group if other is not file)
+    reason = (
+        f"{file.path}: {Path(other.path).name} is beside it, and if one is a copy of the other, "
+        "each row would arrive twice. Remove or rename one of them, or narrow path to "
+        f"*{''.join(Path(file.path).suffixes[-2:])}."
+    )
+    return replace(file, unreadable_reason=reason)
+
+
+def _without_compression(path: str) -> str:
+    root, extension = os.path.splitext(path)  # noqa: PTH122 - a path as DuckDB gets it
+    return root if extension.lower() in _COMPRESSED else path
 
 
 def _once_each(paths: Iterable[str]) -> Iterable[str]:
@@ -120,18 +170,19 @@ def _reason_of_no_file(path: str) -> str:
     if Path(path).is_dir():
         return (
             f"no file in this folder is of a known format ({_KNOWN_EXTENSIONS}). "
-            "Name the files with a glob."
+            "Name the files with a glob; one that begins with **/ searches subfolders too."
         )
     if glob.has_magic(path):
         return "no file matches. Check the path; a relative one starts at the config file's folder."
     return "does not exist. Check the path; a relative one starts at the config file's folder."
 
 
-def _file_or_reason(path: str, format_: str) -> File:
+def _file_or_reason(path: str, format_: str, keys_behind: int | None) -> File:
     try:
         if format_ == "parquet":
             _require_plain(path)
-        return _file(path, format_)
+        file = _file(path, format_)
+        return file if keys_behind is None else replace(file, keys=keys_of(path, keys_behind))
     except ConnectError as error:
         printable = path.encode(errors="backslashreplace").decode()
         return File(printable, format_, unreadable_reason=error.message)
@@ -178,7 +229,7 @@ def require_unchanged(files: Iterable[File]) -> None:
     """Raise ReadError if a file has changed since it was found."""
     for file in files:
         try:
-            is_unchanged = _file(file.path, file.format) == file
+            is_unchanged = replace(_file(file.path, file.format), keys=file.keys) == file
         except ConnectError:
             is_unchanged = False
         if not is_unchanged:
@@ -189,15 +240,18 @@ def group_by_stream(files: Sequence[File], stream: str | None) -> dict[str, tupl
     """Return the files of each stream: all of them under the name `stream`, or one per stem."""
     streams: dict[str, list[File]] = {}
     for file in files:
-        streams.setdefault(stream or _stem(file.path), []).append(file)
+        streams.setdefault(stream or stem(file.path), []).append(file)
     return {name: tuple(group) for name, group in sorted(streams.items())}
 
 
-def _stem(path: str) -> str:
-    name = Path(path)
-    if name.suffix.lower() in _COMPRESSED:
-        name = name.with_suffix("")
-    return name.stem
+def stem(path: str) -> str:
+    """Return the name of a file without its extensions."""
+    return Path(_without_compression(path)).stem
+
+
+def suffix(path: str) -> str:
+    """Return the extensions of a file, such as `.csv.gz`."""
+    return Path(path).name.removeprefix(stem(path))
 
 
 def common_format(stream: str, files: Sequence[File]) -> str:
@@ -213,5 +267,19 @@ def common_format(stream: str, files: Sequence[File]) -> str:
 
 
 def table_name(stream: str) -> str:
-    """Return a stream's name in the lake: ASCII letters, digits, `_` and `-`, else `_`."""
+    """Return a stream's name in the lake: its letters, digits, `_` and `-`; else `_`.
+
+    Letters and digits are those of any script, with their marks, in Unicode's composed form: the
+    same name has other code points on a Mac.
+    """
+    composed = unicodedata.normalize("NFC", stream)
+    return "".join(sign if _is_kept(sign) else "_" for sign in composed)
+
+
+def _is_kept(sign: str) -> bool:
+    return sign in "_-" or unicodedata.category(sign)[0] in "LMN"
+
+
+def former_table_name(stream: str) -> str:
+    """Return the name that a stream's table had before letters beyond ASCII were kept."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", stream)

@@ -7,12 +7,14 @@ import re
 from cdpsync.errors import ReadError
 from cdpsync_connectors._shared.exact_sql import inexact
 from cdpsync_connectors.files.json_place import first_bad_line
+from cdpsync_connectors.files.line_ends import mixed_line_ends
 
 _NOT_OF_A_FILE = ("No space left", "disk is full", "Out of Memory", "could not allocate")
 
+_UNCLOSED = "unterminated quote"
 _CSV_REASONS = (
     (r"Expected Number of Columns: (\d+) Found: (\d+)", r"\2 fields where there should be \1"),
-    ("unterminated quote", "a quote is not closed, or text follows a closing quote"),
+    (_UNCLOSED, "a quote is not closed, or text follows a closing quote"),
     ("Invalid unicode", "not in the encoding that was set; it is UTF-8, or the one of encoding:"),
     ("Maximum line size", "longer than 16 MB"),
 )
@@ -32,12 +34,18 @@ def translate(error: Exception) -> ReadError | None:
 
 def _of_csv(text: str) -> ReadError | None:
     file = re.search(r"^  file = (.+)$", text, re.MULTILINE)
+    line = re.search(r"CSV Error on Line: (\d+)", text)
+    is_of_line_ends = "The CSV Parser state machine" in text or _UNCLOSED in text
+    if file and is_of_line_ends and (mixed := mixed_line_ends(file[1])):
+        return ReadError(
+            f"{file[1]}, {mixed}. Use one kind of line end for all records; inside quotes, any is "
+            "a part of the value."
+        )
     if "The CSV Parser state machine" in text and file:
         return ReadError(
             f"{file[1]}: a line end or a quote is out of place. Use one kind of line end "
             "throughout (LF, or CR LF), and double a quote inside quotes."
         )
-    line = re.search(r"CSV Error on Line: (\d+)", text)
     if not line:
         return None
     return ReadError(

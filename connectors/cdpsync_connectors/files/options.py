@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import codecs
 import glob
+import re
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from cdpsync.connector import ConnectorOptions
 from cdpsync_connectors.files.copies import TextSource
@@ -48,6 +56,7 @@ class FilesOptions(ConnectorOptions):
         Literal["csv", "tsv", "jsonl", "parquet"] | None, BeforeValidator(_standard_format)
     ] = None
     stream: str | None = Field(default=None, min_length=1)
+    hive: bool = True
     delimiter: Annotated[Sign, Field(min_length=1)] | None = None
     header: bool = True
     encoding: str | None = None
@@ -57,6 +66,17 @@ class FilesOptions(ConnectorOptions):
     escape: Sign = ""
     null: Annotated[tuple[str, ...], BeforeValidator(_list)] = ("",)
     empty_as_null: bool = False
+
+    _folder: Path | None = PrivateAttr(default=None)
+
+    def model_post_init(self, context: object) -> None:
+        """Keep the config file's folder, from which paths are shown."""
+        self._folder = context.get("folder") if isinstance(context, dict) else None
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the config file, where it is known."""
+        return self._folder
 
     def default_table(self, stream: str) -> str:
         """Return the name in the lake of a stream's table."""
@@ -68,6 +88,12 @@ class FilesOptions(ConnectorOptions):
         """Begin a relative path at the config file's folder, whose name is never a glob."""
         if not path.strip():
             raise ValueError("name a file, a folder or a glob")
+        scheme = re.match(r"([a-z][a-z0-9+.-]*)://", path, re.IGNORECASE)
+        if scheme:
+            raise ValueError(
+                f"{scheme[0]} is not supported yet: files are read from this machine's disks. Copy "
+                "them there, and name the folder"
+            )
         expanded = Path(path).expanduser()
         folder = Path((info.context or {}).get("folder") or Path.cwd()).absolute()
         if expanded.is_absolute():

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
 from cdpsync.redact import label
-from cdpsync.sql import quote_name
+from cdpsync.sql import quote_name, quote_text
 from cdpsync_connectors._shared import exact_sql as sql
 from cdpsync_connectors._shared.exact_types import UNKNOWN
 from cdpsync_connectors._shared.sql_chunk import SqlChunk
 from cdpsync_connectors.files import csv, jsonl, parquet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from duckdb import DuckDBPyConnection
 
     from cdpsync.connector import ReadRequest
     from cdpsync_connectors.files.schema import FileSchema, Layout
@@ -72,10 +75,33 @@ def _chunk(file_columns: FileColumns, layouts: Sequence[Layout], request: ReadRe
     label = f"file {first}" if len(layouts) == 1 else f"files {first} to {last}"
     statement = _CHUNK.format(
         columns=", ".join(quote_name(column.name) for column in request.columns),
-        rows=" union all ".join(map(file_columns.select, csv.group_by_columns(layouts))),
+        rows=" union all ".join(map(file_columns.select, _readable_together(layouts))),
         where=request.where or "true",
     )
     return SqlChunk(label, statement)
+
+
+def _readable_together(layouts: Sequence[Layout]) -> Iterator[list[Layout]]:
+    """Return neighbouring files with the same columns and keys as groups: a reader reads each."""
+    for _, group in groupby(layouts, lambda layout: layout.file.keys):
+        yield from csv.group_by_columns(list(group))
+
+
+def require_keys(con: DuckDBPyConnection, schema: FileSchema, format_: str) -> None:
+    """Raise ReadError for a file in which a column has another value than the key of its path.
+
+    NULL in the file is no other value: the key's is used.
+    """
+    columns = FileColumns(schema, format_, {}, {})
+    for layout in schema.layouts:
+        for name, value in layout.file.keys:
+            row = columns.first_other_value(con, layout, name)
+            if row is not None:
+                raise ReadError(
+                    f'{layout.file.path}: column "{name}" has the value {row[0]!r}, and the path '
+                    f"says {value!r}. Correct one of them, or set hive: false, which leaves keys "
+                    "of the path out."
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +135,35 @@ class FileColumns:
         return csv.select_rows(layouts)
 
     def _value(self, position: int, name: str, layouts: Sequence[Layout]) -> str:
+        keys = dict(layouts[0].file.keys)
+        if name in keys:
+            return self._key(name, keys[name], layouts[0])
+        return self._own_value(position, name, layouts)
+
+    def _key(self, name: str, value: str | None, layout: Layout) -> str:
+        """Return the value of a key in the path of a file."""
+        type_ = self.type(name)
+        if value is None or type_ == UNKNOWN:
+            return f"cast(null as {type_})"
+        return sql.exact_cast(quote_text(value), type_, name, layout.file.path)
+
+    def first_other_value(
+        self, con: DuckDBPyConnection, layout: Layout, name: str
+    ) -> tuple[str] | None:
+        """Return the first value of a file's own column that its path's key does not have."""
+        if self.format != "jsonl" and name not in dict(layout.columns):
+            return None
+        position = list(self.schema.types).index(name) + 1
+        value = self._own_value(position, name, [layout])
+        key = self._key(name, dict(layout.file.keys)[name], layout)
+        row = con.execute(
+            f"select cast(v as varchar) from (select {value} as v from ({self._rows([layout])})) "
+            f"where v is not null and v is distinct from {key} limit 1"
+        ).fetchone()
+        return None if row is None else (str(row[0]),)
+
+    def _own_value(self, position: int, name: str, layouts: Sequence[Layout]) -> str:
+        """Return the value of a column of the files; NULL where they do not have it."""
         type_ = self.type(name)
         file_types = dict(layouts[0].columns)
         is_unknown = self.schema.types[name] == UNKNOWN

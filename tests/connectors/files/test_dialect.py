@@ -38,10 +38,11 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def told(path: Path, con: duckdb.DuckDBPyConnection, **options: Any) -> list[str]:
-    """Return the notices of a read, without the file's path."""
-    notices: list[str] = []
-    rows(connector(path, **options), con, on_notice=notices.append)
-    return [notice.replace(f"{path}: ", "") for notice in notices]
+    """Return the notices of the one stream, without the file's path; it can be read."""
+    files = connector(path, **options)
+    rows(files, con)
+    (stream,) = files.discover()
+    return [notice.replace(f"{path}: ", "") for notice in stream.notices]
 
 
 @pytest.mark.parametrize(

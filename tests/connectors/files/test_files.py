@@ -178,9 +178,11 @@ def test_dialects(tmp_path, con):
 def test_compressed_files(tmp_path, con):
     """Text files may be compressed with gzip or zstd."""
     write(tmp_path / "a.csv.gz", gzip.compress(b"x\n1\n"))
-    con.execute(f"copy (select 2 as x) to '{tmp_path}/a.csv.zst' (format csv, compression zstd)")
+    (tmp_path / "sub").mkdir()
+    target = f"{tmp_path}/sub/a.csv.zst"
+    con.execute(f"copy (select 2 as x) to '{target}' (format csv, compression zstd)")
     write(tmp_path / "b.jsonl.gz", gzip.compress(b'{"x": 1.10}\n'))
-    source = connector(tmp_path)
+    source = connector(tmp_path / "**" / "*")
     assert sorted(rows(source, con, "a")) == [(1,), (2,)]
     assert rows(source, con, "b") == [(Decimal("1.10"),)]
 
@@ -656,7 +658,7 @@ BROKEN = {
     "head_short.csv": ("a,b\r\n1,2,\r\n", "line 2: 3 fields where there should be 2"),
     "end.csv": ("a\n1\n2,", "line 3: 2 fields where there should be 1"),
     "bytes.csv": (b"a,b\n1,\xff\n", "line 2: not in the encoding that was set"),
-    "ends.csv": ("a,b\r\n1,2\n3,4\r\n", "a line end or a quote is out of place."),
+    "ends.csv": ("a,b\r\n1,2\n3,4\r\n", "line 2: ends with LF, and line 1 with CR LF. Use"),
     "head.csv": ('a,"b\n1,2\n', "line 1: a quote is not closed. Fix the header."),
     "blank.csv": ("\na,b\n1,2\n", "line 1: is empty."),
     "bad.jsonl": ('{"a":1}\n\n{"a":}\n', "line 3: unexpected character."),
