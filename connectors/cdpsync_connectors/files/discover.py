@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ConnectError, ReadError
-from cdpsync_connectors.files.hive import keys_of, literal_folders
+from cdpsync_connectors.files.hive import keys_of, literal_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ _EXTENSIONS = {
     ".parquet": "parquet",
 }
 _COMPRESSED = (".gz", ".zst")
-_MARKS = ("_SUCCESS", "_committed_", "_started_", "_metadata", "_common_metadata")
+_MARK = re.compile(r"_SUCCESS|_metadata|_common_metadata|_(committed|started)_[0-9]+")
 _KNOWN_EXTENSIONS = ", ".join(_EXTENSIONS)
 
 
@@ -55,8 +55,8 @@ def find_files(path: str, format_: str | None, *, hive: bool = True) -> tuple[Fi
     too is returned once, by its shortest path. With `hive`, files have the keys of their paths.
     Raises ConnectError, with the next step, if there is no file.
     """
-    candidates = [match for match in _candidates(path, format_) if not _is_mark(match)]
-    literal = literal_folders(path)
+    literal = literal_parts(path)
+    candidates = [match for match in _candidates(path, format_) if not _is_mark(match, literal)]
     files = tuple(
         _file_or_reason(candidate, format_of, literal if hive else None)
         for candidate in sorted(_once_each(candidates))
@@ -94,15 +94,18 @@ def _candidates(path: str, format_: str | None) -> list[str]:
     return [match for match in matches if Path(match).is_file()]
 
 
-def _is_mark(path: str) -> bool:
+def _is_mark(path: str, literal: int) -> bool:
     """Whether a file is none of the rows that Hadoop and Spark write: a mark, or not committed.
 
-    In a folder of their output, they themselves read no name that begins with `_`.
+    In a folder of their output, they themselves read no name that begins with `_`. `literal` is how
+    many parts of the path the source names itself: what is named in full is no mark.
     """
-    folder, name = os.path.split(path)
-    if f"{os.sep}_temporary{os.sep}" in path:
+    parts = Path(path).parts[literal:]
+    if "_temporary" in parts[:-1]:
         return True
-    return name.startswith("_") and (name.startswith(_MARKS) or Path(folder, "_SUCCESS").is_file())
+    if not parts or not parts[-1].startswith("_"):
+        return False
+    return bool(_MARK.fullmatch(parts[-1])) or Path(path).with_name("_SUCCESS").is_file()
 
 
 def _without_copies(files: tuple[File, ...]) -> tuple[File, ...]:

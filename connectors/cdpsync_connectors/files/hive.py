@@ -8,6 +8,7 @@ Values are percent-decoded: Hive and Spark write only ASCII so, PyArrow and Duck
 from __future__ import annotations
 
 import glob
+import os
 import re
 from dataclasses import replace
 from datetime import date
@@ -33,12 +34,12 @@ _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-def keys_of(path: str, literal_folders: int) -> Keys:
+def keys_of(path: str, literal: int) -> Keys:
     """Return the keys of a file, from its folders behind those that the source's path names.
 
     Raises ConnectError for a path with a key twice, because it would be one column.
     """
-    folders = Path(path).parts[literal_folders:-1]
+    folders = Path(path).parts[literal:-1]
     pairs = [folder.split("=", 1) for folder in folders if folder.find("=") > 0]
     keys = [(_decoded(name), None if value == _NULL else _decoded(value)) for name, value in pairs]
     names_by_lower: dict[str, str] = {}
@@ -52,10 +53,10 @@ def keys_of(path: str, literal_folders: int) -> Keys:
     return tuple(keys)
 
 
-def literal_folders(source_path: str) -> int:
+def literal_parts(source_path: str) -> int:
     """Return how many parts of a path are names; all of them where it is no pattern."""
     parts = Path(source_path).parts
-    if Path(source_path).exists():
+    if os.path.exists(source_path):  # noqa: PTH110 - it raises nothing where it may not look
         return len(parts)
     for number, part in enumerate(parts):
         if glob.has_magic(re.sub(r"\[[*?[]\]", "", part)):  # glob.escape writes them so

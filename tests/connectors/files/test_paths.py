@@ -297,10 +297,19 @@ def test_marks_of_hadoop_and_spark_are_no_rows(tmp_path, con):
         write(tmp_path / "orders" / name)
     write(tmp_path / "orders" / "_temporary" / "0" / "task" / "part-0.csv", "id\n7\n")
     write(tmp_path / "_mine.csv")
+    write(tmp_path / "_metadata_2024.csv")
     source = connector(tmp_path / "orders" / "*", format="csv")
     assert [stream.name for stream in source.discover()] == ["part-0"]
     source = connector(tmp_path / "**" / "*.csv")
-    assert [stream.name for stream in source.discover()] == ["_mine", "part-0"]
+    assert [stream.name for stream in source.discover()] == [
+        "_metadata_2024",
+        "_mine",
+        "part-0",
+    ]
+    named = connector(tmp_path / "orders" / "_extra.csv")
+    assert [stream.name for stream in named.discover()] == ["_extra"]
+    inside = connector(tmp_path / "orders" / "_temporary" / "0" / "task")
+    assert rows(inside, con) == [(7,)]
     assert rows(connector(tmp_path / "**" / "part-0.csv"), con) == [(1,)]
 
 
