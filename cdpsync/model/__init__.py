@@ -32,6 +32,7 @@ from cdpsync.model.results import (
 from cdpsync.model.streams import (
     DELETED_AT,
     DELETED_AT_COLUMN,
+    REJECTED_COLUMNS,
     ChangeLog,
     Column,
     Cursor,
@@ -44,6 +45,7 @@ __all__ = [
     "ALL_STREAMS",
     "DELETED_AT",
     "DELETED_AT_COLUMN",
+    "REJECTED_COLUMNS",
     "ChangeLog",
     "CheckResult",
     "Column",

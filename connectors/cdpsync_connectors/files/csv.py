@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from cdpsync_connectors.files.dialect import Dialect
     from cdpsync_connectors.files.discover import File
 
+# The names of a record's line and text, where its dialect has them; no column has such a name.
+LINE, TEXT = f'"line {secrets.token_hex(16)}"', f'"text {secrets.token_hex(16)}"'
+
 _TEXTS = TextFormat(text_class, lambda text: text, "VARCHAR")
 
 
@@ -72,7 +75,10 @@ def select_rows(layouts: Sequence[Layout]) -> str:
     named = ", ".join(
         f"{value.format(number)} as {quote_name(name)}" for number, name in enumerate(names)
     )
-    return f"select {named} from {read_fields(_paths(layouts), dialect, len(names))}"
+    if dialect.has_origin:
+        named += f", c{len(names)} as {LINE}, c{len(names) + 1} as {TEXT}"
+    width = len(names) + dialect.origin_fields
+    return f"select {named} from {read_fields(_paths(layouts), dialect, width)}"
 
 
 def _paths(layouts: Sequence[Layout]) -> list[str]:
@@ -88,7 +94,8 @@ def _check_records(con: DuckDBPyConnection, layouts: Sequence[Layout]) -> Iterat
     Yields a notice if records are the header again, as in files that were written one behind
     another.
     """
-    width, dialect = len(layouts[0].columns), layouts[0].text_dialect
+    dialect = layouts[0].text_dialect
+    width = len(layouts[0].columns) + dialect.origin_fields
     no_text = secrets.token_hex(16).replace(dialect.delimiter, "")
     read = read_padded_fields(_paths(layouts), dialect, width + 1, no_text)
     first_name = quote_text(layouts[0].header[0]) if layouts[0].header else "null"

@@ -22,7 +22,8 @@ class Dialect:
 
     `delimiter_is_set` tells that the user named the delimiter. No `quote` means that quotes are
     text. An unquoted field that is one of `nulls` is NULL; with `empty_as_null` a quoted empty
-    field is NULL, too.
+    field is NULL, too. With `has_origin` the last two fields of a record are the line where it
+    begins, and its text.
     """
 
     delimiter: str
@@ -31,6 +32,12 @@ class Dialect:
     nulls: tuple[str, ...] = ("",)
     empty_as_null: bool = False
     delimiter_is_set: bool = True
+    has_origin: bool = False
+
+    @property
+    def origin_fields(self) -> int:
+        """How many fields of a record are no columns."""
+        return 2 if self.has_origin else 0
 
 
 def delimiter_name(delimiter: str) -> str:

@@ -13,7 +13,7 @@ _NOT_OF_A_FILE = ("No space left", "disk is full", "Out of Memory", "could not a
 _CSV_REASONS = (
     (r"Expected Number of Columns: (\d+) Found: (\d+)", r"\2 fields where there should be \1"),
     ("unterminated quote", "a quote is not closed, or text follows a closing quote"),
-    ("Invalid unicode", "not in the encoding that was set; it is UTF-8, or the one of encoding:"),
+    ("Invalid unicode", "not in the encoding that was set (without encoding: it is UTF-8)"),
     ("Maximum line size", "longer than 16 MB"),
 )
 

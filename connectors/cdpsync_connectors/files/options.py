@@ -55,6 +55,7 @@ class FilesOptions(ConnectorOptions):
     escape: Sign = ""
     null: Annotated[tuple[str, ...], BeforeValidator(_list)] = ("",)
     empty_as_null: bool = False
+    on_error: Literal["stop", "reject"] = "stop"
 
     def default_table(self, stream: str) -> str:
         """Return the name in the lake of a stream's table."""
@@ -112,7 +113,12 @@ class FilesOptions(ConnectorOptions):
     def dialect(self, format_: str) -> Dialect:
         """Return the dialect in which this source's text files, or their copies, are read."""
         if self._rules() is not None:
-            return Dialect(STANDARD.delimiter, self.header, empty_as_null=self.empty_as_null)
+            return Dialect(
+                STANDARD.delimiter,
+                self.header,
+                empty_as_null=self.empty_as_null,
+                has_origin=self.on_error == "reject",
+            )
         default = "\t" if format_ == "tsv" else ","
         return Dialect(
             self.delimiter or default,
@@ -125,11 +131,11 @@ class FilesOptions(ConnectorOptions):
 
     def text_source(self) -> TextSource:
         """Return how the text files are read before DuckDB does."""
-        return TextSource(self.encoding, self.skip, self._rules())
+        return TextSource(self.encoding, self.skip, self._rules(), self.on_error == "reject")
 
     def _rules(self) -> RecordRules | None:
         """Return the rules by which records are written anew; None where DuckDB is exact."""
         escape = "" if self.escape == self.quote else self.escape
-        if not escape and not self.comment:
+        if not escape and not self.comment and self.on_error == "stop":
             return None
         return RecordRules(self.delimiter or "", self.quote, escape, self.comment, self.null)

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
-from cdpsync.sql import quote_name
+from cdpsync.sql import quote_name, quote_text
 from cdpsync_connectors._shared import exact_sql as sql
 from cdpsync_connectors._shared.exact_types import UNKNOWN
 from cdpsync_connectors._shared.sql_chunk import SqlChunk
 from cdpsync_connectors.files import csv, jsonl, parquet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from cdpsync.connector import ReadRequest
     from cdpsync_connectors.files.schema import FileSchema, Layout
@@ -92,7 +92,34 @@ class FileColumns:
             f"{self._value(position, name, layouts)} as {quote_name(name)}"
             for position, name in enumerate(self.schema.types, start=1)
         )
-        return f"select {columns} from ({self._rows(layouts)})"
+        kept = " and ".join(exact for exact, _ in self._tests(layouts[0])) or "true"
+        return f"select {columns} from ({self._rows(layouts)}) where {kept}"
+
+    def reason_of_rejection(self, layout: Layout) -> str | None:
+        """Return SQL of why a record of a file is not of the requested types; NULL where it is.
+
+        None if no record of the file can be rejected so.
+        """
+        reasons = " ".join(
+            f"when not {exact} then {reason}" for exact, reason in self._tests(layout)
+        )
+        return f"case {reasons} end" if reasons else None
+
+    def _tests(self, layout: Layout) -> Iterator[tuple[str, str]]:
+        """Yield for each requested type whether a record is of it, and the reason if it is not.
+
+        Only records with their line and text are rejected; in other files the read stops.
+        """
+        if layout.dialect is None or not layout.dialect.has_origin:
+            return
+        for name, _ in layout.columns:
+            type_ = self.requested_types.get(name)
+            if type_ is None or self.schema.types[name] == UNKNOWN:
+                continue
+            text = quote_name(name)
+            before = quote_text(f'column "{name}": value "')
+            after = quote_text(f'" is not exactly a {type_}')
+            yield sql.is_exact(text, type_, name), f"{before} || left({text}, 80) || {after}"
 
     def type(self, name: str) -> str:
         """Return the type of a column: requested, inferred, or the lake's if it has no value."""
