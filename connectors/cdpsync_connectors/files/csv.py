@@ -17,9 +17,10 @@ from cdpsync_connectors.files.csv_header import layout_of
 from cdpsync_connectors.files.csv_sql import read_fields, read_padded_fields
 from cdpsync_connectors.files.dialect import python_reader
 from cdpsync_connectors.files.schema import FileSchema, Layout, TextFormat, infer_types
+from cdpsync_connectors.files.value_formats import standard_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from duckdb import DuckDBPyConnection
 
@@ -41,7 +42,7 @@ def read_schema(con: DuckDBPyConnection, files: Sequence[File], dialect: Dialect
         return FileSchema({}, layouts)
     rows = " union all ".join(
         f"select {_values(names, {name for name, _ in group[0].columns})} "
-        f"from ({select_rows(group)})"
+        f"from ({select_rows(group, names)})"
         for group in group_by_columns(not_empty)
     )
     texts = [f"v{number}" for number in range(len(names))]
@@ -67,13 +68,22 @@ def group_by_columns(layouts: Sequence[Layout]) -> Iterator[list[Layout]]:
         yield list(group)
 
 
-def select_rows(layouts: Sequence[Layout]) -> str:
-    """Return the SELECT of all rows, as texts, of files that have the same columns."""
+def select_rows(layouts: Sequence[Layout], standard: Collection[str] = ()) -> str:
+    """Return the SELECT of all rows, as texts, of files that have the same columns.
+
+    Those of `standard` have their numbers and times in the standard notation.
+    """
     names = [name for name, _ in layouts[0].columns]
     dialect = layouts[0].text_dialect
     value = "nullif(c{}, '')" if dialect.empty_as_null else "c{}"
+    values = [value.format(number) for number in range(len(names))]
+    if not dialect.values.are_standard:
+        values = [
+            standard_text(text, dialect.values) if name in standard else text
+            for text, name in zip(values, names, strict=True)
+        ]
     named = ", ".join(
-        f"{value.format(number)} as {quote_name(name)}" for number, name in enumerate(names)
+        f"{text} as {quote_name(name)}" for text, name in zip(values, names, strict=True)
     )
     if dialect.has_origin:
         named += f", c{len(names)} as {LINE}, c{len(names) + 1} as {TEXT}"

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from cdpsync_connectors.files.discover import File
     from cdpsync_connectors.files.records import Record
-    from cdpsync_connectors.files.schema import Layout
     from cdpsync_connectors.files.select import FileColumns
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -93,7 +92,16 @@ def write_rejected(
     for file, layout in zip(files, columns.schema.layouts, strict=True):
         reason = columns.reason_of_rejection(layout)
         if reason:
-            selects.append(_of_another_type(file, layout, reason))
+            rows = csv.select_rows([layout], columns.not_text)
+            selects.append(
+                _OF_ANOTHER_TYPE.format(
+                    path=quote_text(file.path),
+                    line=csv.LINE,
+                    text=csv.TEXT,
+                    reason=reason,
+                    rows=rows,
+                )
+            )
     statement = _WRITE.format(records=" union all ".join(selects), target=quote_text(str(target)))
     (count,) = con.execute(statement).fetchall()[0]
     return int(count)
@@ -102,14 +110,4 @@ def write_rejected(
 def _nulls() -> str:
     return ", ".join(
         f"cast(null as {column.type}) as {quote_name(column.name)}" for column in REJECTED_COLUMNS
-    )
-
-
-def _of_another_type(file: File, layout: Layout, reason: str) -> str:
-    return _OF_ANOTHER_TYPE.format(
-        path=quote_text(file.path),
-        line=csv.LINE,
-        text=csv.TEXT,
-        reason=reason,
-        rows=csv.select_rows([layout]),
     )

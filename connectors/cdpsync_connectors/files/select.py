@@ -127,12 +127,17 @@ class FileColumns:
         lake_type = self.lake_types.get(name)
         return self.requested_types.get(name) or inferred_type or lake_type or "VARCHAR"
 
+    @property
+    def not_text(self) -> list[str]:
+        """The columns that become something else than the texts that they are."""
+        return [name for name in self.schema.types if self.type(name) != "VARCHAR"]
+
     def _rows(self, layouts: Sequence[Layout]) -> str:
         if self.format == "parquet":
             return parquet.select_rows(layouts)
         if self.format == "jsonl":
             return jsonl.select_rows(layouts, self.schema.json_keys, self.schema.longest_line)
-        return csv.select_rows(layouts)
+        return csv.select_rows(layouts, self.not_text)
 
     def _value(self, position: int, name: str, layouts: Sequence[Layout]) -> str:
         type_ = self.type(name)
