@@ -11,6 +11,7 @@ from cdpsync.catalog.transaction import transaction
 from cdpsync.engine import first_line
 from cdpsync.errors import CatalogError, ContractError
 from cdpsync.model import (
+    REJECTED_COLUMNS,
     Column,
     LakeTable,
     RunRecord,
@@ -19,13 +20,14 @@ from cdpsync.model import (
     TableResult,
     TableStatus,
 )
+from cdpsync.model.plan import rejected_name
 from cdpsync.model.state import ProjectState
 from cdpsync.model.types import widens
 from cdpsync.sql import fold_name, glob_escaped, plain_number, quote_name, quote_names, quote_text
 from cdpsync.system import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -58,7 +60,8 @@ class Commit:
     files are added. `soft_deleted` of the `rows` only mark rows that were deleted at the source.
     `record` is the run's
     record; the commit fills in the counts that only it knows. `rows_before` is the number of rows
-    in the table, if it is known without counting.
+    in the table, if it is known without counting. `rejected` are files of records that are no rows,
+    which become the whole table beside it; None: the source sets none aside.
     """
 
     table: TableName
@@ -74,6 +77,7 @@ class Commit:
     soft_deleted: int = 0
     allow_shrink: bool = False
     rows_before: int | None = None
+    rejected: Sequence[str] | None = None
 
     @property
     def moves_cursor(self) -> bool:
@@ -212,6 +216,8 @@ class Lake:
         counts = [
             self._change(commit, tables.get(fold_name(str(commit.table)))) for commit in commits
         ]
+        for commit in commits:
+            self._replace_rejected(commit, tables)
         rows = self._rows_of([commit.table for commit in commits])
         results = [
             _counted(commit, replaced, deleted, rows[commit.table])
@@ -245,12 +251,32 @@ class Lake:
             ducklake.add_data_files(self.con, commit.table, commit.files, allow_missing=True)
         return replaced, deleted
 
+    def _replace_rejected(self, commit: Commit, tables: Mapping[str, LakeTable]) -> None:
+        """Replace the table of rejected records; without any, it is not created."""
+        if commit.rejected is None:
+            return
+        name = rejected_name(commit.table)
+        existing = tables.get(fold_name(str(name)))
+        if existing is None and not commit.rejected:
+            return
+        if existing is not None and existing.columns != REJECTED_COLUMNS:
+            raise ContractError(
+                f"{commit.table}: its rejected records would be {name}, which is another table of "
+                'the lake. Give that one another "name:".'
+            )
+        self._create_table(name, REJECTED_COLUMNS)
+        if commit.rejected:
+            ducklake.add_data_files(self.con, name, commit.rejected, allow_missing=True)
+
     def _create(self, commit: Commit) -> None:
-        columns = ", ".join(
+        self._create_table(commit.table, commit.columns)
+
+    def _create_table(self, table: TableName, columns: Iterable[Column]) -> None:
+        definitions = ", ".join(
             f"{quote_name(column.name)} {column.type}{'' if column.nullable else ' not null'}"
-            for column in commit.columns
+            for column in columns
         )
-        self.con.execute(f"create or replace table {sql_name(commit.table)} ({columns})")
+        self.con.execute(f"create or replace table {sql_name(table)} ({definitions})")
 
     def _evolve(self, existing: LakeTable, commit: Commit) -> None:
         """Add new columns and widen types. The plan has checked that the policy allows both."""

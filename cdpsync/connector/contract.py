@@ -84,6 +84,10 @@ def ignore(_: object) -> None:
     """Do nothing: the default callback."""
 
 
+def _ignore_rejected(file: Path, count: int) -> None:
+    """Do nothing, where only the rows are asked for."""
+
+
 def _never() -> bool:
     return False
 
@@ -140,6 +144,11 @@ class ReadRequest:
     private directory that lasts as long as the read, `on_progress` takes the number of rows
     fetched so far, `is_stopped` says when to give up, and `on_notice` adds a sentence to the run's
     record.
+
+    `on_rejected` takes records that the source has and that are no rows, because a user asked to
+    set them aside: a Parquet file with the columns of `REJECTED_COLUMNS`, and how many they are. It
+    is called at most once, before the chunks are returned, and takes the file away. They become the
+    table `…__rejected`, in the commit of the rows.
     """
 
     stream: Stream
@@ -163,6 +172,7 @@ class ReadRequest:
     folder: Path | None = None
     on_progress: Callable[[int], None] = ignore
     on_notice: Callable[[str], None] = ignore
+    on_rejected: Callable[[Path, int], None] = _ignore_rejected
     is_stopped: Callable[[], bool] = _never
     replaces: bool = False
     lake_digits: Mapping[str, tuple[int, int]] | None = None

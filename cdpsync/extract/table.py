@@ -42,12 +42,14 @@ class Extracted:
     """The result of one table's read: the files that have rows, and their columns.
 
     `cursor` is where the next read may start. `notices` are sentences from the connector.
+    `rejected` has the records that are no rows; None: the connector sets none aside.
     """
 
     files: tuple[SpoolFile, ...]
     columns: tuple[Column, ...]
     cursor: Cursor | None = None
     notices: tuple[str, ...] = ()
+    rejected: SpoolFile | None = None
 
     @property
     def rows(self) -> int:
@@ -177,6 +179,7 @@ class TableReader:
         Reusable chunks come last, because confirming them is useless if the snapshot is lost again.
         """
         notices: list[str] = []
+        rejected: list[SpoolFile] = []
         writer = ChunkWriter(
             self.plan,
             self.connector,
@@ -185,7 +188,10 @@ class TableReader:
             self.hooks.wait_for_space,
             self.transform,
         )
-        request = self._request(writer, notices)
+        request = replace(
+            self._request(writer, notices),
+            on_rejected=lambda file, count: rejected.append(self._set_aside(file, count)),
+        )
         # Reset before the connection, because a source that refuses it makes no progress.
         self._has_new_chunks = self._has_smaller_chunks = False
         try:
@@ -206,7 +212,20 @@ class TableReader:
         if request.folder is not None:
             shutil.rmtree(request.folder, ignore_errors=True)
         with_rows = tuple(file for file in files if file.rows)
-        return Extracted(with_rows, writer.columns(), cursor, tuple(notices))
+        return Extracted(
+            with_rows,
+            writer.columns(),
+            cursor,
+            tuple(notices),
+            rejected[0] if rejected else None,
+        )
+
+    def _set_aside(self, file: Path, count: int) -> SpoolFile:
+        """Take the file of rejected records out of the connector's folder."""
+        path = self.folder / "rejected" / "00000.parquet"
+        path.parent.mkdir(exist_ok=True)
+        shutil.move(file, path)
+        return SpoolFile(path, count, path.stat().st_size)
 
     def _new_path(self) -> Path:
         return self.folder / f"{next(self._file_numbers):05d}.parquet"

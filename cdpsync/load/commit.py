@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync.catalog import Commit
 from cdpsync.model import RunRecord, SavedState, TablePlan, TableResult, TableStatus
+from cdpsync.model.plan import rejected_name
 from cdpsync.plan.schema_changes import column_types
 from cdpsync.sql import fold_name
 from cdpsync.system import clock
@@ -62,6 +63,7 @@ def commit_of(table: LoadedTable, run_id: str) -> Commit:
         soft_deleted=merged.soft_deleted,
         allow_shrink=plan.allow_shrink,
         rows_before=plan.lake_table.rows if plan.lake_table else None,
+        rejected=None if table.extracted.rejected is None else table.rejected_files,
     )
 
 
@@ -74,6 +76,8 @@ def is_unchanged(table: LoadedTable) -> bool:
     """Whether the load changes neither a row nor a column of the lake's table."""
     plan, merged = table.plan, table.merged
     if plan.replace or plan.lake_table is None or merged.files or merged.delete_keys:
+        return False
+    if table.extracted.rejected is not None:  # these records are replaced in any case
         return False
     existing = {fold_name(column.name): column for column in plan.lake_table.columns}
     return all(
@@ -103,6 +107,10 @@ def _deletes_at(table: LoadedTable) -> datetime | None:
 def _notices(table: LoadedTable) -> tuple[str, ...]:
     plan, duplicates = table.plan, table.merged.duplicates
     notices = [*plan.notices, *table.extracted.notices]
+    rejected = table.extracted.rejected
+    if rejected is not None and rejected.rows:
+        records = "1 record was" if rejected.rows == 1 else f"{rejected.rows:,} records were"
+        notices.append(f"{records} rejected, with the reason in {rejected_name(plan.table)}")
     if duplicates:
         notices.append(
             f"{duplicates} rows shared their key ({', '.join(plan.primary_key)}) with a newer "

@@ -28,6 +28,7 @@ from cdpsync.load.merge import MergeResult, keeps_deleted, merge, needs_no_merge
 from cdpsync.load.open_types import with_lake_digits
 from cdpsync.load.reload import compare_reload
 from cdpsync.model import Deletes, Progress
+from cdpsync.model.plan import rejected_name
 from cdpsync.storage.paths import folder_of
 from cdpsync.system import clock, disk
 
@@ -56,7 +57,10 @@ _FEW_ROWS, _FEW_BYTES = 200_000, 16_000_000
 
 @dataclass(frozen=True, slots=True)
 class LoadedTable:
-    """A table whose files are in the storage and wait for their commit."""
+    """A table whose files are in the storage and wait for their commit.
+
+    `rejected_files` have the records that were set aside.
+    """
 
     plan: TablePlan
     extracted: Extracted
@@ -64,6 +68,7 @@ class LoadedTable:
     files: tuple[str, ...]
     started_at: datetime
     monotonic_start: float
+    rejected_files: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -115,13 +120,27 @@ class TableLoader:
                     plan, merged = self._keep_deleted(plan, merged, folder)
                 _upload(upload, merged)
             files = upload.wait()
+            rejected_files = self._upload_rejected(plan, extracted)
         except BaseException:
             held.close()
             upload.rollback()
             raise
         if not merged.upsert_files and merged.delete_keys is None:
             shutil.rmtree(folder, ignore_errors=True)
-        return LoadedTable(plan, extracted, merged, files, started_at, start)
+        return LoadedTable(plan, extracted, merged, files, started_at, start, rejected_files)
+
+    def _upload_rejected(self, plan: TablePlan, extracted: Extracted) -> tuple[str, ...]:
+        """Upload the records that were set aside; a sample has none."""
+        rejected = extracted.rejected
+        if rejected is None or not rejected.rows or plan.limit is not None:
+            return ()
+        upload = self.uploader.start_table(folder_of(rejected_name(plan.table)))
+        try:
+            upload.add(rejected.path, rejected.bytes)
+            return upload.wait()
+        except BaseException:
+            upload.rollback()
+            raise
 
     def _extract_guessed(
         self, plan: TablePlan, folder: Path, held: HeldFiles

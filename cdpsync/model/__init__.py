@@ -33,6 +33,7 @@ from cdpsync.model.results import (
 from cdpsync.model.streams import (
     DELETED_AT,
     DELETED_AT_COLUMN,
+    REJECTED_COLUMNS,
     ChangeLog,
     Column,
     Cursor,
@@ -45,6 +46,7 @@ __all__ = [
     "ALL_STREAMS",
     "DELETED_AT",
     "DELETED_AT_COLUMN",
+    "REJECTED_COLUMNS",
     "ChangeLog",
     "CheckResult",
     "Column",

@@ -89,7 +89,7 @@ def derived_table_name(stream: str, omitted_schema: str | None) -> str:
     return name if schema in {"", omitted_schema} else stream.replace(".", "_")
 
 
-_SAMPLE = "__sample"
+_SAMPLE, _REJECTED = "__sample", "__rejected"
 
 
 def sample_name(table: TableName) -> TableName:
@@ -97,9 +97,14 @@ def sample_name(table: TableName) -> TableName:
     return TableName(table.schema, f"{table.name}{_SAMPLE}")
 
 
-def is_sample(table: TableName) -> bool:
-    """Whether a table has the name of a sample."""
-    return table.name.endswith(_SAMPLE)
+def is_side_table(table: TableName) -> bool:
+    """Whether a table has the name of a sample, or of rejected records."""
+    return table.name.endswith((_SAMPLE, _REJECTED))
+
+
+def rejected_name(table: TableName) -> TableName:
+    """Return the table of the records that were no rows of a table: `shop.orders__rejected`."""
+    return TableName(table.schema, f"{table.name}{_REJECTED}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,14 @@ class Column:
 DELETED_AT_COLUMN = Column(DELETED_AT, "TIMESTAMP WITH TIME ZONE")
 """The column `_deleted_at` with its type."""
 
+REJECTED_COLUMNS = (
+    Column("file", "VARCHAR"),
+    Column("line", "BIGINT"),
+    Column("reason", "VARCHAR"),
+    Column("text", "VARCHAR"),
+)
+"""The columns of records that were set aside: where each is, why it is no row, and its text."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChangeLog:

@@ -23,7 +23,7 @@ from cdpsync.model import (
     TableStatus,
 )
 from cdpsync.model.cursors import parse_cursor
-from cdpsync.model.plan import is_sample
+from cdpsync.model.plan import is_side_table
 from cdpsync.plan.configured import table_options
 from cdpsync.project.journal import start_run
 from cdpsync.project.tables import KnownTable, known_tables, load_state, records_by_table
@@ -140,7 +140,7 @@ def delete(config: Config, select: Sequence[str]) -> tuple[TableName, ...]:
             records = [
                 _deletion_record(config, state, table, run)
                 for table in existing
-                if not is_sample(table.table) or table.key in state.entries
+                if not is_side_table(table.table) or table.key in state.entries
             ]
             with catalog.writer(data=False) as con:
                 Lake(con).drop(_own_tables(state, existing), records)

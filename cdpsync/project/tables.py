@@ -13,7 +13,7 @@ from cdpsync.model import (
     RunRecord,
     TableName,
 )
-from cdpsync.model.plan import is_sample
+from cdpsync.model.plan import is_side_table
 from cdpsync.model.state import ProjectState, TableKey
 from cdpsync.plan.configured import default_table, rule_matches, table_options
 from cdpsync.plan.selector import did_you_mean, is_chosen, matches_name, means_all, resolved
@@ -82,7 +82,7 @@ def known_tables(
         tables += [
             KnownTable(table.schema, table.name, table, enabled=False)
             for table in sorted(state.tables, key=str)
-            if is_sample(table) and table not in known
+            if is_side_table(table) and table not in known
         ]
     names = [table.names for table in tables]
     select = resolved(select, names, config.sources)

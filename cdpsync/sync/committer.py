@@ -184,8 +184,8 @@ class Committer:
         """Add the failure of a table that the catalog refused, whose files no commit names."""
         failures.append(failed_result(table.plan, error, table))
         if isinstance(error, ContractError):  # raised before anything was written
-            self.uploader.remove(table.files)
-        elif table.files:
+            self.uploader.remove((*table.files, *table.rejected_files))
+        elif table.files or table.rejected_files:
             self.uploader.may_have_orphans = True
 
     def _update_state_file(self, saved_states: Sequence[SavedState]) -> None:

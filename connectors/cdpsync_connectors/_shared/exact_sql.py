@@ -149,6 +149,12 @@ def exact_cast(text: str, type_: str, column: str, where: str) -> str:
     )
 
 
+def is_exact(text: str, type_: str, column: str) -> str:
+    """Return whether a text is NULL or exactly of a type. Raises ReadError as `exact_cast` does."""
+    fits, _ = _rule(text, type_, column)
+    return f"({text} is null or coalesce({fits}, false))"
+
+
 def _rule(text: str, type_: str, column: str) -> tuple[str, str]:
     """Return two expressions: whether the text is exactly of the type, and its value."""
     value = f"try_cast({text} as {type_})"

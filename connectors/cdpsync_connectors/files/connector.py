@@ -46,7 +46,8 @@ from cdpsync_connectors.files.discover import (
     table_name,
 )
 from cdpsync_connectors.files.options import FilesOptions
-from cdpsync_connectors.files.select import chunks_of, require_keys
+from cdpsync_connectors.files.rejected import write_rejected
+from cdpsync_connectors.files.select import FileColumns, chunks_of, require_keys
 from cdpsync_connectors.files.suggest import suggestions
 
 if TYPE_CHECKING:
@@ -116,11 +117,25 @@ class FilesConnector:
         schema = self._schema(name, files)
         with _temp_folder(request.folder) as folder:
             readable = self._copies.readable(files, folder)
-            chunks = chunks_of(schema.read_from(readable), format_, request)
+            schema = schema.read_from(readable)
+            chunks = chunks_of(schema, format_, request)
+            if self._options.on_error == "reject" and format_ != "parquet":
+                columns = FileColumns(schema, format_, request.types, request.lake_types)
+                self._reject(request, files, columns, folder())
             if request.where is not None:
                 _check_where(request, chunks[0])
             yield chunks
         require_unchanged(files)
+
+    def _reject(
+        self, request: ReadRequest, files: Sequence[File], columns: FileColumns, folder: Path
+    ) -> None:
+        """Hand over the records that are no rows."""
+        target = folder / "rejected.parquet"
+        copies = [layout.file for layout in columns.schema.layouts]
+        with _own_connection(self.memory_limit) as con:
+            count = write_rejected(con, files, copies, columns, target)
+        request.on_rejected(target, count)
 
     def translate(self, error: Exception) -> ConnectorError | None:
         """Return the error of a file, or of a value in it, as a ReadError."""

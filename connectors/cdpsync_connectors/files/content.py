@@ -124,12 +124,14 @@ def read_blocks(path: str) -> Iterator[bytes]:
             yield bytes(block)
 
 
-def read_text(path: str, encoding: str) -> Iterator[str]:
+def read_text(path: str, encoding: str, *, keeps_bytes: bool = False) -> Iterator[str]:
     """Yield the text of a file. Raises ReadError, with the line, where it is in another encoding.
 
-    A byte order mark is no part of it.
+    With `keeps_bytes` such a byte becomes a lone surrogate instead. A byte order mark is no part of
+    the text.
     """
-    decoder = codecs.getincrementaldecoder(encoding)()
+    errors = "surrogateescape" if keeps_bytes else "strict"
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
     lines = 0
     is_latin_1 = codecs.lookup(encoding).name == "iso8859-1"
     for block in _with_end(read_blocks(path)):

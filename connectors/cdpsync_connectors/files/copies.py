@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
@@ -17,7 +18,9 @@ from cdpsync_connectors.files.content import (
     read_blocks,
     read_text,
 )
-from cdpsync_connectors.files.rewrite import write_standard
+from cdpsync_connectors.files.json_place import json_format
+from cdpsync_connectors.files.rejected import Rejected, rejected_path
+from cdpsync_connectors.files.rewrite import write_json_records, write_standard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -39,12 +42,14 @@ class TextSource:
     """The encoding of a source's text files, and what of them is no record.
 
     Without `encoding` a byte order mark tells it, or it is UTF-8. `skip` lines are above the
-    header. With `rules` the records of a CSV are read by them.
+    header. With `rules` the records of a CSV are read by them. With `rejects` a record that is
+    broken is set aside.
     """
 
     encoding: str | None = None
     skip: int = 0
     rules: RecordRules | None = None
+    rejects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +85,16 @@ class Copies:
         encoding = self._encoding(file)
         rules = self.source.rules if file.format in {"csv", "tsv"} else None
         is_utf_8 = encoding == "utf-8" or (encoding == "utf-8-sig" and file.format != "jsonl")
+        is_text = not is_utf_8 or self.source.skip or self.source.rejects or rules is not None
         suffix = Path(file.path).suffix.lower()
-        is_readable = suffix not in COMPRESSED or suffix in READ_BY_DUCKDB
-        if is_utf_8 and is_readable and not self.source.skip and rules is None:
+        if not is_text and (suffix not in COMPRESSED or suffix in READ_BY_DUCKDB):
             return file
         copy = self._new_path(file, folder())
-        if is_utf_8 and not self.source.skip and rules is None:
+        if is_text:
+            self._write_text(file, encoding, rules, copy)
+        else:
             with copy.open("wb") as target:
                 target.writelines(read_blocks(file.path))
-        else:
-            self._write_text(file, encoding, rules, copy)
         return replace(file, path=str(copy))
 
     def _new_path(self, file: File, folder: Path) -> Path:
@@ -116,21 +121,34 @@ class Copies:
         return mark if encoding.startswith(mark.removesuffix("-sig")) else encoding
 
     def _write_text(self, file: File, encoding: str, rules: RecordRules | None, copy: Path) -> None:
+        skip, rejects = self.source.skip, self.source.rejects
+        if rejects and rules is None:
+            start = next(_without_lines(read_text(file.path, encoding, keeps_bytes=True), skip), "")
+            rejects = json_format(start.encode(errors="surrogateescape")) == "newline_delimited"
+
         def text() -> Iterator[str]:
-            return _without_lines(read_text(file.path, encoding), self.source.skip)
+            return _without_lines(read_text(file.path, encoding, keeps_bytes=rejects), skip)
 
-        with copy.open("w", encoding="utf-8", newline="") as target:
-            if rules is None:
+        with ExitStack() as stack:
+            target = stack.enter_context(copy.open("w", encoding="utf-8", newline=""))
+            rejected: Rejected | None = None
+            if rejects:
+                output = stack.enter_context(rejected_path(str(copy)).open("w", encoding="utf-8"))
+                rejected = Rejected(output, file.path, skip)
+            if rules is not None:
+                on_fault = rejected.add if rejected else partial(_stop, copy)
+                origin_after = skip if rejects else None
+                write_standard(str(copy), rules, text, target, on_fault, origin_after=origin_after)
+            elif rejected:
+                write_json_records(text(), target, rejected)
+            else:
                 target.writelines(text())
-                return
 
-            def stop(record: Record) -> None:
-                raise ReadError(
-                    f"{copy}, line {record.line}: {record.fault}. Nothing of the stream was kept; "
-                    "fix the line."
-                )
 
-            write_standard(str(copy), rules, text, target, stop)
+def _stop(copy: Path, record: Record) -> None:
+    raise ReadError(
+        f"{copy}, line {record.line}: {record.fault}. Nothing of the stream was kept; fix the line."
+    )
 
 
 def _place(origin: _Origin, match: re.Match[str]) -> str:
@@ -148,7 +166,8 @@ def _without_lines(blocks: Iterator[str], skip: int) -> Iterator[str]:
         rest += block
         while skip and (end := _LINE_END.search(rest)) and not _may_go_on(end, rest):
             rest, skip = rest[end.end() :], skip - 1
-    yield rest
+    if rest:
+        yield rest
     yield from blocks
 
 

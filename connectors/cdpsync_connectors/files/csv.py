@@ -17,14 +17,18 @@ from cdpsync_connectors.files.csv_header import layout_of
 from cdpsync_connectors.files.csv_sql import read_fields, read_padded_fields
 from cdpsync_connectors.files.dialect import python_reader
 from cdpsync_connectors.files.schema import FileSchema, Layout, TextFormat, infer_types
+from cdpsync_connectors.files.value_formats import standard_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from duckdb import DuckDBPyConnection
 
     from cdpsync_connectors.files.dialect import Dialect
     from cdpsync_connectors.files.discover import File
+
+# The names of a record's line and text, where its dialect has them; no column has such a name.
+LINE, TEXT = f'"line {secrets.token_hex(16)}"', f'"text {secrets.token_hex(16)}"'
 
 _TEXTS = TextFormat(text_class, lambda text: text, "VARCHAR")
 
@@ -38,7 +42,7 @@ def read_schema(con: DuckDBPyConnection, files: Sequence[File], dialect: Dialect
         return FileSchema({}, layouts)
     rows = " union all ".join(
         f"select {_values(names, {name for name, _ in group[0].columns})} "
-        f"from ({select_rows(group)})"
+        f"from ({select_rows(group, names)})"
         for group in group_by_columns(not_empty)
     )
     texts = [f"v{number}" for number in range(len(names))]
@@ -64,15 +68,27 @@ def group_by_columns(layouts: Sequence[Layout]) -> Iterator[list[Layout]]:
         yield list(group)
 
 
-def select_rows(layouts: Sequence[Layout]) -> str:
-    """Return the SELECT of all rows, as texts, of files that have the same columns."""
+def select_rows(layouts: Sequence[Layout], standard: Collection[str] = ()) -> str:
+    """Return the SELECT of all rows, as texts, of files that have the same columns.
+
+    Those of `standard` have their numbers and times in the standard notation.
+    """
     names = [name for name, _ in layouts[0].columns]
     dialect = layouts[0].text_dialect
     value = "nullif(c{}, '')" if dialect.empty_as_null else "c{}"
+    values = [value.format(number) for number in range(len(names))]
+    if not dialect.values.are_standard:
+        values = [
+            standard_text(text, dialect.values) if name in standard else text
+            for text, name in zip(values, names, strict=True)
+        ]
     named = ", ".join(
-        f"{value.format(number)} as {quote_name(name)}" for number, name in enumerate(names)
+        f"{text} as {quote_name(name)}" for text, name in zip(values, names, strict=True)
     )
-    return f"select {named} from {read_fields(_paths(layouts), dialect, len(names))}"
+    if dialect.has_origin:
+        named += f", c{len(names)} as {LINE}, c{len(names) + 1} as {TEXT}"
+    width = len(names) + dialect.origin_fields
+    return f"select {named} from {read_fields(_paths(layouts), dialect, width)}"
 
 
 def _paths(layouts: Sequence[Layout]) -> list[str]:
@@ -88,7 +104,8 @@ def _check_records(con: DuckDBPyConnection, layouts: Sequence[Layout]) -> Iterat
     Yields a notice if records are the header again, as in files that were written one behind
     another.
     """
-    width, dialect = len(layouts[0].columns), layouts[0].text_dialect
+    dialect = layouts[0].text_dialect
+    width = len(layouts[0].columns) + dialect.origin_fields
     no_text = secrets.token_hex(16).replace(dialect.delimiter, "")
     read = read_padded_fields(_paths(layouts), dialect, width + 1, no_text)
     first_name = quote_text(layouts[0].header[0]) if layouts[0].header else "null"

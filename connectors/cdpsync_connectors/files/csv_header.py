@@ -34,7 +34,8 @@ def layout_of(con: DuckDBPyConnection, file: File, dialect: Dialect) -> Layout:
     if not headers:
         return Layout(file)
     found_dialect = _with_delimiter(con, file, dialect, headers)
-    fields = headers[found_dialect.delimiter]
+    all_fields = headers[found_dialect.delimiter]
+    fields = all_fields[: len(all_fields) - dialect.origin_fields]
     notices = []
     if found_dialect != dialect:
         notices.append(

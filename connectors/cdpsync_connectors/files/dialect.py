@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from cdpsync_connectors.files.value_formats import ValueFormats
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -22,7 +24,8 @@ class Dialect:
 
     `delimiter_is_set` tells that the user named the delimiter. No `quote` means that quotes are
     text. An unquoted field that is one of `nulls` is NULL; with `empty_as_null` a quoted empty
-    field is NULL, too.
+    field is NULL, too. With `has_origin` the last two fields of a record are the line where it
+    begins, and its text. `values` are the notations of numbers and times.
     """
 
     delimiter: str
@@ -31,6 +34,13 @@ class Dialect:
     nulls: tuple[str, ...] = ("",)
     empty_as_null: bool = False
     delimiter_is_set: bool = True
+    has_origin: bool = False
+    values: ValueFormats = field(default_factory=ValueFormats)
+
+    @property
+    def origin_fields(self) -> int:
+        """How many fields of a record are no columns."""
+        return 2 if self.has_origin else 0
 
 
 def delimiter_name(delimiter: str) -> str:

@@ -15,7 +15,7 @@ _UNCLOSED = "unterminated quote"
 _CSV_REASONS = (
     (r"Expected Number of Columns: (\d+) Found: (\d+)", r"\2 fields where there should be \1"),
     (_UNCLOSED, "a quote is not closed, or text follows a closing quote"),
-    ("Invalid unicode", "not in the encoding that was set; it is UTF-8, or the one of encoding:"),
+    ("Invalid unicode", "not in the encoding that was set (without encoding: it is UTF-8)"),
     ("Maximum line size", "longer than 16 MB"),
 )
 

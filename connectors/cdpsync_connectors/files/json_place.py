@@ -27,9 +27,14 @@ def json_format_of(path: str) -> str:
     """
     try:
         with open_bytes(path) as content:
-            start = bytes(content.read(_START)).lstrip()
+            return json_format(bytes(content.read(_START)))
     except ReadError:
         return "newline_delimited"  # a .zst without pyarrow, or a damaged file
+
+
+def json_format(start: bytes) -> str:
+    """Return the same, by the start of a file."""
+    start = start.lstrip()
     if start.startswith(b"["):
         return "array"
     first_line, _, others = start.partition(b"\n")
@@ -107,6 +112,8 @@ def is_record(line: bytes) -> bool:
     """Whether a line is one JSON object with distinct, non-empty keys."""
     try:
         record = json.loads(line.decode("utf-8"), object_pairs_hook=_Pairs)
+        if b"\\u" in line:
+            json.dumps(record, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except ValueError:
         return False
     except RecursionError:

@@ -23,6 +23,7 @@ from cdpsync_connectors.files.dialect import Dialect
 from cdpsync_connectors.files.discover import table_name
 from cdpsync_connectors.files.records import RecordRules
 from cdpsync_connectors.files.rewrite import STANDARD
+from cdpsync_connectors.files.value_formats import ValueFormats, check_format
 
 _FORMAT_SPELLINGS = {"ndjson": "jsonl", "json": "jsonl"}
 _SIGN_SPELLINGS = {"\\t": "\t", "none": ""}
@@ -66,6 +67,11 @@ class FilesOptions(ConnectorOptions):
     escape: Sign = ""
     null: Annotated[tuple[str, ...], BeforeValidator(_list)] = ("",)
     empty_as_null: bool = False
+    decimal: Literal[".", ","] = "."
+    thousands: Literal["", ".", ",", " ", "'", "\u00a0", "\u202f"] = ""
+    date_format: str = ""
+    timestamp_format: str = ""
+    on_error: Literal["stop", "reject"] = "stop"
 
     _folder: Path | None = PrivateAttr(default=None)
 
@@ -124,11 +130,20 @@ class FilesOptions(ConnectorOptions):
             raise ValueError("a line end cannot be a sign of the dialect")
         return sign
 
+    @field_validator("date_format", "timestamp_format")
+    @classmethod
+    def _tells_a_moment(cls, format_: str, info: ValidationInfo) -> str:
+        if format_:
+            check_format(format_, with_time=info.field_name == "timestamp_format")
+        return format_
+
     @model_validator(mode="after")
     def _signs_differ(self) -> Self:
         signs = [sign for sign in (self.delimiter or ",", self.quote) if sign]
         if len(set(signs)) < len(signs) or (self.escape and self.escape == self.delimiter):
             raise ValueError("delimiter, quote and escape must differ")
+        if self.decimal == self.thousands:
+            raise ValueError("decimal and thousands must differ")
         for text in self.null:
             if any(sign in text for sign in ("\r", "\n", self.delimiter, self.quote) if sign):
                 raise ValueError(
@@ -139,8 +154,15 @@ class FilesOptions(ConnectorOptions):
 
     def dialect(self, format_: str) -> Dialect:
         """Return the dialect in which this source's text files, or their copies, are read."""
+        values = ValueFormats(self.decimal, self.thousands, self.date_format, self.timestamp_format)
         if self._rules() is not None:
-            return Dialect(STANDARD.delimiter, self.header, empty_as_null=self.empty_as_null)
+            return Dialect(
+                STANDARD.delimiter,
+                self.header,
+                empty_as_null=self.empty_as_null,
+                has_origin=self.on_error == "reject",
+                values=values,
+            )
         default = "\t" if format_ == "tsv" else ","
         return Dialect(
             self.delimiter or default,
@@ -149,15 +171,16 @@ class FilesOptions(ConnectorOptions):
             self.null,
             self.empty_as_null,
             delimiter_is_set=self.delimiter is not None,
+            values=values,
         )
 
     def text_source(self) -> TextSource:
         """Return how the text files are read before DuckDB does."""
-        return TextSource(self.encoding, self.skip, self._rules())
+        return TextSource(self.encoding, self.skip, self._rules(), self.on_error == "reject")
 
     def _rules(self) -> RecordRules | None:
         """Return the rules by which records are written anew; None where DuckDB is exact."""
         escape = "" if self.escape == self.quote else self.escape
-        if not escape and not self.comment:
+        if not escape and not self.comment and self.on_error == "stop":
             return None
         return RecordRules(self.delimiter or "", self.quote, escape, self.comment, self.null)

@@ -61,7 +61,7 @@ class _FaultError(Exception):
 
 class _Reader:
     def __init__(self, blocks: Iterable[str], rules: RecordRules) -> None:
-        self._lines = _lines(blocks)
+        self._lines = read_lines(blocks)
         self._waiting: list[str] = []  # lines that were looked at, in reverse order
         self._rules = rules
         self._delimiter, self._quote = rules.delimiter, rules.quote
@@ -203,7 +203,7 @@ def _quoted_pattern(rules: RecordRules) -> re.Pattern[str]:
     return re.compile(f"(?:[^{quote}]+|{quote}{quote})*+(?P<end>{quote})?", re.DOTALL)
 
 
-def _lines(blocks: Iterable[str]) -> Iterator[str]:
+def read_lines(blocks: Iterable[str]) -> Iterator[str]:
     """Yield the lines of a text, each with its end: LF, CR LF or CR."""
     rest = ""
     for block in blocks:

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
 from cdpsync_connectors.files.dialect import DELIMITERS, Dialect, delimiter_name
-from cdpsync_connectors.files.records import read_records
+from cdpsync_connectors.files.json_place import is_record
+from cdpsync_connectors.files.records import Record, read_lines, read_records
+from cdpsync_connectors.files.rejected import undecoded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import TextIO
 
-    from cdpsync_connectors.files.records import Record, RecordRules
+    from cdpsync_connectors.files.records import RecordRules
+    from cdpsync_connectors.files.rejected import Rejected
+
+_NOT_DECODED = "not in the encoding of the file"
 
 STANDARD = Dialect(",")
 """The dialect that is written: NULL is empty, every other field is in quotes."""
@@ -25,8 +30,12 @@ def write_standard(
     text: Callable[[], Iterator[str]],
     target: TextIO,
     on_fault: Callable[[Record], None],
-) -> str:
-    """Write the records of a text to `target`; return the delimiter of the text.
+    *,
+    origin_after: int | None = None,
+) -> None:
+    """Write the records of a text to `target`.
+
+    With `origin_after`, each has its line, counted after so many others, and its text behind it.
 
     `on_fault` takes a record that has a fault or another number of fields than the first one.
     Raises ReadError for a first record with a fault, or a delimiter that cannot be told.
@@ -36,19 +45,34 @@ def write_standard(
     width = 0
     for record in read_records(text(), rules):
         if not width:
-            if record.is_blank or record.fault:
+            if record.is_blank or record.fault or undecoded(record.text):
                 raise _bad_header(path, record)
             width = len(record.fields)
         if record.is_blank and width > 1:
             continue
-        if record.fault:
+        if origin_after is not None and undecoded(record.text):
+            on_fault(replace(record, fault=_NOT_DECODED))
+        elif record.fault:
             on_fault(record)
         elif len(record.fields) != width:
             counts = f"{len(record.fields)} fields where there should be {width}"
             on_fault(replace(record, fault=counts))
         else:
-            target.write(",".join(map(_standard_field, record.fields)) + "\n")
-    return rules.delimiter
+            origin: tuple[str, ...] = ()
+            if origin_after is not None:
+                origin = (str(record.line + origin_after), record.text.rstrip("\r\n"))
+            target.write(",".join(map(_standard_field, (*record.fields, *origin))) + "\n")
+
+
+def write_json_records(blocks: Iterable[str], target: TextIO, rejected: Rejected) -> None:
+    """Write the lines of a text that are records of JSON to `target`, the others to `rejected`."""
+    for number, line in enumerate(read_lines(blocks), start=1):
+        if undecoded(line):
+            rejected.add(Record(number, line, fault=_NOT_DECODED))
+        elif not line.strip() or is_record(line.encode()):
+            target.write(line)
+        else:
+            rejected.add(Record(number, line, fault="is not one JSON object, each key named once"))
 
 
 def _standard_field(field: str | None) -> str:
@@ -57,6 +81,8 @@ def _standard_field(field: str | None) -> str:
 
 def _bad_header(path: str, record: Record) -> ReadError:
     fault = record.fault or "is empty. Set skip: to the number of lines above the header"
+    if undecoded(record.text):
+        fault = _NOT_DECODED
     return ReadError(f"{path}, line {record.line}: {fault}. Fix the header.")
 
 

@@ -119,7 +119,34 @@ class FileColumns:
             f"{self._value(position, name, layouts)} as {quote_name(name)}"
             for position, name in enumerate(self.schema.types, start=1)
         )
-        return f"select {columns} from ({self._rows(layouts)})"
+        kept = " and ".join(exact for exact, _ in self._tests(layouts[0])) or "true"
+        return f"select {columns} from ({self._rows(layouts)}) where {kept}"
+
+    def reason_of_rejection(self, layout: Layout) -> str | None:
+        """Return SQL of why a record of a file is not of the requested types; NULL where it is.
+
+        None if no record of the file can be rejected so.
+        """
+        reasons = " ".join(
+            f"when not {exact} then {reason}" for exact, reason in self._tests(layout)
+        )
+        return f"case {reasons} end" if reasons else None
+
+    def _tests(self, layout: Layout) -> Iterator[tuple[str, str]]:
+        """Yield for each requested type whether a record is of it, and the reason if it is not.
+
+        Only records with their line and text are rejected; in other files the read stops.
+        """
+        if layout.dialect is None or not layout.dialect.has_origin:
+            return
+        for name, _ in layout.columns:
+            type_ = self.requested_types.get(name)
+            if type_ is None or self.schema.types[name] == UNKNOWN:
+                continue
+            text = quote_name(name)
+            before = quote_text(f'column "{name}": value "')
+            after = quote_text(f'" is not exactly a {type_}')
+            yield sql.is_exact(text, type_, name), f"{before} || left({text}, 80) || {after}"
 
     def type(self, name: str) -> str:
         """Return the type of a column: requested, inferred, or the lake's if it has no value."""
@@ -127,12 +154,17 @@ class FileColumns:
         lake_type = self.lake_types.get(name)
         return self.requested_types.get(name) or inferred_type or lake_type or "VARCHAR"
 
+    @property
+    def not_text(self) -> list[str]:
+        """The columns that become something else than the texts that they are."""
+        return [name for name in self.schema.types if self.type(name) != "VARCHAR"]
+
     def _rows(self, layouts: Sequence[Layout]) -> str:
         if self.format == "parquet":
             return parquet.select_rows(layouts)
         if self.format == "jsonl":
             return jsonl.select_rows(layouts, self.schema.json_keys, self.schema.longest_line)
-        return csv.select_rows(layouts)
+        return csv.select_rows(layouts, self.not_text)
 
     def _value(self, position: int, name: str, layouts: Sequence[Layout]) -> str:
         keys = dict(layouts[0].file.keys)

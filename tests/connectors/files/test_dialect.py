@@ -217,7 +217,7 @@ def test_byte_order_mark_tells_the_encoding(tmp_path, con, name, encoding):
         ("utf-16", "id,t\n1,a\n".encode("utf-16")[:-1], "line 2: not in the encoding"),
         ("ascii", b"id,t\r\n1,a\r\n2,\xe9\r\n", "line 3: not in the encoding that was set"),
         ("latin-1", b"id,t\n1,a\n2,\x80\n", "line 3: byte 0x80 is a control character in latin-1"),
-        (None, b"id,t\n1,\x80\n", "line 2: not in the encoding that was set; it is UTF-8"),
+        (None, b"id,t\n1,\x80\n", "line 2: not in the encoding that was set (without"),
     ],
 )
 def test_bytes_of_another_encoding_are_named(tmp_path, encoding, data, message):
@@ -372,3 +372,89 @@ def test_parquet_columns_of_several_types(tmp_path, con):
     assert [mix for mix, _ in read] == [1.0, 1.5]
     read = rows(source, con, only=["mix", "s"], types={"mix": "VARCHAR", "s": "JSON"})
     assert [mix for mix, *_ in read] == ["1", "1.5"] or read
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "type_", "expected"),
+    [
+        (["1.234,50", "-0,5", "7"], {"thousands": "."}, "DECIMAL(38,2)", ["1234.50", "-0.5", "7"]),
+        (["1234,5", "12.345.678"], {"thousands": "."}, "DECIMAL(38,1)", ["1234.5", "12345678"]),
+        (["1,5", "1.5"], {}, "VARCHAR", ["1,5", "1.5"]),
+        (["1,5", "1.23"], {"thousands": "."}, "VARCHAR", ["1,5", "1.23"]),
+        (["01,5"], {}, "VARCHAR", ["01,5"]),
+        (["1,5e3"], {}, "DOUBLE", ["1500.0"]),
+        (["1 234"], {"thousands": " "}, "BIGINT", ["1234"]),
+        (["1,234.5"], {"decimal": ".", "thousands": ","}, "DECIMAL(38,1)", ["1234.5"]),
+    ],
+)
+def test_numbers_in_another_notation(tmp_path, con, values, options, type_, expected):
+    """A column is a number if each value is one in the notation; otherwise its text stays."""
+    path = write(tmp_path / "a.csv", "id;x\n" + "".join(f"1;{value}\n" for value in values))
+    source = connector(path, **{"decimal": ",", "delimiter": ";", **options})
+    assert types(source)["x"] == type_
+    read = [value for _, value in rows(source, con)]
+    if type_.startswith("DECIMAL"):
+        assert read == [Decimal(value) for value in expected]
+    else:
+        assert [str(value) for value in read] == expected
+
+
+def test_requested_numbers_in_another_notation(tmp_path, con):
+    """A requested type takes numbers of the notation, and refuses others by their text."""
+    path = write(tmp_path / "a.csv", "id;x\n1;1.234,5\n2;1.5\n")
+    options = {"decimal": ",", "thousands": "."}
+    requested = {"x": "DECIMAL(9,1)"}
+    with pytest.raises(ReadError, match=r'value "1\.5 \(decimal: ","\)" is not exactly'):
+        rows(connector(path, **options), con, types=requested)
+    source = connector(path, **options, on_error="reject")
+    assert rows(source, con, types=requested) == [(1, Decimal("1234.5"))]
+    assert rows(source, con, types={"x": "VARCHAR"}) == [(1, "1.234,5"), (2, "1.5")]
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "type_", "expected"),
+    [
+        (["31/12/2024", "1/2/2024", "2024-05-06"], {"date_format": "%d/%m/%Y"}, "DATE",
+         ["2024-12-31", "2024-02-01", "2024-05-06"]),
+        (["31/02/2024"], {"date_format": "%d/%m/%Y"}, "VARCHAR", ["31/02/2024"]),
+        (["31/12/24"], {"date_format": "%d/%m/%Y"}, "VARCHAR", ["31/12/24"]),
+        ([" 31/12/2024"], {"date_format": "%d/%m/%Y"}, "VARCHAR", [" 31/12/2024"]),
+        (["31.12.24"], {"date_format": "%d.%m.%y"}, "DATE", ["2024-12-31"]),
+        (["5 mar 2024"], {"date_format": "%d %b %Y"}, "DATE", ["2024-03-05"]),
+        (["2024-13-01", "2024-01-13"], {"date_format": "%Y-%d-%m"}, "VARCHAR",
+         ["2024-13-01", "2024-01-13"]),
+        (["31/12/2024 23:59:58"], {"timestamp_format": "%d/%m/%Y %H:%M:%S"}, "TIMESTAMP",
+         ["2024-12-31 23:59:58"]),
+        (["12/31/2024 1:05 pm"], {"timestamp_format": "%m/%d/%Y %I:%M %p"}, "TIMESTAMP",
+         ["2024-12-31 13:05:00"]),
+        (["31.12.2024 10:00:00.125"], {"timestamp_format": "%d.%m.%Y %H:%M:%S.%f"}, "TIMESTAMP",
+         ["2024-12-31 10:00:00.125000"]),
+        (["10/Oct/2024:13:55:36 -0700"], {"timestamp_format": "%d/%b/%Y:%H:%M:%S %z"},
+         "TIMESTAMP WITH TIME ZONE", ["2024-10-10 20:55:36+00:00"]),
+    ],
+)  # fmt: skip
+def test_days_and_moments_in_another_format(tmp_path, con, values, options, type_, expected):
+    """A day or moment is read in the format that is set, exactly as it would be written."""
+    path = write(tmp_path / "a.csv", "id,x\n" + "".join(f"1,{value}\n" for value in values))
+    source = connector(path, **options)
+    assert types(source)["x"] == type_
+    assert [str(value) for _, value in rows(source, con)] == expected
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"decimal": ",", "thousands": ","},
+        {"decimal": "x"},
+        {"date_format": "%d/%m"},
+        {"date_format": "%d/%m/%Y %H"},
+        {"timestamp_format": "%d/%m/%Y"},
+        {"timestamp_format": "%d/%m/%Y %I:%M"},
+        {"timestamp_format": "%z %d/%m/%Y %H:%M"},
+        {"timestamp_format": "%d/%m/%Y %H:%M:%n"},
+    ],
+)
+def test_wrong_formats_are_refused(wrong):
+    """A format that does not tell a whole day or moment is an error before any file is read."""
+    with pytest.raises(ValidationError):
+        FilesOptions.model_validate({"path": "x", **wrong})
