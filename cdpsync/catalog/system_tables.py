@@ -260,11 +260,16 @@ class SystemTables:
         self._insert("cursors", [_state_row(state) for state in states])
 
     def save_missing(self, states: Iterable[SavedState]) -> None:
-        """Save since when the streams of these states are missing at their sources."""
+        """Save since when the streams of these states are missing at their sources.
+
+        Their tables are not locked. So a state that a run has replaced meanwhile stays as it is,
+        because that run has found the stream.
+        """
         for state in states:
             self.con.execute(
-                "update lake.cdpsync.cursors set missing_since = ? where source = ? and stream = ?",
-                [state.missing_since, state.source, state.stream],
+                "update lake.cdpsync.cursors set missing_since = ? "
+                "where source = ? and stream = ? and run_id is not distinct from ?",
+                [state.missing_since, state.source, state.stream, state.run_id],
             )
 
     def forget_table(self, table: TableName) -> None:

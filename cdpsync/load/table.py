@@ -22,8 +22,8 @@ from cdpsync.load.continuity import (
     window_of,
     with_other_row_notice,
 )
+from cdpsync.load.deferred_files import DeferredFiles
 from cdpsync.load.deletes import keep_deleted, merge_deletes
-from cdpsync.load.held_files import HeldFiles
 from cdpsync.load.merge import MergeResult, keeps_deleted, merge, needs_no_merge
 from cdpsync.load.open_types import with_lake_digits
 from cdpsync.load.reload import compare_reload
@@ -102,16 +102,14 @@ class TableLoader:
         folder.mkdir()
         self.on_progress(progress_of(plan, "reading"))
         upload = self.uploader.start_table(folder_of(plan.table))
-        held = HeldFiles(upload)
+        deferred = DeferredFiles(upload)
         try:
-            plan, extracted = self._extract_guessed(plan, folder, held)
-            plan, extracted = self._continued(plan, extracted, folder, held)
-            key_files = (
-                self._extract_keys(plan, folder, extracted.columns) if plan.compares_keys else ()
-            )
+            plan, extracted = self._extract_guessed(plan, folder, deferred)
+            plan, extracted = self._continued(plan, extracted, folder, deferred)
+            key_files = self._extract_keys(plan, folder, extracted.columns)
             self.on_progress(progress_of(plan, "landing", rows=extracted.rows))
             if plan.compares_rows:
-                plan, merged = self._merge_reload(plan, extracted, folder, held)
+                plan, merged = self._merge_reload(plan, extracted, folder, deferred)
             elif needs_no_merge(plan):  # the files were queued for upload while they were read
                 merged = _all_rows(extracted)
             else:
@@ -122,7 +120,7 @@ class TableLoader:
             files = upload.wait()
             rejected_files = self._upload_rejected(plan, extracted)
         except BaseException:
-            held.close()
+            deferred.close()
             upload.rollback()
             raise
         if not merged.upsert_files and merged.delete_keys is None:
@@ -143,11 +141,11 @@ class TableLoader:
             raise
 
     def _extract_guessed(
-        self, plan: TablePlan, folder: Path, held: HeldFiles
+        self, plan: TablePlan, folder: Path, deferred: DeferredFiles
     ) -> tuple[TablePlan, Extracted]:
         """Read a table; again with wider types, if a value does not fit those of earlier rows."""
         try:
-            return plan, self._extract(plan, folder, held)
+            return plan, self._extract(plan, folder, deferred)
         except OpenTypeError:
             if plan.replace:
                 raise
@@ -155,9 +153,9 @@ class TableLoader:
             plan = with_lake_digits(con, plan)
         for file in folder.glob("*.parquet"):
             file.unlink()
-        return plan, self._extract(plan, folder, held)
+        return plan, self._extract(plan, folder, deferred)
 
-    def _extract(self, plan: TablePlan, folder: Path, held: HeldFiles) -> Extracted:
+    def _extract(self, plan: TablePlan, folder: Path, deferred: DeferredFiles) -> Extracted:
         """Read a table into the spool.
 
         Files that need neither a merge nor a comparison are queued for upload at once.
@@ -170,12 +168,12 @@ class TableLoader:
 
         hooks = ExtractHooks(on_progress, wait_for_space=self.uploader.wait_for_space)
         if plan.compares_rows:
-            hooks = replace(hooks, on_file=held.add, on_drop=held.drop)
+            hooks = replace(hooks, on_file=deferred.add, on_drop=deferred.drop)
         elif needs_no_merge(plan):
             hooks = replace(
                 hooks,
-                on_file=lambda file: held.upload.add(file.path, file.bytes),
-                on_drop=lambda file: held.upload.cancel(file.path),
+                on_file=lambda file: deferred.upload.add(file.path, file.bytes),
+                on_drop=lambda file: deferred.upload.cancel(file.path),
             )
         return extract(plan, self.connectors[plan.source], self.workers, folder, hooks=hooks)
 
@@ -221,18 +219,18 @@ class TableLoader:
         return replace(plan, notices=(*plan.notices, notice)), merged
 
     def _merge_reload(
-        self, plan: TablePlan, extracted: Extracted, folder: Path, held: HeldFiles
+        self, plan: TablePlan, extracted: Extracted, folder: Path, deferred: DeferredFiles
     ) -> tuple[TablePlan, MergeResult]:
         """Upload what differs between the rows read and the lake's table.
 
         The plan that is returned replaces the table only if all of its rows are uploaded.
         """
-        merged = self._compare(plan, extracted, folder, has_files=held.is_complete)
+        merged = self._compare(plan, extracted, folder, has_files=deferred.is_complete)
         if merged is None:
-            held.queue()
+            deferred.queue()
             return plan, _all_rows(extracted)
-        held.discard()
-        _upload(held.upload, merged)
+        deferred.discard()
+        _upload(deferred.upload, merged)
         return replace(plan, replace=False), merged
 
     def _compare(
@@ -253,11 +251,11 @@ class TableLoader:
             return None
 
     def _continued(
-        self, plan: TablePlan, extracted: Extracted, folder: Path, held: HeldFiles
+        self, plan: TablePlan, extracted: Extracted, folder: Path, deferred: DeferredFiles
     ) -> tuple[TablePlan, Extracted]:
         """Return the plan and the rows to merge, read from the start if the table began anew."""
         if plan.is_rebuilt:
-            return self._as_other_table(plan, extracted, folder, held)
+            return self._as_other_table(plan, extracted, folder, deferred)
         if not may_be_beyond(plan, extracted):
             return plan, extracted
         with self._merge_connection(plan, extracted, folder) as con:
@@ -266,7 +264,7 @@ class TableLoader:
             return plan, extracted
         new_folder = folder / "restarted"
         new_folder.mkdir()
-        restart, all_rows = self._extract_guessed(restart, new_folder, held)
+        restart, all_rows = self._extract_guessed(restart, new_folder, deferred)
         if all_rows.highest_cursor is None:  # no row to go on from: the cursor stays
             return plan, extracted
         with self._merge_connection(plan, all_rows, folder) as con:
@@ -276,7 +274,7 @@ class TableLoader:
         return replace(restart, window=window, cursor_before=plan.cursor_before), all_rows
 
     def _as_other_table(
-        self, plan: TablePlan, extracted: Extracted, folder: Path, held: HeldFiles
+        self, plan: TablePlan, extracted: Extracted, folder: Path, deferred: DeferredFiles
     ) -> tuple[TablePlan, Extracted]:
         """Return the plan of a table that may be another one, after its rows have been read."""
         if extracted.cursor is None and plan.saved_state is not None:
@@ -291,7 +289,7 @@ class TableLoader:
         plan = replace(plan, replace=True, compares_keys=False)
         if needs_no_merge(plan):
             for file in extracted.files:
-                held.upload.add(file.path, file.bytes)
+                deferred.upload.add(file.path, file.bytes)
         return plan, extracted
 
     def _extract_keys(

@@ -28,7 +28,7 @@ class Uploader:
     """The upload queue of one run, over all its tables.
 
     `spool_max` is the number of bytes that may wait for their upload; `wait_for_space` keeps to
-    it. Half of them may be of files that are held back until their table is compared.
+    it. Half of them may be of files that are deferred until their table is compared.
     `may_have_orphans` is set when the storage may have files that no commit names.
     """
 
@@ -39,7 +39,7 @@ class Uploader:
         self._pool = ThreadPoolExecutor(_PARALLEL_UPLOADS, thread_name_prefix="cdpsync-put")
         self._spool_max = spool_max
         self._queued_bytes = 0
-        self._held_bytes = 0
+        self._deferred_bytes = 0
         self._queued_bytes_changed = threading.Condition()
 
     def start_table(self, folder: str, attempt: int = 0) -> TableUpload:
@@ -57,28 +57,30 @@ class Uploader:
     def wait_for_space(self, is_stopping: Callable[[], bool]) -> None:
         """Return when another file may be queued, or when `is_stopping` returns True.
 
-        This cannot block for ever, because every queued file is uploaded or fails, and the files
-        that are held back are never as many.
+        This cannot block for ever, because every queued file is uploaded or fails, and the
+        deferred files are never as many.
         """
         with self._queued_bytes_changed:
-            while self._queued_bytes + self._held_bytes >= self._spool_max and not is_stopping():
+            while (
+                self._queued_bytes + self._deferred_bytes >= self._spool_max and not is_stopping()
+            ):
                 self._queued_bytes_changed.wait(0.5)
 
-    def hold(self, size: int) -> bool:
+    def defer(self, size: int) -> bool:
         """Reserve spool for a file that is not uploaded yet; return False if there is too little.
 
-        Call `release_held` when the file is queued or removed.
+        Call `release_deferred` when the file is queued or removed.
         """
         with self._queued_bytes_changed:
-            fits = (self._held_bytes + size) * 2 <= self._spool_max
+            fits = (self._deferred_bytes + size) * 2 <= self._spool_max
             if fits:
-                self._held_bytes += size
+                self._deferred_bytes += size
             return fits
 
-    def release_held(self, size: int) -> None:
-        """Return the spool that `hold` reserved for so many bytes."""
+    def release_deferred(self, size: int) -> None:
+        """Return the spool that `defer` reserved for so many bytes."""
         with self._queued_bytes_changed:
-            self._held_bytes -= size
+            self._deferred_bytes -= size
             self._queued_bytes_changed.notify_all()
 
     def close(self, *, wait: bool = True) -> None:

@@ -32,6 +32,7 @@ class SkipReason(StrEnum):
     LOCKED = "locked"
     MISSING = "missing"
     STOPPED = "stopped"
+    EXCLUDES_NOTHING = "excludes nothing"
 
 
 class RunStatus(StrEnum):

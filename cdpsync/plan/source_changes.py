@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ConfigError
+from cdpsync.model import SyncMode
 from cdpsync.plan.configured import names_stream, rule_matches, table_options
 from cdpsync.sql import fold_name
 
@@ -67,14 +68,22 @@ def shared_tables(
     """Return the error of each stream that would share its table with another one.
 
     The stream whose rows the table has goes on, and the others of its group fail; if it has those
-    of none of them, all fail, because their order must not decide.
+    of none of them, all fail, because their order must not decide. A stream whose table differs
+    from an existing one in case alone fails too, as after a rename at the source: it would replace
+    rows that are nowhere else. `full_table` may, because it keeps none of those.
     """
     groups: dict[str, list[ConfiguredTable]] = defaultdict(list)
     for table in tables:
         if table.stream is not None:
             groups[folded(table.table)].append(table)
-    owners = {folded(saved.table): (saved.source, saved.stream) for saved in saved_states}
-    return {
+    states = {folded(saved.table): saved for saved in saved_states}
+    owners = {name: (saved.source, saved.stream) for name, saved in states.items()}
+    renamed = {
+        (table.source, table.name): _renamed_table_error(table, states[name])
+        for name, (table, *others) in groups.items()
+        if name in states and not others and _is_renamed(table, states[name])
+    }
+    return renamed | {
         (table.source, table.name): _shared_table_error(
             table, _other(group, table, owners.get(name))
         )
@@ -82,6 +91,21 @@ def shared_tables(
         for table in group
         if len(group) > 1 and owners.get(name) != (table.source, table.name)
     }
+
+
+def _is_renamed(table: ConfiguredTable, saved: SavedState) -> bool:
+    """Whether a table is to get the name of another stream's table in another case."""
+    is_other = (saved.source, saved.stream) != (table.source, table.name)
+    return is_other and saved.table != table.table and table.mode is not SyncMode.FULL_TABLE
+
+
+def _renamed_table_error(table: ConfiguredTable, saved: SavedState) -> ConfigError:
+    return ConfigError(
+        f'{table.location}: stream "{table.name}" would be table {table.table}. The lake ignores '
+        f'case and has {saved.table} from stream "{saved.stream}", whose rows it would lose. Give '
+        f"this one another name, under tables: '{table.name}': {{name: {table.table.name}_2}}; or "
+        f"drop the old table first: cdpsync delete {saved.source}.{saved.stream}."
+    )
 
 
 def _other(

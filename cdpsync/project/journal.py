@@ -76,7 +76,9 @@ def crashed_runs(config: Config) -> set[str]:
     journal = journal_folder(config)
     entries = tuple(journal.iterdir()) if journal.exists() else ()
     live = locks.live_runs(locks_folder(config))
-    return {entry.name for entry in entries if entry.name not in live and not locks.is_held(entry)}
+    return {
+        entry.name for entry in entries if entry.name not in live and not locks.is_locked(entry)
+    }
 
 
 def run_of(file: str) -> str | None:

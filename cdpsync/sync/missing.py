@@ -175,7 +175,7 @@ def _idle_results(source: DiscoveredSource, missing: Sequence[SavedState]) -> It
             TableName(idle.source, idle.pattern),
             None,
             TableStatus.SKIPPED,
-            skip_reason=SkipReason.MISSING,
+            skip_reason=SkipReason.EXCLUDES_NOTHING,
         )
         if idle.excludes:
             yield replace(result, notices=(idle.message,))

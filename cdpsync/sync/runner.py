@@ -147,9 +147,10 @@ def _overall(results: Sequence[TableResult]) -> RunStatus:
     """Return the result of a run.
 
     It is partial where a table was left out that was asked for, and has failed where all that was
-    asked for is missing at its source.
+    asked for is missing at its source. A pattern that excludes nothing was not asked for.
     """
-    if results and all(result.skip_reason is SkipReason.MISSING for result in results):
+    asked_for = [r for r in results if r.skip_reason is not SkipReason.EXCLUDES_NOTHING]
+    if asked_for and all(result.skip_reason is SkipReason.MISSING for result in asked_for):
         return RunStatus.FAILED
     if any(result.skip_reason is SkipReason.LOCKED for result in results):
         return RunStatus.PARTIAL

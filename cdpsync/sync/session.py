@@ -286,7 +286,7 @@ class RunSession:
         """Raise LockHeldError if other runs have locked every table that is to be worked on."""
         if planned.locked and not planned.plans and not planned.failed and self._locks:
             names = [self._lock_name(result.table) for result in planned.locked]
-            raise locks.held_error(names, self._locks.taken.get(names[0]))
+            raise locks.lock_error(names, self._locks.taken.get(names[0]))
 
     def plan(self) -> Planned:
         """Return the plan of each selected table, made from the state that is saved now."""

@@ -87,7 +87,7 @@ def hold(
             with _opened(folder, [name]) as pending:
                 waiting.acquire(acquired, pending)
             for taken_name, holder in acquired.taken.items():
-                raise held_error([taken_name], holder)
+                raise lock_error([taken_name], holder)
         yield acquired
     finally:
         acquired.release(tuple(acquired.files))
@@ -111,7 +111,7 @@ def hold_free(folder: Path, names: Iterable[str], run_id: str, since: str) -> It
         acquired.release(tuple(acquired.files))
 
 
-def held_error(names: Sequence[str], holder: Holder | None) -> LockHeldError:
+def lock_error(names: Sequence[str], holder: Holder | None) -> LockHeldError:
     """Return the error of tables that another process has locked; `holder` has the first."""
     others = f" (and {len(names) - 1:,} more)" if len(names) > 1 else ""
     return LockHeldError(
@@ -129,7 +129,7 @@ def holder(folder: Path, name: str) -> Holder | None:
     return _holder_of(_file(folder, name))
 
 
-def is_held(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Whether a process holds the lock of this file; False where there is no such file."""
     try:
         with path.open() as file:

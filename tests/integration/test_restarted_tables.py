@@ -159,6 +159,20 @@ def test_cursor_that_a_person_set_is_kept(shop: Shop) -> None:
     assert len(lake_rows(shop)) == 10
 
 
+@pytest.mark.parametrize("shop", ["postgres"], indirect=True)
+def test_cursor_that_a_person_set_gives_way_once_the_table_was_emptied(shop: Shop) -> None:
+    """Nothing tells it from a cursor whose rows are gone, and rows that never arrive are worse."""
+    load_ten(shop, "incremental", deletes="hard", allow_shrink=True)
+    shop.pg.execute("delete from orders")
+    assert shop.one().rows_deleted == 10
+    set_cursor(project.load(shop.file), "shop.orders", "1000")
+    assert shop.one().cursor_after.value == 1000
+    insert(shop, "new")
+    result = shop.one()
+    assert (result.rows_inserted, result.cursor_after.value) == (1, 11)
+    assert "read from the start" in result.notices[-1]
+
+
 def test_cursor_that_a_person_set_is_kept_below_a_mistyped_year(shop: Shop) -> None:
     """A row of the year 9999 is above every cursor, so it says nothing about this one."""
     shop.pg.execute("create table orders (id int primary key, day date)")

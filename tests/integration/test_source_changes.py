@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -110,6 +112,58 @@ def test_table_renamed_in_case_keeps_its_rows_from_an_emptier_one(shop: Shop) ->
     assert "less than half" in result.error.message
     assert shop.ask("select count(*) from shop.orders") == [(100,)]
     assert shop.one(allow_shrink=True).rows_deleted == 100
+
+
+@pytest.mark.parametrize("mode", ["append_only", "incremental"])
+def test_table_renamed_in_case_does_not_replace_rows_that_are_nowhere_else(
+    shop: Shop, mode: str
+) -> None:
+    """It fails until it has another name, or the old table is dropped on purpose."""
+    shop.pg.execute("create table orders (id int primary key)")
+    shop.pg.execute("insert into orders select generate_series(1, 10)")
+    shop.configure({"public.*": {"mode": mode, "cursor_field": "id"}})
+    assert shop.one().rows_inserted == 10
+    shop.pg.execute('delete from orders where id < 4; alter table orders rename to "Orders"')
+    for _ in range(2):
+        (result,) = shop.run().tables
+        assert result.error is not None
+        assert "cdpsync delete shop.public.orders" in result.error.message
+        assert shop.ask("select count(*) from shop.orders") == [(10,)]
+    assert cli(shop, "delete", "shop.public.orders", "-y").exit_code == 0
+    assert shop.one().rows_inserted == 7
+    assert shop.one().rows_inserted == 0
+
+
+def test_pattern_that_excludes_nothing_fails_no_run(shop: Shop) -> None:
+    """Also where it is the only result; a missing table beside it still fails the run."""
+    shop.pg.execute("create table orders (id int primary key)")
+    shop.configure({"gone.*": {"enabled": False}, "public.*": {}})
+    assert shop.run().status == "ok"
+    result = shop.run(exclude=["shop.public.orders"])
+    assert (result.status, [table.stream for table in result.tables]) == ("ok", ["gone.*"])
+    shop.pg.execute("create table other (id int); drop table orders")
+    result = shop.run(exclude=["shop.public.other"])
+    assert (result.status, len(result.tables)) == ("failed", 2)
+    shop.configure({"gone.*": {"enabled": False}, "*": {"enabled": False}})
+    assert cli(shop, "run").exit_code == 0
+
+
+def test_table_that_another_run_has_loaded_meanwhile_is_not_noted_as_missing(shop: Shop) -> None:
+    """The table's lock is not held for the note, so it must not undo what a run has saved."""
+    shop.pg.execute("create table orders (id int primary key)")
+    shop.configure(None)
+    shop.one()
+    (seen,) = project.load_state(project.load(shop.file)).saved_states
+    shop.pg.execute("insert into orders values (1)")
+    shop.one()
+    missing = replace(seen, missing_since=datetime.now(UTC))
+    with project.catalog_of(project.load(shop.file)).writer(data=False) as con:
+        Lake(con).save_missing([missing])
+    assert saved_at(shop) == {"public.orders": None}
+    (newest,) = project.load_state(project.load(shop.file)).saved_states
+    with project.catalog_of(project.load(shop.file)).writer(data=False) as con:
+        Lake(con).save_missing([replace(newest, missing_since=missing.missing_since)])
+    assert saved_at(shop) == {"public.orders": missing.missing_since}
 
 
 def test_streams_of_one_name_all_fail_where_none_was_loaded(shop: Shop) -> None:

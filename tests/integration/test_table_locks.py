@@ -139,7 +139,7 @@ def test_lock_of_a_table_is_released_as_the_table_ends(three: Shop) -> None:
             assert cli(three, "run").exit_code == 3
             assert crashed_runs(config) == set()
             (entry,) = project.journal_folder(config).iterdir()
-            assert locks.is_held(entry)
+            assert locks.is_locked(entry)
         finally:
             blocker.execute("select pg_advisory_unlock(7)")
             thread.join()

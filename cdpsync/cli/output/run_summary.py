@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cdpsync.model import RunResult, TablePlan, TableResult
 
 _MOST_NAMES = 20  # of tables in one line
+_WITH_NOTICE = {SkipReason.LOCKED, SkipReason.MISSING, SkipReason.EXCLUDES_NOTHING}
 
 
 def log_table(result: TableResult, same_as: str | None = None) -> None:
@@ -93,11 +94,10 @@ def log_source_changes(plans: Iterable[TablePlan]) -> None:
 def log_skipped(results: Iterable[TableResult], *, of: int) -> None:
     """Log how many tables were skipped while `of` tables were tried.
 
-    Those that another run works on, or that are missing, have their own notices.
+    Those that another run works on, that are missing or no tables, have notices of their own.
     """
     skipped = sum(
-        result.status is TableStatus.SKIPPED
-        and result.skip_reason not in {SkipReason.LOCKED, SkipReason.MISSING}
+        result.status is TableStatus.SKIPPED and result.skip_reason not in _WITH_NOTICE
         for result in results
     )
     if not of:

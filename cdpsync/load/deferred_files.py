@@ -1,4 +1,4 @@
-"""Spool files of one table that are held back from upload until the table has been compared."""
+"""Spool files of one table whose upload is deferred until the table has been compared."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class HeldFiles:
+class DeferredFiles:
     """The files of a table that is compared with the lake. Used from the threads that read it.
 
     Where the spool is too small for the table, its files are uploaded while it is read, as those
@@ -25,9 +25,9 @@ class HeldFiles:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, file: SpoolFile) -> None:
-        """Hold a file back, or queue it and all others where the spool is too small for them."""
+        """Defer a file, or queue it and all others where the spool is too small for them."""
         with self._lock:
-            if self.is_complete and self.upload.uploader.hold(file.bytes):
+            if self.is_complete and self.upload.uploader.defer(file.bytes):
                 self._files.append(file)
                 return
             self.is_complete = False
@@ -39,12 +39,12 @@ class HeldFiles:
         with self._lock:
             if file in self._files:
                 self._files.remove(file)
-                self.upload.uploader.release_held(file.bytes)
+                self.upload.uploader.release_deferred(file.bytes)
             else:
                 self.upload.cancel(file.path)
 
     def queue(self) -> None:
-        """Queue the upload of every file that is held back."""
+        """Queue the upload of every deferred file."""
         with self._lock:
             self._queue()
 
@@ -55,14 +55,14 @@ class HeldFiles:
         self.upload.rollback()
 
     def close(self) -> None:
-        """Return the spool of the files that are still held back."""
+        """Return the spool of the files that are still deferred."""
         with self._lock:
             self._release(remove=False)
 
     def _queue(self) -> None:
         while self._files:
             file = self._files.pop(0)
-            self.upload.uploader.release_held(file.bytes)
+            self.upload.uploader.release_deferred(file.bytes)
             self.upload.add(file.path, file.bytes)
 
     def _release(self, *, remove: bool) -> None:
@@ -70,4 +70,4 @@ class HeldFiles:
             file = self._files.pop()
             if remove:
                 file.path.unlink(missing_ok=True)
-            self.upload.uploader.release_held(file.bytes)
+            self.upload.uploader.release_deferred(file.bytes)
