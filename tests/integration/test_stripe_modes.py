@@ -334,6 +334,27 @@ def test_balance_transactions_become_available(billing):
     assert stripe.requests["/v1/balance_transactions"] == requests + 2
 
 
+def test_all_connected_accounts_are_in_one_table(billing):
+    """Objects of two accounts may have one id; each is followed and deleted in its own account."""
+    stripe = billing.stripe
+    billing.options = {"stripe_account": "all"}
+    billing.configure(coupons={"mode": "incremental", "deletes": "hard"})
+    one, two = stripe.connect(), stripe.connect()
+    for number, account in enumerate((one, two)):
+        account.add("coupons", id="WELCOME", created=stripe.now - DAY, times_redeemed=number)
+    assert billing.run_table().rows_inserted == 2
+    for account in (stripe, one, two):
+        account.now += 600
+    one.change("coupons", "WELCOME", "coupon.updated", times_redeemed=9)
+    two.delete("coupons", "WELCOME", "coupon.deleted")
+    stripe.connect().add("coupons", id="OLD", created=stripe.now - 90 * DAY, times_redeemed=3)
+    result = billing.run_table()
+    assert (result.rows_inserted, result.rows_updated, result.rows_deleted) == (1, 1, 1)
+    first, _, third = stripe.connected
+    sql = "select _account, id, times_redeemed from billing.coupons order by all"
+    assert billing.ask(sql) == [(first, "WELCOME", 9), (third, "OLD", 3)]
+
+
 def test_rows_of_another_version_are_told_until_they_are_loaded_anew(billing):
     """`api_version` and `expand` change the form of rows; no run of the table is stopped."""
     billing.configure(prices={"mode": "incremental"})

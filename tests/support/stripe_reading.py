@@ -66,10 +66,14 @@ def _connection() -> duckdb.DuckDBPyConnection:
 
 
 def read_on(connector: StripeConnector, name: str, since: int | None = None, **request_fields: Any):
-    """Read a stream with this connector: as a whole, or from a cursor."""
+    """Read a stream with this connector: as a whole, or from a cursor.
+
+    `highest` is the highest cursor among the rows, which limits the next one.
+    """
     stream = next(stream for stream in connector.discover() if stream.name == name)
     notices: list[str] = []
     columns = request_fields.pop("columns", stream.columns)
+    highest = request_fields.pop("highest", None)
     field = request_fields.get("cursor_field")
     if field == "_updated_at":
         columns = (*columns, Column("_updated_at", "TIMESTAMP WITH TIME ZONE"))
@@ -88,7 +92,7 @@ def read_on(connector: StripeConnector, name: str, since: int | None = None, **r
                 names = ", ".join(f"{quote_name(name)}::varchar" for name in types)
                 sql = f"select {names} from ({relation.sql_query()})"
                 rows += [dict(zip(types, row, strict=True)) for row in con.execute(sql).fetchall()]
-            cursor = chunks.safe_cursor(None) if isinstance(chunks, CursorLimited) else None
+            cursor = chunks.safe_cursor(highest) if isinstance(chunks, CursorLimited) else None
             return Read(rows, types, cursor, notices)
 
 

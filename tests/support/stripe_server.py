@@ -69,6 +69,7 @@ class FakeStripe:
         self.now = NOW
         self.account = "acct_1"
         self.key = KEY
+        self.connected: dict[str, FakeStripe] = {}  # accounts, by their id
         self.seconds = 0.0  # of each answer
         self.objects: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
         self.deleted: dict[str, set[str]] = defaultdict(set)
@@ -154,10 +155,23 @@ class FakeStripe:
                 time.sleep(special.seconds)
                 return special
             with self.guard:
-                return self._refuse(headers) or self._find(path, params)
+                return self._refuse(headers) or self._of_account(headers)._find(path, params)
         finally:
             with self.guard:
                 self._at_once -= 1
+
+    def _of_account(self, headers: dict[str, str]) -> FakeStripe:
+        """Return the account that a request is for: docs.stripe.com/connect/authentication."""
+        account = self.connected.get(headers.get("stripe-account", ""), self)
+        account.now = self.now
+        return account
+
+    def connect(self) -> FakeStripe:
+        """Return an account that is connected to this one now."""
+        account = FakeStripe()
+        account.now = self.now
+        self.connected[str(self.add("accounts")["id"])] = account
+        return account
 
     def _refuse(self, headers: dict[str, str]) -> Reply | None:
         if headers.get("authorization") != f"Bearer {self.key}":

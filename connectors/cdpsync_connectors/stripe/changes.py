@@ -90,11 +90,11 @@ class ChangeReader:
         self._reader.read_all(mark)
         return start
 
-    def read_since(self, low: int) -> datetime:
+    def read_since(self, low: int, *, is_new: bool = False) -> datetime:
         """Read all objects created, changed or deleted from `low` on; return the new cursor.
 
         Events come first, then the newest objects of the list: they are as current as objects
-        fetched by id, and come a hundred at a time.
+        fetched by id, and come a hundred at a time. With `is_new`, the list is read as a whole.
         """
         now = self._server_time()
         if now - datetime.fromtimestamp(low, UTC) > EVENT_RETENTION:
@@ -103,10 +103,12 @@ class ChangeReader:
                 "and the table was last read before. Reload it: cdpsync run --full-refresh."
             )
         if self._stream.follows_parent:
-            read_children_since(self._reader, low)
+            read_children_since(self._reader, low, is_new=is_new)
             return now - LATE_EVENTS
         changes = self._changes_since(low)
-        if self._stream.created is not None:
+        if is_new:
+            self._reader.read_all(lambda fields: max(low, self._second_of_listed(fields, changes)))
+        elif self._stream.created is not None:
             start = max(low, self._reader.since or low)
             self._read_created(start, self._stream.created, changes)
         self._fetch_all(changes, low)
@@ -122,21 +124,23 @@ class ChangeReader:
 
     def _read_created(self, low: int, created: str, changes: dict[str, _Change]) -> None:
         """Read the objects created from `low` on, and take their changes out of `changes`."""
-        where = self._lists.where(self._stream.path)
-
-        def mark(fields: Fields) -> int:
-            with self._guard:
-                change = changes.pop(text_of(fields, "id", where), None)
-            return max(second_of(fields, created, where), change.second if change else 0)
 
         def on_page(page: list[Fields]) -> None:
-            self._reader.add(page, mark)
+            self._reader.add(page, lambda fields: self._second_of_listed(fields, changes))
 
-        stream = self._stream
         params = self._reader.list_params
-        WindowReader(self._lists, stream.path, params, created, on_page).read(
+        WindowReader(self._lists, self._stream.path, params, created, on_page).read(
             low, self._reader.threads
         )
+
+    def _second_of_listed(self, fields: Fields, changes: dict[str, _Change]) -> int:
+        """Return when a listed object changed last, and take its change out of `changes`."""
+        where = self._lists.where(self._stream.path)
+        with self._guard:
+            change = changes.pop(text_of(fields, "id", where), None)
+        created = self._stream.created
+        second = 0 if created is None else second_of(fields, created, where)
+        return max(second, change.second if change else 0)
 
     def _changes_since(self, low: int) -> dict[str, _Change]:
         """Return the latest change of each object that has events, by id."""

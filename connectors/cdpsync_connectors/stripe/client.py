@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import time
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ class Client:
             "Stripe-Version": options.api_version,
             "User-Agent": f"cdpsync Stripe/v1 PythonBindings/{stripe.VERSION}",
         }
-        if options.stripe_account:
+        if options.stripe_account and not options.reads_all_accounts:
             self._headers["Stripe-Account"] = options.stripe_account
 
     def get(
@@ -174,6 +175,12 @@ class Client:
         """Return the time of the server's clock, and keep it as that of the last answer."""
         self.answered_at = _date(headers)
         return self.answered_at
+
+    def for_account(self, account: str) -> Client:
+        """Return this client for a connected account: with the same connections and limits."""
+        client = copy.copy(self)
+        client._headers = {**self._headers, "Stripe-Account": account}  # noqa: SLF001 - our own class
+        return client
 
     def has_capacity(self) -> bool:
         """Whether more threads would get more responses."""

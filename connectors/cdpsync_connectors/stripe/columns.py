@@ -10,6 +10,9 @@ from __future__ import annotations
 from cdpsync.model import Column
 
 TIME = "TIMESTAMP WITH TIME ZONE"
+ACCOUNT = Column("_account", "VARCHAR", nullable=False)
+"""The column that rows of all connected accounts have: whose row it is."""
+
 UPDATED, DELETED = "_updated_at", "_deleted_at"
 """The columns that a read of changes adds: when an object last changed, and was deleted."""
 

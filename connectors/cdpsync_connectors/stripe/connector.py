@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from cdpsync.errors import ConfigError, ConnectError, ReadError
 from cdpsync.model import ChangeLog, Column, SourceIdentity, Stream
-from cdpsync_connectors.stripe.columns import DELETED, TIME, UPDATED, columns_of
+from cdpsync.model.cursors import later
+from cdpsync_connectors.stripe.columns import ACCOUNT, DELETED, TIME, UPDATED, columns_of
 from cdpsync_connectors.stripe.options import StripeOptions
 from cdpsync_connectors.stripe.stream import EVENT_RETENTION
 from cdpsync_connectors.stripe.streams import STREAMS
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from cdpsync.model import Cursor
     from cdpsync_connectors._shared.records import Records
     from cdpsync_connectors.stripe.client import Client
+    from cdpsync_connectors.stripe.reader import StreamReader
     from cdpsync_connectors.stripe.stream import StripeStream
 
 NOT_PERMITTED = "the API key may not read it"
@@ -53,16 +55,24 @@ _WITHOUT_CHANGES = {
 
 
 @dataclass(frozen=True, slots=True)
-class _ChangeChunks:
-    """Chunks of a read of changes, and the cursor up to which it is complete."""
+class _LimitedChunks:
+    """Chunks of a read, and the cursor up to which it is complete.
+
+    The next cursor is that of a read of changes, and not above it for another column.
+    """
 
     chunks: Sequence[Chunk]
     cursor: Cursor
+    follows_changes: bool
 
     def __iter__(self) -> Iterator[Chunk]:
         return iter(self.chunks)
 
-    def safe_cursor(self, highest: Cursor | None) -> Cursor | None:  # noqa: ARG002 - Stripe's clock
+    def safe_cursor(self, highest: Cursor | None) -> Cursor | None:
+        if self.follows_changes:
+            return self.cursor
+        if highest is None or later(highest, self.cursor) == self.cursor:
+            return highest
         return self.cursor
 
 
@@ -77,7 +87,7 @@ class StripeConnector:
             raise TypeError(f"StripeConnector takes StripeOptions, not {type(options).__name__}")
         self._options = options
         self._open_client: Client | None = None
-        self._account = options.stripe_account
+        self._account = None if options.reads_all_accounts else options.stripe_account
         self._forbidden: dict[str, str] = {}
 
     def check(self) -> None:
@@ -91,14 +101,14 @@ class StripeConnector:
             account = parse_object(response.body, "account", None)
             self._account = text_of(account, "id", "account")
         except ForbiddenError:
-            if self._options.stripe_account:
+            if self._options.stripe_account and not self._options.reads_all_accounts:
                 raise
         except ReadError as error:
             raise ConnectError(
                 f"{client.address}: Stripe does not answer at this address: {error.message} "
                 "Check api_base."
             ) from error
-        if self._options.is_restricted:
+        if self._options.is_restricted and not self._options.reads_all_accounts:
             from cdpsync_connectors.stripe.permissions import forbidden_streams
 
             self._forbidden = forbidden_streams(client, self._options.concurrency)
@@ -122,6 +132,9 @@ class StripeConnector:
         described = replace(
             _stream(stream, kept_since), row_format=self._options.row_format(stream.name)
         )
+        if self._is_per_account(stream):
+            columns, key = (ACCOUNT, *described.columns), (ACCOUNT.name, *described.primary_key)
+            described = replace(described, columns=columns, primary_key=key)
         message = self._forbidden.get(stream.name)
         if message is None:
             return described
@@ -141,6 +154,10 @@ class StripeConnector:
         mode = f" ({self._options.mode})" if self._options.mode else ""
         account = f"Stripe account {self._account}" if self._account else "a Stripe account"
         return SourceIdentity(parts, f"{account}{mode}")
+
+    def _is_per_account(self, stream: StripeStream) -> bool:
+        """Whether a stream is read for each connected account, with the account as a column."""
+        return self._options.reads_all_accounts and stream.name != "accounts"
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[Chunk]]:
@@ -162,7 +179,8 @@ class StripeConnector:
             try:
                 cursor = self._fetch(stream, full_request, records)
                 chunks = records.chunks()
-                yield chunks if cursor is None else _ChangeChunks(chunks, cursor)
+                follows = request.cursor_field == UPDATED
+                yield chunks if cursor is None else _LimitedChunks(chunks, cursor, follows)
             finally:
                 records.close()
 
@@ -189,41 +207,71 @@ class StripeConnector:
         return self._open_client
 
     def _fetch(self, stream: StripeStream, request: ReadRequest, records: Records) -> Cursor | None:
-        """Read the stream into `records`; return the new cursor of a read of changes."""
-        from cdpsync_connectors.stripe.changes import ChangeReader, cursor_at
-        from cdpsync_connectors.stripe.reader import StreamReader
-        from cdpsync_connectors.stripe.settling import read_settling
+        """Read the stream into `records`; return the cursor up to which the read is complete."""
+        import msgspec
 
-        reader = StreamReader(
-            self._client(),
-            stream,
-            request,
-            records,
-            threads=self._options.concurrency,
-            since=self._options.since,
-            expand=self._options.expand.get(stream.name, ()),
-        )
+        from cdpsync_connectors.stripe.accounts import AT_ONCE, read_accounts
+        from cdpsync_connectors.stripe.changes import cursor_at
+        from cdpsync_connectors.stripe.pages import ListReader
+        from cdpsync_connectors.stripe.reader import StreamReader
+
+        _require_cursor(stream, request.cursor_field)
         low = _window_second(request)
-        if request.cursor_field == UPDATED:
-            if not stream.has_changes:
-                raise ReadError(
-                    f"stream {stream.name}: incremental cannot follow it: "
-                    f"{_WITHOUT_CHANGES[stream.name]}. {_other_modes(stream)}"
-                )
-            if stream.settles:
-                return cursor_at(read_settling(reader, low))
-            changes = ChangeReader(reader)
-            return cursor_at(changes.read_first() if low is None else changes.read_since(low))
-        if request.cursor_field not in {None, stream.created}:
-            raise ReadError(
-                f'stream {stream.name}: "{request.cursor_field}" is not a cursor of this stream. '
-                f"{_other_modes(stream)}"
+        lists = ListReader(self._client(), stream.name, request.is_stopped)
+        is_per_account = self._is_per_account(stream)
+        threads = self._options.concurrency
+
+        def read_one(own_lists: ListReader, account: str, is_new: bool) -> datetime | None:
+            reader = StreamReader(
+                own_lists,
+                stream,
+                request,
+                records,
+                threads=max(1, threads // AT_ONCE) if is_per_account else threads,
+                since=self._options.since,
+                expand=self._options.expand.get(stream.name, ()),
+                own={ACCOUNT.name: msgspec.json.encode(account)} if account else None,
             )
-        if low is None:
-            reader.read_all()
-        else:
-            reader.read_created_since(low)
-        return None
+            return _read(reader, request.cursor_field, low, is_new=is_new)
+
+        time = read_accounts(lists, low, read_one) if is_per_account else read_one(lists, "", False)
+        return None if time is None else cursor_at(time)
+
+
+def _require_cursor(stream: StripeStream, cursor_field: str | None) -> None:
+    """Raise ReadError for a cursor that the stream does not have."""
+    if cursor_field == UPDATED and not stream.has_changes:
+        raise ReadError(
+            f"stream {stream.name}: incremental cannot follow it: "
+            f"{_WITHOUT_CHANGES[stream.name]}. {_other_modes(stream)}"
+        )
+    if cursor_field not in {None, UPDATED, stream.created}:
+        raise ReadError(
+            f'stream {stream.name}: "{cursor_field}" is not a cursor of this stream. '
+            f"{_other_modes(stream)}"
+        )
+
+
+def _read(
+    reader: StreamReader, cursor_field: str | None, low: int | None, *, is_new: bool
+) -> datetime | None:
+    """Read a stream of one account; return where the next read of changes must begin.
+
+    `is_new`: the account may have objects that are older than `low` and were never read.
+    """
+    from cdpsync_connectors.stripe.changes import ChangeReader
+    from cdpsync_connectors.stripe.settling import read_settling
+
+    if cursor_field == UPDATED and reader.stream.settles:
+        return read_settling(reader, None if is_new else low)
+    if cursor_field == UPDATED:
+        changes = ChangeReader(reader)
+        return changes.read_first() if low is None else changes.read_since(low, is_new=is_new)
+    if low is None or is_new:
+        reader.read_all()
+    else:
+        reader.read_created_since(low)
+    return None
 
 
 def _other_modes(stream: StripeStream) -> str:

@@ -33,7 +33,7 @@ class StripeOptions(ConnectorOptions):
 
     api_key: SecretStr
     api_version: Annotated[str, Field(min_length=1, pattern=r"^[0-9A-Za-z.\-_;= ]+$")] = API_VERSION
-    stripe_account: Annotated[str, Field(pattern=r"^acct_\w+$")] | None = None
+    stripe_account: Annotated[str, Field(pattern=r"^(acct_\w+|all)$")] | None = None
     api_base: str = "https://api.stripe.com"
     max_rate: Annotated[float, Field(gt=0, le=10_000)] | None = None
     start_date: date | None = None
@@ -78,6 +78,11 @@ class StripeOptions(ConnectorOptions):
                     fault = f'"{field}" is not a field of {stream} that Stripe expands'
                     raise ValueError(_unknown(fault, field, possible[stream]))
         return {stream: tuple(sorted({*fields})) for stream, fields in expand.items()}
+
+    @property
+    def reads_all_accounts(self) -> bool:
+        """Whether every connected account is read, and rows have the account as a column."""
+        return self.stripe_account == "all"
 
     @property
     def is_restricted(self) -> bool:

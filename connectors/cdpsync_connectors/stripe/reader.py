@@ -16,7 +16,7 @@ from cdpsync_connectors.stripe.client import object_path
 from cdpsync_connectors.stripe.columns import DELETED, UPDATED
 from cdpsync_connectors.stripe.errors import MissingError, StoppedError
 from cdpsync_connectors.stripe.expand import entries_of, expand_lists
-from cdpsync_connectors.stripe.pages import ListReader, parse_object, second_of, text_of
+from cdpsync_connectors.stripe.pages import parse_object, second_of, text_of
 from cdpsync_connectors.stripe.streams import STREAMS
 from cdpsync_connectors.stripe.windows import WindowReader
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from cdpsync.connector import ReadRequest
     from cdpsync_connectors._shared.records import Records
-    from cdpsync_connectors.stripe.client import Client
+    from cdpsync_connectors.stripe.pages import ListReader
     from cdpsync_connectors.stripe.stream import StripeStream
 
 _T = TypeVar("_T")
@@ -39,12 +39,12 @@ class StreamReader:
     """One read of a stream: adds its objects to `records`, with at most `threads` threads.
 
     `since` is the start date: objects that were created before it are left out. `expand` are the
-    fields that Stripe leaves out unless they are asked for.
+    fields that Stripe leaves out unless they are asked for. `own` are fields that each object gets.
     """
 
     def __init__(
         self,
-        client: Client,
+        lists: ListReader,
         stream: StripeStream,
         request: ReadRequest,
         records: Records,
@@ -52,15 +52,17 @@ class StreamReader:
         threads: int,
         since: int | None,
         expand: Sequence[str] = (),
+        own: Mapping[str, bytes] | None = None,
     ) -> None:
-        self.client = client
+        self.client = lists.client
         self.stream = stream
         self.list_params = {**stream.list_params, **_expand_params(expand, "data.")}
         self._object_params = _expand_params(expand)
         self.request = request
         self.threads = threads
         self.since = since
-        self.lists = ListReader(client, stream.name, request.is_stopped)
+        self.lists = lists
+        self._own = own or {}
         self._records = records
         self._added_ids: set[str] = set()  # of lists per parent, between which objects may move
         self._added = 0
@@ -214,7 +216,7 @@ class StreamReader:
         `parent` is the id of the parent, whose list the page is from.
         """
         where = self.lists.where(self.stream.path)
-        own = {} if parent is None else self._parent_field(parent)
+        own = self._own if parent is None else {**self._own, **self._parent_field(parent)}
         new_records = []
         for fields in page:
             id_ = text_of(fields, "id", where)
@@ -278,7 +280,7 @@ class StreamReader:
         fields = parse_record(content, where) if content else {}
         time = str(second).encode()
         self._records.add(
-            [{**fields, "id": msgspec.json.encode(id_), UPDATED: time, DELETED: time}]
+            [{**fields, "id": msgspec.json.encode(id_), **self._own, UPDATED: time, DELETED: time}]
         )
 
 
