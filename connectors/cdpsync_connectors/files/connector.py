@@ -24,6 +24,7 @@ an error.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -39,6 +40,7 @@ from cdpsync_connectors.files.discover import (
     common_format,
     find_files,
     group_by_stream,
+    other_data,
     require_readable,
     require_unchanged,
     table_name,
@@ -65,6 +67,7 @@ _SETTINGS = """
     set autoload_known_extensions = false;
 """
 
+log = logging.getLogger("cdpsync.files")
 
 _MEMORY = 1_000_000_000  # bytes, where the caller sets no other limit
 
@@ -90,7 +93,15 @@ class FilesConnector:
 
     def discover(self) -> Sequence[Stream]:
         """Return every stream with the columns of its files; a broken one with its reason."""
-        return [self._stream(name, files) for name, files in self._streams().items()]
+        streams = [self._stream(name, files) for name, files in self._streams().items()]
+        others = other_data(self._options.path)
+        if others:
+            log.warning(
+                "%s: not read, because the format is not known: %s",
+                self._options.path,
+                ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else ""),
+            )
+        return streams
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[Chunk]]:
