@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from cdpsync_connectors.files.discover import File
 
+READ_BY_DUCKDB = (".gz", ".zst")
+COMPRESSED = (*READ_BY_DUCKDB, ".bz2", ".xz", ".zip")
+
 _FRAME = 0xFD2FB528
 _SKIPPABLE_FRAMES = range(0x184D2A50, 0x184D2A60)
 _DICTIONARY_ID_BYTES = (0, 1, 2, 4)
@@ -33,10 +36,12 @@ def require_whole(files: Iterable[File]) -> None:
     """
     for file in files:
         name = file.path.lower()
-        if not name.endswith((".gz", ".zst")):
+        if not name.endswith(COMPRESSED):
             continue
         if file.size == 0:
             raise cut_off(file.path)
+        if not name.endswith(READ_BY_DUCKDB):
+            continue  # it is read to its end when it is copied
         if name.endswith(".gz"):
             _require_whole_gzip(file.path)
         else:

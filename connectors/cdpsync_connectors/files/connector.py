@@ -24,6 +24,7 @@ an error.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -41,6 +42,7 @@ from cdpsync_connectors.files.discover import (
     find_files,
     former_table_name,
     group_by_stream,
+    other_data,
     require_readable,
     require_unchanged,
     table_name,
@@ -68,6 +70,7 @@ _SETTINGS = """
     set autoload_known_extensions = false;
 """
 
+log = logging.getLogger("cdpsync.files")
 
 _MEMORY = 1_000_000_000  # bytes, where the caller sets no other limit
 
@@ -93,7 +96,15 @@ class FilesConnector:
 
     def discover(self) -> Sequence[Stream]:
         """Return every stream with the columns of its files; a broken one with its reason."""
-        return [self._stream(name, files) for name, files in self._streams().items()]
+        streams = [self._stream(name, files) for name, files in self._streams().items()]
+        others = other_data(self._options.path)
+        if others:
+            log.warning(
+                "%s: not read, because the format is not known: %s",
+                self._options.path,
+                ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else ""),
+            )
+        return streams
 
     def suggest(self, streams: Sequence[Stream]) -> Sequence[str]:
         """Return a sentence for each set of streams that looks like one table."""

@@ -19,9 +19,6 @@ from cdpsync_connectors.files.compressed import cut_off, damaged
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-READ_BY_DUCKDB = (".gz", ".zst")
-COMPRESSED = (*READ_BY_DUCKDB, ".bz2", ".xz", ".zip")
-
 _BLOCK = 1 << 20  # bytes
 
 # The longer marks come first, because the mark of UTF-32 begins with that of UTF-16.
@@ -77,6 +74,15 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
     else:
         with Path(path).open("rb") as content:
             yield content
+
+
+def name_in_archive(path: str) -> str | None:
+    """Return the name of the one file of a zip archive; None if it has several, or is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return only_member(path, archive).filename
+    except (ReadError, OSError, zipfile.BadZipFile):
+        return None
 
 
 def only_member(path: str, archive: zipfile.ZipFile) -> zipfile.ZipInfo:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
+from cdpsync_connectors.files.compressed import COMPRESSED, READ_BY_DUCKDB
 from cdpsync_connectors.files.content import (
-    COMPRESSED,
-    READ_BY_DUCKDB,
     marked_encoding,
     read_blocks,
     read_text,

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ConnectError, ReadError
+from cdpsync_connectors.files.compressed import COMPRESSED
+from cdpsync_connectors.files.content import name_in_archive
 from cdpsync_connectors.files.hive import keys_of, literal_parts
 
 if TYPE_CHECKING:
@@ -26,8 +28,10 @@ _EXTENSIONS = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
-_COMPRESSED = (".gz", ".zst")
 _MARK = re.compile(r"_SUCCESS|_metadata|_common_metadata|_(committed|started)_[0-9]+")
+# COMPRESSED: without an extension of ours in front, or with several files.
+_OTHER_DATA = (".xlsx", ".xls", ".ods", ".avro", ".orc", ".xml", ".7z", ".rar", ".tar", ".tgz")
+_DATA_OF_OTHERS = (*_OTHER_DATA, *COMPRESSED)
 _KNOWN_EXTENSIONS = ", ".join(_EXTENSIONS)
 
 
@@ -67,7 +71,7 @@ def find_files(path: str, format_: str | None, *, hive: bool = True) -> tuple[Fi
     if candidates:
         raise ConnectError(
             f"{path}: the file extension names no format (known: {_KNOWN_EXTENSIONS}; "
-            "text also .gz, .zst). "
+            "text also .gz, .zst, .bz2, .xz, .zip). "
             'Set "format: csv", tsv, jsonl or parquet.'
         )
     raise ConnectError(f"{path}: {_reason_of_no_file(path)}")
@@ -83,7 +87,7 @@ def _candidates(path: str, format_: str | None) -> list[str]:
                 str(entry)
                 for entry in literal.iterdir()
                 if not entry.name.startswith(".")
-                and (name_format := _format_of_name(entry.name))
+                and (name_format := _format_of_name(str(entry)))
                 and format_ in (None, name_format)
                 and entry.is_file()
             ]
@@ -136,7 +140,22 @@ def _as_copy(file: File, group: Sequence[File]) -> File:
 
 def _without_compression(path: str) -> str:
     root, extension = os.path.splitext(path)  # noqa: PTH122 - a path as DuckDB gets it
-    return root if extension.lower() in _COMPRESSED else path
+    return root if extension.lower() in COMPRESSED else path
+
+
+def other_data(path: str) -> list[str]:
+    """Return the names of a folder's files that look like data and are of no known format."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return []
+    return sorted(
+        entry.name
+        for entry in folder.iterdir()
+        if entry.suffix.lower() in _DATA_OF_OTHERS
+        and not entry.name.startswith(".")
+        and entry.is_file()
+        and _format_of_name(str(entry)) is None
+    )
 
 
 def _once_each(paths: Iterable[str]) -> Iterable[str]:
@@ -164,8 +183,11 @@ def _table_format(folder: Path) -> str | None:
 
 def _format_of_name(path: str) -> str | None:
     name = Path(path)
-    is_compressed = name.suffix.lower() in _COMPRESSED
-    format_ = _EXTENSIONS.get((name.with_suffix("") if is_compressed else name).suffix.lower())
+    is_compressed = name.suffix.lower() in COMPRESSED
+    inner_name = name.with_suffix("") if is_compressed else name
+    format_ = _EXTENSIONS.get(inner_name.suffix.lower())
+    if format_ is None and name.suffix.lower() == ".zip":
+        format_ = _EXTENSIONS.get(Path(name_in_archive(path) or "").suffix.lower())
     return None if is_compressed and format_ == "parquet" else format_
 
 

@@ -81,7 +81,11 @@ def write_rejected(
 ) -> int:
     """Write all rejected records of a stream to a Parquet file; return how many they are."""
     names = ", ".join(quote_name(column.name) for column in REJECTED_COLUMNS)
-    paths = [str(path) for copy in copies if (path := rejected_path(copy.path)).exists()]
+    paths = [
+        str(path)
+        for file, copy in zip(files, copies, strict=True)
+        if copy.path != file.path and (path := rejected_path(copy.path)).exists()
+    ]
     selects = [f"select {_nulls()} where false"]
     if paths:
         types = ", ".join(f"{quote_text(c.name)}: {quote_text(c.type)}" for c in REJECTED_COLUMNS)

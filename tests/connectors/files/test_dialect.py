@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import io
+import lzma
+import zipfile
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -458,3 +461,51 @@ def test_wrong_formats_are_refused(wrong):
     """A format that does not tell a whole day or moment is an error before any file is read."""
     with pytest.raises(ValidationError):
         FilesOptions.model_validate({"path": "x", **wrong})
+
+
+def packed(kind: str, name: str, data: bytes) -> bytes:
+    if kind == "bz2":
+        return bz2.compress(data)
+    if kind == "xz":
+        return lzma.compress(data)
+    with io.BytesIO() as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(name, data)
+            archive.writestr("__MACOSX/._x", b"")
+        return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["bz2", "xz", "zip"])
+def test_archives(tmp_path, con, kind):
+    """A compressed file is read whole or refused: cut anywhere, or with a bit flipped."""
+    data = packed(kind, "a.csv", "id,t\n1,é\n2,b\n".encode("windows-1252"))
+    path = write(tmp_path / f"a.csv.{kind}", data)
+    source = connector(path, encoding="windows-1252")
+    assert rows(source, con) == [(1, "é"), (2, "b")]
+    write(tmp_path / f"b.jsonl.{kind}", packed(kind, "b.jsonl", b'{"id": 1.10}\n'))
+    assert rows(connector(tmp_path, encoding="cp1252"), con, "b") == [(Decimal("1.10"),)]
+    for length in (0, 3, len(data) // 2, len(data) - 1):
+        write(path, data[:length])
+        assert f"{path}: " in refusal(connector(path, encoding="windows-1252"))
+    for byte in range(0, len(data), 3):
+        write(path, data[:byte] + bytes([data[byte] ^ 16]) + data[byte + 1 :])
+        source = connector(path, encoding="windows-1252")
+        (stream,) = source.discover()
+        if stream.unreadable_reason is None:
+            assert rows(source, con) == [(1, "é"), (2, "b")], byte
+
+
+def test_archive_of_one_file_is_named_by_it(tmp_path, con, caplog):
+    """The format is that of the file inside; archives of several are told, as other formats are."""
+    write(tmp_path / "a.zip", packed("zip", "in/x.csv", b"id\n1\n"))
+    write(tmp_path / "book.xls", b"x")
+    write(tmp_path / "notes.txt", b"x")
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        archive.writestr("x.csv", "id\n1\n")
+        archive.writestr("y.csv", "id\n1\n")
+    source = connector(tmp_path)
+    with caplog.at_level("WARNING"):
+        assert rows(source, con, "a") == [(1,)]
+    assert "not read, because the format is not known: b.zip, book.xls" in caplog.text
+    (tmp_path / "b.zip").rename(tmp_path / "b.csv.zip")
+    assert "has 2 files in it" in refusal(connector(tmp_path / "b.csv.zip"))
