@@ -161,10 +161,10 @@ def test_hostile_names_are_listed_unchanged(pg: Database) -> None:
     assert set(streams(pg)) == {'"a.b".c', 'a."b.c"', 'public."He said ""%s {}"" é"'}
 
 
-def test_thousand_tables_are_discovered_by_two_statements(
+def test_thousand_tables_are_discovered_by_four_statements(
     pg: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two statements are enough for any number of tables."""
+    """They are as many for any number of tables: one lists the tables, two ask whose they are."""
     original, statements = psycopg.Connection.execute, []
 
     def counted(con: psycopg.Connection[Any], *arguments: Any, **options: Any) -> Any:
@@ -182,7 +182,7 @@ def test_thousand_tables_are_discovered_by_two_statements(
         connector.check()
         monkeypatch.setattr(psycopg.Connection, "execute", counted)
         assert len(connector.discover()) == 1000
-    assert len(statements) <= 2  # the check of the idle connection, and the query
+    assert len(statements) <= 4  # the first checks the idle connection
 
 
 def refusal(url: str, **options: Any) -> str:
