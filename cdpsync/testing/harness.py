@@ -123,6 +123,8 @@ class _ChunkReadBefore:
 
     def relation(self, con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
         relation_of(self.chunk, con).fetchall()
+        con.rollback()  # because each attempt of a run has a transaction of its own
+        con.begin()
         return relation_of(self.chunk, con)
 
 
