@@ -64,7 +64,9 @@ def code_fault(error: BaseException, connector: object = None) -> CodeFault | No
     as a driver, was called with what the connector gave it.
     """
     described = _described(error)
-    classes = (type(connector),) if connector is not None else registry.used()
+    classes = registry.used()
+    if connector is not None:
+        classes = (connector if isinstance(connector, type) else type(connector),)
     for file, line in reversed(described.frames):
         part = _engine_part(file)
         if part in _FOR_CONNECTORS:

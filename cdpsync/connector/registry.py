@@ -36,6 +36,7 @@ def register(name: str, connector: type[Connector]) -> None:
 def unregister(name: str) -> None:
     """Remove a connector that was registered."""
     _registered.pop(name, None)
+    _used.pop(name, None)
 
 
 def names() -> tuple[str, ...]:

@@ -15,11 +15,11 @@ from cdpsync.connector.faults import code_fault, fault_error, translated
 from cdpsync.connector.returned import relation_of
 from cdpsync.errors import CdpsyncError, ContractError, LandingError, ReadError, ViewLostError
 from cdpsync.extract.chunk_cache import cache_get, cache_path, cache_put
-from cdpsync.extract.columns import incoming_columns, require_requested
+from cdpsync.extract.columns import incoming_columns, incoming_expression, require_requested
 from cdpsync.extract.row_digest import RowDigest, digest_of
 from cdpsync.extract.spool import highest_cursor, spooled_rows
 from cdpsync.model import Column, Cursor
-from cdpsync.sql import quote_name, quote_text
+from cdpsync.sql import quote_text
 from cdpsync.system import disk
 from cdpsync.system.memory import row_group_bytes
 
@@ -255,7 +255,7 @@ class ChunkWriter:
                     "Run it again."
                 )
         types = {column.name: column.type for column in source_columns}
-        expressions = (_expression(types.get(column.name), column) for column in columns)
+        expressions = (incoming_expression(types.get(column.name), column) for column in columns)
         return _IncomingRows(relation, ", ".join(expressions))
 
     def _write_rows(
@@ -370,14 +370,6 @@ def _copy(
     )
     _, rows, size, *_ = con.execute(sql).fetchall()[0]
     return rows, size
-
-
-def _expression(source_type: str | None, column: Column) -> str:
-    """Return a column as an expression of the lake's type; NULL where the source lacks it."""
-    name = quote_name(column.name)
-    if source_type == column.type:
-        return name
-    return f"cast({'null' if source_type is None else name} as {column.type}) as {name}"
 
 
 def _from(relation: duckdb.DuckDBPyRelation) -> str:

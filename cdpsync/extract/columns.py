@@ -5,7 +5,41 @@ from __future__ import annotations
 from cdpsync.errors import ContractError
 from cdpsync.model import DELETED_AT, DELETED_AT_COLUMN, Column, Deletes, TablePlan
 from cdpsync.model.types import common_type, lake_type
-from cdpsync.sql import fold_name, quote_names
+from cdpsync.sql import fold_name, quote_name, quote_names, quote_text
+
+# DuckDB reads such times from Parquet and Arrow, but not from their own text (measured with 1.5.5).
+# DuckLake keeps the lowest value of a column as text, so that no query could read the table.
+_UNREADABLE = {
+    "DATE": "{0} < date '-infinity'",
+    "TIMESTAMP": ("{0} < timestamp '290309-12-22 (BC) 00:00:00' and {0} <> timestamp '-infinity'"),
+    "TIMESTAMP WITH TIME ZONE": (
+        "{0} < timestamptz '290309-12-22 (BC) 00:00:00+00' and {0} <> timestamptz '-infinity'"
+    ),
+    "TIMESTAMP_NS": (
+        "{0} < timestamp_ns '1677-09-22 00:00:00' and {0} <> timestamp_ns '-infinity'"
+    ),
+}
+
+
+def incoming_expression(source_type: str | None, column: Column) -> str:
+    """Return a column as an expression of the lake's type; NULL where the source lacks it.
+
+    A time that the lake could not be queried with is an error in DuckDB, which names the column.
+    """
+    name = quote_name(column.name)
+    if source_type is None:
+        return f"cast(null as {column.type}) as {name}"
+    value = name if source_type == column.type else f"cast({name} as {column.type})"
+    unreadable = _UNREADABLE.get(source_type)
+    if unreadable is None:
+        return value if value == name else f"{value} as {name}"
+    message = (
+        f'column "{column.name}" has a value before the first {source_type.lower()} that the lake '
+        "can be queried with. Correct it at the source, or leave it out with where: or "
+        f"columns: {{exclude: [{column.name}]}}"
+    )
+    guarded = f"case when {unreadable.format(name)} then error({quote_text(message)}) else {value}"
+    return f"{guarded} end as {name}"
 
 
 def requested_columns(plan: TablePlan) -> tuple[Column, ...]:

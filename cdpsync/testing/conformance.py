@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from cdpsync import sync
 from cdpsync.connector import ConnectorOptions, TypeChangeAware, source_identity_of
+from cdpsync.connector.faults import code_fault
 from cdpsync.errors import CdpsyncError, ConnectorError
 from cdpsync.model import SyncMode
 from cdpsync.model.cursors import cursor_sql, cursor_type_of, later
@@ -54,7 +55,9 @@ def conforms(
         try:
             promise(case)
         except Exception as error:  # noqa: BLE001 - the other promises are checked after any error
-            failures.append(f"- {promise.__doc__}\n  {type(error).__name__}: {error}")
+            fault = code_fault(error, connector) if not isinstance(error, AssertionError) else None
+            reason = fault.text if fault else f"{type(error).__name__}: {error}"
+            failures.append(f"- {promise.__doc__}\n  {reason}")
     if failures:
         name = connector.__name__
         raise PromiseError(
@@ -219,6 +222,14 @@ def reading_twice_gives_the_same_rows(case: ConnectorCase) -> None:
             project.assert_same(stream, first, project.read(stream, "second", workers=4))
 
 
+def a_chunk_can_be_read_again(case: ConnectorCase) -> None:
+    """relation() gives the same rows when it is called again, as after a lost connection."""
+    with open_test_project(case) as project:
+        for stream in project.streams:
+            once = project.read(stream, "once")
+            project.assert_same(stream, once, project.read(stream, "again", again=True))
+
+
 def some_columns_can_be_read_alone(case: ConnectorCase) -> None:
     """A read of some columns gives these columns alone, with the same rows."""
     with open_test_project(case) as project:
@@ -325,6 +336,7 @@ PROMISES: tuple[Callable[[ConnectorCase], None], ...] = (
     streams_are_sound,
     rows_have_the_discovered_columns,
     reading_twice_gives_the_same_rows,
+    a_chunk_can_be_read_again,
     some_columns_can_be_read_alone,
     a_limited_read_gives_enough_rows,
     reading_from_a_cursor_leaves_no_gap,

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pydantic import BaseModel, SecretStr
 
 from cdpsync import engine
 from cdpsync.connector import registry
+from cdpsync.connector.returned import chunks_of, discovered_streams, opened_read, relation_of
 from cdpsync.extract.spool import spooled_rows
 from cdpsync.extract.table import Extracted, extract
 from cdpsync.extract.workers import Workers
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from cdpsync.connector import Connector
+    from cdpsync.connector import Chunk, Connector, ReadRequest
     from cdpsync.model import TablePlan
 
 NAME = "conformance"
@@ -80,7 +81,7 @@ class ConnectorCase:
         """Return the streams to read. Raises AssertionError where one of them cannot be read."""
         streams = [
             stream
-            for stream in connector.discover()
+            for stream in discovered_streams(connector)
             if any(fnmatchcase(stream.name, glob) for glob in self.streams)
         ]
         check(bool(streams), f"discover() finds no stream that matches {', '.join(self.streams)}")
@@ -94,6 +95,37 @@ class ConnectorCase:
     def secrets(self) -> list[str]:
         """Return the secrets among the options, as text."""
         return list(secrets_of(self.validated()))
+
+
+class _ReadingAgain:
+    """A connector whose chunks were read once before, as after a failure in the middle of one."""
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._connector, name)
+
+    @contextmanager
+    def read(self, request: ReadRequest) -> Iterator[list[_ChunkReadBefore]]:
+        """Return the connector's chunks, each of which is read to its end before its rows."""
+        with opened_read(self._connector, request) as chunks:
+            yield [_ChunkReadBefore(chunk) for chunk in chunks_of(self._connector, chunks)]
+
+
+@dataclass(frozen=True, slots=True)
+class _ChunkReadBefore:
+    chunk: Chunk
+
+    @property
+    def label(self) -> str:
+        return self.chunk.label
+
+    def relation(self, con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
+        relation_of(self.chunk, con).fetchall()
+        con.rollback()  # because each attempt of a run has a transaction of its own
+        con.begin()
+        return relation_of(self.chunk, con)
 
 
 def secrets_of(options: BaseModel) -> Iterator[str]:
@@ -127,8 +159,9 @@ class TestProject:
         mode: SyncMode = SyncMode.APPEND_ONLY,
         low: Cursor | None = None,
         limit: int | None = None,
+        again: bool = False,
     ) -> Extracted:
-        """Read a stream to Parquet files, as a run would."""
+        """Read a stream to Parquet files, as a run would; with `again`, each chunk twice."""
         plan = replace(self._plan(stream, include, cursor_field, mode), limit=limit)
         if low is not None:
             field = plan.cursor_field or ""
@@ -136,7 +169,10 @@ class TestProject:
         folder = Path(tempfile.mkdtemp(prefix=f"{label[:40]}-".replace("/", "_"), dir=self.folder))
         pool = Workers(workers, folder / "spill")
         try:
-            return extract(plan, self.connector, pool, folder)
+            connector = self.connector
+            if again:
+                connector = cast("Connector", _ReadingAgain(connector))
+            return extract(plan, connector, pool, folder)
         finally:
             pool.close()
 
