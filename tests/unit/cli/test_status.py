@@ -192,14 +192,14 @@ STREAMS = (ORDERS_STREAM, EVENTS_STREAM, PLANS_STREAM)
 
 
 def test_discover_in_its_forms(fake):
-    fake.answers("project.discover", STREAMS)
+    fake.answers("project.discover_and_suggest", (STREAMS, ()))
     assert_golden("cli_discover.json", invoke("discover", "shop", "-o", "json").stdout)
     assert_golden("cli_discover.txt", invoke("discover", "shop").stdout)
     assert columns_of(invoke("discover", "shop", "-o", "csv").stdout)[0] == list(COLUMN_KEYS)
 
 
 def test_discover_yaml_is_ready_to_paste(fake):
-    fake.answers("project.discover", STREAMS)
+    fake.answers("project.discover_and_suggest", (STREAMS, ()))
     result = invoke("discover", "shop", "--yaml")
     assert_golden("cli_discover.yml", result.stdout)
     assert yaml.safe_load(result.stdout)["tables"] == {
@@ -250,7 +250,7 @@ BROKEN = Stream("bad", "bad", (), kind="files", unreadable_reason="bad.csv, line
     ("streams", "code"), [(STREAMS, 0), ((BROKEN,), 1), ((ORDERS_STREAM, BROKEN), 3)]
 )
 def test_discover_ends_with_the_share_that_cannot_be_read(fake, streams, code):
-    fake.answers("project.discover", streams)
+    fake.answers("project.discover_and_suggest", (streams, ()))
     result = invoke("discover", "shop")
     assert result.exit_code == code
     if code:
@@ -259,7 +259,7 @@ def test_discover_ends_with_the_share_that_cannot_be_read(fake, streams, code):
 
 
 def test_discover_tells_of_a_stream_that_cannot_be_read(fake):
-    fake.answers("project.discover", (ORDERS_STREAM, BROKEN))
+    fake.answers("project.discover_and_suggest", ((ORDERS_STREAM, BROKEN), ()))
     good, bad = json.loads(invoke("discover", "shop", "-o", "json").stdout)
     assert tuple(good) == tuple(bad)
     assert (bad["stream"], bad["columns"]) == ("bad", [])
@@ -272,7 +272,7 @@ def test_discover_says_once_why_late_rows_may_be_missed(fake):
         replace(ORDERS_STREAM, name=name, unsafe_cursor_reason="the user lacks PROCESS")
         for name in "ab"
     ]
-    fake.answers("project.discover", unsafe)
+    fake.answers("project.discover_and_suggest", (unsafe, ()))
     result = invoke("discover", "shop")
     assert result.exit_code == 0
     assert result.stderr.count("because the user lacks PROCESS") == 1
