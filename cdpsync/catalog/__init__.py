@@ -1,7 +1,9 @@
 """The lake: its DuckLake catalog, the commits into it, its cursors and its history."""
 
+from cdpsync.catalog.commit import Commit
+from cdpsync.catalog.commit_checks import require_no_shrink
 from cdpsync.catalog.file import CatalogFile
-from cdpsync.catalog.lake import Commit, Lake, require_no_shrink, sql_name
+from cdpsync.catalog.lake import Lake, sql_name
 from cdpsync.catalog.prefetch import CatalogPrefetch
 from cdpsync.catalog.query import QueryResult, run_query
 from cdpsync.catalog.transaction import transaction

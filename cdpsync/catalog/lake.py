@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog import ducklake
+from cdpsync.catalog.commit import Commit, counted_result
+from cdpsync.catalog.commit_checks import require_no_shrink, require_unique_keys, too_few_rows
 from cdpsync.catalog.system_tables import SystemTables
 from cdpsync.catalog.transaction import transaction
 from cdpsync.engine import first_line
@@ -49,40 +51,6 @@ _CONVERT = """
     alter table {table} drop column {old};
     alter table {table} rename column {new} to {old}
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """The change of one table, which becomes visible as a whole.
-
-    `files` are in the storage already. With `replace` they become the whole table; otherwise rows
-    whose `key` is in `upsert_files` or in `delete_keys` (local Parquet files) are deleted, and the
-    files are added. `soft_deleted` of the `rows` only mark rows that were deleted at the source.
-    `record` is the run's
-    record; the commit fills in the counts that only it knows. `rows_before` is the number of rows
-    in the table, if it is known without counting. `rejected` are files of records that are no rows,
-    which become the whole table beside it; None: the source sets none aside.
-    """
-
-    table: TableName
-    columns: tuple[Column, ...]
-    replace: bool
-    files: Sequence[str]
-    rows: int
-    saved_state: SavedState
-    record: RunRecord
-    key: tuple[str, ...] = ()
-    upsert_files: Sequence[Path] = ()
-    delete_keys: Path | None = None
-    soft_deleted: int = 0
-    allow_shrink: bool = False
-    rows_before: int | None = None
-    rejected: Sequence[str] | None = None
-
-    @property
-    def moves_cursor(self) -> bool:
-        """Whether this run has a new cursor. Otherwise the system tables have it already."""
-        return self.saved_state.run_id == self.record.run_id
 
 
 class Lake:
@@ -174,7 +142,7 @@ class Lake:
                 rows = self.rows(commit.table)
         except duckdb.Error as error:
             raise _refused(f"{commit.table}: ", error) from error
-        return _counted(commit, replaced, deleted, rows)
+        return counted_result(commit, replaced, deleted, rows)
 
     def commit_unchanged(self, commits: Sequence[Commit]) -> list[TableResult]:
         """Record in one transaction that these tables were read and have not changed.
@@ -220,7 +188,7 @@ class Lake:
             self._replace_rejected(commit, tables)
         rows = self._rows_of([commit.table for commit in commits])
         results = [
-            _counted(commit, replaced, deleted, rows[commit.table])
+            counted_result(commit, replaced, deleted, rows[commit.table])
             for commit, (replaced, deleted) in zip(commits, counts, strict=True)
         ]
         self.system_tables.save(*(commit.saved_state for commit in commits))
@@ -238,7 +206,7 @@ class Lake:
         if commit.replace:
             deleted = self.rows(commit.table) if existing else 0
             if not commit.allow_shrink:
-                message = _too_few_rows(commit.table, deleted, commit.rows)
+                message = too_few_rows(commit.table, deleted, commit.rows)
                 require_no_shrink(deleted, commit.rows, message)
             self._create(commit)
         else:
@@ -246,7 +214,7 @@ class Lake:
                 self._evolve(existing, commit)
             deleted = self._delete(commit, [commit.delete_keys] if commit.delete_keys else [])
             replaced = self._delete(commit, commit.upsert_files)
-            _require_unique_keys(commit, replaced)
+            require_unique_keys(commit, replaced)
         if commit.files:
             ducklake.add_data_files(self.con, commit.table, commit.files, allow_missing=True)
         return replaced, deleted
@@ -387,39 +355,3 @@ def _refused(prefix: str, error: duckdb.Error) -> CatalogError:
 def sql_name(table: TableName) -> str:
     """Return the quoted SQL name of a table of the lake."""
     return f"lake.{quote_name(table.schema)}.{quote_name(table.name)}"
-
-
-def require_no_shrink(rows_before: int, rows_after: int, message: str) -> None:
-    """Raise ContractError with `message` when a table would lose more than half of its rows."""
-    if rows_after * 2 < rows_before:
-        raise ContractError(message)
-
-
-def _too_few_rows(table: TableName, before: int, after: int) -> str:
-    return (
-        f"{table}: this load has {after:,} rows, the table {before:,}: less than half. The "
-        'old rows stay. If that is right, run it with --allow-shrink, or set "allow_shrink: '
-        'true" for the table.'
-    )
-
-
-def _require_unique_keys(commit: Commit, replaced: int) -> None:
-    """Raise ContractError when the lake has several rows per key: more than would replace them."""
-    if replaced > commit.rows:
-        raise ContractError(
-            f"{commit.table}: {commit.rows:,} rows would replace {replaced:,}, because the primary "
-            f"key ({', '.join(commit.key)}) is not unique in the lake. Nothing was changed. Set "
-            f"the right primary_key, and load the table again: cdpsync run {commit.table} "
-            "--full-refresh."
-        )
-
-
-def _counted(commit: Commit, replaced: int, deleted: int, rows_in_table: int) -> TableResult:
-    return replace(
-        commit.record.result,
-        status=TableStatus.OK,
-        rows_inserted=commit.rows - replaced,
-        rows_updated=max(0, replaced - commit.soft_deleted),
-        rows_deleted=deleted + commit.soft_deleted,
-        rows_in_table=rows_in_table,
-    )

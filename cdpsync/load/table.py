@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cdpsync import engine
-from cdpsync.errors import LandingError, OpenTypeError
+from cdpsync.errors import OpenTypeError
 from cdpsync.extract.table import Extracted, ExtractHooks, extract
+from cdpsync.load.comparison import is_small, translated_errors
 from cdpsync.load.continuity import (
     has_other_row_at_cursor,
     may_be_beyond,
@@ -30,7 +31,7 @@ from cdpsync.load.reload import compare_reload
 from cdpsync.model import Deletes, Progress
 from cdpsync.model.plan import rejected_name
 from cdpsync.storage.paths import folder_of
-from cdpsync.system import clock, disk
+from cdpsync.system import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,11 +49,6 @@ if TYPE_CHECKING:
     ProgressCallback = Callable[[Progress], None]
 
 log = logging.getLogger("cdpsync.load.table")
-
-# Rows of the lake's table, rows read and their bytes: fewer are compared by a single thread,
-# because a second one costs more processor time than it takes off the first (measured: 11 ms with
-# one, 24 ms with two, for 1,000 rows).
-_FEW_ROWS, _FEW_BYTES = 200_000, 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +199,7 @@ class TableLoader:
         import duckdb
 
         now = clock.now()
-        with _translated_errors(plan, folder):
+        with translated_errors(plan, folder):
             try:
                 with self._lake(plan) as con:
                     return plan, engine.with_less_memory(
@@ -314,7 +310,7 @@ class TableLoader:
             cursor_field=None,
             window=None,
         )
-        with _translated_errors(plan, folder):
+        with translated_errors(plan, folder):
             extracted = extract(only_keys, self.connectors[plan.source], self.workers, key_folder)
         return tuple(file.path for file in extracted.files)
 
@@ -323,7 +319,7 @@ class TableLoader:
         self, plan: TablePlan, extracted: Extracted, folder: Path
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """Lend a DuckDB connection; it has the lake attached if the plan adds to a table."""
-        with _translated_errors(plan, folder):
+        with translated_errors(plan, folder):
             if not plan.replace:
                 with self._lake(plan, extracted) as con:
                     yield con
@@ -342,19 +338,9 @@ class TableLoader:
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """Lend a connection to the lake; it uses all threads if the table is large."""
         with self.open_lake() as con:
-            if not _is_small(plan, extracted):
+            if not is_small(plan, extracted):
                 con.execute(engine.ALL_THREADS)
             yield con
-
-
-def _is_small(plan: TablePlan, extracted: Extracted | None) -> bool:
-    """Whether few rows are compared, as far as that is known."""
-    existing = plan.lake_table.rows if plan.lake_table else None
-    if existing is None or existing > _FEW_ROWS:
-        return False
-    if extracted is None:
-        return True
-    return extracted.rows <= _FEW_ROWS and sum(f.bytes for f in extracted.files) <= _FEW_BYTES
 
 
 def _all_rows(extracted: Extracted) -> MergeResult:
@@ -389,22 +375,3 @@ def progress_of(
     """Return how far a table is."""
     estimated_rows = plan.stream.estimated_rows if plan.replace else None
     return Progress(plan.table, step, rows, estimated_rows, chunks_done, chunks)
-
-
-@contextmanager
-def _translated_errors(plan: TablePlan, folder: Path) -> Iterator[None]:
-    """Raise LandingError for an error of DuckDB."""
-    import duckdb
-
-    try:
-        yield
-    except duckdb.Error as error:
-        message = engine.first_line(error)
-        hint = disk.disk_hint(message)
-        if hint:
-            raise LandingError(f"{folder}: {hint}; nothing was committed.") from error
-        advice = engine.retyped_advice(message, plan.table)
-        raise LandingError(
-            f"{plan.table}: the new rows could not be compared with the lake ({message}). "
-            f"{advice and f'{advice}. '}Nothing was committed."
-        ) from error

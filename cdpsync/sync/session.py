@@ -16,7 +16,7 @@ from cdpsync.connector import TypeChangeAware, source_identity_of, unmatched_pat
 from cdpsync.connector.faults import unknown_error
 from cdpsync.connector.returned import discovered_streams, require_limit
 from cdpsync.errors import CdpsyncError
-from cdpsync.model import Config, Failure, Planned, SkipReason, Source, TableResult, TableStatus
+from cdpsync.model import Config, Failure, Planned, Source, TableResult, TableStatus
 from cdpsync.model.plan import sample_name
 from cdpsync.plan.configured import (
     ConfiguredTable,
@@ -58,6 +58,7 @@ from cdpsync.sync.unreachable import (
     names_of,
     unreachable_source,
 )
+from cdpsync.sync.unread_tables import locked_result, not_due_result, result_of
 from cdpsync.system import clock, locks
 
 if TYPE_CHECKING:
@@ -304,7 +305,7 @@ class RunSession:
         plans, failed, skipped, locked = [], [], [], []
         for result in self.unreachable:
             if is_not_due(result.source, result.stream):
-                skipped.append(_not_due(replace(result, error=None)))
+                skipped.append(not_due_result(replace(result, error=None)))
             else:
                 failed.append(result)
         missing = missing_tables(
@@ -322,16 +323,16 @@ class RunSession:
         for table in self.tables:
             previous = _previous_state(table, state, saved_states.get((table.source, table.name)))
             if is_not_due(table.source, table.name):
-                skipped.append(_not_due(_result(table, previous, TableStatus.SKIPPED)))
+                skipped.append(not_due_result(result_of(table, previous, TableStatus.SKIPPED)))
                 continue
             if self._lock_name(table.table) in taken:
-                locked.append(_left_out(table, previous, taken[self._lock_name(table.table)]))
+                locked.append(locked_result(table, previous, taken[self._lock_name(table.table)]))
                 continue
             try:
                 plans.append(self._plan_of(table, previous, shared, now))
             except Exception as error:  # noqa: BLE001 - it becomes the table's failure
                 failure = unknown_error(str(table.table), error, self.connectors[table.source])
-                failed.append(_result(table, previous, TableStatus.FAILED, Failure.of(failure)))
+                failed.append(result_of(table, previous, TableStatus.FAILED, Failure.of(failure)))
         planned = Planned(
             tuple(plans), tuple(failed), tuple(skipped), tuple(locked), tuple(missing.changed)
         )
@@ -365,36 +366,6 @@ class RunSession:
     def _keeps_values(self, source: str) -> KeepsValues:
         connector = self.connectors[source]
         return connector.keeps_values if isinstance(connector, TypeChangeAware) else keeps_any_value
-
-
-def _result(
-    table: ConfiguredTable,
-    previous: PreviousState,
-    status: TableStatus,
-    failure: Failure | None = None,
-) -> TableResult:
-    return TableResult(
-        table.source,
-        table.name,
-        table.table,
-        table.mode,
-        status,
-        cursor_before=previous.cursor,
-        cursor_after=previous.cursor,
-        error=failure,
-    )
-
-
-def _left_out(
-    table: ConfiguredTable, previous: PreviousState, holder: locks.Holder | None
-) -> TableResult:
-    notice = f"left out, because {holder or 'another process'} works on it"
-    result = _result(table, previous, TableStatus.SKIPPED)
-    return replace(result, notices=(notice,), skip_reason=SkipReason.LOCKED)
-
-
-def _not_due(result: TableResult) -> TableResult:
-    return replace(result, status=TableStatus.SKIPPED, skip_reason=SkipReason.NOT_DUE)
 
 
 def _previous_state(

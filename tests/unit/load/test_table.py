@@ -8,7 +8,7 @@ import pytest
 
 from cdpsync.extract.chunk_writer import SpoolFile
 from cdpsync.extract.table import Extracted
-from cdpsync.load.table import _is_small
+from cdpsync.load import comparison
 from cdpsync.model import LakeTable, Stream, SyncMode, TableName, TablePlan
 
 TABLE = TableName("shop", "orders")
@@ -33,4 +33,4 @@ def test_few_rows_are_compared_by_a_single_thread(
     stream = Stream("public.orders", "orders", ())
     plan = TablePlan("shop", stream, TABLE, SyncMode.INCREMENTAL, (), lake_table=lake_table)
     file = SpoolFile(Path("f.parquet"), incoming, size)
-    assert _is_small(plan, Extracted((file,), ())) is is_small
+    assert comparison.is_small(plan, Extracted((file,), ())) is is_small
