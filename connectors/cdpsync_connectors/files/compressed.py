@@ -6,15 +6,18 @@ CRC all rows, both without an error.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import importlib
+import io
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from cdpsync.errors import ReadError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from cdpsync_connectors.files.discover import File
 
@@ -51,7 +54,7 @@ def _require_whole_gzip(path: str) -> None:
     except EOFError as error:
         raise _cut_off(path) from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
 
 
 def _require_whole_zstd(path: str) -> None:
@@ -70,7 +73,7 @@ def _skip_frame(path: str, content: BinaryIO) -> None:
         content.seek(_number(path, content, 4), 1)
         return
     if magic != _FRAME:
-        raise _damaged(path, f"no frame of zstd begins at byte {content.tell() - 4}")
+        raise damaged(path, f"no frame of zstd begins at byte {content.tell() - 4}")
     descriptor = _number(path, content, 1)
     is_single_segment = bool(descriptor & 0x20)
     content_size = _CONTENT_SIZE_BYTES[descriptor >> 6] or int(is_single_segment)
@@ -81,7 +84,7 @@ def _skip_frame(path: str, content: BinaryIO) -> None:
         header = _number(path, content, 3)
         is_last, kind, block_size = bool(header & 1), header >> 1 & 3, header >> 3
         if kind == _RESERVED:
-            raise _damaged(path, f"a block of no known type at byte {content.tell() - 3}")
+            raise damaged(path, f"a block of no known type at byte {content.tell() - 3}")
         content.seek(1 if kind == _RLE else block_size, 1)
     content.seek(4 if descriptor & 4 else 0, 1)  # the checksum
 
@@ -100,8 +103,48 @@ def _cut_off(path: str) -> ReadError:
     )
 
 
-def _damaged(path: str, reason: str) -> ReadError:
+def damaged(path: str, reason: str) -> ReadError:
+    """Return the error of a compressed file whose data is not what was written."""
     return ReadError(
         f"{path}: its compressed data is damaged ({reason}). Nothing of the stream was kept; copy "
         "the file again."
     )
+
+
+@contextlib.contextmanager
+def open_content(path: str) -> Iterator[BinaryIO | None]:
+    """Lend a file for reading what is in it, decompressed; None if this Python cannot.
+
+    A file that cannot be read to its end, or no longer be opened, is a ReadError.
+    """
+    is_compressed = path.lower().endswith((".gz", ".zst"))
+    try:
+        content = _open(path)
+        with content or contextlib.nullcontext():
+            yield content
+    except (OSError, EOFError, zlib.error) as error:
+        if is_compressed and not isinstance(error, FileNotFoundError):
+            raise damaged(path, " ".join(str(error).split())) from error
+        raise ReadError(
+            f"{path}: no longer exists, or is no longer readable. Run again."
+        ) from error
+
+
+def _open(path: str) -> BinaryIO | None:
+    """Open a file for reading, decompressed; None if this Python cannot.
+
+    zstd is read by Python 3.14, and before it by pyarrow, which comes with most connectors.
+    """
+    name = path.lower()
+    if name.endswith(".gz"):
+        return cast("BinaryIO", gzip.open(path))
+    if not name.endswith(".zst"):
+        return Path(path).open("rb")
+    with contextlib.suppress(ImportError):
+        zstd = importlib.import_module("compression.zstd")
+        return cast("BinaryIO", zstd.open(path))
+    with contextlib.suppress(ImportError):
+        pyarrow = importlib.import_module("pyarrow")
+        stream = pyarrow.CompressedInputStream(pyarrow.OSFile(path), "zstd")
+        return cast("BinaryIO", io.BufferedReader(stream))
+    return None

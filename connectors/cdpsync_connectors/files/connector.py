@@ -107,7 +107,28 @@ class FilesConnector:
 
     def translate(self, error: Exception) -> ConnectorError | None:
         """Return the error of a file, or of a value in it, as a ReadError."""
-        return errors.translate(error)
+        known = errors.translate(error, self._options.dialect(self._options.format or "csv"))
+        if known is None or not known.message.startswith(errors.UNNAMED):
+            return known
+        return self._error_of_parquet() or known
+
+    def _error_of_parquet(self) -> ConnectorError | None:
+        """Return the error of the first Parquet file that cannot be read to its end.
+
+        DuckDB's errors about damaged pages do not name the file, and pages are read with the rows.
+        """
+        import duckdb
+
+        parquets = [
+            schema for files, schema in self._schemas.items() if files[0].format == "parquet"
+        ]
+        for layout in (layout for schema in parquets for layout in schema.layouts):
+            try:
+                with _own_connection(self.memory_limit) as con:
+                    con.execute(f"select count(hash(t)) from ({parquet.select_rows([layout])}) t")
+            except duckdb.Error as error:
+                return errors.translate_for_file(layout.file.path, error, self._options.dialect(""))
+        return None
 
     def close(self) -> None:
         """Do nothing, because the connector keeps nothing open."""
@@ -171,12 +192,13 @@ class FilesConnector:
         """Return the error with the name of the broken file, which is found by reading each."""
         import duckdb
 
+        dialect = self._options.dialect(format_)
         for file in files:
             try:
                 self._schema_of(con, format_, [file])
             except duckdb.Error as file_error:
-                return errors.translate_for_file(file.path, file_error) or file_error
-        return errors.translate(error) or error
+                return errors.translate_for_file(file.path, file_error, dialect) or file_error
+        return errors.translate(error, dialect) or error
 
 
 @contextmanager

@@ -8,15 +8,15 @@ such function reads it, and a number again behind it.
 
 from __future__ import annotations
 
-import gzip
+import codecs
 import json
 import secrets
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
 from cdpsync.sql import quote_text
 from cdpsync_connectors._shared import exact_sql as sql
+from cdpsync_connectors.files.compressed import open_content
 from cdpsync_connectors.files.schema import FileSchema, Layout, TextFormat, infer_types
 
 if TYPE_CHECKING:
@@ -50,19 +50,29 @@ _DEEP_KEYS = """
     from (select cast(? as json) as line)
 """
 
+# DuckDB reads these, but they are no JSON; they may stand in a string, so Python has the last word.
+# (It takes NaN and Infinity, as they are written here, for numbers.)
+_NO_JSON = r",\s*[}\]]|[:\[,]\s*-?(?i:nan|inf|infinity)\s*[,\]}]"
+
+_CANDIDATES = """
+    select cast(json as varchar) from ({records}) where regexp_matches(json, {pattern})
+"""
+
 _KEYS = """
     with record as (
         select json_type(json) as kind, row_number() over () as number,
+            regexp_matches(json, {pattern}) as maybe_no_json,
             case when json_type(json) = 'OBJECT' then json_keys(json) else [] end as keys
         from ({records})
     ), key as (
         select number, unnest(keys) as name, generate_subscripts(keys, 1) as position from record
     )
     select null as name, bool_or(kind <> 'OBJECT') as not_objects,
-        bool_or(len(keys) <> len(list_distinct(keys))) as repeated_keys, 0 as first, 0 as position
+        bool_or(len(keys) <> len(list_distinct(keys))) as repeated_keys,
+        bool_or(maybe_no_json) as maybe_no_json, 0 as first, 0 as position
     from record
     union all
-    select name, null, null, min(number), arg_min(position, number) from key group by name
+    select name, null, null, null, min(number), arg_min(position, number) from key group by name
     order by first, position
 """
 
@@ -81,12 +91,19 @@ def read_schema(con: DuckDBPyConnection, files: Sequence[File]) -> FileSchema:
 
 def _read_schema(con: DuckDBPyConnection, files: Sequence[File], longest_line: int) -> FileSchema:
     layouts = tuple(Layout(file) for file in files)
-    (_, not_objects, repeated_keys, *_), *key_rows = con.execute(
-        _KEYS.format(records=_records([file.path for file in files], longest_line))
+    records = _records([file.path for file in files], longest_line)
+    pattern = quote_text(_NO_JSON)
+    (_, not_objects, repeated_keys, maybe_no_json, *_), *key_rows = con.execute(
+        _KEYS.format(records=records, pattern=pattern)
     ).fetchall()
     names = [str(name) for name, *_ in key_rows]
-    if not_objects or repeated_keys or "" in names:
+    if not_objects or repeated_keys or "" in names or "\0" in "".join(names):
         raise _bad_record(files)
+    if maybe_no_json:
+        con.execute(_CANDIDATES.format(records=records, pattern=pattern))
+        while batch := con.fetchmany(1000):
+            if not all(_is_record(line.encode()) for (line,) in batch):
+                raise _bad_record(files)
     values = [f"v[{n}]" for n in range(1, len(names) + 1)]
     rows = select_rows(layouts, names, longest_line)
     types = infer_types(con, values, TextFormat(_class, _number, "JSON"), rows)
@@ -99,10 +116,9 @@ def _records(paths: list[str], longest_line: int) -> str:
 
 def _longest_line(path: str) -> int:
     """Return how many bytes the longest line of a file has, with its end."""
-    if path.lower().endswith(".zst"):
-        return _LONGEST_UNKNOWN_LINE
-    is_compressed = path.lower().endswith(".gz")
-    with gzip.open(path) if is_compressed else Path(path).open("rb") as lines:
+    with open_content(path) as lines:
+        if lines is None:
+            return _LONGEST_UNKNOWN_LINE
         return max(map(len, lines), default=0) + 1
 
 
@@ -163,7 +179,7 @@ def _bad_record(files: Sequence[File]) -> ReadError:
         if line:
             return ReadError(
                 f"{file.path}, line {line}: is not one JSON object with distinct, non-empty "
-                "keys. Every line must be one record."
+                "keys, without NUL characters. Every line must be one record."
             )
     return ReadError(
         f"{files[0].path}: a record of the stream is not one JSON object with distinct, non-empty "
@@ -174,29 +190,29 @@ def _bad_record(files: Sequence[File]) -> ReadError:
 def first_bad_line(path: str) -> int | None:
     """Return the first line that is not one JSON object with distinct, non-empty keys.
 
-    None if there is no such line, or the file is compressed with zstd. An error of DuckDB has
-    another number, because DuckDB skips empty lines and begins at 2.
+    None if there is no such line, or the file's compression cannot be undone here. An error of
+    DuckDB has another number, because DuckDB skips empty lines and begins at 2.
     """
-    if path.lower().endswith(".zst"):
-        return None
-    is_compressed = path.lower().endswith(".gz")
-    with gzip.open(path) if is_compressed else Path(path).open("rb") as lines:
+    with open_content(path) as lines:
+        if lines is None:
+            return None
         for number, line in enumerate(lines, start=1):
-            if line.strip() and not _is_record(line):
+            record = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if record.strip() and not _is_record(record):
                 return number
     return None
 
 
 def _is_record(line: bytes) -> bool:
     try:
-        record = json.loads(line.decode("utf-8"), object_pairs_hook=_Pairs)
+        record = json.loads(line.strip().decode("utf-8"), object_pairs_hook=_Pairs)
     except ValueError:
         return False
     except RecursionError:
         keys = _keys_of_deep_record(line)
     else:
         keys = [key for key, _ in record] if isinstance(record, _Pairs) else [""]
-    return "" not in keys and len(keys) == len(set(keys))
+    return "" not in keys and "\0" not in "".join(keys) and len(keys) == len(set(keys))
 
 
 def _keys_of_deep_record(line: bytes) -> list[str]:

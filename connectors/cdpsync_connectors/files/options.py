@@ -6,7 +6,7 @@ import glob
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from cdpsync.connector import ConnectorOptions
 from cdpsync_connectors.files.csv import Dialect
@@ -63,9 +63,20 @@ class FilesOptions(ConnectorOptions):
     @field_validator("delimiter")
     @classmethod
     def _can_separate(cls, delimiter: str | None) -> str | None:
-        if delimiter is not None and delimiter in '"\r\n':
-            raise ValueError("a quote or a line end cannot separate fields")
+        if delimiter is not None and delimiter in '"\r\n\0':
+            raise ValueError("a quote, a line end or a NUL cannot separate fields")
         return delimiter
+
+    @model_validator(mode="after")
+    def _null_is_a_field(self) -> FilesOptions:
+        """Refuse a text of NULL that no unquoted field can be."""
+        delimiters = self.delimiter or {"tsv": "\t", None: ",\t"}.get(self.format, ",")
+        if any(sign in self.null for sign in '"\r\n\0' + delimiters):
+            raise ValueError(
+                "null: is the text of a field without quotes. It has no quote, line end, NUL or "
+                "delimiter in it"
+            )
+        return self
 
     def dialect(self, format_: str) -> Dialect:
         """Return the dialect of this source's text files."""

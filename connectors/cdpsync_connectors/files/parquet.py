@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cdpsync.errors import ReadError
 from cdpsync_connectors._shared.exact_sql import quote_files
 from cdpsync_connectors.files.page_checksums import require_checksums
 from cdpsync_connectors.files.schema import FileSchema, Layout, joined_type
@@ -39,6 +40,11 @@ def read_schema(con: DuckDBPyConnection, files: Sequence[File]) -> FileSchema:
 
 def _layout(con: DuckDBPyConnection, file: File) -> Layout:
     relation = con.sql(select_rows([Layout(file)]))
+    if "\0" in "".join(relation.columns):
+        raise ReadError(
+            f"{file.path}: the name of a column has a NUL character in it, which no name in the "
+            "lake has. Rename it."
+        )
     pairs = zip(relation.columns, relation.types, strict=True)
     return Layout(file, tuple((name, str(type_)) for name, type_ in pairs))
 

@@ -23,10 +23,16 @@ _FEW_COLUMNS = 32
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A file and its own columns in order: names, and types (VARCHAR in text files)."""
+    """A file and its own columns in order: names, and types (VARCHAR in text files).
+
+    Of a CSV: `line_end` is set if the file was scanned, because DuckDB's strict mode cannot read
+    it; `header_row` has the values of the header if it is read as a row, and left out by value.
+    """
 
     file: File
     columns: tuple[tuple[str, str], ...] = ()
+    line_end: str = ""
+    header_row: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,12 +258,37 @@ def test_quoted_line_ends_of_any_kind_land(tmp_path, con, end, inner):
             _, *expected = csv.reader(io.StringIO(text, newline=""), strict=True)
             path = write(tmp_path / "a.csv", text)
             assert [[str(number), t] for number, t in rows(connector(path), con)] == expected
-    path = write(tmp_path / "a.csv", end.join(["id," + cell, "1,x", "2,y", ""]))
-    stream = find_stream(connector(path), None)
-    if stream.unreadable_reason is None:
-        assert rows(connector(path), con) == [(1, "x"), (2, "y")]
-    else:
-        assert "a line end or a quote is out of place" in stream.unreadable_reason
+    for mark in (b"", b"\xef\xbb\xbf"):
+        for header in (f"id,{cell}", f'{cell},"t"'):
+            text = end.join([header, "1,x", "2,y", ""])
+            path = write(tmp_path / "a.csv", mark + text.encode())
+            assert f'a{inner}"b' in types(connector(path))
+            assert rows(connector(path), con) == [(1, "x"), (2, "y")]
+            broken = write(tmp_path / "a.csv", mark + (text + '3,"x"y' + end).encode())
+            assert "text follows a closing quote" in refusal(connector(broken))
+
+
+def test_first_name_behind_a_byte_order_mark_loses_no_row(tmp_path, con):
+    """A quoted first name may have a separator in it, also in a file of one column."""
+    for packed in (bytes, gzip.compress):
+        path = tmp_path / ("a.csv.gz" if packed is gzip.compress else "b.csv")
+        write(path, packed(b'\xef\xbb\xbf",x"\r\n3597\r\n\r\n8'))
+        source = connector(path)
+        assert (types(source), rows(source, con)) == ({",x": "BIGINT"}, [(3597,), (None,), (8,)])
+
+
+def test_utf16_that_would_be_misread_is_refused(tmp_path):
+    """Big endian, half a letter at the end, and letters beyond U+FFFF."""
+    for content, reason in [
+        (
+            b"\xfe\xff" + "a,b\n1,2\n".encode("utf-16-be"),
+            "line 1: the text is UTF-16 in big endian",
+        ),
+        ("a,b\n1,2\n".encode("utf-16") + b"3", "line 3: not in the encoding that was set"),
+        ("a,b\n1,\U0001f986\n".encode("utf-16"), "line 2: a letter beyond U+FFFF"),
+    ]:
+        write(tmp_path / "a.csv", content)
+        assert reason in refusal(connector(tmp_path / "a.csv", encoding="utf-16"))
 
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.csv.zst", "a.jsonl.gz", "a.jsonl.zst"])
@@ -312,6 +337,21 @@ def test_damaged_compressed_file_is_refused(tmp_path, con):
         write(path, whole + b"more")
         assert f"{path}: its compressed data is damaged (" in refusal(connector(path))
         path.unlink()
+
+
+def test_damaged_compressed_file_without_checksum_names_itself(tmp_path):
+    """A zstd file with a broken block is refused by its name, in each encoding and format."""
+    with pa.CompressedOutputStream(tmp_path / "whole", "zstd") as output:
+        output.write(b"".join(b"%d,%d\n" % (n, n * n) for n in range(5000)))
+    damaged = bytearray((tmp_path / "whole").read_bytes())
+    damaged[len(damaged) // 3] ^= 255
+    for name, options in [
+        ("a.csv.zst", {}),
+        ("a.csv.zst", {"encoding": "utf-16"}),
+        ("a.jsonl.zst", {}),
+    ]:
+        path = write(tmp_path / "in" / name, bytes(damaged))
+        assert refusal(connector(path, **options)).startswith(f"{path}: its compressed data is dam")
 
 
 def test_compressed_files_of_several_parts(tmp_path, con):
@@ -364,6 +404,33 @@ def test_damaged_parquet_page_is_refused(tmp_path, con, version):
             assert f'{path}: column "{name}" is damaged' in refusal(connector(path))
     pq.write_table(table, path, data_page_version=version)
     assert len(rows(connector(path), con)) == 5000
+
+
+def test_damaged_page_without_checksum_names_its_file(tmp_path, con):
+    """A page that cannot be decoded is found while rows are read, and its file is named."""
+    for name in "ab":
+        table = pa.table({"x": [f"{name} {n}" for n in range(3000)]})
+        pq.write_table(
+            table, tmp_path / f"{name}.parquet", compression="gzip", use_dictionary=False
+        )
+    path = tmp_path / "b.parquet"
+    content = bytearray(path.read_bytes())
+    content[2000:2100] = bytes(100)
+    path.write_bytes(content)
+    source = connector(tmp_path)
+    assert len(rows(source, con, "a")) == 3000
+    with pytest.raises(ReadError) as raised:
+        rows(source, con, "b")
+    assert raised.value.message.startswith(f"{path}: cannot be read: ")
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_parquet_without_rows_lands(tmp_path, con, dictionary):
+    """A file of no row has no data page, and its columns land."""
+    table = pa.table({"a": pa.array([], pa.string()), "b": pa.array([], pa.list_(pa.int32()))})
+    pq.write_table(table, tmp_path / "a.parquet", use_dictionary=dictionary)
+    source = connector(tmp_path)
+    assert (types(source), rows(source, con)) == ({"a": "VARCHAR", "b": "INTEGER[]"}, [])
 
 
 def test_streams_are_stems_over_folders(tmp_path, con):
@@ -715,7 +782,11 @@ BROKEN = {
     "head_short.csv": ("a,b\r\n1,2,\r\n", "line 2: 3 fields where there should be 2"),
     "end.csv": ("a\n1\n2,", "line 3: 2 fields where there should be 1"),
     "bytes.csv": (b"a,b\n1,\xff\n", "line 2: not in the encoding that was set"),
-    "ends.csv": ("a,b\r\n1,2\n3,4\r\n", "a line end or a quote is out of place."),
+    "ends.csv": ("a,b\r\n1,2\n3,4\r\n", "line 2: a line end or a quote is out of place: "),
+    "space.csv": ('a,b\n1,2\n3, "x"\n', "line 3: a space stands between a quote and the sep"),
+    "space_behind.csv": ('a,b\n1,2\n"x" ,4\n', "line 3: a space stands between a quote and the"),
+    "space_alone.csv": ("a\r\n1\r x\r\n", "line 2: a line end or a quote is out of place: "),
+    "nul.csv": ("a,b\0\n1,2\n", "line 1: the name of column 2 has a NUL character in it"),
     "head.csv": ('a,"b\n1,2\n', "line 1: a quote is not closed. Fix the header."),
     "twice.csv": ("a,A\n1,2\n", 'line 1: the header has "a" and "A"'),
     "blank.csv": ("\na,b\n1,2\n", "line 1: is empty."),
@@ -736,8 +807,11 @@ BROKEN = {
     "deep.jsonl": (f'{{"a":{DEEP}}}\n{{"a":}}\n', "line 2: unexpected character."),
     "deeper.jsonl": (f'{{"a":{DEEP}}}\n{{"a":1,"a":{DEEP}}}\n', "line 2: is not one JSON object"),
     "deepest.jsonl": (f'{{"a":1}}\n{DEEP}\n', "line 2: is not one JSON object"),
-    "mark.csv": (b'\xef\xbb\xbf"x\ny",z\n1,2\n', "line 1: a column's name has a line end"),
-    "bad.parquet": ("not one at all, you see", "a file cannot be read: "),
+    "again.csv": ('"x,y",z\n1,2\n"x,y",z\n', "line 1: the header comes again as a row"),
+    "comma.jsonl": ('{"a":1}\n{"a":[1,]}\n', "line 2: is not one JSON object"),
+    "nan.jsonl": ('{"a":1}\n{"a":nan}\n', "line 2: is not one JSON object"),
+    "nul.jsonl": ('{"a\\u0000":1}\n', "line 1: is not one JSON object"),
+    "bad.parquet": ("not one at all, you see", ".parquet: cannot be read: "),
     "short.parquet": ("", "too small to be a Parquet file"),
 }
 
@@ -912,7 +986,17 @@ def test_relative_paths_start_at_the_config_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"delimiter": '"'}, {"delimiter": ",,"}, {"format": "xml"}, {"encoding": "x"}, {"a": 1}],
+    [
+        {"delimiter": '"'},
+        {"delimiter": "\0"},
+        {"null": '""'},
+        {"null": "a,b"},
+        {"null": "a;b", "delimiter": ";"},
+        {"delimiter": ",,"},
+        {"format": "xml"},
+        {"encoding": "x"},
+        {"a": 1},
+    ],
 )
 def test_wrong_options_are_refused(wrong):
     """An impossible option is an error before any file is read."""
