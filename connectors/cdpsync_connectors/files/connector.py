@@ -143,7 +143,7 @@ class FilesConnector:
         except ConnectorError as error:
             return Stream(name, table_name(name), (), kind="files", unreadable_reason=error.message)
         except Exception as error:  # noqa: BLE001 - any error is this stream's, the others go on
-            reason = f"{files[0].path}: cannot be read ({type(error).__name__}: {error})."
+            reason = f"{files[0].path}: cannot be read ({errors.describe_unknown(error)})."
             return Stream(name, table_name(name), (), kind="files", unreadable_reason=reason)
         columns = tuple(
             Column(column, type_ or "VARCHAR") for column, type_ in schema.types.items()

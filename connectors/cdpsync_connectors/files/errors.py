@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
@@ -44,6 +46,13 @@ def translate(error: Exception, dialect: Dialect | None = None) -> ReadError | N
     except ReadError as read_error:  # the file can no longer be read for its line
         return read_error
     return inexact(error) or of_line or _of_file(text) or _of_value(error)
+
+
+def describe_unknown(error: Exception) -> str:
+    """Return type, text and place in the code of an error that no promise speaks of, as a line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:400]}{place}"
 
 
 def _of_csv(text: str, dialect: Dialect | None) -> ReadError | None:
