@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-_FEW = 40
+_FEW = 30
 _EXAMPLES = int(os.environ.get("CDPSYNC_FUZZ") or _FEW)
 
 fuzz = settings(
