@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3 p
 VENV = .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test types test-latest test-pythons crashes check format lock bench bench-quick soak soak-source load month clean
+.PHONY: demo test types fuzz test-latest test-pythons crashes check format lock bench bench-quick soak soak-source load month clean
 
 $(VENV)/ready: pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "cdpsync needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }
@@ -41,6 +41,10 @@ crashes: $(VENV)/ready  ## a run killed before each of its steps, in each mode, 
 
 types: $(VENV)/ready  ## every pair of types that Postgres and MariaDB let a column change between
 	CDPSYNC_EACH_PAIR=1 $(BIN)/pytest --timeout 1800 tests/integration/test_type_changes.py
+
+EXAMPLES ?= 5000
+fuzz: $(VENV)/ready  ## files of any dialect, and damaged ones, against Python's own readers; EXAMPLES= of each kind
+	CDPSYNC_FUZZ=$(EXAMPLES) $(BIN)/pytest --timeout 36000 tests/connectors/files -k fuzz
 
 test-latest:  ## the whole suite on the newest versions that pyproject.toml allows, in .venv-latest
 	@test -n "$(PYTHON)" || { echo "cdpsync needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }

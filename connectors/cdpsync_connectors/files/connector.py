@@ -31,6 +31,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from cdpsync.connector.faults import unknown_error
 from cdpsync.errors import ConfigError, ConnectorError, ReadError
 from cdpsync.model import Column, Stream
 from cdpsync.redact import label
@@ -151,7 +152,29 @@ class FilesConnector:
     def translate(self, error: Exception) -> ConnectorError | None:
         """Return the error of a file, or of a value in it, as a ReadError."""
         read_error = errors.translate(error)
-        return read_error and ReadError(self._copies.renamed(read_error.message))
+        if read_error is None:
+            return None
+        if read_error.message.startswith(errors.UNNAMED):
+            read_error = self._error_of_parquet() or read_error
+        return ReadError(self._copies.renamed(read_error.message))
+
+    def _error_of_parquet(self) -> ReadError | None:
+        """Return the error of the first Parquet file that cannot be read to its end.
+
+        DuckDB's errors about damaged pages do not name the file, and pages are read with the rows.
+        """
+        import duckdb
+
+        parquets = [
+            schema for files, schema in self._schemas.items() if files[0].format == "parquet"
+        ]
+        for layout in (layout for schema in parquets for layout in schema.layouts):
+            try:
+                with _own_connection(self.memory_limit) as con:
+                    con.execute(f"select count(hash(t)) from ({parquet.select_rows([layout])}) t")
+            except duckdb.Error as error:
+                return errors.translate_for_file(layout.file.path, error)
+        return None
 
     def close(self) -> None:
         """Do nothing, because the connector keeps nothing open."""
@@ -170,7 +193,7 @@ class FilesConnector:
         except ConnectorError as error:
             return replace(stream, unreadable_reason=error.message)
         except Exception as error:  # noqa: BLE001 - any error is this stream's, the others go on
-            reason = f"{files[0].path}: cannot be read ({type(error).__name__}: {error})."
+            reason = unknown_error(files[0].path, error, self).message
             return replace(stream, unreadable_reason=reason)
         columns = tuple(
             Column(column, type_ or "VARCHAR") for column, type_ in schema.types.items()

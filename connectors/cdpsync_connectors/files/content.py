@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import contextlib
 import gzip
+import importlib
+import io
 import lzma
 import re
+import sys
 import zipfile
 import zlib
-from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
@@ -34,7 +38,22 @@ _MARKS = (
 _CONTROLS = re.compile("[\x80-\x9f]")
 
 
-@contextmanager
+# Such a character stands for a byte that is not in the encoding.
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def undecoded(text: str) -> bool:
+    """Whether a text has bytes in it that are not in its encoding."""
+    return LONE_SURROGATE.search(text) is not None
+
+
+def is_openable(path: str) -> bool:
+    """Whether this Python can open a file: of its own, it reads zstd since 3.14."""
+    is_zstd = path.lower().endswith(".zst")
+    return not is_zstd or sys.version_info >= (3, 14) or find_spec("pyarrow") is not None
+
+
+@contextlib.contextmanager
 def open_bytes(path: str) -> Iterator[IO[bytes]]:
     """Open a file without its compression. Raises ReadError if its data ends early or is damaged.
 
@@ -53,7 +72,7 @@ def open_bytes(path: str) -> Iterator[IO[bytes]]:
         raise
 
 
-@contextmanager
+@contextlib.contextmanager
 def _opened(path: str) -> Iterator[IO[bytes]]:
     suffix = Path(path).suffix.lower()
     if suffix == ".gz":
@@ -105,7 +124,10 @@ def only_member(path: str, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
 
 
 def _open_zstd(path: str) -> IO[bytes]:
-    """Open a zstd file; DuckDB reads them itself, but only as UTF-8."""
+    """Open a zstd file, by Python 3.14 or by pyarrow, which comes with most connectors."""
+    with contextlib.suppress(ImportError):
+        zstd = importlib.import_module("compression.zstd")
+        return cast("IO[bytes]", zstd.open(path))
     try:
         import pyarrow as pa
     except ModuleNotFoundError:
@@ -113,7 +135,8 @@ def _open_zstd(path: str) -> IO[bytes]:
             f"{path}: this encoding or dialect of a .zst file is read with pyarrow, which is not "
             "installed: pip install pyarrow. Or compress the file with gzip."
         ) from None
-    return cast("IO[bytes]", pa.CompressedInputStream(pa.OSFile(path), "zstd"))
+    stream = pa.CompressedInputStream(pa.OSFile(path), "zstd")
+    return cast("IO[bytes]", io.BufferedReader(stream))
 
 
 def marked_encoding(path: str) -> str | None:

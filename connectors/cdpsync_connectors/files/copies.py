@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 from cdpsync.errors import ReadError
 from cdpsync_connectors.files.compressed import COMPRESSED, READ_BY_DUCKDB
 from cdpsync_connectors.files.content import (
+    is_openable,
     marked_encoding,
     read_blocks,
     read_text,
 )
+from cdpsync_connectors.files.header_lines import divided_record, with_one_line
 from cdpsync_connectors.files.json_place import json_format
+from cdpsync_connectors.files.records import RecordRules
 from cdpsync_connectors.files.rejected import Rejected, rejected_path
 from cdpsync_connectors.files.rewrite import write_json_records, write_standard
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from cdpsync_connectors.files.discover import File
-    from cdpsync_connectors.files.records import Record, RecordRules
+    from cdpsync_connectors.files.records import Record
 
 # The mark of UTF-32 may also be that of UTF-16, and a NUL.
 _ENCODINGS_OF_MARK = {
@@ -41,13 +44,15 @@ class TextSource:
     """The encoding of a source's text files, and what of them is no record.
 
     Without `encoding` a byte order mark tells it, or it is UTF-8. `skip` lines are above the
-    header. With `rules` the records of a CSV are read by them. With `rejects` a record that is
-    broken is set aside.
+    header, which a CSV without `header` lacks; `first_rules` divide the first record. With `rules`
+    all records of a CSV are read by them. With `rejects` a record that is broken is set aside.
     """
 
     encoding: str | None = None
     skip: int = 0
+    first_rules: RecordRules = field(default_factory=partial(RecordRules, ""))
     rules: RecordRules | None = None
+    header: bool = True
     rejects: bool = False
 
 
@@ -55,6 +60,7 @@ class TextSource:
 class _Origin:
     path: str
     skipped: int  # lines that the copy lacks
+    skipped_after_first: int = 0  # and those behind its first line
 
 
 @dataclass(slots=True)
@@ -84,7 +90,13 @@ class Copies:
         encoding = self._encoding(file)
         rules = self.source.rules if file.format in {"csv", "tsv"} else None
         is_utf_8 = encoding == "utf-8" or (encoding == "utf-8-sig" and file.format != "jsonl")
-        is_text = not is_utf_8 or self.source.skip or self.source.rejects or rules is not None
+        is_text = (
+            not is_utf_8
+            or self.source.skip
+            or self.source.rejects
+            or rules is not None
+            or self._has_odd_start(file, encoding)
+        )
         suffix = Path(file.path).suffix.lower()
         if not is_text and (suffix not in COMPRESSED or suffix in READ_BY_DUCKDB):
             return file
@@ -95,6 +107,19 @@ class Copies:
             with copy.open("wb") as target:
                 target.writelines(read_blocks(file.path))
         return replace(file, path=str(copy))
+
+    def _has_odd_start(self, file: File, encoding: str) -> bool:
+        """Whether DuckDB misreads the first record of a CSV: it has line ends, or a mark before."""
+        if file.format == "jsonl" or not is_openable(file.path):
+            return False
+
+        def text() -> Iterator[str]:
+            return read_text(file.path, encoding, keeps_bytes=True)
+
+        start = next(text(), "")
+        if encoding == "utf-8-sig" and start.startswith(self.source.first_rules.quote or "\n"):
+            return True
+        return divided_record(text, self.source.first_rules) is not None
 
     def _new_path(self, file: File, folder: Path) -> Path:
         parent = folder / f"copy-{next(self._numbers)}"
@@ -107,7 +132,7 @@ class Copies:
     def _encoding(self, file: File) -> str:
         """Return the encoding of a file. Raises ReadError if its mark names another one."""
         encoding = self.source.encoding
-        if file.path.lower().endswith(".zst"):
+        if not is_openable(file.path):
             return encoding or "utf-8"
         mark = marked_encoding(file.path)
         if mark is None or encoding is None:
@@ -137,11 +162,31 @@ class Copies:
             if rules is not None:
                 on_fault = rejected.add if rejected else partial(_stop, copy)
                 origin_after = skip if rejects else None
-                write_standard(str(copy), rules, text, target, on_fault, origin_after=origin_after)
+                header = self.source.header
+                write_standard(
+                    str(copy),
+                    rules,
+                    text,
+                    target,
+                    on_fault,
+                    header=header,
+                    origin_after=origin_after,
+                )
             elif rejected:
                 write_json_records(text(), target, rejected)
-            else:
+            elif file.format == "jsonl":
                 target.writelines(text())
+            else:
+                target.writelines(self._with_one_line(text, copy))
+
+    def _with_one_line(self, text: Callable[[], Iterator[str]], copy: Path) -> Iterator[str]:
+        first = divided_record(text, self.source.first_rules)
+        if first is None:
+            return text()
+        skipped = first.lines - 1 if self.source.header else -1
+        origin = self._origins[str(copy)]
+        self._origins[str(copy)] = replace(origin, skipped_after_first=skipped)
+        return with_one_line(text(), first, header=self.source.header)
 
 
 def _stop(copy: Path, record: Record) -> None:
@@ -151,8 +196,11 @@ def _stop(copy: Path, record: Record) -> None:
 
 
 def _place(origin: _Origin, match: re.Match[str]) -> str:
-    line = f"{match[1]}{int(match[2]) + origin.skipped}" if match[1] else ""
-    return origin.path + line
+    if not match[1]:
+        return origin.path
+    line = int(match[2])
+    skipped = origin.skipped + (origin.skipped_after_first if line > 1 else 0)
+    return f"{origin.path}{match[1]}{line + skipped}"
 
 
 def _without_lines(blocks: Iterator[str], skip: int) -> Iterator[str]:

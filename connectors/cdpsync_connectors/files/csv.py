@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import gzip
+import mmap
 import secrets
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
 from cdpsync.sql import quote_name, quote_text
 from cdpsync_connectors._shared.exact_sql import text_class
+from cdpsync_connectors.files.content import is_openable
 from cdpsync_connectors.files.csv_header import layout_of
-from cdpsync_connectors.files.csv_sql import read_fields, read_padded_fields
-from cdpsync_connectors.files.dialect import python_reader
+from cdpsync_connectors.files.csv_scan import first_fault
+from cdpsync_connectors.files.csv_sql import (
+    paths_with_spaces,
+    read_fields,
+    read_padded_fields,
+)
 from cdpsync_connectors.files.schema import FileSchema, Layout, TextFormat, infer_types
 from cdpsync_connectors.files.value_formats import standard_text
 
@@ -50,6 +53,7 @@ def read_schema(con: DuckDBPyConnection, files: Sequence[File], dialect: Dialect
     notices = [notice for layout in layouts for notice in layout.notices]
     for group in group_by_columns(not_empty):
         notices += _check_records(con, group)
+        _require_no_spaces(con, group)
     return FileSchema(dict(zip(names, types, strict=True)), layouts, notices=tuple(notices))
 
 
@@ -114,10 +118,10 @@ def _check_records(con: DuckDBPyConnection, layouts: Sequence[Layout]) -> Iterat
         f"count(*) filter (where c0 = {first_name}) from {read}"
     ).fetchall()[0]
     if path is not None:
-        line, fields = _first_wide_record(str(path), dialect, width)
-        raise ReadError(
-            f"{path}, {line}: {fields} fields where there should be {width}; the last ones are "
-            "empty. Nothing of the stream was kept; fix the line, or the header."
+        fault = is_openable(str(path)) and first_fault(str(path), dialect.delimiter, dialect.quote)
+        raise fault or ReadError(
+            f"{path}, a record: {width + 1} or more fields where there should be {width}; the last "
+            "ones are empty. Nothing of the stream was kept; fix it, or the header."
         )
     if maybe_headers:
         yield from _repeated_headers(con, layouts, read)
@@ -137,17 +141,29 @@ def _repeated_headers(
         yield f"{path}: the header is in the file {times}, and loaded as a row"
 
 
-def _first_wide_record(path: str, dialect: Dialect, width: int) -> tuple[str, str]:
-    """Return line and number of fields of the first record with more fields than columns."""
-    with contextlib.suppress(csv.Error, UnicodeError, OSError):
-        lines: TextIO
-        if path.lower().endswith(".gz"):
-            lines = gzip.open(path, "rt", encoding="utf-8", newline="")  # noqa: SIM115
-        else:
-            lines = Path(path).open(encoding="utf-8", newline="")  # noqa: SIM115
-        with lines:
-            records = python_reader(lines, dialect)
-            for record in records:
-                if len(record) > width:
-                    return f"line {records.line_num}", str(len(record))
-    return "a record", f"{width + 1} or more"  # zstd, or a field too long for Python
+def _require_no_spaces(con: DuckDBPyConnection, layouts: Sequence[Layout]) -> None:
+    """Raise ReadError, with the line, for a space that DuckDB 1.5.5 drops.
+
+    It drops those between a quote and the delimiter (before a quote if it is one), and one behind a
+    CR among lines that end in CR LF. By RFC 4180 they are text, and a quote behind text is none.
+    """
+    dialect = layouts[0].text_dialect
+    paths = [path for path in _paths(layouts) if _may_have_spaces(path, dialect)]
+    if not paths or dialect.delimiter == " ":
+        return
+    for path in paths_with_spaces(con, paths, dialect):
+        if error := first_fault(path, dialect.delimiter, dialect.quote):
+            raise error
+
+
+def _may_have_spaces(path: str, dialect: Dialect) -> bool:
+    """Whether a space stands beside a quote or CR anywhere; a compressed file is not read."""
+    if path.lower().endswith((".gz", ".zst")):
+        return True
+    quote = dialect.quote.encode()
+    signs = [b"\r ", *([b" " + quote, quote + b" "] if quote else [])]
+    with (
+        Path(path).open("rb") as content,
+        mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as text,
+    ):
+        return any(text.find(sign) >= 0 for sign in signs)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
-import csv
 import itertools
 import secrets
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
 from cdpsync.sql import fold_name
+from cdpsync_connectors.files.content import is_openable, read_text, undecoded
+from cdpsync_connectors.files.csv_scan import NOT_ENCODED
 from cdpsync_connectors.files.csv_sql import lines_of, read_padded_fields
-from cdpsync_connectors.files.dialect import DELIMITERS, delimiter_name, python_reader
+from cdpsync_connectors.files.dialect import DELIMITERS, delimiter_name
+from cdpsync_connectors.files.header_lines import are_no_names, with_line_ends
+from cdpsync_connectors.files.records import RecordRules, read_records
 from cdpsync_connectors.files.schema import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from duckdb import DuckDBPyConnection
 
@@ -35,9 +36,10 @@ def layout_of(con: DuckDBPyConnection, file: File, dialect: Dialect) -> Layout:
         return Layout(file)
     found_dialect = _with_delimiter(con, file, dialect, headers)
     all_fields = headers[found_dialect.delimiter]
-    fields = all_fields[: len(all_fields) - dialect.origin_fields]
+    fields = list(map(with_line_ends, all_fields[: len(all_fields) - dialect.origin_fields]))
+    _require_known_start(file.path, fields, found_dialect)
     notices = []
-    if found_dialect != dialect:
+    if found_dialect.delimiter != dialect.delimiter:
         notices.append(
             f"{file.path}: its fields are separated by {delimiter_name(found_dialect.delimiter)}"
         )
@@ -45,11 +47,7 @@ def layout_of(con: DuckDBPyConnection, file: File, dialect: Dialect) -> Layout:
         (name if dialect.header else "") or f"column_{number}"
         for number, name in enumerate(fields, start=1)
     ]
-    if dialect.header and any("\n" in name for name in given_names) and _may_have_mark(file):
-        raise ReadError(
-            f"{file.path}, line 1: a column's name has a line end in it, behind a byte order mark. "
-            "Save the file without the mark, or the name on one line."
-        )
+    _require_no_nul(file.path, given_names)
     names = distinct_names(given_names)
     for number, (given, name) in enumerate(zip(given_names, names, strict=True), start=1):
         if name != given:
@@ -57,6 +55,8 @@ def layout_of(con: DuckDBPyConnection, file: File, dialect: Dialect) -> Layout:
                 f'{file.path}: the header names "{given}" again in column {number}, which is '
                 f'"{name}" in the lake'
             )
+    if are_no_names(fields):
+        found_dialect = replace(found_dialect, header=True)
     return Layout(
         file,
         tuple((name, "VARCHAR") for name in names),
@@ -64,6 +64,15 @@ def layout_of(con: DuckDBPyConnection, file: File, dialect: Dialect) -> Layout:
         found_dialect,
         notices=tuple(notices),
     )
+
+
+def _require_no_nul(path: str, names: Sequence[str]) -> None:
+    for number, name in enumerate(names, start=1):
+        if "\0" in name:
+            raise ReadError(
+                f"{path}, line 1: the name of column {number} has a NUL character in it, which no "
+                "name in the lake has. Rename it."
+            )
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:
@@ -170,45 +179,39 @@ def _is_width_of_all(con: DuckDBPyConnection, file: File, dialect: Dialect, widt
     return row is None
 
 
-def _may_have_mark(file: File) -> bool:
-    """Whether a file may begin with a byte order mark; a compressed file is not looked into.
-
-    After a mark, DuckDB 1.5.5 reads the second line of a header as a row.
-    """
-    if file.path.lower().endswith((".gz", ".zst")):
-        return True
-    with Path(file.path).open("rb") as content:
-        return content.read(3) == codecs.BOM_UTF8
-
-
 def _first_record(con: DuckDBPyConnection, file: File, dialect: Dialect) -> list[str] | None:
-    """Return the fields of the first record; None for a file without text.
-
-    A quoted field may contain line ends. So the number of lines is doubled until the record ends.
-    """
-    count = 1
-    while True:
-        lines = lines_of(con, file.path, count)
-        if not lines:
-            return None
-        if not lines[0]:
-            raise ReadError(
-                f"{file.path}, line 1: is empty. Set skip: to the number of lines above the header."
-            )
-        fields = _parse(lines, dialect)
-        if fields is not None:
-            if count > 1:  # DuckDB 1.5.5 loses a row behind such a header if line ends are mixed
-                lines_of(con, file.path, count, strict=True)
-            return fields
-        if len(lines) < count or count > _LONGEST_HEADER:
-            raise ReadError(f"{file.path}, line 1: a quote is not closed. Fix the header.")
-        count *= 2
-
-
-def _parse(lines: Sequence[str], dialect: Dialect) -> list[str] | None:
-    """Return the fields of the first record in these lines; None if it does not end in them."""
-    full_lines = (f"{line}\n" for line in lines)
-    try:
-        return next(python_reader(full_lines, dialect, strict=True))
-    except csv.Error:
+    """Return the fields of the first record; None for a file without text."""
+    rules = RecordRules(dialect.delimiter, dialect.quote, nulls=())
+    record = next(read_records(_text(con, file.path), rules), None)
+    if record is None:
         return None
+    if undecoded(record.text):
+        raise ReadError(f"{file.path}, line 1: {NOT_ENCODED}. Fix the header.")
+    if record.is_blank:
+        raise ReadError(
+            f"{file.path}, line 1: is empty. Set skip: to the number of lines above the header."
+        )
+    if record.fault:
+        raise ReadError(f"{file.path}, line 1: {record.fault}. Fix the header.")
+    return [field or "" for field in record.fields]
+
+
+def _text(con: DuckDBPyConnection, path: str) -> Iterator[str]:
+    """Yield the text of a file; its first lines by DuckDB where this Python cannot open it."""
+    if is_openable(path):
+        yield from read_text(path, "utf-8-sig", keeps_bytes=True)
+    else:
+        yield from (f"{line}\n" for line in lines_of(con, path, _LONGEST_HEADER))
+
+
+def _require_known_start(path: str, fields: Sequence[str], dialect: Dialect) -> None:
+    """Raise ReadError for a first record that DuckDB 1.5.5 may misread, and no copy can be made."""
+    is_odd = any("\n" in name for name in fields) or {dialect.delimiter, dialect.quote} & {
+        *fields[0]
+    }
+    if is_odd and not is_openable(path):
+        raise ReadError(
+            f"{path}, line 1: the first record of a .zst file has a line end, a quote or a "
+            "delimiter in it, which is read with pyarrow: pip install pyarrow. Or compress the "
+            "file with gzip."
+        )

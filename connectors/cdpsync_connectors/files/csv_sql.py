@@ -5,6 +5,7 @@ DuckDB detects nothing, because a guess from a sample may be wrong for the rest 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from cdpsync.sql import quote_text
@@ -25,10 +26,16 @@ _READ = """read_csv({files}, auto_detect = false, strict_mode = true, hive_parti
 # Each line as one column: without quotes, and with a separator that no text has. A quoted cell may
 # have other line ends than the records (Excel writes LF in a file of CR LF), which is not strict.
 _LINES = """
-    select line from read_csv({files}, auto_detect = false, hive_partitioning = false,
-        header = false, delim = '\x01\x02\x03\x04', quote = '', escape = '', strict_mode = {strict},
-        max_line_size = 16777216, buffer_size = 33554432, columns = {{'line': 'VARCHAR'}})
-    limit {count}
+    select {values} from read_csv({files}, auto_detect = false, hive_partitioning = false,
+        header = false, delim = '\x01\x02\x03\x04', quote = '', escape = '', strict_mode = false,
+        new_line = '\\n', max_line_size = 16777216, buffer_size = 33554432,
+        columns = {{'line': 'VARCHAR'}}, filename = true)
+"""
+
+_HAS_SPACE = """
+    starts_with(line, ' ')
+    or (contains(line, {space_and_quote}) or contains(line, {quote_and_space}))
+        and regexp_matches(line, {pattern})
 """
 
 _PADDED = ", null_padding = true, parallel = false, filename = true"
@@ -65,7 +72,25 @@ def _read(
     )
 
 
-def lines_of(con: DuckDBPyConnection, path: str, count: int, *, strict: bool = False) -> list[str]:
+def lines_of(con: DuckDBPyConnection, path: str, count: int) -> list[str]:
     """Return the first lines of a file, at most so many."""
-    statement = _LINES.format(files=quote_files([path]), count=count, strict=str(strict).lower())
+    statement = _LINES.format(values="line", files=quote_files([path])) + f"limit {count}"
     return [line or "" for (line,) in con.execute(statement).fetchall()]
+
+
+def paths_with_spaces(con: DuckDBPyConnection, paths: Sequence[str], dialect: Dialect) -> list[str]:
+    """Return the files in which a space may stand beside a quote or behind a CR.
+
+    It may also stand in the middle of quoted text.
+    """
+    sign, quote = re.escape(dialect.delimiter), re.escape(dialect.quote)
+    opening = f"(^|{sign}) {quote}([^{quote}]|{quote}{quote}|{quote} *({sign}|$))"
+    closing = f"((^|[^{quote}]){quote}|(^|{sign}){quote}{quote})({quote}{quote})* +({sign}|$)"
+    condition = _HAS_SPACE.format(
+        space_and_quote=quote_text(f" {dialect.quote}"),
+        quote_and_space=quote_text(f"{dialect.quote} "),
+        pattern=quote_text(f"{opening}|{closing}"),
+    )
+    lines = _LINES.format(values="filename", files=quote_files(list(paths)))
+    rows = con.execute(f"{lines} where {condition} group by filename order by 1").fetchall()
+    return [str(path) for (path,) in rows]

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from cdpsync_connectors.files.value_formats import ValueFormats
-
-if TYPE_CHECKING:
-    from _csv import Reader
-    from collections.abc import Iterable
 
 DELIMITERS = (",", ";", "\t", "|")
 """The usual delimiters, of which one is found in the header if the user names none."""
@@ -46,10 +40,3 @@ class Dialect:
 def delimiter_name(delimiter: str) -> str:
     """Return a delimiter for a message."""
     return _NAMES.get(delimiter, f'"{delimiter}"')
-
-
-def python_reader(lines: Iterable[str], dialect: Dialect, *, strict: bool = False) -> Reader:
-    """Return Python's own reader of the dialect, for single records."""
-    if not dialect.quote:
-        return csv.reader(lines, delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE, strict=strict)
-    return csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote, strict=strict)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 from cdpsync.errors import ReadError
 from cdpsync_connectors._shared.exact_sql import inexact
+from cdpsync_connectors.files.compressed import damaged
+from cdpsync_connectors.files.csv_scan import NOT_ENCODED, first_fault
 from cdpsync_connectors.files.json_place import first_bad_line
-from cdpsync_connectors.files.line_ends import mixed_line_ends
+
+UNNAMED = "a file"
+"""The begin of the message about a file that DuckDB's error does not name."""
 
 _NOT_OF_A_FILE = ("No space left", "disk is full", "Out of Memory", "could not allocate")
 
-_UNCLOSED = "unterminated quote"
 _CSV_REASONS = (
     (r"Expected Number of Columns: (\d+) Found: (\d+)", r"\2 fields where there should be \1"),
-    (_UNCLOSED, "a quote is not closed, or text follows a closing quote"),
-    ("Invalid unicode", "not in the encoding that was set (without encoding: it is UTF-8)"),
+    ("unterminated quote", "a quote is not closed, or text follows a closing quote"),
+    ("Invalid unicode", NOT_ENCODED),
     ("Maximum line size", "longer than 16 MB"),
 )
 
@@ -33,25 +37,30 @@ def translate(error: Exception) -> ReadError | None:
 
 
 def _of_csv(text: str) -> ReadError | None:
-    file = re.search(r"^  file = (.+)$", text, re.MULTILINE)
     line = re.search(r"CSV Error on Line: (\d+)", text)
-    is_of_line_ends = "The CSV Parser state machine" in text or _UNCLOSED in text
-    if file and is_of_line_ends and (mixed := mixed_line_ends(file[1])):
+    if not line and "The CSV Parser state machine" not in text:
+        return None
+    path, fault = _setting(text, "file") or UNNAMED, None
+    with contextlib.suppress(ReadError, OSError):  # the file can no longer be read for its line
+        delimiter = _setting(text, "delimiter")
+        fault = delimiter and first_fault(path, delimiter, _setting(text, "quote"))
+    if fault:
+        return fault
+    if not line:
         return ReadError(
-            f"{file[1]}, {mixed}. Use one kind of line end for all records; inside quotes, any is "
-            "a part of the value."
-        )
-    if "The CSV Parser state machine" in text and file:
-        return ReadError(
-            f"{file[1]}: a line end or a quote is out of place. Use one kind of line end "
+            f"{path}: a line end or a quote is out of place. Use one kind of line end "
             "throughout (LF, or CR LF), and double a quote inside quotes."
         )
-    if not line:
-        return None
     return ReadError(
-        f"{file[1] if file else 'a file'}, line {line[1]}: {_csv_reason(text)}. "
+        f"{path}, line {line[1]}: {_csv_reason(text)}. "
         "Nothing of the stream was kept; fix the line."
     )
+
+
+def _setting(text: str, name: str) -> str:
+    """Return a setting of the read that DuckDB's error tells; empty if it has none."""
+    match = re.search(rf"^  {name} = (.+?)(?: \((?:Set By User|Auto-Detected)\))?$", text, re.M)
+    return match[1] if match and match[1] != "(empty)" else ""
 
 
 def _csv_reason(text: str) -> str:
@@ -91,17 +100,20 @@ def _of_file(text: str) -> ReadError | None:
 def _of_value(error: Exception) -> ReadError | None:
     import duckdb
 
-    if isinstance(
-        error, (duckdb.InvalidInputException, duckdb.ConversionException, duckdb.IOException)
-    ):
+    of_value = (duckdb.InvalidInputException, duckdb.ConversionException, duckdb.IOException)
+    # The errors of Parquet's pages and footers have no class of their own.
+    if isinstance(error, of_value) or type(error) is duckdb.Error:
         message = " ".join(str(error).split("\n\nLINE ")[0].split())
-        return ReadError(f"a file cannot be read: {message[:400]}")
+        return ReadError(f"{UNNAMED} cannot be read: {message[:400]}")
     return None
 
 
 def translate_for_file(path: str, error: Exception) -> ReadError | None:
     """Return the error of a read of this file alone, with the file's name in it."""
+    text = str(error)
+    if path.lower().endswith((".gz", ".zst")) and "IO Error" in text:
+        return damaged(path, " ".join(text.split("\n\nLINE ")[0].split())[:200])
     read_error = translate(error)
-    if read_error is None or path in read_error.message:
+    if read_error is None or read_error.message.startswith(path):
         return read_error
-    return ReadError(f"{path}: {read_error.message}")
+    return ReadError(f"{path}: {read_error.message.removeprefix(f'{UNNAMED} ')}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
+import codecs
+import contextlib
 import json
 import re
-from pathlib import Path
 
 from cdpsync.errors import ReadError
 from cdpsync_connectors.files.content import open_bytes
@@ -53,19 +53,19 @@ def json_format(start: bytes) -> str:
 def first_bad_line(path: str) -> int | None:
     """Return the first line that is not one JSON object with distinct, non-empty keys.
 
-    None if there is no such line, or the file is compressed with zstd. An error of DuckDB has
-    another number, because DuckDB skips empty lines and begins at 2.
+    None if there is no such line, or the file cannot be read here. An error of DuckDB has another
+    number, because DuckDB skips empty lines and begins at 2.
     """
-    if path.lower().endswith(".zst") or not Path(path).exists():
-        return None
-    format_ = json_format_of(path)
-    is_compressed = path.lower().endswith(".gz")
-    with gzip.open(path) if is_compressed else Path(path).open("rb") as lines:
-        if format_ != "newline_delimited":
-            return _first_bad_line_of(lines.read().decode("utf-8", "surrogateescape"), format_)
-        for number, line in enumerate(lines, start=1):
-            if line.strip() and not is_record(line):
-                return number
+    with contextlib.suppress(ReadError, OSError):
+        format_ = json_format_of(path)
+        with open_bytes(path) as lines:
+            if format_ != "newline_delimited":
+                text = lines.read().removeprefix(codecs.BOM_UTF8)
+                return _first_bad_line_of(text.decode("utf-8", "surrogateescape"), format_)
+            for number, line in enumerate(lines, start=1):
+                record = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if record.strip() and not is_record(record):
+                    return number
     return None
 
 
@@ -104,14 +104,21 @@ def _line_at(text: str, position: int) -> int:
 
 
 def _has_good_keys(record: object) -> bool:
-    keys = [key for key, _ in record] if isinstance(record, _Pairs) else [""]
-    return "" not in keys and len(keys) == len(set(keys))
+    return _are_good_keys(_keys(record))
+
+
+def _keys(record: object) -> list[str]:
+    return [key for key, _ in record] if isinstance(record, _Pairs) else [""]
+
+
+def _are_good_keys(keys: list[str]) -> bool:
+    return "" not in keys and "\0" not in "".join(keys) and len(keys) == len(set(keys))
 
 
 def is_record(line: bytes) -> bool:
     """Whether a line is one JSON object with distinct, non-empty keys."""
     try:
-        record = json.loads(line.decode("utf-8"), object_pairs_hook=_Pairs)
+        record = json.loads(line.strip().decode("utf-8"), object_pairs_hook=_Pairs)
         if b"\\u" in line:
             json.dumps(record, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except ValueError:
@@ -119,8 +126,8 @@ def is_record(line: bytes) -> bool:
     except RecursionError:
         keys = _keys_of_deep_record(line)
     else:
-        keys = [key for key, _ in record] if isinstance(record, _Pairs) else [""]
-    return "" not in keys and len(keys) == len(set(keys))
+        keys = _keys(record)
+    return _are_good_keys(keys)
 
 
 def _keys_of_deep_record(line: bytes) -> list[str]:

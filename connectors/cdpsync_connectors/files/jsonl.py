@@ -8,16 +8,15 @@ such function reads it, and a number again behind it.
 
 from __future__ import annotations
 
-import gzip
 import secrets
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
 from cdpsync.sql import quote_text
 from cdpsync_connectors._shared import exact_sql as sql
+from cdpsync_connectors.files.content import open_bytes
 from cdpsync_connectors.files.csv_header import distinct_names
-from cdpsync_connectors.files.json_place import first_bad_line, json_format_of
+from cdpsync_connectors.files.json_place import first_bad_line, is_record, json_format_of
 from cdpsync_connectors.files.schema import FileSchema, Layout, TextFormat, infer_types
 
 if TYPE_CHECKING:
@@ -46,19 +45,29 @@ _RECORDS = """
 _LONGEST_LINE = 1 << 24  # bytes; DuckDB reserves memory for two such lines in each thread
 _LONGEST_UNKNOWN_LINE = 1 << 30
 
+# DuckDB reads these, but they are no JSON; they may stand in a string, so Python has the last word.
+# (It takes NaN and Infinity, as they are written here, for numbers.)
+_NO_JSON = r",\s*[}\]]|[:\[,]\s*-?(?i:nan|inf|infinity)\s*[,\]}]"
+
+_CANDIDATES = """
+    select cast(json as varchar) from ({records}) where regexp_matches(json, {pattern})
+"""
+
 _KEYS = """
     with record as (
         select json_type(json) as kind, row_number() over () as number,
+            regexp_matches(json, {pattern}) as maybe_no_json,
             case when json_type(json) = 'OBJECT' then json_keys(json) else [] end as keys
         from ({records})
     ), key as (
         select number, unnest(keys) as name, generate_subscripts(keys, 1) as position from record
     )
     select null as name, bool_or(kind <> 'OBJECT') as not_objects,
-        bool_or(len(keys) <> len(list_distinct(keys))) as repeated_keys, 0 as first, 0 as position
+        bool_or(len(keys) <> len(list_distinct(keys))) as repeated_keys,
+        bool_or(maybe_no_json) as maybe_no_json, 0 as first, 0 as position
     from record
     union all
-    select name, null, null, min(number), arg_min(position, number) from key group by name
+    select name, null, null, null, min(number), arg_min(position, number) from key group by name
     order by first, position
 """
 
@@ -84,12 +93,19 @@ def _longest_record(file: File) -> int:
 
 def _read_schema(con: DuckDBPyConnection, files: Sequence[File], longest_line: int) -> FileSchema:
     layouts = tuple(Layout(file, json_format=json_format_of(file.path)) for file in files)
-    (_, not_objects, repeated_keys, *_), *key_rows = con.execute(
-        _KEYS.format(records=_records(layouts, longest_line))
+    records = _records(layouts, longest_line)
+    pattern = quote_text(_NO_JSON)
+    (_, not_objects, repeated_keys, maybe_no_json, *_), *key_rows = con.execute(
+        _KEYS.format(records=records, pattern=pattern)
     ).fetchall()
     keys = [str(name) for name, *_ in key_rows]
-    if not_objects or repeated_keys or "" in keys:
+    if not_objects or repeated_keys or "" in keys or "\0" in "".join(keys):
         raise _bad_record(files)
+    if maybe_no_json:
+        con.execute(_CANDIDATES.format(records=records, pattern=pattern))
+        while batch := con.fetchmany(1000):
+            if not all(is_record(line.encode()) for (line,) in batch):
+                raise _bad_record(files)
     values = [f"v[{n}]" for n in range(1, len(keys) + 1)]
     rows = select_rows(layouts, keys, longest_line)
     types = infer_types(con, values, TextFormat(_class, _number, "JSON"), rows)
@@ -129,11 +145,11 @@ def _records(layouts: Sequence[Layout], longest_line: int) -> str:
 
 def _longest_line(path: str) -> int:
     """Return how many bytes the longest line of a file has, with its end."""
-    if path.lower().endswith(".zst"):
+    try:
+        with open_bytes(path) as lines:
+            return max(map(len, lines), default=0) + 1
+    except ReadError:
         return _LONGEST_UNKNOWN_LINE
-    is_compressed = path.lower().endswith(".gz")
-    with gzip.open(path) if is_compressed else Path(path).open("rb") as lines:
-        return max(map(len, lines), default=0) + 1
 
 
 def select_rows(layouts: Sequence[Layout], names: Sequence[str], longest_line: int) -> str:
@@ -192,7 +208,8 @@ def _bad_record(files: Sequence[File]) -> ReadError:
         if line:
             return ReadError(
                 f"{file.path}, line {line}: is not one JSON object with distinct, non-empty "
-                "keys. Every line must be one record, or the file one array of records."
+                "keys, without NUL characters. Every line must be one record, or the file one "
+                "array of records."
             )
     return ReadError(
         f"{files[0].path}: a record of the stream is not one JSON object with distinct, non-empty "

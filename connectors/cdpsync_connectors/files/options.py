@@ -127,7 +127,7 @@ class FilesOptions(ConnectorOptions):
     @classmethod
     def _can_be_a_sign(cls, sign: str | None) -> str | None:
         if sign and sign in "\r\n\0":
-            raise ValueError("a line end cannot be a sign of the dialect")
+            raise ValueError("a line end or a NUL cannot be a sign of the dialect")
         return sign
 
     @field_validator("date_format", "timestamp_format")
@@ -144,11 +144,13 @@ class FilesOptions(ConnectorOptions):
             raise ValueError("delimiter, quote and escape must differ")
         if self.decimal == self.thousands:
             raise ValueError("decimal and thousands must differ")
+        delimiters = self.delimiter or {"tsv": "\t", None: ",\t"}.get(self.format, ",")
+        never_bare = {"\r", "\n", "\0", *delimiters, *self.quote}
         for text in self.null:
-            if any(sign in text for sign in ("\r", "\n", self.delimiter, self.quote) if sign):
+            if never_bare & set(text):
                 raise ValueError(
-                    "null: a text with the delimiter, a quote or a line end is never an unquoted "
-                    'field. For "" in quotes set empty_as_null: true'
+                    "null: a text with the delimiter, a quote, a line end or a NUL is never an "
+                    'unquoted field. For "" in quotes set empty_as_null: true'
                 )
         return self
 
@@ -176,7 +178,14 @@ class FilesOptions(ConnectorOptions):
 
     def text_source(self) -> TextSource:
         """Return how the text files are read before DuckDB does."""
-        return TextSource(self.encoding, self.skip, self._rules(), self.on_error == "reject")
+        return TextSource(
+            self.encoding,
+            self.skip,
+            RecordRules(self.delimiter or "", self.quote, nulls=()),
+            self._rules(),
+            header=self.header,
+            rejects=self.on_error == "reject",
+        )
 
     def _rules(self) -> RecordRules | None:
         """Return the rules by which records are written anew; None where DuckDB is exact."""

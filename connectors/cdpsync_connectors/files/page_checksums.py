@@ -28,7 +28,8 @@ def require_checksums(con: DuckDBPyConnection, path: str) -> None:
     chunks = con.execute(_CHUNKS.format(files=quote_files([path]))).fetchall()
     with Path(path).open("rb") as content:
         for column, dictionary, data, size in chunks:
-            start = min(dictionary, data) or data
+            # An offset of 0 means that there is none: no dictionary, or no row and so no data page.
+            start = min(filter(None, (dictionary, data)), default=0)
             if not _is_intact(content, start, start + size):
                 name = column.split(", ")[0]  # without the levels of a nested type
                 raise ReadError(

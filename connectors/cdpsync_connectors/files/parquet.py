@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from cdpsync.errors import ReadError
 from cdpsync_connectors._shared.exact_sql import quote_files
 from cdpsync_connectors._shared.exact_types import UNKNOWN
 from cdpsync_connectors.files.page_checksums import require_checksums
@@ -57,6 +58,11 @@ def read_schema(con: DuckDBPyConnection, files: Sequence[File]) -> FileSchema:
 
 def _layout(con: DuckDBPyConnection, file: File) -> Layout:
     relation = con.sql(select_rows([Layout(file)]))
+    if "\0" in "".join(relation.columns):
+        raise ReadError(
+            f"{file.path}: the name of a column has a NUL character in it, which no name in the "
+            "lake has. Rename it."
+        )
     untyped_columns = {
         element.column
         for element in _elements(con, file.path)

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)")
 _LONGEST = 1 << 24  # characters of a record, as many as DuckDB takes
 
+SPACE_AT_QUOTE = "a space stands between a quote and the delimiter"
+
 
 @dataclass(frozen=True, slots=True)
 class RecordRules:
     """The signs by which a text is divided into records.
 
     An `escape` counts in quotes, before a quote or itself. Without `quote` it counts everywhere,
-    also before a delimiter or a line end. A line that begins with `comment` is no record.
+    also before a delimiter or a line end. A line that begins with `comment` is no record. Without
+    `spaces_at_quotes` a space between a quote and the delimiter is a fault, else it is text.
     """
 
     delimiter: str
@@ -30,6 +33,7 @@ class RecordRules:
     escape: str = ""
     comment: str = ""
     nulls: tuple[str, ...] = ("",)
+    spaces_at_quotes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,17 @@ class Record:
     @property
     def is_blank(self) -> bool:
         """Whether the record is an empty line."""
-        return not self.text.rstrip("\r\n")
+        return not self.without_end
+
+    @property
+    def without_end(self) -> str:
+        """The text without the line end behind it."""
+        return self.text.rstrip("\r\n")
+
+    @property
+    def end(self) -> str:
+        """The line end behind the record; empty at the end of a text."""
+        return self.text[len(self.without_end) :]
 
 
 def read_records(blocks: Iterable[str], rules: RecordRules) -> Iterator[Record]:
@@ -60,9 +74,17 @@ class _FaultError(Exception):
 
 
 class _Reader:
+    """The state of a read. Each line is looked at twice at most, so the work is linear.
+
+    Only a quote that is never closed makes lines be read again. From its place on, quotes are in
+    pairs, so that no later field in quotes goes on beyond its line.
+    """
+
     def __init__(self, blocks: Iterable[str], rules: RecordRules) -> None:
         self._lines = read_lines(blocks)
         self._waiting: list[str] = []  # lines that were looked at, in reverse order
+        self._earlier: list[str] = []  # the lines of the record before the present one
+        self._size = 0  # their characters
         self._rules = rules
         self._delimiter, self._quote = rules.delimiter, rules.quote
         self._quoted = _quoted_pattern(rules)
@@ -73,6 +95,7 @@ class _Reader:
         rules = self._rules
         special = [sign for sign in (rules.quote, rules.escape) if sign]
         while self._next_line():
+            self._earlier, self._size = [], 0
             text, line = self._text, self._line
             if rules.comment and text.startswith(rules.comment):
                 continue
@@ -82,9 +105,12 @@ class _Reader:
                 continue
             try:
                 fields = tuple(self._fields())
-                yield Record(line, self._text, fields)
+                yield Record(line, self._record(), fields)
             except _FaultError as fault:
-                yield Record(line, self._text, fault=str(fault))
+                yield Record(line, self._record(), fault=str(fault))
+
+    def _record(self) -> str:
+        return "".join([*self._earlier, self._text])
 
     def _next_line(self) -> bool:
         self._text = self._waiting.pop() if self._waiting else next(self._lines, "")
@@ -92,13 +118,14 @@ class _Reader:
         return bool(self._text)
 
     def _more(self) -> bool:
-        """Add the next line to the record; False at the end of the text."""
-        if len(self._text) > _LONGEST:
-            return False
-        text = self._text
-        has_line = self._next_line()
-        self._text = text + self._text
-        return has_line
+        """Go on to the record's next line; False at the end of the text, or of what is tried."""
+        self._size += len(self._text)
+        self._earlier.append(self._text)
+        if self._size <= _LONGEST and self._next_line():
+            return True
+        self._text = self._earlier.pop()
+        self._size -= len(self._text)
+        return False
 
     def _null_or_text(self, field: str) -> str | None:
         return None if field in self._rules.nulls else field
@@ -119,7 +146,9 @@ class _Reader:
             if rest in ("", "\r", "\n"):
                 return
             if rest != self._delimiter:
-                raise _FaultError("text follows a closing quote")
+                end = self._end_of_field(position)
+                is_space = not self._text[position:end].strip(" ")
+                raise _FaultError(SPACE_AT_QUOTE if is_space else "text follows a closing quote")
             position += 1
 
     def _end_of_field(self, position: int) -> int:
@@ -128,27 +157,33 @@ class _Reader:
 
     def _plain(self, field: str) -> str:
         escape = self._rules.escape
+        if not self._rules.spaces_at_quotes and field.startswith(" " + self._quote):
+            raise _FaultError(SPACE_AT_QUOTE)
         if escape and escape + self._quote in field:
             raise _FaultError(f"{escape}{self._quote} outside of quotes")
         return field
 
     def _quoted_field(self, start: int) -> tuple[str, int]:
         """Return a field in quotes, and the position behind the closing one."""
-        first_text, first_line, position = self._text, self._line, start
-        lines = [self._text]
+        first = len(self._earlier)
+        parts: list[str] = []
         while True:
-            match = self._quoted.match(self._text, position)
+            match = self._quoted.match(self._text, start)
             if match is not None and match["end"]:
-                return self._unquoted(self._text[start : match.end() - 1]), match.end()
-            position = match.end() if match is not None else position
-            length = len(self._text)
+                parts.append(self._text[start : match.end() - 1])
+                return self._unquoted("".join(parts)), match.end()
+            parts.append(self._text[start:])
+            start = 0
             if not self._more():
-                self._go_back(first_text, first_line, lines[1:])
+                self._go_back(first)
                 raise _FaultError("a quote is not closed")
-            lines.append(self._text[length:])
 
-    def _go_back(self, text: str, line: int, lines: list[str]) -> None:
-        self._text, self._line = text, line
+    def _go_back(self, first: int) -> None:
+        """Make a line of the record the present one again; those behind it are still to be read."""
+        text, *lines = [*self._earlier[first:], self._text]
+        del self._earlier[first:]
+        self._text = text
+        self._line -= len(lines)
         self._waiting += reversed(lines)
 
     def _unquoted(self, inner: str) -> str:
@@ -160,16 +195,23 @@ class _Reader:
     def _escaped_field(self, start: int) -> tuple[str, int]:
         """Return a field of a text without quotes, with its escapes, and the position behind it."""
         escape, position = self._rules.escape, start
+        parts: list[str] = []
         while True:
             end = self._end_of_field(position)
             mark = self._text.find(escape, position, end) if escape else -1
             if mark < 0:
-                return self._text[start:end], end
+                return "".join([*parts, self._text[start:end]]), end
             position = mark + 2
             if self._text[mark + 1 : mark + 3] == "\r\n":
                 position += 1
-            if position >= len(self._text) and not self._more():
-                return self._text[start:], len(self._text)
+            if position < len(self._text):
+                continue
+            parts.append(self._text[start:])
+            if not self._more():
+                if self._size + len(self._text) > _LONGEST:
+                    raise _FaultError("longer than 16 MB")
+                return "".join(parts), len(self._text)
+            start = position = 0
 
     def _unescaped(self, text: str) -> str:
         escape = self._rules.escape
@@ -205,13 +247,16 @@ def _quoted_pattern(rules: RecordRules) -> re.Pattern[str]:
 
 def read_lines(blocks: Iterable[str]) -> Iterator[str]:
     """Yield the lines of a text, each with its end: LF, CR LF or CR."""
-    rest = ""
+    rest: list[str] = []  # of a line whose end was not read yet
     for block in blocks:
-        text = rest + block
+        if "\n" not in block and "\r" not in block and not (rest and rest[-1].endswith("\r")):
+            rest += [block] * bool(block)
+            continue
+        text = "".join([*rest, block])
         end = 0
         for match in _LINE.finditer(text, 0, len(text) - text.endswith("\r")):
             end = match.end()
             yield match[0]
-        rest = text[end:]
+        rest = [text[end:]] if end < len(text) else []
     if rest:
-        yield from _LINE.findall(rest) or [rest]
+        yield "".join(rest)

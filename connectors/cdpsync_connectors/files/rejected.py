@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from cdpsync.model import REJECTED_COLUMNS
 from cdpsync.sql import quote_name, quote_text
 from cdpsync_connectors._shared.exact_sql import quote_files
 from cdpsync_connectors.files import csv
+from cdpsync_connectors.files.content import LONE_SURROGATE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from cdpsync_connectors.files.discover import File
     from cdpsync_connectors.files.records import Record
     from cdpsync_connectors.files.select import FileColumns
-
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _SMALLEST_BUFFER = 1 << 20  # bytes; DuckDB reserves two such in each thread
 
@@ -57,14 +55,9 @@ class Rejected:
         self.output.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def undecoded(text: str) -> bool:
-    """Whether a text has bytes in it that are not in its encoding."""
-    return _LONE_SURROGATE.search(text) is not None
-
-
 def _printable(text: str) -> str:
     r"""Return a text with each byte that is not in its encoding as `\\xff`."""
-    return _LONE_SURROGATE.sub(lambda match: f"\\x{ord(match[0]) & 0xFF:02x}", text)
+    return LONE_SURROGATE.sub(lambda match: f"\\x{ord(match[0]) & 0xFF:02x}", text)
 
 
 def rejected_path(copy: str) -> Path:

@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
+from cdpsync_connectors.files.content import undecoded
 from cdpsync_connectors.files.dialect import DELIMITERS, Dialect, delimiter_name
+from cdpsync_connectors.files.header_lines import has_line_end, no_names, on_one_line
 from cdpsync_connectors.files.json_place import is_record
 from cdpsync_connectors.files.records import Record, read_lines, read_records
-from cdpsync_connectors.files.rejected import undecoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -31,9 +32,10 @@ def write_standard(
     target: TextIO,
     on_fault: Callable[[Record], None],
     *,
+    header: bool = True,
     origin_after: int | None = None,
 ) -> None:
-    """Write the records of a text to `target`.
+    """Write the records of a text to `target`; the first line has no line ends in its fields.
 
     With `origin_after`, each has its line, counted after so many others, and its text behind it.
 
@@ -44,10 +46,15 @@ def write_standard(
         rules = replace(rules, delimiter=_delimiter_of_header(path, rules, text))
     width = 0
     for record in read_records(text(), rules):
+        is_header = False
         if not width:
             if record.is_blank or record.fault or undecoded(record.text):
                 raise _bad_header(path, record)
             width = len(record.fields)
+            is_header = header
+            if not header and has_line_end(record):
+                origins = 0 if origin_after is None else 2
+                target.write(",".join(no_names(width + origins)) + "\n")
         if record.is_blank and width > 1:
             continue
         if origin_after is not None and undecoded(record.text):
@@ -60,8 +67,11 @@ def write_standard(
         else:
             origin: tuple[str, ...] = ()
             if origin_after is not None:
-                origin = (str(record.line + origin_after), record.text.rstrip("\r\n"))
-            target.write(",".join(map(_standard_field, (*record.fields, *origin))) + "\n")
+                origin = (str(record.line + origin_after), record.without_end)
+            fields = map(_standard_field, (*record.fields, *origin))
+            if is_header and has_line_end(record):
+                fields = map(on_one_line, fields)
+            target.write(",".join(fields) + "\n")
 
 
 def write_json_records(blocks: Iterable[str], target: TextIO, rejected: Rejected) -> None:

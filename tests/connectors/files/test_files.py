@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import hashlib
 import io
 import json
 import os
+import re
 import tempfile
 from decimal import Decimal
 from pathlib import Path
@@ -191,23 +193,69 @@ def test_compressed_files(tmp_path, con):
 ZSTD_WITH_CHECKSUM = bytes.fromhex("28b52ffd045869000069642c760a312c320a332c340ad4628b9f")
 
 
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("inner", ["\n", "\r\n", "\r", "\n\r", "\r\r\n"])
-def test_quoted_line_ends_of_any_kind_land(tmp_path, con, end, inner):
-    """A quoted cell keeps its line ends, whatever those of the records are: as Python reads it."""
+def test_quoted_line_ends_of_any_kind_land(tmp_path, con, end, inner, mark):
+    """A quoted cell keeps its line ends, whatever those of the records are: as Python reads it.
+
+    So does a name in the header, and a cell of the first record where there is no header.
+    """
     cell = f'"a{inner}""b"'
-    for lines in [["1," + cell, "2,y"], ["2,y", "1," + cell], [f"1,{cell}", f"2,{cell}"]]:
-        for last in ("", end):
-            text = end.join(["id,t", *lines]) + last
-            _, *expected = csv.reader(io.StringIO(text, newline=""), strict=True)
-            path = write(tmp_path / "a.csv", text)
-            assert [[str(number), t] for number, t in rows(connector(path), con)] == expected
-    path = write(tmp_path / "a.csv", end.join(["id," + cell, "1,x", "2,y", ""]))
-    stream = find_stream(connector(path), None)
-    if stream.unreadable_reason is None:
-        assert rows(connector(path), con) == [(1, "x"), (2, "y")]
-    else:
-        assert "a line end or a quote is out of place" in stream.unreadable_reason
+    name = f'a{inner}"b'
+    headers = {"id,t": ["id", "t"], f"id,{cell}": ["id", name], f'{cell},"t"': [name, "t"]}
+    path = tmp_path / "a.csv"
+    for header, columns in [*headers.items(), (None, ["column_1", "column_2"])]:
+        for lines in [["1," + cell, "2,y"], ["2,y", "1," + cell], [f"1,{cell}", f"2,{cell}"]]:
+            for last in ("", end):
+                text = end.join([header, *lines] if header else lines) + last
+                records = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+                source = connector(write(path, mark + text.encode()), header=bool(header))
+                assert list(types(source)) == columns
+                read = [[str(number), t] for number, t in rows(source, con)]
+                assert read == records[bool(header) :]
+        if header:
+            write(path, mark + header.encode())
+            assert (list(types(connector(path))), rows(connector(path), con)) == (columns, [])
+            write(path, mark + f'{header}{end}1,x{end}3,"x"y{end}'.encode())
+            line = 3 + len(re.findall("\r\n|\r|\n", header))
+            assert f"line {line}: text follows a closing quote" in refusal(connector(path))
+
+
+def test_line_ends_of_names_land_in_each_dialect(tmp_path, con):
+    """Also where the records are written anew, the delimiter is found, or lines are skipped."""
+    text = 'x\n"a\r\nb";"c"\n1;2\n3;"4"y\n'
+    path = write(tmp_path / "a.csv", text.replace("y", ""))
+    for options in ({}, {"comment": "#"}, {"on_error": "reject"}, {"encoding": "latin-1"}):
+        source = connector(path, skip=1, **options)
+        assert list(types(source)) == ["a\r\nb", "c"]
+        assert rows(source, con) == [(1, 2), (3, 4)]
+        source = connector(path, skip=1, header=False, **options)
+        assert rows(source, con) == [("a\r\nb", "c"), ("1", "2"), ("3", "4")]
+    write(path, text)
+    for header in (True, False):
+        source = connector(path, skip=1, header=header, delimiter=";")
+        assert "line 5: text follows a closing quote" in refusal(source)
+
+
+def test_first_name_behind_a_byte_order_mark_loses_no_row(tmp_path, con):
+    """A quoted first name may have a separator in it, also in a file of one column."""
+    for packed in (bytes, gzip.compress):
+        path = tmp_path / ("a.csv.gz" if packed is gzip.compress else "b.csv")
+        write(path, packed(b'\xef\xbb\xbf",x"\r\n3597\r\n\r\n8'))
+        source = connector(path)
+        assert (types(source), rows(source, con)) == ({",x": "BIGINT"}, [(3597,), (None,), (8,)])
+
+
+def test_utf16_of_either_order_lands(tmp_path, con):
+    """Big endian and letters beyond U+FFFF land; half a letter at the end is refused."""
+    path = tmp_path / "a.csv"
+    for encoding, mark in [("utf-16-be", codecs.BOM_UTF16_BE), ("utf-16-le", codecs.BOM_UTF16_LE)]:
+        content = mark + "a,b\n1,\U0001f986\n".encode(encoding)
+        for options in ({}, {"encoding": "utf-16"}):
+            assert rows(connector(write(path, content), **options), con) == [(1, "\U0001f986")]
+            broken = connector(write(path, content + b"3"), **options)
+            assert "line 3: not in the encoding that was set" in refusal(broken)
 
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.csv.zst", "a.jsonl.gz", "a.jsonl.zst"])
@@ -256,6 +304,21 @@ def test_damaged_compressed_file_is_refused(tmp_path, con):
         write(path, whole + b"more")
         assert f"{path}: its compressed data is damaged (" in refusal(connector(path))
         path.unlink()
+
+
+def test_damaged_compressed_file_without_checksum_names_itself(tmp_path):
+    """A zstd file with a broken block is refused by its name, in each encoding and format."""
+    with pa.CompressedOutputStream(tmp_path / "whole", "zstd") as output:
+        output.write(b"".join(b"%d,%d\n" % (n, n * n) for n in range(5000)))
+    damaged = bytearray((tmp_path / "whole").read_bytes())
+    damaged[20:60] = b"\xff" * 40
+    for name, options in [
+        ("a.csv.zst", {}),
+        ("a.csv.zst", {"encoding": "utf-16"}),
+        ("a.jsonl.zst", {}),
+    ]:
+        path = write(tmp_path / "in" / name, bytes(damaged))
+        assert refusal(connector(path, **options)).startswith(f"{path}: its compressed data is dam")
 
 
 def test_compressed_files_of_several_parts(tmp_path, con):
@@ -308,6 +371,33 @@ def test_damaged_parquet_page_is_refused(tmp_path, con, version):
             assert f'{path}: column "{name}" is damaged' in refusal(connector(path))
     pq.write_table(table, path, data_page_version=version)
     assert len(rows(connector(path), con)) == 5000
+
+
+def test_damaged_page_without_checksum_names_its_file(tmp_path, con):
+    """A page that cannot be decoded is found while rows are read, and its file is named."""
+    for name in "ab":
+        table = pa.table({"x": [f"{name} {n}" for n in range(3000)]})
+        pq.write_table(
+            table, tmp_path / f"{name}.parquet", compression="gzip", use_dictionary=False
+        )
+    path = tmp_path / "b.parquet"
+    content = bytearray(path.read_bytes())
+    content[2000:2100] = bytes(100)
+    path.write_bytes(content)
+    source = connector(tmp_path)
+    assert len(rows(source, con, "a")) == 3000
+    with pytest.raises(ReadError) as raised:
+        rows(source, con, "b")
+    assert raised.value.message.startswith(f"{path}: cannot be read: ")
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_parquet_without_rows_lands(tmp_path, con, dictionary):
+    """A file of no row has no data page, and its columns land."""
+    table = pa.table({"a": pa.array([], pa.string()), "b": pa.array([], pa.list_(pa.int32()))})
+    pq.write_table(table, tmp_path / "a.parquet", use_dictionary=dictionary)
+    source = connector(tmp_path)
+    assert (types(source), rows(source, con)) == ({"a": "VARCHAR", "b": "INTEGER[]"}, [])
 
 
 def test_streams_are_stems_over_folders(tmp_path, con):
@@ -650,7 +740,7 @@ DEEP = "[" * 100_000 + "]" * 100_000  # too deep for Python's own parser
 BROKEN = {
     "short.csv": ("a,b\n1,2\n3\n", "line 3: 1 fields where there should be 2."),
     "long.csv": ("a,b\n1,2\n3,4,5\n", "line 3: 3 fields where there should be 2."),
-    "quote.csv": ('a,b\n1,"x"y\n', "line 2: a quote is not closed, or text follows"),
+    "quote.csv": ('a,b\n1,"x"y\n', "line 2: text follows a closing quote"),
     "open.csv": ('a,b\n1,"x\n2,3\n', "line 2: a quote is not closed"),
     "wide.csv": ("a,b\n1,2\n3,4,\n", "line 3: 3 fields where there should be 2; the last ones are"),
     "wider.csv": ('a,b\n"1\n0",\n3,,,,\n', "line 4: 5 fields where there should be 2; the last"),
@@ -659,6 +749,10 @@ BROKEN = {
     "end.csv": ("a\n1\n2,", "line 3: 2 fields where there should be 1"),
     "bytes.csv": (b"a,b\n1,\xff\n", "line 2: not in the encoding that was set"),
     "ends.csv": ("a,b\r\n1,2\n3,4\r\n", "line 2: ends with LF, and line 1 with CR LF. Use"),
+    "space.csv": ('a,b\n1,2\n3, "x"\n', "line 3: a space stands between a quote and the del"),
+    "space_behind.csv": ('a,b\n1,2\n"x" ,4\n', "line 3: a space stands between a quote and the"),
+    "space_alone.csv": ("a\r\n1\r x\r\n", "line 2: ends with CR, and line 1 with CR LF. Use"),
+    "nul.csv": ("a,b\0\n1,2\n", "line 1: the name of column 2 has a NUL character in it"),
     "head.csv": ('a,"b\n1,2\n', "line 1: a quote is not closed. Fix the header."),
     "blank.csv": ("\na,b\n1,2\n", "line 1: is empty."),
     "bad.jsonl": ('{"a":1}\n\n{"a":}\n', "line 3: unexpected character."),
@@ -677,8 +771,10 @@ BROKEN = {
     "deep.jsonl": (f'{{"a":{DEEP}}}\n{{"a":}}\n', "line 2: unexpected character."),
     "deeper.jsonl": (f'{{"a":{DEEP}}}\n{{"a":1,"a":{DEEP}}}\n', "line 2: is not one JSON object"),
     "deepest.jsonl": (f'{{"a":1}}\n{DEEP}\n', "line 2: is not one JSON object"),
-    "mark.csv": (b'\xef\xbb\xbf"x\ny",z\n1,2\n', "line 1: a column's name has a line end"),
-    "bad.parquet": ("not one at all, you see", "a file cannot be read: "),
+    "comma.jsonl": ('{"a":1}\n{"a":[1,]}\n', "line 2: is not one JSON object"),
+    "nan.jsonl": ('{"a":1}\n{"a":nan}\n', "line 2: is not one JSON object"),
+    "nul.jsonl": ('{"a\\u0000":1}\n', "line 1: is not one JSON object"),
+    "bad.parquet": ("not one at all, you see", ".parquet: cannot be read: "),
     "short.parquet": ("", "too small to be a Parquet file"),
 }
 
@@ -853,7 +949,17 @@ def test_relative_paths_start_at_the_config_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"delimiter": '"'}, {"delimiter": ",,"}, {"format": "xml"}, {"encoding": "x"}, {"a": 1}],
+    [
+        {"delimiter": '"'},
+        {"delimiter": "\0"},
+        {"null": '""'},
+        {"null": "a,b"},
+        {"null": "a;b", "delimiter": ";"},
+        {"delimiter": ",,"},
+        {"format": "xml"},
+        {"encoding": "x"},
+        {"a": 1},
+    ],
 )
 def test_wrong_options_are_refused(wrong):
     """An impossible option is an error before any file is read."""

@@ -1,0 +1,217 @@
+"""Any CSV of a tolerated dialect lands as Python reads it; a damaged one does too, or is refused.
+
+`CDPSYNC_FUZZ` is how many examples are tried; `make fuzz` sets it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.file_damage import damages, damages_of_bytes
+from support.file_dialects import (
+    COMPRESSIONS,
+    DELIMITERS,
+    ENCODINGS,
+    LINE_ENDS,
+    NULLS,
+    Dialect,
+    Table,
+    UnreadableError,
+    compress,
+    decompress,
+    read_csv,
+    write_csv,
+)
+from support.file_fuzzing import fuzz, fuzz_connection
+from support.file_reading import Landed, Refused, is_value, land, require_named
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+dialects = st.builds(
+    Dialect,
+    delimiter=st.sampled_from(DELIMITERS),
+    encoding=st.sampled_from(ENCODINGS),
+    null=st.sampled_from(NULLS),
+    header=st.booleans(),
+    end=st.sampled_from(LINE_ENDS),
+    ends_last_line=st.booleans(),
+    quotes_all=st.booleans(),
+    compression=st.sampled_from(COMPRESSIONS),
+)
+
+
+def _texts(letters: str) -> st.SearchStrategy[str]:
+    awkward = st.text(st.sampled_from(letters + " a1-,;|\t\"'\\#\r\n\0\x1f"), max_size=8)
+    return st.one_of(awkward, st.sampled_from(["", *NULLS, "\r\n", '"', '""', " ", "NaN", "nan"]))
+
+
+numbers = st.one_of(
+    st.integers(-(2**70), 2**70).map(str),
+    st.integers(-9, 99).map(str),
+    st.decimals(allow_nan=False, allow_infinity=False, places=3).map(lambda n: f"{n:f}"),
+    st.floats().map(repr),
+    st.from_regex(r"\A[+-]?[0-9]{0,3}\.?[0-9]{0,20}([eE][+-]?[0-9]{1,3})?\Z"),
+)
+times = st.one_of(
+    st.dates().map(str),
+    st.datetimes().map(str),
+    st.datetimes().map(lambda moment: moment.isoformat() + "Z"),
+    st.datetimes(timezones=st.timezones()).map(str),
+    st.from_regex(r"\A[0-9]{4}-[01][0-9]-[0-3][0-9]([T ][0-9]{2}:[0-5][0-9])?\Z"),
+)
+
+
+def _columns(letters: str) -> st.SearchStrategy[st.SearchStrategy[str | None]]:
+    """Return strategies of one column's values."""
+    texts = _texts(letters)
+    kinds = [
+        numbers,
+        st.integers(-999, 999).map(str),
+        st.decimals(-999, 999, allow_nan=False, places=2).map(str),
+        st.floats().map(repr),
+        times,
+        st.dates().map(str),
+        st.datetimes().map(str),
+        st.booleans().map(lambda truth: str(truth).lower()),
+        texts,
+        st.one_of(numbers, times, texts),
+    ]
+    return st.sampled_from([st.one_of(st.none(), kind) for kind in kinds])
+
+
+@st.composite
+def tables(draw: st.DrawFn, dialect: Dialect) -> list[Table]:
+    """Return the tables of one to three files of a stream; their columns may be in any order."""
+    letters = dialect.encoding.texts
+    width = draw(st.one_of(st.integers(1, 4), st.sampled_from([1, 40])))
+    name = st.text(st.sampled_from(letters + "abxy ,;\"'\r\n"), max_size=4) | st.sampled_from(NULLS)
+    names = draw(st.lists(name, min_size=width, max_size=width, unique_by=_folded))
+    kinds = draw(st.lists(_columns(letters), min_size=width, max_size=width))
+    files = []
+    for _ in range(draw(st.integers(1, 3))):
+        order = draw(st.permutations(range(width))) if dialect.header else range(width)
+        row = st.tuples(*(kinds[number] for number in order))
+        rows = draw(st.lists(row, max_size=5 if width < 9 else 2))
+        if width == 1 and not dialect.header:  # a first line that is empty is refused
+            rows = [row for row in rows if row[0] is not None]
+        files.append(Table(tuple(names[number] for number in order), rows))
+    return files
+
+
+def _folded(name: str) -> str:
+    return name.casefold() or "column"
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[Dialect, list[tuple[Dialect, bytes]]]:
+    """Return the files of a stream: of each the content, before it is compressed."""
+    dialect = draw(dialects)
+    own = st.builds(
+        replace,
+        st.just(dialect),
+        end=st.sampled_from(LINE_ENDS),
+        quotes_all=st.booleans(),
+        compression=st.sampled_from(COMPRESSIONS),
+    )
+    files = [(draw(own), table) for table in draw(tables(dialect))]
+    return dialect, [(own_dialect, write_csv(table, own_dialect)) for own_dialect, table in files]
+
+
+def expected(files: Sequence[tuple[Dialect, bytes]]) -> Table:
+    """Return the rows of all files, by the names of their columns, as Python reads them."""
+    read = [read_csv(decompress(packed, own.compression), own) for own, packed in files]
+    found = [table for table in read if table is not None]
+    names = list(dict.fromkeys(itertools.chain.from_iterable(table.names for table in found)))
+    rows = []
+    for table in found:
+        for row in table.rows:
+            values = dict(zip(table.names, row, strict=True))
+            rows.append(tuple(values.get(name) for name in names))
+    return Table(tuple(names), rows)
+
+
+def require_equal(landed: Landed, table: Table) -> None:
+    """Fail unless each value that landed is the one that Python reads, row for row."""
+    assert tuple(landed.types) == table.names
+    assert len(landed.rows) == len(table.rows)
+    for row, texts in zip(landed.rows, table.rows, strict=True):
+        for value, type_, text in zip(row, landed.types.values(), texts, strict=True):
+            assert is_value(value, type_, text), (value, type_, text)
+
+
+def write(folder: Path, files: Sequence[tuple[Dialect, bytes]]) -> list[str]:
+    for number, (own, packed) in enumerate(files):
+        (folder / f"{number}.csv{own.compression}").write_bytes(packed)
+    return [f"{folder}/{number}.csv{own.compression}" for number, (own, _) in enumerate(files)]
+
+
+def pack(own: Dialect, content: bytes, parts: int = 1) -> tuple[Dialect, bytes]:
+    return own, compress(content, own.compression, parts=parts)
+
+
+@fuzz
+@given(stream=streams(), parts=st.integers(1, 2))
+def test_every_dialect_lands_as_python_reads_it(tmp_path_factory, stream, parts):
+    """Each value of each row of each file, of one part or several."""
+    dialect, contents = stream
+    files = [pack(own, content, parts) for own, content in contents]
+    with fuzz_connection(tmp_path_factory) as (con, folder):
+        write(folder, files)
+        table = expected(files)
+        landed = land(con, f"{folder}/*", {**dialect.options, "stream": "t", "format": "csv"})
+        assert isinstance(landed, Landed), landed
+        require_equal(landed, table)
+
+
+@st.composite
+def damaged_streams(draw: st.DrawFn) -> tuple[Dialect, list[tuple[Dialect, bytes]]]:
+    """Return the files of a stream, of which one was damaged before or after it was compressed."""
+    dialect, contents = draw(streams())
+    codec = dialect.encoding.writes
+    signs = [sign.encode(codec) for sign in (dialect.delimiter, '"', "\n", "\r", "\r\n", " ")]
+    others = ["é€".encode(other) for other in ("utf-8", "utf-16-le", "cp1252")]
+    others += [f"{sign}x".encode(codec) for sign in (dialect.delimiter, '"', "")]
+    number = draw(st.integers(0, len(contents) - 1))
+    own, content = contents[number]
+    is_packed = own.compression and draw(st.booleans())
+    damage = draw(damages_of_bytes if is_packed else damages(signs, others))
+    files = [pack(*file) for file in contents]
+    files[number] = (
+        (own, damage.apply(files[number][1])) if is_packed else pack(own, damage.apply(content))
+    )
+    return dialect, files
+
+
+@fuzz
+@given(stream=damaged_streams())
+def test_damaged_csv_lands_as_python_reads_it_or_is_refused_by_line(tmp_path_factory, stream):
+    """Never a third thing: no other value, no part of the rows, no error of another kind."""
+    dialect, files = stream
+    with fuzz_connection(tmp_path_factory) as (con, folder):
+        paths = write(folder, files)
+        landed = land(con, f"{folder}/*", {**dialect.options, "stream": "t", "format": "csv"})
+        if isinstance(landed, Refused):
+            require_named(landed, paths, max(map(_lines, files)))
+            return
+        try:
+            table = expected(files)
+        except UnreadableError as error:
+            pytest.fail(f"{error}: landed {landed}")
+        require_equal(landed, table)
+
+
+def _lines(file: tuple[Dialect, bytes]) -> int:
+    """Return how many lines a file may have at most."""
+    own, packed = file
+    try:
+        content = decompress(packed, own.compression)
+    except UnreadableError:
+        return 1
+    return content.count(b"\n") + content.count(b"\r") + 1
