@@ -175,12 +175,12 @@ def read_csv(content: bytes, dialect: Dialect) -> Table | None:
     if not first:
         raise UnreadableError("line 1 is empty")
     width = len(first)
-    names = tuple(
-        (name if dialect.header else "") or f"column_{number}"
-        for number, (name, _) in enumerate(first, 1)
+    names = _distinct(
+        [
+            (name if dialect.header else "") or f"column_{number}"
+            for number, (name, _) in enumerate(first, 1)
+        ]
     )
-    if len({name.encode().lower() for name in names}) < width:  # ASCII letters alone
-        raise UnreadableError("two columns have one name")
     rows = []
     for record in records[dialect.header :]:
         fields = record or ([("", False)] if width == 1 else [])
@@ -190,6 +190,27 @@ def read_csv(content: bytes, dialect: Dialect) -> Table | None:
             raise UnreadableError(f"{len(fields)} fields")
         rows.append(tuple(_value(text, quoted, dialect.null) for text, quoted in fields))
     return Table(names, rows)
+
+
+def folded_ascii(name: str) -> bytes:
+    """Return a name as the lake compares it: the case of ASCII letters does not count."""
+    return name.encode().lower()
+
+
+def _distinct(names: list[str]) -> tuple[str, ...]:
+    """Return the names, each one that is there again with the first number that is free."""
+    taken = set(map(folded_ascii, names))
+    distinct: list[str] = []
+    for position, name in enumerate(names):
+        own = name
+        if folded_ascii(name) in map(folded_ascii, names[:position]):
+            number = 2
+            while folded_ascii(f"{name}_{number}") in taken:
+                number += 1
+            own = f"{name}_{number}"
+            taken.add(folded_ascii(own))
+        distinct.append(own)
+    return tuple(distinct)
 
 
 def _value(text: str, quoted: bool, null: str) -> Text:
