@@ -45,6 +45,7 @@ dialects = st.builds(
     ends_last_line=st.booleans(),
     quotes_all=st.booleans(),
     compression=st.sampled_from(COMPRESSIONS),
+    quote=st.sampled_from("\"'"),
 )
 
 
@@ -182,7 +183,9 @@ def damaged_streams(draw: st.DrawFn) -> tuple[Dialect, list[tuple[Dialect, bytes
     """Return the files of a stream, of which one was damaged before or after it was compressed."""
     dialect, contents = draw(streams())
     codec = dialect.encoding.writes
-    signs = [sign.encode(codec) for sign in (dialect.delimiter, '"', "\n", "\r", "\r\n", " ")]
+    signs = [
+        sign.encode(codec) for sign in (dialect.delimiter, dialect.quote, "\n", "\r", "\r\n", " ")
+    ]
     others = ["é€".encode(other) for other in ("utf-8", "utf-16-le", "cp1252")]
     others += [f"{sign}x".encode(codec) for sign in (dialect.delimiter, '"', "")]
     number = draw(st.integers(0, len(contents) - 1))
