@@ -992,6 +992,7 @@ def test_unreadable_file():
 
 plain = settings(
     max_examples=60,
+    derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
