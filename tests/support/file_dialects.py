@@ -63,6 +63,7 @@ class Dialect:
     ends_last_line: bool
     quotes_all: bool
     compression: str
+    quote: str = '"'
 
     @property
     def options(self) -> dict[str, Any]:
@@ -72,6 +73,7 @@ class Dialect:
             "encoding": self.encoding.option,
             "null": self.null,
             "header": self.header,
+            "quote": self.quote,
         }
 
 
@@ -92,7 +94,10 @@ def write_csv(table: Table, dialect: Dialect) -> bytes:
     records = [[_field(text, dialect, len(row)) for text in row] for row in table.rows]
     if dialect.header:
         names = table.names
-        header = [_quoted_if_needed(name, dialect) if name else _quoted(name) for name in names]
+        header = [
+            _quoted_if_needed(name, dialect) if name else _quoted(name, dialect.quote)
+            for name in names
+        ]
         records.insert(0, header)
     text = dialect.end.join(dialect.delimiter.join(fields) for fields in records)
     if records and (dialect.ends_last_line or text.endswith(("\r", "\n")) or not records[-1][-1]):
@@ -105,17 +110,17 @@ def _field(text: Text, dialect: Dialect, width: int) -> str:
     if text is None:
         return dialect.null
     if text == dialect.null or (width == 1 and not text):
-        return _quoted(text)
+        return _quoted(text, dialect.quote)
     return _quoted_if_needed(text, dialect)
 
 
 def _quoted_if_needed(text: str, dialect: Dialect) -> str:
-    needs_quotes = any(sign in text for sign in (dialect.delimiter, '"', "\r", "\n"))
-    return _quoted(text) if dialect.quotes_all or needs_quotes else text
+    needs_quotes = any(sign in text for sign in (dialect.delimiter, dialect.quote, "\r", "\n"))
+    return _quoted(text, dialect.quote) if dialect.quotes_all or needs_quotes else text
 
 
-def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'
+def _quoted(text: str, quote: str) -> str:
+    return quote + text.replace(quote, quote * 2) + quote
 
 
 def compress(content: bytes, compression: str, *, parts: int = 1) -> bytes:
@@ -166,21 +171,21 @@ def read_csv(content: bytes, dialect: Dialect) -> Table | None:
     if not text:
         return None
     try:
-        records = list(_records(text, dialect.delimiter))
+        records = list(_records(text, dialect))
     except UnreadableError:
-        _require_same(text, dialect.delimiter, None)
+        _require_same(text, dialect, None)
         raise
-    _require_same(text, dialect.delimiter, records)
+    _require_same(text, dialect, records)
     first = records[0]
     if not first:
         raise UnreadableError("line 1 is empty")
     width = len(first)
-    names = tuple(
-        (name if dialect.header else "") or f"column_{number}"
-        for number, (name, _) in enumerate(first, 1)
+    names = _distinct(
+        [
+            (name if dialect.header else "") or f"column_{number}"
+            for number, (name, _) in enumerate(first, 1)
+        ]
     )
-    if len({name.encode().lower() for name in names}) < width:  # ASCII letters alone
-        raise UnreadableError("two columns have one name")
     rows = []
     for record in records[dialect.header :]:
         fields = record or ([("", False)] if width == 1 else [])
@@ -192,19 +197,41 @@ def read_csv(content: bytes, dialect: Dialect) -> Table | None:
     return Table(names, rows)
 
 
+def folded_ascii(name: str) -> bytes:
+    """Return a name as the lake compares it: the case of ASCII letters does not count."""
+    return name.encode().lower()
+
+
+def _distinct(names: list[str]) -> tuple[str, ...]:
+    """Return the names, each one that is there again with the first number that is free."""
+    taken = set(map(folded_ascii, names))
+    distinct: list[str] = []
+    for position, name in enumerate(names):
+        own = name
+        if folded_ascii(name) in map(folded_ascii, names[:position]):
+            number = 2
+            while folded_ascii(f"{name}_{number}") in taken:
+                number += 1
+            own = f"{name}_{number}"
+            taken.add(folded_ascii(own))
+        distinct.append(own)
+    return tuple(distinct)
+
+
 def _value(text: str, quoted: bool, null: str) -> Text:
     return None if text == null and not quoted else text
 
 
-def _records(text: str, delimiter: str) -> Iterator[list[tuple[str, bool]]]:
+def _records(text: str, dialect: Dialect) -> Iterator[list[tuple[str, bool]]]:
     """Yield the fields of each record, each with whether it was quoted; none of an empty line."""
+    delimiter, quote = dialect.delimiter, dialect.quote
     bare_field = re.compile(f"[^{re.escape(delimiter)}\r\n]*")
     record: list[tuple[str, bool]] = []
     at = 0
     while at <= len(text):
-        quoted = text.startswith('"', at)
+        quoted = text.startswith(quote, at)
         if quoted:
-            value, end = _quoted_field(text, at + 1)
+            value, end = _quoted_field(text, at + 1, quote)
             if end < len(text) and text[end] not in (delimiter, "\r", "\n"):
                 raise UnreadableError("text behind a closing quote")
         else:
@@ -221,22 +248,26 @@ def _records(text: str, delimiter: str) -> Iterator[list[tuple[str, bool]]]:
             return
 
 
-def _quoted_field(text: str, at: int) -> tuple[str, int]:
+def _quoted_field(text: str, at: int, quote: str) -> tuple[str, int]:
     parts = []
     while True:
-        end = text.find('"', at)
+        end = text.find(quote, at)
         if end < 0:
             raise UnreadableError("a quote is not closed")
         parts.append(text[at:end])
         at = end + 1
-        if not text.startswith('"', at):
-            return '"'.join(parts), at
+        if not text.startswith(quote, at):
+            return quote.join(parts), at
         at += 1
 
 
-def _require_same(text: str, delimiter: str, records: list[list[tuple[str, bool]]] | None) -> None:
+def _require_same(
+    text: str, dialect: Dialect, records: list[list[tuple[str, bool]]] | None
+) -> None:
     """Fail if Python's csv reads other texts; `records` is None if it must refuse them."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    delimiter, quote = dialect.delimiter, dialect.quote
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=delimiter, quotechar=quote, strict=True)
     try:
         expected = list(reader)
     except csv.Error:

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 _UNKNOWN_ERROR = re.compile(r"\(\w*(Error|Exception)\b|Traceback|this is a bug")
 _LINE = re.compile(r", line (\d+)\b")
-_OF_COMPRESSION = ("is cut off: its compressed data", "its compressed data is damaged (")
+_OF_WHOLE_FILE = (
+    "is cut off: its compressed data",
+    "its compressed data is damaged (",
+    "begins with the byte order mark of",
+    "is empty, as is each file",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ def require_named(refused: Refused, paths: list[str], lines: int | None) -> None
     message = refused.message
     assert any(message.startswith(path) for path in paths), message
     assert "\n" not in message, message
-    if any(part in message for part in _OF_COMPRESSION):
+    if any(part in message for part in _OF_WHOLE_FILE):
         return
     assert not _UNKNOWN_ERROR.search(message), message
     if lines is None:

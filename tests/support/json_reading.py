@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 from decimal import Decimal
@@ -16,13 +17,37 @@ class Pairs(list[tuple[str, Any]]):
     """An object as pairs of key and value, in which repeated keys remain."""
 
 
-def read_json_lines(content: bytes) -> list[dict[str, Any]]:
-    """Return each record's values by key; raise UnreadableError if a line is not one object."""
+def read_json_records(content: bytes) -> list[dict[str, Any]]:
+    """Return each record's values by key: of lines, else of one list, or of records in a row.
+
+    Raises UnreadableError if one of them is not one object.
+    """
+    lines = [line.strip(BLANK) for line in content.split(b"\n") if line.strip(BLANK)]
+    try:
+        return _records([parse(_decoded(line)) for line in lines])
+    except UnreadableError:
+        return _records(_documents(_decoded(content.removeprefix(codecs.BOM_UTF8))))
+
+
+def _documents(text: str) -> list[Any]:
+    decoder = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal, object_pairs_hook=Pairs)
+    documents: list[Any] = []
+    text = text.lstrip(" \t\r\n")
+    while text:
+        try:
+            document, end = decoder.raw_decode(text)
+        except ValueError as error:
+            raise UnreadableError(str(error)) from error
+        documents.append(document)
+        text = text[end:].lstrip(" \t\r\n")
+    if len(documents) == 1 and type(documents[0]) is list:
+        return list(documents[0])
+    return documents
+
+
+def _records(parsed: list[Any]) -> list[dict[str, Any]]:
     records = []
-    for line in content.split(b"\n"):
-        if not line.strip(BLANK):
-            continue
-        record = parse(_decoded(line.strip(BLANK)))
+    for record in parsed:
         if not isinstance(record, Pairs):
             raise UnreadableError("not an object")
         keys = [key for key, _ in record]

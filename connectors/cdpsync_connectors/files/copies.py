@@ -36,6 +36,7 @@ _ENCODINGS_OF_MARK = {
     "utf-16": ("utf-16",),
     "utf-32": ("utf-32", "utf-16"),
 }
+_UNMARKED = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}  # without a mark, as Windows writes
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -136,7 +137,7 @@ class Copies:
             return encoding or "utf-8"
         mark = marked_encoding(file.path)
         if mark is None or encoding is None:
-            return mark or encoding or "utf-8"
+            return mark or _UNMARKED.get(encoding or "utf-8", encoding or "utf-8")
         if not encoding.startswith(_ENCODINGS_OF_MARK[mark]):
             raise ReadError(
                 f"{file.path}: begins with the byte order mark of {mark.removesuffix('-sig')}, and "

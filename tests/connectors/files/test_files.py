@@ -256,6 +256,8 @@ def test_utf16_of_either_order_lands(tmp_path, con):
             assert rows(connector(write(path, content), **options), con) == [(1, "\U0001f986")]
             broken = connector(write(path, content + b"3"), **options)
             assert "line 3: not in the encoding that was set" in refusal(broken)
+    write(path, "a,b\n1,é\n".encode("utf-16-le"))  # without a mark
+    assert rows(connector(path, encoding="utf-16"), con) == [(1, "é")]
 
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.csv.zst", "a.jsonl.gz", "a.jsonl.zst"])
@@ -990,6 +992,7 @@ def test_unreadable_file():
 
 plain = settings(
     max_examples=60,
+    derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

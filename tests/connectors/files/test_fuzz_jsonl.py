@@ -15,7 +15,7 @@ from support.file_damage import damages, damages_of_bytes
 from support.file_dialects import COMPRESSIONS, UnreadableError, compress, decompress
 from support.file_fuzzing import fuzz, fuzz_connection
 from support.file_reading import Landed, Refused, land, require_named
-from support.json_reading import is_json_value, read_json_lines
+from support.json_reading import is_json_value, read_json_records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,10 +105,12 @@ def require_equal(landed: Landed, files: Sequence[tuple[str, bytes]]) -> None:
     """Fail unless each value that landed is the one that Python reads, record for record."""
     records: list[dict[str, Any]] = []
     for packing, packed in files:
-        records += read_json_lines(decompress(packed, packing))
+        records += read_json_records(decompress(packed, packing))
     names = list(dict.fromkeys(name for record in records for name in record))
+    if len({name.encode().lower() for name in names}) < len(names):
+        return  # keys that differ in case are numbered, which test_dialect shows
     assert list(landed.types) == names
-    if not names or len({name.encode().lower() for name in names}) < len(names):
+    if not names:
         return
     assert len(landed.rows) == len(records)
     for row, record in zip(landed.rows, records, strict=True):
@@ -123,6 +125,10 @@ def test_json_lines_land_as_python_reads_them(tmp_path_factory, files):
     with fuzz_connection(tmp_path_factory) as (con, folder):
         write(folder, files)
         landed = land(con, f"{folder}/*", {"stream": "t", "format": "jsonl"})
+        if not any(packed for _, packed in files):
+            assert isinstance(landed, Refused)
+            assert "is empty, as is each file" in landed.message
+            return
         assert isinstance(landed, Landed), landed
         require_equal(landed, files)
 

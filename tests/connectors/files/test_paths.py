@@ -235,6 +235,7 @@ words = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_character
 
 @settings(
     max_examples=30,
+    derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

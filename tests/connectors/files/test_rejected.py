@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 plain = settings(
     max_examples=60,
+    derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
