@@ -20,12 +20,14 @@ from cdpsync_connectors.files.content import (
 from cdpsync_connectors.files.json_place import json_format
 from cdpsync_connectors.files.rejected import Rejected, rejected_path
 from cdpsync_connectors.files.rewrite import write_json_records, write_standard
+from cdpsync_connectors.files.sheets import SheetRules, write_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from cdpsync_connectors.files.discover import File
     from cdpsync_connectors.files.records import Record, RecordRules
+    from cdpsync_connectors.files.sheets import Kinds
 
 # The mark of UTF-32 may also be that of UTF-16, and a NUL.
 _ENCODINGS_OF_MARK = {
@@ -42,19 +44,20 @@ class TextSource:
 
     Without `encoding` a byte order mark tells it, or it is UTF-8. `skip` lines are above the
     header. With `rules` the records of a CSV are read by them. With `rejects` a record that is
-    broken is set aside.
+    broken is set aside. `sheets` are the rules of workbooks.
     """
 
     encoding: str | None = None
     skip: int = 0
     rules: RecordRules | None = None
     rejects: bool = False
+    sheets: SheetRules = field(default_factory=SheetRules)
 
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
     path: str
-    skipped: int  # lines that the copy lacks
+    skipped: int | None  # lines that the copy lacks; None where it has lines of its own
 
 
 @dataclass(slots=True)
@@ -62,6 +65,7 @@ class Copies:
     """Copies of one connector's files. Used from many threads."""
 
     source: TextSource
+    kinds: dict[str, Kinds] = field(default_factory=dict)  # of the copies of sheets
     _origins: dict[str, _Origin] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=count)
 
@@ -81,6 +85,8 @@ class Copies:
     def _readable(self, file: File, folder: Callable[[], Path]) -> File:
         if file.format == "parquet" or not file.size:
             return file
+        if file.format == "xlsx":
+            return self._sheet(file, folder)
         encoding = self._encoding(file)
         rules = self.source.rules if file.format in {"csv", "tsv"} else None
         is_utf_8 = encoding == "utf-8" or (encoding == "utf-8-sig" and file.format != "jsonl")
@@ -94,6 +100,14 @@ class Copies:
         else:
             with copy.open("wb") as target:
                 target.writelines(read_blocks(file.path))
+        return replace(file, path=str(copy))
+
+    def _sheet(self, file: File, folder: Callable[[], Path]) -> File:
+        """Return a sheet of a workbook as a CSV in the standard dialect."""
+        copy = self._new_path(file, folder())
+        self._origins[str(copy)] = _Origin(f"{file.path}, sheet {file.sheet}", None)
+        with copy.open("w", encoding="utf-8", newline="") as target:
+            self.kinds[str(copy)] = write_sheet(file, self.source.sheets, target)
         return replace(file, path=str(copy))
 
     def _new_path(self, file: File, folder: Path) -> Path:
@@ -151,8 +165,9 @@ def _stop(copy: Path, record: Record) -> None:
 
 
 def _place(origin: _Origin, match: re.Match[str]) -> str:
-    line = f"{match[1]}{int(match[2]) + origin.skipped}" if match[1] else ""
-    return origin.path + line
+    if not match[1] or origin.skipped is None:
+        return origin.path
+    return f"{origin.path}{match[1]}{int(match[2]) + origin.skipped}"
 
 
 def _without_lines(blocks: Iterator[str], skip: int) -> Iterator[str]:

@@ -61,7 +61,7 @@ def write_standard(
             origin: tuple[str, ...] = ()
             if origin_after is not None:
                 origin = (str(record.line + origin_after), record.text.rstrip("\r\n"))
-            target.write(",".join(map(_standard_field, (*record.fields, *origin))) + "\n")
+            target.write(",".join(map(standard_field, (*record.fields, *origin))) + "\n")
 
 
 def write_json_records(blocks: Iterable[str], target: TextIO, rejected: Rejected) -> None:
@@ -75,7 +75,8 @@ def write_json_records(blocks: Iterable[str], target: TextIO, rejected: Rejected
             rejected.add(Record(number, line, fault="is not one JSON object, each key named once"))
 
 
-def _standard_field(field: str | None) -> str:
+def standard_field(field: str | None) -> str:
+    """Return a field as it is written: NULL is empty, every other is in quotes."""
     return "" if field is None else '"' + field.replace('"', '""') + '"'
 
 
