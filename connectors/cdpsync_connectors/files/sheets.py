@@ -159,7 +159,7 @@ class _Writer:
             for column, value in cells
         }
         for column, value in cells:
-            if values[column] is not None:
+            if values[column] is not None and value.kind is not self.kinds[column]:
                 self.kinds[column] |= value.kind
         self._target.write(",".join(standard_field(values.get(c)) for c in self.columns) + "\n")
 
@@ -168,9 +168,10 @@ class _Writer:
 
     def _text(self, row: int, column: int, value: Value) -> str:
         if value.fault:
-            null = f', or name it: null: ["", "{value.text}"]' if value.text else ""
+            way_out = f'. Correct the cell, or name it: null: ["", "{value.text}"]'
             raise ReadError(
-                f"{self.place}, {address(row, column)}: {value.fault}. Correct the cell{null}."
+                f"{self.place}, {address(row, column)}: {value.fault}"
+                f"{way_out if value.text else ''}."
             )
         return value.text
 

@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import IO, TYPE_CHECKING, NamedTuple
 from xml.parsers import expat  # a doctype, and with it any entity, is refused below
 
@@ -35,6 +35,7 @@ _BLOCK = 1 << 16
 _MOST_TEXT = 200_000_000  # characters of the distinct texts, which are held in memory
 _OLE = b"\xd0\xcf\x11\xe0"  # what an encrypted workbook and an .xls begin with
 _ESCAPE = re.compile(r"(?:_x[0-9A-Fa-f]{4}_)+")
+_NO_VALUE = "its formula has no stored value. Open the workbook in Excel, and save it"
 _DAMAGES = (
     zipfile.BadZipFile,
     zlib.error,
@@ -250,7 +251,8 @@ class _RowReader:
             self._row = _later(self._row, int(attributes.get("r", self._row + 1)))
             self._column, self._cells = 0, []
         elif name == "c":
-            own_column = _column(attributes["r"]) if "r" in attributes else self._column + 1
+            reference = attributes.get("r")
+            own_column = self._column + 1 if reference is None else _column(reference)
             self._column = _later(self._column, own_column)
             self._attributes, self._has_formula, self._value = attributes, False, None
         elif name == "f":
@@ -282,8 +284,7 @@ class _RowReader:
         if not raw and type_ in {"str", "inlineStr"} and (raw is not None or self._has_formula):
             return Value(Kind.TEXT, "")
         if not raw:
-            fault = "its formula has no stored value: open the workbook in Excel, and save it"
-            return Value(Kind.NONE, "", fault) if self._has_formula else None
+            return Value(Kind.NONE, "", _NO_VALUE) if self._has_formula else None
         if type_ == "n":
             style = int(self._attributes.get("s", "0"))
             shown = self._formats[style] if self._formats or style else Shown.NUMBER
@@ -307,10 +308,15 @@ def _later(last: int, new: int) -> int:
 
 def _column(reference: str) -> int:
     """Return the column of a cell's name, from 1."""
-    column = 0
-    for letter in reference.rstrip("0123456789"):
-        column = column * 26 + ord(letter) - ord("A") + 1
-    return column
+    return _number_of(reference.rstrip("0123456789"))
+
+
+@lru_cache(maxsize=1 << 14)
+def _number_of(letters: str) -> int:
+    number_ = 0
+    for letter in letters:
+        number_ = number_ * 26 + ord(letter) - ord("A") + 1
+    return number_
 
 
 def _unescaped(text: str) -> str:
@@ -330,7 +336,8 @@ def _elements(archive: zipfile.ZipFile, part: str) -> Iterator[_Element]:
     elements: list[_Element] = []
 
     def start(name: str, attributes: dict[str, str]) -> None:
-        elements.append(_Element(tuple(parents), name, attributes))
+        own = {_local(key): value for key, value in attributes.items()}
+        elements.append(_Element(tuple(parents), name, own))
         parents.append(name)
 
     def end(_name: str) -> None:
@@ -351,13 +358,8 @@ def _parse(
     """Hand the elements of XML over, by their names without namespace; yield after each block."""
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
-
-    def on_start(name: str, attributes: dict[str, str]) -> None:
-        own = {key.rpartition(" ")[2]: value for key, value in attributes.items()}
-        start(name.rpartition(" ")[2], own)
-
-    parser.StartElementHandler = on_start
-    parser.EndElementHandler = lambda name: end(name.rpartition(" ")[2])
+    parser.StartElementHandler = lambda name, attributes: start(_local(name), attributes)
+    parser.EndElementHandler = lambda name: end(_local(name))
     parser.CharacterDataHandler = text
     parser.StartDoctypeDeclHandler = _refuse_doctype
     while block := content.read(_BLOCK):
@@ -365,6 +367,12 @@ def _parse(
         yield
     parser.Parse(b"", True)
     yield
+
+
+@lru_cache(maxsize=256)
+def _local(name: str) -> str:
+    """Return a name without its namespace."""
+    return name.rpartition(" ")[2]
 
 
 def _refuse_doctype(*_declaration: object) -> None:
