@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from support.file_sources import connector, find_stream, refusal, rows, types, write
 
 from cdpsync.errors import ConnectError, ReadError
+from cdpsync_connectors.files import workbook
 from cdpsync_connectors.files.options import FilesOptions
 from cdpsync_connectors.files.workbook_values import Kind, Shown, number, shown_by
 
@@ -422,6 +423,13 @@ def test_every_cut_workbook_is_refused(tmp_path):
         whole[:start] + bytes(byte ^ 1 for byte in whole[start : start + 4]) + whole[start + 4 :]
     )
     assert "is no whole workbook" in refusal(connector(write(tmp_path / "b.xlsx", broken)))
+
+
+def test_texts_have_a_limit(tmp_path, monkeypatch):
+    """A workbook with more text than fits into memory is refused, and not read until it is full."""
+    monkeypatch.setattr(workbook, "_MOST_TEXT", 1000)
+    path = save(tmp_path / "a.xlsx", Data=[[f"text {n}" for n in range(200)]])
+    assert f"{path}: has more than 1,000 characters of text" in refusal(connector(path))
 
 
 def test_keys_of_the_path_are_columns_of_a_workbook(tmp_path, con):
