@@ -68,7 +68,8 @@ REST = """
 ## Stripe, and files
 
 JSON and CSV have no types of their own: a column gets the narrowest that holds each of its values
-exactly, else it stays text. `tests/connectors/files/test_files.py`,
+exactly, else it stays text. A column of a workbook has the type of its cells.
+`tests/connectors/files/test_files.py`, `tests/connectors/files/test_workbook.py`,
 `tests/connectors/shared/test_records.py`
 """
 

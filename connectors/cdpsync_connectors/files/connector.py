@@ -1,6 +1,7 @@
-"""The files connector: CSV, TSV, JSON Lines and Parquet in a folder, read as a whole.
+"""The files connector: CSV, TSV, JSON Lines, Parquet and workbooks, read as a whole.
 
-A stream is a file stem (`orders.csv`, `2024/orders.csv.gz`), or all files under one name.
+A stream is a file stem (`orders.csv`, `2024/orders.csv.gz`), a sheet of several in a workbook, or
+all files under one name.
 
 | in the file | in the lake |
 | --- | --- |
@@ -15,6 +16,10 @@ A stream is a file stem (`orders.csv`, `2024/orders.csv.gz`), or all files under
 | JSON numbers | as in CSV; JSON if no such type fits |
 | JSON strings; booleans | VARCHAR; BOOLEAN |
 | JSON objects, arrays, a mixture | JSON, with the numbers as they were written |
+| workbook (.xlsx), numbers | as in CSV; DOUBLE if no such type fits |
+| workbook, texts; booleans; times of day | VARCHAR; BOOLEAN; TIME |
+| workbook, days; moments, or both | DATE; TIMESTAMP |
+| workbook, a duration, a mixture | VARCHAR |
 | only NULL | the lake's type, else VARCHAR |
 
 An unquoted empty field of a CSV is NULL, `""` is an empty text. A type that is requested under
@@ -51,6 +56,8 @@ from cdpsync_connectors.files.discover import (
 from cdpsync_connectors.files.options import FilesOptions
 from cdpsync_connectors.files.rejected import write_rejected
 from cdpsync_connectors.files.select import FileColumns, chunks_of, require_keys
+from cdpsync_connectors.files.sheets import notices as sheet_notices
+from cdpsync_connectors.files.sheets import with_cell_types, with_sheets
 from cdpsync_connectors.files.suggest import suggestions
 
 if TYPE_CHECKING:
@@ -131,7 +138,7 @@ class FilesConnector:
             readable = self._copies.readable(files, folder)
             schema = schema.read_from(readable)
             chunks = chunks_of(schema, format_, request)
-            if self._options.on_error == "reject" and format_ != "parquet":
+            if self._options.on_error == "reject" and format_ not in {"parquet", "xlsx"}:
                 columns = FileColumns(schema, format_, request.types, request.lake_types)
                 self._reject(request, files, columns, folder())
             if request.where is not None:
@@ -182,7 +189,7 @@ class FilesConnector:
     def _streams(self) -> dict[str, tuple[File, ...]]:
         options = self._options
         files = find_files(options.path, options.format, hive=options.hive)
-        return group_by_stream(files, self._options.stream)
+        return group_by_stream(with_sheets(files, options.sheet), options.stream)
 
     def _stream(self, name: str, files: tuple[File, ...]) -> Stream:
         stream = Stream(
@@ -224,6 +231,8 @@ class FilesConnector:
                 schema = self._with_few_threads(con, name, format_, readable)
                 _require_content(name, files, schema)
                 notices = tuple(map(self._copies.renamed, schema.notices))
+                if format_ == "xlsx":
+                    notices += tuple(sheet_notices(files, self._options.sheet))
                 return replace(schema.read_from(files), notices=notices)
         except ReadError as error:
             raise ReadError(self._copies.renamed(error.message)) from error
@@ -257,6 +266,8 @@ class FilesConnector:
             schema = jsonl.read_schema(con, files)
         else:
             schema = csv.read_schema(con, files, self._options.dialect(format_))
+            if format_ == "xlsx":
+                schema = with_cell_types(schema, self._copies.kinds)
         if any(file.keys for file in files):
             schema = hive.with_keys(schema)
             require_keys(con, schema, format_)

@@ -23,12 +23,14 @@ from cdpsync_connectors.files.json_place import json_format
 from cdpsync_connectors.files.records import RecordRules
 from cdpsync_connectors.files.rejected import Rejected, rejected_path
 from cdpsync_connectors.files.rewrite import write_json_records, write_standard
+from cdpsync_connectors.files.sheets import SheetRules, write_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from cdpsync_connectors.files.discover import File
     from cdpsync_connectors.files.records import Record
+    from cdpsync_connectors.files.sheets import Kinds
 
 # The mark of UTF-32 may also be that of UTF-16, and a NUL.
 _ENCODINGS_OF_MARK = {
@@ -47,6 +49,7 @@ class TextSource:
     Without `encoding` a byte order mark tells it, or it is UTF-8. `skip` lines are above the
     header, which a CSV without `header` lacks; `first_rules` divide the first record. With `rules`
     all records of a CSV are read by them. With `rejects` a record that is broken is set aside.
+    `sheets` are the rules of workbooks.
     """
 
     encoding: str | None = None
@@ -55,12 +58,13 @@ class TextSource:
     rules: RecordRules | None = None
     header: bool = True
     rejects: bool = False
+    sheets: SheetRules = field(default_factory=SheetRules)
 
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
     path: str
-    skipped: int  # lines that the copy lacks
+    skipped: int | None  # lines that the copy lacks; None where it has lines of its own
     skipped_after_first: int = 0  # and those behind its first line
 
 
@@ -69,6 +73,7 @@ class Copies:
     """Copies of one connector's files. Used from many threads."""
 
     source: TextSource
+    kinds: dict[str, Kinds] = field(default_factory=dict)  # of the copies of sheets
     _origins: dict[str, _Origin] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=count)
 
@@ -88,6 +93,8 @@ class Copies:
     def _readable(self, file: File, folder: Callable[[], Path]) -> File:
         if file.format == "parquet" or not file.size:
             return file
+        if file.format == "xlsx":
+            return self._sheet(file, folder)
         encoding = self._encoding(file)
         rules = self.source.rules if file.format in {"csv", "tsv"} else None
         is_utf_8 = encoding == "utf-8" or (encoding == "utf-8-sig" and file.format != "jsonl")
@@ -121,6 +128,14 @@ class Copies:
         if encoding == "utf-8-sig" and start.startswith(self.source.first_rules.quote or "\n"):
             return True
         return divided_record(text, self.source.first_rules) is not None
+
+    def _sheet(self, file: File, folder: Callable[[], Path]) -> File:
+        """Return a sheet of a workbook as a CSV in the standard dialect."""
+        copy = self._new_path(file, folder())
+        self._origins[str(copy)] = _Origin(f"{file.path}, sheet {file.sheet}", None)
+        with copy.open("w", encoding="utf-8", newline="") as target:
+            self.kinds[str(copy)] = write_sheet(file, self.source.sheets, target)
+        return replace(file, path=str(copy))
 
     def _new_path(self, file: File, folder: Path) -> Path:
         parent = folder / f"copy-{next(self._numbers)}"
@@ -197,7 +212,7 @@ def _stop(copy: Path, record: Record) -> None:
 
 
 def _place(origin: _Origin, match: re.Match[str]) -> str:
-    if not match[1]:
+    if not match[1] or origin.skipped is None:
         return origin.path
     line = int(match[2])
     skipped = origin.skipped + (origin.skipped_after_first if line > 1 else 0)

@@ -27,10 +27,13 @@ _EXTENSIONS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".parquet": "parquet",
+    ".xlsx": "xlsx",
+    ".xlsm": "xlsx",
 }
+_NEVER_COMPRESSED = ("parquet", "xlsx")
 _MARK = re.compile(r"_SUCCESS|_metadata|_common_metadata|_(committed|started)_[0-9]+")
 # COMPRESSED: without an extension of ours in front, or with several files.
-_OTHER_DATA = (".xlsx", ".xls", ".ods", ".avro", ".orc", ".xml", ".7z", ".rar", ".tar", ".tgz")
+_OTHER_DATA = (".xls", ".xlsb", ".ods", ".avro", ".orc", ".xml", ".7z", ".rar", ".tar", ".tgz")
 _DATA_OF_OTHERS = (*_OTHER_DATA, *COMPRESSED)
 _KNOWN_EXTENSIONS = ", ".join(_EXTENSIONS)
 
@@ -40,6 +43,7 @@ class File:
     """A file at one moment; an equal value means that the file has not changed since.
 
     `unreadable_reason` tells why it cannot be opened, and what to do. `keys` are those of its path.
+    Of a workbook it is one `sheet`, which `is_named_by_sheet` if its stream is not the only one.
     """
 
     path: str
@@ -49,6 +53,13 @@ class File:
     inode: int = 0
     unreadable_reason: str | None = None
     keys: Keys = ()
+    sheet: str = ""
+    is_named_by_sheet: bool = False
+
+    @property
+    def stream(self) -> str:
+        """The name of the stream that the file is of, unless the source names one."""
+        return f"{stem(self.path)}.{self.sheet}" if self.is_named_by_sheet else stem(self.path)
 
 
 def find_files(path: str, format_: str | None, *, hive: bool = True) -> tuple[File, ...]:
@@ -72,7 +83,7 @@ def find_files(path: str, format_: str | None, *, hive: bool = True) -> tuple[Fi
         raise ConnectError(
             f"{path}: the file extension names no format (known: {_KNOWN_EXTENSIONS}; "
             "text also .gz, .zst, .bz2, .xz, .zip). "
-            'Set "format: csv", tsv, jsonl or parquet.'
+            'Set "format: csv", tsv, jsonl, parquet or xlsx.'
         )
     raise ConnectError(f"{path}: {_reason_of_no_file(path)}")
 
@@ -101,10 +112,13 @@ def _candidates(path: str, format_: str | None) -> list[str]:
 def _is_mark(path: str, literal: int) -> bool:
     """Whether a file is none of the rows that Hadoop and Spark write: a mark, or not committed.
 
-    In a folder of their output, they themselves read no name that begins with `_`. `literal` is how
-    many parts of the path the source names itself: what is named in full is no mark.
+    In a folder of their output, they themselves read no name that begins with `_`. `~$` begins the
+    name of the file by which Excel tells that a workbook is open. `literal` is how many parts of
+    the path the source names itself: what is named in full is no mark.
     """
     parts = Path(path).parts[literal:]
+    if parts and parts[-1].startswith("~$"):
+        return True
     if "_temporary" in parts[:-1]:
         return True
     if not parts or not parts[-1].startswith("_"):
@@ -188,7 +202,7 @@ def _format_of_name(path: str) -> str | None:
     format_ = _EXTENSIONS.get(inner_name.suffix.lower())
     if format_ is None and name.suffix.lower() == ".zip":
         format_ = _EXTENSIONS.get(Path(name_in_archive(path) or "").suffix.lower())
-    return None if is_compressed and format_ == "parquet" else format_
+    return None if is_compressed and format_ in _NEVER_COMPRESSED else format_
 
 
 def _reason_of_no_file(path: str) -> str:
@@ -254,18 +268,23 @@ def require_unchanged(files: Iterable[File]) -> None:
     """Raise ReadError if a file has changed since it was found."""
     for file in files:
         try:
-            is_unchanged = replace(_file(file.path, file.format), keys=file.keys) == file
+            is_unchanged = _as_of_now(file) == file
         except ConnectError:
             is_unchanged = False
         if not is_unchanged:
             raise ReadError(f"{file.path}: changed while it was read; run again.")
 
 
+def _as_of_now(file: File) -> File:
+    now = _file(file.path, file.format)
+    return replace(file, size=now.size, modified=now.modified, inode=now.inode)
+
+
 def group_by_stream(files: Sequence[File], stream: str | None) -> dict[str, tuple[File, ...]]:
-    """Return the files of each stream: all of them under the name `stream`, or one per stem."""
+    """Return the files of each stream: all of them as `stream`, or by their own names."""
     streams: dict[str, list[File]] = {}
     for file in files:
-        streams.setdefault(stream or stem(file.path), []).append(file)
+        streams.setdefault(stream or file.stream, []).append(file)
     return {name: tuple(group) for name, group in sorted(streams.items())}
 
 

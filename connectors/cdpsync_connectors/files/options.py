@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import glob
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -23,9 +24,10 @@ from cdpsync_connectors.files.dialect import Dialect
 from cdpsync_connectors.files.discover import table_name
 from cdpsync_connectors.files.records import RecordRules
 from cdpsync_connectors.files.rewrite import STANDARD
+from cdpsync_connectors.files.sheets import SheetRules
 from cdpsync_connectors.files.value_formats import ValueFormats, check_format
 
-_FORMAT_SPELLINGS = {"ndjson": "jsonl", "json": "jsonl"}
+_FORMAT_SPELLINGS = {"ndjson": "jsonl", "json": "jsonl", "xlsm": "xlsx"}
 _SIGN_SPELLINGS = {"\\t": "\t", "none": ""}
 
 
@@ -44,6 +46,7 @@ def _list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+SheetName = Annotated[str, Field(min_length=1)]
 Sign = Annotated[str, BeforeValidator(_sign), Field(max_length=1)]
 
 
@@ -54,9 +57,10 @@ class FilesOptions(ConnectorOptions):
 
     path: str
     format: Annotated[
-        Literal["csv", "tsv", "jsonl", "parquet"] | None, BeforeValidator(_standard_format)
+        Literal["csv", "tsv", "jsonl", "parquet", "xlsx"] | None, BeforeValidator(_standard_format)
     ] = None
     stream: str | None = Field(default=None, min_length=1)
+    sheet: Annotated[tuple[SheetName, ...], BeforeValidator(_list)] = ()
     hive: bool = True
     delimiter: Annotated[Sign, Field(min_length=1)] | None = None
     header: bool = True
@@ -156,6 +160,8 @@ class FilesOptions(ConnectorOptions):
 
     def dialect(self, format_: str) -> Dialect:
         """Return the dialect in which this source's text files, or their copies, are read."""
+        if format_ == "xlsx":
+            return replace(STANDARD, header=self.header)
         values = ValueFormats(self.decimal, self.thousands, self.date_format, self.timestamp_format)
         if self._rules() is not None:
             return Dialect(
@@ -185,7 +191,12 @@ class FilesOptions(ConnectorOptions):
             self._rules(),
             header=self.header,
             rejects=self.on_error == "reject",
+            sheets=self._sheet_rules(),
         )
+
+    def _sheet_rules(self) -> SheetRules:
+        nulls = {text for text in self.null if text} | ({""} if self.empty_as_null else set())
+        return SheetRules(self.sheet, self.header, self.skip, frozenset(nulls))
 
     def _rules(self) -> RecordRules | None:
         """Return the rules by which records are written anew; None where DuckDB is exact."""

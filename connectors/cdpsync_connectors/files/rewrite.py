@@ -68,7 +68,7 @@ def write_standard(
             origin: tuple[str, ...] = ()
             if origin_after is not None:
                 origin = (str(record.line + origin_after), record.without_end)
-            fields = map(_standard_field, (*record.fields, *origin))
+            fields = map(standard_field, (*record.fields, *origin))
             if is_header and has_line_end(record):
                 fields = map(on_one_line, fields)
             target.write(",".join(fields) + "\n")
@@ -85,7 +85,8 @@ def write_json_records(blocks: Iterable[str], target: TextIO, rejected: Rejected
             rejected.add(Record(number, line, fault="is not one JSON object, each key named once"))
 
 
-def _standard_field(field: str | None) -> str:
+def standard_field(field: str | None) -> str:
+    """Return a field as it is written: NULL is empty, every other is in quotes."""
     return "" if field is None else '"' + field.replace('"', '""') + '"'
 
 

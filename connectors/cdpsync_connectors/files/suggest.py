@@ -71,7 +71,7 @@ def suggestions(
     families: dict[_Family, dict[str, str]] = defaultdict(dict)
     for name, files in files_by_stream.items():
         for file in files if name in columns else ():
-            family = _family_of(file)
+            family = None if file.is_named_by_sheet else _family_of(file)
             if family is not None:
                 families[family][file.path] = name
     sentences = []
