@@ -23,7 +23,6 @@ GUIDES = ("project-file", "sync-modes", "cron", "verify", "querying", "operating
 """The pages of docs/ that go on with the README's project, in the order in which they are run."""
 PAGES = README + "".join((ROOT / f"docs/{name}.md").read_text() for name in GUIDES)
 BIN = Path(sys.executable).parent
-TUNING = ("SLURM_CPUS_ON_NODE", "GLIBC_TUNABLES")  # of all processes of the tests: conftest.py
 
 
 def blocks(language: str) -> list[str]:
@@ -50,8 +49,7 @@ def test_every_page_has_its_commands_run() -> None:
 def at_home(tmp_path: Path, pg: Database) -> dict[str, str]:
     """An environment in which the README's reader types."""
     pg.execute((Path(__file__).parent / "readme_shop.sql").read_text())
-    typed = {"PATH": f"{BIN}:/usr/bin:/bin", "HOME": str(tmp_path), "SHOP_DATABASE_URL": pg.url}
-    return typed | {name: os.environ[name] for name in TUNING if name in os.environ}
+    return {"PATH": f"{BIN}:/usr/bin:/bin", "HOME": str(tmp_path), "SHOP_DATABASE_URL": pg.url}
 
 
 def test_every_command_of_the_readme_works(tmp_path: Path, pg: Database, at_home: dict) -> None:
