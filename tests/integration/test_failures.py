@@ -424,5 +424,6 @@ def test_defect_in_one_table_does_not_stop_the_others(shop: Shop, monkeypatch) -
         return extracted
 
     monkeypatch.setattr(TableLoader, "_extract", broken)
-    assert run_failure(shop) == "a defect"
+    reason = "RuntimeError: a defect. This is a defect of cdpsync: report what -v shows."
+    assert run_failure(shop) == f"shop.bad: {reason}"
     assert shop.status()["shop.bad"] == "failed"
