@@ -7,7 +7,6 @@ process of their own, because pyarrow itself may die of one.
 from __future__ import annotations
 
 import multiprocessing
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from decimal import Decimal
@@ -147,8 +146,7 @@ class Workers:
 
     def read(self, path: str) -> tuple[Any, Any]:
         if self._pool is None:
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(1, context, _set_path, (sys.path,))
+            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
         try:
             return self._pool.submit(read_both, path).result(timeout=120)
         except BrokenProcessPool:
@@ -159,10 +157,6 @@ class Workers:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         self._pool = None
-
-
-def _set_path(path: list[str]) -> None:
-    sys.path[:] = path
 
 
 damages = st.one_of(
