@@ -9,7 +9,7 @@ from cdpsync.errors import ReadError
 from cdpsync_connectors._shared.exact_sql import inexact
 from cdpsync_connectors.files.compressed import damaged
 from cdpsync_connectors.files.csv_scan import NOT_ENCODED, first_fault
-from cdpsync_connectors.files.json_place import first_bad_line
+from cdpsync_connectors.files.json_place import array_without_end, first_bad_line
 
 UNNAMED = "a file"
 """The begin of the message about a file that DuckDB's error does not name."""
@@ -72,6 +72,9 @@ def _csv_reason(text: str) -> str:
 
 
 def _of_json(text: str) -> ReadError | None:
+    match = re.search(r'Missing .+ in JSON array.* in file "(.+)"', text)
+    if match:
+        return array_without_end(match[1], first_bad_line(match[1]) or 1)
     match = re.search(
         r'Malformed JSON in file "(.+)", at byte \d+ in (line|record/value) (\d+): (.+?)\.', text
     )

@@ -50,6 +50,30 @@ def json_format(start: bytes) -> str:
     return "newline_delimited"
 
 
+def require_end_of_array(path: str) -> None:
+    """Raise ReadError for an array without its end, as in a file that is cut off.
+
+    DuckDB 1.5.5 takes one that ends with the comma behind a record for whole.
+    """
+    end, end_line, line = b"", 1, 1
+    with open_bytes(path) as content:
+        while block := content.read(_START):
+            text = block.rstrip()
+            if text:
+                end, end_line = text[-1:], line + text.count(b"\n")
+            line += block.count(b"\n")
+    if end != b"]":
+        raise array_without_end(path, end_line)
+
+
+def array_without_end(path: str, line: int) -> ReadError:
+    """Return the error of a file that ends, in this line, before its array does."""
+    return ReadError(
+        f"{path}, line {line}: the array does not end, so the file is cut off. Nothing of the "
+        "stream was kept; copy the file again."
+    )
+
+
 def first_bad_line(path: str) -> int | None:
     """Return the first line that is not one JSON object with distinct, non-empty keys.
 

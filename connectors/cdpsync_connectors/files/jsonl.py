@@ -16,7 +16,12 @@ from cdpsync.sql import quote_text
 from cdpsync_connectors._shared import exact_sql as sql
 from cdpsync_connectors.files.content import open_bytes
 from cdpsync_connectors.files.csv_header import distinct_names
-from cdpsync_connectors.files.json_place import first_bad_line, is_record, json_format_of
+from cdpsync_connectors.files.json_place import (
+    first_bad_line,
+    is_record,
+    json_format_of,
+    require_end_of_array,
+)
 from cdpsync_connectors.files.schema import FileSchema, Layout, TextFormat, infer_types
 
 if TYPE_CHECKING:
@@ -98,6 +103,9 @@ def _read_schema(con: DuckDBPyConnection, files: Sequence[File], longest_line: i
     (_, not_objects, repeated_keys, maybe_no_json, *_), *key_rows = con.execute(
         _KEYS.format(records=records, pattern=pattern)
     ).fetchall()
+    for layout in layouts:
+        if layout.json_format == "array":
+            require_end_of_array(layout.file.path)
     keys = [str(name) for name, *_ in key_rows]
     if not_objects or repeated_keys or "" in keys or "\0" in "".join(keys):
         raise _bad_record(files)

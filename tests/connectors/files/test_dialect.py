@@ -328,6 +328,14 @@ def test_broken_json_documents_are_named(tmp_path, text, message):
     assert message in refusal(connector(path))
 
 
+def test_json_array_that_is_cut_anywhere_is_refused(tmp_path):
+    """Behind a comma too, where DuckDB takes the records before it for the whole array."""
+    text = '[{"a": 1},\n {"a": [2]},\n {"a": "]"}]'
+    for end in range(1, len(text)):
+        path = write(tmp_path / "a.json", text[:end])
+        assert f"{path}, line " in refusal(connector(path)), text[:end]
+
+
 def test_keys_that_differ_in_case_are_numbered_and_told(tmp_path, con):
     """Such keys are two columns, of which the second in the order of the alphabet has a number."""
     lines = '{"UserUpn": 1, "x": 0}\n{"UserUPN": 2}\n'
