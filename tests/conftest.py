@@ -15,6 +15,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 from support import commands
 from support.mysql_server import MariaDatabase, MariaServer, mariadb
 from support.postgres_15 import postgres_15
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
 # A shared machine is slow at times; no test here is about time.
 settings.register_profile("cdpsync", deadline=None)
 settings.load_profile("cdpsync")
+
+# Hypothesis tries constants of the modules of this project, too: those that a worker has imported
+# before, so a derandomized test would depend on the tests that ran before it.
+providers._get_local_constants = lambda: providers._local_constants
 
 # A second thread of DuckDB costs more than it does where rows are few: with one, a run takes 40 %
 # less processor time. DuckDB reads this where no number is set, in every process that inherits it.

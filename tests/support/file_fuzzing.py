@@ -28,6 +28,14 @@ fuzz = settings(
     print_blob=True,
 )
 
+plain = settings(
+    max_examples=60,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+"""The settings of a property that the suite tries only, always with the same examples."""
+
 
 @cache
 def connection() -> duckdb.DuckDBPyConnection:

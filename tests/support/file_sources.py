@@ -22,7 +22,7 @@ def connector(path: Path | str, **options: Any) -> FilesConnector:
     return FilesConnector(FilesOptions.model_validate({"path": str(path), **options}))
 
 
-def write(path: Path, content: str | bytes) -> Path:
+def write(path: Path, content: str | bytes = "id\n1\n") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path

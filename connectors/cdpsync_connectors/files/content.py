@@ -166,6 +166,8 @@ def read_text(path: str, encoding: str, *, keeps_bytes: bool = False) -> Iterato
     for block in _with_end(read_blocks(path)):
         try:
             text = decoder.decode(block, final=not block)
+            if not block:
+                text += _rest_of(decoder, errors)
         except UnicodeDecodeError as error:
             before = error.object[: error.start].decode(encoding, errors="replace")
             raise ReadError(
@@ -181,6 +183,14 @@ def read_text(path: str, encoding: str, *, keeps_bytes: bool = False) -> Iterato
             )
         lines += _line_ends(text)
         yield text
+
+
+def _rest_of(decoder: codecs.IncrementalDecoder, errors: str) -> str:
+    """Return the bytes that a decoder still waits with at the end of a file.
+
+    Python's does so with the beginning of a byte order mark, in place of an error.
+    """
+    return decoder.getstate()[0].decode("utf-8", errors)
 
 
 def _with_end(blocks: Iterator[bytes]) -> Iterator[bytes]:

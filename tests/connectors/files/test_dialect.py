@@ -10,35 +10,22 @@ import zipfile
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from support.file_fuzzing import plain
 from support.file_sources import connector, refusal, rows, types, write
 
 from cdpsync.errors import ReadError
 from cdpsync_connectors.files.options import FilesOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-plain = settings(
-    max_examples=60,
-    derandomize=True,  # make fuzz tries others
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-
-
-@pytest.fixture
-def con() -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect() as con:
-        con.execute("set timezone = 'UTC'; set threads = 1")
-        yield con
+    import duckdb
 
 
 def told(path: Path, con: duckdb.DuckDBPyConnection, **options: Any) -> list[str]:
@@ -334,6 +321,14 @@ def test_json_array_that_is_cut_anywhere_is_refused(tmp_path):
     for end in range(1, len(text)):
         path = write(tmp_path / "a.json", text[:end])
         assert f"{path}, line " in refusal(connector(path)), text[:end]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+@pytest.mark.parametrize("content", [b"\xef", b"\xef\xbb"])
+def test_part_of_a_byte_order_mark_is_refused(tmp_path, name, content):
+    """It is no text, and a file of it alone is not empty."""
+    path = write(tmp_path / name, content)
+    assert f"{path}, line 1: " in refusal(connector(path))
 
 
 def test_keys_that_differ_in_case_are_numbered_and_told(tmp_path, con):

@@ -13,15 +13,15 @@ import re
 import tempfile
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from support.file_fuzzing import plain
 from support.file_sources import connector, find_stream, refusal, rows, types, write
 
 from cdpsync.connector import ReadRequest
@@ -30,16 +30,6 @@ from cdpsync.model import Cursor, CursorType, Window
 from cdpsync_connectors._shared.exact_sql import text_class
 from cdpsync_connectors.files.connector import FilesConnector
 from cdpsync_connectors.files.options import FilesOptions
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def con() -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect() as con:
-        con.execute("set timezone = 'UTC'; set threads = 1")
-        yield con
 
 
 def column(path: Path, values: list[str]) -> Path:
@@ -990,12 +980,6 @@ def test_unreadable_file():
                 os.seteuid(0)
 
 
-plain = settings(
-    max_examples=60,
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=20)
 cells = st.one_of(
     st.integers().map(str),

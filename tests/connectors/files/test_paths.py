@@ -11,9 +11,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from support.file_fuzzing import plain
+from support.file_sources import connector, write
 
 from cdpsync.connector import ReadRequest
 from cdpsync.errors import ConnectError, ReadError
@@ -22,27 +24,9 @@ from cdpsync_connectors.files.discover import table_name
 from cdpsync_connectors.files.options import FilesOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from cdpsync.model import Stream
-
-
-@pytest.fixture
-def con() -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect() as con:
-        con.execute("set timezone = 'UTC'; set threads = 1")
-        yield con
-
-
-def connector(path: Path | str, **options: Any) -> FilesConnector:
-    return FilesConnector(FilesOptions.model_validate({"path": str(path), **options}))
-
-
-def write(path: Path, content: str = "id\n1\n") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode())
-    return path
 
 
 def write_rows(path: Path, con: duckdb.DuckDBPyConnection, select: str) -> None:
@@ -233,12 +217,7 @@ def test_a_key_twice_in_a_path_is_refused(tmp_path):
 words = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/%"), min_size=1)
 
 
-@settings(
-    max_examples=30,
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@plain
 @given(st.lists(words.filter(lambda word: len(word.encode()) < 100), min_size=1, max_size=4))
 def test_any_value_of_a_key_is_unchanged(tmp_path_factory, con, values):
     """A text that is written in a path arrives as it is."""

@@ -8,29 +8,15 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.file_fuzzing import plain
 from support.file_sources import connector, refusal, rows, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-plain = settings(
-    max_examples=60,
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-
-
-@pytest.fixture
-def con() -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect() as con:
-        con.execute("set timezone = 'UTC'; set threads = 1")
-        yield con
+    import duckdb
 
 
 def both(

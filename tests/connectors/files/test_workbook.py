@@ -12,7 +12,6 @@ import zipfile
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import duckdb
 import pytest
 import xlsxwriter
 from hypothesis import HealthCheck, given, settings
@@ -26,7 +25,6 @@ from cdpsync_connectors.files.options import FilesOptions
 from cdpsync_connectors.files.workbook_values import Kind, Shown, number, shown_by
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 DAY, MOMENT, CLOCK, ELAPSED = "yyyy-mm-dd", "yyyy-mm-dd hh:mm:ss.000", "hh:mm:ss", "[h]:mm:ss"
@@ -46,13 +44,6 @@ class Formula(NamedTuple):
 
     text: str
     value: float | str
-
-
-@pytest.fixture
-def con() -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect() as con:
-        con.execute("set timezone = 'UTC'; set threads = 1")
-        yield con
 
 
 def save(path: Path | io.BytesIO, *, is_1904: bool = False, **sheets: list[list[Any]]) -> Any:
