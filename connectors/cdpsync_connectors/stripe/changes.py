@@ -16,6 +16,7 @@ from cdpsync.errors import ReadError
 from cdpsync.model import Cursor, CursorType
 from cdpsync_connectors._shared.record_json import parse_record
 from cdpsync_connectors.stripe.child_changes import read_children_since
+from cdpsync_connectors.stripe.clocks import has_test_clock, is_left_out
 from cdpsync_connectors.stripe.errors import MissingError
 from cdpsync_connectors.stripe.events import (
     DELETIONS,
@@ -26,7 +27,6 @@ from cdpsync_connectors.stripe.events import (
 from cdpsync_connectors.stripe.pages import parse_list, second_of, text_of
 from cdpsync_connectors.stripe.reader import is_deleted
 from cdpsync_connectors.stripe.stream import EVENT_RETENTION
-from cdpsync_connectors.stripe.test_clocks import has_test_clock, is_left_out
 from cdpsync_connectors.stripe.windows import WindowReader
 
 if TYPE_CHECKING:
