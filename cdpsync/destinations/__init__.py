@@ -1,0 +1,1 @@
+"""Destinations: net changes of lake tables and queries, sent as HTTP requests."""
