@@ -105,8 +105,10 @@ class AnswerRules:
     """What an answer means, as SQL over `status` (integer), `response` (JSON) and `headers` (JSON).
 
     `ok`: whether all was taken; None: 200 to 299. `partial`: whether the answer names the items
-    that were not taken; `failed` is then a list of JSON values, in each of which `failed_by` is the
-    path of the index (`index`) or of the item's own id, and `failed_error` of its message.
+    that were not taken; `failed` is then a list of JSON objects, in each of which `failed_by` is
+    the path of the item's position (`index`) or of its id, `failed_error` that of the message.
+    `failed_id` is the id over the row; None: the event's. `unauthorized`: the credentials were
+    refused, though the status is neither 401 nor 403.
     `retry_after`: seconds, besides the headers that all know. `done`: an error that means that the
     item has been taken before (409 at some).
     """
@@ -116,9 +118,11 @@ class AnswerRules:
     failed: str | None = None
     failed_by: str = "index"
     failed_error: str | None = None
+    failed_id: Template | None = None
     retry_after: str | None = None
     done: str | None = None
     retry: str | None = None  # answers to try again, besides 408, 425, 429 and 5xx
+    unauthorized: str | None = None
     drop: str | None = None  # answers that refuse the rows, though their status says otherwise
 
 
