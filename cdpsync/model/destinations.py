@@ -215,17 +215,14 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a destination has been sent: the snapshot, and the table that the snapshot is of.
+    """How far a destination has been sent: a snapshot, with its time.
 
-    `outbox` is the id of the last change set that was settled.
+    `table_uuid` is that of the table in this snapshot; None for a query.
     """
 
-    destination: str
-    table: str
     table_uuid: str | None
     snapshot_id: int
     snapshot_time: datetime
-    outbox: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,12 +237,42 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class DestinationState:
+    """What is kept of a destination between two runs.
+
+    `outbox` is the id of its last settled change set, whose files say what is held: `held` changes,
+    the oldest since `held_since`. `config` is a digest of what its position is about: source and
+    key. `hold` is how long its position keeps snapshots from expiring.
+    """
+
+    name: str
+    source: str
+    position: Position | None
+    health: Health = field(default_factory=Health)
+    outbox: str | None = None
+    config: str | None = None
+    held: int = 0
+    held_since: datetime | None = None
+    last_delivery_at: datetime | None = None
+    hold: timedelta = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskWindow:
+    """How often a mask has seen a value since the start of its window; the value is a hash."""
+
+    hash: str
+    start: datetime
+    seen: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A change that a destination refused, or that could not be delivered in time."""
 
     id: str
     destination: str
-    table: str
+    source: str
     key: str
     change: str
     snapshot_id: int
@@ -271,7 +298,7 @@ class DeliveryResult:
     """
 
     destination: str
-    table: str
+    source: str
     status: str
     state: HealthState
     triggered: int = 0
@@ -286,5 +313,41 @@ class DeliveryResult:
     p50_ms: float | None = None
     p95_ms: float | None = None
     seconds: float = 0.0
+    error: Failure | None = None
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """What came of one destination in one run, as the history has it."""
+
+    run_id: str
+    started_at: datetime
+    finished_at: datetime
+    result: DeliveryResult
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationOverview:
+    """A destination in `status`: its health, what it is behind, its last delivery.
+
+    `behind_rows` are held changes, and those rows of its table that came after its position, as far
+    as the catalog tells; None: not known. `behind_since` is the time of the oldest.
+    """
+
+    name: str
+    type: str
+    source: str
+    status: str
+    state: HealthState
+    every: timedelta | None = None
+    last_run_at: datetime | None = None
+    last_delivery_at: datetime | None = None
+    next_due_at: datetime | None = None
+    behind_rows: int | None = None
+    behind_since: datetime | None = None
+    held: int = 0
+    dead_letters: int = 0
+    reason: str | None = None
     error: Failure | None = None
     notices: tuple[str, ...] = ()
