@@ -42,6 +42,7 @@ _DESTINATION_COLUMNS = {
     "state": "varchar",
     "tokens": "double",
     "state_at": "timestamptz",
+    "counted_at": "timestamptz",
     "probes": "integer",
     "reason": "varchar",
     "config": "varchar",
@@ -314,6 +315,7 @@ def _state_row(state: DestinationState) -> dict[str, object]:
         "state": health.state.value,
         "tokens": health.tokens,
         "state_at": health.since,
+        "counted_at": health.counted_at,
         "probes": health.probes,
         "reason": health.reason,
         "config": state.config,
@@ -327,7 +329,9 @@ def _state_row(state: DestinationState) -> dict[str, object]:
 def _state(row: dict[str, Any]) -> DestinationState:  # Any: a row of the database
     position = None
     if row["snapshot_id"] is not None:
-        position = Position(row["table_uuid"], row["snapshot_id"], row["snapshot_time"])
+        position = Position(
+            row["name"], row["source"], row["table_uuid"], row["snapshot_id"], row["snapshot_time"]
+        )
     return DestinationState(
         name=row["name"],
         source=row["source"],
@@ -338,6 +342,7 @@ def _state(row: dict[str, Any]) -> DestinationState:  # Any: a row of the databa
             row["state_at"],
             row["probes"],
             row["reason"],
+            row["counted_at"],
         ),
         outbox=row["outbox"],
         config=row["config"],

@@ -217,9 +217,12 @@ class Destination:
 class Position:
     """How far a destination has been sent: a snapshot, with its time.
 
-    `table_uuid` is that of the table in this snapshot; None for a query.
+    `table` is what feeds it, `shop.orders` or `sql`. `table_uuid` is that of the table in this
+    snapshot; None for a query, and where there was no table yet.
     """
 
+    destination: str
+    table: str
     table_uuid: str | None
     snapshot_id: int
     snapshot_time: datetime
@@ -227,13 +230,14 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The health of a destination between two runs. `tokens` are of 10,000."""
+    """The health of a destination between two runs. `tokens` are of 10,000, at `counted_at`."""
 
     state: HealthState = HealthState.HEALTHY
     tokens: float = 10_000.0
     since: datetime | None = None
     probes: int = 0
     reason: str | None = None
+    counted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,3 +355,47 @@ class DestinationOverview:
     reason: str | None = None
     error: Failure | None = None
     notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SendResult:
+    """What came of a send: one result per destination. `status` is ok, partial or failed."""
+
+    run_id: str
+    status: str
+    started_at: datetime
+    finished_at: datetime
+    destinations: tuple[DeliveryResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedRequest:
+    """A request as it would be sent, its secrets starred; with an answer where it was sent.
+
+    `error` says why it cannot be sent, or what the answer means. `response` has 4 kB at most.
+    """
+
+    destination: str
+    key: str | None
+    change: str | None
+    method: str | None
+    url: str | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str | None = None
+    status: int | None = None
+    response: str | None = None
+    milliseconds: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PresetOverview:
+    """A type of destinations: its preset's file, what it is, and what it needs and takes."""
+
+    name: str
+    about: str | None
+    docs: tuple[str, ...]
+    needs: tuple[str, ...]
+    inputs: tuple[str, ...]
+    actions: tuple[str, ...]
+    file: str

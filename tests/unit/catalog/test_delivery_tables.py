@@ -24,8 +24,8 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 STATE = DestinationState(
     name="ops",
     source="shop.orders",
-    position=Position("uuid", 7, NOON),
-    health=Health(HealthState.DEGRADED, 7_900.5, NOON, 2, "it answers 503"),
+    position=Position("ops", "shop.orders", "uuid", 7, NOON),
+    health=Health(HealthState.DEGRADED, 7_900.5, NOON, 2, "it answers 503", NOON),
     outbox="20260131T120000Z-abcdef",
     config="digest",
     held=3,
@@ -127,8 +127,12 @@ def test_dead_letters_are_chosen_replayed_and_dropped(tables):
 
 def test_a_position_pins_up_to_its_hold(tables):
     """The oldest position that is not stale."""
-    later = replace(STATE, name="b", position=Position("u", 9, NOON + timedelta(hours=1)))
-    stale = replace(STATE, name="c", position=Position("u", 1, NOON - timedelta(days=3)))
+    later = replace(
+        STATE, name="b", position=Position("b", "shop.orders", "u", 9, NOON + timedelta(hours=1))
+    )
+    stale = replace(
+        STATE, name="c", position=Position("c", "shop.orders", "u", 1, NOON - timedelta(days=3))
+    )
     empty = replace(STATE, name="d", position=None)
     _write(tables, lambda: [tables.save(state) for state in (STATE, later, stale, empty)])
     assert tables.pinned(NOON + timedelta(days=1)) == NOON
