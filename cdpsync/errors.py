@@ -11,10 +11,9 @@
     │   └── RateLimitError      the source limits the rate of requests               retried
     ├── LandingError            rows could not be written exactly, or at all
     ├── CatalogError            the lake's catalog or the state file
-    │   └── LockHeldError       another process has the lock                         exit 4
-    ├── DeliveryError           a destination does not take its changes
     │   ├── LockHeldError       another process has the lock                         exit 4
     │   └── StalePositionError  the snapshot up to which a destination was sent has expired
+    ├── DeliveryError           a destination does not take its changes
     ├── QueryError              the SQL of `query` was refused or failed             exit 2
     └── ContractError           incoming rows break the agreement (schema, shrink)   exit 1
 
@@ -117,6 +116,8 @@ class LockHeldError(CatalogError):
 
 class DeliveryError(CdpsyncError):
     """A destination does not take its changes; they are held."""
+
+
 class StalePositionError(CatalogError):
     """The snapshot up to which a destination was sent has expired, so its changes are not known."""
 
