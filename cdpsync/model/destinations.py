@@ -226,13 +226,18 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The health of a destination between two runs. `tokens` are of 10,000."""
+    """The health of a destination between two runs. `tokens` are of 10,000.
+
+    `since` is the time of the last change of state, or of the last probe; `counted_at` that of
+    the tokens, which come back with time.
+    """
 
     state: HealthState = HealthState.HEALTHY
     tokens: float = 10_000.0
     since: datetime | None = None
     probes: int = 0
     reason: str | None = None
+    counted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
