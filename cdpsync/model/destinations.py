@@ -230,7 +230,11 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The health of a destination between two runs. `tokens` are of 10,000, at `counted_at`."""
+    """The health of a destination between two runs. `tokens` are of 10,000.
+
+    `since` is the time of the last change of state, or of the last probe; `counted_at` that of
+    the tokens, which come back with time.
+    """
 
     state: HealthState = HealthState.HEALTHY
     tokens: float = 10_000.0
