@@ -13,6 +13,7 @@
     ├── CatalogError            the lake's catalog or the state file
     │   ├── LockHeldError       another process has the lock                         exit 4
     │   └── StalePositionError  the snapshot up to which a destination was sent has expired
+    ├── DeliveryError           a destination does not take its changes
     ├── QueryError              the SQL of `query` was refused or failed             exit 2
     └── ContractError           incoming rows break the agreement (schema, shrink)   exit 1
 
@@ -111,6 +112,10 @@ class LockHeldError(CatalogError):
     """Another process has the lock of the same tables or of the catalog."""
 
     exit_code = 4
+
+
+class DeliveryError(CdpsyncError):
+    """A destination does not take its changes; they are held."""
 
 
 class StalePositionError(CatalogError):

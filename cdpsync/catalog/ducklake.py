@@ -23,6 +23,11 @@ SYSTEM_SCHEMA = "cdpsync"
 """The schema of the system tables; all other schemas have tables of sources."""
 
 
+def system_table(name: str) -> TableName:
+    """Return the full name of a system table."""
+    return TableName(SYSTEM_SCHEMA, name)
+
+
 # ---- the catalog file, attached as `meta`
 
 _DATA_PATH = "select value from meta.ducklake_metadata where key = 'data_path' and scope is null"
