@@ -171,8 +171,9 @@ _TABLE_IDENTITY = """
     select t.table_id, t.table_uuid::varchar, t.begin_snapshot
     from __ducklake_metadata_lake.ducklake_table as t
     join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
-    where s.schema_name = ? and t.table_name = ?
-        and s.end_snapshot is null and t.end_snapshot is null
+    where s.schema_name = $1 and t.table_name = $2
+        and s.begin_snapshot <= $3 and coalesce(s.end_snapshot > $3, true)
+        and t.begin_snapshot <= $3 and coalesce(t.end_snapshot > $3, true)
 """
 
 _RECREATED_COLUMNS = """
@@ -223,9 +224,11 @@ class TableIdentity:
     created: int
 
 
-def table_identity(con: duckdb.DuckDBPyConnection, table: TableName) -> TableIdentity | None:
-    """Return which table has this name now; None: there is none."""
-    row = con.execute(_TABLE_IDENTITY, [table.schema, table.name]).fetchone()
+def table_identity(
+    con: duckdb.DuckDBPyConnection, table: TableName, snapshot: int = 1 << 62
+) -> TableIdentity | None:
+    """Return which table has this name now, or had it at a snapshot; None: there is none."""
+    row = con.execute(_TABLE_IDENTITY, [table.schema, table.name, snapshot]).fetchone()
     return None if row is None else TableIdentity(*row)
 
 

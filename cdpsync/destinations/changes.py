@@ -36,30 +36,31 @@ if TYPE_CHECKING:
 ORDER_BITS = 40  # of `ord`, for the row; the others are for the number of snapshots since
 
 # RFC 9562: a UUID made from an MD5 has version 3.
-_EVENT_ID = """
-    regexp_replace(
-        md5({prefix} || key || ',' || snapshot_id || ',' || change),
-        '(.{{12}}).(...).(.*)', '\\13\\28\\3'
-    )::uuid
-"""
+_EVENT_ID = "(md5[1:12] || '3' || md5[14:16] || '8' || md5[18:])::uuid"
 
-# A snapshot that has expired was committed before the next one that has not.
 _CHANGES = """
     create or replace temp {kind} changes as
-    select {event_id} as event_id, key, change, snapshot_id, changed_at, ord, "row", old
+    select {event_id} as event_id, * exclude (md5)
     from (
         select
+            md5({prefix} || c.key || ',' || c.snapshot_id || ',' || c.change) as md5,
             c.key, c.change, c.snapshot_id, s.snapshot_time as changed_at, c.ord, c."row", c.old
         from ({rows}) as c
-        asof left join feed_snapshots as s on c.snapshot_id <= s.snapshot_id
+        {join}
         where c.change in ({kinds})
     )
 """
 
+_JOIN = "left join feed_snapshots as s on c.snapshot_id = s.snapshot_id"
+
+# A snapshot that has expired was committed before the next one that has not.
+_JOIN_NEXT = "asof left join feed_snapshots as s on c.snapshot_id <= s.snapshot_id"
 
 _SHARED_KEYS = """
-    select count(*), count(distinct key), mode(key) from changes
+    select count(*), count(distinct key) from changes
 """
+
+_SHARED_KEY = "select key from changes group by all having count(*) > 1 order by all limit 1"
 
 _DROP_OLDER = """
     delete from changes where rowid in (
@@ -141,13 +142,16 @@ def write_changes(
         "insert into feed_snapshots select unnest($1), unnest($2)",
         [[snapshot.id for snapshot in snapshots], [snapshot.time for snapshot in snapshots]],
     )
+    has_all_snapshots = snapshots[-1].id - snapshots[0].id == len(snapshots) - 1
     prefix = json.dumps([request.destination, request.source], ensure_ascii=False)
     drop_changes(con)
     con.execute(
         _CHANGES.format(
             kind="view" if as_view else "table",
-            event_id=_EVENT_ID.format(prefix=quote_text(prefix)),
+            event_id=_EVENT_ID,
+            prefix=quote_text(prefix),
             rows=rows,
+            join=_JOIN if has_all_snapshots else _JOIN_NEXT,
             kinds=", ".join(quote_text(kind) for kind in sorted(request.kinds)),
         )
     )
@@ -172,8 +176,9 @@ def changes_result(
     """
     if request.key and request.order is ChangeOrder.LAST:
         row = con.execute(_SHARED_KEYS).fetchone()
-        rows, keys, example = row if row else (0, 0, None)
+        rows, keys = row if row else (0, 0)
         if rows > keys:
+            (example,) = con.execute(_SHARED_KEY).fetchone() or ("",)
             con.execute(_DROP_OLDER)
             notice = (
                 f'destination "{request.destination}": {rows - keys} rows of {request.source} '

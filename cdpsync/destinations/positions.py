@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -46,13 +45,12 @@ def position_at(request: FeedRequest, snapshot: Snapshot, table_uuid: str | None
     return Position(request.destination, request.source, table_uuid, snapshot.id, snapshot.time)
 
 
-def newest_position(con: duckdb.DuckDBPyConnection, position: Position) -> Position:
-    """Return a position that nothing has changed since, moved to the newest snapshot.
+def newest_position(con: duckdb.DuckDBPyConnection, request: FeedRequest) -> Position:
+    """Return the position of a destination that is not behind, at the newest snapshot.
 
-    So that it does not keep old snapshots from being expired.
+    An old position would keep old snapshots from being expired.
     """
-    snapshot = ducklake.snapshots(con, position.snapshot_id)[-1]
-    return replace(position, snapshot_id=snapshot.id, snapshot_time=snapshot.time)
+    return _position_at(con, request, ducklake.snapshots(con)[-1])
 
 
 def start_position(
@@ -68,10 +66,17 @@ def start_position(
     snapshot = snapshots[-1]
     if isinstance(start, datetime):
         snapshot = _snapshot_at(request, snapshots, start)
-    identity = None if request.table is None else ducklake.table_identity(con, request.table)
-    if identity is None or identity.created > snapshot.id:
-        return position_at(request, snapshot, None)
-    return position_at(request, snapshot, identity.uuid)
+    return _position_at(con, request, snapshot)
+
+
+def _position_at(
+    con: duckdb.DuckDBPyConnection, request: FeedRequest, snapshot: Snapshot
+) -> Position:
+    """Return a position at a snapshot, of the table that had the name then, if any."""
+    identity = None
+    if request.table is not None:
+        identity = ducklake.table_identity(con, request.table, snapshot.id)
+    return position_at(request, snapshot, None if identity is None else identity.uuid)
 
 
 def _snapshot_at(

@@ -27,6 +27,7 @@ from cdpsync.destinations.net_changes import (
     ROW,
     SNAPSHOT,
     change_kind,
+    materialized,
     net_pairs,
     pairs_as_changes,
 )
@@ -85,14 +86,18 @@ _TOLD_APART = """
         key, {kind} as change, coalesce(c.snapshot_id, d.snapshot_id) as snapshot_id,
         coalesce(c.ord, d.ord) as ord, coalesce(c."row", d."row") as "row", null::{type} as old
     from ({current}) as c
-    full join (
+    {join} join (
         select
             {key} as key, min({snapshot}) as first_id, max({snapshot}) as snapshot_id,
             max({ord}) as ord, arg_min({alive}, {snapshot}) as alive,
-            any_value({key_row}) as "row"
+            {key_row} as "row"
         from {deletions}
         group by all
     ) as d using (key)
+    {insertions}
+"""
+
+_FIRST_INSERTIONS = """
     left join (
         select {key} as key, min({snapshot}) as first_id from {insertions} group by all
     ) as i using (key)
@@ -188,7 +193,10 @@ class TableFeed:
         elif self._is_simple(table, history):
             return self._changes_by_us(table, snapshots, history)
         else:
-            pairs = net_pairs(con, changed_sets(table, snapshots, history), by_snapshot=each)
+            sets = changed_sets(table, snapshots, history)
+            if not history.has_gap:  # or all rows may be among them
+                sets = materialized(con, sets)
+            pairs = net_pairs(con, sets, by_snapshot=each)
         needs_old = self.request.needs_old or each
         return pairs_as_changes(pairs, table.columns, table.deleted_at, needs_old=needs_old)
 
@@ -208,18 +216,27 @@ class TableFeed:
         if not self.request.needs_deleted_keys or not history.deletes:
             kind = "update" if history.deletes else "insert"
             return _ALL_AS.format(kind=kind, type=type_, current=current)
-        was_there = "d.alive and d.first_id <= coalesce(i.first_id, d.first_id)"
+        was_there, insertions = "d.alive", ""
+        if len(history.changed) > 1:
+            was_there = "d.alive and d.first_id <= coalesce(i.first_id, d.first_id)"
+            insertions = _FIRST_INSERTIONS.format(
+                key=table.key_sql(ROW),
+                snapshot=SNAPSHOT,
+                insertions=changed_rows("insertions", table, snapshots, history.moved),
+            )
+        deletes = ChangeKind.DELETE in self.request.kinds
         return _TOLD_APART.format(
             kind=change_kind("coalesce(c.alive, false)", f"coalesce({was_there}, false)"),
             type=type_,
             current=current,
+            join="full" if deletes else "left",
             key=table.key_sql(ROW),
             snapshot=SNAPSHOT,
             ord=order_sql(snapshots[0].id),
             alive=table.alive,
-            key_row=table.key_row(),
+            key_row=f"any_value({table.key_row()})" if deletes else f"any_value(null::{type_})",
             deletions=changed_rows("deletions", table, snapshots, history.moved),
-            insertions=changed_rows("insertions", table, snapshots, history.moved),
+            insertions=insertions,
         )
 
     def _current(

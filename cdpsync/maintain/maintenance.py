@@ -15,6 +15,7 @@ from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.engine import first_line, with_less_memory
 from cdpsync.errors import CatalogError, CdpsyncError, LockHeldError
 from cdpsync.maintain import orphans
+from cdpsync.maintain.pins import expiry_limit
 from cdpsync.maintain.publish import publish
 from cdpsync.model import Failure, MaintenanceStep
 from cdpsync.storage import open_storage
@@ -98,7 +99,8 @@ def _prune_system_tables(
 
 def _expire_snapshots(catalog: CatalogFile, older_than: datetime, dry_run: bool) -> MaintenanceStep:
     with catalog.writer() as con:
-        snapshots = ducklake.expire_snapshots(con, older_than, dry_run=dry_run)
+        limit = expiry_limit(con, older_than, clock.now())
+        snapshots = ducklake.expire_snapshots(con, limit, dry_run=dry_run)
     return MaintenanceStep("expire", None, snapshots)
 
 
