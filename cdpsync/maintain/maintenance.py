@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync import engine, project
 from cdpsync.catalog import Lake, ducklake, transaction
+from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.engine import first_line, with_less_memory
 from cdpsync.errors import CatalogError, CdpsyncError, LockHeldError
 from cdpsync.maintain import orphans
@@ -91,6 +92,7 @@ def _prune_system_tables(
 ) -> MaintenanceStep:
     with catalog.writer(data=False) as con:
         rows = Lake(con).system_tables.prune(now, keep, dry_run=dry_run)
+        rows += DeliveryTables(con).prune(now, dry_run=dry_run)
     return MaintenanceStep("books", None, rows)
 
 
