@@ -250,6 +250,19 @@ def changed_rows(kind: str, table: TableName, first: int, last: int) -> str:
     return f"ducklake_table_{kind}('lake', {names}, {first}, {last})"
 
 
+_ROWS_WRITTEN = """
+    select coalesce(sum(record_count), 0)::bigint
+    from __ducklake_metadata_lake.ducklake_data_file
+    where table_id = ? and list_contains(?, begin_snapshot)
+"""
+
+
+def rows_written(con: duckdb.DuckDBPyConnection, table_id: int, snapshots: Sequence[int]) -> int:
+    """Count the rows of the files that these snapshots added to a table."""
+    row = con.execute(_ROWS_WRITTEN, [table_id, list(snapshots)]).fetchone()
+    return int(row[0]) if row else 0
+
+
 def inline_system_tables(con: duckdb.DuckDBPyConnection) -> None:
     """Keep the rows of the system tables inside the catalog, so that they need no files.
 

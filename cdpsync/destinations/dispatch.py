@@ -72,17 +72,9 @@ class Dispatcher:
         self._stop: Stop | None = None
         self._refused_logins = 0
         self._is_probe = False
-        self._composers = _composers(destination, routes, Marks(marks))
+        self._composers = composers_of(destination, routes, Marks(marks))
         self._judge = Judge(destination.answers, destination.location)
-        self._finders = {
-            route: Judge(
-                AnswerRules(retry_after=destination.answers.retry_after),
-                destination.location,
-                shape.id,
-            )
-            for route, shape in routes.items()
-            if isinstance(shape, FindShape)
-        }
+        self._finders = finders_of(destination, routes)
         self._settlements = outbox.settlements()
 
     def send(self) -> DispatchResult:
@@ -93,7 +85,7 @@ class Dispatcher:
         start = self._clock.monotonic()
         journal = Journal(self._outbox.journal_file)
         self._ledger = Ledger(journal, self._settlements, self._destination.retry)
-        self._reader = _reader(self._destination, self._outbox, self._routes, self._settlements)
+        self._reader = reader_of(self._destination, self._outbox, self._routes, self._settlements)
         self._connections = self._connect()
         order = KeyOrder() if self._outbox.meta.order is ChangeOrder.EACH else None
         limiter = RateLimiter(self._destination.rate)
@@ -430,7 +422,7 @@ class Dispatcher:
         )
 
 
-def _composers(
+def composers_of(
     destination: Destination, routes: Mapping[str, RequestShape | FindShape], marks: Marks
 ) -> dict[tuple[str, str], Composer]:
     """Return what composes the requests of each route and step."""
@@ -458,7 +450,7 @@ def _steps(shapes: RequestShape | FindShape) -> list[tuple[str, RequestShape, st
     ]
 
 
-def _reader(
+def reader_of(
     destination: Destination,
     outbox: Outbox,
     routes: Mapping[str, RequestShape | FindShape],
@@ -477,3 +469,18 @@ def _reader(
         separator=next((shape.separator for shape in batched.values()), ","),
         wrapper=sum(len(text.encode()) for text in around),
     )
+
+
+def finders_of(
+    destination: Destination, routes: Mapping[str, RequestShape | FindShape]
+) -> dict[str, Judge]:
+    """Return what judges the answers of searches, by route."""
+    return {
+        route: Judge(
+            AnswerRules(retry_after=destination.answers.retry_after),
+            destination.location,
+            shape.id,
+        )
+        for route, shape in routes.items()
+        if isinstance(shape, FindShape)
+    }

@@ -65,7 +65,8 @@ def _overview(
         error = Failure("ConfigError", destination.problem)
     rows, since = newer or (None, None)
     behind = None if rows is None and not held else (rows or 0) + held
-    moments = [moment for moment in (state and state.held_since, since) if moment is not None]
+    held_since = state.held_since if state else None
+    moments = [moment for moment in (held_since, since) if moment is not None]
     return DestinationOverview(
         name=destination.name,
         type=destination.type,

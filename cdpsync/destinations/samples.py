@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.destinations.events import write_events
 from cdpsync.destinations.feed import feed_of
+from cdpsync.destinations.feed_requests import feed_request
 from cdpsync.destinations.outbox import Outbox
 from cdpsync.destinations.places import Places
 from cdpsync.destinations.rendering import Rendering, render
-from cdpsync.destinations.sender import feed_request, require_sendable
+from cdpsync.destinations.sender import require_sendable
 from cdpsync.engine import connect, first_line
 from cdpsync.errors import ConfigError
 from cdpsync.model.destinations import DestinationState

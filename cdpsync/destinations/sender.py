@@ -8,32 +8,29 @@ leaves them, and the next send goes on from them.
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.catalog.delivery_tables import DeliveryTables
-from cdpsync.catalog.system_tables import SystemTables
 from cdpsync.destinations import health as healths
 from cdpsync.destinations import outbox as outboxes
-from cdpsync.destinations.changes import FeedRequest
 from cdpsync.destinations.compile import row_of
 from cdpsync.destinations.dispatch import Dispatcher
 from cdpsync.destinations.events import Events, write_events
 from cdpsync.destinations.feed import feed_of
+from cdpsync.destinations.feed_requests import feed_request
 from cdpsync.destinations.held import events_in
 from cdpsync.destinations.outbox import Outbox
 from cdpsync.destinations.places import Places
 from cdpsync.destinations.positions import newest_position, start_position
-from cdpsync.destinations.rendering import digest, feed_digest, render, uses_of
+from cdpsync.destinations.rendering import digest, feed_digest, render
 from cdpsync.destinations.settling import Batch, Settler
 from cdpsync.destinations.stops import not_sent
 from cdpsync.errors import CdpsyncError, ConfigError, DeliveryError
 from cdpsync.model import Failure
 from cdpsync.model.destinations import (
-    ChangeKind,
     DeliveryResult,
     DestinationState,
     HealthState,
@@ -50,6 +47,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
+    from cdpsync.destinations.changes import FeedRequest
     from cdpsync.destinations.feed import Feed
     from cdpsync.model import Config
     from cdpsync.model.destinations import Destination
@@ -59,8 +57,6 @@ MANY_ROWS = 10_000
 
 POSITION_AGE = timedelta(days=1)
 """A position this old is moved on, although nothing has changed, because it pins snapshots."""
-
-_OF_A_CHANGE = frozenset({"event_id", "key", "change", "snapshot_id", "changed_at"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +311,7 @@ class Sender:
         """Return an empty result; move a position on that is old, so that it pins nothing."""
         if self._settler.started_at - position.snapshot_time < POSITION_AGE:
             return self._settler.result(self._state)
-        return self._saved(request, newest_position(con, request), self._state.outbox)
+        return self._saved(request, newest_position(con, position), self._state.outbox)
 
     def _confirm(self, rows: int) -> None:
         name = self._destination.name
@@ -325,37 +321,6 @@ class Sender:
                 f"confirmed it. Send them: cdpsync send {name} --backfill -y; or only what changes "
                 f"from now on: cdpsync send {name} --from now."
             )
-
-
-def feed_request(
-    con: duckdb.DuckDBPyConnection,
-    destination: Destination,
-    places: Places,
-    state: DestinationState,
-) -> FeedRequest:
-    """Return which changes a destination asks for, and what its expressions need of each."""
-    primary_key = _primary_key(con, destination)
-    used, used_by_deletes = uses_of(destination)
-    key = destination.key or primary_key
-    wants_deletes = ChangeKind.DELETE in destination.on or destination.on_exit
-    columns = used_by_deletes.columns
-    needs_last_image = wants_deletes and (
-        destination.where is not None or columns is None or bool(columns - {*key, *_OF_A_CHANGE})
-    )
-    kinds = destination.on | ({ChangeKind.UPDATE} if destination.on_exit else frozenset())
-    return FeedRequest(
-        destination=destination.name,
-        key=key,
-        table=destination.table,
-        sql=destination.sql.text if destination.sql else None,
-        kinds=kinds,
-        needs_old=used.old or used_by_deletes.old or destination.on_exit or needs_last_image,
-        tells_kind=used.change or not {ChangeKind.INSERT, ChangeKind.UPDATE} <= kinds,
-        order=destination.order,
-        is_unique=bool(primary_key) and key == primary_key,
-        keep=destination.keep,
-        copy=places.existing_copy(state.outbox),
-    )
 
 
 def require_sendable(destination: Destination) -> None:
@@ -378,16 +343,6 @@ def failed(destination: Destination, error: Exception) -> DeliveryResult:
         HealthState.HEALTHY,
         error=Failure(type(error).__name__, message),
     )
-
-
-def _primary_key(con: duckdb.DuckDBPyConnection, destination: Destination) -> tuple[str, ...]:
-    """Return the primary key with which a destination's table was loaded; empty without one."""
-    if destination.table is None:
-        return ()
-    for saved in SystemTables(con).saved_states():
-        if saved.table == destination.table and saved.settings:
-            return tuple(json.loads(saved.settings).get("primary_key", ()))
-    return ()
 
 
 def _added(result: DeliveryResult, earlier: DeliveryResult | None) -> DeliveryResult:

@@ -76,15 +76,17 @@ def of_result(result: TableResult) -> Record:
 
 
 def of_run(result: RunResult) -> Record:
-    """Return a whole run."""
-    return {
+    """Return a whole run; `destinations` only where it has sent to some."""
+    record: Record = {
         "run_id": result.run_id,
         "status": result.status,
         "started_at": moment(result.started_at),
         "finished_at": moment(result.finished_at),
         "tables": [of_result(table) for table in result.tables],
-        "destinations": [of_delivery(delivery) for delivery in result.destinations],
     }
+    if result.destinations:
+        record["destinations"] = [of_delivery(delivery) for delivery in result.destinations]
+    return record
 
 
 def of_delivery(result: DeliveryResult) -> Record:

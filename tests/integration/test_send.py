@@ -53,7 +53,7 @@ def test_changes_are_sent_once(shop: Sending) -> None:
 def test_no_send_leaves_the_changes_to_the_next_send(shop: Sending) -> None:
     """`run --no-send` sends nothing; `send` has it all, as one net change a key."""
     shop.put((1, "ada", "paid", "10.10"))
-    assert shop.json("run", "--no-send")["destinations"] == []
+    assert "destinations" not in shop.json("run", "--no-send")
     shop.put((1, "ada", "sent", "10.10"))
     shop.cdpsync("run", "--no-send")
     (line,) = shop.json("destinations", "list")
