@@ -12,7 +12,7 @@ from cdpsync.model.destinations import ChangeOrder
 from cdpsync.sql import quote_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from cdpsync.destinations.journal import Settlements
     from cdpsync.destinations.outbox import Outbox
@@ -90,7 +90,7 @@ class ParcelReader:
         return max(min(batch.rows, int(self._limit / average)), 1)
 
     def _note_settled(self) -> None:
-        self._con.execute("create temp table settled (seq bigint)")
+        self._con.execute("create table settled (seq bigint)")
         for state in (1, 2):
             ranges = self._settlements.ranges(state)
             for start in range(0, len(ranges), _PER_INSERT):
@@ -115,8 +115,11 @@ class ParcelReader:
         first = 1
         while first <= self._outbox.rows:
             last = first + self._page_rows() - 1
-            yield from self._batches(first, last) if self._batched else self._single(first, last)
-            first = last + 1
+            if self._batched:
+                first = (yield from self._batches(first, last)) + 1
+            else:
+                yield from self._single(first, last)
+                first = last + 1
 
     def _page_rows(self) -> int:
         """Return how many rows a page has: whole batches, which fit into memory."""
@@ -142,7 +145,9 @@ class ParcelReader:
             for row in rows:
                 yield self._parcel(row)
 
-    def _batches(self, first: int, last: int) -> Iterator[Parcel]:
+    def _batches(self, first: int, last: int) -> Generator[Parcel, None, int]:
+        """Yield the batches of a page; return its end, or where batches became smaller."""
+        limit = self.rows
         cursor = self._con.cursor()
         cursor.execute(self._batch_query(self._pending(), first, last, self.rows))
         while rows := cursor.fetchmany(8):
@@ -152,6 +157,9 @@ class ParcelReader:
                     yield from self._by_size(parcel)
                 else:
                     yield parcel
+                if self.rows < limit:
+                    return parcel.last
+        return last
 
     def _batch_query(self, relation: str, first: int, last: int, rows: int) -> str:
         singles = [f"'{route}'" for route in ROUTES if route not in self._batched]
@@ -221,8 +229,10 @@ class ParcelReader:
 
     def _only(self, seqs: Sequence[int]) -> str:
         """Return SQL of these changes."""
-        numbers = ", ".join(map(str, seqs))
-        return f"(select * from {self._outbox.relation} where seq in ({numbers}))"
+        rows = f"select * from {self._outbox.relation} where seq between {seqs[0]} and {seqs[-1]}"
+        if seqs[-1] - seqs[0] == len(seqs) - 1:
+            return f"({rows})"
+        return f"({rows} and seq in ({', '.join(map(str, seqs))}))"
 
     def _pending(self) -> str:
         unsettled = _UNSETTLED if self._has_settled else ""
