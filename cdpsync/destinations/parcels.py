@@ -28,6 +28,7 @@ _SINGLE = """
     select seq, seq, 1, route, event_id, {parts}, {keys}, attempts, first_at
     from {pending}
     where seq between {first} and {last}
+    {sorting}
 """
 # A batch never has changes of two routes; with `is_mixed`, it ends where the route changes.
 _BATCHES = """
@@ -69,6 +70,7 @@ class ParcelReader:
         `steps` are the prefixes of the columns that the requests have.
         """
         self._outbox, self._settlements = outbox, settlements
+        self._is_ordered = outbox.meta.order is ChangeOrder.EACH
         self._steps = tuple(steps)
         self._batched = tuple(batched) if batch is not None else ()
         self._separator = separator
@@ -127,7 +129,7 @@ class ParcelReader:
         longest = self._outbox.meta.largest * _AT_A_TIME > _PAGE_BYTES
         size = min(_PAGE_ROWS, _PAGE_BYTES // (self._outbox.meta.largest if longest else average))
         if not self._batched:
-            return max(size, 1) if longest else self._outbox.rows
+            return max(size, 1) if longest or self._is_ordered else self._outbox.rows
         return max(size // self.rows, 1) * self.rows
 
     def _single(self, first: int, last: int) -> Iterator[Parcel]:
@@ -139,6 +141,7 @@ class ParcelReader:
                 pending=self._pending(),
                 first=first,
                 last=last,
+                sorting="order by seq" if self._is_ordered else "",
             )
         )
         while rows := cursor.fetchmany(_AT_A_TIME):
@@ -240,7 +243,7 @@ class ParcelReader:
 
     def _keys(self, keys: str) -> str:
         """Return SQL of the keys of a parcel, if their order counts: where each change is sent."""
-        return keys if self._outbox.meta.order is ChangeOrder.EACH else "null"
+        return keys if self._is_ordered else "null"
 
     def _parcel(self, row: Sequence[Any]) -> Parcel:
         first, last, rows, route, event_id, *parts, keys, attempts, first_at = row
