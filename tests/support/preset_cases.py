@@ -42,7 +42,7 @@ def people(count: int, bad: frozenset[int] = frozenset()) -> list[Row]:
         {
             "id": i,
             "email": f"nobody {i}" if i in bad else f"Person{i}@example.com",
-            "name": f'Zoë "{i}" \\ O’Neil\n',
+            "name": f'Zoë "{i}" \\ O\u2019Neil\n',
             "phone": f"+1500555{i:04}",
             "plan": "pro" if i % 2 else "free",
             "spent": i * 1.25,
