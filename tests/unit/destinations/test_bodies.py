@@ -69,7 +69,7 @@ def test_body(shop: Changes, body: Any, first: Any, second: Any) -> None:
 def test_spread_of_json_keeps_each_character(shop: Changes) -> None:
     """Only where a key is written out is the object taken apart, and its numbers stay exact."""
     first, second = shop.texts({"i": 1, "...": "{{ properties }}"})
-    assert first.startswith('{"i":1,"a": 1.10, "n": 123456789012345678.25, "$set":')
+    assert first.startswith('{"i":1, "a": 1.10, "n": 123456789012345678.25, "$set":')
     assert second == '{"i":1}'
     (value, _) = shop.values({"...": "{{ properties }}", "a": 0})
     expected = {"a": 0, "n": Decimal("123456789012345678.25"), "$set": {"x": '"1.10,]'}}

@@ -67,6 +67,20 @@ def test_batch_has_items_and_the_text_around_them(shop: Changes) -> None:
     assert [row["body"] for row in shop.rows(compiled)] == ['{"id":1}', '{"id":2}']
 
 
+def test_expression_that_names_no_row_is_computed_for_a_batch(shop: Changes) -> None:
+    """The URL, the headers and the body of a batch may have the time, say."""
+    request = RequestTemplate(
+        "POST",
+        text("https://example.com/{{ 1 + 1 }}"),
+        headers={"X-A": text("{{ 'b' | upcase }}"), "X-B": text("c")},
+        item=body_of({"id": "{{ id }}"}),
+    )
+    compiled = compile_requests(shop.row, request)
+    assert compiled.steps[""].url == "https://example.com/2"
+    assert compiled.steps[""].headers == {"X-A": "B", "X-B": "c"}
+    assert compiled.columns == ("body",)
+
+
 def test_batch_without_a_body_is_an_array(shop: Changes) -> None:
     """With `batch`, a body is what one row has."""
     compiled = shop.compile({"id": "{{ id }}"}, batched=True)
