@@ -183,24 +183,6 @@ def requested(shop: Changes, form: str, body: Any, **options: Any) -> list[Any]:
     return [row.get("body", compiled.steps[""].body) for row in shop.rows(compiled)]
 
 
-def test_form(shop: Changes) -> None:
-    """A tree is a form with brackets; each value is percent-encoded."""
-    body = body_of({
-        "n?": "{{ name }}", "a b": "{{ id }} &=é", "o": {"x": True, "y": ["{{ total }}", 2]},
-        "none": None, "row": "{{ address }}",
-    })  # fmt: skip
-    first, second = requested(shop, "form", body)
-    assert first == (
-        "n=Ada&a%20b=1%20%26%3D%C3%A9&o%5Bx%5D=true&o%5By%5D%5B0%5D=1.10&o%5By%5D%5B1%5D=2"
-        "&none=&row=%7B%22city%22%3A%22Bern%22%2C%22zip%22%3A%223000%22%7D"
-    )
-    assert second == (
-        "a%20b=2%20%26%3D%C3%A9&o%5Bx%5D=true&o%5By%5D%5B0%5D=&o%5By%5D%5B1%5D=2&none=&row="
-    )
-    with pytest.raises(ConfigError, match="the body of a form is a mapping"):
-        requested(shop, "form", text("{{ id }}"))
-
-
 def test_text(shop: Changes) -> None:
     """A text is sent as it is."""
     assert requested(shop, "text", text('{{ name }} "paid" {{ total }}\n')) == [

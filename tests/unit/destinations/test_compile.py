@@ -7,11 +7,9 @@ from support.change_rows import Changes, body_of, text
 
 from cdpsync.destinations.compile import (
     Marks,
-    NamesUsed,
     compile_condition,
     compile_requests,
     compile_text,
-    names_used,
 )
 from cdpsync.errors import ConfigError
 from cdpsync.model.destinations import FindTemplate, RequestTemplate
@@ -127,6 +125,13 @@ def test_found_is_no_part_of_an_expression(shop: Changes) -> None:
         compile_requests(shop.row, FindTemplate(other, "id", other, update))
 
 
+def test_changes_may_be_a_query(shop: Changes) -> None:
+    """What is sent may be a part of the changes."""
+    compiled = shop.compile({"id": "{{ id + 1 }}"})
+    query = compiled.select("(select * from changes where ord = 2)")
+    assert shop.con.execute(f"select body from ({query})").fetchall() == [('{"id":3}',)]
+
+
 def test_condition_is_true_or_false(shop: Changes) -> None:
     """NULL is false, and a row in which the condition fails is kept for its error."""
     kept = "select ord from changes where {} order by ord"
@@ -158,18 +163,6 @@ def test_text_is_one_expression_over_changes(shop: Changes) -> None:
     sql = compile_text(shop.row, text("{{ id | plus: 1 }}-{{ status }}"))
     query = f"select {sql} from changes order by ord"
     assert shop.con.execute(query).fetchall() == [("2-paid",), ("3-open",)]
-
-
-def test_names_used() -> None:
-    """A feed reads old images and compares kinds only where an expression does."""
-    request = RequestTemplate(
-        "POST", text("https://example.com/{{ id }}"), body=body_of({"e": "{{ event | upcase }}"})
-    )
-    inputs = body_of({"event": "{{ old.status }}", "unused": "{{ row }}"})
-    assert names_used([request], inputs) == NamesUsed(frozenset({"id", "event", "status"}), True)
-    condition = text("change = 'insert'")
-    assert names_used([], conditions=[condition]).change
-    assert names_used([body_of({"a": "{{ Profile }}"})], alias="profile").columns is None
 
 
 def test_all_wrong_expressions_are_told_at_once(shop: Changes) -> None:
