@@ -198,6 +198,18 @@ def test_secrets_are_in_no_statement(shop: Changes) -> None:
     assert rows[0]["body"].endswith(f'"id":"1 {mark}"}}')
 
 
+def test_marks_stay_where_they_are_when_a_secret_changes(shop: Changes) -> None:
+    """An outbox that waits gets the new values, each at its place."""
+    compiled = []
+    for values in (("same", "same"), ("new", "other")):
+        body = {"a": text("\0", values[0]), "b": text("{{ id }} \0", values[1])}
+        compiled.append(shop.compile(body, marks=Marks("nonce")))
+    before, after = compiled
+    assert before.select() == after.select()
+    assert list(before.marks) == list(after.marks)
+    assert list(after.marks.values()) == ["new", "other"]
+
+
 def test_row_cannot_forge_a_mark() -> None:
     """A row that has the mark of another outbox, or looks like one, is text as any other."""
     old = Marks()
