@@ -105,8 +105,10 @@ class AnswerRules:
     """What an answer means, as SQL over `status` (integer), `response` (JSON) and `headers` (JSON).
 
     `ok`: whether all was taken; None: 200 to 299. `partial`: whether the answer names the items
-    that were not taken; `failed` is then a list of JSON values, in each of which `failed_by` is the
-    path of the index (`index`) or of the item's own id, and `failed_error` of its message.
+    that were not taken; `failed` is then a list of JSON objects, in each of which `failed_by` is
+    the path of the item's position (`index`) or of its id, `failed_error` that of the message.
+    `failed_id` is the id over the row; None: the event's. `unauthorized`: the credentials were
+    refused, though the status is neither 401 nor 403.
     `retry_after`: seconds, besides the headers that all know. `done`: an error that means that the
     item has been taken before (409 at some).
     """
@@ -116,9 +118,11 @@ class AnswerRules:
     failed: str | None = None
     failed_by: str = "index"
     failed_error: str | None = None
+    failed_id: Template | None = None
     retry_after: str | None = None
     done: str | None = None
     retry: str | None = None  # answers to try again, besides 408, 425, 429 and 5xx
+    unauthorized: str | None = None
     drop: str | None = None  # answers that refuse the rows, though their status says otherwise
 
 
@@ -211,9 +215,10 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a destination has been sent: the snapshot, and the table that the snapshot is of.
+    """How far a destination has been sent: a snapshot, with its time.
 
-    `outbox` is the id of the last change set that was settled.
+    `table` is what feeds it, `shop.orders` or `sql`. `table_uuid` is that of the table in this
+    snapshot; None for a query, and where there was no table yet.
     """
 
     destination: str
@@ -221,18 +226,52 @@ class Position:
     table_uuid: str | None
     snapshot_id: int
     snapshot_time: datetime
-    outbox: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The health of a destination between two runs. `tokens` are of 10,000."""
+    """The health of a destination between two runs. `tokens` are of 10,000.
+
+    `since` is the time of the last change of state, or of the last probe; `counted_at` that of
+    the tokens, which come back with time.
+    """
 
     state: HealthState = HealthState.HEALTHY
     tokens: float = 10_000.0
     since: datetime | None = None
     probes: int = 0
     reason: str | None = None
+    counted_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationState:
+    """What is kept of a destination between two runs.
+
+    `outbox` is the id of its last settled change set, whose files say what is held: `held` changes,
+    the oldest since `held_since`. `config` is a digest of what its position is about: source and
+    key. `hold` is how long its position keeps snapshots from expiring.
+    """
+
+    name: str
+    source: str
+    position: Position | None
+    health: Health = field(default_factory=Health)
+    outbox: str | None = None
+    config: str | None = None
+    held: int = 0
+    held_since: datetime | None = None
+    last_delivery_at: datetime | None = None
+    hold: timedelta = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskWindow:
+    """How often a mask has seen a value since the start of its window; the value is a hash."""
+
+    hash: str
+    start: datetime
+    seen: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +280,7 @@ class DeadLetter:
 
     id: str
     destination: str
-    table: str
+    source: str
     key: str
     change: str
     snapshot_id: int
@@ -267,7 +306,7 @@ class DeliveryResult:
     """
 
     destination: str
-    table: str
+    source: str
     status: str
     state: HealthState
     triggered: int = 0
@@ -284,3 +323,83 @@ class DeliveryResult:
     seconds: float = 0.0
     error: Failure | None = None
     notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """What came of one destination in one run, as the history has it."""
+
+    run_id: str
+    started_at: datetime
+    finished_at: datetime
+    result: DeliveryResult
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationOverview:
+    """A destination in `status`: its health, what it is behind, its last delivery.
+
+    `behind_rows` are held changes, and those rows of its table that came after its position, as far
+    as the catalog tells; None: not known. `behind_since` is the time of the oldest.
+    """
+
+    name: str
+    type: str
+    source: str
+    status: str
+    state: HealthState
+    every: timedelta | None = None
+    last_run_at: datetime | None = None
+    last_delivery_at: datetime | None = None
+    next_due_at: datetime | None = None
+    behind_rows: int | None = None
+    behind_since: datetime | None = None
+    held: int = 0
+    dead_letters: int = 0
+    reason: str | None = None
+    error: Failure | None = None
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SendResult:
+    """What came of a send: one result per destination. `status` is ok, partial or failed."""
+
+    run_id: str
+    status: str
+    started_at: datetime
+    finished_at: datetime
+    destinations: tuple[DeliveryResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedRequest:
+    """A request as it would be sent, its secrets starred; with an answer where it was sent.
+
+    `error` says why it cannot be sent, or what the answer means. `response` has 4 kB at most.
+    """
+
+    destination: str
+    key: str | None
+    change: str | None
+    method: str | None
+    url: str | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str | None = None
+    status: int | None = None
+    response: str | None = None
+    milliseconds: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PresetOverview:
+    """A type of destinations: its preset's file, what it is, and what it needs and takes."""
+
+    name: str
+    about: str | None
+    docs: tuple[str, ...]
+    needs: tuple[str, ...]
+    inputs: tuple[str, ...]
+    actions: tuple[str, ...]
+    file: str
