@@ -96,6 +96,11 @@ class Judge:
         """Whether the rules look into the bodies of answers."""
         return self._sql is not None
 
+    def close(self) -> None:
+        """Close the connection of the rules."""
+        if self._sql is not None:
+            self._sql.close()
+
     def judge(self, answers: Sequence[HttpAnswer], now: datetime) -> list[Verdict]:
         """Return the verdict on each answer."""
         if self._sql is None:

@@ -143,12 +143,16 @@ class Journal:
             disk.sync(self._file.fileno())
         self._is_synced = True
 
+    def flush(self) -> None:
+        """Write and sync what is left."""
+        self.write()
+        if not self._is_synced:
+            self._sync()
+
     def close(self) -> None:
         """Write and sync what is left, and close the file."""
         try:
-            self.write()
-            if not self._is_synced:
-                self._sync()
+            self.flush()
         finally:
             self._file.close()
 

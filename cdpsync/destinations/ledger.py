@@ -50,6 +50,10 @@ class Ledger:
         age = datetime.fromisoformat(failure.last_at) - datetime.fromisoformat(failure.first_at)
         return age > self._retry.within
 
+    def flush(self) -> None:
+        """Write and sync what was noted, before a time without answers."""
+        self._journal.flush()
+
     def write(self, now: float) -> None:
         """Write what was noted, and sync it to the disk if it is time."""
         self._journal.write()
