@@ -227,13 +227,3 @@ class Composer:
         if self._found and parcel.record_id is not None:
             return text.replace(self._found, escape(parcel.record_id))
         return text
-
-    def shown(self, parcel: Parcel) -> tuple[str, str | None, str | None]:
-        """Return method, URL and body of a parcel as a dead letter has them: without secrets."""
-        url, _, body = parcel.parts[parcel.step]
-        url, body = url or self._shape.url, self._shape.body if body is None else body
-        return (
-            self._shape.method,
-            None if url is None else self._marks.hide(url),
-            None if body is None else self._marks.hide(body),
-        )

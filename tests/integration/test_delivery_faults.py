@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from support.deliveries import NOW, FakeClock, changes, destination, ids, outbox
 from support.receiver import receiver
 from support.tls import certificate
 
+from cdpsync.destinations.dead_letters import dead_letters
 from cdpsync.destinations.journal import DEAD, DELIVERED, PENDING
 from cdpsync.destinations.results import StopReason
 from cdpsync.errors import ConfigError
@@ -22,6 +24,7 @@ from cdpsync.model.destinations import (
     HealthState,
     Retry,
 )
+from cdpsync.redact import remember
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -451,6 +454,27 @@ def test_torn_line_of_a_journal_counts_for_nothing(tmp_path: Path, server: Recei
     assert send(destination(), box, shape(server.url)).delivered == 6
     assert sorted(ids(server.bodies())) == [5, 6, 7, 8, 9, 10]
     assert settled(box) == (10, 0, 0)
+
+
+def test_dead_letters_have_no_secret(tmp_path: Path, server: Receiver) -> None:
+    """Neither in URL or body, nor in what the endpoint echoes."""
+    remember("s3cret-token")
+    server.script(statuses=[400], body='{"error":"bad key s3cret-token"}')
+    marks = {"«n0nce:0»": "s3cret-token"}
+    box = outbox(tmp_path, changes(2).replace("'}' as body", """',"k":"«n0nce:0»"}' as body"""))
+    routes = {"request": shape(f"{server.url}/x?key=«n0nce:0»")}
+    send(destination(), box, routes, marks=marks)
+    assert json.loads(server.requests()[0]["body"])["k"] == "s3cret-token"
+    first, second = dead_letters(
+        box, box.settlements(), destination="hook", table="shop.t", routes=routes, marks=marks
+    )
+    assert (first.id, second.id) == ("20261128-1-1", "20261128-1-2")
+    assert first.url == f"{server.url}/x?key=***"
+    assert first.body == '{"id":1,"key":1,"k":"***"}'
+    assert first.response == '{"error":"bad key ***"}'
+    assert (first.status, first.attempts, first.first_at) == (400, 1, NOW)
+    for file in box.folder.iterdir():
+        assert b"s3cret-token" not in file.read_bytes()
 
 
 def test_missing_pycurl_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
