@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from cdpsync.destinations import limits
+from cdpsync.destinations.connections import LONG_ANSWER
 from cdpsync.engine import connect, first_line
 from cdpsync.errors import ConfigError
 from cdpsync.sql import quote_name, quote_text
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from cdpsync.model.destinations import AnswerRules
 
 _RETRIED = {408, 425, 429}
+_FIRST_ERROR = 400
 _KEPT = 4_096  # bytes of an answer in a dead letter
 _SHOWN = 200  # characters of an answer in a message
 _REMEMBERED = 1_000  # verdicts on answers that were the same
@@ -132,6 +134,8 @@ class Judge:
         if answer.error is not None:
             outcome = Outcome.REFUSED if answer.is_final else Outcome.RETRY
             return Verdict(outcome, answer.error, is_fault=not answer.is_final)
+        if answer.is_cut and self._sql is not None and status < _FIRST_ERROR:
+            return Verdict(Outcome.RETRY, f"{status} with more than {LONG_ANSWER >> 20} MB")
         if values.get("done"):
             return TAKEN
         if values.get("partial"):

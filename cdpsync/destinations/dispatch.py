@@ -38,6 +38,8 @@ _LONGEST_BACKOFF = 30.0  # seconds
 _LONGEST_WAIT = 300.0  # seconds that a destination may ask a run to wait
 _LONGEST_LOOK = 0.1  # seconds between two looks at the journal and the health
 _NOT_FOUND = 404
+_ABSENT = (_NOT_FOUND, 410)  # of a record that is to be deleted
+_LOGGED = 100  # one of so many requests that were taken
 
 
 class Dispatcher:
@@ -174,7 +176,8 @@ class Dispatcher:
                 self._queue.put_halves(parcel, self._reader.halves(parcel))
                 continue
             composer = self._composers[parcel.route, parcel.step]
-            request = composer.compose(parcel, int(self._clock.now().timestamp()))
+            seconds = int(self._clock.now().timestamp()) if composer.is_signed else 0
+            request = composer.compose(parcel, seconds)
             if isinstance(request, str):
                 self._refuse(parcel, None, request)
                 continue
@@ -197,6 +200,7 @@ class Dispatcher:
                 self._supervisor.end_probe(verdict.error if failed else None, now)
             if verdict is TAKEN and not parcel.step:
                 self._deliver(parcel)
+                self._log_some(parcel, answer)
             else:
                 self._settle(parcel, answer, verdict)
             if verdict.is_fault:
@@ -233,9 +237,12 @@ class Dispatcher:
             parcel.step = "create_" if verdict.found is None else "update_"
             self._queue.put_first(parcel)
             return
-        if outcome is Outcome.TAKEN:
+        composer = self._composers[parcel.route, parcel.step]
+        if outcome is Outcome.TAKEN or (composer.deletes and answer.status in _ABSENT):
             self._deliver(parcel)
             return
+        if outcome is Outcome.GONE and not composer.is_one_url:
+            outcome = Outcome.REFUSED  # because what is gone is what the row's own URL names
         self._note_fault(parcel, answer, verdict)
         is_unauthorized = outcome is Outcome.UNAUTHORIZED
         holds_all = self._supervisor.count_login(verdict.error if is_unauthorized else None)
@@ -267,6 +274,7 @@ class Dispatcher:
             self._ledger.tally.retried += 1
             self._queue.put_later(parcel, now + self._backoff(parcel.attempts))
         elif verdict.outcome is Outcome.UNAUTHORIZED and goes_on:
+            parcel.attempts -= 1  # because it counts as refused
             self._refuse(parcel, answer, verdict.error)
         elif self._ledger.is_given_up(failure):
             for seq in self._reader.seqs(parcel):
@@ -339,21 +347,30 @@ class Dispatcher:
         )
 
     def _note_fault(self, parcel: Parcel, answer: HttpAnswer, verdict: Verdict) -> None:
-        """Count and log a request that was not taken: a line of JSON."""
+        """Count and log a request that was not taken."""
         error = redact(verdict.error)
         self._ledger.tally.fault(error)
         if log.isEnabledFor(logging.INFO):
-            line = {
-                "destination": self._destination.name,
-                "outbox": self._outbox.id,
-                "seq": [parcel.first, parcel.last],
-                "attempt": parcel.earlier + parcel.attempts + 1,
-                "status": answer.status,
-                "ms": round(answer.seconds * 1000, 1),
-                "outcome": verdict.outcome.value,
-                "error": error,
-            }
-            log.info("%s", json.dumps(line, ensure_ascii=False))
+            self._log(parcel, answer, verdict.outcome, error)
+
+    def _log_some(self, parcel: Parcel, answer: HttpAnswer) -> None:
+        """Log one of a hundred requests that were taken."""
+        if self._ledger.tally.answers % _LOGGED == 0 and log.isEnabledFor(logging.INFO):
+            self._log(parcel, answer, Outcome.TAKEN, "")
+
+    def _log(self, parcel: Parcel, answer: HttpAnswer, outcome: Outcome, error: str) -> None:
+        """Log a request as a line of JSON, without its URL and body, which may have secrets."""
+        line = {
+            "destination": self._destination.name,
+            "outbox": self._outbox.id,
+            "changes": [parcel.first, parcel.last],
+            "attempt": parcel.earlier + parcel.attempts + 1,
+            "status": answer.status,
+            "ms": round(answer.seconds * 1000, 1),
+            "outcome": outcome.value,
+            "error": error,
+        }
+        log.info("%s", json.dumps(line, ensure_ascii=False))
 
     def _result(self, seconds: float) -> DispatchResult:
         tally = self._ledger.tally

@@ -13,6 +13,8 @@ import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+
 from cdpsync.destinations import journal
 from cdpsync.errors import CatalogError
 from cdpsync.model.destinations import ChangeOrder
@@ -22,8 +24,6 @@ from cdpsync.system import disk, private_files
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
-
-    import duckdb
 
 ROUTES = ("request", "delete")
 """The value of `route`: which of the destination's requests a change is sent with."""
@@ -133,6 +133,11 @@ class Outbox:
             _write_meta(folder, meta)
         except OSError as error:
             raise CatalogError(f"{folder}: {disk.write_error(error)}") from error
+        except duckdb.IOException as error:
+            hint = disk.disk_hint(str(error))
+            if hint is None:
+                raise
+            raise CatalogError(f"{folder}: {hint}; nothing was sent.") from error
         return cls(folder, meta)
 
     @classmethod
