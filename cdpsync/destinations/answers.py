@@ -139,8 +139,10 @@ class Judge:
         if values.get("done"):
             return TAKEN
         if values.get("partial"):
-            failed = tuple(_failed_items(values.get("failed"), self._rules))
-            return Verdict(Outcome.PARTIAL, described(answer), failed=failed)
+            failed = _failed_items(values.get("failed"), self._rules)
+            if failed == () and status < _FIRST_ERROR:
+                return TAKEN
+            return Verdict(Outcome.PARTIAL, described(answer), failed=failed or ())
         is_retried = status in _RETRIED or status >= 500
         if values.get("retry") or (is_retried and not values.get("drop")):
             delay = values.get("retry_after")
@@ -196,17 +198,24 @@ def _json(body: bytes) -> object:
         return None
 
 
-def _failed_items(text: str | None, rules: AnswerRules) -> Iterator[FailedItem]:
-    """Yield the items that an answer names as failed; nothing if it names them in another form."""
+def _failed_items(text: str | None, rules: AnswerRules) -> tuple[FailedItem, ...] | None:
+    """Return the items that an answer names as failed; None if it names one in another form."""
     items = _json((text or "").encode())
-    for item in items if isinstance(items, list) else ():
-        by = item if isinstance(item, int | str) else _at(item, rules.failed_by)
-        if isinstance(by, str) and rules.failed_by.split(".")[-1] == "index" and by.isdigit():
-            by = int(by)
-        if by is None or isinstance(by, bool) or not isinstance(by, int | str):
-            continue
-        error = _at(item, rules.failed_error) if rules.failed_error else None
-        yield FailedItem(by, _words(item if error is None else error))
+    if not isinstance(items, list):
+        return None
+    failed = [_failed_item(item, rules) for item in items]
+    known = tuple(item for item in failed if item is not None)
+    return known if len(known) == len(failed) else None
+
+
+def _failed_item(item: object, rules: AnswerRules) -> FailedItem | None:
+    by = item if isinstance(item, int | str) else _at(item, rules.failed_by)
+    if isinstance(by, str) and rules.failed_by.split(".")[-1] == "index" and by.isdigit():
+        by = int(by)
+    if isinstance(by, bool) or not isinstance(by, int | str):
+        return None
+    error = _at(item, rules.failed_error) if rules.failed_error else None
+    return FailedItem(by, _words(item if error is None else error))
 
 
 def _at(value: object, path: str) -> object:

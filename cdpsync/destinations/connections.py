@@ -153,7 +153,7 @@ class Connections:
 
     def __init__(self, count: int, *, timeout: float, keeps: int) -> None:
         self._curl = load_curl()
-        self.count = min(count, MOST)
+        self.count = max(min(count, MOST), 1)
         self._timeout, self._keeps = timeout, keeps
         self._multi = self._curl.CurlMulti()
         self._multi.setopt(self._curl.M_MAXCONNECTS, self.count)
@@ -176,7 +176,7 @@ class Connections:
             curl.setopt(options.URL, request.url)
             handle.url = request.url
         if request.headers is not handle.headers:
-            curl.setopt(options.HTTPHEADER, request.headers)
+            curl.setopt(options.HTTPHEADER, [line.encode() for line in request.headers])
             handle.headers = request.headers
         if handle.kind != (request.method, request.body is not None):
             self._set_method(handle, request)

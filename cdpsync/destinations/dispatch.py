@@ -38,6 +38,7 @@ _LONGEST_BACKOFF = 30.0  # seconds
 _LONGEST_WAIT = 300.0  # seconds that a destination may ask a run to wait
 _LONGEST_LOOK = 0.1  # seconds between two looks at the journal and the health
 _NOT_FOUND = 404
+_TOO_MANY = 429
 _ABSENT = (_NOT_FOUND, 410)  # of a record that is to be deleted
 _LOGGED = 100  # one of so many requests that were taken
 
@@ -269,6 +270,8 @@ class Dispatcher:
             self._supervisor.wait_for_later_run(verdict.delay, verdict.error)
         elif verdict.delay is not None:
             self._queue.pause(now + verdict.delay)
+        elif answer.status == _TOO_MANY:
+            self._queue.pause(now + self._backoff(parcel.attempts))
         goes_on = self._supervisor.stop is None
         if goes_on and parcel.attempts < self._destination.retry.attempts:
             self._ledger.tally.retried += 1

@@ -1,4 +1,4 @@
-"""Reads requests from an outbox: one per change, or one per batch, whose body DuckDB makes."""
+"""Requests of a destination: their shapes, what a row adds, and the HTTP request of both."""
 
 from __future__ import annotations
 

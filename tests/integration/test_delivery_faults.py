@@ -402,6 +402,16 @@ def test_retry_after_pauses_the_destination(
     assert sum(clock.slept) == pytest.approx(seconds, abs=1.0)
 
 
+def test_too_many_requests_pause_the_destination(tmp_path: Path, server: Receiver) -> None:
+    """Also where the answer does not say for how long."""
+    server.script(statuses=[429, 200])
+    clock = FakeClock()
+    result = send(destination(connections=1), outbox(tmp_path, 5), shape(server.url), clock=clock)
+    assert (result.delivered, result.requests) == (5, 6)
+    assert sum(clock.slept) == pytest.approx(1.0, abs=0.3)
+    assert [r["status"] for r in server.requests()] == [429, 200, 200, 200, 200, 200]
+
+
 def test_long_retry_after_holds_everything(tmp_path: Path, server: Receiver) -> None:
     """Nobody waits for an hour in a run."""
     server.script(statuses=[429], headers={"Retry-After": "3600"})
