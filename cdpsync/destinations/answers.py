@@ -45,10 +45,14 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FailedItem:
-    """An item that was not taken, by its index in the batch or by its own id."""
+    """An item that was not taken, by its index in the batch or by its own id.
+
+    `again`: it may be taken another time.
+    """
 
     by: int | str
     error: str
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ class Judge:
         }
         self._expressions = {name: text for name, text in expressions.items() if text is not None}
         self._sql = _Rules(self._expressions, location) if self._expressions else None
-        self._remembered: dict[tuple[int, bytes, bytes], dict[str, Any]] = {}
+        self._remembered: dict[tuple[int, str, bytes, bytes], dict[str, Any]] = {}
 
     @property
     def reads_answers(self) -> bool:
@@ -108,7 +112,7 @@ class Judge:
     def _values(self, answers: Sequence[HttpAnswer]) -> list[dict[str, Any]]:
         """Return the values of the rules for each answer, which are often the same."""
         assert self._sql is not None  # noqa: S101 - the caller has looked
-        keys = [(a.status, a.body, self._sql.relevant_headers(a)) for a in answers]
+        keys = [(a.status, a.method, a.body, self._sql.relevant_headers(a)) for a in answers]
         fresh = {
             key: answer
             for key, answer in zip(keys, answers, strict=True)
@@ -196,7 +200,8 @@ def _failed_items(text: str | None, rules: AnswerRules) -> Iterator[FailedItem]:
         if by is None or isinstance(by, bool) or not isinstance(by, int | str):
             continue
         error = _at(item, rules.failed_error) if rules.failed_error else None
-        yield FailedItem(by, _words(item if error is None else error))
+        again = _at(item, rules.failed_again) if rules.failed_again else False
+        yield FailedItem(by, _words(item if error is None else error), again in (True, "true"))
 
 
 def _at(value: object, path: str) -> object:
@@ -219,7 +224,7 @@ def _words(value: object) -> str:
 
 
 _TYPES = {"failed": "varchar", "found": "varchar", "retry_after": "double"}
-_GIVEN = ("status", "response", "headers")
+_GIVEN = ("status", "method", "response", "headers")
 
 
 class _Rules:
@@ -243,7 +248,7 @@ class _Rules:
         )
         self._query = f"select {selects} from (select *{columns} from given)"
         try:
-            self._ask_texts([200], ["{}"], ["{}"])
+            self._ask_texts([200], ["POST"], ["{}"], ["{}"])
         except duckdb.Error as error:
             raise ConfigError(f"{location}: a rule on answers: {first_line(error)}") from None
 
@@ -274,16 +279,22 @@ class _Rules:
         bodies = [answer.body.decode("utf-8", "replace") for answer in answers]
         headers = [json.dumps(a.headers) if self._reads_headers else "{}" for a in answers]
         texts = [body if _json(body.encode()) is not None else None for body in bodies]
-        rows = self._ask_texts([answer.status for answer in answers], texts, headers)
+        statuses, methods = [a.status for a in answers], [a.method for a in answers]
+        rows = self._ask_texts(statuses, methods, texts, headers)
         return [dict(zip(self._names, row, strict=True)) for row in rows]
 
     def _ask_texts(
-        self, statuses: Sequence[int], responses: Sequence[str | None], headers: Sequence[str]
+        self,
+        statuses: Sequence[int],
+        methods: Sequence[str],
+        responses: Sequence[str | None],
+        headers: Sequence[str],
     ) -> list[tuple[Any, ...]]:
         """Return the values of the rules. Parameters would make DuckDB import numpy and pyarrow."""
         given = f"""
             select
                 unnest({list(statuses)}::integer[]) as status,
+                unnest({_texts(methods)}::varchar[]) as method,
                 unnest({_texts(responses)}::varchar[])::json as response,
                 unnest({_texts(headers)}::varchar[])::json as headers
         """

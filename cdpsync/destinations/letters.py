@@ -25,7 +25,8 @@ _LONGEST_BODY = 1 << 20  # bytes of a dead letter's body
 _ROWS = """
     select
         seq, event_id, key, change, snapshot_id, route,
-        coalesce(url, create_url) as url, coalesce(body, create_body) as body
+        coalesce(url, create_url, update_url) as url,
+        coalesce(body, create_body, update_body) as body
     from {relation}
     where seq in ({seqs})
     order by seq
@@ -47,7 +48,7 @@ def dead_letters_of(
         con.close()
     for seq, event_id, key, change, snapshot_id, route, url, body in rows:
         refusal, shape = refusals[seq], rendering.routes[route]
-        request = shape.create if isinstance(shape, FindShape) else shape
+        request = (shape.create or shape.update) if isinstance(shape, FindShape) else shape
         yield DeadLetter(
             id=hashlib.sha256(f"{outbox.id} {event_id}".encode()).hexdigest()[:12],
             destination=destination.name,
