@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3 p
 VENV = .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test types fuzz test-latest test-pythons crashes check format lock bench bench-quick soak soak-source load month clean
+.PHONY: demo test types fuzz test-latest test-pythons crashes kills check format lock bench bench-quick soak soak-source load month clean
 
 $(VENV)/ready: pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "cdpsync needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }
@@ -38,6 +38,10 @@ test-pythons:  ## `make test` on each Python of pyproject.toml that is on PATH, 
 
 crashes: $(VENV)/ready  ## a run killed before each of its steps, in each mode, also where the disk is as it was
 	CDPSYNC_EACH_STEP=1 $(BIN)/pytest --timeout 3600 tests/integration/test_crash_points.py
+
+KILLS ?= 300
+kills: $(VENV)/ready  ## sends to a destination that are killed at any moment; KILLS= of them
+	CDPSYNC_KILLS=$(KILLS) $(BIN)/pytest --timeout 3600 tests/integration/test_delivery_kills.py
 
 types: $(VENV)/ready  ## every pair of types that Postgres and MariaDB let a column change between
 	CDPSYNC_EACH_PAIR=1 $(BIN)/pytest --timeout 1800 tests/integration/test_type_changes.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from cdpsync.config.nodes import (
     filled,
     plain,
     scalars,
+    without_outside,
 )
 from cdpsync.config.presets import preset_file
 from cdpsync.config.problems import Problems, quoted, unknown_key
@@ -92,8 +94,7 @@ class _Builder:
         """Return the destination; with a `problem` where only values from outside are missing."""
         note_unfilled(self._section, self._problems)
         if problem := self._problems.of_values:
-            type_ = plain(self._section.entries["type"].node)
-            return Destination(self._name, str(type_), str(entry.place), problem=problem)
+            return self._incomplete(entry, problem)
         preset = self._preset(file)
         if preset is None:
             return None
@@ -112,7 +113,10 @@ class _Builder:
                 self._problems.add(
                     own.entries[key].place, f"{self._subject}: {unknown_key(key, valid)}"
                 )
-        merged = overlay(preset.without(*_PRESET_KEYS), own)
+        base = preset.without(*_PRESET_KEYS)
+        if "item" in own.entries and "item" not in base.entries:
+            base = base.without("body")  # that of a single change; a batch is a list of items
+        merged = overlay(base, own)
         given = {key: own.entries[key] for key in own.entries if key not in {*_KEYS, *needs}}
         structure = self._structure(merged)
         if structure is None:
@@ -130,6 +134,17 @@ class _Builder:
             ),
         )
         return self._with_requests(destination, merged)
+
+    def _incomplete(self, entry: Entry, problem: str) -> Destination:
+        """Return a destination as far as the file alone describes it."""
+        known = without_outside(self._section)
+        table = known.entries.get("from")
+        name = None
+        if table is not None and isinstance(table.node, Scalar):
+            with suppress(ValueError):
+                name = TableName.parse(parse_from(str(table.node.value))[0])
+        type_ = plain(self._section.entries["type"].node)
+        return Destination(self._name, str(type_), str(entry.place), name, problem=problem)
 
     # ---- the preset
 

@@ -6,6 +6,7 @@ for all answers that came together.
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from enum import StrEnum
@@ -224,33 +225,48 @@ def _words(value: object) -> str:
 
 
 _TYPES = {"failed": "varchar", "found": "varchar", "retry_after": "double"}
+_MEMBER_TYPES = ("{}", "try_cast({} as double)", "try_cast({} as boolean)")
+_MOST_MEMBERS = 4  # because each may be of each type
 _GIVEN = ("status", "method", "response", "headers")
 
 
 class _Rules:
-    """Rules as one query over answers. Names that are no column are members of the answer."""
+    """Rules as queries over answers."""
 
     def __init__(self, expressions: dict[str, str], location: str) -> None:
-        self._names = tuple(expressions)
         self._con = connect(threads=1)
         self._con.execute("set enable_external_access = false; set lock_configuration = true")
-        members: set[str] = set()
-        for name, text in expressions.items():
-            members |= self._members(name, text, location)
+        self._queries = {
+            name: self._query(name, text, location) for name, text in expressions.items()
+        }
         self._reads_headers = any("headers" in text for text in expressions.values())
-        columns = "".join(
-            f", response ->> {quote_text('$.' + quote_name(member))} as {quote_name(member)}"
-            for member in sorted(members)
-        )
-        selects = ", ".join(
-            f"({text})::{_TYPES.get(name, 'boolean')} as {quote_name(name)}"
-            for name, text in expressions.items()
-        )
-        self._query = f"select {selects} from (select *{columns} from given)"
-        try:
-            self._ask_texts([200], ["POST"], ["{}"], ["{}"])
-        except duckdb.Error as error:
-            raise ConfigError(f"{location}: a rule on answers: {first_line(error)}") from None
+
+    def _query(self, name: str, text: str, location: str) -> str:
+        """Return the query of a rule. Names that are no column are members of the answer.
+
+        JSON does not say which type a rule expects, so the first that it takes is the one.
+        """
+        members = sorted(self._members(name, text, location))
+        if len(members) > _MOST_MEMBERS:
+            raise ConfigError(
+                f"{location}: {name}: {text!r} names {len(members)} members of the answer, and may "
+                f"name {_MOST_MEMBERS}. Use response->>'name' instead."
+            )
+        reason = ""
+        for casts in itertools.product(_MEMBER_TYPES, repeat=len(members)):
+            columns = "".join(
+                f", {cast.format(_member(member))} as {quote_name(member)}"
+                for cast, member in zip(casts, members, strict=True)
+            )
+            kind = _TYPES.get(name, "boolean")
+            query = f"select ({text})::{kind} from (select *{columns} from given)"
+            try:
+                self._ask(query, [200], ["POST"], [None], ["{}"])
+            except duckdb.Error as error:
+                reason = reason or first_line(error)
+            else:
+                return query
+        raise ConfigError(f"{location}: {name}: {text!r}: {reason}")
 
     def _members(self, name: str, text: str, location: str) -> set[str]:
         row = self._con.execute(
@@ -268,29 +284,30 @@ class _Rules:
 
     def values(self, answers: Sequence[HttpAnswer]) -> list[dict[str, Any]]:
         """Return the values of the rules; of an answer on which they fail, none."""
+        bodies = [answer.body.decode("utf-8", "replace") for answer in answers]
+        texts = [body if _json(body.encode()) is not None else None for body in bodies]
+        headers = [json.dumps(a.headers) if self._reads_headers else "{}" for a in answers]
+        statuses, methods = [a.status for a in answers], [a.method for a in answers]
         try:
-            return self._ask(answers)
+            columns = [
+                self._ask(query, statuses, methods, texts, headers)
+                for query in self._queries.values()
+            ]
         except duckdb.Error:
             if len(answers) == 1:
                 return [{}]
             return [self.values((answer,))[0] for answer in answers]
+        return [dict(zip(self._queries, row, strict=True)) for row in zip(*columns, strict=True)]
 
-    def _ask(self, answers: Sequence[HttpAnswer]) -> list[dict[str, Any]]:
-        bodies = [answer.body.decode("utf-8", "replace") for answer in answers]
-        headers = [json.dumps(a.headers) if self._reads_headers else "{}" for a in answers]
-        texts = [body if _json(body.encode()) is not None else None for body in bodies]
-        statuses, methods = [a.status for a in answers], [a.method for a in answers]
-        rows = self._ask_texts(statuses, methods, texts, headers)
-        return [dict(zip(self._names, row, strict=True)) for row in rows]
-
-    def _ask_texts(
+    def _ask(
         self,
+        query: str,
         statuses: Sequence[int],
         methods: Sequence[str],
         responses: Sequence[str | None],
         headers: Sequence[str],
-    ) -> list[tuple[Any, ...]]:
-        """Return the values of the rules. Parameters would make DuckDB import numpy and pyarrow."""
+    ) -> list[Any]:
+        """Return the values of a rule. Parameters would make DuckDB import numpy and pyarrow."""
         given = f"""
             select
                 unnest({list(statuses)}::integer[]) as status,
@@ -298,11 +315,16 @@ class _Rules:
                 unnest({_texts(responses)}::varchar[])::json as response,
                 unnest({_texts(headers)}::varchar[])::json as headers
         """
-        return self._con.execute(f"with given as ({given}) {self._query}").fetchall()
+        rows = self._con.execute(f"with given as ({given}) {query}").fetchall()
+        return [row[0] for row in rows]
 
     def close(self) -> None:
         """Close the connection of the rules."""
         self._con.close()
+
+
+def _member(name: str) -> str:
+    return f"(response ->> {quote_text('$.' + quote_name(name))})"
 
 
 def _texts(values: Sequence[str | None]) -> str:

@@ -16,6 +16,8 @@ from cdpsync.destinations.json_text import (
     json_sql,
     key_text,
     map_sql,
+    numbers_as_text,
+    text_as_numbers,
 )
 from cdpsync.destinations.texts import Constant, Expression, parts_of
 from cdpsync.errors import ConfigError
@@ -324,7 +326,7 @@ def _spread_value(expression: Expression, scope: Scope, written: frozenset[str])
             f"{kind} not in ('OBJECT', 'NULL')",
             f'{expression.location}: "...": {expression} is not an object',
         )
-        text = _without_keys(f"{value.sql}::varchar", written, scope.shared.marks.nonce)
+        text = _without_keys(f"{value.sql}::varchar", written)
         absent = f"coalesce({kind}, 'NULL') <> 'OBJECT'"
         return [Member([Sql(_inner(text))], absent, is_bare=True)]
     scope.shared.note(
@@ -351,31 +353,19 @@ def _inner(text: str) -> str:
     return f"regexp_replace({members}, '^(.)', ',\\1', 's')"
 
 
-_NUMBER = quote_text(r'("(?:[^"\\]|\\.)*")|(-?[0-9][0-9.eE+-]*)')
-
-
-def _without_keys(text: str, keys: frozenset[str], nonce: str) -> str:
-    """Return SQL of a JSON object's text without some keys; it is as it was if it has none.
-
-    DuckDB takes a value out of JSON through a double. So numbers are strings meanwhile, which begin
-    with a nonce. Control characters mark their ends at first, because no valid JSON has them.
-    """
+def _without_keys(text: str, keys: frozenset[str]) -> str:
+    """Return SQL of a JSON object's text without some keys; it is as it was if it has none."""
     if not keys:
         return text
     listed = ", ".join(map(quote_text, sorted(keys)))
-    marked = f"regexp_replace({text}, {_NUMBER}, '\\1' || chr(1) || '\\2' || chr(2), 'g')"
-    wrapped = (
-        f"replace(replace(replace({marked}, chr(1) || chr(2), ''), chr(1), '\"{nonce}'), "
-        "chr(2), '\"')"
-    )
     pointer = "'/' || replace(replace(name, '~', '~0'), '/', '~1')"
-    member = f"to_json(name)::varchar || ':' || json_extract({wrapped}, {pointer})::varchar"
+    value = f"json_extract({numbers_as_text(text)}, {pointer})::varchar"
     kept = f"list_filter(json_keys({text}), lambda name: name not in ({listed}))"
-    rebuilt = f"array_to_string(list_transform({kept}, lambda name: {member}), ',')"
-    unwrapped = f"regexp_replace({rebuilt}, '\"{nonce}([^\"]*)\"', '\\1', 'g')"
+    members = f"list_transform({kept}, lambda name: to_json(name)::varchar || ':' || {value})"
+    rebuilt = text_as_numbers(f"array_to_string({members}, ',')")
     return (
         f"case when list_has_any(json_keys({text}), [{listed}]) "
-        f"then '{{' || {unwrapped} || '}}' else {text} end"
+        f"then '{{' || {rebuilt} || '}}' else {text} end"
     )
 
 

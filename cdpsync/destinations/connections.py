@@ -119,7 +119,14 @@ class _Handle:
         ):
             self.refused = f"its host leads to {_text(target[0])}, which is not a public address"
             return load_curl().SOCKET_BAD
-        return socket.socket(family, kind, protocol)
+        return _Socket(family, kind, protocol)
+
+
+class _Socket(socket.socket):
+    """A socket that pycurl copies; the original closes when nothing refers to it."""
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _text(value: str | bytes) -> str:

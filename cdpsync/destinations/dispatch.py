@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, cast
 
 from cdpsync.destinations import answers, health
@@ -84,21 +85,24 @@ class Dispatcher:
         What was taken or refused is in the journal when this returns, and also if it raises.
         """
         start = self._clock.monotonic()
-        journal = Journal(self._outbox.journal_file)
-        self._ledger = Ledger(journal, self._settlements, self._destination.retry)
-        self._reader = reader_of(self._destination, self._outbox, self._routes, self._settlements)
-        self._connections = self._connect()
-        order = KeyOrder() if self._outbox.meta.order is ChangeOrder.EACH else None
-        limiter = RateLimiter(self._destination.rate)
-        self._queue = ParcelQueue(self._parcels(), limiter, order)
-        try:
+        with ExitStack() as stack:
+            self._open(stack)
             self._begin()
             self._loop()
-        finally:
-            self._connections.close()
-            self._reader.close()
-            journal.close()
         return self._result(self._clock.monotonic() - start)
+
+    def _open(self, stack: ExitStack) -> None:
+        """Open the journal, the outbox and the connections, until the stack closes them."""
+        journal = stack.enter_context(closing(Journal(self._outbox.journal_file)))
+        self._ledger = Ledger(journal, self._settlements, self._destination.retry)
+        reader = reader_of(self._destination, self._outbox, self._routes, self._settlements)
+        self._reader = stack.enter_context(closing(reader))
+        self._connections = stack.enter_context(closing(self._connect()))
+        order = KeyOrder() if self._outbox.meta.order is ChangeOrder.EACH else None
+        limiter = RateLimiter(self._destination.rate)
+        self._queue = ParcelQueue(
+            self._parcels(), limiter, order, has_batches=self._destination.batch is not None
+        )
 
     def _connect(self) -> Connections:
         reads = self._judge.reads_answers or bool(self._finders)
@@ -167,6 +171,9 @@ class Dispatcher:
             parcel = self._queue.next(now)
             if parcel is None:
                 return None if self._queue.wakes_at == NEVER else self._queue.wakes_at
+            if parcel.rows > self._reader.rows:  # because batches became smaller meanwhile
+                self._queue.put_halves(parcel, self._reader.halves(parcel))
+                continue
             composer = self._composers[parcel.route, parcel.step]
             request = composer.compose(parcel, int(self._clock.now().timestamp()))
             if isinstance(request, str):

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cdpsync.destinations.compile import Row, compile_condition, row_of
+from cdpsync.destinations.compile import Row, compile_condition, compile_text, row_of
 from cdpsync.destinations.held import COLUMNS, compose, events_in
-from cdpsync.errors import ConfigError
+from cdpsync.destinations.masks import apply_mask
 from cdpsync.model.destinations import ChangeKind
 from cdpsync.sql import quote_text
 from cdpsync.system import disk, private_files
@@ -73,7 +73,7 @@ def write_events(
     *,
     held: Path | None,
     windows: Sequence[MaskWindow],
-    now: datetime,  # noqa: ARG001
+    now: datetime,
     limit: int | None = None,
 ) -> Events:
     """Write the changes that pass the conditions, with those that were held, to a file.
@@ -90,7 +90,10 @@ def write_events(
     filtered = _count(con, "composed") - _count(con, "selected")
     relation, masked = "selected", 0
     if destination.mask is not None:
-        raise ConfigError(f"{destination.name}: mask is not known yet. Remove it.")
+        hash_sql = compile_text(row, destination.mask.by)
+        relation, masked, windows = apply_mask(
+            con, "selected", destination.mask, hash_sql, windows, now
+        )
     private_files.make_folder(file.parent)
     con.execute(
         _WRITE.format(

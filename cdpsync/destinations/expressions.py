@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from cdpsync.destinations import filters
 from cdpsync.destinations.filters import FilterError, Typed
+from cdpsync.destinations.json_text import member_sql
 from cdpsync.destinations.rows import RELATION, Binder, Names, UnknownNameError
 from cdpsync.destinations.syntax import (
     ExpressionError,
     is_reference,
     parse,
+    reserved_column,
     to_sql,
     with_barriers,
     with_names,
@@ -24,8 +26,11 @@ from cdpsync.destinations.syntax import (
 from cdpsync.engine import first_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cdpsync.destinations.syntax import Name
     from cdpsync.destinations.texts import Expression
+    from cdpsync.errors import ConfigError
 
 
 _NAME = re.compile(r'(?:\w+|"(?:""|[^"])*")(?:\.(?:\w+|"(?:""|[^"])*"))+')
@@ -72,21 +77,35 @@ def compile_expression(expression: Expression, names: Names, binder: Binder) -> 
     import duckdb
 
     try:
-        is_alone = not expression.filters and is_reference(parse(expression.sql))
-        value = _bound(_named_sql(expression.sql, names, is_alone=is_alone), binder)
+        value = _value(expression, names, binder)
         for used in expression.filters:
             arguments = [_bound(_named_sql(text, names), binder) for text in used.arguments]
             value = _bound(filters.apply(used.name, value, arguments), binder)
-    except (ExpressionError, UnknownNameError, FilterError) as problem:
+    except ExpressionError as problem:
+        raise _no_expression(expression, problem, names.row.columns) from None
+    except (UnknownNameError, FilterError) as problem:
         raise expression.error(str(problem)) from None
     except duckdb.Error as error:
         raise expression.error(plain_reason(error)) from error
     return value
 
 
-def _named_sql(sql: str, names: Names, *, is_alone: bool = False) -> str:
-    tree = with_names(parse(sql), names.resolve)
-    return to_sql(tree if is_alone else with_barriers(tree, RELATION))
+def _value(expression: Expression, names: Names, binder: Binder) -> Typed:
+    """Return an expression without its filters. A name alone keeps all digits of JSON."""
+    tree = parse(expression.sql)
+    if not is_reference(tree):
+        return _bound(_named_sql(expression.sql, names), binder)
+    tree = with_names(tree, names.resolve)
+    path = tree["column_names"]
+    for length in range(3, len(path)):
+        column = to_sql({**tree, "column_names": path[:length]})
+        if str(binder.type_of(column)) == "JSON":
+            return _bound(f"({member_sql(column, path[length:])})", binder)
+    return _bound(to_sql(with_barriers(tree, RELATION) if expression.filters else tree), binder)
+
+
+def _named_sql(sql: str, names: Names) -> str:
+    return to_sql(with_barriers(with_names(parse(sql), names.resolve), RELATION))
 
 
 def _bound(sql: str, binder: Binder) -> Typed:
@@ -138,8 +157,19 @@ def reference(expression: Expression) -> str | None:
     return str(tree["column_names"][0])
 
 
-def named(expression: Expression) -> list[Name]:
-    """Return the names in an expression and in its filters' arguments. Raises ConfigError."""
+def _no_expression(
+    expression: Expression, problem: ExpressionError, columns: Iterable[str]
+) -> ConfigError:
+    word = reserved_column(expression.sql, columns)
+    hint = f'. "{word}" is a word of SQL: write row.{word}' if word else ""
+    return expression.error(f"{problem}{hint}")
+
+
+def named(expression: Expression, columns: Iterable[str] = ()) -> list[Name]:
+    """Return the names in an expression and in its filters' arguments.
+
+    Raises ConfigError, which helps with those of `columns` that are words of SQL.
+    """
     names: list[Name] = []
 
     def note(name: Name) -> Name:
@@ -150,5 +180,5 @@ def named(expression: Expression) -> list[Name]:
         for text in (expression.sql, *(t for used in expression.filters for t in used.arguments)):
             with_names(parse(text), note)
     except ExpressionError as problem:
-        raise expression.error(str(problem)) from None
+        raise _no_expression(expression, problem, columns) from None
     return names

@@ -7,12 +7,13 @@ random decimals `json_object` in `json_object` changed 48 %. A column of type JS
 from __future__ import annotations
 
 import json
+import secrets
 from typing import TYPE_CHECKING, cast
 
 from cdpsync.sql import quote_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from duckdb.sqltypes import DuckDBPyType
 
@@ -28,6 +29,10 @@ _TIMESTAMPS = frozenset({"timestamp", "timestamp_s", "timestamp_ms", "timestamp_
 _PLAIN = frozenset({"date", "time", "time_ns", "time with time zone", "interval", "uuid", "bit"})
 _LISTS = frozenset({"list", "array"})
 _LARGEST_EXACT = 2**53 - 1
+
+_NUMBER = quote_text(r'("(?:[^"\\]|\\.)*")|(-?[0-9][0-9.eE+-]*)')
+_CHANGED = quote_text(r"[0-9][0-9.]{15}|\.[0-9]*0([^0-9]|$)|[0-9][eE]")  # what a double may change
+_NONCE = secrets.token_hex(16)  # no row has it, because it leaves no statement
 
 _RFC_3339 = "'%Y-%m-%dT%H:%M:%S.%fZ'"
 _JSON_STRING = quote_text(r'"(?:[^"\\]|\\.)*"')
@@ -177,19 +182,12 @@ def _list(sql: str, type_: DuckDBPyType, *, big_as_text: bool) -> str:
 
 
 def _struct(sql: str, type_: DuckDBPyType, *, big_as_text: bool) -> str:
-    if not all(name for name, _ in type_.children):  # row(1, 2) has no names
-        values = [
-            json_sql(f"struct_extract_at({sql}, {index})", child, big_as_text=big_as_text)
-            for index, (_, child) in enumerate(children(type_), 1)
-        ]
-        body = "concat('[', " + ", ',', ".join(values) + ", ']')"
-    else:
-        members = (
-            f"{quote_text((',' if index else '') + key_text(name) + ':')}, "
-            + json_sql(field_sql(sql, name), child, big_as_text=big_as_text)
-            for index, (name, child) in enumerate(children(type_))
-        )
-        body = f"concat('{{', {', '.join(members)}, '}}')"
+    members = (
+        f"{quote_text((',' if index else '') + key_text(name) + ':')}, "
+        + json_sql(field_sql(sql, name), child, big_as_text=big_as_text)
+        for index, (name, child) in enumerate(children(type_))
+    )
+    body = f"concat('{{', {', '.join(members)}, '}}')"
     return f"case when {sql} is null then null else {body} end"
 
 
@@ -236,6 +234,33 @@ def key_text(key: str) -> str:
     return json.dumps(key, ensure_ascii=False)
 
 
+def numbers_as_text(text: str) -> str:
+    """Return SQL of JSON text in which numbers are strings that begin with a nonce.
+
+    DuckDB takes a value out of JSON through a double, and a string as it is. Control characters
+    mark the numbers' ends at first, because no valid JSON has them.
+    """
+    marked = f"regexp_replace({text}, {_NUMBER}, '\\1' || chr(1) || '\\2' || chr(2), 'g')"
+    numbers = f"replace({marked}, chr(1) || chr(2), '')"
+    return f"replace(replace({numbers}, chr(1), '\"{_NONCE}'), chr(2), '\"')"
+
+
+def text_as_numbers(text: str) -> str:
+    """Return SQL of the JSON text that `numbers_as_text` was given, or a part of it."""
+    return f"regexp_replace({text}, '\"{_NONCE}([^\"]*)\"', '\\1', 'g')"
+
+
+def member_sql(sql: str, path: Sequence[str]) -> str:
+    """Return SQL of the value at a path of JSON, with all digits of its numbers."""
+    parts = (part.replace("~", "~0").replace("/", "~1") for part in path)
+    pointer = quote_text("".join(f"/{part}" for part in parts))
+    value = f"json_extract({numbers_as_text(f'{sql}::varchar')}, {pointer})::varchar"
+    return (
+        f"case when regexp_matches({sql}::varchar, {_CHANGED}) "
+        f"then {text_as_numbers(value)}::json else json_extract({sql}, {pointer}) end"
+    )
+
+
 def faults(sql: str, type_: DuckDBPyType) -> dict[str, str]:
     """Return why a value may have no JSON text, each reason with the SQL that tells."""
     name = type_.id
@@ -246,7 +271,7 @@ def faults(sql: str, type_: DuckDBPyType) -> dict[str, str]:
     if name == "date" or name.startswith("timestamp"):
         return {NOT_A_TIME: f"not isfinite({sql})"}
     if name == "struct":
-        fields = [faults(field_sql(sql, field), child) for field, child in children(type_) if field]
+        fields = [faults(field_sql(sql, field), child) for field, child in children(type_)]
         return _either(fields)
     if name in _LISTS:
         return _of_elements(sql, _element(type_))

@@ -56,7 +56,6 @@ _WRITE = """
             strlen(coalesce(body, '')) as size,
             {error} as error
         from ({columns})
-        order by seq
     ) to {file} (format parquet, compression zstd, compression_level 1, row_group_size {rows})
 """
 _COUNTS = """

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from cdpsync.destinations.limits import RateLimiter
     from cdpsync.destinations.requests import Parcel
 
-_READ_AHEAD = 2_000  # parcels that wait for others of their keys
+_READ_AHEAD = 2_000  # changes that wait for others of their keys
+_BATCHES_AHEAD = 50
 
 NEVER = math.inf
 
@@ -28,8 +29,14 @@ class ParcelQueue:
     """
 
     def __init__(
-        self, parcels: Iterator[Parcel], limiter: RateLimiter, order: KeyOrder | None
+        self,
+        parcels: Iterator[Parcel],
+        limiter: RateLimiter,
+        order: KeyOrder | None,
+        *,
+        has_batches: bool,
     ) -> None:
+        self._read_ahead = _BATCHES_AHEAD if has_batches else _READ_AHEAD
         self._parcels, self._limiter, self._order = parcels, limiter, order
         self._ready: deque[Parcel] = deque()
         self._later: list[tuple[float, int, Parcel]] = []
@@ -64,7 +71,7 @@ class ParcelQueue:
 
     def _from_reader(self) -> Parcel | None:
         while not self._is_read:
-            if self._order is not None and self._order.waiting > _READ_AHEAD:
+            if self._order is not None and self._order.waiting > self._read_ahead:
                 return None
             parcel = next(self._parcels, None)
             if parcel is None:

@@ -12,7 +12,7 @@ from cdpsync.model.destinations import ChangeOrder
 from cdpsync.sql import quote_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from cdpsync.destinations.journal import Settlements
     from cdpsync.destinations.outbox import Outbox
@@ -28,6 +28,7 @@ _SINGLE = """
     select seq, seq, 1, route, event_id, {parts}, {keys}, attempts, first_at
     from {pending}
     where seq between {first} and {last}
+    {sorting}
 """
 # A batch never has changes of two routes; with `is_mixed`, it ends where the route changes.
 _BATCHES = """
@@ -70,6 +71,7 @@ class ParcelReader:
         """
         batch = max(batches.values(), key=lambda one: one.rows, default=None)
         self._outbox, self._settlements = outbox, settlements
+        self._is_ordered = outbox.meta.order is ChangeOrder.EACH
         self._steps = tuple(steps)
         self._batches = batches
         self._separator = separator
@@ -91,7 +93,7 @@ class ParcelReader:
         return max(min(batch.rows, int(self._limit / average)), 1)
 
     def _note_settled(self) -> None:
-        self._con.execute("create temp table settled (seq bigint)")
+        self._con.execute("create table settled (seq bigint)")
         for state in (1, 2):
             ranges = self._settlements.ranges(state)
             for start in range(0, len(ranges), _PER_INSERT):
@@ -116,8 +118,11 @@ class ParcelReader:
         first = 1
         while first <= self._outbox.rows:
             last = first + self._page_rows() - 1
-            yield from self._groups(first, last) if self._batches else self._single(first, last)
-            first = last + 1
+            if self._batches:
+                first = (yield from self._groups(first, last)) + 1
+            else:
+                yield from self._single(first, last)
+                first = last + 1
 
     def _page_rows(self) -> int:
         """Return how many rows a page has: whole batches, which fit into memory."""
@@ -125,7 +130,7 @@ class ParcelReader:
         longest = self._outbox.meta.largest * _AT_A_TIME > _PAGE_BYTES
         size = min(_PAGE_ROWS, _PAGE_BYTES // (self._outbox.meta.largest if longest else average))
         if not self._batches:
-            return max(size, 1) if longest else self._outbox.rows
+            return max(size, 1) if longest or self._is_ordered else self._outbox.rows
         return max(size // self.rows, 1) * self.rows
 
     def _single(self, first: int, last: int) -> Iterator[Parcel]:
@@ -137,13 +142,16 @@ class ParcelReader:
                 pending=self._pending(),
                 first=first,
                 last=last,
+                sorting="order by seq" if self._is_ordered else "",
             )
         )
         while rows := cursor.fetchmany(_AT_A_TIME):
             for row in rows:
                 yield self._parcel(row)
 
-    def _groups(self, first: int, last: int) -> Iterator[Parcel]:
+    def _groups(self, first: int, last: int) -> Generator[Parcel, None, int]:
+        """Yield the batches of a page; return its end, or where batches became smaller."""
+        limit = self.rows
         cursor = self._con.cursor()
         cursor.execute(self._batch_query(self._pending(), first, last, self._rows_of_a_batch()))
         while rows := cursor.fetchmany(8):
@@ -153,6 +161,9 @@ class ParcelReader:
                     yield from self._by_size(parcel)
                 else:
                     yield parcel
+                if self.rows < limit:
+                    return parcel.last
+        return last
 
     def _rows_of_a_batch(self) -> str:
         """Return SQL of how many changes a batch has, by their route."""
@@ -226,8 +237,10 @@ class ParcelReader:
 
     def _only(self, seqs: Sequence[int]) -> str:
         """Return SQL of these changes."""
-        numbers = ", ".join(map(str, seqs))
-        return f"(select * from {self._outbox.relation} where seq in ({numbers}))"
+        rows = f"select * from {self._outbox.relation} where seq between {seqs[0]} and {seqs[-1]}"
+        if seqs[-1] - seqs[0] == len(seqs) - 1:
+            return f"({rows})"
+        return f"({rows} and seq in ({', '.join(map(str, seqs))}))"
 
     def _pending(self) -> str:
         unsettled = _UNSETTLED if self._has_settled else ""
@@ -235,7 +248,7 @@ class ParcelReader:
 
     def _keys(self, keys: str) -> str:
         """Return SQL of the keys of a parcel, if their order counts: where each change is sent."""
-        return keys if self._outbox.meta.order is ChangeOrder.EACH else "null"
+        return keys if self._is_ordered else "null"
 
     def _parcel(self, row: Sequence[Any]) -> Parcel:
         first, last, rows, route, event_id, *parts, keys, attempts, first_at = row

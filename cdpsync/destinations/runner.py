@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.destinations.overviews import LOCK
+from cdpsync.destinations.quiet import quiet_results
 from cdpsync.destinations.selection import is_due, selected
 from cdpsync.destinations.sender import Sender, SendOptions, failed
 from cdpsync.errors import CdpsyncError, LockHeldError
@@ -109,6 +110,11 @@ def _send(
         left_out = [skipped(names[name], str(holder)) for name, holder in held.taken.items()]
         results += left_out
         free = [one for name, one in names.items() if name in held.files]
+        if options.start is None:
+            quiet = quiet_results(config, free)
+            results += quiet
+            done = {result.destination for result in quiet}
+            free = [one for one in free if one.name not in done]
         for destination, result in _side_by_side(config, run.run_id, free, options):
             held.release([LOCK.format(destination.name)])
             results.append(result)

@@ -57,7 +57,7 @@ _REFUSED = frozenset({
     "json_group_object", "json_group_structure", "regexp_split_to_table", "wavg", "weighted_avg",
     # of DuckDB's insides
     "alias", "can_cast_implicitly", "cast_to_type", "constant_or_null", "create_sort_key",
-    "get_type", "make_type", "remap_struct", "replace_type", "timetz_byte_comparable",
+    "get_type", "make_type", "remap_struct", "replace_type", "row", "timetz_byte_comparable",
     "variant_bytes_to_variant", "variant_to_parquet_variant", "vector_type",
 })  # fmt: skip
 

@@ -140,7 +140,7 @@ class Scope:
 
     def _use_inputs(self, expression: Expression) -> None:
         """Make the inputs that an expression names into columns."""
-        for name in [fold_name(name[0]) for name in named(expression)]:
+        for name in [fold_name(name[0]) for name in named(expression, self.names.row.columns)]:
             if name in self.specials:
                 raise expression.error(
                     f"{name} is known only when the request is sent, so it stands alone: "

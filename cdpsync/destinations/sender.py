@@ -311,7 +311,7 @@ class Sender:
         """Return an empty result; move a position on that is old, so that it pins nothing."""
         if self._settler.started_at - position.snapshot_time < POSITION_AGE:
             return self._settler.result(self._state)
-        return self._saved(request, newest_position(con, position), self._state.outbox)
+        return self._saved(request, newest_position(con, request), self._state.outbox)
 
     def _confirm(self, rows: int) -> None:
         name = self._destination.name

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from copy import deepcopy
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cdpsync.destinations.sandbox import row_functions, sandbox
 from cdpsync.errors import suggest
+from cdpsync.sql import quote_name, quote_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 Tree: TypeAlias = Any  # what JSON has: objects, lists and scalars
 Node: TypeAlias = dict[str, Tree]
@@ -37,6 +37,7 @@ _OF_MANY_ROWS = {
     "POSITIONAL_REFERENCE": "`#1`",
     "DEFAULT": "`default`",
 }
+_WORD = re.compile(r"[^\W\d]\w*")
 _TAKES_LAMBDA = re.compile(r"(list_|array_)?(transform|apply|filter|reduce)")
 _TIMES = frozenset({
     "current_date", "current_time", "current_timestamp", "localtime", "localtimestamp",
@@ -56,13 +57,21 @@ class ExpressionError(Exception):
     """A text that is not one expression over one row."""
 
 
-def parse(sql: str) -> Node:
-    """Return the tree of an expression. Raises ExpressionError."""
-    return deepcopy(_parse(sql))
-
-
 @lru_cache(maxsize=1024)
-def _parse(sql: str) -> Node:
+def parse(sql: str) -> Node:
+    """Return the tree of an expression, which is not to be changed. Raises ExpressionError.
+
+    A word of SQL alone, such as `order`, is a column's name.
+    """
+    try:
+        return _parsed(sql)
+    except ExpressionError:
+        if not _WORD.fullmatch(sql):
+            raise
+        return _parsed(quote_name(sql))
+
+
+def _parsed(sql: str) -> Node:
     alone = _select_list(f"select {sql}\n")
     bracketed = _select_list(f"select (\n{sql}\n)")
     if len(alone) != 1 or len(bracketed) != 1:
@@ -75,8 +84,8 @@ def _parse(sql: str) -> Node:
 
 def _select_list(statement: str) -> list[Node]:
     """Return what a statement selects. Raises ExpressionError if it does anything besides."""
-    with sandbox() as con:
-        row = con.execute("select json_serialize_sql(?)", [statement]).fetchone()
+    with sandbox() as con:  # without parameters: DuckDB would import pandas for them
+        row = con.execute(f"select json_serialize_sql({quote_text(statement)})").fetchone()
     tree = json.loads(row[0]) if row else {}
     if tree.get("error", True):
         raise ExpressionError(_reason(str(tree.get("error_message", ""))))
@@ -108,11 +117,16 @@ def _nodes(tree: object) -> Iterator[Node]:
         if "class" in tree:
             yield tree
         for key, branch in tree.items():
-            if key not in ("value", "cast_type"):
+            if key not in ("value", "cast_type") and not _names_parameters(tree, key):
                 yield from _nodes(branch)
     elif isinstance(tree, list):
         for branch in tree:
             yield from _nodes(branch)
+
+
+def _names_parameters(tree: Tree, key: str) -> bool:
+    """Whether this branch is the `a, b` of `lambda a, b: …`."""
+    return key == "lhs" and bool(tree[key].get("function_name") == "row")
 
 
 def _check(node: Node) -> None:
@@ -208,6 +222,21 @@ def _renamed_reference(node: Node, resolve: Callable[[Name], Name], bound: froze
     return {**node, "column_names": list(resolve(name))}
 
 
+@lru_cache(maxsize=1)
+def _reserved() -> frozenset[str]:
+    with sandbox() as con:
+        words = con.execute(
+            "select keyword_name from duckdb_keywords() where keyword_category = 'reserved'"
+        ).fetchall()
+    return frozenset(word for (word,) in words)
+
+
+def reserved_column(sql: str, columns: Iterable[str]) -> str | None:
+    """Return a column whose name is a word of SQL, if the text has it as a word."""
+    words = {word.lower() for word in re.findall(r"\w+", sql)} & _reserved()
+    return next((column for column in columns if column.lower() in words), None)
+
+
 def is_time(name: Name) -> bool:
     """Whether a name without brackets is SQL's for the time: `current_date`."""
     return len(name) == 1 and name[0].lower() in _TIMES
@@ -229,7 +258,7 @@ def to_sql(tree: Node) -> str:
         }
     )
     with sandbox() as con:
-        row = con.execute("select json_deserialize_sql(?)", [statement]).fetchone()
+        row = con.execute(f"select json_deserialize_sql({quote_text(statement)})").fetchone()
     sql = str(row[0]).removeprefix("SELECT ") if row else ""
     return sql if is_reference(tree) else f"({sql})"
 

@@ -20,9 +20,9 @@ def expiry_limit(con: duckdb.DuckDBPyConnection, older_than: datetime, now: date
     without it. Later ones may have an earlier time, because the clock was set back.
     """
     pinned = DeliveryTables(con).pinned(now)
-    if pinned is None or pinned > older_than:
+    if pinned is None:
         return older_than
     snapshots = ducklake.snapshots(con)
     positions = [number for number, snapshot in enumerate(snapshots) if snapshot.time == pinned]
     needed = snapshots[positions[0] :] if positions else ()
-    return min([pinned, *(snapshot.time for snapshot in needed)])
+    return min([older_than, pinned, *(snapshot.time for snapshot in needed)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from cdpsync.model import TableName
 from cdpsync.model.destinations import ChangeKind, Position
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -46,26 +48,37 @@ class Follower:
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     result: FeedResult | None = None
     copies: int = 0
+    con: Any = None
+    may_differ: bool = False
+
+    @contextmanager
+    def reader(self) -> Iterator[Any]:
+        """Lend a connection; all uses of it share one copy of the catalog."""
+        if self.con is not None:
+            yield self.con
+            return
+        with self.catalog.reader() as con:
+            yield con
 
     def start(self, when: str | datetime = "now") -> None:
-        with self.catalog.reader(keep=False) as con:
+        with self.reader() as con:
             self.position = start_position(con, self.request, when)
 
     def is_behind(self) -> bool:
-        with self.catalog.reader(keep=False, data=False) as con:
+        with self.reader() as con:
             return feed_of(self.request).is_behind(con, self.position)
 
     def changes(self, **other: Any) -> list[Change]:
         """Return the changes since the position, which stays."""
         feed = feed_of(replace(self.request, **other))
-        with self.catalog.reader(keep=False) as con:
+        with self.reader() as con:
             self.result = feed.read(con, self.position)
             return read_changes(con)
 
     def follow(self, folder: Path | None = None) -> list[Change]:
         """Apply the changes to the copy, in their order, and move the position."""
         feed = feed_of(self.request)
-        with self.catalog.reader(keep=False) as con:
+        with self.reader() as con:
             self.result = feed.read(con, self.position)
             changes = read_changes(con)
             if folder is not None:
@@ -93,6 +106,12 @@ def read_changes(con: Any) -> list[Change]:
         "order by ord"
     ).fetchall()
     return [Change(*row) for row in rows]
+
+
+def rows_of(con: Any, key: str) -> dict[str, dict[str, Any]]:
+    """Return the rows of the table by their key, as the feed has them."""
+    rows = con.execute(f"select {key}, t from (from lake.shop.orders) as t").fetchall()
+    return dict(rows)
 
 
 @dataclass
@@ -179,22 +198,21 @@ class FeedLake:
             return [id_ for (id_,) in con.execute(
                 "select snapshot_id from lake.snapshots() order by 1").fetchall()]  # fmt: skip
 
+    @property
+    def key_sql(self) -> str:
+        texts = (f"coalesce(to_json({name}::varchar)::varchar, 'null')" for name in self.key)
+        return "'[' || " + " || ',' || ".join(texts) + " || ']'"
+
     def rows(self) -> dict[str, dict[str, Any]]:
-        """Return the rows of the table now by their key, as the feed has them."""
-        with self.catalog.reader(keep=False) as con:
-            texts = " || ',' || ".join(
-                f"coalesce(to_json({name}::varchar)::varchar, 'null')" for name in self.key
-            )
-            return dict(
-                con.execute(
-                    f"select '[' || {texts} || ']', t from (from lake.shop.orders) as t"
-                ).fetchall()
-            )
+        with self.catalog.reader() as con:
+            return rows_of(con, self.key_sql)
 
     def follower(self, *, start: str = "now", **request: Any) -> Follower:
         values = {"key": self.key, "table": ORDERS, "kinds": ALL} | request
         follower = Follower(self.catalog, FeedRequest("ops", **values))
         follower.start(start)
+        if follower.request.keep:
+            follower.follow(self.folder)
         if start == "now":
             follower.rows = self.rows()
         return follower

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
 import random
 import signal
 import ssl
@@ -81,6 +82,11 @@ class Receiver:
             with suppress(ValueError):  # the last line may be half written
                 records.append(json.loads(line))
         return records
+
+    def forget(self) -> None:
+        """Forget the requests so far."""
+        with suppress(FileNotFoundError):
+            os.truncate(self.log, 0)
 
     def bodies(self) -> list[str]:
         """Return the bodies of the requests that were taken."""

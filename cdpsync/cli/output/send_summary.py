@@ -46,8 +46,9 @@ def log_deliveries(results: Sequence[DeliveryResult]) -> None:
     if not sent:
         log.info("no destination is due", event="skipped", destinations=len(results))
         return
+    what = f"{plural(delivered, 'change')} delivered" if delivered else "nothing to send"
     log.info(
-        f"{plural(delivered, 'change')} delivered to {plural(len(sent), 'destination')}",
+        f"{what} to {plural(len(sent), 'destination')}",
         event="send",
         delivered=delivered,
     )

@@ -85,6 +85,17 @@ def test_preset_and_project_file_make_one_destination(crm):
     assert people.order is ChangeOrder.LAST
 
 
+def test_items_replace_the_body_of_a_preset_without_any(tmp_path):
+    """A batch of webhook's is the list of its items, unless the file gives a body around them."""
+    (tmp_path / "own.yml").write_text("url: https://x/\nbody: {row: '{{ row }}'}\n")
+    keys = "type: ./own.yml, from: a.b, item: {id: '{{ id }}'}, batch: {rows: 5}"
+    request = load(tmp_path, f"destinations:\n  a: {{{keys}}}\n").destinations["a"].request
+    assert request.body is None
+    keys += ", body: {all: '{{ items }}'}"
+    request = load(tmp_path, f"destinations:\n  a: {{{keys}}}\n").destinations["a"].request
+    assert set(request.body) == {"all"}
+
+
 def test_action_adds_its_needs_and_inputs(crm):
     """An action's keys stand over the preset's; the file's stand over both."""
     people = crm("from: a.b, token: t, shop: berlin, email: x, action: event")
