@@ -82,6 +82,8 @@ def _tried(
             return _with_answer(shown, answer, found.error)
         parcel.record_id = found.found
         parcel.step = "create_" if found.found is None else "update_"
+        if (parcel.route, parcel.step) not in by_step:
+            return _with_answer(shown, answer, None)  # nothing was found: nothing to do
         composer = by_step[parcel.route, parcel.step]
         answer = _answer(destination, composer.compose(parcel, _now(clock)))
     verdict = judge.judge([answer], clock.now())[0]
@@ -112,7 +114,9 @@ def _shown(destination: Destination, rendered: Sample, count: int) -> Iterator[R
         for error in islice(errors.values(), count):
             yield RenderedRequest(destination.name, None, None, None, None, error=error)
         for parcel in islice(reader.read(), count):
-            parcel.step = "create_" if parcel.route in judges else ""
+            if parcel.route in judges:
+                has_create = (parcel.route, "create_") in by_step
+                parcel.step = "create_" if has_create else "update_"
             request = by_step[parcel.route, parcel.step].compose(parcel, _now(SystemClock()))
             key, change = rendered.of(parcel.first)
             if isinstance(request, str):
