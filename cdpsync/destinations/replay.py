@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from cdpsync.catalog import Lake
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.catalog.transaction import transaction
-from cdpsync.destinations.dead_letters import dead_letters as dead_letters_of
+from cdpsync.destinations.dead_letters import dead_letters
 from cdpsync.destinations.dispatch import Dispatcher
 from cdpsync.destinations.journal import DELIVERED
-from cdpsync.destinations.operations import dead_letters
+from cdpsync.destinations.operations import find_dead_letters
 from cdpsync.destinations.overviews import LOCK
 from cdpsync.destinations.runner import overall_status
 from cdpsync.destinations.samples import letters_as_sample
@@ -55,7 +55,7 @@ def replay(
     """
     run = start_run(config)
     by_destination: dict[str, list[DeadLetter]] = defaultdict(list)
-    for letter in dead_letters(config, select, where):
+    for letter in find_dead_letters(config, select, where):
         by_destination[letter.destination].append(letter)
     results = []
     for name, letters in by_destination.items():
@@ -144,7 +144,7 @@ class _Replay:
         ]
         refused = [
             _refused_again(by_event[letter.event_id], letter)
-            for letter in dead_letters_of(
+            for letter in dead_letters(
                 rendered.outbox,
                 settlements,
                 destination=self._destination,
