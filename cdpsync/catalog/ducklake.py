@@ -1,5 +1,8 @@
 """DuckLake's metadata tables and functions: the only module with SQL on them.
 
+What a send asks has no parameters, because DuckDB imports numpy, pandas and pyarrow for the first
+statement of a process that has some: 0.4 s and 100 MB, measured with DuckDB 1.5.5.
+
 Every function takes a connection to which `CatalogFile` has attached the lake. Only `data_path`
 and `move_data_path` take one to which the catalog file itself is attached, as `meta`.
 """
@@ -67,9 +70,14 @@ _SNAPSHOTS = """
     select s.snapshot_id, s.snapshot_time, c.author, c.commit_message, c.changes_made
     from __ducklake_metadata_lake.ducklake_snapshot as s
     left join __ducklake_metadata_lake.ducklake_snapshot_changes as c using (snapshot_id)
-    where s.snapshot_id >= ?
+    where s.snapshot_id >= {first}
     order by s.snapshot_id
 """
+
+SNAPSHOT_TIMES = """
+    select snapshot_id, snapshot_time from __ducklake_metadata_lake.ducklake_snapshot
+"""
+"""SQL of the snapshots that have not expired, and when they were committed."""
 
 _OTHER_AUTHORS = """
     select 1 from __ducklake_metadata_lake.ducklake_snapshot_changes
@@ -96,7 +104,8 @@ def oldest_snapshot(con: duckdb.DuckDBPyConnection) -> datetime | None:
 
 def snapshots(con: duckdb.DuckDBPyConnection, first: int = 0) -> tuple[Snapshot, ...]:
     """Return the snapshots that have not expired, from this id on, in the order of the commits."""
-    return tuple(Snapshot(*row) for row in con.execute(_SNAPSHOTS, [first]).fetchall())
+    rows = con.execute(_SNAPSHOTS.format(first=first)).fetchall()
+    return tuple(Snapshot(*row) for row in rows)
 
 
 def expire_snapshots(con: duckdb.DuckDBPyConnection, before: datetime, *, dry_run: bool) -> int:
@@ -171,19 +180,19 @@ _TABLE_IDENTITY = """
     select t.table_id, t.table_uuid::varchar, t.begin_snapshot
     from __ducklake_metadata_lake.ducklake_table as t
     join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
-    where s.schema_name = $1 and t.table_name = $2
-        and s.begin_snapshot <= $3 and coalesce(s.end_snapshot > $3, true)
-        and t.begin_snapshot <= $3 and coalesce(t.end_snapshot > $3, true)
+    where s.schema_name = {schema} and t.table_name = {name}
+        and s.begin_snapshot <= {at} and coalesce(s.end_snapshot > {at}, true)
+        and t.begin_snapshot <= {at} and coalesce(t.end_snapshot > {at}, true)
 """
 
 _RECREATED_COLUMNS = """
     select c.column_name
     from __ducklake_metadata_lake.ducklake_column as c
     join __ducklake_metadata_lake.ducklake_column as old using (table_id, column_name)
-    where c.table_id = $1 and c.column_id <> old.column_id
+    where c.table_id = {table_id} and c.column_id <> old.column_id
         and c.parent_column is null and old.parent_column is null
-        and c.end_snapshot is null and c.begin_snapshot > $2
-        and old.begin_snapshot <= $2 and (old.end_snapshot is null or old.end_snapshot > $2)
+        and c.end_snapshot is null and c.begin_snapshot > {since}
+        and old.begin_snapshot <= {since} and coalesce(old.end_snapshot > {since}, true)
     limit 1
 """
 
@@ -228,7 +237,10 @@ def table_identity(
     con: duckdb.DuckDBPyConnection, table: TableName, snapshot: int = 1 << 62
 ) -> TableIdentity | None:
     """Return which table has this name now, or had it at a snapshot; None: there is none."""
-    row = con.execute(_TABLE_IDENTITY, [table.schema, table.name, snapshot]).fetchone()
+    statement = _TABLE_IDENTITY.format(
+        schema=quote_text(table.schema), name=quote_text(table.name), at=snapshot
+    )
+    row = con.execute(statement).fetchone()
     return None if row is None else TableIdentity(*row)
 
 
@@ -237,7 +249,8 @@ def has_recreated_columns(con: duckdb.DuckDBPyConnection, table_id: int, since: 
 
     The changes since then show NULL for its earlier values.
     """
-    return con.execute(_RECREATED_COLUMNS, [table_id, since]).fetchone() is not None
+    statement = _RECREATED_COLUMNS.format(table_id=table_id, since=since)
+    return con.execute(statement).fetchone() is not None
 
 
 def changed_rows(kind: str, table: TableName, first: int, last: int) -> str:

@@ -143,7 +143,7 @@ class TableFeed:
             snapshots = living_snapshots(con, after)
             rows = self._changes(con, table, after, snapshots)
         write_changes(con, self.request, rows, snapshots)
-        if not self.request.is_unique and ChangeKind.DELETE in self.request.kinds:
+        if not self.request.is_unique and self.request.order is ChangeOrder.LAST:
             key = table.key_sql(ROW)
             con.execute(_STILL_THERE.format(key=key, rows=rows_now(table), alive=table.alive))
         position = position_at(self.request, snapshots[-1], table.identity.uuid)
