@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from measure import WORK
 
 from cdpsync import engine, project
-from cdpsync.catalog import CatalogFile, ducklake, transaction
+from cdpsync.catalog import CatalogFile, ducklake_changes, transaction
 from cdpsync.destinations.changes import FeedRequest
 from cdpsync.destinations.events import write_events
 from cdpsync.destinations.feed import feed_of
@@ -135,7 +135,10 @@ def outbox(name: str, which: str) -> dict[str, float]:
     started = time.process_time()
     with catalog(which).reader() as con:
         con.execute(engine.ONE_THREAD)
-        snapshots, uuid = ducklake.snapshots(con), ducklake.table_identity(con, ORDERS).uuid
+        snapshots, uuid = (
+            ducklake_changes.snapshots(con),
+            ducklake_changes.table_identity(con, ORDERS).uuid,
+        )
         position = position_at(request, snapshots[-2 if which == "one" else -1 - _SNAPSHOTS], uuid)
         result = feed_of(request).read(con, position)
         read = time.process_time()
@@ -154,7 +157,10 @@ def nothing_changed() -> dict[str, float]:
     catalog().warm()
     started = time.process_time()
     with catalog().reader(data=False) as con:
-        newest, identity = ducklake.snapshots(con)[-1], ducklake.table_identity(con, ORDERS)
+        newest, identity = (
+            ducklake_changes.snapshots(con)[-1],
+            ducklake_changes.table_identity(con, ORDERS),
+        )
         for number in range(_DESTINATIONS):
             request = FeedRequest(f"ops{number}", ("id",), ORDERS)
             position = position_at(request, newest, identity.uuid)

@@ -20,7 +20,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog import ducklake
+from cdpsync.catalog import ducklake_changes
 from cdpsync.model.destinations import ChangeKind, ChangeOrder
 from cdpsync.sql import fold_name, quote_name, quote_text
 
@@ -146,7 +146,7 @@ def write_changes(
             event_id=_EVENT_ID,
             prefix=quote_text(prefix),
             rows=rows,
-            join=join.format(snapshots=ducklake.SNAPSHOT_TIMES),
+            join=join.format(snapshots=ducklake_changes.SNAPSHOT_TIMES),
             kinds=", ".join(quote_text(kind) for kind in sorted(request.kinds)),
         )
     )

@@ -10,7 +10,7 @@ import pytest
 from support.feed_lake import ALL, ORDERS, Follower
 
 from cdpsync import maintain, project
-from cdpsync.catalog import Lake, ducklake, transaction
+from cdpsync.catalog import Lake, ducklake_changes, transaction
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.destinations.changes import FeedRequest
 from cdpsync.maintain import compact, orphans
@@ -184,11 +184,11 @@ def test_later_snapshots_with_an_earlier_time_are_kept(shop: Shop, monkeypatch) 
     with catalog.reader(data=False) as con:
         later = [
             replace(snapshot, time=moment - timedelta(hours=1)) if snapshot.id > 1 else snapshot
-            for snapshot in ducklake.snapshots(con)
+            for snapshot in ducklake_changes.snapshots(con)
             if snapshot.id != ops.position.snapshot_id
         ]
-        position = [s for s in ducklake.snapshots(con) if s.id == ops.position.snapshot_id]
+        position = [s for s in ducklake_changes.snapshots(con) if s.id == ops.position.snapshot_id]
         in_order = sorted([*later, *position], key=lambda snapshot: snapshot.id)
-        monkeypatch.setattr(ducklake, "snapshots", lambda _: tuple(in_order))
+        monkeypatch.setattr(ducklake_changes, "snapshots", lambda _: tuple(in_order))
         limit = expiry_limit(con, moment + timedelta(days=1), moment + timedelta(days=2))
     assert limit == moment - timedelta(hours=1)
