@@ -55,7 +55,7 @@ def text_sql(sql: str, type_: DuckDBPyType) -> str:
     """
     name = type_.id
     if str(type_) == "JSON":
-        return _json_as_text(sql)
+        return json_as_text(sql)
     if name == "varchar":
         return sql
     if name == "decimal":
@@ -71,7 +71,7 @@ def text_sql(sql: str, type_: DuckDBPyType) -> str:
     return f"{sql}::varchar"
 
 
-def _json_as_text(sql: str) -> str:
+def json_as_text(sql: str) -> str:
     """Return a JSON value as text: a string without its quotes, anything else as it is written."""
     return (
         f"case when starts_with(ltrim({sql}::varchar), '\"') then {sql} ->> '$' "

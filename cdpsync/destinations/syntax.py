@@ -82,6 +82,11 @@ def _parsed(sql: str) -> Node:
     return expression
 
 
+def tree_of(sql: str) -> Node:
+    """Return the tree of SQL of our own, which is not checked."""
+    return _select_list(f"select {sql}")[0]
+
+
 def _select_list(statement: str) -> list[Node]:
     """Return what a statement selects. Raises ExpressionError if it does anything besides."""
     with sandbox() as con:  # without parameters: DuckDB would import pandas for them
@@ -161,7 +166,7 @@ def _without_helpers(tree: Tree) -> Tree:
     tree = {key: _without_helpers(branch) for key, branch in tree.items()}
     name = str(tree.get("function_name", "")).lower()
     if tree.get("class") == "FUNCTION" and name in HELPERS and len(tree["children"]) == 1:
-        (body,) = _select_list(f"select {HELPERS[name]}")
+        body = tree_of(HELPERS[name])
         argument = {**tree["children"][0], "alias": ""}
         return {**_replaced(body, lambda _: argument), "alias": tree["alias"]}
     return tree
@@ -272,8 +277,7 @@ def with_barriers(tree: Node, relation: str) -> Node:
     def barrier(node: Node) -> Node:
         if node["column_names"][0] != relation:
             return node
-        (coalesce,) = _select_list("select coalesce(x, null)")
-        wrapped = _replaced(coalesce, lambda _: {**node, "alias": ""})
+        wrapped = _replaced(tree_of("coalesce(x, null)"), lambda _: {**node, "alias": ""})
         return {**wrapped, "alias": node["alias"]}
 
     return _replaced(tree, barrier)  # type: ignore[no-any-return]  # a Node stays one

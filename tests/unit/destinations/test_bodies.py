@@ -57,6 +57,8 @@ def shop() -> Changes:
         ({}, {}, {}),
         ([["{{ id }}"], {}], [[1], {}], [[2], {}]),
         ("{{ row.address.city }}", "Bern", None),
+        ("{{ total }}\n", Decimal("1.10"), None),
+        ("{{ total }} ", "1.10 ", " "),
         (1.5, Decimal("1.5"), Decimal("1.5")),
         ("plain", "plain", "plain"),
     ],
