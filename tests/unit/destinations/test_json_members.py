@@ -19,8 +19,9 @@ def row() -> Changes:
     return Changes(
         f"""
         select {{
-            'j':
-                '{{"a": {{"n": {LONG}, "t": "{LONG}", "s": 1.50, "d": "12", "x/~": [1.10]}}}}'::json,
+            'j': '{{"a": {{
+                "n": {LONG}, "t": "{LONG}", "s": 1.50, "d": "12", "x/~": [1.10]
+            }}}}'::json,
             'whole': '{LONG}'::json,
             's': {{'j': '{{"n": {LONG}}}'::json}},
             'huge': '{{"n": 123456789012345678901234567890}}'::json
