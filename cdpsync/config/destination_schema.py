@@ -87,6 +87,18 @@ class BatchSection(StrictSection):
     bytes: Annotated[int, PlainValidator(parse_size)] | None = None
     item_bytes: Annotated[int, PlainValidator(parse_size)] | None = None
 
+    def limits(self) -> Batch | None:
+        """Return the limits; None: one change a request."""
+        if self.rows is None and self.bytes is None:
+            return None
+        return Batch(self.rows or 1_000, self.bytes, self.item_bytes)
+
+
+class DeleteSection(StrictSection):
+    """`delete:` without its request."""
+
+    batch: BatchSection | None = None
+
 
 class RetrySection(StrictSection):
     """`retry:`: how long a change is tried."""
@@ -104,6 +116,8 @@ class PartialSection(StrictSection):
     failed: Text
     by: Text = "index"
     error: Text | None = None
+    again: Text | None = None
+    others: Literal["taken", "again"] = "taken"
 
 
 class MaskSection(StrictSection):
@@ -172,6 +186,8 @@ class DestinationSection(StrictSection):
             failed=partial.failed if partial else None,
             failed_by=partial.by if partial else "index",
             failed_error=partial.error if partial else None,
+            failed_again=partial.again if partial else None,
+            others_again=partial is not None and partial.others == "again",
             retry_after=self.retry_after,
             done=self.done,
             retry=self.retry.when if self.retry else None,
@@ -181,10 +197,7 @@ class DestinationSection(StrictSection):
 
     def batch_limits(self) -> Batch | None:
         """Return the limits of a batch; None: one change a request."""
-        limits = self.batch
-        if limits is None or (limits.rows is None and limits.bytes is None):
-            return None
-        return Batch(limits.rows or 1_000, limits.bytes, limits.item_bytes)
+        return self.batch.limits() if self.batch else None
 
     def retries(self) -> Retry:
         """Return how long a change is tried."""

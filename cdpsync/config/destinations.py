@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cdpsync.config.destination_schema import DestinationSection, parse_from
+from cdpsync.config.destination_schema import DeleteSection, DestinationSection, parse_from
 from cdpsync.config.document import read_document
 from cdpsync.config.nodes import (
     Entry,
@@ -306,22 +306,30 @@ class _Builder:
                 "DELETE, url: …}, or remove delete from on",
             )
             return None
-        removal = None
+        removal, delete_batch = None, destination.batch
         if delete is not None:
             section = filled(delete).node
             if not isinstance(section, Section):
                 self._problems.add(delete.place, f'{self._subject}: "delete" must be a mapping')
                 return None
             base = requests.without(*STEPS) if "url" in section.entries else requests
-            removal = build_request(
-                overlay(base, section), f"{self._subject}, delete", self._problems
-            )
+            subject = f"{self._subject}, delete"
+            removal = build_request(overlay(base, section), subject, self._problems)
+            if "batch" in section.entries:
+                own = Entry(section.only("batch"), section.place)
+                structure = validate(own, DeleteSection, subject, self._problems)
+                delete_batch = structure.batch.limits() if structure and structure.batch else None
         is_array = merged.entries.get("as")
         if is_array is not None and plain(is_array.node) != "array":
             self._problems.add(is_array.place, f'{self._subject}: "as" must be array')
         if request is None or (delete is not None and removal is None):
             return None
-        return replace(destination, request=request, delete=removal if wants_deletes else None)
+        return replace(
+            destination,
+            request=request,
+            delete=removal if wants_deletes else None,
+            delete_batch=delete_batch if wants_deletes else None,
+        )
 
     def _template(self, section: Section, key: str) -> Template | None:
         entry = section.entries.get(key)

@@ -68,14 +68,16 @@ def build_request(
     built = {
         step: _step(step, entry, common, subject, problems)
         for step, entry in steps.items()
-        if entry is not None
+        if entry is not None and not (step == "create" and _is_null(entry))
     }
-    if find_id is None or any(request is None for request in built.values()):
+    request, update = built["find"], built["update"]
+    if find_id is None or request is None or update is None or None in built.values():
         return None
-    request, create, update = (built[step] for step in STEPS)
-    if request is None or create is None or update is None:
-        return None
-    return FindTemplate(request, find_id, create, update)
+    return FindTemplate(request, find_id, built.get("create"), update)
+
+
+def _is_null(entry: Entry) -> bool:
+    return isinstance(entry.node, Scalar) and entry.node.value is None
 
 
 def _step(

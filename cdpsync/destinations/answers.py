@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from cdpsync.destinations import limits
+from cdpsync.destinations.connections import LONG_ANSWER
 from cdpsync.engine import connect, first_line
 from cdpsync.errors import ConfigError
 from cdpsync.sql import quote_name, quote_text
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from cdpsync.model.destinations import AnswerRules
 
 _RETRIED = {408, 425, 429}
+_FIRST_ERROR = 400
 _KEPT = 4_096  # bytes of an answer in a dead letter
 _SHOWN = 200  # characters of an answer in a message
 _REMEMBERED = 1_000  # verdicts on answers that were the same
@@ -46,10 +48,14 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FailedItem:
-    """An item that was not taken, by its index in the batch or by its own id."""
+    """An item that was not taken, by its index in the batch or by its own id.
+
+    `again`: it may be taken another time.
+    """
 
     by: int | str
     error: str
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +95,17 @@ class Judge:
         }
         self._expressions = {name: text for name, text in expressions.items() if text is not None}
         self._sql = _Rules(self._expressions, location) if self._expressions else None
-        self._remembered: dict[tuple[int, bytes, bytes], dict[str, Any]] = {}
+        self._remembered: dict[tuple[int, str, bytes, bytes], dict[str, Any]] = {}
 
     @property
     def reads_answers(self) -> bool:
         """Whether the rules look into the bodies of answers."""
         return self._sql is not None
+
+    def close(self) -> None:
+        """Close the connection of the rules."""
+        if self._sql is not None:
+            self._sql.close()
 
     def judge(self, answers: Sequence[HttpAnswer], now: datetime) -> list[Verdict]:
         """Return the verdict on each answer."""
@@ -109,7 +120,7 @@ class Judge:
     def _values(self, answers: Sequence[HttpAnswer]) -> list[dict[str, Any]]:
         """Return the values of the rules for each answer, which are often the same."""
         assert self._sql is not None  # noqa: S101 - the caller has looked
-        keys = [(a.status, a.body, self._sql.relevant_headers(a)) for a in answers]
+        keys = [(a.status, a.method, a.body, self._sql.relevant_headers(a)) for a in answers]
         fresh = {
             key: answer
             for key, answer in zip(keys, answers, strict=True)
@@ -127,11 +138,15 @@ class Judge:
         if answer.error is not None:
             outcome = Outcome.REFUSED if answer.is_final else Outcome.RETRY
             return Verdict(outcome, answer.error, is_fault=not answer.is_final)
+        if answer.is_cut and self._sql is not None and status < _FIRST_ERROR:
+            return Verdict(Outcome.RETRY, f"{status} with more than {LONG_ANSWER >> 20} MB")
         if values.get("done"):
             return TAKEN
         if values.get("partial"):
-            failed = tuple(_failed_items(values.get("failed"), self._rules))
-            return Verdict(Outcome.PARTIAL, described(answer), failed=failed)
+            failed = _failed_items(values.get("failed"), self._rules)
+            if failed == () and status < _FIRST_ERROR:
+                return TAKEN
+            return Verdict(Outcome.PARTIAL, described(answer), failed=failed or ())
         is_retried = status in _RETRIED or status >= 500
         if values.get("retry") or (is_retried and not values.get("drop")):
             delay = values.get("retry_after")
@@ -187,17 +202,25 @@ def _json(body: bytes) -> object:
         return None
 
 
-def _failed_items(text: str | None, rules: AnswerRules) -> Iterator[FailedItem]:
-    """Yield the items that an answer names as failed; nothing if it names them in another form."""
+def _failed_items(text: str | None, rules: AnswerRules) -> tuple[FailedItem, ...] | None:
+    """Return the items that an answer names as failed; None if it names one in another form."""
     items = _json((text or "").encode())
-    for item in items if isinstance(items, list) else ():
-        by = item if isinstance(item, int | str) else _at(item, rules.failed_by)
-        if isinstance(by, str) and rules.failed_by.split(".")[-1] == "index" and by.isdigit():
-            by = int(by)
-        if by is None or isinstance(by, bool) or not isinstance(by, int | str):
-            continue
-        error = _at(item, rules.failed_error) if rules.failed_error else None
-        yield FailedItem(by, _words(item if error is None else error))
+    if not isinstance(items, list):
+        return None
+    failed = [_failed_item(item, rules) for item in items]
+    known = tuple(item for item in failed if item is not None)
+    return known if len(known) == len(failed) else None
+
+
+def _failed_item(item: object, rules: AnswerRules) -> FailedItem | None:
+    by = item if isinstance(item, int | str) else _at(item, rules.failed_by)
+    if isinstance(by, str) and rules.failed_by.split(".")[-1] == "index" and by.isdigit():
+        by = int(by)
+    if isinstance(by, bool) or not isinstance(by, int | str):
+        return None
+    error = _at(item, rules.failed_error) if rules.failed_error else None
+    again = _at(item, rules.failed_again) if rules.failed_again else False
+    return FailedItem(by, _words(item if error is None else error), again in (True, "true"))
 
 
 def _at(value: object, path: str) -> object:
@@ -222,7 +245,7 @@ def _words(value: object) -> str:
 _TYPES = {"failed": "varchar", "found": "varchar", "retry_after": "double"}
 _MEMBER_TYPES = ("{}", "try_cast({} as double)", "try_cast({} as boolean)")
 _MOST_MEMBERS = 4  # because each may be of each type
-_GIVEN = ("status", "response", "headers")
+_GIVEN = ("status", "method", "response", "headers")
 
 
 class _Rules:
@@ -256,7 +279,7 @@ class _Rules:
             kind = _TYPES.get(name, "boolean")
             query = f"select ({text})::{kind} from (select *{columns} from given)"
             try:
-                self._ask(query, [200], [None], ["{}"])
+                self._ask(query, [200], ["POST"], [None], ["{}"])
             except duckdb.Error as error:
                 reason = reason or first_line(error)
             else:
@@ -282,10 +305,11 @@ class _Rules:
         bodies = [answer.body.decode("utf-8", "replace") for answer in answers]
         texts = [body if _json(body.encode()) is not None else None for body in bodies]
         headers = [json.dumps(a.headers) if self._reads_headers else "{}" for a in answers]
-        statuses = [answer.status for answer in answers]
+        statuses, methods = [a.status for a in answers], [a.method for a in answers]
         try:
             columns = [
-                self._ask(query, statuses, texts, headers) for query in self._queries.values()
+                self._ask(query, statuses, methods, texts, headers)
+                for query in self._queries.values()
             ]
         except duckdb.Error:
             if len(answers) == 1:
@@ -297,6 +321,7 @@ class _Rules:
         self,
         query: str,
         statuses: Sequence[int],
+        methods: Sequence[str],
         responses: Sequence[str | None],
         headers: Sequence[str],
     ) -> list[Any]:
@@ -304,6 +329,7 @@ class _Rules:
         given = f"""
             select
                 unnest({list(statuses)}::integer[]) as status,
+                unnest({_texts(methods)}::varchar[]) as method,
                 unnest({_texts(responses)}::varchar[])::json as response,
                 unnest({_texts(headers)}::varchar[])::json as headers
         """

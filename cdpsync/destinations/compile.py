@@ -165,7 +165,8 @@ class _Compiler:
     def add_search(self, template: FindTemplate) -> None:
         """Add a search, and the requests that create or update."""
         self.add("find_", template.request)
-        self.add("create_", template.create)
+        if template.create is not None:
+            self.add("create_", template.create)
         self.add("update_", template.update, {"found": self._shared.marks.found})
 
     def add(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cdpsync.destinations.compile import Marks, compile_requests, names_used
 from cdpsync.destinations.requests import FindShape, RequestShape
 from cdpsync.destinations.signature import signing_key
-from cdpsync.model.destinations import ChangeKind, FindTemplate
+from cdpsync.model.destinations import ChangeKind, FindTemplate, batch_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,8 @@ def render(
             row,
             template,
             destination.inputs,
-            batched=_is_batched(destination, template),
+            batched=batch_of(destination, route) is not None
+            and not isinstance(template, FindTemplate),
             big_integers=destination.big_integers,
             where=destination.where,
             marks=marks,
@@ -109,6 +110,7 @@ def digest(destination: Destination) -> str:
         destination.delete,
         sorted(destination.inputs.items()),
         destination.batch,
+        destination.delete_batch,
         destination.big_integers,
         destination.alias,
     )
@@ -122,10 +124,6 @@ def feed_digest(destination: Destination, key: tuple[str, ...]) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def _is_batched(destination: Destination, template: RequestTemplate | FindTemplate) -> bool:
-    return destination.batch is not None and not isinstance(template, FindTemplate)
-
-
 def _shape(
     compiled: CompiledRequests, template: RequestTemplate | FindTemplate
 ) -> RequestShape | FindShape:
@@ -134,7 +132,7 @@ def _shape(
         return FindShape(
             find=_request_shape(steps["find_"]),
             id=template.id,
-            create=_request_shape(steps["create_"]),
+            create=_request_shape(steps["create_"]) if "create_" in steps else None,
             update=_request_shape(steps["update_"]),
             mark=compiled.found,
         )

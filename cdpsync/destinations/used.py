@@ -90,7 +90,8 @@ def _templates(use: Uses) -> Iterator[Template]:
     """Return each text of requests and bodies."""
     if isinstance(use, FindTemplate):
         for request in (use.request, use.create, use.update):
-            yield from _templates(request)
+            if request is not None:
+                yield from _templates(request)
     elif isinstance(use, RequestTemplate):
         yield use.url
         yield from use.headers.values()

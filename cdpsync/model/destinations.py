@@ -91,24 +91,29 @@ class RequestTemplate:
 class FindTemplate:
     """A request that looks for a record, and the SQL over its `response` that gives the id.
 
-    Where there is none (NULL), `create` is sent; else `update`, in which `{{ found }}` is the id.
+    Where there is none (NULL), `create` is sent, or nothing if that is None; else `update`, in
+    which `{{ found }}` is the id.
     """
 
     request: RequestTemplate
     id: str
-    create: RequestTemplate
+    create: RequestTemplate | None
     update: RequestTemplate
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerRules:
-    """What an answer means, as SQL over `status` (integer), `response` (JSON) and `headers` (JSON).
+    """What an answer means, as SQL over `status`, `response`, `headers` and `method`.
+
+    `response` and `headers` are JSON, `method` is that of the request.
 
     `ok`: whether all was taken; None: 200 to 299. `partial`: whether the answer names the items
     that were not taken; `failed` is then a list of JSON objects, in each of which `failed_by` is
     the path of the item's position (`index`) or of its id, `failed_error` that of the message.
     `failed_id` is the id over the row; None: the event's. `unauthorized`: the credentials were
-    refused, though the status is neither 401 nor 403.
+    refused, though the status is neither 401 nor 403. `failed_again` is the path of a boolean: the
+    item may be taken another time. `others_again`: the items that are not named were not taken
+    either, and are sent again without those.
     `retry_after`: seconds, besides the headers that all know. `done`: an error that means that the
     item has been taken before (409 at some).
     """
@@ -119,6 +124,8 @@ class AnswerRules:
     failed_by: str = "index"
     failed_error: str | None = None
     failed_id: Template | None = None
+    failed_again: str | None = None
+    others_again: bool = False
     retry_after: str | None = None
     done: str | None = None
     retry: str | None = None  # answers to try again, besides 408, 425, 429 and 5xx
@@ -198,6 +205,7 @@ class Destination:
     delete: RequestTemplate | FindTemplate | None = None
     answers: AnswerRules = field(default_factory=AnswerRules)
     batch: Batch | None = None
+    delete_batch: Batch | None = None
     rate: tuple[Rate, ...] = ()
     connections: int = 8
     retry: Retry = field(default_factory=Retry)
@@ -211,6 +219,11 @@ class Destination:
     def source(self) -> str:
         """What feeds it, as people read it: `shop.orders`, or `sql`."""
         return str(self.table) if self.table else "sql"
+
+
+def batch_of(destination: Destination, route: str) -> Batch | None:
+    """Return the batch of a route, which is request or delete; None: one change a request."""
+    return destination.delete_batch if route == "delete" else destination.batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,20 +87,16 @@ def _no_constant(name: str) -> NoReturn:
 class Accepted:
     """What a system has taken: items by their idempotency key, or by a number of their own.
 
-    `repeats` counts items that came again under a key; the system dropped or overwrote them.
+    `count` is of all that came: an item that came again under its key was dropped or overwritten.
     """
 
     items: dict[str, Any] = field(default_factory=dict)
-    repeats: Counter[str] = field(default_factory=Counter)
+    count: int = 0
 
     def add(self, item: Any, key: object = None) -> None:
         name = f"#{len(self.items)}" if key is None else str(key)
-        if name in self.items:
-            self.repeats[name] += 1
+        self.count += 1
         self.items[name] = item
-
-
-Check = "Callable[[Request, Accepted], Answer]"
 
 
 def answer(status: int, body: object = None, **headers: str) -> Answer:
