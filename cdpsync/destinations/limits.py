@@ -104,7 +104,7 @@ def _seconds(text: str, now: datetime) -> float | None:
         return number if number < _LATEST_DELAY else max(number - now.timestamp(), 0.0)
     try:
         moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max((moment - now).total_seconds(), 0.0)

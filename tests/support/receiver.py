@@ -52,6 +52,7 @@ class Script:
     hangs: int = 0
     bodies: dict[str, str] = field(default_factory=dict)  # answers by path
     paths: dict[str, int] = field(default_factory=dict)  # statuses by path
+    raw: str | None = None  # in place of an answer, before the connection ends
     keeps: bool = True  # whether the requests are recorded
 
 
@@ -144,6 +145,7 @@ class _State:
             or script.hangs
             or script.most_bytes
             or script.big
+            or script.raw is not None
             or script.bodies
             or script.paths
             or len(script.statuses) > 1
@@ -250,6 +252,9 @@ class _Connection(asyncio.Protocol):
             self.transport.abort()
         elif status < 0:
             pass
+        elif script.raw is not None:
+            self.transport.write(script.raw.encode("latin-1"))
+            self.transport.close()
         elif script.big:
             self.task = asyncio.get_running_loop().create_task(self.pour(status))
         elif not self.transport.is_closing():

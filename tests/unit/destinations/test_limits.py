@@ -70,6 +70,8 @@ def test_no_rate_is_no_wait() -> None:
         ({"retry-after": "Sat, 28 Nov 2026 11:00:00 GMT"}, None, 0),
         ({"retry-after": "soon"}, None, None),
         ({"retry-after": "-5"}, None, None),
+        ({"retry-after": "Sat, 28 Nov 99999999999 12:00:00 GMT"}, None, None),
+        ({"retry-after": "Sat, 28 Nov 2026 12:00:00 +9999"}, None, None),
         ({"retry-after": ""}, {"retry_after": 0.25}, 0.25),
         ({}, {"retry_after": 3}, 3),
         ({}, {"retry_after": True}, None),
