@@ -48,10 +48,14 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FailedItem:
-    """An item that was not taken, by its index in the batch or by its own id."""
+    """An item that was not taken, by its index in the batch or by its own id.
+
+    `again`: it may be taken another time.
+    """
 
     by: int | str
     error: str
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ class Judge:
         }
         self._expressions = {name: text for name, text in expressions.items() if text is not None}
         self._sql = _Rules(self._expressions, location) if self._expressions else None
-        self._remembered: dict[tuple[int, bytes, bytes], dict[str, Any]] = {}
+        self._remembered: dict[tuple[int, str, bytes, bytes], dict[str, Any]] = {}
 
     @property
     def reads_answers(self) -> bool:
@@ -116,7 +120,7 @@ class Judge:
     def _values(self, answers: Sequence[HttpAnswer]) -> list[dict[str, Any]]:
         """Return the values of the rules for each answer, which are often the same."""
         assert self._sql is not None  # noqa: S101 - the caller has looked
-        keys = [(a.status, a.body, self._sql.relevant_headers(a)) for a in answers]
+        keys = [(a.status, a.method, a.body, self._sql.relevant_headers(a)) for a in answers]
         fresh = {
             key: answer
             for key, answer in zip(keys, answers, strict=True)
@@ -215,7 +219,8 @@ def _failed_item(item: object, rules: AnswerRules) -> FailedItem | None:
     if isinstance(by, bool) or not isinstance(by, int | str):
         return None
     error = _at(item, rules.failed_error) if rules.failed_error else None
-    return FailedItem(by, _words(item if error is None else error))
+    again = _at(item, rules.failed_again) if rules.failed_again else False
+    return FailedItem(by, _words(item if error is None else error), again in (True, "true"))
 
 
 def _at(value: object, path: str) -> object:
@@ -240,7 +245,7 @@ def _words(value: object) -> str:
 _TYPES = {"failed": "varchar", "found": "varchar", "retry_after": "double"}
 _MEMBER_TYPES = ("{}", "try_cast({} as double)", "try_cast({} as boolean)")
 _MOST_MEMBERS = 4  # because each may be of each type
-_GIVEN = ("status", "response", "headers")
+_GIVEN = ("status", "method", "response", "headers")
 
 
 class _Rules:
@@ -274,7 +279,7 @@ class _Rules:
             kind = _TYPES.get(name, "boolean")
             query = f"select ({text})::{kind} from (select *{columns} from given)"
             try:
-                self._ask(query, [200], [None], ["{}"])
+                self._ask(query, [200], ["POST"], [None], ["{}"])
             except duckdb.Error as error:
                 reason = reason or first_line(error)
             else:
@@ -300,10 +305,11 @@ class _Rules:
         bodies = [answer.body.decode("utf-8", "replace") for answer in answers]
         texts = [body if _json(body.encode()) is not None else None for body in bodies]
         headers = [json.dumps(a.headers) if self._reads_headers else "{}" for a in answers]
-        statuses = [answer.status for answer in answers]
+        statuses, methods = [a.status for a in answers], [a.method for a in answers]
         try:
             columns = [
-                self._ask(query, statuses, texts, headers) for query in self._queries.values()
+                self._ask(query, statuses, methods, texts, headers)
+                for query in self._queries.values()
             ]
         except duckdb.Error:
             if len(answers) == 1:
@@ -315,6 +321,7 @@ class _Rules:
         self,
         query: str,
         statuses: Sequence[int],
+        methods: Sequence[str],
         responses: Sequence[str | None],
         headers: Sequence[str],
     ) -> list[Any]:
@@ -322,6 +329,7 @@ class _Rules:
         given = f"""
             select
                 unnest({list(statuses)}::integer[]) as status,
+                unnest({_texts(methods)}::varchar[]) as method,
                 unnest({_texts(responses)}::varchar[])::json as response,
                 unnest({_texts(headers)}::varchar[])::json as headers
         """

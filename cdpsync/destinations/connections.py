@@ -43,6 +43,7 @@ class HttpAnswer:
     """The answer to a request, or the `error` instead of one.
 
     `is_final`: another attempt would fail in the same way. `is_cut`: the answer was longer.
+    `method` is that of the request.
     """
 
     status: int
@@ -52,6 +53,7 @@ class HttpAnswer:
     error: str | None = None
     is_final: bool = False
     is_cut: bool = False
+    method: str = "POST"
 
     @property
     def headers(self) -> dict[str, str]:
@@ -255,7 +257,14 @@ class Connections:
         error, is_final = (None, False) if code == 0 else self._fault(handle, code, text)
         body = handle.parts[0] if len(handle.parts) == 1 else b"".join(handle.parts)
         answer = HttpAnswer(
-            status, body, b"".join(handle.head), seconds, error, is_final, handle.is_cut
+            status,
+            body,
+            b"".join(handle.head),
+            seconds,
+            error,
+            is_final,
+            handle.is_cut,
+            handle.kind[0] if handle.kind else "POST",
         )
         self._free[handle.guarded].append(handle)
         return handle.tag, answer

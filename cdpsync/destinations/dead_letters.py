@@ -10,6 +10,7 @@ from cdpsync.destinations.outbox import STEPS, seq_list
 from cdpsync.destinations.requests import FindShape, Marks
 from cdpsync.engine import connect
 from cdpsync.model.destinations import DeadLetter
+from cdpsync.redact import redact
 from cdpsync.system import clock
 
 if TYPE_CHECKING:
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from cdpsync.destinations.journal import Refusal, Settlements
     from cdpsync.destinations.outbox import Outbox
     from cdpsync.destinations.requests import RequestShape
+    from cdpsync.model.destinations import Destination
 
 _AT_A_TIME = 256
+_LONGEST_BODY = 1 << 20  # characters of a dead letter
 _DEAD = """
     select
         seq, event_id, key, change, snapshot_id, route,
@@ -34,8 +37,7 @@ def dead_letters(
     outbox: Outbox,
     settlements: Settlements,
     *,
-    destination: str,
-    table: str,
+    destination: Destination,
     routes: Mapping[str, RequestShape | FindShape],
     marks: Mapping[str, str],
 ) -> Iterator[DeadLetter]:
@@ -62,15 +64,15 @@ def dead_letters(
                 shown_url, shown_body = url or shape.url, body or shape.body
                 yield DeadLetter(
                     id=f"{outbox.id}-{seq}",
-                    destination=destination,
-                    table=table,
+                    destination=destination.name,
+                    source=destination.source,
                     key=key,
                     change=change,
                     snapshot_id=snapshot_id,
                     event_id=event_id,
                     method=shape.method,
-                    url=None if shown_url is None else hide(shown_url),
-                    body=None if shown_body is None else hide(shown_body),
+                    url=None if shown_url is None else redact(hide(shown_url)),
+                    body=None if shown_body is None else redact(hide(shown_body[:_LONGEST_BODY])),
                     **_fate(settlements.refusals[seq]),
                 )
     finally:

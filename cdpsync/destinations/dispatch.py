@@ -19,15 +19,16 @@ from cdpsync.destinations.limits import RateLimiter
 from cdpsync.destinations.parcel_queue import NEVER, ParcelQueue
 from cdpsync.destinations.requests import FindShape, Marks, Parcel, RequestShape
 from cdpsync.destinations.results import DispatchResult
-from cdpsync.destinations.routes import composers, parcel_reader
+from cdpsync.destinations.routes import composers, finders, parcel_reader
 from cdpsync.destinations.supervisor import Supervisor
-from cdpsync.model.destinations import AnswerRules, ChangeOrder, HealthState
+from cdpsync.model.destinations import ChangeOrder, HealthState
 from cdpsync.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
+    from cdpsync.destinations.answers import FailedItem
     from cdpsync.destinations.clock import Clock
     from cdpsync.destinations.outbox import Outbox
     from cdpsync.model.destinations import Destination, Health
@@ -69,15 +70,7 @@ class Dispatcher:
         self._random = random.Random(outbox.id)  # noqa: S311 - it only spreads retries
         self._composers = composers(destination, routes, Marks(marks))
         self._judge = Judge(destination.answers, destination.location)
-        self._finders = {
-            route: Judge(
-                AnswerRules(retry_after=destination.answers.retry_after),
-                destination.location,
-                shape.id,
-            )
-            for route, shape in routes.items()
-            if isinstance(shape, FindShape)
-        }
+        self._finders = finders(destination, routes)
         self._settlements = outbox.settlements()
 
     def send(self) -> DispatchResult:
@@ -236,7 +229,10 @@ class Dispatcher:
         if parcel.step == "find_" and (outcome is Outcome.TAKEN or answer.status == _NOT_FOUND):
             parcel.record_id = verdict.found
             parcel.step = "create_" if verdict.found is None else "update_"
-            self._queue.put_first(parcel)
+            if (parcel.route, parcel.step) in self._composers:
+                self._queue.put_first(parcel)
+                return
+            self._deliver(parcel)  # nothing was found, so there is nothing to do
             return
         composer = self._composers[parcel.route, parcel.step]
         if outcome is Outcome.TAKEN or (composer.deletes and answer.status in _ABSENT):
@@ -310,22 +306,49 @@ class Dispatcher:
         self._supervisor.look_at_dead_letters(self._ledger.tally, error)
 
     def _settle_items(self, parcel: Parcel, answer: HttpAnswer, verdict: Verdict) -> None:
-        """Bury the items that an answer names, and deliver the others; else cut the batch."""
-        errors = self._errors_by_change(parcel, verdict)
-        if not errors:
+        """Bury the items that an answer names, and deliver the others; else cut the batch.
+
+        What may be taken another time is a parcel of its own, which is sent again.
+        """
+        items = self._failed_by_change(parcel, verdict)
+        if not items:
             self._refuse(parcel, answer, verdict.error)
             return
         parcel.attempts += 1
-        for seq, error in errors.items():
+        dead = {seq: item.error for seq, item in items.items() if not item.again}
+        for seq, error in dead.items():
             self._ledger.bury(seq, self._refusal(parcel, answer, error))
-        self._ledger.deliver(parcel)
-        self._queue.settle(parcel)
-        self._supervisor.look_at_dead_letters(self._ledger.tally, next(iter(errors.values())))
+        pending = self._reader.seqs(parcel)
+        others_again = self._destination.answers.others_again
+        again = [seq for seq in pending if others_again or seq in items]
+        for seq in sorted(set(pending).difference(again)) if again else ():
+            self._ledger.deliver_range(seq, seq)
+        if not again:
+            self._ledger.deliver(parcel)
+            self._queue.settle(parcel)
+        else:
+            self._send_again(parcel, self._reader.parcel_of(again), answer, verdict, bool(dead))
+        if dead:
+            error = next(iter(dead.values()))
+            self._supervisor.look_at_dead_letters(self._ledger.tally, error)
 
-    def _errors_by_change(self, parcel: Parcel, verdict: Verdict) -> dict[int, str]:
-        """Return the errors by change; none if an item cannot be told."""
+    def _send_again(
+        self, parcel: Parcel, rest: Parcel, answer: HttpAnswer, verdict: Verdict, is_less: bool
+    ) -> None:
+        """Send what is left of a batch again: at once if others of it were to blame, else later."""
+        rest.whole, rest.then, rest.first_at = parcel.whole or parcel, parcel.then, parcel.first_at
+        if is_less and self._destination.answers.others_again:
+            rest.attempts, rest.earlier = 0, parcel.earlier
+            rest.step = parcel.step
+            self._queue.put_first(rest)
+            return
+        rest.attempts, rest.earlier, rest.step = parcel.attempts - 1, parcel.earlier, parcel.step
+        self._retry(rest, answer, verdict)
+
+    def _failed_by_change(self, parcel: Parcel, verdict: Verdict) -> dict[int, FailedItem]:
+        """Return the items by change; none if one of them cannot be told."""
         seqs = self._reader.seqs(parcel)
-        errors = {}
+        items = {}
         for item in verdict.failed:
             if isinstance(item.by, int):
                 matches = seqs[item.by : item.by + 1] if item.by >= 0 else []
@@ -333,8 +356,8 @@ class Dispatcher:
                 matches = self._reader.with_value(parcel, item.by)
             if len(matches) != 1:
                 return {}
-            errors[matches[0]] = item.error
-        return errors
+            items[matches[0]] = item
+        return items
 
     def _refusal(self, parcel: Parcel, answer: HttpAnswer | None, error: str) -> Refusal:
         now = self._clock.now().isoformat()

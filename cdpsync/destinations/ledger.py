@@ -24,7 +24,10 @@ class Ledger:
 
     def deliver(self, parcel: Parcel) -> None:
         """Note that all changes of a parcel were taken, but those that are settled already."""
-        first, last = parcel.first, parcel.last
+        self.deliver_range(parcel.first, parcel.last)
+
+    def deliver_range(self, first: int, last: int) -> None:
+        """Note that the changes of a range were taken, but those that are settled already."""
         self._journal.deliver(first, last)
         if first == last:
             self._settlements.states[first] = DELIVERED

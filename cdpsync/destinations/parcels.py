@@ -12,7 +12,7 @@ from cdpsync.model.destinations import ChangeOrder
 from cdpsync.sql import quote_text
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from cdpsync.destinations.journal import Settlements
     from cdpsync.destinations.outbox import Outbox
@@ -43,7 +43,7 @@ _BATCHES = """
         from {pending}
         where seq between {first} and {last}
     )
-    group by island, (seq - {first}) // {rows}, case when route in ({singles}) then seq end
+    group by island, (seq - {first}) // {rows}
     order by 1
 """
 _PER_INSERT = 1_000  # ranges of settled changes in one statement
@@ -59,20 +59,21 @@ class ParcelReader:
         outbox: Outbox,
         settlements: Settlements,
         *,
-        batch: Batch | None,
-        batched: Sequence[str],
+        batches: Mapping[str, Batch],
         steps: Sequence[str] = ("",),
         separator: str = ",",
         wrapper: int = 0,
     ) -> None:
-        """Read batches of the routes `batched`; the text around the items has `wrapper` bytes.
+        """Read batches of the routes in `batches`, and the changes of others one by one.
 
-        `steps` are the prefixes of the columns that the requests have.
+        The text around the items has `wrapper` bytes. `steps` are the prefixes of the columns that
+        the requests have.
         """
+        batch = max(batches.values(), key=lambda one: one.rows, default=None)
         self._outbox, self._settlements = outbox, settlements
         self._is_ordered = outbox.meta.order is ChangeOrder.EACH
         self._steps = tuple(steps)
-        self._batched = tuple(batched) if batch is not None else ()
+        self._batches = batches
         self._separator = separator
         self._limit = None if batch is None or batch.bytes is None else batch.bytes - wrapper
         self.rows = self._rows(batch)
@@ -117,8 +118,8 @@ class ParcelReader:
         first = 1
         while first <= self._outbox.rows:
             last = first + self._page_rows() - 1
-            if self._batched:
-                first = (yield from self._batches(first, last)) + 1
+            if self._batches:
+                first = (yield from self._groups(first, last)) + 1
             else:
                 yield from self._single(first, last)
                 first = last + 1
@@ -128,7 +129,7 @@ class ParcelReader:
         average = max(self._outbox.meta.bytes // max(self._outbox.rows, 1), 1)
         longest = self._outbox.meta.largest * _AT_A_TIME > _PAGE_BYTES
         size = min(_PAGE_ROWS, _PAGE_BYTES // (self._outbox.meta.largest if longest else average))
-        if not self._batched:
+        if not self._batches:
             return max(size, 1) if longest or self._is_ordered else self._outbox.rows
         return max(size // self.rows, 1) * self.rows
 
@@ -148,11 +149,11 @@ class ParcelReader:
             for row in rows:
                 yield self._parcel(row)
 
-    def _batches(self, first: int, last: int) -> Generator[Parcel, None, int]:
+    def _groups(self, first: int, last: int) -> Generator[Parcel, None, int]:
         """Yield the batches of a page; return its end, or where batches became smaller."""
         limit = self.rows
         cursor = self._con.cursor()
-        cursor.execute(self._batch_query(self._pending(), first, last, self.rows))
+        cursor.execute(self._batch_query(self._pending(), first, last, self._rows_of_a_batch()))
         while rows := cursor.fetchmany(8):
             for row in rows:
                 parcel = self._parcel(row[:-1])
@@ -164,8 +165,13 @@ class ParcelReader:
                     return parcel.last
         return last
 
-    def _batch_query(self, relation: str, first: int, last: int, rows: int) -> str:
-        singles = [f"'{route}'" for route in ROUTES if route not in self._batched]
+    def _rows_of_a_batch(self) -> str:
+        """Return SQL of how many changes a batch has, by their route."""
+        most = {route: batch.rows for route, batch in self._batches.items()}
+        sizes = " ".join(f"when '{r}' then {min(most.get(r, 1), self.rows)}" for r in ROUTES)
+        return f"(case route {sizes} end)"
+
+    def _batch_query(self, relation: str, first: int, last: int, rows: str) -> str:
         body = f"string_agg(body, {quote_text(self._separator)} order by seq)"
         island = "0"
         if self._outbox.meta.is_mixed:
@@ -177,7 +183,6 @@ class ParcelReader:
             separator_bytes=len(self._separator.encode()),
             island=island,
             pending=relation,
-            singles=", ".join(singles) or "null",
             first=first,
             last=last,
             rows=rows,
@@ -213,7 +218,7 @@ class ParcelReader:
 
     def parcel_of(self, seqs: Sequence[int]) -> Parcel:
         """Return these changes, of one route, as one batch."""
-        query = self._batch_query(self._only(seqs), seqs[0], seqs[-1], 1 << 60)
+        query = self._batch_query(self._only(seqs), seqs[0], seqs[-1], str(1 << 60))
         row = self._con.execute(query).fetchone()
         if row is None:
             raise ValueError(f"no changes {seqs[0]} to {seqs[-1]} in {self._outbox.file}")

@@ -54,13 +54,13 @@ class RequestShape:
 class FindShape:
     """A request that looks for a record, and those that create or update it.
 
-    `id` is SQL over the answer; where it is NULL, the record is created. `mark` stands for the id
-    in the texts of `update`.
+    `id` is SQL over the answer; where it is NULL, the record is created; without a `create`
+    nothing is sent. `mark` stands for the id in the texts of `update`.
     """
 
     find: RequestShape
     id: str
-    create: RequestShape
+    create: RequestShape | None
     update: RequestShape
     mark: str
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cdpsync.destinations.answers import Judge
 from cdpsync.destinations.parcels import ParcelReader
 from cdpsync.destinations.requests import Composer, FindShape, Marks, RequestShape
+from cdpsync.model.destinations import AnswerRules, batch_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +40,7 @@ def _steps(shapes: RequestShape | FindShape) -> list[tuple[str, RequestShape, st
         return [("", shapes, None)]
     return [
         ("find_", shapes.find, None),
-        ("create_", shapes.create, None),
+        *([("create_", shapes.create, None)] if shapes.create else []),
         ("update_", shapes.update, shapes.mark),
     ]
 
@@ -53,12 +55,29 @@ def parcel_reader(
     shapes = [(route, *step) for route, shapes in routes.items() for step in _steps(shapes)]
     batched = {route: shape for route, _, shape, _ in shapes if shape.around is not None}
     around = next((shape.around for shape in batched.values() if shape.around), ("", ""))
+    batches = {
+        route: batch for route in batched if (batch := batch_of(destination, route)) is not None
+    }
     return ParcelReader(
         outbox,
         settlements,
-        batch=destination.batch,
-        batched=tuple(batched),
+        batches=batches,
         steps=tuple(dict.fromkeys(step for _, step, _, _ in shapes)),
         separator=next((shape.separator for shape in batched.values()), ","),
         wrapper=sum(len(text.encode()) for text in around),
     )
+
+
+def finders(
+    destination: Destination, routes: Mapping[str, RequestShape | FindShape]
+) -> dict[str, Judge]:
+    """Return what judges the answers of searches, by route."""
+    return {
+        route: Judge(
+            AnswerRules(retry_after=destination.answers.retry_after),
+            destination.location,
+            shape.id,
+        )
+        for route, shape in routes.items()
+        if isinstance(shape, FindShape)
+    }

@@ -91,22 +91,29 @@ class RequestTemplate:
 class FindTemplate:
     """A request that looks for a record, and the SQL over its `response` that gives the id.
 
-    Where there is none (NULL), `create` is sent; else `update`, in which `{{ found }}` is the id.
+    Where there is none (NULL), `create` is sent, or nothing if that is None; else `update`, in
+    which `{{ found }}` is the id.
     """
 
     request: RequestTemplate
     id: str
-    create: RequestTemplate
+    create: RequestTemplate | None
     update: RequestTemplate
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerRules:
-    """What an answer means, as SQL over `status` (integer), `response` (JSON) and `headers` (JSON).
+    """What an answer means, as SQL over `status`, `response`, `headers` and `method`.
+
+    `response` and `headers` are JSON, `method` is that of the request.
 
     `ok`: whether all was taken; None: 200 to 299. `partial`: whether the answer names the items
-    that were not taken; `failed` is then a list of JSON values, in each of which `failed_by` is the
-    path of the index (`index`) or of the item's own id, and `failed_error` of its message.
+    that were not taken; `failed` is then a list of JSON objects, in each of which `failed_by` is
+    the path of the item's position (`index`) or of its id, `failed_error` that of the message.
+    `failed_id` is the id over the row; None: the event's. `unauthorized`: the credentials were
+    refused, though the status is neither 401 nor 403. `failed_again` is the path of a boolean: the
+    item may be taken another time. `others_again`: the items that are not named were not taken
+    either, and are sent again without those.
     `retry_after`: seconds, besides the headers that all know. `done`: an error that means that the
     item has been taken before (409 at some).
     """
@@ -116,9 +123,13 @@ class AnswerRules:
     failed: str | None = None
     failed_by: str = "index"
     failed_error: str | None = None
+    failed_id: Template | None = None
+    failed_again: str | None = None
+    others_again: bool = False
     retry_after: str | None = None
     done: str | None = None
     retry: str | None = None  # answers to try again, besides 408, 425, 429 and 5xx
+    unauthorized: str | None = None
     drop: str | None = None  # answers that refuse the rows, though their status says otherwise
 
 
@@ -194,6 +205,7 @@ class Destination:
     delete: RequestTemplate | FindTemplate | None = None
     answers: AnswerRules = field(default_factory=AnswerRules)
     batch: Batch | None = None
+    delete_batch: Batch | None = None
     rate: tuple[Rate, ...] = ()
     connections: int = 8
     retry: Retry = field(default_factory=Retry)
@@ -209,11 +221,17 @@ class Destination:
         return str(self.table) if self.table else "sql"
 
 
+def batch_of(destination: Destination, route: str) -> Batch | None:
+    """Return the batch of a route, which is request or delete; None: one change a request."""
+    return destination.delete_batch if route == "delete" else destination.batch
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a destination has been sent: the snapshot, and the table that the snapshot is of.
+    """How far a destination has been sent: a snapshot, with its time.
 
-    `outbox` is the id of the last change set that was settled.
+    `table` is what feeds it, `shop.orders` or `sql`. `table_uuid` is that of the table in this
+    snapshot; None for a query, and where there was no table yet.
     """
 
     destination: str
@@ -221,7 +239,6 @@ class Position:
     table_uuid: str | None
     snapshot_id: int
     snapshot_time: datetime
-    outbox: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,12 +258,42 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class DestinationState:
+    """What is kept of a destination between two runs.
+
+    `outbox` is the id of its last settled change set, whose files say what is held: `held` changes,
+    the oldest since `held_since`. `config` is a digest of what its position is about: source and
+    key. `hold` is how long its position keeps snapshots from expiring.
+    """
+
+    name: str
+    source: str
+    position: Position | None
+    health: Health = field(default_factory=Health)
+    outbox: str | None = None
+    config: str | None = None
+    held: int = 0
+    held_since: datetime | None = None
+    last_delivery_at: datetime | None = None
+    hold: timedelta = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskWindow:
+    """How often a mask has seen a value since the start of its window; the value is a hash."""
+
+    hash: str
+    start: datetime
+    seen: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A change that a destination refused, or that could not be delivered in time."""
 
     id: str
     destination: str
-    table: str
+    source: str
     key: str
     change: str
     snapshot_id: int
@@ -272,7 +319,7 @@ class DeliveryResult:
     """
 
     destination: str
-    table: str
+    source: str
     status: str
     state: HealthState
     triggered: int = 0
@@ -289,3 +336,83 @@ class DeliveryResult:
     seconds: float = 0.0
     error: Failure | None = None
     notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """What came of one destination in one run, as the history has it."""
+
+    run_id: str
+    started_at: datetime
+    finished_at: datetime
+    result: DeliveryResult
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationOverview:
+    """A destination in `status`: its health, what it is behind, its last delivery.
+
+    `behind_rows` are held changes, and those rows of its table that came after its position, as far
+    as the catalog tells; None: not known. `behind_since` is the time of the oldest.
+    """
+
+    name: str
+    type: str
+    source: str
+    status: str
+    state: HealthState
+    every: timedelta | None = None
+    last_run_at: datetime | None = None
+    last_delivery_at: datetime | None = None
+    next_due_at: datetime | None = None
+    behind_rows: int | None = None
+    behind_since: datetime | None = None
+    held: int = 0
+    dead_letters: int = 0
+    reason: str | None = None
+    error: Failure | None = None
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SendResult:
+    """What came of a send: one result per destination. `status` is ok, partial or failed."""
+
+    run_id: str
+    status: str
+    started_at: datetime
+    finished_at: datetime
+    destinations: tuple[DeliveryResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedRequest:
+    """A request as it would be sent, its secrets starred; with an answer where it was sent.
+
+    `error` says why it cannot be sent, or what the answer means. `response` has 4 kB at most.
+    """
+
+    destination: str
+    key: str | None
+    change: str | None
+    method: str | None
+    url: str | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str | None = None
+    status: int | None = None
+    response: str | None = None
+    milliseconds: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PresetOverview:
+    """A type of destinations: its preset's file, what it is, and what it needs and takes."""
+
+    name: str
+    about: str | None
+    docs: tuple[str, ...]
+    needs: tuple[str, ...]
+    inputs: tuple[str, ...]
+    actions: tuple[str, ...]
+    file: str

@@ -591,7 +591,7 @@ def test_dead_letters_have_no_secret(tmp_path: Path, server: Receiver) -> None:
     send(destination(), box, routes, marks=marks)
     assert json.loads(server.requests()[0]["body"])["k"] == "s3cret-token"
     first, second = dead_letters(
-        box, box.settlements(), destination="hook", table="shop.t", routes=routes, marks=marks
+        box, box.settlements(), destination=destination(), routes=routes, marks=marks
     )
     assert (first.id, second.id) == ("20261128-1-1", "20261128-1-2")
     assert first.url == f"{server.url}/x?key=***"

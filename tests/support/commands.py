@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _NEEDED = (
     *("boto3", "duckdb", "gcsfs", "psycopg", "pyarrow.parquet", "pymysql", "yaml"),
     *("cdpsync.cli.main", "cdpsync.maintain", "cdpsync.sync", "cdpsync.verify"),
+    *("cdpsync.cli.output.delivery_reports", "cdpsync.destinations", "pycurl"),
     *("cdpsync_connectors.mysql.connector", "cdpsync_connectors.postgres.connector"),
 )
 _ENVIRONMENT = {
