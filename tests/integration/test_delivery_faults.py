@@ -14,9 +14,9 @@ from support.deliveries import NOW, FakeClock, changes, destination, ids, outbox
 from support.receiver import receiver
 from support.tls import certificate
 
-from cdpsync.destinations.dead_letters import dead_letters
 from cdpsync.destinations.journal import DEAD, DELIVERED, PENDING
 from cdpsync.destinations.outbox import pending
+from cdpsync.destinations.refusals import dead_letters
 from cdpsync.destinations.results import StopReason
 from cdpsync.errors import CatalogError, ConfigError
 from cdpsync.model.destinations import (
