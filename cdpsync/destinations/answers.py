@@ -150,7 +150,7 @@ class Judge:
         is_retried = status in _RETRIED or status >= 500
         if values.get("retry") or (is_retried and not values.get("drop")):
             delay = values.get("retry_after")
-            if delay is None:
+            if delay is None or not delay >= 0:  # NaN is not either
                 delay = limits.asked_delay(answer.headers, _json(answer.body), now)
             return Verdict(Outcome.RETRY, described(answer), delay, is_fault=status >= 500)
         if not values.get("drop") and self._is_ok(status, values):

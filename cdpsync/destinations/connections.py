@@ -277,8 +277,8 @@ class Connections:
             return None, False  # the answer is there, only the rest of it was not wanted
         if code == self._curl.E_OPERATION_TIMEDOUT:
             return f"no answer within {self._timeout:g} s", False
-        finals = (self._curl.E_URL_MALFORMAT, self._curl.E_UNSUPPORTED_PROTOCOL)
-        return " ".join(text.split()) or f"curl error {code}", code in finals
+        message = " ".join(text.split()) or f"curl error {code}"
+        return message, code == self._curl.E_URL_MALFORMAT
 
     def close(self) -> None:
         """Close all connections; requests that wait for an answer are dropped."""

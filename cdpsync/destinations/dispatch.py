@@ -6,27 +6,27 @@ import json
 import logging
 import random
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from cdpsync.destinations import answers, health
-from cdpsync.destinations.answers import TAKEN, Judge, Outcome, Verdict
+from cdpsync.destinations.answers import TAKEN, Outcome, Verdict
 from cdpsync.destinations.clock import SystemClock
 from cdpsync.destinations.connections import LONG_ANSWER, SHORT_ANSWER, Connections, HttpAnswer
 from cdpsync.destinations.journal import PENDING, Journal, Refusal
+from cdpsync.destinations.judges import Judges
 from cdpsync.destinations.key_order import KeyOrder
 from cdpsync.destinations.ledger import Ledger
 from cdpsync.destinations.limits import RateLimiter
 from cdpsync.destinations.parcel_queue import NEVER, ParcelQueue
 from cdpsync.destinations.requests import FindShape, Marks, Parcel, RequestShape
 from cdpsync.destinations.results import DispatchResult
-from cdpsync.destinations.routes import composers, finders, parcel_reader
+from cdpsync.destinations.routes import composers, parcel_reader
 from cdpsync.destinations.supervisor import Supervisor
 from cdpsync.model.destinations import ChangeOrder, HealthState
 from cdpsync.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from datetime import datetime
 
     from cdpsync.destinations.answers import FailedItem
     from cdpsync.destinations.clock import Clock
@@ -69,8 +69,7 @@ class Dispatcher:
         self._retry_seconds = retry_seconds
         self._random = random.Random(outbox.id)  # noqa: S311 - it only spreads retries
         self._composers = composers(destination, routes, Marks(marks))
-        self._judge = Judge(destination.answers, destination.location)
-        self._finders = finders(destination, routes)
+        self._judges = Judges(destination, routes)
         self._settlements = outbox.settlements()
 
     def send(self) -> DispatchResult:
@@ -92,8 +91,7 @@ class Dispatcher:
         reader = parcel_reader(self._destination, self._outbox, self._routes, self._settlements)
         self._reader = stack.enter_context(closing(reader))
         self._connections = stack.enter_context(closing(self._connect()))
-        for judge in (self._judge, *self._finders.values()):
-            stack.callback(judge.close)
+        stack.enter_context(closing(self._judges))
         order = KeyOrder() if self._outbox.meta.order is ChangeOrder.EACH else None
         limiter = RateLimiter(self._destination.rate)
         self._queue = ParcelQueue(
@@ -101,11 +99,10 @@ class Dispatcher:
         )
 
     def _connect(self) -> Connections:
-        reads = self._judge.reads_answers or bool(self._finders)
         return Connections(
             self._destination.connections,
             timeout=self._destination.retry.timeout.total_seconds(),
-            keeps=LONG_ANSWER if reads else SHORT_ANSWER,
+            keeps=LONG_ANSWER if self._judges.reads_answers else SHORT_ANSWER,
         )
 
     # ---- what is sent
@@ -131,16 +128,13 @@ class Dispatcher:
     def _parcels(self) -> Iterator[Parcel]:
         """Yield the parcels of the outbox; of a probe, first one with a single change."""
         for parcel in self._reader.read():
-            parcel.step = self._first_step(parcel)
+            parcel.step = self._judges.first_step(parcel.route)
             if self._supervisor.is_probe and parcel.rows > 1:
                 seqs = self._reader.seqs(parcel)
                 yield self._reader.parcel_of(seqs[:1])
                 yield self._reader.parcel_of(seqs[1:])
             else:
                 yield parcel
-
-    def _first_step(self, parcel: Parcel) -> str:
-        return "find_" if parcel.route in self._finders else ""
 
     def _loop(self) -> None:
         """Send and settle, until nothing is left that may be sent in this run."""
@@ -187,7 +181,7 @@ class Dispatcher:
         """Settle the parcels of some answers, and charge the health once for all of them."""
         now = self._clock.now()
         faults, slowness, reason = 0, 0.0, ""
-        for parcel, answer, verdict in self._judged(arrived, now):
+        for parcel, answer, verdict in self._judges.judged(arrived, now):
             self._ledger.tally.answer(answer.seconds)
             if self._supervisor.is_probe:
                 failed = verdict.outcome is Outcome.RETRY
@@ -208,20 +202,6 @@ class Dispatcher:
         self._ledger.deliver(parcel)
         self._queue.settle(parcel)
         self._supervisor.count_login(None)
-
-    def _judged(
-        self, arrived: list[tuple[object, HttpAnswer]], now: datetime
-    ) -> Iterator[tuple[Parcel, HttpAnswer, Verdict]]:
-        """Yield the answers with their verdicts; those of a search have a judge of their own."""
-        pairs = cast("list[tuple[Parcel, HttpAnswer]]", arrived)
-        if self._finders:
-            for parcel, answer in pairs:
-                judge = self._finders[parcel.route] if parcel.step == "find_" else self._judge
-                yield parcel, answer, judge.judge([answer], now)[0]
-            return
-        verdicts = self._judge.judge([answer for _, answer in pairs], now)
-        for (parcel, answer), verdict in zip(pairs, verdicts, strict=True):
-            yield parcel, answer, verdict
 
     def _settle(self, parcel: Parcel, answer: HttpAnswer, verdict: Verdict) -> None:
         """Settle a parcel, or decide when it is sent again."""

@@ -156,6 +156,11 @@ def read(path: Path, rows: int) -> Settlements:
     settlements = Settlements.none_of(rows)
     for entry in _entries(path):
         _apply(settlements, entry)
+    settlements.failures = {
+        seq: failure
+        for seq, failure in settlements.failures.items()
+        if settlements.states[seq] == PENDING
+    }
     return settlements
 
 

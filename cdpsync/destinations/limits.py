@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from cdpsync.model.destinations import Rate
 
+_MARGIN = 1.02  # of an interval, because requests travel at different speeds
 _LATEST_DELAY = 10_000_000  # a larger number of seconds in X-RateLimit-Reset is a time
 _AFTER = ("retry-after", "retry-after-ms")
 _RESETS = ("ratelimit-reset", "x-ratelimit-reset", "x-rate-limit-reset")
@@ -71,7 +72,7 @@ class _Window:
 def _window(rate: Rate) -> _Window:
     """Return the window of a rate; of less than one request per interval, a longer interval."""
     count = max(math.floor(rate.count), 1)
-    return _Window(count, rate.per.total_seconds() * count / rate.count, rate.of_rows)
+    return _Window(count, rate.per.total_seconds() * count / rate.count * _MARGIN, rate.of_rows)
 
 
 def asked_delay(headers: Mapping[str, str], response: object, now: datetime) -> float | None:
@@ -103,7 +104,7 @@ def _seconds(text: str, now: datetime) -> float | None:
         return number if number < _LATEST_DELAY else max(number - now.timestamp(), 0.0)
     try:
         moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max((moment - now).total_seconds(), 0.0)

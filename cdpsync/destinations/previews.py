@@ -12,8 +12,9 @@ from cdpsync.destinations import answers
 from cdpsync.destinations.answers import Judge, Outcome
 from cdpsync.destinations.clock import SystemClock
 from cdpsync.destinations.connections import LONG_ANSWER, Connections
+from cdpsync.destinations.judges import finders
 from cdpsync.destinations.requests import Marks
-from cdpsync.destinations.routes import composers, finders, parcel_reader
+from cdpsync.destinations.routes import composers, parcel_reader
 from cdpsync.destinations.samples import sample
 from cdpsync.destinations.selection import selected
 from cdpsync.errors import CdpsyncError, ConfigError

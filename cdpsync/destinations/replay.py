@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from cdpsync.catalog import Lake
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.catalog.transaction import transaction
-from cdpsync.destinations.dead_letters import dead_letters
 from cdpsync.destinations.dispatch import Dispatcher
 from cdpsync.destinations.journal import DELIVERED
 from cdpsync.destinations.operations import find_dead_letters
 from cdpsync.destinations.overviews import LOCK
+from cdpsync.destinations.refusals import dead_letters as dead_letters_of
 from cdpsync.destinations.runner import overall_status
 from cdpsync.destinations.samples import letters_as_sample
 from cdpsync.destinations.sender import failed, require_health, require_sendable
@@ -144,7 +144,7 @@ class _Replay:
         ]
         refused = [
             _refused_again(by_event[letter.event_id], letter)
-            for letter in dead_letters(
+            for letter in dead_letters_of(
                 rendered.outbox,
                 settlements,
                 destination=self._destination,

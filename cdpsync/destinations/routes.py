@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdpsync.destinations.answers import Judge
 from cdpsync.destinations.parcels import ParcelReader
 from cdpsync.destinations.requests import Composer, FindShape, Marks, RequestShape
-from cdpsync.model.destinations import AnswerRules, batch_of
+from cdpsync.model.destinations import batch_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,18 +65,3 @@ def parcel_reader(
         separator=next((shape.separator for shape in batched.values()), ","),
         wrapper=sum(len(text.encode()) for text in around),
     )
-
-
-def finders(
-    destination: Destination, routes: Mapping[str, RequestShape | FindShape]
-) -> dict[str, Judge]:
-    """Return what judges the answers of searches, by route."""
-    return {
-        route: Judge(
-            AnswerRules(retry_after=destination.answers.retry_after),
-            destination.location,
-            shape.id,
-        )
-        for route, shape in routes.items()
-        if isinstance(shape, FindShape)
-    }

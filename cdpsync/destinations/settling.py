@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from cdpsync.catalog import Lake
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.catalog.transaction import transaction
-from cdpsync.destinations.dead_letters import dead_letters
 from cdpsync.destinations.held import write_held
 from cdpsync.destinations.journal import DELIVERED
+from cdpsync.destinations.refusals import dead_letters
 from cdpsync.model import Failure
 from cdpsync.model.destinations import DeliveryRecord, DeliveryResult, DestinationState
 from cdpsync.serialize.text import plural

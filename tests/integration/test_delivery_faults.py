@@ -14,9 +14,9 @@ from support.deliveries import NOW, FakeClock, changes, destination, ids, outbox
 from support.receiver import receiver
 from support.tls import certificate
 
-from cdpsync.destinations.dead_letters import dead_letters
 from cdpsync.destinations.journal import DEAD, DELIVERED, PENDING
 from cdpsync.destinations.outbox import pending
+from cdpsync.destinations.refusals import dead_letters
 from cdpsync.destinations.results import StopReason
 from cdpsync.errors import CatalogError, ConfigError
 from cdpsync.model.destinations import (
@@ -98,6 +98,33 @@ def test_endpoint_that_resets(tmp_path: Path, server: Receiver) -> None:
     server.script()
     assert send(destination(), box, shape(server.url)).delivered == result.held
     assert set(ids(server.bodies())) == set(range(1, 201))
+
+
+@pytest.mark.parametrize(
+    ("raw", "held"),
+    [
+        ("", 2),
+        ("garbage\r\n\r\n", 2),
+        ("SSH-2.0-OpenSSH_9.2\r\n", 2),
+        ("HTTP/1.1 abc\r\n\r\n", 2),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", 2),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 2),
+        ("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\nno gzip", 2),
+        (f"HTTP/1.1 200 OK\r\nX-Large: {'x' * 400_000}\r\n\r\n", 2),
+        ("HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n", 2),
+        ("HTTP/1.1 204 None\r\n\r\n", 0),
+        ("HTTP/1.1 200 \xff\xfe\r\nX-Odd: \xff\r\n\r\n\xff\xfe", 0),
+        ("HTTP/1.0 200 OK\r\n\r\nuntil the end", 0),
+    ],
+)
+def test_endpoint_that_does_not_speak_http(
+    tmp_path: Path, server: Receiver, raw: str, held: int
+) -> None:
+    """An answer that is none costs an attempt; one in odd letters is an answer."""
+    server.script(raw=raw)
+    result = send(destination(), outbox(tmp_path, 2), shape(server.url))
+    assert (result.held, result.delivered, result.dead) == (held, 2 - held, 0)
+    assert all(message.isprintable() and message for message, _ in result.faults)
 
 
 def test_endpoint_that_nobody_serves(tmp_path: Path) -> None:

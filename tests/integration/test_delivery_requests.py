@@ -14,7 +14,14 @@ from support.deliveries import NOW, FakeClock, changes, destination, ids, outbox
 from support.receiver import receiver
 
 from cdpsync.destinations.requests import FindShape
-from cdpsync.model.destinations import AnswerRules, Batch, ChangeOrder, Rate
+from cdpsync.model.destinations import (
+    AnswerRules,
+    Batch,
+    ChangeOrder,
+    Health,
+    HealthState,
+    Rate,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -189,6 +196,17 @@ def test_changes_of_a_key_arrive_in_order(
         assert own == sorted(own)
     assert len(taken) == result.delivered
     assert result.delivered + result.held == 400
+
+
+@pytest.mark.parametrize(("state", "most"), [(HealthState.HEALTHY, 6), (HealthState.DEGRADED, 3)])
+def test_requests_at_once(tmp_path: Path, server: Receiver, state: HealthState, most: int) -> None:
+    """As many as there are connections; half of them where the destination is degraded."""
+    server.script(seconds=0.05)
+    health = Health(state, 5_000.0, NOW)
+    box = outbox(tmp_path, 60)
+    result = send(destination(connections=6), box, shape(server.url), health=health)
+    assert result.delivered == 60
+    assert server.count()[2] == most
 
 
 def test_rate_is_kept(tmp_path: Path, server: Receiver) -> None:

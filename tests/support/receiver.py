@@ -52,6 +52,7 @@ class Script:
     hangs: int = 0
     bodies: dict[str, str] = field(default_factory=dict)  # answers by path
     paths: dict[str, int] = field(default_factory=dict)  # statuses by path
+    raw: str | None = None  # in place of an answer, before the connection ends
     keeps: bool = True  # whether the requests are recorded
 
 
@@ -88,11 +89,11 @@ class Receiver:
         with suppress(FileNotFoundError):
             os.truncate(self.log, 0)
 
-    def count(self) -> tuple[int, int]:
-        """Return how many requests came since the script was set, and how many items they had."""
+    def count(self) -> tuple[int, int, int]:
+        """Return how many requests came since the script was set, their items, the most at once."""
         with urlopen(f"{self.url}/_count", timeout=30) as response:  # noqa: S310 - our own address
-            requests, items = json.loads(response.read())
-        return requests, items
+            requests, items, most_at_once = json.loads(response.read())
+        return requests, items, most_at_once
 
     def bodies(self) -> list[str]:
         """Return the bodies of the requests that were taken."""
@@ -126,13 +127,12 @@ class _State:
     def __init__(self, log: Path) -> None:
         self.file = log.open("a", buffering=1 << 16)
         self.use(Script())
-        self.open = 0
-        self.most_open = 0
+        self.under_way = 0
 
     def use(self, script: Script) -> None:
         self.script = script
         self.random = random.Random(script.seed)  # noqa: S311 - reproducible
-        self.requests = self.items = 0
+        self.requests = self.items = self.most_at_once = 0
         self.turn = 0
         self.hung = 0
         self.plain = _answer(script.statuses[-1], script) if not script.big else b""
@@ -144,6 +144,7 @@ class _State:
             or script.hangs
             or script.most_bytes
             or script.big
+            or script.raw is not None
             or script.bodies
             or script.paths
             or len(script.statuses) > 1
@@ -193,11 +194,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
-        self.state.open += 1
-        self.state.most_open = max(self.state.most_open, self.state.open)
 
     def connection_lost(self, _error: Exception | None) -> None:
-        self.state.open -= 1
         if self.task:
             self.task.cancel()
 
@@ -225,7 +223,7 @@ class _Connection(asyncio.Protocol):
             self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             return
         if path == "/_count":
-            text = json.dumps([state.requests, state.items])
+            text = json.dumps([state.requests, state.items, state.most_at_once])
             self.transport.write(_answer(200, state.script, text))
             return
         state.requests += 1
@@ -235,6 +233,8 @@ class _Connection(asyncio.Protocol):
                 self.record(method, path, rest, body, state.script.statuses[-1])
             self.transport.write(state.plain)
             return
+        state.under_way += 1
+        state.most_at_once = max(state.most_at_once, state.under_way)
         status = state.status(path, gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body)
         if state.script.keeps:
             self.record(method, path, rest, body, status)
@@ -245,11 +245,15 @@ class _Connection(asyncio.Protocol):
             self.reply(status, path)
 
     def reply(self, status: int, path: str) -> None:
+        self.state.under_way -= 1
         script = self.state.script
         if status == 0:
             self.transport.abort()
         elif status < 0:
             pass
+        elif script.raw is not None:
+            self.transport.write(script.raw.encode("latin-1"))
+            self.transport.close()
         elif script.big:
             self.task = asyncio.get_running_loop().create_task(self.pour(status))
         elif not self.transport.is_closing():

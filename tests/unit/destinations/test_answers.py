@@ -6,6 +6,8 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cdpsync.destinations.answers import FailedItem, Judge, Outcome, Verdict
 from cdpsync.destinations.connections import HttpAnswer
@@ -115,6 +117,14 @@ def test_headers_are_json() -> None:
     assert waits.delay == 17
 
 
+@pytest.mark.parametrize("wait", ["-5", "nan", "x", None])
+def test_rule_that_gives_no_time(wait: str | None) -> None:
+    """Then the headers that all know count."""
+    rules = AnswerRules(retry_after="try_cast(wait as double)")
+    (verdict,) = judged(rules, answer(429, {"wait": wait}, "Retry-After: 9"))
+    assert verdict.delay == 9
+
+
 @pytest.mark.parametrize(
     ("failed", "by", "items"),
     [
@@ -161,6 +171,51 @@ def test_wrong_rule(rule: str, message: str) -> None:
     """The line of the file, the rule and the reason are named before anything is sent."""
     with pytest.raises(ConfigError, match=message):
         Judge(AnswerRules(ok=rule), "p.yml:3")
+
+
+RULES = AnswerRules(
+    ok="status = 200 and ok",
+    partial="json_array_length(errors) > 0",
+    failed="errors",
+    failed_by="at.index",
+    failed_error="message",
+    retry="code = 7 or error = 'ratelimited'",
+    retry_after="(response->>'$.wait')::double",
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["ok", "errors", "code", "error", "wait", "at", "index", "retry_after"])
+            | st.text(max_size=3),
+            children,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.fixture(scope="module")
+def strict() -> Judge:
+    return Judge(RULES, "p.yml:3")
+
+
+@settings(deadline=None)
+@given(
+    status=st.sampled_from([200, 201, 207, 302, 400, 401, 404, 410, 413, 429, 500, 999]),
+    body=JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=30),
+    head=st.binary(max_size=40),
+)
+def test_any_answer_has_a_verdict(strict: Judge, status: int, body: bytes, head: bytes) -> None:
+    """Whatever JSON, bytes or headers a server sends; its message is one printable line."""
+    raw = HttpAnswer(status, body, b"HTTP/1.1 200 OK\r\n" + head, 0.1)
+    for judge in (strict, Judge(AnswerRules(), "p.yml:3")):
+        (verdict,) = judge.judge([raw], NOW)
+        assert verdict.error.isprintable()
+        assert verdict.delay is None or verdict.delay >= 0
+        assert all(item.error.isprintable() for item in verdict.failed)
 
 
 def test_message_is_one_printable_line() -> None:

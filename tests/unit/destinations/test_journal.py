@@ -34,6 +34,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     book.deliver(3, 5)
     book.deliver(1, 1)
     book.fail(6, 8, Refusal("503", 503, None, 1))
+    book.fail(3, 3, Refusal("timeout"))
     book.write()
     book.bury(7, Refusal('400 "x"\n', 400, "é", 2, "a", "b"))
     book.deliver(6, 6)
@@ -42,7 +43,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert settlements.ranges(DELIVERED) == [(1, 1), (3, 6)]
     assert settlements.refusals == {7: Refusal('400 "x"\n', 400, "é", 2, "a", "b")}
     assert settlements.states[8] == PENDING
-    assert settlements.failures[8] == Refusal("503", 503, None, 1)
+    assert settlements.failures == {8: Refusal("503", 503, None, 1)}
 
 
 def test_delivery_of_a_range_leaves_dead_letters(tmp_path: Path) -> None:

@@ -46,14 +46,14 @@ def test_no_interval_has_more_rows(rows: list[int]) -> None:
 def test_all_rates_are_kept() -> None:
     """The strictest counts at each moment."""
     rates = [Rate(5, timedelta(seconds=1)), Rate(8, timedelta(seconds=10))]
-    times = [round(t - 100, 6) for t, _ in sent(rates, [1] * 10)]
-    assert times == [0, 0, 0, 0, 0, 1, 1, 1, 10, 10]
+    times = [t - 100 for t, _ in sent(rates, [1] * 10)]
+    assert times == pytest.approx([0, 0, 0, 0, 0, 1, 1, 1, 10, 10], rel=0.03)
 
 
 def test_less_than_one_request_per_interval() -> None:
     """One in a longer interval."""
     times = [t - 100 for t, _ in sent([Rate(0.5, timedelta(seconds=1))], [1] * 3)]
-    assert times == pytest.approx([0, 2, 4])
+    assert times == pytest.approx([0, 2, 4], rel=0.03)
 
 
 def test_no_rate_is_no_wait() -> None:
@@ -70,6 +70,8 @@ def test_no_rate_is_no_wait() -> None:
         ({"retry-after": "Sat, 28 Nov 2026 11:00:00 GMT"}, None, 0),
         ({"retry-after": "soon"}, None, None),
         ({"retry-after": "-5"}, None, None),
+        ({"retry-after": "Sat, 28 Nov 99999999999 12:00:00 GMT"}, None, None),
+        ({"retry-after": "Sat, 28 Nov 2026 12:00:00 +9999"}, None, None),
         ({"retry-after": ""}, {"retry_after": 0.25}, 0.25),
         ({}, {"retry_after": 3}, 3),
         ({}, {"retry_after": True}, None),

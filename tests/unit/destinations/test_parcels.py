@@ -73,8 +73,8 @@ def test_each_pending_change_is_in_one_parcel(
     settlements = Settlements.none_of(ROWS)
     for seq in settled:
         settlements.states[seq] = DELIVERED if seq % 2 else DEAD
-    batch = Batch(rows, size) if batched else None
-    reader = ParcelReader(box, settlements, batches=dict.fromkeys(batched, batch), wrapper=2)
+    batches = dict.fromkeys(batched, Batch(rows, size))
+    reader = ParcelReader(box, settlements, batches=batches, wrapper=2)
     limit = rows
     seen: list[int] = []
     with closing(reader):
@@ -123,10 +123,10 @@ def test_batch_has_the_same_id_after_a_crash(
 ) -> None:
     """The batches of an outbox are the same in a later run, so a receiver can tell them."""
     box = boxes[ChangeOrder.LAST, False]
-    settlements = Settlements.none_of(ROWS)
-    with closing(ParcelReader(box, settlements, batches={"request": Batch(7)})) as reader:
+    settlements, batches = Settlements.none_of(ROWS), {"request": Batch(7)}
+    with closing(ParcelReader(box, settlements, batches=batches)) as reader:
         before = {parcel.first: parcel.event_id for parcel in reader.read()}
     settlements.deliver(8, 14)
-    with closing(ParcelReader(box, settlements, batches={"request": Batch(7)})) as reader:
+    with closing(ParcelReader(box, settlements, batches=batches)) as reader:
         after = {parcel.first: parcel.event_id for parcel in reader.read()}
     assert after == {first: id_ for first, id_ in before.items() if first != 8}
