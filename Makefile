@@ -78,11 +78,13 @@ lock:  ## write each *.lock anew, with the newest versions that the ranges allow
 		--output-file requirements.lock
 	$(COMPILE) tests/support/fakesnow.in --output-file tests/support/fakesnow.lock
 	$(COMPILE) bench/peers.in --output-file bench/peers.lock
+	$(COMPILE) bench/send_peers.in --output-file bench/send_peers.lock
 	rm -rf .venv-lock
 
-bench: $(VENV)/ready  ## speed and memory beside psql, dlt and DuckDB's scanner, against the limits; an hour
+bench: $(VENV)/ready  ## speed and memory beside psql, dlt, DuckDB's scanner and drt, against the limits; an hour
 	$(BIN)/python bench/bench.py
 	$(BIN)/python bench/bench_stripe.py
+	$(BIN)/python bench/bench_send.py
 
 bench-quick: $(VENV)/ready  ## its small half at a fiftieth of the size, once: whether it runs; two minutes
 	$(BIN)/python bench/bench.py --quick

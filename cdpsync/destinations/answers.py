@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from cdpsync.destinations import limits
+from cdpsync.destinations.connections import LONG_ANSWER
 from cdpsync.engine import connect, first_line
 from cdpsync.errors import ConfigError
 from cdpsync.sql import quote_name, quote_text
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from cdpsync.model.destinations import AnswerRules
 
 _RETRIED = {408, 425, 429}
+_FIRST_ERROR = 400
 _KEPT = 4_096  # bytes of an answer in a dead letter
 _SHOWN = 200  # characters of an answer in a message
 _REMEMBERED = 1_000  # verdicts on answers that were the same
@@ -100,6 +102,11 @@ class Judge:
         """Whether the rules look into the bodies of answers."""
         return self._sql is not None
 
+    def close(self) -> None:
+        """Close the connection of the rules."""
+        if self._sql is not None:
+            self._sql.close()
+
     def judge(self, answers: Sequence[HttpAnswer], now: datetime) -> list[Verdict]:
         """Return the verdict on each answer."""
         if self._sql is None:
@@ -131,11 +138,15 @@ class Judge:
         if answer.error is not None:
             outcome = Outcome.REFUSED if answer.is_final else Outcome.RETRY
             return Verdict(outcome, answer.error, is_fault=not answer.is_final)
+        if answer.is_cut and self._sql is not None and status < _FIRST_ERROR:
+            return Verdict(Outcome.RETRY, f"{status} with more than {LONG_ANSWER >> 20} MB")
         if values.get("done"):
             return TAKEN
         if values.get("partial"):
-            failed = tuple(_failed_items(values.get("failed"), self._rules))
-            return Verdict(Outcome.PARTIAL, described(answer), failed=failed)
+            failed = _failed_items(values.get("failed"), self._rules)
+            if failed == () and status < _FIRST_ERROR:
+                return TAKEN
+            return Verdict(Outcome.PARTIAL, described(answer), failed=failed or ())
         is_retried = status in _RETRIED or status >= 500
         if values.get("retry") or (is_retried and not values.get("drop")):
             delay = values.get("retry_after")
@@ -191,18 +202,25 @@ def _json(body: bytes) -> object:
         return None
 
 
-def _failed_items(text: str | None, rules: AnswerRules) -> Iterator[FailedItem]:
-    """Yield the items that an answer names as failed; nothing if it names them in another form."""
+def _failed_items(text: str | None, rules: AnswerRules) -> tuple[FailedItem, ...] | None:
+    """Return the items that an answer names as failed; None if it names one in another form."""
     items = _json((text or "").encode())
-    for item in items if isinstance(items, list) else ():
-        by = item if isinstance(item, int | str) else _at(item, rules.failed_by)
-        if isinstance(by, str) and rules.failed_by.split(".")[-1] == "index" and by.isdigit():
-            by = int(by)
-        if by is None or isinstance(by, bool) or not isinstance(by, int | str):
-            continue
-        error = _at(item, rules.failed_error) if rules.failed_error else None
-        again = _at(item, rules.failed_again) if rules.failed_again else False
-        yield FailedItem(by, _words(item if error is None else error), again in (True, "true"))
+    if not isinstance(items, list):
+        return None
+    failed = [_failed_item(item, rules) for item in items]
+    known = tuple(item for item in failed if item is not None)
+    return known if len(known) == len(failed) else None
+
+
+def _failed_item(item: object, rules: AnswerRules) -> FailedItem | None:
+    by = item if isinstance(item, int | str) else _at(item, rules.failed_by)
+    if isinstance(by, str) and rules.failed_by.split(".")[-1] == "index" and by.isdigit():
+        by = int(by)
+    if isinstance(by, bool) or not isinstance(by, int | str):
+        return None
+    error = _at(item, rules.failed_error) if rules.failed_error else None
+    again = _at(item, rules.failed_again) if rules.failed_again else False
+    return FailedItem(by, _words(item if error is None else error), again in (True, "true"))
 
 
 def _at(value: object, path: str) -> object:

@@ -251,17 +251,18 @@ def _members(
     body: Mapping[str, Body], scope: Scope, without: frozenset[str] = frozenset()
 ) -> list[Member]:
     """Return the members of an object. Those that are written out win over those of a spread."""
-    written = without | {_key(key) for key in body if key != SPREAD}
+    written = without | {key_of(key) for key in body if key != SPREAD}
     members: list[Member] = []
     for key, value in body.items():
         if key == SPREAD:
             members += _spread(value, scope, written)
-        elif _key(key) not in without:
+        elif key_of(key) not in without:
             members += _member(key, value, scope)
     return members
 
 
-def _key(key: str) -> str:
+def key_of(key: str) -> str:
+    """Return a key as it is sent: without the `?` of one that may be left out."""
     return key.removesuffix("?")
 
 
@@ -269,7 +270,7 @@ def _member(key: str, value: Body, scope: Scope) -> list[Member]:
     absent = is_absent(value, scope) if key.endswith("?") else ""
     if absent is None:
         return []
-    return [Member([key_text(_key(key)) + ":", *json_pieces(value, scope)], absent)]
+    return [Member([key_text(key_of(key)) + ":", *json_pieces(value, scope)], absent)]
 
 
 def is_absent(body: Body, scope: Scope) -> str | None:
@@ -326,9 +327,9 @@ def _spread_value(expression: Expression, scope: Scope, written: frozenset[str])
             f"{kind} not in ('OBJECT', 'NULL')",
             f'{expression.location}: "...": {expression} is not an object',
         )
-        text = _without_keys(f"{value.sql}::varchar", written)
+        text = _json_members(f"{value.sql}::varchar", written)
         absent = f"coalesce({kind}, 'NULL') <> 'OBJECT'"
-        return [Member([Sql(_inner(text))], absent, is_bare=True)]
+        return [Member([Sql(text)], absent, is_bare=True)]
     scope.shared.note(
         expression.error(f'"..." takes an object: a struct, a map or JSON, not {value.type}')
     )
@@ -346,84 +347,37 @@ def _fields(value: Typed, scope: Scope, written: frozenset[str]) -> list[Member]
     return members
 
 
+_BLANKS = "' ' || chr(9) || chr(10) || chr(13)"
+
+
 def _inner(text: str) -> str:
     """Return SQL of an object's members, with a comma before them, if it has any."""
-    inner = f"trim({text}, ' ' || chr(9) || chr(10) || chr(13))"
-    members = f"trim(substr({inner}, 2, length({inner}) - 2), ' ' || chr(9) || chr(10) || chr(13))"
-    return f"regexp_replace({members}, '^(.)', ',\\1', 's')"
-
-
-def _without_keys(text: str, keys: frozenset[str]) -> str:
-    """Return SQL of a JSON object's text without some keys; it is as it was if it has none."""
-    if not keys:
-        return text
-    listed = ", ".join(map(quote_text, sorted(keys)))
-    pointer = "'/' || replace(replace(name, '~', '~0'), '/', '~1')"
-    value = f"json_extract({numbers_as_text(text)}, {pointer})::varchar"
-    kept = f"list_filter(json_keys({text}), lambda name: name not in ({listed}))"
-    members = f"list_transform({kept}, lambda name: to_json(name)::varchar || ':' || {value})"
-    rebuilt = text_as_numbers(f"array_to_string({members}, ',')")
+    trimmed = f"trim({text}, {_BLANKS})"
     return (
-        f"case when list_has_any(json_keys({text}), [{listed}]) "
-        f"then '{{' || {rebuilt} || '}}' else {text} end"
+        f"case when not contains({text}, '\"') then '' "
+        f"when starts_with({text}, '{{') and ends_with({text}, '}}') "
+        f"then ',' || substr({text}, 2, length({text}) - 2) "
+        f"else ',' || substr({trimmed}, 2, length({trimmed}) - 2) end"
     )
 
 
-# ---- forms
+def _json_members(text: str, without: frozenset[str]) -> str:
+    """Return SQL of a JSON object's members but for some, each with a comma before it.
 
-
-def form_pieces(body: Body, scope: Scope, location: str) -> list[Piece]:
-    """Return a form's pieces: `a=1&b%5Bc%5D=2`. Objects and lists in it have brackets."""
-    if not isinstance(body, Mapping):
-        scope.shared.note(ConfigError(f"{location}: the body of a form is a mapping of its keys"))
-        return []
-    return query_pieces("", _form_members("", body, scope))
-
-
-def query_pieces(before: str, members: Iterable[Member]) -> list[Piece]:
-    """Return members joined by `&`, with a text before the first if there is any."""
-    pieces: list[Piece] = []
-    listed = list(members)
-    for member in listed:
-        text: list[Piece] = ["&", *member.pieces]
-        pieces += (
-            [Sql(f"case when {member.absent} then '' else {joined(text)} end")]
-            if (member.absent)
-            else text
-        )
-    if listed and listed[0].absent:
-        return [Sql(f"regexp_replace({joined(pieces)}, '^&', {quote_text(before)})")]
-    return [before, *pieces[1:]] if pieces else []
-
-
-def _form_members(prefix: str, body: Body, scope: Scope) -> Iterator[Member]:
-    if isinstance(body, Mapping):
-        for key, value in body.items():
-            name = f"{prefix}[{_key(key)}]" if prefix else _key(key)
-            absent = is_absent(value, scope) if key.endswith("?") else ""
-            if absent is None:
-                continue
-            for member in _form_members(name, value, scope):
-                yield Member(member.pieces, absent or member.absent)
-    elif isinstance(body, tuple):
-        for index, value in enumerate(body):
-            yield from _form_members(f"{prefix}[{index}]", value, scope)
-    else:
-        yield Member([f"{encoded(prefix)}=", *encoded_pieces(body, scope)])
-
-
-def encoded(text: str) -> str:
-    """Return a text as an address or a form has it."""
-    from urllib.parse import quote
-
-    return quote(text, safe="~")
-
-
-def encoded_pieces(body: Body, scope: Scope) -> list[Piece]:
-    """Return a scalar's text, percent-encoded; marks are encoded when they are filled in."""
-    if not isinstance(body, Template):
-        return [encoded("" if body is None else json.dumps(body))]
-    return [
-        encoded(piece) if isinstance(piece, str) else Sql(f"url_encode({piece.sql})")
-        for piece in text_pieces(body, scope)
-    ]
+    An object without one of these keys is as it was. Its text then has neither the key nor a
+    backslash, by which a key may be written in another way.
+    """
+    if not without:
+        return _inner(text)
+    listed = ", ".join(map(quote_text, sorted(without)))
+    pointer = "'/' || replace(replace(name, '~', '~0'), '/', '~1')"
+    value = f"json_extract({numbers_as_text(text)}, {pointer})::varchar"
+    kept = f"list_filter(json_keys({text}), lambda name: name not in ({listed}))"
+    member = f"',' || to_json(name)::varchar || ':' || {value}"
+    members = f"array_to_string(list_transform({kept}, lambda name: {member}), '')"
+    signs = ["\\", *(key_text(key) for key in sorted(without))]
+    may_have = " or ".join(f"contains({text}, {quote_text(sign)})" for sign in signs)
+    return (
+        f"case when ({may_have}) and list_has_any(json_keys({text}), [{listed}]) "
+        f"then {text_as_numbers(members)} else {_inner(text)} end"
+    )

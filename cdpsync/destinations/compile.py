@@ -6,12 +6,12 @@ in neither: marks stand for them until a request is sent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from cdpsync.destinations.bodies import (
     Piece,
-    form_pieces,
     joined,
     json_pieces,
     text_or_sql,
@@ -19,10 +19,11 @@ from cdpsync.destinations.bodies import (
     text_sql,
 )
 from cdpsync.destinations.expressions import Computed, compile_expression, guarded
+from cdpsync.destinations.forms import form_pieces
 from cdpsync.destinations.rows import CHANGE_COLUMNS, RELATION, Names, Row, open_binder, row_of
 from cdpsync.destinations.scope import Marks, Scope, Shared
 from cdpsync.destinations.texts import Constant, expression_of, parts_of
-from cdpsync.destinations.urls import compile_headers, compile_url
+from cdpsync.destinations.urls import Url, compile_headers, compile_url
 from cdpsync.destinations.used import NamesUsed, names_used
 from cdpsync.errors import ConfigError
 from cdpsync.model.destinations import FindTemplate, RequestTemplate, Template
@@ -48,6 +49,7 @@ __all__ = [
 
 Request: TypeAlias = RequestTemplate | FindTemplate
 
+_ONE_ROW = f"(select 1) as {RELATION}"
 _SEPARATORS = {"json": ",", "ndjson": "\n", "text": "\n"}
 
 
@@ -172,25 +174,48 @@ class _Compiler:
     ) -> None:
         """Add a request for one row."""
         scope = Scope(self._shared, self._row, self._inputs, specials)
+        url = compile_url(template.url, template.query, scope)
+        headers, headers_sql = compile_headers(template.headers, scope)
         text, sql = None, ""
         if template.body is not None:
             text, sql = text_or_sql(_body_pieces(template.body, template, scope))
-        self._add(step, template, scope, text=text, columns={"body": sql})
+        columns = {"url": url.sql, "headers": headers_sql, "body": sql}
+        self.columns.update({f"{step}{name}": part for name, part in columns.items() if part})
+        self.steps[step] = self._step(template, url, headers, text)
 
     def add_batch(self, template: RequestTemplate) -> None:
-        """Add a request for many rows: its items, and the text around them."""
+        """Add a request for many rows: its items, and what is the same for all of them."""
         scope = Scope(self._shared, self._row, self._inputs)
         item = template.body if template.item is None else template.item
         sql = joined(_body_pieces(item, template, scope))
-        if template.format == "ndjson":  # a line break in JSON is a blank, or written as \n
+        if template.format == "ndjson":  # a line break in JSON is a blank, or written as \\n
             sql = f"replace(replace({sql}, chr(13), ' '), chr(10), ' ')"
         if template.format == "form":
             self._note(template, "a form has no items: remove `batch`, or use format: json")
-        shared_by_rows = Scope(
-            self._shared, self._row, self._inputs, no_row=_no_row("URL and set of headers")
-        )
-        around = self._around(template)
-        self._add("", template, shared_by_rows, text=None, columns={"body": sql}, around=around)
+        self.columns["body"] = sql
+        with open_binder(self._row) as binder:
+            shared = Shared(binder, self._shared.marks, errors=self._shared.errors)
+            self.steps[""] = self._batch(template, shared)
+
+    def _batch(self, template: RequestTemplate, shared: Shared) -> CompiledRequest:
+        """Return the request of a batch. Its expressions are computed here and now."""
+        scope = self._without_row(shared, "URL and set of headers")
+        url = compile_url(template.url, template.query, scope)
+        headers, headers_sql = compile_headers(template.headers, scope)
+        around = self._around(template, shared)
+        if shared.errors:
+            return self._step(template, url, headers, None)
+        if url.text is None:
+            url = replace(url, text=_value_of(url.sql, shared))
+        if headers_sql is not None:
+            headers |= json.loads(_value_of(headers_sql, shared))
+        return self._step(template, url, headers, None, around)
+
+    def _without_row(
+        self, shared: Shared, part: str, specials: Mapping[str, str] | None = None
+    ) -> Scope:
+        reason = f"a batch has one {part} for many rows, so this goes into `item`, or `batch` goes"
+        return Scope(shared, self._row, self._inputs, specials, no_row=reason)
 
     def add_condition(self, where: Template) -> None:
         """Add the fault of the rows in which a condition fails."""
@@ -204,30 +229,24 @@ class _Compiler:
         failed = f"{guarded(value.sql)} is null"
         self._shared.fault(failed, f"{where.location}: where: it fails for this row")
 
-    def _add(
+    def _step(
         self,
-        step: str,
         template: RequestTemplate,
-        scope: Scope,
-        *,
-        text: str | None,
-        columns: dict[str, str],
+        url: Url,
+        headers: dict[str, str],
+        body: str | None,
         around: tuple[str, str] | None = None,
-    ) -> None:
-        url = compile_url(template.url, template.query, scope)
-        headers, headers_sql = compile_headers(template.headers, scope)
+    ) -> CompiledRequest:
         if template.bearer is not None:
             headers["Authorization"] = "Bearer " + self._fixed(template.bearer)
-        listed = {"url": url.sql, "headers": headers_sql, **columns}
-        self.columns.update({f"{step}{name}": sql for name, sql in listed.items() if sql})
         basic = template.basic
-        self.steps[step] = CompiledRequest(
+        return CompiledRequest(
             method=template.method,
             location=template.url.location,
             url=url.text,
             host=url.host,
             headers=headers,
-            body=text,
+            body=body,
             format=template.format,
             gzip=template.gzip,
             around=around,
@@ -236,21 +255,18 @@ class _Compiler:
             sign=None if template.sign is None else self._secret(template.sign),
         )
 
-    def _around(self, template: RequestTemplate) -> tuple[str, str]:
-        """Return the text before and after a batch's items; it is the same for all rows."""
+    def _around(self, template: RequestTemplate, shared: Shared) -> tuple[str, str]:
+        """Return the text before and after a batch's items."""
         if template.item is None or template.body is None:
             bare = {"json": ("[", "]"), "ndjson": ("", "\n")}
             return bare.get(template.format, ("", ""))
-        items = self._shared.marks.items
-        with open_binder(self._row) as binder:
-            shared = Shared(binder, self._shared.marks, errors=self._shared.errors)
-            no_row = _no_row("body")
-            scope = Scope(shared, self._row, self._inputs, {"items": items}, no_row=no_row)
-            sql = joined(_body_pieces(template.body, template, scope))
-            statement = f"select {sql} from {shared.columns.over(f'(select 1) as {RELATION}')}"
-            text = "" if shared.errors else str(binder.value_of(statement))
-        before, mark, after = text.partition(items)
-        if (not mark or items in after) and not shared.errors:
+        items = shared.marks.items
+        scope = self._without_row(shared, "body", {"items": items})
+        sql = joined(_body_pieces(template.body, template, scope))
+        if shared.errors:
+            return "", ""
+        before, mark, after = _value_of(sql, shared).partition(items)
+        if not mark or items in after:
             self._note(template, "the body of a batch has its items once, as {{ items }}")
         if template.format == "json":
             before, after = before + "[", "]" + after
@@ -279,8 +295,9 @@ class _Compiler:
         self._shared.note(ConfigError(f"{template.url.location}: {text}"))
 
 
-def _no_row(part: str) -> str:
-    return f"a batch has one {part} for many rows, so this goes into `item`, or `batch` goes"
+def _value_of(sql: str, shared: Shared) -> str:
+    """Return the text that SQL gives which names no row."""
+    return str(shared.binder.value_of(f"select {sql} from {shared.columns.over(_ONE_ROW)}"))
 
 
 def _body_pieces(body: Body, template: RequestTemplate, scope: Scope) -> list[Piece]:

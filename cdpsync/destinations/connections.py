@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import socket
 import time
 from dataclasses import dataclass, field
@@ -73,16 +74,32 @@ def load_curl() -> ModuleType:
     return pycurl  # type: ignore[no-any-return]  # it has no types
 
 
+def authorities() -> str | None:
+    """Return the file of the certificate authorities that this machine trusts, or None: curl's own.
+
+    The wheel of pycurl looks for one where Red Hat has it, and there alone. SSL_CERT_FILE wins,
+    then comes the file of Python's own TLS, then that of certifi.
+    """
+    import ssl
+
+    file = ssl.get_default_verify_paths().cafile
+    if file is None and importlib.util.find_spec("certifi") is not None:
+        import certifi
+
+        file = certifi.where()
+    return file
+
+
 @dataclass(slots=True, eq=False)
 class _Handle:
     """One of curl's handles, which is used again and again: what is set, and what came back."""
 
     curl: Any  # pycurl has no types
     keeps: int
+    guarded: bool
     kind: tuple[str, bool] | None = None
     url: str | None = None
     headers: Sequence[str] | None = None
-    guarded: bool = False
     tag: object = None
     parts: list[bytes] = field(default_factory=list)
     head: list[bytes] = field(default_factory=list)
@@ -136,14 +153,14 @@ def _text(value: str | bytes) -> str:
 class Connections:
     """At most `count` requests at once. `start` takes one while there is a free connection."""
 
-    def __init__(self, count: int, *, timeout: float, keeps: int, ca_file: str | None) -> None:
+    def __init__(self, count: int, *, timeout: float, keeps: int) -> None:
         self._curl = load_curl()
-        self.count = min(count, MOST)
-        self._timeout, self._keeps, self._ca_file = timeout, keeps, ca_file
+        self.count = max(min(count, MOST), 1)
+        self._timeout, self._keeps = timeout, keeps
         self._multi = self._curl.CurlMulti()
         self._multi.setopt(self._curl.M_MAXCONNECTS, self.count)
         self._multi.setopt(self._curl.M_MAX_TOTAL_CONNECTIONS, self.count)
-        self._free: list[_Handle] = []
+        self._free: dict[bool, list[_Handle]] = {False: [], True: []}  # by whether guarded
         self._busy: dict[Any, _Handle] = {}  # by curl's handle
 
     @property
@@ -153,22 +170,20 @@ class Connections:
 
     def start(self, request: HttpRequest, tag: object) -> None:
         """Start a request; `wait` returns its answer with the tag."""
-        handle = self._free.pop() if self._free else self._new_handle()
+        free = self._free[request.is_guarded]
+        handle = free.pop() if free else self._new_handle(request.is_guarded)
         handle.reset(tag)
         curl, options = handle.curl, self._curl
         if request.url != handle.url:
             curl.setopt(options.URL, request.url)
             handle.url = request.url
         if request.headers is not handle.headers:
-            curl.setopt(options.HTTPHEADER, request.headers)
+            curl.setopt(options.HTTPHEADER, [line.encode() for line in request.headers])
             handle.headers = request.headers
         if handle.kind != (request.method, request.body is not None):
             self._set_method(handle, request)
         if request.body is not None:
             curl.setopt(options.POSTFIELDS, request.body)
-        if handle.guarded != request.is_guarded:
-            handle.guarded = request.is_guarded
-            curl.setopt(options.NOPROXY, "*" if request.is_guarded else "")
         self._busy[curl] = handle
         self._multi.add_handle(curl)
 
@@ -183,9 +198,9 @@ class Connections:
         curl.setopt(options.CUSTOMREQUEST, request.method)
         handle.kind = (request.method, has_body)
 
-    def _new_handle(self) -> _Handle:
+    def _new_handle(self, is_guarded: bool) -> _Handle:
         options = self._curl
-        handle = _Handle(options.Curl(), self._keeps)
+        handle = _Handle(options.Curl(), self._keeps, is_guarded)
         set_option = handle.curl.setopt
         set_option(options.NOSIGNAL, 1)
         set_option(options.FOLLOWLOCATION, 0)
@@ -195,8 +210,10 @@ class Connections:
         set_option(options.SSL_VERIFYPEER, 1)
         set_option(options.SSL_VERIFYHOST, 2)
         set_option(options.ACCEPT_ENCODING, "")
-        if self._ca_file:
-            set_option(options.CAINFO, self._ca_file)
+        if (ca_file := authorities()) is not None:
+            set_option(options.CAINFO, ca_file)
+        if is_guarded:  # because a proxy would look the host up where nobody checks its address
+            set_option(options.PROXY, "")
         set_option(options.WRITEFUNCTION, handle.write)
         set_option(options.HEADERFUNCTION, handle.head.append)
         set_option(options.OPENSOCKETFUNCTION, handle.open_socket)
@@ -249,7 +266,7 @@ class Connections:
             handle.is_cut,
             handle.kind[0] if handle.kind else "POST",
         )
-        self._free.append(handle)
+        self._free[handle.guarded].append(handle)
         return handle.tag, answer
 
     def _fault(self, handle: _Handle, code: int, text: str) -> tuple[str | None, bool]:
@@ -267,8 +284,8 @@ class Connections:
         """Close all connections; requests that wait for an answer are dropped."""
         for curl in self._busy:
             self._multi.remove_handle(curl)
-        for handle in [*self._busy.values(), *self._free]:
+        for handle in [*self._busy.values(), *self._free[False], *self._free[True]]:
             handle.curl.close()
         self._busy.clear()
-        self._free.clear()
+        self._free = {False: [], True: []}
         self._multi.close()

@@ -33,10 +33,16 @@ _BEFORE = "union all by name select * from {copy} where key in ({leave_out})"
 
 
 def digest_sql(columns: Iterable[Column]) -> str:
-    """Return SQL of a 64-bit digest of a row's values, whatever their types."""
-    texts = (f"cast({quote_name(column.name)} as varchar)" for column in columns)
-    parts = " || ".join(f"coalesce(strlen({text}) || ':' || {text}, '-')" for text in texts)
-    return f"md5_number_lower({parts})"
+    """Return SQL of a 64-bit digest of a row's values, whatever their types.
+
+    A column without a value is left out, so that a new column alone makes no row another one.
+    """
+    parts = []
+    for column in columns:
+        text = f"cast({quote_name(column.name)} as varchar)"
+        name = quote_text(f"{len(column.name)}:{column.name}")
+        parts.append(f"coalesce({name} || strlen({text}) || ':' || {text}, '')")
+    return f"md5_number_lower({' || '.join(parts)})"
 
 
 def read_copy(file: Path) -> str:

@@ -12,17 +12,16 @@ from cdpsync.destinations import answers, health
 from cdpsync.destinations.answers import TAKEN, Judge, Outcome, Verdict
 from cdpsync.destinations.clock import SystemClock
 from cdpsync.destinations.connections import LONG_ANSWER, SHORT_ANSWER, Connections, HttpAnswer
-from cdpsync.destinations.health import Permit, Transition
 from cdpsync.destinations.journal import PENDING, Journal, Refusal
 from cdpsync.destinations.key_order import KeyOrder
 from cdpsync.destinations.ledger import Ledger
 from cdpsync.destinations.limits import RateLimiter
 from cdpsync.destinations.parcel_queue import NEVER, ParcelQueue
-from cdpsync.destinations.parcels import ParcelReader
-from cdpsync.destinations.requests import Composer, FindShape, Marks, Parcel, RequestShape
-from cdpsync.destinations.results import DispatchResult, Stop, StopReason
-from cdpsync.destinations.stops import mostly_dead, not_sent
-from cdpsync.model.destinations import AnswerRules, ChangeOrder, HealthState, batch_of
+from cdpsync.destinations.requests import FindShape, Marks, Parcel, RequestShape
+from cdpsync.destinations.results import DispatchResult
+from cdpsync.destinations.routes import composers, finders, parcel_reader
+from cdpsync.destinations.supervisor import Supervisor
+from cdpsync.model.destinations import ChangeOrder, HealthState
 from cdpsync.redact import redact
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
     from cdpsync.destinations.answers import FailedItem
     from cdpsync.destinations.clock import Clock
-    from cdpsync.destinations.journal import Settlements
     from cdpsync.destinations.outbox import Outbox
     from cdpsync.model.destinations import Destination, Health
 
@@ -40,9 +38,10 @@ log = logging.getLogger("cdpsync.destinations.dispatch")
 _LONGEST_BACKOFF = 30.0  # seconds
 _LONGEST_WAIT = 300.0  # seconds that a destination may ask a run to wait
 _LONGEST_LOOK = 0.1  # seconds between two looks at the journal and the health
-_REFUSED_LOGINS = 3
-_FEWEST_DEAD = 20
 _NOT_FOUND = 404
+_TOO_MANY = 429
+_ABSENT = (_NOT_FOUND, 410)  # of a record that is to be deleted
+_LOGGED = 100  # one of so many requests that were taken
 
 
 class Dispatcher:
@@ -57,7 +56,6 @@ class Dispatcher:
         marks: Mapping[str, str],
         health: Health,
         clock: Clock | None = None,
-        ca_file: str | None = None,
         retry_seconds: float = 1.0,
     ) -> None:
         """Prepare the requests of the routes `request` and `delete`.
@@ -66,17 +64,13 @@ class Dispatcher:
         if pycurl is missing, or a value cannot stand in a header or a URL.
         """
         self._destination, self._outbox, self._routes = destination, outbox, routes
-        self._health = health
+        self._supervisor = Supervisor(destination.name, health)
         self._clock: Clock = clock or SystemClock()
-        self._retry_seconds, self._ca_file = retry_seconds, ca_file
+        self._retry_seconds = retry_seconds
         self._random = random.Random(outbox.id)  # noqa: S311 - it only spreads retries
-        self._transitions: list[Transition] = []
-        self._stop: Stop | None = None
-        self._refused_logins = 0
-        self._is_probe = False
-        self._composers = composers_of(destination, routes, Marks(marks))
+        self._composers = composers(destination, routes, Marks(marks))
         self._judge = Judge(destination.answers, destination.location)
-        self._finders = finders_of(destination, routes)
+        self._finders = finders(destination, routes)
         self._settlements = outbox.settlements()
 
     def send(self) -> DispatchResult:
@@ -95,9 +89,11 @@ class Dispatcher:
         """Open the journal, the outbox and the connections, until the stack closes them."""
         journal = stack.enter_context(closing(Journal(self._outbox.journal_file)))
         self._ledger = Ledger(journal, self._settlements, self._destination.retry)
-        reader = reader_of(self._destination, self._outbox, self._routes, self._settlements)
+        reader = parcel_reader(self._destination, self._outbox, self._routes, self._settlements)
         self._reader = stack.enter_context(closing(reader))
         self._connections = stack.enter_context(closing(self._connect()))
+        for judge in (self._judge, *self._finders.values()):
+            stack.callback(judge.close)
         order = KeyOrder() if self._outbox.meta.order is ChangeOrder.EACH else None
         limiter = RateLimiter(self._destination.rate)
         self._queue = ParcelQueue(
@@ -110,7 +106,6 @@ class Dispatcher:
             self._destination.connections,
             timeout=self._destination.retry.timeout.total_seconds(),
             keeps=LONG_ANSWER if reads else SHORT_ANSWER,
-            ca_file=self._ca_file,
         )
 
     # ---- what is sent
@@ -118,15 +113,14 @@ class Dispatcher:
     def _begin(self) -> None:
         """Look at the health, and settle the changes that cannot be rendered."""
         now = self._clock.now()
-        allowed = health.permit(self._health, now)
-        if allowed is Permit.NOTHING:
-            self._stop = not_sent(self._health, now)
+        self._supervisor.begin(now)
+        if self._supervisor.stop is not None:
             return
-        self._is_probe = allowed is Permit.PROBE
         errors = [(seq, text) for seq, text in self._reader.errors() if self._is_pending(seq)]
-        pending = self._settlements.count(PENDING)
-        if len(errors) >= _FEWEST_DEAD and len(errors) * 2 > pending:
-            self._stop = mostly_dead(len(errors), pending, errors[0][1])
+        if errors:
+            pending = self._settlements.count(PENDING)
+            self._supervisor.stop_if_most(len(errors), pending, errors[0][1])
+        if self._supervisor.stop is not None:
             return
         for seq, text in errors:
             self._ledger.bury(seq, Refusal(text, first_at=now.isoformat(), last_at=now.isoformat()))
@@ -138,7 +132,7 @@ class Dispatcher:
         """Yield the parcels of the outbox; of a probe, first one with a single change."""
         for parcel in self._reader.read():
             parcel.step = self._first_step(parcel)
-            if self._is_probe and parcel.rows > 1:
+            if self._supervisor.is_probe and parcel.rows > 1:
                 seqs = self._reader.seqs(parcel)
                 yield self._reader.parcel_of(seqs[:1])
                 yield self._reader.parcel_of(seqs[1:])
@@ -152,21 +146,22 @@ class Dispatcher:
         """Send and settle, until nothing is left that may be sent in this run."""
         while True:
             now = self._clock.monotonic()
-            wakes_at = now if self._stop else self._start_requests(now)
-            if not self._connections.in_flight:
-                self._ledger.write(now)
-                if self._stop or wakes_at is None:
-                    return
+            stop = self._supervisor.stop
+            wakes_at = None if stop else self._start_requests(now)
+            if self._connections.in_flight:
+                look_at = now + _LONGEST_LOOK if wakes_at is None else wakes_at
+                self._settle_all(self._connections.wait(min(max(look_at - now, 0), _LONGEST_LOOK)))
+                self._ledger.write(self._clock.monotonic())
+            elif wakes_at is None:
+                return
+            else:
+                self._ledger.flush()
                 self._clock.sleep(max(wakes_at - now, 0.0))
-                continue
-            look_at = now + _LONGEST_LOOK if wakes_at is None else wakes_at
-            arrived = self._connections.wait(min(max(look_at - now, 0.0), _LONGEST_LOOK))
-            self._settle_all(arrived)
-            self._ledger.write(self._clock.monotonic())
 
     def _start_requests(self, now: float) -> float | None:
         """Start requests on free connections; return when to go on, None: after an answer."""
-        connections, limit = self._connections, self._limit()
+        connections = self._connections
+        limit = self._supervisor.most_requests(connections.count)
         while connections.in_flight < limit:
             parcel = self._queue.next(now)
             if parcel is None:
@@ -175,7 +170,8 @@ class Dispatcher:
                 self._queue.put_halves(parcel, self._reader.halves(parcel))
                 continue
             composer = self._composers[parcel.route, parcel.step]
-            request = composer.compose(parcel, int(self._clock.now().timestamp()))
+            seconds = int(self._clock.now().timestamp()) if composer.is_signed else 0
+            request = composer.compose(parcel, seconds)
             if isinstance(request, str):
                 self._refuse(parcel, None, request)
                 continue
@@ -185,13 +181,6 @@ class Dispatcher:
             connections.start(request, parcel)
         return None
 
-    def _limit(self) -> int:
-        """Return how many requests may be under way."""
-        if self._is_probe:
-            return 1
-        count = self._connections.count
-        return count if self._health.state is HealthState.HEALTHY else max(count // 2, 1)
-
     # ---- what came of it
 
     def _settle_all(self, arrived: list[tuple[object, HttpAnswer]]) -> None:
@@ -200,20 +189,25 @@ class Dispatcher:
         faults, slowness, reason = 0, 0.0, ""
         for parcel, answer, verdict in self._judged(arrived, now):
             self._ledger.tally.answer(answer.seconds)
-            if self._is_probe:
-                self._end_probe(verdict, now)
+            if self._supervisor.is_probe:
+                failed = verdict.outcome is Outcome.RETRY
+                self._supervisor.end_probe(verdict.error if failed else None, now)
             if verdict is TAKEN and not parcel.step:
-                self._ledger.deliver(parcel)
-                self._queue.settle(parcel)
-                self._refused_logins = 0
+                self._deliver(parcel)
+                self._log_some(parcel, answer)
             else:
                 self._settle(parcel, answer, verdict)
             if verdict.is_fault:
                 faults, reason = faults + 1, verdict.error
             elif answer.seconds > health.FAST:
                 slowness += health.slowness_cost(answer.seconds)
-        if faults or slowness or self._health.state is HealthState.DEGRADED:
-            self._charge(faults, slowness, now, reason)
+        if faults or slowness or self._supervisor.health.state is HealthState.DEGRADED:
+            self._supervisor.charge(faults, slowness, now, reason)
+
+    def _deliver(self, parcel: Parcel) -> None:
+        self._ledger.deliver(parcel)
+        self._queue.settle(parcel)
+        self._supervisor.count_login(None)
 
     def _judged(
         self, arrived: list[tuple[object, HttpAnswer]], now: datetime
@@ -238,28 +232,26 @@ class Dispatcher:
             if (parcel.route, parcel.step) in self._composers:
                 self._queue.put_first(parcel)
                 return
-            outcome = Outcome.TAKEN  # there is nothing to do
-        if outcome is Outcome.TAKEN:
-            self._ledger.deliver(parcel)
-            self._queue.settle(parcel)
-            self._refused_logins = 0
+            self._deliver(parcel)  # nothing was found, so there is nothing to do
             return
+        composer = self._composers[parcel.route, parcel.step]
+        if outcome is Outcome.TAKEN or (composer.deletes and answer.status in _ABSENT):
+            self._deliver(parcel)
+            return
+        if outcome is Outcome.GONE and not composer.is_one_url:
+            outcome = Outcome.REFUSED  # because what is gone is what the row's own URL names
         self._note_fault(parcel, answer, verdict)
-        self._refused_logins = self._refused_logins + 1 if outcome is Outcome.UNAUTHORIZED else 0
+        is_unauthorized = outcome is Outcome.UNAUTHORIZED
+        holds_all = self._supervisor.count_login(verdict.error if is_unauthorized else None)
         match outcome:
             case Outcome.PARTIAL:
                 self._settle_items(parcel, answer, verdict)
             case Outcome.REFUSED | Outcome.TOO_LARGE:
                 self._refuse(parcel, answer, verdict.error, outcome)
             case Outcome.GONE:
-                self._disable(verdict.error)
+                self._supervisor.disable(verdict.error, self._clock.now())
                 self._queue.hold(parcel)
-            case Outcome.UNAUTHORIZED if self._refused_logins >= _REFUSED_LOGINS:
-                self._stop = self._stop or Stop(
-                    StopReason.CREDENTIALS,
-                    f"the credentials were refused ({verdict.error}). Check them; the changes are "
-                    "held, and the next send goes on with them",
-                )
+            case Outcome.UNAUTHORIZED if holds_all:
                 self._queue.hold(parcel)
             case _:
                 self._retry(parcel, answer, verdict)
@@ -271,17 +263,17 @@ class Dispatcher:
         failure = self._refusal(parcel, answer, verdict.error)
         self._ledger.fail(parcel, failure)
         if verdict.delay is not None and verdict.delay > _LONGEST_WAIT:
-            self._stop = self._stop or Stop(
-                StopReason.ASKED_TO_WAIT,
-                f"it asks to wait {verdict.delay:,.0f} s ({verdict.error}). The changes are held; "
-                "send again then",
-            )
+            self._supervisor.wait_for_later_run(verdict.delay, verdict.error)
         elif verdict.delay is not None:
             self._queue.pause(now + verdict.delay)
-        if self._stop is None and parcel.attempts < self._destination.retry.attempts:
+        elif answer.status == _TOO_MANY:
+            self._queue.pause(now + self._backoff(parcel.attempts))
+        goes_on = self._supervisor.stop is None
+        if goes_on and parcel.attempts < self._destination.retry.attempts:
             self._ledger.tally.retried += 1
             self._queue.put_later(parcel, now + self._backoff(parcel.attempts))
-        elif verdict.outcome is Outcome.UNAUTHORIZED and self._stop is None:
+        elif verdict.outcome is Outcome.UNAUTHORIZED and goes_on:
+            parcel.attempts -= 1  # because it counts as refused
             self._refuse(parcel, answer, verdict.error)
         elif self._ledger.is_given_up(failure):
             for seq in self._reader.seqs(parcel):
@@ -311,7 +303,7 @@ class Dispatcher:
         parcel.attempts += 1
         self._ledger.bury(parcel.first, self._refusal(parcel, answer, error))
         self._queue.settle(parcel)
-        self._stop_if_mostly_dead(error)
+        self._supervisor.look_at_dead_letters(self._ledger.tally, error)
 
     def _settle_items(self, parcel: Parcel, answer: HttpAnswer, verdict: Verdict) -> None:
         """Bury the items that an answer names, and deliver the others; else cut the batch.
@@ -337,7 +329,8 @@ class Dispatcher:
         else:
             self._send_again(parcel, self._reader.parcel_of(again), answer, verdict, bool(dead))
         if dead:
-            self._stop_if_mostly_dead(next(iter(dead.values())))
+            error = next(iter(dead.values()))
+            self._supervisor.look_at_dead_letters(self._ledger.tally, error)
 
     def _send_again(
         self, parcel: Parcel, rest: Parcel, answer: HttpAnswer, verdict: Verdict, is_less: bool
@@ -380,61 +373,30 @@ class Dispatcher:
         )
 
     def _note_fault(self, parcel: Parcel, answer: HttpAnswer, verdict: Verdict) -> None:
-        """Count and log a request that was not taken: a line of JSON."""
+        """Count and log a request that was not taken."""
         error = redact(verdict.error)
         self._ledger.tally.fault(error)
         if log.isEnabledFor(logging.INFO):
-            line = {
-                "destination": self._destination.name,
-                "outbox": self._outbox.id,
-                "seq": [parcel.first, parcel.last],
-                "attempt": parcel.earlier + parcel.attempts + 1,
-                "status": answer.status,
-                "ms": round(answer.seconds * 1000, 1),
-                "outcome": verdict.outcome.value,
-                "error": error,
-            }
-            log.info("%s", json.dumps(line, ensure_ascii=False))
+            self._log(parcel, answer, verdict.outcome, error)
 
-    # ---- health, and reasons to stop
+    def _log_some(self, parcel: Parcel, answer: HttpAnswer) -> None:
+        """Log one of a hundred requests that were taken."""
+        if self._ledger.tally.answers % _LOGGED == 0 and log.isEnabledFor(logging.INFO):
+            self._log(parcel, answer, Outcome.TAKEN, "")
 
-    def _charge(self, faults: int, slowness: float, now: datetime, reason: str) -> None:
-        charged = health.charge(
-            self._health, errors=faults, slowness=slowness, now=now, reason=redact(reason)
-        )
-        self._set_health(charged, now)
-        if charged.state is HealthState.QUARANTINED and self._stop is None:
-            self._stop = not_sent(charged, now)
-
-    def _end_probe(self, verdict: Verdict, now: datetime) -> None:
-        """Go on after a probe that was answered; after one that failed, stop."""
-        self._is_probe = False
-        if verdict.outcome is Outcome.RETRY:
-            self._set_health(health.probe_failed(self._health, now, redact(verdict.error)), now)
-            self._stop = not_sent(self._health, now)
-        else:
-            self._set_health(health.probe_passed(self._health, now), now)
-
-    def _disable(self, error: str) -> None:
-        now = self._clock.now()
-        self._set_health(health.disable(self._health, now, redact(error)), now)
-        self._stop = self._stop or Stop(
-            StopReason.GONE,
-            f"it is gone ({error}), and is disabled now. Check its url, then: "
-            f"cdpsync destinations enable {self._destination.name}",
-        )
-
-    def _set_health(self, changed: Health, now: datetime) -> None:
-        if (moved := health.transition(self._health, changed, now)) is not None:
-            self._transitions.append(moved)
-        self._health = changed
-
-    def _stop_if_mostly_dead(self, error: str) -> None:
-        """Stop where most changes are refused: the configuration is likelier wrong than they."""
-        tally = self._ledger.tally
-        settled = tally.dead + tally.delivered
-        if self._stop is None and tally.dead >= _FEWEST_DEAD and tally.dead * 2 > settled:
-            self._stop = mostly_dead(tally.dead, settled, redact(error))
+    def _log(self, parcel: Parcel, answer: HttpAnswer, outcome: Outcome, error: str) -> None:
+        """Log a request as a line of JSON, without its URL and body, which may have secrets."""
+        line = {
+            "destination": self._destination.name,
+            "outbox": self._outbox.id,
+            "changes": [parcel.first, parcel.last],
+            "attempt": parcel.earlier + parcel.attempts + 1,
+            "status": answer.status,
+            "ms": round(answer.seconds * 1000, 1),
+            "outcome": outcome.value,
+            "error": error,
+        }
+        log.info("%s", json.dumps(line, ensure_ascii=False))
 
     def _result(self, seconds: float) -> DispatchResult:
         tally = self._ledger.tally
@@ -451,72 +413,8 @@ class Dispatcher:
             seconds=seconds,
             p50_ms=tally.percentile_ms(0.5),
             p95_ms=tally.percentile_ms(0.95),
-            health=self._health,
-            transitions=tuple(self._transitions),
-            stop=self._stop,
+            health=self._supervisor.health,
+            transitions=tuple(self._supervisor.transitions),
+            stop=self._supervisor.stop,
             faults=tuple(tally.faults.most_common()),
         )
-
-
-def composers_of(
-    destination: Destination, routes: Mapping[str, RequestShape | FindShape], marks: Marks
-) -> dict[tuple[str, str], Composer]:
-    """Return what composes the requests of each route and step."""
-    return {
-        (route, step): Composer(
-            shape,
-            marks,
-            idempotency=destination.idempotency,
-            allowed=destination.allow_hosts,
-            found=found,
-        )
-        for route, shapes in routes.items()
-        for step, shape, found in _steps(shapes)
-    }
-
-
-def _steps(shapes: RequestShape | FindShape) -> list[tuple[str, RequestShape, str | None]]:
-    """Return the steps of a route: prefix, shape, and the mark of the id that was found."""
-    if isinstance(shapes, RequestShape):
-        return [("", shapes, None)]
-    return [
-        ("find_", shapes.find, None),
-        *([("create_", shapes.create, None)] if shapes.create else []),
-        ("update_", shapes.update, shapes.mark),
-    ]
-
-
-def reader_of(
-    destination: Destination,
-    outbox: Outbox,
-    routes: Mapping[str, RequestShape | FindShape],
-    settlements: Settlements,
-) -> ParcelReader:
-    """Return the reader of the outbox, with the batches that the shapes ask for."""
-    shapes = [(route, *step) for route, shapes in routes.items() for step in _steps(shapes)]
-    batched = {route: shape for route, _, shape, _ in shapes if shape.around is not None}
-    around = next((shape.around for shape in batched.values() if shape.around), ("", ""))
-    batches = {r: batch for r in batched if (batch := batch_of(destination, r)) is not None}
-    return ParcelReader(
-        outbox,
-        settlements,
-        batches=batches,
-        steps=tuple(dict.fromkeys(step for _, step, _, _ in shapes)),
-        separator=next((shape.separator for shape in batched.values()), ","),
-        wrapper=sum(len(text.encode()) for text in around),
-    )
-
-
-def finders_of(
-    destination: Destination, routes: Mapping[str, RequestShape | FindShape]
-) -> dict[str, Judge]:
-    """Return what judges the answers of searches, by route."""
-    return {
-        route: Judge(
-            AnswerRules(retry_after=destination.answers.retry_after),
-            destination.location,
-            shape.id,
-        )
-        for route, shape in routes.items()
-        if isinstance(shape, FindShape)
-    }

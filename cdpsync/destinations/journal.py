@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -73,20 +74,8 @@ class Settlements:
 
     def ranges(self, state: int) -> list[tuple[int, int]]:
         """Return the changes of this state as ranges, with both ends, in ascending order."""
-        ranges = []
-        start = _next(self.states, state, 1)
-        while start < len(self.states):
-            end = start
-            while end < len(self.states) and self.states[end] == state:
-                end += 1
-            ranges.append((start, end - 1))
-            start = _next(self.states, state, end)
-        return ranges
-
-
-def _next(states: bytearray, state: int, start: int) -> int:
-    position = states.find(state, start)
-    return len(states) if position < 0 else position
+        runs = re.compile(b"%c+" % state).finditer(self.states, 1)
+        return [(run.start(), run.end() - 1) for run in runs]
 
 
 class Journal:
@@ -143,12 +132,16 @@ class Journal:
             disk.sync(self._file.fileno())
         self._is_synced = True
 
+    def flush(self) -> None:
+        """Write and sync what is left."""
+        self.write()
+        if not self._is_synced:
+            self._sync()
+
     def close(self) -> None:
         """Write and sync what is left, and close the file."""
         try:
-            self.write()
-            if not self._is_synced:
-                self._sync()
+            self.flush()
         finally:
             self._file.close()
 

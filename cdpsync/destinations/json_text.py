@@ -39,7 +39,7 @@ _JSON_STRING = quote_text(r'"(?:[^"\\]|\\.)*"')
 _NOT_STRICT = quote_text(r"(?i)nan|inf|,\s*[\]}]")
 
 NOT_A_NUMBER = "NaN and Infinity are no numbers in JSON"
-NOT_A_TIME = "infinity is no time"
+NOT_A_TIME = "a time in JSON has a year from 1 to 9999"
 NOT_JSON = "its text is not valid JSON"
 
 
@@ -269,7 +269,7 @@ def faults(sql: str, type_: DuckDBPyType) -> dict[str, str]:
     if name in _FLOATS:
         return {NOT_A_NUMBER: f"not isfinite({sql})"}
     if name == "date" or name.startswith("timestamp"):
-        return {NOT_A_TIME: f"not isfinite({sql})"}
+        return {NOT_A_TIME: _not_a_time(sql, name)}
     if name == "struct":
         fields = [faults(field_sql(sql, field), child) for field, child in children(type_)]
         return _either(fields)
@@ -285,6 +285,18 @@ def faults(sql: str, type_: DuckDBPyType) -> dict[str, str]:
         ]
         return _either(members)
     return {}
+
+
+def _not_a_time(sql: str, name: str) -> str:
+    """Return SQL that tells a time that RFC 3339 cannot write, infinity among them."""
+    if name == "date":
+        return f"{sql} not between date '0001-01-01' and date '9999-12-31'"
+    if name == "timestamp_ns":  # from 1677 to 2262
+        return f"not isfinite({sql})"
+    type_ = "timestamptz" if name == "timestamp with time zone" else "timestamp"
+    first, last = "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"
+    zone = "+00" if type_ == "timestamptz" else ""
+    return f"{sql} not between {type_} '{first}{zone}' and {type_} '{last}{zone}'"
 
 
 def _not_json(sql: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,8 @@ class Ledger:
         self.tally.dead += 1
 
     def fail(self, parcel: Parcel, failure: Refusal) -> None:
-        """Note an attempt that failed and may be repeated."""
+        """Note an attempt that failed and may be repeated; its answer only a dead letter has."""
+        failure = replace(failure, response=None)
         self._journal.fail(parcel.first, parcel.last, failure)
         self._settlements.fail(parcel.first, parcel.last, failure)
 
@@ -52,6 +54,10 @@ class Ledger:
             return False
         age = datetime.fromisoformat(failure.last_at) - datetime.fromisoformat(failure.first_at)
         return age > self._retry.within
+
+    def flush(self) -> None:
+        """Write and sync what was noted, before a time without answers."""
+        self._journal.flush()
 
     def write(self, now: float) -> None:
         """Write what was noted, and sync it to the disk if it is time."""

@@ -13,6 +13,8 @@ import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+
 from cdpsync.destinations import journal
 from cdpsync.errors import CatalogError
 from cdpsync.model.destinations import ChangeOrder
@@ -22,8 +24,6 @@ from cdpsync.system import disk, private_files
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
-
-    import duckdb
 
 ROUTES = ("request", "delete")
 """The value of `route`: which of the destination's requests a change is sent with."""
@@ -43,6 +43,7 @@ _KNOWN = {
     "first_at": "varchar",
     "error": "varchar",
 } | {f"{step}{part}": "varchar" for step in STEPS for part in ("url", "headers", "body")}
+_SIZE = "coalesce(greatest({}), 0)".format(", ".join(f"strlen({step}body)" for step in STEPS))
 _DEFAULTS = {"route": "'request'", "attempts": "0"}
 
 # Small groups, because a reader holds one of them in memory.
@@ -51,13 +52,29 @@ _ROWS_PER_GROUP = 8_192
 _WRITE = """
     copy (
         select
-            row_number() over (order by {order}) as seq,
-            * exclude (ord, error),
-            strlen(coalesce(body, '')) as size,
+            row_number() over ({order}) as seq,
+            * exclude (error),
+            {size} as size,
             {error} as error
         from ({columns})
     ) to {file} (format parquet, compression zstd, compression_level 1, row_group_size {rows})
 """
+# Rows come in the order of sending as a rule, and are then numbered without being sorted.
+_UNSORTED = """
+    select 1
+    from (
+        select
+            seq, ord, route,
+            row_number() over () as place, lag(ord) over () as earlier, lag(route) over () as before
+        from read_parquet({file})
+    )
+    where seq <> place or {disorder}
+    limit 1
+"""
+_SORTING = {
+    ChangeOrder.EACH: ("order by ord", "ord < earlier"),
+    ChangeOrder.LAST: ("order by route desc, ord", "route > before"),
+}
 _COUNTS = """
     select
         count(*) as rows,
@@ -116,15 +133,7 @@ class Outbox:
             shutil.rmtree(folder, ignore_errors=True)
             private_files.make_folder(folder)
             columns, names = _columns(con, select)
-            con.execute(
-                _WRITE.format(
-                    order="ord" if order is ChangeOrder.EACH else "route desc, ord",
-                    columns=columns,
-                    error=_error(item_bytes),
-                    file=quote_text(str(file)),
-                    rows=_ROWS_PER_GROUP,
-                )
-            )
+            _write_rows(con, file, columns, order, item_bytes)
             private_files.make_private(file)
             disk.fsync(file)
             row = con.execute(_COUNTS.format(file=quote_text(str(file)))).fetchone() or ()
@@ -133,6 +142,11 @@ class Outbox:
             _write_meta(folder, meta)
         except OSError as error:
             raise CatalogError(f"{folder}: {disk.write_error(error)}") from error
+        except duckdb.IOException as error:
+            hint = disk.disk_hint(str(error))
+            if hint is None:
+                raise
+            raise CatalogError(f"{folder}: {hint}; nothing was sent.") from error
         return cls(folder, meta)
 
     @classmethod
@@ -211,12 +225,37 @@ def _columns(con: duckdb.DuckDBPyConnection, select: str) -> tuple[str, tuple[st
     return f"select {', '.join(parts)} from ({select})", tuple(given)
 
 
+def _write_rows(
+    con: duckdb.DuckDBPyConnection,
+    file: Path,
+    columns: str,
+    order: ChangeOrder,
+    item_bytes: int | None,
+) -> None:
+    """Write the numbered rows; once more, sorted, if they did not come in the order of sending."""
+    sorting, disorder = _SORTING[order]
+    for window in ("", sorting):
+        con.execute(
+            _WRITE.format(
+                order=window,
+                columns=columns,
+                size=_SIZE,
+                error=_error(item_bytes),
+                file=quote_text(str(file)),
+                rows=_ROWS_PER_GROUP,
+            )
+        )
+        check = _UNSORTED.format(file=quote_text(str(file)), disorder=disorder)
+        if con.execute(check).fetchone() is None:
+            return
+
+
 def _error(item_bytes: int | None) -> str:
     """Return SQL of why a row cannot be sent."""
     if item_bytes is None:
         return "error"
-    text = f"the body has ' || strlen(body) || ' bytes; at most {item_bytes} are taken"
-    return f"coalesce(error, case when strlen(body) > {item_bytes} then '{text}' end)"
+    text = f"the body has ' || {_SIZE} || ' bytes; at most {item_bytes} are taken"
+    return f"coalesce(error, case when {_SIZE} > {item_bytes} then '{text}' end)"
 
 
 def _write_meta(folder: Path, meta: Meta) -> None:

@@ -12,8 +12,8 @@ from cdpsync.destinations import answers
 from cdpsync.destinations.answers import Judge, Outcome
 from cdpsync.destinations.clock import SystemClock
 from cdpsync.destinations.connections import LONG_ANSWER, Connections
-from cdpsync.destinations.dispatch import composers_of, finders_of, reader_of
 from cdpsync.destinations.requests import Marks
+from cdpsync.destinations.routes import composers, finders, parcel_reader
 from cdpsync.destinations.samples import sample
 from cdpsync.destinations.selection import selected
 from cdpsync.errors import CdpsyncError, ConfigError
@@ -71,18 +71,20 @@ def _tried(
 ) -> RenderedRequest:
     """Send a parcel; that of a search, and then the request that creates or updates."""
     rendering, clock = rendered.rendering, SystemClock()
-    composers = composers_of(destination, rendering.routes, Marks(rendering.marks))
-    finders = finders_of(destination, rendering.routes)
+    by_step = composers(destination, rendering.routes, Marks(rendering.marks))
+    judges = finders(destination, rendering.routes)
     judge = Judge(destination.answers, destination.location)
-    parcel.step = "find_" if parcel.route in finders else ""
-    answer = _answer(destination, composers[parcel.route, parcel.step].compose(parcel, _now(clock)))
+    parcel.step = "find_" if parcel.route in judges else ""
+    answer = _answer(destination, by_step[parcel.route, parcel.step].compose(parcel, _now(clock)))
     if parcel.step:
-        found = finders[parcel.route].judge([answer], clock.now())[0]
+        found = judges[parcel.route].judge([answer], clock.now())[0]
         if found.outcome is not Outcome.TAKEN and answer.status != 404:
             return _with_answer(shown, answer, found.error)
         parcel.record_id = found.found
         parcel.step = "create_" if found.found is None else "update_"
-        composer = composers[parcel.route, parcel.step]
+        if (parcel.route, parcel.step) not in by_step:
+            return _with_answer(shown, answer, None)  # nothing was found: nothing to do
+        composer = by_step[parcel.route, parcel.step]
         answer = _answer(destination, composer.compose(parcel, _now(clock)))
     verdict = judge.judge([answer], clock.now())[0]
     error = None if verdict.outcome is Outcome.TAKEN else verdict.error
@@ -93,7 +95,7 @@ def _answer(destination: Destination, request: HttpRequest | str) -> HttpAnswer:
     if isinstance(request, str):
         raise ConfigError(f"{destination.name}: {request}.")
     timeout = destination.retry.timeout.total_seconds()
-    connections = Connections(1, timeout=timeout, keeps=LONG_ANSWER, ca_file=None)
+    connections = Connections(1, timeout=timeout, keeps=LONG_ANSWER)
     with closing(connections):
         connections.start(request, None)
         while True:
@@ -105,15 +107,17 @@ def _shown(destination: Destination, rendered: Sample, count: int) -> Iterator[R
     """Yield the requests of a sample, with stars for values from outside."""
     rendering = rendered.rendering
     starred = Marks(dict.fromkeys(rendering.marks, HIDDEN))
-    composers = composers_of(destination, rendering.routes, starred)
-    finders = finders_of(destination, rendering.routes)
+    by_step = composers(destination, rendering.routes, starred)
+    judges = finders(destination, rendering.routes)
     with closing(_reader(destination, rendered)) as reader:
         errors = dict(reader.errors())
         for error in islice(errors.values(), count):
             yield RenderedRequest(destination.name, None, None, None, None, error=error)
         for parcel in islice(reader.read(), count):
-            parcel.step = "create_" if parcel.route in finders else ""
-            request = composers[parcel.route, parcel.step].compose(parcel, _now(SystemClock()))
+            if parcel.route in judges:
+                has_create = (parcel.route, "create_") in by_step
+                parcel.step = "create_" if has_create else "update_"
+            request = by_step[parcel.route, parcel.step].compose(parcel, _now(SystemClock()))
             key, change = rendered.of(parcel.first)
             if isinstance(request, str):
                 yield RenderedRequest(destination.name, key, change, None, None, error=request)
@@ -162,7 +166,7 @@ def _failed(destination: Destination, error: CdpsyncError) -> RenderedRequest:
 
 def _reader(destination: Destination, rendered: Sample) -> ParcelReader:
     outbox = rendered.outbox
-    return reader_of(destination, outbox, rendered.rendering.routes, outbox.settlements())
+    return parcel_reader(destination, outbox, rendered.rendering.routes, outbox.settlements())
 
 
 def _now(clock: SystemClock) -> int:

@@ -56,7 +56,7 @@ _DIFFERENCES = """
         {snapshot} as snapshot_id,
         coalesce(n.ord, 0) as ord,
         coalesce(n."row", o.last) as "row",
-        if(n.key is not null and o.key is not null, o.old, null) as old
+        o.old
     from feed_rows as n
     full join (select key, digest, {last} as last, {old} as old from {copy}) as o using (key)
     where n.digest is distinct from o.digest

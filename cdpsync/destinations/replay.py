@@ -10,18 +10,16 @@ from typing import TYPE_CHECKING
 from cdpsync.catalog import Lake
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.catalog.transaction import transaction
-from cdpsync.destinations import health as healths
+from cdpsync.destinations.dead_letters import dead_letters as dead_letters_of
 from cdpsync.destinations.dispatch import Dispatcher
 from cdpsync.destinations.journal import DELIVERED
-from cdpsync.destinations.letters import dead_letters_of
 from cdpsync.destinations.operations import dead_letters
 from cdpsync.destinations.overviews import LOCK
 from cdpsync.destinations.runner import overall_status
 from cdpsync.destinations.samples import letters_as_sample
-from cdpsync.destinations.sender import failed, require_sendable
+from cdpsync.destinations.sender import failed, require_health, require_sendable
 from cdpsync.destinations.settling import with_dispatch
-from cdpsync.destinations.stops import not_sent
-from cdpsync.errors import CdpsyncError, ConfigError, DeliveryError
+from cdpsync.errors import CdpsyncError, ConfigError
 from cdpsync.model.destinations import (
     DeliveryRecord,
     DeliveryResult,
@@ -109,9 +107,7 @@ class _Replay:
 
     def send(self, letters: Sequence[DeadLetter], *, as_it_was: bool) -> DeliveryResult:
         """Send letters whose rows are there; those of one snapshot together, as they were."""
-        now = clock.now()
-        if healths.permit(self._state.health, now) is healths.Permit.NOTHING:
-            raise DeliveryError(not_sent(self._state.health, now).message)
+        require_health(self._destination, self._state.health)
         groups: dict[int | None, list[DeadLetter]] = defaultdict(list)
         for letter in letters:
             groups[letter.snapshot_id if as_it_was else None].append(letter)
@@ -149,7 +145,11 @@ class _Replay:
         refused = [
             _refused_again(by_event[letter.event_id], letter)
             for letter in dead_letters_of(
-                self._destination, rendered.outbox, settlements.refusals, rendered.rendering
+                rendered.outbox,
+                settlements,
+                destination=self._destination,
+                routes=rendered.rendering.routes,
+                marks=rendered.rendering.marks,
             )
         ]
         missing = len(letters) - rendered.outbox.rows

@@ -1,4 +1,4 @@
-"""Reads requests from an outbox: one per change, or one per batch, whose body DuckDB makes."""
+"""Requests of a destination: their shapes, what a row adds, and the HTTP request of both."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ _CONTENT_TYPES = {
 class RequestShape:
     """What all requests of one kind share; what a row has of its own stands in the outbox.
 
-    `url` None: each row has its own, whose host is `host`, or that of the row if that is None too.
+    `url` None: each row has its own. Its host is `host`, as `addresses.literal_host` finds it in
+    the template; if that is None too, any host that is allowed.
     `around` is the text before and after the items of a batch; None: a request has one change.
     Texts may have marks.
     """
@@ -151,12 +152,23 @@ class Composer:
         self._shape, self._marks, self._allowed = shape, marks, allowed
         self._idempotency, self._found = idempotency, found
         self._escape = _ESCAPES[shape.format]
+        self.is_signed = shape.sign is not None
+        self.deletes = shape.method == "DELETE"
+        self._host = shape.host
         self._headers = self._shared_headers()
         self._url = None
-        if shape.url is not None and not (found and found in shape.url):
-            self._url = marks.fill_url(shape.url)
-            self._refuse(addresses.url_fault(self._url, None, ("*",)))
+        if shape.url is not None:
+            url = marks.fill_url(shape.url)
+            self._host = addresses.literal_host(url)
+            if not (found and found in url):
+                self._url = url
+                self._refuse(addresses.url_fault(url, None, ("*",)))
         self._around = shape.around and tuple(marks.fill(t, self._escape) for t in shape.around)
+
+    @property
+    def is_one_url(self) -> bool:
+        """Whether all requests go to the same URL."""
+        return self._url is not None
 
     def _refuse(self, fault: str | None) -> None:
         if fault is not None:
@@ -188,9 +200,9 @@ class Composer:
         if url is None:
             url = self._marks.fill_url(row_url or shape.url or "")
             url = self._with_record(url, in_url, parcel)
-            if fault := addresses.url_fault(url, shape.host, self._allowed):
+            if fault := addresses.url_fault(url, self._host, self._allowed):
                 return fault
-            is_guarded = shape.host is None
+            is_guarded = self._host is None
         body = self._body(shape.body if row_body is None else row_body, parcel)
         headers = self._headers
         if row_headers or self._idempotency or shape.sign is not None:
@@ -227,13 +239,3 @@ class Composer:
         if self._found and parcel.record_id is not None:
             return text.replace(self._found, escape(parcel.record_id))
         return text
-
-    def shown(self, parcel: Parcel) -> tuple[str, str | None, str | None]:
-        """Return method, URL and body of a parcel as a dead letter has them: without secrets."""
-        url, _, body = parcel.parts[parcel.step]
-        url, body = url or self._shape.url, self._shape.body if body is None else body
-        return (
-            self._shape.method,
-            None if url is None else self._marks.hide(url),
-            None if body is None else self._marks.hide(body),
-        )

@@ -67,12 +67,14 @@ class Tally:
     dead: int = 0
     retried: int = 0
     requests: int = 0
+    answers: int = 0
     bytes_sent: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     _latencies: Counter[int] = field(default_factory=Counter)
 
     def answer(self, seconds: float) -> None:
         """Count an answer that took so long."""
+        self.answers += 1
         self._latencies[int(seconds * _TICKS)] += 1
 
     def fault(self, message: str) -> None:

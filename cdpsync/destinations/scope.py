@@ -31,17 +31,18 @@ class Marks:
     """Texts that stand for values that no statement and no file may have, until they are sent.
 
     A mark has a nonce of its own, so that no row can have it: the rows were there before. It has
-    only letters, digits and `_`, which no encoding changes.
+    only letters, digits and `_`, which no encoding changes. The same templates compiled with the
+    same nonce have the same marks.
     """
 
     nonce: str = field(default_factory=lambda: secrets.token_hex(16))
     constants: dict[str, str] = field(default_factory=dict, repr=False)
 
     def of(self, constant: str) -> str:
-        """Return the mark of a value from outside; equal values share one."""
-        for mark, known in self.constants.items():
-            if known == constant:
-                return mark
+        """Return the mark of a value from outside at its place.
+
+        Equal values have marks of their own: an outbox may wait while one of them is changed.
+        """
         mark = f"cdpsync_{self.nonce}_{len(self.constants)}_"
         self.constants[mark] = constant
         return mark

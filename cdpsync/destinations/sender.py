@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.catalog.delivery_tables import DeliveryTables
-from cdpsync.destinations import health as healths
 from cdpsync.destinations import outbox as outboxes
 from cdpsync.destinations.compile import row_of
 from cdpsync.destinations.dispatch import Dispatcher
@@ -27,7 +26,7 @@ from cdpsync.destinations.places import Places
 from cdpsync.destinations.positions import newest_position, start_position
 from cdpsync.destinations.rendering import digest, feed_digest, render
 from cdpsync.destinations.settling import Batch, Settler
-from cdpsync.destinations.stops import not_sent
+from cdpsync.destinations.supervisor import Supervisor
 from cdpsync.errors import CdpsyncError, ConfigError, DeliveryError
 from cdpsync.model import Failure
 from cdpsync.model.destinations import (
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
     from cdpsync.destinations.changes import FeedRequest
     from cdpsync.destinations.feed import Feed
     from cdpsync.model import Config
-    from cdpsync.model.destinations import Destination
+    from cdpsync.model.destinations import Destination, Health
 
 MANY_ROWS = 10_000
 """A first send of more rows is confirmed by a person."""
@@ -92,7 +91,8 @@ class Sender:
         require_sendable(self._destination)
         earlier = None
         with self._reader() as con:
-            self._require_health()
+            if self._options.start is None or self._state.health.state is not HealthState.STALE:
+                require_health(self._destination, self._state.health)
             left = self._left_behind(con)
         if left is not None:
             earlier = self._deliver(left)
@@ -115,11 +115,6 @@ class Sender:
             self._state = tables.states().get(self._destination.name, self._state)
             self._windows = tables.masks(self._destination.name)
             yield con
-
-    def _require_health(self) -> None:
-        now = clock.now()
-        if healths.permit(self._state.health, now) is healths.Permit.NOTHING:
-            raise DeliveryError(not_sent(self._state.health, now).message)
 
     def _deliver(self, batch: Batch) -> DeliveryResult:
         """Send an outbox and settle it."""
@@ -331,6 +326,14 @@ def require_sendable(destination: Destination) -> None:
         raise ConfigError(
             f'{destination.location}: destination "{destination.name}" has enabled: false.'
         )
+
+
+def require_health(destination: Destination, health: Health) -> None:
+    """Raise DeliveryError for a destination whose health lets nothing be sent now."""
+    supervisor = Supervisor(destination.name, health)
+    supervisor.begin(clock.now())
+    if supervisor.stop is not None:
+        raise DeliveryError(supervisor.stop.message)
 
 
 def failed(destination: Destination, error: Exception) -> DeliveryResult:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from cdpsync.catalog import Lake
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.catalog.transaction import transaction
+from cdpsync.destinations.dead_letters import dead_letters
 from cdpsync.destinations.held import write_held
 from cdpsync.destinations.journal import DELIVERED
-from cdpsync.destinations.letters import dead_letters_of
 from cdpsync.model import Failure
 from cdpsync.model.destinations import DeliveryRecord, DeliveryResult, DestinationState
 from cdpsync.serialize.text import plural
@@ -69,7 +69,13 @@ class Settler:
             self.places.events(outbox.id), outbox, settlements, self.places.held(outbox.id)
         )
         letters = tuple(
-            dead_letters_of(self.destination, outbox, settlements.refusals, batch.rendering)
+            dead_letters(
+                outbox,
+                settlements,
+                destination=self.destination,
+                routes=batch.rendering.routes,
+                marks=batch.rendering.marks,
+            )
         )
         delivered = settlements.count(DELIVERED)
         state = replace(

@@ -46,7 +46,7 @@ _TOKEN = re.compile(
 _WRONG = {
     "'": "a text has no closing '",
     '"': 'a name has no closing "',
-    "$": "write a text as 'text', and a value from outside beside the expression",
+    "$": "write a text as 'text', not between $",
     CONSTANT: "a value from outside (${…}) does not go into an expression. Put it beside {{ }}",
 }
 
@@ -144,6 +144,8 @@ def _scan(text: str, begin: int, template: Template) -> tuple[list[tuple[_Token,
         position += len(token)
         if kind == "end":
             return tokens, position
+        if CONSTANT in token:
+            raise _wrong(text[begin:], _WRONG[CONSTANT], template)
         if kind in ("comment", "wrong"):
             reason = _WRONG.get(token, "a comment does not belong into an expression")
             raise _wrong(text[begin:], reason, template)

@@ -11,14 +11,13 @@ from cdpsync.destinations.bodies import (
     Member,
     Piece,
     Sql,
-    encoded,
-    encoded_pieces,
     is_absent,
     joined,
-    query_pieces,
+    key_of,
     text_or_sql,
     text_pieces,
 )
+from cdpsync.destinations.forms import encoded, encoded_pieces, query_pieces
 from cdpsync.destinations.json_text import key_text
 from cdpsync.destinations.texts import Constant, Expression, parts_of
 from cdpsync.errors import ConfigError
@@ -153,7 +152,7 @@ def _query(query: Mapping[str, Template], first: str, scope: Scope) -> list[Piec
     for key, value in query.items():
         absent = is_absent(value, scope) if key.endswith("?") else ""
         if absent is not None:
-            name = encoded(key.removesuffix("?"))
+            name = encoded(key_of(key))
             members.append(Member([f"{name}=", *encoded_pieces(value, scope)], absent))
     return query_pieces(first, members)
 

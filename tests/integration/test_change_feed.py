@@ -167,6 +167,6 @@ def follow(follower: Follower, rows: dict[str, dict[str, Any]], folder: Path) ->
         return
     assert follower.rows == rows
     if follower.request.needs_old:
-        assert all(change.old != change.row for change in changes)
+        assert all((c.old == c.row) == (c.kind == "delete") for c in changes)
         if follower.request.order is ChangeOrder.LAST:
             assert before != rows or not changes

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import resource
 import sys
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -11,9 +14,11 @@ from support.deliveries import NOW, FakeClock, changes, destination, ids, outbox
 from support.receiver import receiver
 from support.tls import certificate
 
+from cdpsync.destinations.dead_letters import dead_letters
 from cdpsync.destinations.journal import DEAD, DELIVERED, PENDING
+from cdpsync.destinations.outbox import pending
 from cdpsync.destinations.results import StopReason
-from cdpsync.errors import ConfigError
+from cdpsync.errors import CatalogError, ConfigError
 from cdpsync.model.destinations import (
     AnswerRules,
     Batch,
@@ -22,6 +27,7 @@ from cdpsync.model.destinations import (
     HealthState,
     Retry,
 )
+from cdpsync.redact import remember
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +39,17 @@ if TYPE_CHECKING:
 
 QUICK = Retry(timeout=timedelta(seconds=0.5))
 AROUND = ("[", "]")
+
+
+@contextmanager
+def disk_limit(size: int) -> Iterator[None]:
+    """Let no file of this process become longer."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture
@@ -324,6 +341,24 @@ def test_gone_endpoint_is_disabled(tmp_path: Path, server: Receiver) -> None:
     assert after.requests == 0
 
 
+@pytest.mark.parametrize("status", [404, 410])
+def test_deleted_record_that_is_not_there(tmp_path: Path, server: Receiver, status: int) -> None:
+    """It was to be deleted, so nothing is missing, and the endpoint is not gone."""
+    server.script(statuses=[status])
+    select = changes(5, more=f", 'delete' as route, '{server.url}/' || i as url")
+    routes = {"delete": shape(None, method="DELETE", host="127.0.0.1")}
+    result = send(destination(), outbox(tmp_path, select), routes)
+    assert (result.delivered, result.stop) == (5, None)
+
+
+def test_gone_record_is_no_gone_endpoint(tmp_path: Path, server: Receiver) -> None:
+    """410 for the URL of a row is about that row."""
+    server.script(paths={"/3": 410})
+    select = changes(5, more=f", '{server.url}/' || i as url")
+    result = send(destination(), outbox(tmp_path, select), shape(None, host="127.0.0.1"))
+    assert (result.delivered, result.dead, result.stop) == (4, 1, None)
+
+
 def test_mostly_refused_stops_the_run(tmp_path: Path, server: Receiver) -> None:
     """Twenty dead letters and hardly a delivery: the configuration is wrong, not the rows."""
     server.script(statuses=[400], body='{"error":"unknown field"}')
@@ -365,6 +400,16 @@ def test_retry_after_pauses_the_destination(
     result = send(destination(connections=1), outbox(tmp_path, 5), shape(server.url), clock=clock)
     assert (result.delivered, result.requests) == (5, 6)
     assert sum(clock.slept) == pytest.approx(seconds, abs=1.0)
+
+
+def test_too_many_requests_pause_the_destination(tmp_path: Path, server: Receiver) -> None:
+    """Also where the answer does not say for how long."""
+    server.script(statuses=[429, 200])
+    clock = FakeClock()
+    result = send(destination(connections=1), outbox(tmp_path, 5), shape(server.url), clock=clock)
+    assert (result.delivered, result.requests) == (5, 6)
+    assert sum(clock.slept) == pytest.approx(1.0, abs=0.3)
+    assert [r["status"] for r in server.requests()] == [429, 200, 200, 200, 200, 200]
 
 
 def test_long_retry_after_holds_everything(tmp_path: Path, server: Receiver) -> None:
@@ -430,8 +475,8 @@ def test_probe_of_a_batch_has_one_change(tmp_path: Path, server: Receiver) -> No
     assert [len(ids([body])) for body in server.bodies()] == [1, 29]
 
 
-def test_certificate_is_verified(tmp_path: Path) -> None:
-    """A server with a certificate of an unknown authority gets nothing."""
+def test_certificate_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server with a certificate of an unknown authority gets nothing; SSL_CERT_FILE names one."""
     (tmp_path / "tls").mkdir()
     files = certificate(tmp_path / "tls")
     with receiver(tmp_path / "receiver", tls=files) as server:
@@ -440,7 +485,64 @@ def test_certificate_is_verified(tmp_path: Path) -> None:
         assert refused.held == 3
         assert "certificate" in refused.faults[0][0].lower()
         assert server.requests() == []
-        assert send(destination(), box, shape(server.url), ca_file=server.ca_file).delivered == 3
+        monkeypatch.setenv("SSL_CERT_FILE", str(files[0]))
+        assert send(destination(), box, shape(server.url)).delivered == 3
+
+
+def test_full_disk_under_the_outbox(tmp_path: Path) -> None:
+    """Nothing was sent then, and no part of it is taken for a whole."""
+    with disk_limit(3_000), pytest.raises(CatalogError, match=r"20261128-1: .*size limit"):
+        outbox(tmp_path, 20_000)
+    assert pending(tmp_path) == []
+
+
+def test_full_disk_under_the_journal(tmp_path: Path, server: Receiver) -> None:
+    """The send ends with one line; what is not noted is sent again, and nothing is lost."""
+    box = outbox(tmp_path, 2_000)
+    with disk_limit(2_000), pytest.raises(CatalogError, match=r"journal.jsonl: .*size limit"):
+        send(destination(), box, shape(server.url))
+    noted, _, rest = settled(box)
+    assert noted > 0
+    assert send(destination(), box, shape(server.url)).delivered == rest
+    taken = ids(server.bodies())
+    assert set(taken) == set(range(1, 2_001))
+    assert len(taken) <= 2_000 + destination().connections
+
+
+def test_interrupt_keeps_what_was_answered(tmp_path: Path, server: Receiver) -> None:
+    """Ctrl-C in a pause: the journal has all answers until then."""
+
+    class Impatient(FakeClock):
+        def sleep(self, _seconds: float) -> None:
+            raise KeyboardInterrupt
+
+    server.script(statuses=[200] * 20 + [429], headers={"Retry-After": "60"})
+    box = outbox(tmp_path, 100)
+    with pytest.raises(KeyboardInterrupt):
+        send(destination(connections=1), box, shape(server.url), clock=Impatient())
+    assert settled(box) == (20, 0, 80)
+
+
+def test_answer_that_is_too_long_to_be_judged(tmp_path: Path, server: Receiver) -> None:
+    """Where rules look into it, it is neither a success nor a refusal."""
+    server.script(big=64 << 20)
+    box = outbox(tmp_path, 1)
+    result = send(destination(answers=AnswerRules(ok="ok")), box, shape(server.url))
+    assert (result.held, result.faults[0][0]) == (1, "200 with more than 4 MB")
+
+
+def test_log_has_a_line_for_each_failed_request(
+    tmp_path: Path, server: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As JSON, and one for each hundred that were taken."""
+    caplog.set_level("INFO", "cdpsync.destinations.dispatch")
+    server.script(refuses={'"id":7,': 400}, body='{"error":"x"}')
+    send(destination(), outbox(tmp_path, 300), shape(f"{server.url}/?key=secret"))
+    lines = [json.loads(record.message) for record in caplog.records]
+    failed = [line for line in lines if line["outcome"] == "refused"]
+    assert [(line["changes"], line["status"]) for line in failed] == [([7, 7], 400)]
+    assert 2 <= sum(line["outcome"] == "taken" for line in lines) <= 3
+    assert "secret" not in caplog.text
 
 
 def test_torn_line_of_a_journal_counts_for_nothing(tmp_path: Path, server: Receiver) -> None:
@@ -450,6 +552,27 @@ def test_torn_line_of_a_journal_counts_for_nothing(tmp_path: Path, server: Recei
     assert send(destination(), box, shape(server.url)).delivered == 6
     assert sorted(ids(server.bodies())) == [5, 6, 7, 8, 9, 10]
     assert settled(box) == (10, 0, 0)
+
+
+def test_dead_letters_have_no_secret(tmp_path: Path, server: Receiver) -> None:
+    """Neither in URL or body, nor in what the endpoint echoes."""
+    remember("s3cret-token")
+    server.script(statuses=[400], body='{"error":"bad key s3cret-token"}')
+    marks = {"«n0nce:0»": "s3cret-token"}
+    box = outbox(tmp_path, changes(2).replace("'}' as body", """',"k":"«n0nce:0»"}' as body"""))
+    routes = {"request": shape(f"{server.url}/x?key=«n0nce:0»")}
+    send(destination(), box, routes, marks=marks)
+    assert json.loads(server.requests()[0]["body"])["k"] == "s3cret-token"
+    first, second = dead_letters(
+        box, box.settlements(), destination=destination(), routes=routes, marks=marks
+    )
+    assert (first.id, second.id) == ("20261128-1-1", "20261128-1-2")
+    assert first.url == f"{server.url}/x?key=***"
+    assert first.body == '{"id":1,"key":1,"k":"***"}'
+    assert first.response == '{"error":"bad key ***"}'
+    assert (first.status, first.attempts, first.first_at) == (400, 1, NOW)
+    for file in box.folder.iterdir():
+        assert b"s3cret-token" not in file.read_bytes()
 
 
 def test_missing_pycurl_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

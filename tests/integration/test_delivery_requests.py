@@ -110,6 +110,23 @@ def test_values_from_outside_are_filled_in_at_sending(tmp_path: Path, server: Re
         assert b"a/b" not in file.read_bytes()
 
 
+def test_letters_beyond_ascii(tmp_path: Path, server: Receiver) -> None:
+    """In a body and in a header, of a row or a secret, they are UTF-8."""
+    select = changes(1, more=""", '{"X-Name":"José"}' as headers""").replace(
+        "'}' as body", """',"k":"Jürgen «n0nce:0»"}' as body"""
+    )
+    send(
+        destination(),
+        outbox(tmp_path, select),
+        shape(server.url, headers={"X-Key": "«n0nce:0»"}),
+        marks={"«n0nce:0»": "ключ"},
+    )
+    (request,) = server.requests()
+    assert json.loads(request["body"])["k"] == "Jürgen ключ"
+    assert request["headers"]["x-name"].encode("latin-1").decode() == "José"
+    assert request["headers"]["x-key"].encode("latin-1").decode() == "ключ"
+
+
 def test_signature_of_standard_webhooks(tmp_path: Path, server: Receiver) -> None:
     """The id is the change's, the time that of sending, the digest that of id, time and body."""
     send(destination(), outbox(tmp_path, 1), shape(server.url, sign=b"key"))

@@ -13,6 +13,7 @@ from cdpsync.destinations.feed import feed_of
 from cdpsync.destinations.positions import start_position
 from cdpsync.model import TableName
 from cdpsync.model.destinations import ChangeKind, Position
+from cdpsync.sql import quote_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +76,12 @@ class Follower:
             self.result = feed.read(con, self.position)
             return read_changes(con)
 
+    def take(self) -> list[Change]:
+        """Return the changes and move the position, without a copy of the rows."""
+        changes = self.changes()
+        self.position = self.result.position
+        return changes
+
     def follow(self, folder: Path | None = None) -> list[Change]:
         """Apply the changes to the copy, in their order, and move the position."""
         feed = feed_of(self.request)
@@ -110,7 +117,9 @@ def read_changes(con: Any) -> list[Change]:
 
 def rows_of(con: Any, key: str) -> dict[str, dict[str, Any]]:
     """Return the rows of the table by their key, as the feed has them."""
-    rows = con.execute(f"select {key}, t from (from lake.shop.orders) as t").fetchall()
+    rows = con.execute(
+        f"select {key}, whole_row from (from lake.shop.orders) as whole_row"
+    ).fetchall()
     return dict(rows)
 
 
@@ -145,7 +154,8 @@ class FeedLake:
 
     def merge(self, rows: str, **options: Any) -> None:
         """Replace the rows with the keys of a SELECT by its rows, as a run does."""
-        same = " and ".join(f"e.{name} is not distinct from i.{name}" for name in self.key)
+        names = [quote_name(name) for name in self.key]
+        same = " and ".join(f"e.{name} is not distinct from i.{name}" for name in names)
         self.write(
             f"create or replace temp table incoming as {rows}",
             f"delete from lake.shop.orders as e using incoming as i where {same}",
@@ -200,7 +210,8 @@ class FeedLake:
 
     @property
     def key_sql(self) -> str:
-        texts = (f"coalesce(to_json({name}::varchar)::varchar, 'null')" for name in self.key)
+        names = (quote_name(name) for name in self.key)
+        texts = (f"coalesce(to_json({name}::varchar)::varchar, 'null')" for name in names)
         return "'[' || " + " || ',' || ".join(texts) + " || ']'"
 
     def rows(self) -> dict[str, dict[str, Any]]:

@@ -88,6 +88,12 @@ class Receiver:
         with suppress(FileNotFoundError):
             os.truncate(self.log, 0)
 
+    def count(self) -> tuple[int, int]:
+        """Return how many requests came since the script was set, and how many items they had."""
+        with urlopen(f"{self.url}/_count", timeout=30) as response:  # noqa: S310 - our own address
+            requests, items = json.loads(response.read())
+        return requests, items
+
     def bodies(self) -> list[str]:
         """Return the bodies of the requests that were taken."""
         return [r["body"] for r in self.requests() if 200 <= r["status"] < 300]
@@ -126,6 +132,7 @@ class _State:
     def use(self, script: Script) -> None:
         self.script = script
         self.random = random.Random(script.seed)  # noqa: S311 - reproducible
+        self.requests = self.items = 0
         self.turn = 0
         self.hung = 0
         self.plain = _answer(script.statuses[-1], script) if not script.big else b""
@@ -217,6 +224,12 @@ class _Connection(asyncio.Protocol):
             state.use(Script(**json.loads(body)))
             self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             return
+        if path == "/_count":
+            text = json.dumps([state.requests, state.items])
+            self.transport.write(_answer(200, state.script, text))
+            return
+        state.requests += 1
+        state.items += body.count(b'"id":')
         if state.is_plain:
             if state.script.keeps:
                 self.record(method, path, rest, body, state.script.statuses[-1])

@@ -9,6 +9,7 @@ such function reads it, and a number again behind it.
 from __future__ import annotations
 
 import secrets
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
@@ -17,10 +18,13 @@ from cdpsync_connectors._shared import exact_sql as sql
 from cdpsync_connectors.files.content import open_bytes
 from cdpsync_connectors.files.csv_header import distinct_names
 from cdpsync_connectors.files.json_place import (
+    array_end,
+    array_without_end,
     first_bad_line,
+    is_one_sign,
     is_record,
     json_format_of,
-    require_end_of_array,
+    text_behind_array,
 )
 from cdpsync_connectors.files.schema import FileSchema, Layout, TextFormat, infer_types
 
@@ -46,6 +50,13 @@ _END = f'"{_MARK}0"'
 _RECORDS = """
     select json from read_json_objects({files}, format = '{format}', hive_partitioning = false,
         maximum_object_size = {longest_line})
+"""
+_BRACKETS = """
+    select filename, sum(strlen(json) - strlen(replace(json, ']', ''))) from (
+        select filename, cast(json as varchar) as json from read_json_objects({files},
+            format = 'array', filename = true, hive_partitioning = false,
+            maximum_object_size = {longest_line})
+    ) group by filename
 """
 _LONGEST_LINE = 1 << 24  # bytes; DuckDB reserves memory for two such lines in each thread
 _LONGEST_UNKNOWN_LINE = 1 << 30
@@ -98,14 +109,16 @@ def _longest_record(file: File) -> int:
 
 def _read_schema(con: DuckDBPyConnection, files: Sequence[File], longest_line: int) -> FileSchema:
     layouts = tuple(Layout(file, json_format=json_format_of(file.path)) for file in files)
+    if any(is_one_sign(layout.file.path) for layout in layouts):
+        raise _bad_record(files)
     records = _records(layouts, longest_line)
     pattern = quote_text(_NO_JSON)
     (_, not_objects, repeated_keys, maybe_no_json, *_), *key_rows = con.execute(
         _KEYS.format(records=records, pattern=pattern)
     ).fetchall()
-    for layout in layouts:
-        if layout.json_format == "array":
-            require_end_of_array(layout.file.path)
+    _require_whole_arrays(
+        con, [f.file.path for f in layouts if f.json_format == "array"], longest_line
+    )
     keys = [str(name) for name, *_ in key_rows]
     if not_objects or repeated_keys or "" in keys or "\0" in "".join(keys):
         raise _bad_record(files)
@@ -127,6 +140,23 @@ def _read_schema(con: DuckDBPyConnection, files: Sequence[File], longest_line: i
     )
 
 
+def _require_whole_arrays(con: DuckDBPyConnection, paths: list[str], longest_line: int) -> None:
+    """Raise ReadError for an array that does not end, or is not all of its file."""
+    if not paths:
+        return
+    brackets_in_records: dict[str, int | None] = dict(
+        con.execute(
+            _BRACKETS.format(files=sql.quote_files(paths), longest_line=longest_line)
+        ).fetchall()
+    )
+    for path in paths:
+        end = array_end(path)
+        if not end.is_bracket:
+            raise array_without_end(path, end.line)
+        if end.brackets > (brackets_in_records.get(path) or 0) + 1:
+            raise text_behind_array(path)
+
+
 def _column_names(keys: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the column of each key, and a notice for each key that differs from another in case.
 
@@ -142,12 +172,14 @@ def _column_names(keys: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _records(layouts: Sequence[Layout], longest_line: int) -> str:
-    by_format: dict[str, list[str]] = {}
-    for layout in layouts:
-        by_format.setdefault(layout.json_format, []).append(layout.file.path)
+    groups = groupby(layouts, lambda layout: layout.json_format)
     return " union all ".join(
-        _RECORDS.format(files=sql.quote_files(paths), format=format_, longest_line=longest_line)
-        for format_, paths in by_format.items()
+        _RECORDS.format(
+            files=sql.quote_files([layout.file.path for layout in group]),
+            format=format_,
+            longest_line=longest_line,
+        )
+        for format_, group in groups
     )
 
 

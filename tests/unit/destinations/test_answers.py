@@ -125,6 +125,7 @@ def test_headers_are_json() -> None:
         ([{"id": 'a"b', "m": "x y"}], "id", [FailedItem('a"b', "x y")]),
         ([{"e": [{"id": "u1"}]}], "e[0].id", [FailedItem("u1", '{"e": [{"id": "u1"}]}')]),
         ([{"other": 1}], "index", []),
+        ([{"index": 1}, {"other": 1}], "index", []),
         ({"index": 1}, "index", []),
         (None, "index", []),
     ],
@@ -134,6 +135,15 @@ def test_failed_items(failed: object, by: str, items: list[FailedItem]) -> None:
     rules = AnswerRules(partial="true", failed="failed", failed_by=by, failed_error="m")
     (verdict,) = judged(rules, answer(207, {"failed": failed}))
     assert (verdict.outcome, list(verdict.failed)) == (Outcome.PARTIAL, items)
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(207, Outcome.TAKEN), (400, Outcome.PARTIAL)])
+def test_answer_that_names_no_failed_item(status: int, outcome: Outcome) -> None:
+    """An empty list in a success means that all were taken."""
+    (verdict,) = judged(
+        AnswerRules(partial="true", failed="failed"), answer(status, {"failed": []})
+    )
+    assert verdict.outcome is outcome
 
 
 @pytest.mark.parametrize(

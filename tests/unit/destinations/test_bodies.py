@@ -69,7 +69,7 @@ def test_body(shop: Changes, body: Any, first: Any, second: Any) -> None:
 def test_spread_of_json_keeps_each_character(shop: Changes) -> None:
     """Only where a key is written out is the object taken apart, and its numbers stay exact."""
     first, second = shop.texts({"i": 1, "...": "{{ properties }}"})
-    assert first.startswith('{"i":1,"a": 1.10, "n": 123456789012345678.25, "$set":')
+    assert first.startswith('{"i":1, "a": 1.10, "n": 123456789012345678.25, "$set":')
     assert second == '{"i":1}'
     (value, _) = shop.values({"...": "{{ properties }}", "a": 0})
     expected = {"a": 0, "n": Decimal("123456789012345678.25"), "$set": {"x": '"1.10,]'}}
@@ -181,24 +181,6 @@ def requested(shop: Changes, form: str, body: Any, **options: Any) -> list[Any]:
     request = RequestTemplate("POST", text("https://example.com/"), body=body, format=form)
     compiled = compile_requests(shop.row, request, **options)
     return [row.get("body", compiled.steps[""].body) for row in shop.rows(compiled)]
-
-
-def test_form(shop: Changes) -> None:
-    """A tree is a form with brackets; each value is percent-encoded."""
-    body = body_of({
-        "n?": "{{ name }}", "a b": "{{ id }} &=é", "o": {"x": True, "y": ["{{ total }}", 2]},
-        "none": None, "row": "{{ address }}",
-    })  # fmt: skip
-    first, second = requested(shop, "form", body)
-    assert first == (
-        "n=Ada&a%20b=1%20%26%3D%C3%A9&o%5Bx%5D=true&o%5By%5D%5B0%5D=1.10&o%5By%5D%5B1%5D=2"
-        "&none=&row=%7B%22city%22%3A%22Bern%22%2C%22zip%22%3A%223000%22%7D"
-    )
-    assert second == (
-        "a%20b=2%20%26%3D%C3%A9&o%5Bx%5D=true&o%5By%5D%5B0%5D=&o%5By%5D%5B1%5D=2&none=&row="
-    )
-    with pytest.raises(ConfigError, match="the body of a form is a mapping"):
-        requested(shop, "form", text("{{ id }}"))
 
 
 def test_text(shop: Changes) -> None:

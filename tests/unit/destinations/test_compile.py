@@ -7,11 +7,9 @@ from support.change_rows import Changes, body_of, text
 
 from cdpsync.destinations.compile import (
     Marks,
-    NamesUsed,
     compile_condition,
     compile_requests,
     compile_text,
-    names_used,
 )
 from cdpsync.errors import ConfigError
 from cdpsync.model.destinations import FindTemplate, RequestTemplate
@@ -67,6 +65,20 @@ def test_batch_has_items_and_the_text_around_them(shop: Changes) -> None:
     assert [row["body"] for row in shop.rows(compiled)] == ['{"id":1}', '{"id":2}']
 
 
+def test_expression_that_names_no_row_is_computed_for_a_batch(shop: Changes) -> None:
+    """The URL, the headers and the body of a batch may have the time, say."""
+    request = RequestTemplate(
+        "POST",
+        text("https://example.com/{{ 1 + 1 }}"),
+        headers={"X-A": text("{{ 'b' | upcase }}"), "X-B": text("c")},
+        item=body_of({"id": "{{ id }}"}),
+    )
+    compiled = compile_requests(shop.row, request)
+    assert compiled.steps[""].url == "https://example.com/2"
+    assert compiled.steps[""].headers == {"X-A": "B", "X-B": "c"}
+    assert compiled.columns == ("body",)
+
+
 def test_batch_without_a_body_is_an_array(shop: Changes) -> None:
     """With `batch`, a body is what one row has."""
     compiled = shop.compile({"id": "{{ id }}"}, batched=True)
@@ -113,6 +125,13 @@ def test_found_is_no_part_of_an_expression(shop: Changes) -> None:
         compile_requests(shop.row, FindTemplate(other, "id", other, update))
 
 
+def test_changes_may_be_a_query(shop: Changes) -> None:
+    """What is sent may be a part of the changes."""
+    compiled = shop.compile({"id": "{{ id + 1 }}"})
+    query = compiled.select("(select * from changes where ord = 2)")
+    assert shop.con.execute(f"select body from ({query})").fetchall() == [('{"id":3}',)]
+
+
 def test_condition_is_true_or_false(shop: Changes) -> None:
     """NULL is false, and a row in which the condition fails is kept for its error."""
     kept = "select ord from changes where {} order by ord"
@@ -146,18 +165,6 @@ def test_text_is_one_expression_over_changes(shop: Changes) -> None:
     assert shop.con.execute(query).fetchall() == [("2-paid",), ("3-open",)]
 
 
-def test_names_used() -> None:
-    """A feed reads old images and compares kinds only where an expression does."""
-    request = RequestTemplate(
-        "POST", text("https://example.com/{{ id }}"), body=body_of({"e": "{{ event | upcase }}"})
-    )
-    inputs = body_of({"event": "{{ old.status }}", "unused": "{{ row }}"})
-    assert names_used([request], inputs) == NamesUsed(frozenset({"id", "event", "status"}), True)
-    condition = text("change = 'insert'")
-    assert names_used([], conditions=[condition]).change
-    assert names_used([body_of({"a": "{{ Profile }}"})], alias="profile").columns is None
-
-
 def test_all_wrong_expressions_are_told_at_once(shop: Changes) -> None:
     """One line for each, with its place, its text, the reason and what to do."""
     with pytest.raises(ConfigError) as error:
@@ -189,6 +196,18 @@ def test_secrets_are_in_no_statement(shop: Changes) -> None:
         assert "hush" not in visible
     mark = next(mark for mark, value in compiled.marks.items() if value == "hush-text")
     assert rows[0]["body"].endswith(f'"id":"1 {mark}"}}')
+
+
+def test_marks_stay_where_they_are_when_a_secret_changes(shop: Changes) -> None:
+    """An outbox that waits gets the new values, each at its place."""
+    compiled = []
+    for values in (("same", "same"), ("new", "other")):
+        body = {"a": text("\0", values[0]), "b": text("{{ id }} \0", values[1])}
+        compiled.append(shop.compile(body, marks=Marks("nonce")))
+    before, after = compiled
+    assert before.select() == after.select()
+    assert list(before.marks) == list(after.marks)
+    assert list(after.marks.values()) == ["new", "other"]
 
 
 def test_row_cannot_forge_a_mark() -> None:
