@@ -161,7 +161,8 @@ class FilesOptions(ConnectorOptions):
     def dialect(self, format_: str) -> Dialect:
         """Return the dialect in which this source's text files, or their copies, are read."""
         if format_ == "xlsx":
-            return replace(STANDARD, header=self.header)
+            rejects = self.on_error == "reject"
+            return replace(STANDARD, header=self.header, has_origin=rejects)
         values = ValueFormats(self.decimal, self.thousands, self.date_format, self.timestamp_format)
         if self._rules() is not None:
             return Dialect(
