@@ -158,6 +158,15 @@ class FilesOptions(ConnectorOptions):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _has_records(self) -> Self:
+        if self.format == "parquet" and self.on_error == "reject":
+            raise ValueError(
+                "on_error: reject sets aside records of CSV, JSON and workbooks. A Parquet file "
+                "has no lines, and its values are of its own types: remove on_error"
+            )
+        return self
+
     def dialect(self, format_: str) -> Dialect:
         """Return the dialect in which this source's text files, or their copies, are read."""
         if format_ == "xlsx":

@@ -12,8 +12,9 @@ import pytest
 import xlsxwriter
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from support.file_fuzzing import plain
-from support.file_sources import connector, refusal, rows, write
+from support.file_sources import connector, refusal, rows, types, write
 
 from cdpsync_connectors.files.json_documents import read_documents
 
@@ -197,6 +198,13 @@ def test_rows_of_workbooks_are_set_aside(tmp_path, con):
     assert reasons[4].startswith("C10: ")
 
 
+def test_parquet_has_no_records_to_set_aside():
+    """The configuration says so, before any run; beside other formats such files stop alone."""
+    with pytest.raises(ValidationError, match="on_error: reject sets aside records of CSV, JSON"):
+        connector("a.parquet", format="parquet", on_error="reject")
+    connector("a.parquet", on_error="reject")
+
+
 def test_header_that_is_broken_stops(tmp_path):
     """Without a header there are no columns, so nothing is set aside."""
     path = write(tmp_path / "a.csv", b"id,\xff\n1,2\n")
@@ -221,3 +229,48 @@ def test_rows_and_rejected_records_are_the_whole_file(tmp_path, con, text):
         assert [[k or "", v or ""] for k, v in landed] == right
         assert len(rejected) == sum(len(record) not in (0, 2) for record in records)
     assert all(json.dumps(text) for _, _, text in rejected)
+
+
+values = st.sampled_from(
+    ["1", '"2"', "1.5", "true", "null", "[3]", '"\u00fc"', '{"b": "]"}', "nan"]
+)
+objects = st.builds(
+    lambda pairs: "{" + ", ".join(f'"{key}":\t{value}' for key, value in pairs) + "}",
+    st.lists(st.tuples(st.sampled_from("ab"), values), max_size=3),
+)
+
+
+@plain
+@given(st.lists(st.one_of(objects, values), max_size=6), st.sampled_from(["lines", *BETWEEN]))
+def test_rows_and_rejected_json_are_the_whole_file(tmp_path, con, records, layout):
+    """A row is an object of distinct keys, by Python, of which `a` is of the user's type."""
+    begin, between, end = ("", "\n", "") if layout == "lines" else layout
+    path = write(tmp_path / "t.json", begin + between.join(["{}", *records]) + end)
+    if layout != "lines" and "nan" in "".join(records):
+        assert f"{path}, line " in refusal(connector(path, on_error="reject"))
+        return
+    if not any('"a"' in record and is_row(record) for record in records):
+        return  # no column of that name
+    landed, rejected = both(path, con, {"a": "INTEGER"})
+    good = [json.loads(record) for record in records if is_row(record)]
+    kept = [record.get("a") for record in good if is_integer(record.get("a"))]
+    column = find_names(path).index("a")
+    assert [row[column] for row in landed] == [None, *(v if v is None else int(v) for v in kept)]
+    assert len(landed) + len(rejected) == len(records) + 1
+
+
+def is_row(text: str) -> bool:
+    try:
+        pairs = json.loads(text, object_pairs_hook=tuple)
+    except ValueError:
+        return False
+    is_object = text.startswith("{")
+    return is_object and len({key for key, _ in pairs}) == len(pairs)
+
+
+def is_integer(value: object) -> bool:
+    return value is None or (value in (1, "2") and not isinstance(value, bool))
+
+
+def find_names(path: Path) -> list[str]:
+    return list(types(connector(path, on_error="reject")))
