@@ -245,7 +245,8 @@ objects = st.builds(
 def test_rows_and_rejected_json_are_the_whole_file(tmp_path, con, records, layout):
     """A row is an object of distinct keys, by Python, of which `a` is of the user's type."""
     begin, between, end = ("", "\n", "") if layout == "lines" else layout
-    path = write(tmp_path / "t.json", begin + between.join(["{}", *records]) + end)
+    first = "{}" if layout == "lines" else "{\n}"  # which tells that records are over lines
+    path = write(tmp_path / "t.json", begin + between.join([first, *records]) + end)
     if layout != "lines" and "nan" in "".join(records):
         assert f"{path}, line " in refusal(connector(path, on_error="reject"))
         return
