@@ -8,6 +8,7 @@ step; or, from a step on, by the kernel's own hand when a file passes so many by
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -223,6 +224,8 @@ def _serve() -> None:
         import_module(name)
     load_extensions()
     read_models_once()
+    gc.collect()
+    gc.freeze()  # so that no run looks through them, which copies their memory
     for line in sys.stdin:
         print(json.dumps(_ended(json.loads(line))), flush=True)
 
