@@ -127,6 +127,12 @@ class FilesOptions(ConnectorOptions):
             ) from None
         return codec.name
 
+    @field_validator("null")
+    @classmethod
+    def _distinct(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        """Leave out a text that is there again: DuckDB 1.5.5 would read an empty line twice."""
+        return tuple(dict.fromkeys(texts))
+
     @field_validator("delimiter", "quote", "escape")
     @classmethod
     def _can_be_a_sign(cls, sign: str | None) -> str | None:
