@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3 p
 VENV = .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test types answers fuzz test-latest test-pythons crashes check format lock bench bench-quick soak soak-source load month clean
+.PHONY: demo test types answers fuzz test-latest test-pythons crashes kills check format lock bench bench-quick soak soak-source load month clean
 
 $(VENV)/ready: pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "cdpsync needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }
@@ -40,7 +40,11 @@ test-pythons:  ## `make test` on each Python of pyproject.toml that is on PATH, 
 
 crashes: $(VENV)/ready  ## a run killed before each of its steps, in each mode and store; and in each part of an upload
 	CDPSYNC_EACH_STEP=1 $(BIN)/pytest --timeout 3600 tests/integration/test_crash_points.py \
-		tests/integration/test_bucket_crashes.py
+		tests/integration/test_bucket_crashes.py tests/integration/test_send_crash_points.py
+
+KILLS ?= 300
+kills: $(VENV)/ready  ## sends to a destination that are killed at any moment; KILLS= of them
+	CDPSYNC_KILLS=$(KILLS) $(BIN)/pytest --timeout 3600 tests/integration/test_delivery_kills.py
 
 types: $(VENV)/ready  ## every pair of types that Postgres and MariaDB let a column change between
 	CDPSYNC_EACH_PAIR=1 $(BIN)/pytest --timeout 1800 tests/integration/test_type_changes.py
@@ -80,11 +84,13 @@ lock:  ## write each *.lock anew, with the newest versions that the ranges allow
 		--output-file requirements.lock
 	$(COMPILE) tests/support/fakesnow.in --output-file tests/support/fakesnow.lock
 	$(COMPILE) bench/peers.in --output-file bench/peers.lock
+	$(COMPILE) bench/send_peers.in --output-file bench/send_peers.lock
 	rm -rf .venv-lock
 
-bench: $(VENV)/ready  ## speed and memory beside psql, dlt and DuckDB's scanner, against the limits; an hour
+bench: $(VENV)/ready  ## speed and memory beside psql, dlt, DuckDB's scanner and drt, against the limits; an hour
 	$(BIN)/python bench/bench.py
 	$(BIN)/python bench/bench_stripe.py
+	$(BIN)/python bench/bench_send.py
 
 bench-quick: $(VENV)/ready  ## its small half at a fiftieth of the size, once: whether it runs; two minutes
 	$(BIN)/python bench/bench.py --quick

@@ -11,7 +11,9 @@
     │   └── RateLimitError      the source limits the rate of requests               retried
     ├── LandingError            rows could not be written exactly, or at all
     ├── CatalogError            the lake's catalog or the state file
-    │   └── LockHeldError       another process has the lock                         exit 4
+    │   ├── LockHeldError       another process has the lock                         exit 4
+    │   └── StalePositionError  the snapshot up to which a destination was sent has expired
+    ├── DeliveryError           a destination does not take its changes
     ├── QueryError              the SQL of `query` was refused or failed             exit 2
     └── ContractError           incoming rows break the agreement (schema, shrink)   exit 1
 
@@ -110,6 +112,14 @@ class LockHeldError(CatalogError):
     """Another process has the lock of the same tables or of the catalog."""
 
     exit_code = 4
+
+
+class DeliveryError(CdpsyncError):
+    """A destination does not take its changes; they are held."""
+
+
+class StalePositionError(CatalogError):
+    """The snapshot up to which a destination was sent has expired, so its changes are not known."""
 
 
 class QueryError(CdpsyncError):

@@ -1,4 +1,4 @@
-"""DuckLake's metadata tables and functions: the only module with SQL on them.
+"""DuckLake's metadata tables and functions: no other module but `ducklake_changes` has SQL on them.
 
 Every function takes a connection to which `CatalogFile` has attached the lake. Only `data_path`
 and `move_data_path` take one to which the catalog file itself is attached, as `meta`.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cdpsync.catalog.snapshots import AUTHOR
 from cdpsync.model import TableName
 from cdpsync.sql import fold_name, glob_escaped, quote_name, quote_text
 
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 
     import duckdb
 
-AUTHOR = "cdpsync"
-"""The author of our snapshots."""
-
 SYSTEM_SCHEMA = "cdpsync"
 """The schema of the system tables; all other schemas have tables of sources."""
+
+
+def system_table(name: str) -> TableName:
+    """Return the full name of a system table."""
+    return TableName(SYSTEM_SCHEMA, name)
 
 
 # ---- the catalog file, attached as `meta`

@@ -12,7 +12,18 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from cdpsync.cli.commands import init, maintain, query, run, sources, state, status, verify
+from cdpsync.cli.commands import (
+    destinations,
+    init,
+    maintain,
+    query,
+    run,
+    send,
+    sources,
+    state,
+    status,
+    verify,
+)
 from cdpsync.cli.options import root_options
 from cdpsync.cli.output import log
 from cdpsync.cli.session import INTERRUPTED, Terminated, stopping, working
@@ -25,6 +36,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 states = typer.Typer(no_args_is_help=True)
+destination_commands = typer.Typer(no_args_is_help=True)
+dead_letters = typer.Typer(no_args_is_help=True)
 
 
 def _print_version(requested: bool) -> None:
@@ -52,11 +65,24 @@ def state_group() -> None:
     """Show and change the cursors."""
 
 
+@destination_commands.callback()
+@root_options
+def destinations_group() -> None:
+    """Show destinations and their types; enable and disable them."""
+
+
+@dead_letters.callback()
+@root_options
+def dead_group() -> None:
+    """Show, replay and drop changes that could not be delivered."""
+
+
 app.command("init")(init.init)
 app.command("check")(sources.check)
 app.command("discover")(sources.discover)
 app.command("plan")(run.plan)
 app.command("run")(run.run)
+app.command("send")(send.send)
 app.command("query")(query.query)
 app.command("status")(status.status)
 app.command("verify")(verify.verify)
@@ -69,6 +95,16 @@ states.command("get")(state.state_get)
 # A cursor may be a negative number, which typer must not take for an option.
 states.command("set", context_settings={"ignore_unknown_options": True})(state.state_set)
 states.command("reset")(state.reset)
+app.add_typer(destination_commands, name="destinations")
+destination_commands.command("list")(destinations.list_)
+destination_commands.command("types")(destinations.types)
+destination_commands.command("show")(destinations.show_preset)
+destination_commands.command("enable")(destinations.enable)
+destination_commands.command("disable")(destinations.disable)
+app.add_typer(dead_letters, name="dead")
+dead_letters.command("show")(destinations.dead_show)
+dead_letters.command("replay")(destinations.dead_replay)
+dead_letters.command("drop")(destinations.dead_drop)
 
 
 class _NoPandas:

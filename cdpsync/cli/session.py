@@ -60,6 +60,12 @@ class Session:
         self._use_env_beside_the_project()
         return project.load(self.config_path)
 
+    def project_folder(self) -> Path | None:
+        """Return the folder of the project file; None where there is no project."""
+        from cdpsync.config.locate import project_folder
+
+        return project_folder(self.config_path)
+
     def _use_env_beside_the_project(self) -> None:
         """Set the variables of the project's `.env`, unless another file was named."""
         from cdpsync.config.env_file import use_env_beside

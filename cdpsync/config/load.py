@@ -11,6 +11,7 @@ from cdpsync.config.build import (
     check_source_names,
     default_warehouse,
 )
+from cdpsync.config.destinations import build_destination
 from cdpsync.config.document import read_document
 from cdpsync.config.locate import project_files
 from cdpsync.config.nodes import Entry, Section, filled
@@ -21,7 +22,7 @@ from cdpsync.config.validate import note_unfilled
 from cdpsync.model import Config
 from cdpsync.redact import remember_source
 
-_ROOT_KEYS = ("warehouse", "sources")
+_ROOT_KEYS = ("warehouse", "sources", "destinations")
 
 
 def load_config(
@@ -52,12 +53,17 @@ def load_config(
         build_source(name, entry, folder, options_for, problems)
         for name, (entry, folder) in project.sources.items()
     ]
+    destinations = [
+        build_destination(name, entry, folder, problems)
+        for name, (entry, folder) in project.destinations.items()
+    ]
     described = build_warehouse(*project.warehouse, problems) if project.warehouse else None
     problems.raise_if_any()
     return Config(
         warehouse=described or default_warehouse(files[0].absolute().parent, str(path or files[0])),
         sources={source.name: source for source in sources if source},
         files=tuple(file.absolute() for file in files),
+        destinations={destination.name: destination for destination in destinations if destination},
     )
 
 
@@ -67,6 +73,7 @@ class _Project:
     def __init__(self, problems: Problems) -> None:
         self.warehouse: tuple[Entry, Path] | None = None
         self.sources: dict[str, tuple[Entry, Path]] = {}
+        self.destinations: dict[str, tuple[Entry, Path]] = {}
         self._problems = problems
 
     def add(self, root: Section, folder: Path) -> None:
@@ -74,6 +81,9 @@ class _Project:
         for key, entry in root.entries.items():
             if key == "sources":
                 self._add_sources(filled(entry), folder)
+                continue
+            if key == "destinations":
+                self._add_destinations(filled(entry), folder)
                 continue
             note_unfilled(entry.node, self._problems)
             if key == "warehouse":
@@ -101,6 +111,21 @@ class _Project:
             else:
                 self.sources[name] = source, folder
                 note_unfilled(source.node, self._problems.of_source(name))
+
+    def _add_destinations(self, entry: Entry, folder: Path) -> None:
+        if not isinstance(entry.node, Section):
+            note_unfilled(entry.node, self._problems)
+            self._problems.add(
+                entry.place,
+                '"destinations" must be a mapping of names. Write destinations: {ops: {type: …}}',
+            )
+            return
+        for name, destination in entry.node.entries.items():
+            if name in self.destinations:
+                first = self.destinations[name][0]
+                self._note_second(f"destination {quoted(name)}", destination, first)
+            else:
+                self.destinations[name] = destination, folder
 
     def _note_second(self, subject: str, second: Entry, first: Entry) -> None:
         self._problems.add(

@@ -53,7 +53,7 @@ def _parse_mode(value: object) -> SyncMode:
         raise ValueError(f"must be {', '.join(names[:-1])} or {names[-1]}{hint}") from None
 
 
-def _one_of(kind: type[Kind]) -> Callable[[object], Kind]:
+def one_of(kind: type[Kind]) -> Callable[[object], Kind]:
     """Return a parser of the words of an enumeration."""
     names = [member.value for member in kind]
 
@@ -74,7 +74,8 @@ def _parse_memory(value: object) -> int:
     return size
 
 
-def _as_list(value: object) -> object:
+def as_list(value: object) -> object:
+    """Return a single name as a list of one."""
     return [value] if isinstance(value, str) else value
 
 
@@ -89,13 +90,13 @@ MaybeText = Annotated[str | None, BeforeValidator(_absent_if_empty)]
 MaybeSecret = Annotated[SecretStr | None, BeforeValidator(_absent_if_empty)]
 
 
-class _Section(BaseModel):
+class StrictSection(BaseModel):
     """The base of a section: no other keys than its own, and no value in an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class ColumnsSection(_Section):
+class ColumnsSection(StrictSection):
     """`columns:` of a table: the columns to read, and their types."""
 
     include: Names | None = None
@@ -109,21 +110,21 @@ class ColumnsSection(_Section):
         return self
 
 
-class DefaultsSection(_Section):
+class DefaultsSection(StrictSection):
     """`defaults:` of a source: the options of its tables that give no others."""
 
     enabled: bool | None = None
     mode: Annotated[SyncMode, PlainValidator(_parse_mode)] | None = None
     cursor_field: Text | None = None
-    primary_key: Annotated[Names, BeforeValidator(_as_list)] | None = None
+    primary_key: Annotated[Names, BeforeValidator(as_list)] | None = None
     lookback: Annotated[Lookback, PlainValidator(parse_lookback)] | None = None
     every: Every | None = None
     where: Text | None = None
     columns: ColumnsSection | None = None
     allow_shrink: bool | None = None
-    deletes: Annotated[Deletes, PlainValidator(_one_of(Deletes))] | None = None
+    deletes: Annotated[Deletes, PlainValidator(one_of(Deletes))] | None = None
     deletes_every: Every | None = None
-    schema_changes: Annotated[SchemaChanges, PlainValidator(_one_of(SchemaChanges))] | None = None
+    schema_changes: Annotated[SchemaChanges, PlainValidator(one_of(SchemaChanges))] | None = None
 
     def options(self) -> TableOptions:
         """Return the options of this section."""
@@ -165,14 +166,14 @@ class TableSection(DefaultsSection):
         return TableOptions(name=self.name).over(super().options())
 
 
-class SourceSection(_Section):
+class SourceSection(StrictSection):
     """The keys of a source of any type."""
 
     type: Text
     every: Every | None = None
 
 
-class StorageSection(_Section):
+class StorageSection(StrictSection):
     """`warehouse.storage`: access to a bucket. None: from the usual credential chain.
 
     An empty text counts as absent, because `${S3_ENDPOINT:-}` is empty without the variable.
@@ -197,13 +198,13 @@ class StorageSection(_Section):
         return endpoint
 
 
-class SpoolSection(_Section):
+class SpoolSection(StrictSection):
     """`warehouse.spool`: the local files between a source and the warehouse."""
 
     max: Annotated[int, PlainValidator(parse_size)] = 4 << 30
 
 
-class WarehouseSection(_Section):
+class WarehouseSection(StrictSection):
     """`warehouse:` as the file has it; paths are still relative."""
 
     path: Text

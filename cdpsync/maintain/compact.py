@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog import ducklake, sql_name, transaction
+from cdpsync.catalog.snapshots import compaction_message
 from cdpsync.engine import first_line, retyped_advice, with_less_memory
 from cdpsync.errors import CatalogError, CdpsyncError, LockHeldError
 from cdpsync.load.parquet import write
@@ -132,7 +133,7 @@ class Compactor:
         self, table: TableName, old: Sequence[DataFile], new: Sequence[str], rows: int
     ) -> None:
         """Replace the old files by the new ones in one transaction."""
-        message = f"{self.run_id}: {table}, compacted"
+        message = compaction_message(self.run_id, table)
         with self.catalog.writer() as con, transaction(con, message, table):
             _replace(con, table, old, new, rows)
 

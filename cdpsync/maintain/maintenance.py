@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from cdpsync import engine, project
 from cdpsync.catalog import Lake, ducklake, transaction
+from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.engine import first_line, with_less_memory
 from cdpsync.errors import CatalogError, CdpsyncError, LockHeldError
 from cdpsync.maintain import orphans
+from cdpsync.maintain.pins import expiry_limit
 from cdpsync.maintain.publish import publish
 from cdpsync.model import Failure, MaintenanceStep
 from cdpsync.storage import open_storage
@@ -91,12 +93,14 @@ def _prune_system_tables(
 ) -> MaintenanceStep:
     with catalog.writer(data=False) as con:
         rows = Lake(con).system_tables.prune(now, keep, dry_run=dry_run)
+        rows += DeliveryTables(con).prune(now, dry_run=dry_run)
     return MaintenanceStep("books", None, rows)
 
 
 def _expire_snapshots(catalog: CatalogFile, older_than: datetime, dry_run: bool) -> MaintenanceStep:
     with catalog.writer() as con:
-        snapshots = ducklake.expire_snapshots(con, older_than, dry_run=dry_run)
+        limit = expiry_limit(con, older_than, clock.now())
+        snapshots = ducklake.expire_snapshots(con, limit, dry_run=dry_run)
     return MaintenanceStep("expire", None, snapshots)
 
 

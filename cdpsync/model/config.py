@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from cdpsync.model.destinations import Destination
     from cdpsync.model.plan import Deletes, Lookback, SchemaChanges, SyncMode
 
 
@@ -96,8 +97,9 @@ class Warehouse:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A whole project: its warehouse, its sources by name, and its files."""
+    """A whole project: its warehouse, its sources and destinations by name, and its files."""
 
     warehouse: Warehouse
     sources: Mapping[str, Source]
     files: tuple[Path, ...]
+    destinations: Mapping[str, Destination] = field(default_factory=dict)

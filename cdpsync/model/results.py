@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
+    from cdpsync.model.destinations import DeliveryResult
     from cdpsync.model.plan import SavedState, SyncMode, TableName, TablePlan
     from cdpsync.model.streams import Cursor
 
@@ -95,13 +96,14 @@ class TableResult:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """One run, start to end."""
+    """One run, start to end: its tables, and the destinations that it sent to."""
 
     run_id: str
     status: RunStatus
     started_at: datetime
     finished_at: datetime
     tables: tuple[TableResult, ...]
+    destinations: tuple[DeliveryResult, ...] = ()
 
 
 class RunKind(StrEnum):

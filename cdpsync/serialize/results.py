@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         TablePlan,
         TableResult,
     )
+    from cdpsync.model.destinations import DeliveryResult
     from cdpsync.model.verification import DiffKind, SideStats, VerifyResult
 
 Record = dict[str, object]
@@ -41,6 +42,11 @@ STATUS_KEYS = (
     "source", "stream", "table", "mode", "enabled", "every", "status",
     "last_run_at", "last_success_at", "next_due_at", "rows", "cursor_field", "cursor", "error",
     "notices", "missing_since", "source_identity",
+)  # fmt: skip
+DELIVERY_KEYS = (
+    "destination", "source", "status", "state", "triggered", "filtered", "masked", "sent",
+    "succeeded", "held", "dead", "retried", "requests", "bytes_sent", "p50_ms", "p95_ms",
+    "seconds", "error", "notices",
 )  # fmt: skip
 PLAN_KEYS = (
     "source", "stream", "table", "mode", "status", "primary_key", "cursor_field",
@@ -70,13 +76,24 @@ def of_result(result: TableResult) -> Record:
 
 
 def of_run(result: RunResult) -> Record:
-    """Return a whole run."""
-    return {
+    """Return a whole run; `destinations` only where it has sent to some."""
+    record: Record = {
         "run_id": result.run_id,
         "status": result.status,
         "started_at": moment(result.started_at),
         "finished_at": moment(result.finished_at),
         "tables": [of_result(table) for table in result.tables],
+    }
+    if result.destinations:
+        record["destinations"] = [of_delivery(delivery) for delivery in result.destinations]
+    return record
+
+
+def of_delivery(result: DeliveryResult) -> Record:
+    """Return what came of one destination."""
+    sent = result.succeeded + result.held + result.dead
+    return {
+        key: sent if key == "sent" else _json_value(getattr(result, key)) for key in DELIVERY_KEYS
     }
 
 

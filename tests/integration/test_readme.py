@@ -114,13 +114,14 @@ def test_every_yaml_of_the_readme_loads(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_demo_runs(tmp_path: Path) -> None:
-    """`make demo` ends well, shows December arriving, and leaves a project that answers."""
+    """`make demo` ends well: December arrives and is sent on, and the project it leaves answers."""
     env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "CDPSYNC_DEMO": str(tmp_path / "demo")}
     done = subprocess.run(
         [sys.executable, ROOT / "examples/demo/demo.py"], env=env, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"nyc\.flights +incremental +ok +\S+ +28,135 +722 +0 +336,776", done.stdout)
+    assert "142 of them, in 2 requests" in done.stdout
     asked = subprocess.run(
         [BIN / "cdpsync", "query", "-o", "csv", "select count(*) as n from nyc.flights"],
         cwd=tmp_path / "demo",

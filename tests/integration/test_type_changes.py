@@ -170,6 +170,57 @@ def test_mysql_types(shop: Shop, maria: MariaDatabase) -> None:
         assert pairs.check(**INCREMENTAL) & (kept | stopped) == stopped
 
 
+NAMED = """
+    create type mood as enum ('sad', 'it''s ok');
+    create domain price as numeric(10,2);
+    create domain prices as price[];
+    create table orders (id int primary key, rev int, m mood, ms mood[], p price, ps prices);
+    insert into orders values (1, 1, 'sad', '{sad}', 1.50, '{2.25}'), (2, 2, null, null, null, null)
+"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "alter type mood rename to feeling",
+        "alter domain price rename to cost; alter domain prices rename to costs",
+        "alter type mood add value 'fine' before 'sad'",
+        "create schema old; alter type mood set schema old; alter domain price set schema old",
+        "alter table orders alter p type numeric(12,2)",
+    ],
+)
+@pytest.mark.parametrize("options", [INCREMENTAL, APPENDED])
+def test_renamed_type_goes_on(shop: Shop, options: dict[str, Any], change: str) -> None:
+    """An enum by another name, or with more labels, and a domain by another name, keep each row."""
+    shop.pg.execute(NAMED)
+    shop.configure({"public.orders": options})
+    shop.one()
+    shop.pg.execute(f"{change}; insert into orders values (3, 3, 'sad', '{{sad}}', 3, '{{4}}')")
+    result = shop.one()
+    assert (result.rows_inserted, result.rows_updated) == (1, 0)
+    assert verify(shop.file)[0].status is VerifyStatus.EQUAL
+    assert shop.one().notices == ()
+
+
+@pytest.mark.parametrize("options", [INCREMENTAL, APPENDED])
+def test_renamed_label_stops_or_reloads(shop: Shop, options: dict[str, Any]) -> None:
+    """Each old row with the label is another one at the source, and no cursor tells of it."""
+    shop.pg.execute(NAMED)
+    shop.configure({"public.orders": options})
+    shop.one()
+    shop.pg.execute("alter type mood rename value 'sad' to 'blue'")
+    (result,) = shop.run().tables
+    assert result.error is not None
+    assert "enum('sad', 'it''s ok') and is mood enum('blue', 'it''s ok')" in result.error.message
+    assert "cdpsync run shop.orders --full-refresh" in result.error.message
+    if options is INCREMENTAL:
+        shop.configure({"public.orders": options | {"deletes": "hard"}})
+        assert 'the new type of "m"' in "; ".join(shop.one().notices)
+    else:
+        shop.one(full_refresh=True)
+    assert verify(shop.file)[0].status is VerifyStatus.EQUAL
+
+
 def test_reload_follows_where_it_loses_nothing(shop: Shop) -> None:
     """With deletes: hard the lake has no row that the source lacks, so the table is replaced."""
     shop.pg.execute("create table orders (id int primary key, rev int, v timestamp)")

@@ -32,6 +32,7 @@ _NEEDED = (
     *("boto3", "duckdb", "gcsfs", "psycopg", "pyarrow.parquet", "pymysql", "pytz", "yaml"),
     *("encodings.utf_8_sig", "pydantic.type_adapter", "rich.cells", "xml.parsers.expat"),
     *("cdpsync.cli.main", "cdpsync.maintain", "cdpsync.sync", "cdpsync.verify"),
+    *("cdpsync.cli.output.delivery_reports", "cdpsync.destinations", "pycurl"),
     *("cdpsync_connectors.mysql.connector", "cdpsync_connectors.postgres.connector"),
     *("cdpsync_connectors.files.connector", "cdpsync_connectors.stripe.connector"),
 )

@@ -41,6 +41,7 @@ _OURS = ("cdpsync", "cdpsync_connectors")
 _NEEDED = (
     *("boto3", "duckdb", "gcsfs", "pandas", "psycopg", "pyarrow", "pytz", "yaml"),
     *("cdpsync_connectors.postgres.connector", "cdpsync.maintain", "cdpsync.sync"),
+    *("cdpsync.destinations", "pycurl"),
 )
 _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
@@ -109,8 +110,8 @@ class Mortals:
 
         With `limit` the kernel kills it, from that step on or from the start, when a file passes
         so many bytes; with `full` it refuses the write instead, as a full disk does. `act` may be
-        `maintain`. With `watched` it waits at each step until its disk has been looked at. With
-        `compacts` it compacts a table of two files.
+        `maintain` or `send`. With `watched` it waits at each step until its disk has been seen.
+        With `compacts` it compacts a table of two files.
         """
         assert self._process.stdin
         assert self._process.stdout
@@ -180,7 +181,7 @@ def _where(frame: FrameType | None) -> str:
 
 def _live(asked: dict[str, Any], tell: int, go: int) -> None:
     """Be the run."""
-    from cdpsync import maintain, project, sync
+    from cdpsync import destinations, maintain, project, sync
     from cdpsync.maintain import compact
 
     def kill() -> None:
@@ -202,6 +203,9 @@ def _live(asked: dict[str, Any], tell: int, go: int) -> None:
         if asked["act"] == "maintain":
             maintain.maintain(project.load(asked["project"]))
             error = ""
+        elif asked["act"] == "send":
+            sent = destinations.send(project.load(asked["project"]))
+            error = "; ".join(one.error.message for one in sent.destinations if one.error)
         else:
             result = sync.run(asked["project"], threads=2)
             error = "; ".join(one.error.message for one in result.tables if one.error)

@@ -28,6 +28,9 @@ class Damage:
             return _flip(content, self.at % (len(content) * 8))
         if self.kind == "more":
             return content[:place] + self.piece + content[place:]
+        if self.kind == "other" and content:
+            place = self.at % len(content)
+            return content[:place] + self.piece + content[place + 1 :]
         if self.kind == "less":
             return _without(content, self.piece, self.at)
         if self.kind == "behind":
@@ -63,6 +66,7 @@ def damages(signs: Sequence[bytes], others: Sequence[bytes]) -> st.SearchStrateg
         st.builds(Damage, st.just("cut"), places),
         st.builds(Damage, st.just("flip"), places),
         st.builds(Damage, st.just("less"), places, st.sampled_from(signs)),
+        st.builds(Damage, st.just("other"), places, st.sampled_from(signs)),
         st.builds(Damage, st.just("more"), places, st.sampled_from([*signs, *others, b"\0"])),
         st.builds(Damage, st.just("before"), st.just(0), st.sampled_from([*signs, *others])),
         st.builds(Damage, st.just("behind"), st.just(0), st.sampled_from([*signs, *others])),

@@ -1,4 +1,4 @@
-"""JSON Lines as Python reads them: a strict reader without DuckDB."""
+"""JSON records as Python reads them: a strict reader without DuckDB."""
 
 from __future__ import annotations
 
@@ -29,20 +29,45 @@ def read_json_records(content: bytes) -> list[dict[str, Any]]:
         return _records(_documents(_decoded(content.removeprefix(codecs.BOM_UTF8))))
 
 
+_SPACE = BLANK.decode()
+_DECODER = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal, object_pairs_hook=Pairs)
+
+
 def _documents(text: str) -> list[Any]:
-    decoder = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal, object_pairs_hook=Pairs)
+    """Return the values of one list, or those that stand one behind another."""
+    text = text.lstrip(_SPACE)
+    if text.startswith("["):
+        return _items(text[1:].lstrip(_SPACE))
     documents: list[Any] = []
-    text = text.lstrip(" \t\r\n")
     while text:
-        try:
-            document, end = decoder.raw_decode(text)
-        except ValueError as error:
-            raise UnreadableError(str(error)) from error
+        document, text = _next_value(text)
         documents.append(document)
-        text = text[end:].lstrip(" \t\r\n")
-    if len(documents) == 1 and type(documents[0]) is list:
-        return list(documents[0])
     return documents
+
+
+def _items(text: str) -> list[Any]:
+    """Return the values of a list, by its text behind the bracket."""
+    items = []
+    while items or not text.startswith("]"):
+        item, text = _next_value(text)
+        items.append(item)
+        if text.startswith("]"):
+            break
+        if not text.startswith(","):
+            raise UnreadableError("neither a comma nor the end of the list")
+        text = text[1:].lstrip(_SPACE)
+    if text[1:].strip(_SPACE):
+        raise UnreadableError("text behind the list")
+    return items
+
+
+def _next_value(text: str) -> tuple[Any, str]:
+    """Return the value that a text begins with, and the text behind it without white space."""
+    try:
+        value, end = _DECODER.raw_decode(text)
+    except ValueError as error:
+        raise UnreadableError(str(error)) from error
+    return value, text[end:].lstrip(_SPACE)
 
 
 def _records(parsed: list[Any]) -> list[dict[str, Any]]:

@@ -107,6 +107,9 @@ def run(
             help="Load N rows of each table into a sample beside it: shop.orders__sample.",
         ),
     ] = None,
+    no_send: Annotated[
+        bool, typer.Option("--no-send", help="Send nothing to the destinations.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the plan, as `cdpsync plan` does.")
     ] = False,
@@ -139,12 +142,19 @@ def run(
             **options,
             threads=threads,
             fail_fast=fail_fast,
+            send=not no_send,
             on_progress=listener,
             is_stopped=stopping.is_set,
         )
     if not session.quiet or session.format is not Format.TABLE:
         show(reports.run_report(result), session.format)
     run_summary.log_run(result, listener.failures.logged if listener else ())
+    if result.destinations:
+        from cdpsync.cli.output import send_summary
+
+        for delivery in result.destinations:
+            send_summary.log_delivery(delivery)
+        send_summary.log_deliveries(result.destinations)
     if not config.sources and not result.tables:
         log.info(_NO_SOURCES, event="empty")
     return _EXIT[result.status]

@@ -1,6 +1,6 @@
 """The command `status`: a line per table, or the history of runs."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,10 @@ from cdpsync.cli.output import log
 from cdpsync.cli.output.report import show
 from cdpsync.cli.session import Session
 from cdpsync.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cdpsync.cli.output.report import Report
+    from cdpsync.model import Config
 
 
 @command(ReportFormat)
@@ -25,7 +29,7 @@ def status(
         typer.Option("-n", "--limit", min=1, help="At most so many lines of the history."),
     ] = None,
 ) -> None:
-    """Show a line per table: its last run, rows, cursor, and when it is due."""
+    """Show a line per table and destination: last run, rows, cursor, when it is due."""
     from cdpsync import project
     from cdpsync.cli.output import reports
 
@@ -35,7 +39,23 @@ def status(
     if history:
         report = reports.history_report(project.history(config, patterns, limit))
     else:
-        report = reports.status_report(project.status(config, patterns))
+        report = _status_report(config, patterns)
     show(report, session.format)
     if not report.rows:
         log.info("no table is known yet: `cdpsync run` loads them", event="empty")
+
+
+def _status_report(config: "Config", patterns: tuple[str, ...]) -> "Report":
+    """Report tables, and destinations; a pattern may name either."""
+    from cdpsync import project
+    from cdpsync.cli.output import reports
+
+    if not config.destinations:
+        return reports.status_report(project.status(config, patterns))
+    from cdpsync import destinations
+
+    of_destinations, of_tables = destinations.split_patterns(config, patterns)
+    tables = project.status(config, of_tables) if of_tables or not patterns else ()
+    if not of_destinations and patterns:
+        return reports.status_report(tables)
+    return reports.status_report(tables, destinations.overviews(config, of_destinations))

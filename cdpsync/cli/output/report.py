@@ -34,11 +34,21 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A second table of a report, with other columns, and its notes."""
+
+    headings: Sequence[Heading]
+    rows: Sequence[Sequence[str | None]]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The result of a command in its three forms.
 
     `document` is the JSON. `keys` and `records` are the CSV's header and rows. `headings` and
     `rows` are the table, with `notes` below it; None in a row is a value that does not apply.
+    `more` stands below them.
     """
 
     document: Json
@@ -47,6 +57,7 @@ class Report:
     headings: Sequence[Heading]
     rows: Sequence[Sequence[str | None]]
     notes: Sequence[str] = ()
+    more: Part | None = None
 
 
 def show(report: Report, form: Format) -> None:
@@ -58,9 +69,13 @@ def show(report: Report, form: Format) -> None:
             out.write(csv_line(report.keys))
             for record in report.records:
                 out.write(csv_line([_csv_field(record[key]) for key in report.keys]))
-        elif report.rows:
-            write_table(out, report.headings, report.rows, null="-")
-            out.writelines(f"{printable(note)}\n" for note in report.notes)
+        else:
+            parts = [Part(report.headings, report.rows, report.notes), report.more]
+            shown = [part for part in parts if part and part.rows]
+            for part in shown:
+                out.write("\n" if part is not shown[0] else "")
+                write_table(out, part.headings, part.rows, null="-")
+                out.writelines(f"{printable(note)}\n" for note in part.notes)
 
 
 @contextmanager

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         TablePlan,
         TableResult,
     )
+    from cdpsync.model.destinations import DestinationOverview
     from cdpsync.model.verification import VerifyResult
 
 _MOST_DIFFERENCES = 10  # lines of one table
@@ -221,8 +222,10 @@ def run_report(run: RunResult) -> Report:
     return Report(serialize.of_run(run), keys, csv_records, headings, rows)
 
 
-def status_report(overviews: Sequence[TableOverview]) -> Report:
-    """Report the state of each table."""
+def status_report(
+    overviews: Sequence[TableOverview], destinations: Sequence[DestinationOverview] = ()
+) -> Report:
+    """Report the state of each table, and of each destination below them."""
     now = clock.now()
     records = [serialize.of_overview(overview) for overview in overviews]
     keys, csv_records = serialize.flat(records, serialize.STATUS_KEYS)
@@ -254,7 +257,12 @@ def status_report(overviews: Sequence[TableOverview]) -> Report:
     notes += [
         f"{overview.table}: {notice}" for overview in overviews for notice in overview.notices
     ]
-    return Report(records, keys, csv_records, headings, rows, notes)
+    report = Report(records, keys, csv_records, headings, rows, notes)
+    if not destinations:
+        return report
+    from cdpsync.cli.output.delivery_reports import with_destinations
+
+    return with_destinations(report, records, destinations)
 
 
 def _is_quietly_missing(overview: TableOverview) -> bool:

@@ -19,7 +19,7 @@ from cdpsync_connectors.files.csv_sql import (
     read_fields,
     read_padded_fields,
 )
-from cdpsync_connectors.files.schema import FileSchema, Layout, TextFormat, infer_types
+from cdpsync_connectors.files.schema import LINE, TEXT, FileSchema, Layout, TextFormat, infer_types
 from cdpsync_connectors.files.value_formats import standard_text
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
     from cdpsync_connectors.files.dialect import Dialect
     from cdpsync_connectors.files.discover import File
-
-# The names of a record's line and text, where its dialect has them; no column has such a name.
-LINE, TEXT = f'"line {secrets.token_hex(16)}"', f'"text {secrets.token_hex(16)}"'
 
 _TEXTS = TextFormat(text_class, lambda text: text, "VARCHAR")
 
@@ -67,7 +64,7 @@ def _values(names: Sequence[str], own_names: set[str]) -> str:
 def group_by_columns(layouts: Sequence[Layout]) -> Iterator[list[Layout]]:
     """Return neighbouring files of the same columns as groups, because one reader reads each."""
     for _, group in groupby(
-        layouts, lambda layout: (layout.columns, layout.header, layout.dialect)
+        layouts, lambda layout: (layout.columns, layout.header, layout.dialect, layout.has_origin)
     ):
         yield list(group)
 

@@ -9,7 +9,11 @@ from cdpsync.errors import ReadError
 from cdpsync_connectors._shared.exact_sql import inexact
 from cdpsync_connectors.files.compressed import damaged
 from cdpsync_connectors.files.csv_scan import NOT_ENCODED, first_fault
-from cdpsync_connectors.files.json_place import array_without_end, first_bad_line
+from cdpsync_connectors.files.json_place import (
+    array_without_end,
+    first_bad_line,
+    text_behind_array,
+)
 
 UNNAMED = "a file"
 """The begin of the message about a file that DuckDB's error does not name."""
@@ -75,6 +79,9 @@ def _of_json(text: str) -> ReadError | None:
     match = re.search(r'Missing .+ in JSON array.* in file "(.+)"', text)
     if match:
         return array_without_end(match[1], first_bad_line(match[1]) or 1)
+    match = re.search(r'Empty array with trailing data .* in file "(.+)"', text)
+    if match:
+        return text_behind_array(match[1])
     match = re.search(
         r'Malformed JSON in file "(.+)", at byte \d+ in (line|record/value) (\d+): (.+?)\.', text
     )
@@ -84,7 +91,7 @@ def _of_json(text: str) -> ReadError | None:
     line = first_bad_line(path)
     place = f"line {line}" if line else f"{unit} {number}"
     if reason == "input length is 0":
-        reason = "a value is missing beside a comma"
+        reason = "a comma or a bracket is out of place"
     if "surrogate" in reason:
         reason += ", so it is no text"
     return ReadError(f"{path}, {place}: {reason}. Every line must be one JSON object.")

@@ -6,12 +6,13 @@ import codecs
 import contextlib
 import json
 import re
+from dataclasses import dataclass
 
 from cdpsync.errors import ReadError
 from cdpsync_connectors.files.content import open_bytes
 
 _START = 1 << 20  # bytes that are looked at
-_SPACE = re.compile(r"[ \t\r\n]*")
+_SPACE = re.compile(r"[ \t\r\n\x0b\x0c]*")  # what DuckDB takes for it between records
 
 _DEEP_KEYS = """
     select case when json_type(line) = 'OBJECT' then json_keys(line) else [''] end
@@ -50,20 +51,49 @@ def json_format(start: bytes) -> str:
     return "newline_delimited"
 
 
-def require_end_of_array(path: str) -> None:
-    """Raise ReadError for an array without its end, as in a file that is cut off.
+@dataclass(frozen=True, slots=True)
+class ArrayEnd:
+    """How an array ends in its file, and how many closing brackets the file has, also in records.
 
-    DuckDB 1.5.5 takes one that ends with the comma behind a record for whole.
+    `line` is the line of the last sign that is no white space.
     """
-    end, end_line, line = b"", 1, 1
+
+    is_bracket: bool
+    line: int
+    brackets: int
+
+
+def array_end(path: str) -> ArrayEnd:
+    """Return how an array ends. DuckDB 1.5.5 tells neither of two faults.
+
+    It takes an array that ends with the comma behind a record for whole, and a bracket between two
+    records for a comma.
+    """
+    end, end_line, line, brackets = b"", 1, 1, 0
     with open_bytes(path) as content:
         while block := content.read(_START):
             text = block.rstrip()
             if text:
                 end, end_line = text[-1:], line + text.count(b"\n")
             line += block.count(b"\n")
-    if end != b"]":
-        raise array_without_end(path, end_line)
+            brackets += block.count(b"]")
+    return ArrayEnd(end == b"]", end_line, brackets)
+
+
+def is_one_sign(path: str) -> bool:
+    """Whether a file is one byte and no white space: DuckDB 1.5.5 takes it for an empty file."""
+    with contextlib.suppress(ReadError, OSError), open_bytes(path) as content:
+        start = content.read(2)
+        return len(start) == 1 and bool(start.strip())
+    return False
+
+
+def text_behind_array(path: str) -> ReadError:
+    """Return the error of a file in which an array is not the only value."""
+    return ReadError(
+        f"{path}, line {first_bad_line(path) or 1}: something follows the array. A file has one "
+        "array of records, or records without an array around them."
+    )
 
 
 def array_without_end(path: str, line: int) -> ReadError:
@@ -95,27 +125,28 @@ def first_bad_line(path: str) -> int | None:
 
 def _first_bad_line_of(text: str, format_: str) -> int | None:
     """Return the line where the first record begins that is none, or where a text is no JSON."""
-    decoder = json.JSONDecoder(object_pairs_hook=_Pairs)
-    separator = "," if format_ == "array" else ""
-    position = _after_space(text, 0) + (format_ == "array")
+    is_array = format_ == "array"
+    position = _after_space(text, 0) + is_array
+    is_record_next = False  # because a comma stands before
     while (position := _after_space(text, position)) < len(text):
-        if format_ == "array" and text[position] == "]":
+        if is_array and text[position] == "]" and not is_record_next:
             end = _after_space(text, position + 1)
             return None if end == len(text) else _line_at(text, end)
         try:
-            record, end = decoder.raw_decode(text, position)
+            record, end = _DECODER.raw_decode(text, position)
         except json.JSONDecodeError as error:
             return error.lineno
         except RecursionError:
             return None
-        if not _has_good_keys(record):
+        if not (_are_good_keys(_keys(record)) and _is_text(record)):
             return _line_at(text, position)
         position = _after_space(text, end)
-        if text.startswith(separator, position):
-            position += len(separator)
-        elif not text.startswith("]", position):
+        is_record_next = is_array and text.startswith(",", position)
+        if is_record_next:
+            position += 1
+        elif is_array and not text.startswith("]", position):
             return _line_at(text, position)
-    return _line_at(text, position) if format_ == "array" else None
+    return _line_at(text, position) if is_array else None
 
 
 def _after_space(text: str, position: int) -> int:
@@ -127,8 +158,13 @@ def _line_at(text: str, position: int) -> int:
     return text.count("\n", 0, position) + 1
 
 
-def _has_good_keys(record: object) -> bool:
-    return _are_good_keys(_keys(record))
+def _is_text(record: object) -> bool:
+    """Whether a value has no half of a surrogate pair in it, which is no text."""
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _keys(record: object) -> list[str]:
@@ -143,8 +179,8 @@ def is_record(line: bytes) -> bool:
     """Whether a line is one JSON object with distinct, non-empty keys."""
     try:
         record = json.loads(line.strip().decode("utf-8"), object_pairs_hook=_Pairs)
-        if b"\\u" in line:
-            json.dumps(record, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+        if b"\\u" in line and not _is_text(record):
+            return False
     except ValueError:
         return False
     except RecursionError:
@@ -171,3 +207,6 @@ def _keys_of_deep_record(line: bytes) -> list[str]:
 
 class _Pairs(list[tuple[str, object]]):
     """An object as pairs of key and value, in which repeated keys remain."""
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_Pairs)

@@ -9,23 +9,28 @@ such function reads it, and a number again behind it.
 from __future__ import annotations
 
 import secrets
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
 from cdpsync.sql import quote_text
 from cdpsync_connectors._shared import exact_sql as sql
+from cdpsync_connectors.files import json_origin
 from cdpsync_connectors.files.content import open_bytes
 from cdpsync_connectors.files.csv_header import distinct_names
 from cdpsync_connectors.files.json_place import (
+    array_end,
+    array_without_end,
     first_bad_line,
+    is_one_sign,
     is_record,
     json_format_of,
-    require_end_of_array,
+    text_behind_array,
 )
-from cdpsync_connectors.files.schema import FileSchema, Layout, TextFormat, infer_types
+from cdpsync_connectors.files.schema import LINE, TEXT, FileSchema, Layout, TextFormat, infer_types
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from duckdb import DuckDBPyConnection
 
@@ -46,6 +51,13 @@ _END = f'"{_MARK}0"'
 _RECORDS = """
     select json from read_json_objects({files}, format = '{format}', hive_partitioning = false,
         maximum_object_size = {longest_line})
+"""
+_BRACKETS = """
+    select filename, sum(strlen(json) - strlen(replace(json, ']', ''))) from (
+        select filename, cast(json as varchar) as json from read_json_objects({files},
+            format = 'array', filename = true, hive_partitioning = false,
+            maximum_object_size = {longest_line})
+    ) group by filename
 """
 _LONGEST_LINE = 1 << 24  # bytes; DuckDB reserves memory for two such lines in each thread
 _LONGEST_UNKNOWN_LINE = 1 << 30
@@ -77,16 +89,21 @@ _KEYS = """
 """
 
 
-def read_schema(con: DuckDBPyConnection, files: Sequence[File]) -> FileSchema:
-    """Return the keys of all records, each with the type that fits every value."""
+def read_schema(
+    con: DuckDBPyConnection, files: Sequence[File], with_origin: Collection[str] = ()
+) -> FileSchema:
+    """Return the keys of all records, each with the type that fits every value.
+
+    The records of the files `with_origin`, by their paths, have their lines in them.
+    """
     import duckdb
 
     try:
-        return _read_schema(con, files, _LONGEST_LINE)
+        return _read_schema(con, files, with_origin, _LONGEST_LINE)
     except duckdb.InvalidInputException as error:
         if "maximum_object_size" not in str(error):
             raise
-    return _read_schema(con, files, max(_longest_record(file) for file in files))
+    return _read_schema(con, files, with_origin, max(_longest_record(file) for file in files))
 
 
 def _longest_record(file: File) -> int:
@@ -96,17 +113,28 @@ def _longest_record(file: File) -> int:
     return _LONGEST_UNKNOWN_LINE
 
 
-def _read_schema(con: DuckDBPyConnection, files: Sequence[File], longest_line: int) -> FileSchema:
-    layouts = tuple(Layout(file, json_format=json_format_of(file.path)) for file in files)
+def _read_schema(
+    con: DuckDBPyConnection, files: Sequence[File], with_origin: Collection[str], longest_line: int
+) -> FileSchema:
+    layouts = tuple(
+        Layout(
+            file,
+            json_format=json_format_of(file.path),
+            json_has_origin=file.path in with_origin,
+        )
+        for file in files
+    )
+    if any(is_one_sign(layout.file.path) for layout in layouts):
+        raise _bad_record(files)
     records = _records(layouts, longest_line)
     pattern = quote_text(_NO_JSON)
     (_, not_objects, repeated_keys, maybe_no_json, *_), *key_rows = con.execute(
         _KEYS.format(records=records, pattern=pattern)
     ).fetchall()
-    for layout in layouts:
-        if layout.json_format == "array":
-            require_end_of_array(layout.file.path)
-    keys = [str(name) for name, *_ in key_rows]
+    _require_whole_arrays(
+        con, [f.file.path for f in layouts if f.json_format == "array"], longest_line
+    )
+    keys = [str(name) for name, *_ in key_rows if name != json_origin.KEY]
     if not_objects or repeated_keys or "" in keys or "\0" in "".join(keys):
         raise _bad_record(files)
     if maybe_no_json:
@@ -127,6 +155,23 @@ def _read_schema(con: DuckDBPyConnection, files: Sequence[File], longest_line: i
     )
 
 
+def _require_whole_arrays(con: DuckDBPyConnection, paths: list[str], longest_line: int) -> None:
+    """Raise ReadError for an array that does not end, or is not all of its file."""
+    if not paths:
+        return
+    brackets_in_records: dict[str, int | None] = dict(
+        con.execute(
+            _BRACKETS.format(files=sql.quote_files(paths), longest_line=longest_line)
+        ).fetchall()
+    )
+    for path in paths:
+        end = array_end(path)
+        if not end.is_bracket:
+            raise array_without_end(path, end.line)
+        if end.brackets > (brackets_in_records.get(path) or 0) + 1:
+            raise text_behind_array(path)
+
+
 def _column_names(keys: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the column of each key, and a notice for each key that differs from another in case.
 
@@ -142,12 +187,14 @@ def _column_names(keys: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _records(layouts: Sequence[Layout], longest_line: int) -> str:
-    by_format: dict[str, list[str]] = {}
-    for layout in layouts:
-        by_format.setdefault(layout.json_format, []).append(layout.file.path)
+    groups = groupby(layouts, lambda layout: layout.json_format)
     return " union all ".join(
-        _RECORDS.format(files=sql.quote_files(paths), format=format_, longest_line=longest_line)
-        for format_, paths in by_format.items()
+        _RECORDS.format(
+            files=sql.quote_files([layout.file.path for layout in group]),
+            format=format_,
+            longest_line=longest_line,
+        )
+        for format_, group in groups
     )
 
 
@@ -161,7 +208,10 @@ def _longest_line(path: str) -> int:
 
 
 def select_rows(layouts: Sequence[Layout], names: Sequence[str], longest_line: int) -> str:
-    """Return the SELECT of `v`: for each record the JSON texts of these keys."""
+    """Return the SELECT of `v`: for each record the JSON texts of these keys.
+
+    Records with their line in them have it beside `v`, and their text.
+    """
     pointers = ", ".join(
         quote_text("/" + name.replace("~", "~0").replace("/", "~1")) for name in names
     )
@@ -169,10 +219,14 @@ def select_rows(layouts: Sequence[Layout], names: Sequence[str], longest_line: i
         f"regexp_replace(json || '0', {quote_text(_UP_TO_NUMBER)}, {quote_text(_MARKED)}, 'gs')"
     )
     without_end = f"left({with_marks}, -{len(_END)})"
+    origin = ""
+    if all(layout.json_has_origin for layout in layouts):
+        line, text = json_origin.line_of("raw"), json_origin.text_of("raw")
+        origin = f", {line} as {LINE}, {text} as {TEXT}"
     return (
-        f"select cast(json_extract(json, [{pointers}]) as varchar[]) as v from ("
+        f"select cast(json_extract(json, [{pointers}]) as varchar[]) as v{origin} from ("
         f"select case when regexp_matches(json, {quote_text(_INEXACT)}) then {without_end} "
-        f"else json end as json from (select cast(json as varchar) as json "
+        f"else json end as json, json as raw from (select cast(json as varchar) as json "
         f"from ({_records(layouts, longest_line)})))"
     )
 

@@ -23,7 +23,9 @@ class SourceColumn:
 
     `kind` is the name of a built-in type, for an array that of its elements, and "" for any other
     type. `dimensions` is 0 for a scalar, else the declared number, at least 1. `output` is the
-    function that prints a value as psql does; `delimiter` separates the printed elements.
+    function that prints a value as psql does; `delimiter` separates the printed elements. `display`
+    is the declared type: with its base, if it is a domain, and with its labels, if it is an enum,
+    such as `mood enum('sad', 'ok')` and `price domain numeric(10,2)`.
     """
 
     name: str
@@ -156,7 +158,17 @@ _RELATIONS = """
             e.depth,
             pg_catalog.quote_ident(fn.nspname) || '.' || pg_catalog.quote_ident(f.proname),
             t.typdelim,
-            e.display,
+            e.display
+                || case when e.over_domain then ' domain '
+                    || pg_catalog.format_type(e.element, e.element_modifier)
+                    || case when e.depth > 0 then '[]' else '' end
+                    else '' end
+                || case when t.typtype = 'e' then ' enum(' || coalesce((
+                    select string_agg(pg_catalog.quote_literal(l.enumlabel), ', '
+                        order by l.enumsortorder)
+                    from pg_catalog.pg_enum l
+                    where l.enumtypid = t.oid
+                ), '') || ')' else '' end,
             e.attnotnull,
             e.over_domain
         ) order by e.attnum) as columns

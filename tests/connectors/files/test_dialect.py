@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import csv
+import gzip
 import io
 import lzma
 import zipfile
@@ -274,6 +275,21 @@ def test_any_dialect_of_a_writer_is_read(
     assert read == records
 
 
+def test_compressed_file_without_quotes(tmp_path, con):
+    """Quotes are text there too, beside spaces and without."""
+    path = write(tmp_path / "a.csv.gz", gzip.compress(b'x,y\n "a" , b"\n'))
+    assert rows(connector(path, quote="none"), con) == [(' "a" ', ' b"')]
+
+
+@pytest.mark.parametrize(
+    "options", [{"comment": "#"}, {"escape": "\\"}, {"on_error": "reject"}, {}]
+)
+def test_name_may_be_a_text_that_is_null(tmp_path, options):
+    """In a header it is a name, as in the dialects that are read directly."""
+    path = write(tmp_path / "a.csv", "id,NA,-\n1,NA,2\n")
+    assert list(types(connector(path, null=["NA", "-"], **options))) == ["id", "NA", "-"]
+
+
 ARRAYS = [
     '[{"id": 1, "v": 1.10}, {"id": 2, "v": 0.1234567890123456789}]',
     '\n[\n  {\n    "id": 1,\n    "v": 1.10\n  },\n  {"id": 2, "v": 0.1234567890123456789}\n]\n',
@@ -302,6 +318,13 @@ def test_json_arrays_and_pretty_json(tmp_path, con, text, encoding):
         ('[\n{"a":1},\n2]', "line 3: is not one JSON object"),
         ('[{"a":1},\n{"b":1,"b":2}]', "line 2: is not one JSON object"),
         ('[{"a":1}]\n[{"a":2}]', "line 2: "),
+        ('[\n{"a":1},\n]', "line 3: a comma or a bracket is out of place"),
+        ('[{"a":1}\n]\n{"a":2}\n]', "line 3: something follows the array"),
+        ('[{"a":1}\n]]', "line 2: a comma or a bracket is out of place"),
+        ("[\n]\n{", "line 3: something follows the array"),
+        ('[\n{"a":"\\ud83d"}]', "line 2: no low surrogate"),
+        ('{\n"a":1}\n{"a":"\\udc00"}', "line 3: invalid high"),
+        ("{", "line 1: is not one JSON object"),
         ('{\n"a": 1\n}\n[2]\n', "line 4: is not one JSON object"),
         ('{\n"a": 1\n}\n{\n"a": x\n}\n', "line 5: "),
         ('{"a":\n{"a":1}\n', "line 3: "),

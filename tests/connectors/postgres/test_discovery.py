@@ -88,7 +88,7 @@ def test_columns_come_in_order_with_their_real_types(pg: Database) -> None:
     listed = streams(pg)["public.t"]
     assert listed.columns == (
         Column("id", "BIGINT", nullable=False, source_type="bigint"),
-        Column("price", "DECIMAL(12,2)", nullable=False, source_type="cents"),
+        Column("price", "DECIMAL(12,2)", nullable=False, source_type="cents domain numeric(12,2)"),
         Column("Tags", "VARCHAR[][]", source_type="text[]"),
         Column("amount", "DECIMAL(38,?)", source_type="numeric"),
         Column("twice", "INTEGER", source_type="integer"),

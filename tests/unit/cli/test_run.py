@@ -65,7 +65,7 @@ def test_run_hands_on_every_option(fake):
     invoke(
         *("run", "shop", "crm.*", "-s", "a*", "-s", "b", "-e", "c", "--due", "--full-refresh"),
         *("--threads", "2", "--fail-fast", "--allow-shrink", "--accept-changes"),
-        *("--accept-source", "-q"),
+        *("--accept-source", "--no-send", "-q"),
     )
     name, select, options = fake.calls[-1]
     assert not options.pop("is_stopped")()
@@ -82,6 +82,7 @@ def test_run_hands_on_every_option(fake):
             "accept_source": True,
             "threads": 2,
             "fail_fast": True,
+            "send": False,
             "on_progress": None,
         },
     )

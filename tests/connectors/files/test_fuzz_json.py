@@ -1,4 +1,4 @@
-"""Any JSON Lines land as Python reads them; damaged ones do too, or are refused by line.
+"""Any JSON lands as Python reads it, in lines or an array; damaged, it does too, or is refused.
 
 `CDPSYNC_FUZZ` is how many examples are tried; `make fuzz` sets it.
 """
@@ -69,23 +69,57 @@ columns = st.sampled_from(
 keys = st.one_of(texts.filter(lambda text: text and "\0" not in text), st.sampled_from("abcd"))
 
 
+# White space around the signs of a record: in lines, and where a record may be over several.
+_IN_LINE = st.sampled_from(["", "", " ", "\t", "\r"])
+_ANYWHERE = st.sampled_from(["", "", " ", "\t", "\n", "\r\n", "\n\n  "])
+_OF_ARRAY = st.sampled_from([",", ",", ",\n", " , ", "\r\n,", ",\n\n"])
+
+
+def _in_lines(draw: st.DrawFn, records: list[str]) -> str:
+    end = draw(st.sampled_from(["\n", "\r\n", " \n", "\n\n"]))
+    return end.join(records) + draw(st.sampled_from(["", end]))
+
+
+def _in_array(draw: st.DrawFn, records: list[str]) -> str:
+    between = "".join(
+        record + (draw(_OF_ARRAY) if number < len(records) else "")
+        for number, record in enumerate(records, start=1)
+    )
+    return f"{draw(_ANYWHERE)}[{draw(_ANYWHERE)}{between}{draw(_ANYWHERE)}]{draw(_ANYWHERE)}"
+
+
+def _over_lines(draw: st.DrawFn, records: list[str]) -> str:
+    """Return records one behind another, of which the first has a line end behind its bracket."""
+    text = draw(st.sampled_from(["", " ", "\n", "\r\n"])).join(records)
+    return draw(_ANYWHERE) + text.replace("{", draw(st.sampled_from(["{\n", "{ \r\n"])), 1)
+
+
+LAYOUTS = {
+    "lines": (_IN_LINE, _in_lines),
+    "array": (_ANYWHERE, _in_array),
+    "over lines": (_ANYWHERE, _over_lines),
+}
+
+
 @st.composite
-def streams(draw: st.DrawFn) -> list[tuple[str, bytes]]:
-    """Return the files of a stream: compression and content."""
+def streams(draw: st.DrawFn, layout: str) -> list[tuple[str, bytes]]:
+    """Return the files of a stream: compression and content. Most are of this layout."""
     width = draw(st.one_of(st.integers(1, 4), st.sampled_from([1, 40])))
     names = draw(st.lists(keys, min_size=width, max_size=width, unique_by=str.casefold))
     kinds = dict(zip(names, draw(st.lists(columns, min_size=width, max_size=width)), strict=True))
     files = []
     for _ in range(draw(st.integers(1, 3))):
-        lines = []
+        own_layout = draw(st.sampled_from([layout] * 9 + list(LAYOUTS)))
+        own_spaces, write_records = LAYOUTS[own_layout]
+        records = []
         for _ in range(draw(st.integers(0, 4))):
             some = draw(st.permutations(names))[: draw(st.integers(0, width))]
             ascii_only = draw(st.booleans())
             pairs = [f"{_string(n, ascii_only=ascii_only)}:{draw(kinds[n])}" for n in some]
-            lines.append(_joined("{", "}", draw(spaces), pairs))
-        end = draw(st.sampled_from(["\n", "\r\n", " \n", "\n\n"]))
-        content = end.join(lines) + draw(st.sampled_from(["", end]))
-        files.append((draw(st.sampled_from(COMPRESSIONS)), content.encode()))
+            records.append(_joined("{", "}", draw(own_spaces), pairs))
+        content = write_records(draw, records)
+        mark = draw(st.sampled_from([b""] * 4 + [b"\xef\xbb\xbf"])) if content else b""
+        files.append((draw(st.sampled_from(COMPRESSIONS)), mark + content.encode()))
     return files
 
 
@@ -118,10 +152,12 @@ def require_equal(landed: Landed, files: Sequence[tuple[str, bytes]]) -> None:
             assert is_json_value(value, type_, record.get(name)), (value, type_, record.get(name))
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
 @fuzz
-@given(files=streams().map(lambda files: list(map(pack, files))))
-def test_json_lines_land_as_python_reads_them(tmp_path_factory, files):
+@given(data=st.data())
+def test_json_lands_as_python_reads_it(tmp_path_factory, layout, data):
     """Each value of each record of each file; numbers with each digit."""
+    files = list(map(pack, data.draw(streams(layout))))
     with fuzz_connection(tmp_path_factory) as (con, folder):
         write(folder, files)
         landed = land(con, f"{folder}/*", {"stream": "t", "format": "jsonl"})
@@ -134,13 +170,14 @@ def test_json_lines_land_as_python_reads_them(tmp_path_factory, files):
 
 
 _SIGNS = [sign.encode() for sign in '":,{}[]0-.eE\\\n\r \t\x0c'] + [b"\r\n", b"nan", b"inf", b"//"]
+_SIGNS += [b"[]", b"{}", b",,", b"]]", b"},{", b"null", b"/*"]
 _OTHERS = ["é€".encode(other) for other in ("utf-8", "utf-16", "cp1252", "utf-8-sig")]
 
 
 @st.composite
-def damaged_streams(draw: st.DrawFn) -> list[tuple[str, bytes]]:
+def damaged_streams(draw: st.DrawFn, layout: str) -> list[tuple[str, bytes]]:
     """Return the files of a stream, of which one was damaged before or after it was compressed."""
-    contents = draw(streams())
+    contents = draw(streams(layout))
     number = draw(st.integers(0, len(contents) - 1))
     packing, content = contents[number]
     files = list(map(pack, contents))
@@ -151,10 +188,14 @@ def damaged_streams(draw: st.DrawFn) -> list[tuple[str, bytes]]:
     return files
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
 @fuzz
-@given(files=damaged_streams())
-def test_damaged_json_lands_as_python_reads_it_or_is_refused_by_line(tmp_path_factory, files):
+@given(data=st.data())
+def test_damaged_json_lands_as_python_reads_it_or_is_refused_by_line(
+    tmp_path_factory, layout, data
+):
     """Never a third thing: no other value, no part of the rows, no error of another kind."""
+    files = data.draw(damaged_streams(layout))
     with fuzz_connection(tmp_path_factory) as (con, folder):
         paths = write(folder, files)
         landed = land(con, f"{folder}/*", {"stream": "t", "format": "jsonl"})

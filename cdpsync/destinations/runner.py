@@ -1,0 +1,189 @@
+"""Sends to the destinations of a project side by side, each under a lock of its own."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
+
+from cdpsync.catalog.delivery_tables import DeliveryTables
+from cdpsync.destinations.overviews import LOCK
+from cdpsync.destinations.quiet import quiet_results
+from cdpsync.destinations.selection import is_due, selected
+from cdpsync.destinations.sender import Sender, SendOptions, failed
+from cdpsync.errors import CdpsyncError, LockHeldError
+from cdpsync.model.destinations import DeliveryResult, HealthState, SendResult
+from cdpsync.project import catalog_of, locks_folder
+from cdpsync.project.journal import start_run
+from cdpsync.system import clock, locks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from cdpsync.model import Config, TableName
+    from cdpsync.model.destinations import DeliveryRecord, Destination
+
+log = logging.getLogger("cdpsync.destinations")
+
+_AT_ONCE = 8
+"""Destinations that are sent to side by side; each has a loop and a few connections."""
+
+
+def send(
+    config: Config,
+    select: Sequence[str] = (),
+    *,
+    due: bool = False,
+    start: str | None = None,
+    limit: int | None = None,
+    confirm: Callable[[str, int], bool] = lambda _name, _rows: False,
+    is_stopped: Callable[[], bool] = lambda: False,
+    on_result: Callable[[DeliveryResult], None] = lambda _: None,
+) -> SendResult:
+    """Send the changes since the last send to the selected destinations.
+
+    One that fails does not stop the others. `start` moves the position first: "now", "all" or a
+    time. `limit` is of changes, for each destination; the others are held. `confirm` is asked
+    before a first send of many rows. Raises ConfigError for a wrong selection, LockHeldError when
+    other processes send to all of them.
+    """
+    return _send(
+        config,
+        selected(config, select),
+        due=due,
+        options=SendOptions(start=start, limit=limit, confirm=confirm, is_stopped=is_stopped),
+        on_result=on_result,
+    )
+
+
+def send_after_run(
+    config: Config,
+    tables: Sequence[TableName] | None,
+    *,
+    is_stopped: Callable[[], bool],
+    on_result: Callable[[DeliveryResult], None] = lambda _: None,
+) -> tuple[DeliveryResult, ...]:
+    """Send what a run has changed, to the destinations that are due; return what came of each.
+
+    `tables` are those of the run; None: all. A destination that another process sends to is left
+    to it.
+    """
+    chosen = [
+        destination
+        for destination in config.destinations.values()
+        if destination.enabled
+        and (tables is None or destination.table is None or destination.table in tables)
+    ]
+    if not chosen:
+        return ()
+    try:
+        return _send(
+            config,
+            chosen,
+            due=True,
+            options=SendOptions(is_stopped=is_stopped),
+            on_result=on_result,
+        ).destinations
+    except LockHeldError as error:
+        log.warning("%s", error.message)
+        return ()
+
+
+def _send(
+    config: Config,
+    destinations: Sequence[Destination],
+    *,
+    due: bool,
+    options: SendOptions,
+    on_result: Callable[[DeliveryResult], None],
+) -> SendResult:
+    run = start_run(config)
+    waiting = _not_due(config, destinations) if due else set()
+    chosen = [one for one in destinations if one.name not in waiting]
+    results = [skipped(one) for one in destinations if one.name in waiting]
+    names = {LOCK.format(one.name): one for one in chosen}
+    since = run.started_at.isoformat(timespec="seconds")
+    with locks.hold_free(locks_folder(config), names, run.run_id, since) as held:
+        if names and not held.files:
+            name, holder = next(iter(held.taken.items()))
+            raise locks.lock_error([name], holder)
+        left_out = [skipped(names[name], str(holder)) for name, holder in held.taken.items()]
+        results += left_out
+        free = [one for name, one in names.items() if name in held.files]
+        if options.start is None:
+            quiet = quiet_results(config, free)
+            results += quiet
+            done = {result.destination for result in quiet}
+            free = [one for one in free if one.name not in done]
+        for destination, result in _side_by_side(config, run.run_id, free, options):
+            held.release([LOCK.format(destination.name)])
+            results.append(result)
+            on_result(result)
+    in_order = {one.name: place for place, one in enumerate(destinations)}
+    results.sort(key=lambda result: in_order[result.destination])
+    return SendResult(
+        run.run_id,
+        overall_status(results, is_partial=bool(left_out)),
+        run.started_at,
+        clock.now(),
+        tuple(results),
+    )
+
+
+def _side_by_side(
+    config: Config, run_id: str, destinations: Sequence[Destination], options: SendOptions
+) -> Iterator[tuple[Destination, DeliveryResult]]:
+    """Yield what came of each destination, as it ends."""
+    if not destinations:
+        return
+    pool = ThreadPoolExecutor(min(_AT_ONCE, len(destinations)), "cdpsync-send")
+    try:
+        futures = {
+            pool.submit(_send_one, config, run_id, one, options): one for one in destinations
+        }
+        while futures:
+            finished, _ = wait(futures, return_when=FIRST_COMPLETED, timeout=0.5)
+            if options.is_stopped() and not finished:
+                raise KeyboardInterrupt
+            for future in finished:
+                yield futures.pop(future), future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _send_one(
+    config: Config, run_id: str, destination: Destination, options: SendOptions
+) -> DeliveryResult:
+    try:
+        return Sender(config, destination, run_id, options).send()
+    except CdpsyncError as error:
+        return failed(destination, error)
+    except Exception as error:
+        log.debug("%s", destination.name, exc_info=True)
+        return failed(destination, error)
+
+
+def _not_due(config: Config, destinations: Sequence[Destination]) -> set[str]:
+    catalog = catalog_of(config)
+    if not any(one.every for one in destinations) or not catalog.exists():
+        return set()
+    with catalog.reader(data=False) as con:
+        latest: dict[str, DeliveryRecord] = DeliveryTables(con).latest_deliveries()
+    now = clock.now()
+    return {one.name for one in destinations if not is_due(one, latest, now)}
+
+
+def skipped(destination: Destination, holder: str | None = None) -> DeliveryResult:
+    """Return the result of a destination that was left out: not due, or sent to by another."""
+    notices = (f"left out, because {holder} sends to it",) if holder else ()
+    return DeliveryResult(
+        destination.name, destination.source, "skipped", HealthState.HEALTHY, notices=notices
+    )
+
+
+def overall_status(results: Sequence[DeliveryResult], *, is_partial: bool = False) -> str:
+    """Return ok, partial or failed. `is_partial`: some destinations were left out."""
+    tried = [result.status for result in results if result.status != "skipped"]
+    if tried and all(status == "failed" for status in tried) and not is_partial:
+        return "failed"
+    return "partial" if is_partial or "failed" in tried else "ok"

@@ -1,0 +1,165 @@
+"""Settles an outbox: one transaction with position, health, held changes, dead letters, record."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from cdpsync.catalog import Lake
+from cdpsync.catalog.delivery_tables import DeliveryTables
+from cdpsync.catalog.transaction import transaction
+from cdpsync.destinations.held import write_held
+from cdpsync.destinations.journal import DELIVERED
+from cdpsync.destinations.refusals import dead_letters
+from cdpsync.model import Failure
+from cdpsync.model.destinations import DeliveryRecord, DeliveryResult, DestinationState
+from cdpsync.serialize.text import plural
+from cdpsync.system import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from cdpsync.catalog import CatalogFile
+    from cdpsync.destinations.outbox import Outbox
+    from cdpsync.destinations.places import Places
+    from cdpsync.destinations.rendering import Rendering
+    from cdpsync.destinations.results import DispatchResult
+    from cdpsync.model.destinations import DeadLetter, Destination, MaskWindow, Position
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """An outbox to send, with what its transaction will say."""
+
+    outbox: Outbox
+    rendering: Rendering
+    position: Position
+    feed: str
+    triggered: int = 0
+    filtered: int = 0
+    masked: int = 0
+    windows: tuple[MaskWindow, ...] = ()
+
+
+@dataclass(slots=True)
+class Settler:
+    """Commits what came of the sends of one destination in one run."""
+
+    catalog: CatalogFile
+    destination: Destination
+    places: Places
+    run_id: str
+    started_at: datetime
+    notices: list[str] = field(default_factory=list)
+    _start: float = field(default_factory=time.monotonic)
+
+    def settle(
+        self, batch: Batch, state: DestinationState, dispatched: DispatchResult | None
+    ) -> DeliveryResult:
+        """Save in one transaction what came of an outbox; then remove its files.
+
+        Held changes are in a file that counts from this transaction on, because the state names the
+        outbox.
+        """
+        outbox = batch.outbox
+        settlements = outbox.settlements()
+        held, held_since = write_held(
+            self.places.events(outbox.id), outbox, settlements, self.places.held(outbox.id)
+        )
+        letters = tuple(
+            dead_letters(
+                outbox,
+                settlements,
+                destination=self.destination,
+                routes=batch.rendering.routes,
+                marks=batch.rendering.marks,
+            )
+        )
+        delivered = settlements.count(DELIVERED)
+        state = replace(
+            state,
+            source=self.destination.source,
+            position=batch.position,
+            health=dispatched.health if dispatched else state.health,
+            outbox=outbox.id,
+            config=batch.feed,
+            held=held,
+            held_since=held_since,
+            last_delivery_at=clock.now() if delivered else state.last_delivery_at,
+            hold=self.destination.hold,
+        )
+        result = replace(
+            self.result(state),
+            triggered=batch.triggered,
+            filtered=batch.filtered,
+            masked=batch.masked,
+            succeeded=delivered,
+            held=held,
+            dead=len(letters),
+        )
+        result = with_dispatch(result, dispatched)
+        self.save(state, result, letters, batch.windows)
+        outbox.remove()
+        self.places.remove_settled(outbox.id)
+        return result
+
+    def save(
+        self,
+        state: DestinationState,
+        result: DeliveryResult,
+        letters: Sequence[DeadLetter] = (),
+        windows: Sequence[MaskWindow] = (),
+    ) -> None:
+        """Commit the state with what came of a send."""
+        record = DeliveryRecord(self.run_id, self.started_at, clock.now(), result)
+        with self.catalog.writer(data=False) as con:
+            Lake(con).system_tables.prepare()
+            tables = DeliveryTables(con)
+            tables.prepare()
+            with transaction(con, f"{self.run_id}: sent to {self.destination.name}"):
+                tables.save(state)
+                tables.record(record)
+                tables.add_dead_letters(letters)
+                if self.destination.mask is not None:
+                    tables.save_masks(self.destination.name, windows)
+
+    def result(self, state: DestinationState) -> DeliveryResult:
+        """Return the result of a send that went well, without its counts."""
+        return DeliveryResult(
+            self.destination.name,
+            self.destination.source,
+            "ok",
+            state.health.state,
+            seconds=time.monotonic() - self._start,
+            notices=tuple(self.notices),
+        )
+
+
+def with_dispatch(result: DeliveryResult, dispatched: DispatchResult | None) -> DeliveryResult:
+    """Return a result with the figures of a dispatch, and its error."""
+    if dispatched is None:
+        return result
+    notices = [f"{one.before} -> {one.after}: {one.reason}" for one in dispatched.transitions]
+    if result.dead:
+        letters = plural(result.dead, "dead letter")
+        notices.append(f"{letters}: cdpsync dead show {result.destination}")
+    error = None
+    if dispatched.stop is not None:
+        error = Failure("DeliveryError", dispatched.stop.message)
+    elif dispatched.held:
+        fault = dispatched.faults[0][0] if dispatched.faults else "not sent"
+        held = plural(dispatched.held, "change")
+        error = Failure("DeliveryError", f"{held} held ({fault}). The next send tries them first")
+    return replace(
+        result,
+        status="failed" if error else "ok",
+        error=error,
+        retried=dispatched.retried,
+        requests=dispatched.requests,
+        bytes_sent=dispatched.bytes_sent,
+        p50_ms=dispatched.p50_ms,
+        p95_ms=dispatched.p95_ms,
+        notices=(*result.notices, *notices),
+    )

@@ -1,0 +1,418 @@
+"""Destinations: what the project file says of one, and the states and results of its deliveries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from cdpsync.model.plan import TableName
+    from cdpsync.model.results import Failure
+
+
+class ChangeKind(StrEnum):
+    """What happened to a key between two moments."""
+
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+class ChangeOrder(StrEnum):
+    """Which changes of a key are sent: the net one of all, or each, one after the other."""
+
+    LAST = "last"
+    EACH = "each"
+
+
+class HealthState(StrEnum):
+    """How a destination answers.
+
+    Degraded: half of the connections. Quarantined: nothing is sent but a probe now and then.
+    Disabled: nothing is sent until `cdpsync destinations enable`. Stale: its position has expired.
+    """
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    QUARANTINED = "quarantined"
+    DISABLED = "disabled"
+    STALE = "stale"
+
+
+# ---- what is sent: texts and bodies with `{{ expressions }}`
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A text with `{{ expressions }}`, and where it stands: `cdpsync.yml:14`.
+
+    `constants` are the values from outside the file (`${…}`), in the order of the marks (U+0000)
+    that stand for them in `text`. They are added after rendering, because they may be secret: no
+    statement, no file and no log has them.
+    """
+
+    text: str
+    location: str
+    constants: tuple[str, ...] = field(default=(), repr=False)
+
+
+Body: TypeAlias = "Template | int | float | bool | tuple[Body, ...] | Mapping[str, Body] | None"
+"""A tree of a YAML file. A key that ends in `?` is left out where its value is NULL. Under the key
+`...` stands an object whose members are added; those that are written out win."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTemplate:
+    """One HTTP request, for one change or for a batch of them.
+
+    `item` is what a batch has of each change, and stands in `body` as `{{ items }}`; without a
+    body the batch is the JSON array of its items. `basic` is user and password, `bearer` a token.
+    """
+
+    method: str
+    url: Template
+    headers: Mapping[str, Template] = field(default_factory=dict)
+    query: Mapping[str, Template] = field(default_factory=dict)
+    body: Body = None
+    item: Body = None
+    format: str = "json"  # json | form | text | ndjson
+    gzip: bool = False
+    basic: tuple[Template, Template] | None = None
+    bearer: Template | None = None
+    sign: Template | None = None  # the secret of a Standard Webhooks signature
+
+
+@dataclass(frozen=True, slots=True)
+class FindTemplate:
+    """A request that looks for a record, and the SQL over its `response` that gives the id.
+
+    Where there is none (NULL), `create` is sent, or nothing if that is None; else `update`, in
+    which `{{ found }}` is the id.
+    """
+
+    request: RequestTemplate
+    id: str
+    create: RequestTemplate | None
+    update: RequestTemplate
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRules:
+    """What an answer means, as SQL over `status`, `response`, `headers` and `method`.
+
+    `response` and `headers` are JSON, `method` is that of the request.
+
+    `ok`: whether all was taken; None: 200 to 299. `partial`: whether the answer names the items
+    that were not taken; `failed` is then a list of JSON objects, in each of which `failed_by` is
+    the path of the item's position (`index`) or of its id, `failed_error` that of the message.
+    `failed_id` is the id over the row; None: the event's. `unauthorized`: the credentials were
+    refused, though the status is neither 401 nor 403. `failed_again` is the path of a boolean: the
+    item may be taken another time. `others_again`: the items that are not named were not taken
+    either, and are sent again without those.
+    `retry_after`: seconds, besides the headers that all know. `done`: an error that means that the
+    item has been taken before (409 at some).
+    """
+
+    ok: str | None = None
+    partial: str | None = None
+    failed: str | None = None
+    failed_by: str = "index"
+    failed_error: str | None = None
+    failed_id: Template | None = None
+    failed_again: str | None = None
+    others_again: bool = False
+    retry_after: str | None = None
+    done: str | None = None
+    retry: str | None = None  # answers to try again, besides 408, 425, 429 and 5xx
+    unauthorized: str | None = None
+    drop: str | None = None  # answers that refuse the rows, though their status says otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """How many changes one request has, at most. `bytes` are those of the whole body."""
+
+    rows: int
+    bytes: int | None = None
+    item_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most so many requests (or, with `of_rows`, changes) in an interval."""
+
+    count: float
+    per: timedelta
+    of_rows: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How long a change is tried: attempts within a run, time over runs, seconds per request."""
+
+    attempts: int = 3
+    within: timedelta = timedelta(hours=3)
+    timeout: timedelta = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Of the changes with one value of `by`, only the first in each `every`, or each `after`-th."""
+
+    by: Template
+    every: timedelta | None = None
+    after: int | None = None
+
+
+# ---- a destination
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One destination of the project file, its preset's keys filled in.
+
+    It is fed from a `table` of the lake, or from a query (`sql`), whose rows `key` tells apart.
+    `alias` is the name of the row in expressions (`from: shop.customers as Profile`). `inputs` are
+    the destination's own values for its preset, which expressions of the preset name.
+    `start` is "now", "all" or a time. `problem`: which value a variable or a file should have
+    filled in; then there is no request. `unsafe_integers` are sent as text where an integer passes
+    2^53.
+    """
+
+    name: str
+    type: str
+    location: str
+    table: TableName | None = None
+    sql: Template | None = None
+    alias: str | None = None
+    key: tuple[str, ...] | None = None
+    on: frozenset[ChangeKind] = frozenset({ChangeKind.INSERT, ChangeKind.UPDATE})
+    on_exit: bool = False
+    where: Template | None = None
+    mask: Mask | None = None
+    order: ChangeOrder = ChangeOrder.LAST
+    start: str | datetime = "now"
+    every: timedelta | None = None
+    hold: timedelta = timedelta(days=30)
+    keep: bool = False
+    inputs: Mapping[str, Body] = field(default_factory=dict)
+    request: RequestTemplate | FindTemplate | None = None
+    delete: RequestTemplate | FindTemplate | None = None
+    answers: AnswerRules = field(default_factory=AnswerRules)
+    batch: Batch | None = None
+    delete_batch: Batch | None = None
+    rate: tuple[Rate, ...] = ()
+    connections: int = 8
+    retry: Retry = field(default_factory=Retry)
+    allow_hosts: tuple[str, ...] = ()
+    big_integers: str = "number"  # or text: integers beyond 2^53
+    idempotency: str | None = None  # the header that has the idempotency key
+    enabled: bool = True
+    problem: str = ""
+
+    @property
+    def source(self) -> str:
+        """What feeds it, as people read it: `shop.orders`, or `sql`."""
+        return str(self.table) if self.table else "sql"
+
+
+def batch_of(destination: Destination, route: str) -> Batch | None:
+    """Return the batch of a route, which is request or delete; None: one change a request."""
+    return destination.delete_batch if route == "delete" else destination.batch
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a destination has been sent: a snapshot, with its time.
+
+    `table` is what feeds it, `shop.orders` or `sql`. `table_uuid` is that of the table in this
+    snapshot; None for a query, and where there was no table yet.
+    """
+
+    destination: str
+    table: str
+    table_uuid: str | None
+    snapshot_id: int
+    snapshot_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The health of a destination between two runs. `tokens` are of 10,000.
+
+    `since` is the time of the last change of state, or of the last probe; `counted_at` that of
+    the tokens, which come back with time.
+    """
+
+    state: HealthState = HealthState.HEALTHY
+    tokens: float = 10_000.0
+    since: datetime | None = None
+    probes: int = 0
+    reason: str | None = None
+    counted_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationState:
+    """What is kept of a destination between two runs.
+
+    `outbox` is the id of its last settled change set, whose files say what is held: `held` changes,
+    the oldest since `held_since`. `config` is a digest of what its position is about: source and
+    key. `hold` is how long its position keeps snapshots from expiring.
+    """
+
+    name: str
+    source: str
+    position: Position | None
+    health: Health = field(default_factory=Health)
+    outbox: str | None = None
+    config: str | None = None
+    held: int = 0
+    held_since: datetime | None = None
+    last_delivery_at: datetime | None = None
+    hold: timedelta = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskWindow:
+    """How often a mask has seen a value since the start of its window; the value is a hash."""
+
+    hash: str
+    start: datetime
+    seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A change that a destination refused, or that could not be delivered in time."""
+
+    id: str
+    destination: str
+    source: str
+    key: str
+    change: str
+    snapshot_id: int
+    event_id: str
+    method: str | None
+    url: str | None
+    body: str | None
+    status: int | None
+    response: str | None
+    error: str
+    attempts: int
+    first_at: datetime
+    last_at: datetime
+    replayed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryResult:
+    """What came of one destination in one run.
+
+    triggered = filtered + masked + sent; sent = succeeded + held + dead. `seconds`, `p50_ms` and
+    `p95_ms` are of requests. `state` is the health afterwards, `status` ok, failed or skipped.
+    """
+
+    destination: str
+    source: str
+    status: str
+    state: HealthState
+    triggered: int = 0
+    filtered: int = 0
+    masked: int = 0
+    succeeded: int = 0
+    held: int = 0
+    dead: int = 0
+    retried: int = 0
+    requests: int = 0
+    bytes_sent: int = 0
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    seconds: float = 0.0
+    error: Failure | None = None
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """What came of one destination in one run, as the history has it."""
+
+    run_id: str
+    started_at: datetime
+    finished_at: datetime
+    result: DeliveryResult
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationOverview:
+    """A destination in `status`: its health, what it is behind, its last delivery.
+
+    `behind_rows` are held changes, and those rows of its table that came after its position, as far
+    as the catalog tells; None: not known. `behind_since` is the time of the oldest.
+    """
+
+    name: str
+    type: str
+    source: str
+    status: str
+    state: HealthState
+    every: timedelta | None = None
+    last_run_at: datetime | None = None
+    last_delivery_at: datetime | None = None
+    next_due_at: datetime | None = None
+    behind_rows: int | None = None
+    behind_since: datetime | None = None
+    held: int = 0
+    dead_letters: int = 0
+    reason: str | None = None
+    error: Failure | None = None
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SendResult:
+    """What came of a send: one result per destination. `status` is ok, partial or failed."""
+
+    run_id: str
+    status: str
+    started_at: datetime
+    finished_at: datetime
+    destinations: tuple[DeliveryResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedRequest:
+    """A request as it would be sent, its secrets starred; with an answer where it was sent.
+
+    `error` says why it cannot be sent, or what the answer means. `response` has 4 kB at most.
+    """
+
+    destination: str
+    key: str | None
+    change: str | None
+    method: str | None
+    url: str | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str | None = None
+    status: int | None = None
+    response: str | None = None
+    milliseconds: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PresetOverview:
+    """A type of destinations: its preset's file, what it is, and what it needs and takes."""
+
+    name: str
+    about: str | None
+    docs: tuple[str, ...]
+    needs: tuple[str, ...]
+    inputs: tuple[str, ...]
+    actions: tuple[str, ...]
+    file: str

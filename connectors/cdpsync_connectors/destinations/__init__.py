@@ -1,0 +1,1 @@
+"""Presets of destinations, as YAML files; there is no code here."""
