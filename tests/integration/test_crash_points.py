@@ -100,7 +100,7 @@ def traced(life: Life, mortals: Mortals, *, watched: bool = False) -> Ended:
     """Run twice in peace, the second time with changes, and return what that one did."""
     assert not mortals.run(life.file).error
     life.change()
-    ended = mortals.run(life.file, watched=watched)
+    ended = mortals.run(life.file, watched=watched, compacts=life.compacts)
     assert not ended.error
     life.check()
     return ended
@@ -118,11 +118,12 @@ def tried(
     ):
         shop = Shop(tmp_path_factory.mktemp("tried"), pg)
         shop.configure({"public.orders": MODES[mode]})
-        life = Life(shop.file, source, mode)
+        life = Life(shop.file, source, mode, compacts=True)
         life.begin()
         return frozenset(state.remnants for state in traced(life, mortals, watched=True).states)
 
 
+@pytest.mark.timeout(3600 if _EACH_STEP else 1200)  # the first mode has some thirty deaths
 @pytest.mark.parametrize("mode", ALL_MODES if _EACH_STEP else MODES)
 def test_killed_at_each_step_and_a_rerun_are_one_clean_run(
     shop: Shop, life: Life, mortals: Mortals, tried: frozenset[int], mode: str
@@ -130,9 +131,10 @@ def test_killed_at_each_step_and_a_rerun_are_one_clean_run(
     """At whichever step a run dies, the next one mends it: nothing lost, twice, half, or left.
 
     Steps that find the same on the disk are one moment. What a run leaves beside the lake is the
-    same in each mode: so the first mode has each of these remnants. Each mode has each state of
-    the lake, and remnants of its own.
+    same in each mode: so the first mode has each of these remnants, also those of a compaction.
+    Each mode has each state of the lake, and remnants of its own.
     """
+    life.compacts = mode == next(iter(MODES))
     chance = Random(mode)  # noqa: S311 - a moment to die, not a secret
     ended = traced(life, mortals, watched=True)
     if _EACH_STEP:

@@ -81,6 +81,7 @@ class Life:
     mode: str
     round: int = 0
     synced: int = 60
+    compacts: bool = False
     deaths: list[Ended] = field(default_factory=list)
 
     def begin(self) -> None:
@@ -103,7 +104,7 @@ class Life:
 
     def die(self, mortals: Mortals, *, at: Step | None = None, limit: int | None = None) -> Ended:
         """Run, die, run again in peace; assert that nobody can tell."""
-        ended = mortals.run(self.file, at=at, limit=limit)
+        ended = mortals.run(self.file, at=at, limit=limit, compacts=self.compacts)
         if ended.killed:
             self.deaths.append(ended)
         self.rerun(ended)

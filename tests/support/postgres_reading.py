@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import tempfile
-import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cdpsync.connector import Chunk
-
-
-_ATTACHED = "select database_name from duckdb_databases() where type = 'postgres'"
 
 
 @dataclass(frozen=True)
@@ -64,12 +59,6 @@ def read_back(
             return read_chunks(connector, chunks)
 
 
-@functools.cache
-def _connection(_thread: int, extensions: tuple[str, ...]) -> Any:
-    """One for all reads, as a run's worker has one: to open it takes longer than a small read."""
-    return engine.connect(threads=1, extensions=extensions)
-
-
 def read_chunks(connector: PostgresConnector, chunks: Iterable[Chunk]) -> ReadBack:
     """Write chunks to Parquet one after another; errors come out as the connector names them."""
     import duckdb
@@ -77,7 +66,7 @@ def read_chunks(connector: PostgresConnector, chunks: Iterable[Chunk]) -> ReadBa
     columns: list[str] = []
     types: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
-        con = _connection(threading.get_ident(), tuple(connector.extensions))
+        con = engine.connect(threads=1, extensions=connector.extensions)
         try:
             for number, chunk in enumerate(chunks):
                 con.begin()
@@ -86,22 +75,20 @@ def read_chunks(connector: PostgresConnector, chunks: Iterable[Chunk]) -> ReadBa
                 relation.create_view("chunk", replace=True)
                 con.execute(f"copy (from chunk) to '{folder}/{number:05}.parquet' (format parquet)")
                 con.rollback()
-            for (attached,) in con.execute(_ATTACHED).fetchall():
-                con.execute(f"detach {quote_name(attached)}")
             return ReadBack(columns, types, _as_text(con, Path(folder), columns, types))
-        except BaseException as error:
+        except duckdb.Error as error:
             with suppress(duckdb.Error):  # to close without it would end the process
                 con.rollback()
-            con.close()  # it may be of no use any more
-            _connection.cache_clear()
-            known_error = connector.translate(error) if isinstance(error, duckdb.Error) else None
+            known_error = connector.translate(error)
             if known_error is None:
                 raise
             raise known_error from error
+        finally:
+            con.close()
 
 
 def _as_text(con: Any, folder: Path, columns: list[str], types: list[str]) -> list[tuple[Any, ...]]:
-    con.execute(f"create or replace view landed as from read_parquet('{folder}/*.parquet')")
+    con.execute(f"create view landed as from read_parquet('{folder}/*.parquet')")
     back = [str(row[1]) for row in con.execute("describe landed").fetchall()]
     assert back == types
     printed = [_print(quote_name(c), t) for c, t in zip(columns, types, strict=True)]
