@@ -53,12 +53,10 @@ class Places:
         if settled is not None and settled != outbox and self.held(settled).exists():
             shutil.copyfile(self.held(settled), self.held(outbox))
 
-    def has_left_behind(self, outbox: str | None) -> bool:
-        """Whether there is an outbox that was not settled."""
-        return any(
-            entry.is_dir() and entry.name != outbox and (entry / "meta.json").exists()
-            for entry in (self.folder.iterdir() if self.folder.is_dir() else ())
-        )
+    def has_left_behind(self) -> bool:
+        """Whether a process has left an outbox or its events: to be sent, or to be removed."""
+        entries = self.folder.iterdir() if self.folder.is_dir() else ()
+        return any(entry.is_dir() or entry.name.startswith("events-") for entry in entries)
 
     def remove_settled(self, outbox: str | None) -> None:
         """Remove what is of settled outboxes: all but an unsettled outbox, and what still counts.

@@ -59,7 +59,7 @@ def _is_quiet(
         or state.held
         or now - state.position.snapshot_time > POSITION_AGE
         or healths.permit(state.health, now) is not healths.Permit.ALL
-        or places.has_left_behind(state.outbox)
+        or places.has_left_behind()
     ):
         return False
     try:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.catalog.delivery_tables import DeliveryTables
+from cdpsync.destinations import health as healths
 from cdpsync.destinations import outbox as outboxes
 from cdpsync.destinations.compile import row_of
 from cdpsync.destinations.dispatch import Dispatcher
@@ -27,11 +28,12 @@ from cdpsync.destinations.positions import newest_position, start_position
 from cdpsync.destinations.rendering import digest, feed_digest, render
 from cdpsync.destinations.settling import Batch, Settler
 from cdpsync.destinations.supervisor import Supervisor
-from cdpsync.errors import CdpsyncError, ConfigError, DeliveryError
+from cdpsync.errors import CdpsyncError, ConfigError, DeliveryError, StalePositionError
 from cdpsync.model import Failure
 from cdpsync.model.destinations import (
     DeliveryResult,
     DestinationState,
+    Health,
     HealthState,
     MaskWindow,
     Position,
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from cdpsync.destinations.changes import FeedRequest
     from cdpsync.destinations.feed import Feed
     from cdpsync.model import Config
-    from cdpsync.model.destinations import Destination, Health
+    from cdpsync.model.destinations import Destination
 
 MANY_ROWS = 10_000
 """A first send of more rows is confirmed by a person."""
@@ -91,15 +93,18 @@ class Sender:
         require_sendable(self._destination)
         earlier = None
         with self._reader() as con:
-            if self._options.start is None or self._state.health.state is not HealthState.STALE:
-                require_health(self._destination, self._state.health)
+            require_health(self._destination, self._state.health)
             left = self._left_behind(con)
         if left is not None:
             earlier = self._deliver(left)
             if earlier.error is not None:
                 return earlier
         with self._reader() as con:
-            batch = self._prepare(con)
+            try:
+                batch = self._prepare(con)
+            except StalePositionError as error:
+                self._save_stale(error)
+                raise
         result = self._deliver(batch) if isinstance(batch, Batch) else batch
         return _added(result, earlier)
 
@@ -114,6 +119,8 @@ class Sender:
             tables = DeliveryTables(con)
             self._state = tables.states().get(self._destination.name, self._state)
             self._windows = tables.masks(self._destination.name)
+            if self._state.health.state is HealthState.STALE:  # unless it is found stale again
+                self._state = replace(self._state, health=healths.enable(clock.now()))
             yield con
 
     def _deliver(self, batch: Batch) -> DeliveryResult:
@@ -128,6 +135,12 @@ class Sender:
                 health=self._state.health,
             ).send()
         return self._settler.settle(batch, self._state, dispatched)
+
+    def _save_stale(self, error: StalePositionError) -> None:
+        """Save that the changes since the position cannot be found any more."""
+        stale = Health(HealthState.STALE, since=clock.now(), reason="its position has expired")
+        state = replace(self._state, health=stale)
+        self._settler.save(state, replace(failed(self._destination, error), state=stale.state))
 
     # ---- what an earlier process left
 

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support.sending import Sending, sending
 
+from cdpsync import project
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+    import duckdb
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 BODY = {"order": "{{ id }}", "status": "{{ status }}", "was": "{{ old.status }}"}
+
+
+@contextmanager
+def duckdb_of(shop: Sending) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the lake as a tool of somebody else does."""
+    with project.catalog_of(project.load(shop.folder / "cdpsync.yml")).writer() as con:
+        yield con
 
 
 @pytest.fixture
@@ -224,3 +237,75 @@ def test_a_destination_can_be_disabled(shop: Sending) -> None:
     shop.cdpsync("destinations", "enable", "hook")
     shop.cdpsync("send")
     assert [body["order"] for body in shop.bodies()] == [2]
+
+
+def test_an_expired_position_is_told_with_both_ways_on(shop: Sending) -> None:
+    """It is stale until a person says where to go on; nothing is sent meanwhile."""
+    shop.put((2, "bob", "paid", "20.00"))
+    shop.cdpsync("run", "--no-send")
+    with duckdb_of(shop) as con:
+        con.execute("call ducklake_expire_snapshots('lake', older_than => now() + interval 1 hour)")
+    failed = shop.run("send")
+    assert failed.returncode == 1
+    assert "cdpsync send hook --from now" in failed.stderr
+    assert "--backfill" in failed.stderr
+    assert shop.json("destinations", "list")[0]["state"] == "stale"
+    assert shop.bodies() == []
+    shop.cdpsync("send", "hook", "--from", "now")
+    assert shop.json("destinations", "list")[0]["state"] == "healthy"
+    shop.put((3, "eve", "sent", "5"))
+    shop.cdpsync("run")
+    assert [body["order"] for body in shop.bodies()] == [3]
+
+
+def test_first_send_of_many_rows_is_confirmed(shop: Sending) -> None:
+    """More than 10,000 rows are not sent for the first time unless somebody says so."""
+    shop.put(*((i, "x", "new", "1") for i in range(1, 10_002)))
+    shop.cdpsync("run", "--no-send")
+    refused = shop.run("send", "--backfill")
+    assert refused.returncode == 1
+    assert "10,001 rows for the first time" in refused.stderr
+    assert shop.bodies() == []
+
+
+def test_limit_holds_the_rest(shop: Sending) -> None:
+    """`--limit` sends so many changes; the next send has the others."""
+    shop.put((1, "ada", "paid", "1"), (2, "bob", "paid", "2"), (3, "eve", "paid", "3"))
+    shop.cdpsync("run", "--no-send")
+    result = shop.json("send", "--limit", "1")["destinations"][0]
+    assert (result["succeeded"], result["held"], result["status"]) == (1, 2, "ok")
+    shop.cdpsync("send")
+    assert sorted(body["order"] for body in shop.bodies()) == [1, 2, 3]
+
+
+def test_a_changed_source_asks_where_to_go_on(shop: Sending) -> None:
+    """Another table, query or key is told; another body or URL goes on from the position."""
+    shop.configure(body={"only": "{{ id }}"})
+    shop.put((1, "ada", "paid", "1"))
+    shop.cdpsync("run")
+    assert shop.bodies() == [{"only": 1}]
+    shop.configure(body={"only": "{{ id }}"}, key="customer")
+    shop.put((1, "ada", "sent", "1"))
+    run = shop.run("run")
+    assert run.returncode == 3
+    assert "its table, query or key is another one than before" in run.stderr
+
+
+def test_what_was_left_is_rendered_anew_if_the_project_file_has_changed(shop: Sending) -> None:
+    """A wrong URL is corrected: what could not be sent goes to the right one."""
+    shop.configure(body=BODY, url="http://127.0.0.1:9/nobody", retry={"attempts": 1})
+    shop.put((1, "ada", "paid", "1"))
+    shop.cdpsync("run", code=3)
+    shop.configure(body={"now": "{{ status }}"})
+    shop.cdpsync("send")
+    assert shop.bodies() == [{"now": "paid"}]
+
+
+def test_json_of_a_send_has_fixed_keys(shop: Sending) -> None:
+    """As docs/json.md has them."""
+    result = shop.json("send")
+    assert list(result) == ["run_id", "status", "started_at", "finished_at", "destinations"]
+    (line,) = shop.json("destinations", "list")
+    documented = (DOCS / "json.md").read_text()
+    for keys in (result["destinations"][0], line, shop.json("send", "hook", "--dry-run")[0]):
+        assert [key for key in keys if f"`{key}`" not in documented] == []
