@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3 p
 VENV = .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test types fuzz test-latest test-pythons crashes kills check format lock bench bench-quick soak soak-source load month clean
+.PHONY: demo test types answers fuzz test-latest test-pythons crashes kills check format lock bench bench-quick soak soak-source load month clean
 
 $(VENV)/ready: pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "cdpsync needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }
@@ -20,8 +20,10 @@ $(VENV)/ready: pyproject.toml requirements.lock
 demo: $(VENV)/ready  ## a real Postgres and a folder of files into a lake, asked with SQL
 	@$(BIN)/python examples/demo/demo.py
 
+# All tests of a file run in one process: they share its servers, of which few processes start all.
+EACH_FILE = --dist loadfile --no-loadscope-reorder
 test: $(VENV)/ready  ## the whole suite, against real servers that it starts itself; TESTS= names some of it
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest $(TESTS)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest $(or $(TESTS),$(EACH_FILE))
 
 # Each Python has an environment of its own, with the versions of requirements.lock. A command that
 # has no such Python behind it, as pyenv has them, or no venv, is not at hand.
@@ -36,8 +38,9 @@ test-pythons:  ## `make test` on each Python of pyproject.toml that is on PATH, 
 	test $$ran = 1 || echo "none of these is on PATH; install one, or name others: PYTHONS=3.11" >&2; \
 	test $$ran$$failed = 10
 
-crashes: $(VENV)/ready  ## a run killed before each of its steps, in each mode, also where the disk is as it was
-	CDPSYNC_EACH_STEP=1 $(BIN)/pytest --timeout 3600 tests/integration/test_crash_points.py
+crashes: $(VENV)/ready  ## a run killed before each of its steps, in each mode and store; and in each part of an upload
+	CDPSYNC_EACH_STEP=1 $(BIN)/pytest --timeout 3600 tests/integration/test_crash_points.py \
+		tests/integration/test_bucket_crashes.py tests/integration/test_send_crash_points.py
 
 KILLS ?= 300
 kills: $(VENV)/ready  ## sends to a destination that are killed at any moment; KILLS= of them
@@ -45,6 +48,9 @@ kills: $(VENV)/ready  ## sends to a destination that are killed at any moment; K
 
 types: $(VENV)/ready  ## every pair of types that Postgres and MariaDB let a column change between
 	CDPSYNC_EACH_PAIR=1 $(BIN)/pytest --timeout 1800 tests/integration/test_type_changes.py
+
+answers: $(VENV)/ready  ## every answer that is not Stripe's own, to every kind of request
+	CDPSYNC_EACH_PAIR=1 $(BIN)/pytest --timeout 1800 tests/connectors/stripe/test_answers.py
 
 EXAMPLES ?= 5000
 fuzz: $(VENV)/ready  ## files of any dialect, and damaged ones, against Python's own readers; EXAMPLES= of each kind
@@ -56,7 +62,7 @@ test-latest:  ## the whole suite on the newest versions that pyproject.toml allo
 	$(PYTHON) -m venv .venv-latest
 	.venv-latest/bin/python -m pip install --quiet --upgrade pip
 	.venv-latest/bin/python -m pip install --quiet --editable '.[all]' --group dev
-	.venv-latest/bin/pytest
+	.venv-latest/bin/pytest $(EACH_FILE)
 
 check: $(VENV)/ready  ## format, lint, types, layers
 	$(BIN)/ruff format --check .

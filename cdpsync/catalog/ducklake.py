@@ -1,4 +1,4 @@
-"""DuckLake's metadata tables and functions: the only module with SQL on them.
+"""DuckLake's metadata tables and functions: no other module but `ducklake_changes` has SQL on them.
 
 Every function takes a connection to which `CatalogFile` has attached the lake. Only `data_path`
 and `move_data_path` take one to which the catalog file itself is attached, as `meta`.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog.snapshots import AUTHOR, Snapshot
+from cdpsync.catalog.snapshots import AUTHOR
 from cdpsync.model import TableName
 from cdpsync.sql import fold_name, glob_escaped, quote_name, quote_text
 
@@ -63,14 +63,6 @@ _OLDEST_SNAPSHOT = """
 """
 
 # The catalog's first snapshot is DuckLake's own.
-_SNAPSHOTS = """
-    select s.snapshot_id, s.snapshot_time, c.author, c.commit_message, c.changes_made
-    from __ducklake_metadata_lake.ducklake_snapshot as s
-    left join __ducklake_metadata_lake.ducklake_snapshot_changes as c using (snapshot_id)
-    where s.snapshot_id >= ?
-    order by s.snapshot_id
-"""
-
 _OTHER_AUTHORS = """
     select 1 from __ducklake_metadata_lake.ducklake_snapshot_changes
     where snapshot_id > 0 and author is distinct from ?
@@ -92,11 +84,6 @@ def oldest_snapshot(con: duckdb.DuckDBPyConnection) -> datetime | None:
     """Return when the oldest snapshot that has not expired was committed."""
     row = con.execute(_OLDEST_SNAPSHOT).fetchone()
     return None if row is None else row[0]
-
-
-def snapshots(con: duckdb.DuckDBPyConnection, first: int = 0) -> tuple[Snapshot, ...]:
-    """Return the snapshots that have not expired, from this id on, in the order of the commits."""
-    return tuple(Snapshot(*row) for row in con.execute(_SNAPSHOTS, [first]).fetchall())
 
 
 def expire_snapshots(con: duckdb.DuckDBPyConnection, before: datetime, *, dry_run: bool) -> int:
@@ -167,27 +154,6 @@ _INLINED_TABLE = """
 """
 
 
-_TABLE_IDENTITY = """
-    select t.table_id, t.table_uuid::varchar, t.begin_snapshot
-    from __ducklake_metadata_lake.ducklake_table as t
-    join __ducklake_metadata_lake.ducklake_schema as s using (schema_id)
-    where s.schema_name = $1 and t.table_name = $2
-        and s.begin_snapshot <= $3 and coalesce(s.end_snapshot > $3, true)
-        and t.begin_snapshot <= $3 and coalesce(t.end_snapshot > $3, true)
-"""
-
-_RECREATED_COLUMNS = """
-    select c.column_name
-    from __ducklake_metadata_lake.ducklake_column as c
-    join __ducklake_metadata_lake.ducklake_column as old using (table_id, column_name)
-    where c.table_id = $1 and c.column_id <> old.column_id
-        and c.parent_column is null and old.parent_column is null
-        and c.end_snapshot is null and c.begin_snapshot > $2
-        and old.begin_snapshot <= $2 and (old.end_snapshot is null or old.end_snapshot > $2)
-    limit 1
-"""
-
-
 def added_columns(con: duckdb.DuckDBPyConnection) -> dict[TableName, frozenset[str]]:
     """Return the columns, in lower case, that were added to tables after their creation."""
     columns: dict[TableName, set[str]] = {}
@@ -210,57 +176,6 @@ def table_folders(con: duckdb.DuckDBPyConnection, tables: Sequence[TableName]) -
         return []
     names = [[table.schema for table in tables], [table.name for table in tables]]
     return [folder for (folder,) in con.execute(_FOLDERS, names).fetchall()]
-
-
-@dataclass(frozen=True, slots=True)
-class TableIdentity:
-    """DuckLake's number and UUID of a table; one that was replaced has others.
-
-    `created` is the snapshot that created it.
-    """
-
-    id: int
-    uuid: str
-    created: int
-
-
-def table_identity(
-    con: duckdb.DuckDBPyConnection, table: TableName, snapshot: int = 1 << 62
-) -> TableIdentity | None:
-    """Return which table has this name now, or had it at a snapshot; None: there is none."""
-    row = con.execute(_TABLE_IDENTITY, [table.schema, table.name, snapshot]).fetchone()
-    return None if row is None else TableIdentity(*row)
-
-
-def has_recreated_columns(con: duckdb.DuckDBPyConnection, table_id: int, since: int) -> bool:
-    """Whether a column has the name that another one had at a snapshot: it was converted.
-
-    The changes since then show NULL for its earlier values.
-    """
-    return con.execute(_RECREATED_COLUMNS, [table_id, since]).fetchone() is not None
-
-
-def changed_rows(kind: str, table: TableName, first: int, last: int) -> str:
-    """Return SQL of the rows that two snapshots and those between them changed.
-
-    `kind` is "insertions" or "deletions". Both snapshots must not have expired. `snapshot_id` and
-    `rowid` are virtual columns of the result.
-    """
-    names = f"{quote_text(table.schema)}, {quote_text(table.name)}"
-    return f"ducklake_table_{kind}('lake', {names}, {first}, {last})"
-
-
-_ROWS_WRITTEN = """
-    select coalesce(sum(record_count), 0)::bigint
-    from __ducklake_metadata_lake.ducklake_data_file
-    where table_id = ? and list_contains(?, begin_snapshot)
-"""
-
-
-def rows_written(con: duckdb.DuckDBPyConnection, table_id: int, snapshots: Sequence[int]) -> int:
-    """Count the rows of the files that these snapshots added to a table."""
-    row = con.execute(_ROWS_WRITTEN, [table_id, list(snapshots)]).fetchone()
-    return int(row[0]) if row else 0
 
 
 def inline_system_tables(con: duckdb.DuckDBPyConnection) -> None:

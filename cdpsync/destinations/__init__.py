@@ -1,10 +1,10 @@
 """Destinations: net changes of lake tables and queries, sent as HTTP requests."""
 
 from cdpsync.destinations.operations import (
-    dead_letters,
     disable,
     drop_dead_letters,
     enable,
+    find_dead_letters,
 )
 from cdpsync.destinations.overviews import overviews
 from cdpsync.destinations.presets import preset_text, types
@@ -14,10 +14,10 @@ from cdpsync.destinations.runner import send, send_after_run
 from cdpsync.destinations.selection import split_patterns
 
 __all__ = [
-    "dead_letters",
     "disable",
     "drop_dead_letters",
     "enable",
+    "find_dead_letters",
     "overviews",
     "preset_text",
     "preview",

@@ -69,11 +69,13 @@ def text_or_sql(pieces: list[Piece]) -> tuple[str | None, str]:
 
 def lone(body: Body) -> Expression | None:
     """Return the expression of a text that is nothing else, whose value keeps its type."""
-    if not isinstance(body, Template):
-        return None
-    parts = parts_of(body)
-    alone = parts[0] if len(parts) == 1 else None
-    return alone if isinstance(alone, Expression) else None
+    return _lone(parts_of(body)) if isinstance(body, Template) else None
+
+
+def _lone(parts: tuple[Part, ...]) -> Expression | None:
+    """Return the only part, if it is an expression; YAML may have put a line break behind it."""
+    first = parts[0] if parts else None
+    return first if isinstance(first, Expression) and parts[1:] in ((), ("\n",)) else None
 
 
 def templates_of(body: Body) -> Iterator[Template]:
@@ -191,8 +193,9 @@ def json_pieces(body: Body, scope: Scope) -> list[Piece]:
 def _json_text(template: Template, scope: Scope) -> list[Piece]:
     """Return a text as JSON: the value of a lone expression, else a string."""
     parts = _parts(template, scope)
-    if len(parts) == 1 and isinstance(parts[0], Expression):
-        return _json_value(parts[0], scope)
+    expression = _lone(parts)
+    if expression is not None:
+        return _json_value(expression, scope)
     pieces = [_text_piece(part, scope) for part in parts]
     if all(isinstance(piece, str) for piece in pieces):
         return [key_text("".join(str(piece) for piece in pieces))]

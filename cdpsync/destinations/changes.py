@@ -20,6 +20,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cdpsync.catalog import ducklake_changes
 from cdpsync.model.destinations import ChangeKind, ChangeOrder
 from cdpsync.sql import fold_name, quote_name, quote_text
 
@@ -51,10 +52,10 @@ _CHANGES = """
     )
 """
 
-_JOIN = "left join feed_snapshots as s on c.snapshot_id = s.snapshot_id"
+_JOIN = "left join ({snapshots}) as s on c.snapshot_id = s.snapshot_id"
 
 # A snapshot that has expired was committed before the next one that has not.
-_JOIN_NEXT = "asof left join feed_snapshots as s on c.snapshot_id <= s.snapshot_id"
+_JOIN_NEXT = "asof left join ({snapshots}) as s on c.snapshot_id <= s.snapshot_id"
 
 _SHARED_KEYS = """
     select count(*), count(distinct key) from changes
@@ -135,14 +136,8 @@ def write_changes(
     Changes of other kinds than the request's are left out. `snapshots` are those that have not
     expired, up to now.
     """
-    con.execute(
-        "create or replace temp table feed_snapshots(snapshot_id bigint, snapshot_time timestamptz)"
-    )
-    con.execute(
-        "insert into feed_snapshots select unnest($1), unnest($2)",
-        [[snapshot.id for snapshot in snapshots], [snapshot.time for snapshot in snapshots]],
-    )
     has_all_snapshots = snapshots[-1].id - snapshots[0].id == len(snapshots) - 1
+    join = _JOIN if has_all_snapshots else _JOIN_NEXT
     prefix = json.dumps([request.destination, request.source], ensure_ascii=False)
     drop_changes(con)
     con.execute(
@@ -151,7 +146,7 @@ def write_changes(
             event_id=_EVENT_ID,
             prefix=quote_text(prefix),
             rows=rows,
-            join=_JOIN if has_all_snapshots else _JOIN_NEXT,
+            join=join.format(snapshots=ducklake_changes.SNAPSHOT_TIMES),
             kinds=", ".join(quote_text(kind) for kind in sorted(request.kinds)),
         )
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync.destinations import filters
 from cdpsync.destinations.filters import FilterError, Typed
-from cdpsync.destinations.json_text import member_sql
+from cdpsync.destinations.json_members import with_members
 from cdpsync.destinations.rows import RELATION, Binder, Names, UnknownNameError
 from cdpsync.destinations.syntax import (
     ExpressionError,
@@ -28,7 +28,7 @@ from cdpsync.engine import first_line
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cdpsync.destinations.syntax import Name
+    from cdpsync.destinations.syntax import Name, Node
     from cdpsync.destinations.texts import Expression
     from cdpsync.errors import ConfigError
 
@@ -79,33 +79,28 @@ def compile_expression(expression: Expression, names: Names, binder: Binder) -> 
     try:
         value = _value(expression, names, binder)
         for used in expression.filters:
-            arguments = [_bound(_named_sql(text, names), binder) for text in used.arguments]
+            trees = [_tree(text, names, binder) for text in used.arguments]
+            arguments = [_bound(to_sql(with_barriers(tree, RELATION)), binder) for tree in trees]
             value = _bound(filters.apply(used.name, value, arguments), binder)
     except ExpressionError as problem:
         raise _no_expression(expression, problem, names.row.columns) from None
     except (UnknownNameError, FilterError) as problem:
         raise expression.error(str(problem)) from None
     except duckdb.Error as error:
-        raise expression.error(plain_reason(error)) from error
+        raise expression.error(_plain_reason(error)) from error
     return value
 
 
 def _value(expression: Expression, names: Names, binder: Binder) -> Typed:
-    """Return an expression without its filters. A name alone keeps all digits of JSON."""
-    tree = parse(expression.sql)
-    if not is_reference(tree):
-        return _bound(_named_sql(expression.sql, names), binder)
-    tree = with_names(tree, names.resolve)
-    path = tree["column_names"]
-    for length in range(3, len(path)):
-        column = to_sql({**tree, "column_names": path[:length]})
-        if str(binder.type_of(column)) == "JSON":
-            return _bound(f"({member_sql(column, path[length:])})", binder)
-    return _bound(to_sql(with_barriers(tree, RELATION) if expression.filters else tree), binder)
+    """Return an expression without its filters; a name alone stays one if it has none."""
+    tree = _tree(expression.sql, names, binder)
+    if expression.filters or not is_reference(tree):
+        tree = with_barriers(tree, RELATION)
+    return _bound(to_sql(tree), binder)
 
 
-def _named_sql(sql: str, names: Names) -> str:
-    return to_sql(with_barriers(with_names(parse(sql), names.resolve), RELATION))
+def _tree(sql: str, names: Names, binder: Binder) -> Node:
+    return with_members(with_names(parse(sql), names.resolve), binder)
 
 
 def _bound(sql: str, binder: Binder) -> Typed:
@@ -140,10 +135,11 @@ def guarded(sql: str) -> str:
     return f"try(struct_pack(v := {sql}))"
 
 
-def plain_reason(error: BaseException) -> str:
+def _plain_reason(error: BaseException) -> str:
     """Return DuckDB's reason without its kind and its candidates."""
     text = first_line(error).split(" Candidate")[0].split(" You might need")[0]
-    return re.sub(r"^[A-Z]\w+(?: \w+)? Error: ", "", text)
+    hint = " Give what is JSON a type: properties.price::decimal(18, 2)" if "JSON" in text else ""
+    return re.sub(r"^[A-Z]\w+(?: \w+)? Error: ", "", text) + hint
 
 
 def reference(expression: Expression) -> str | None:

@@ -81,11 +81,10 @@ def _default(value: Typed, other: Typed) -> str:
         empty += f" or {value.sql}::varchar in ('null', '\"\"')"
     if value.type == other.type or not (other.is_text or str(value.type) == "JSON"):
         return f"case when {empty} then {other.sql} else {value.sql} end"
+    union = f'union("value" {value.type}, "other" {other.type})'
     return (
-        f'case when {empty} then union_value("other" := {other.sql})'
-        f'::union("value" {value.type}, "other" {other.type}) '
-        f'else union_value("value" := {value.sql})'
-        f'::union("value" {value.type}, "other" {other.type}) end'
+        f'case when {empty} then union_value("other" := {other.sql})::{union} '
+        f'else union_value("value" := {value.sql})::{union} end'
     )
 
 
@@ -109,14 +108,13 @@ def _number_function(template: str) -> Compile:
 
 def _date(value: Typed, form: Typed, zone: Typed | None = None) -> str:
     """Format a time, in UTC or another zone. Text is read as a time first."""
-    moment = value.sql
-    if value.type.id in ("varchar", "date"):
-        moment = f"{value.text}::timestamptz" if value.type.id == "varchar" else moment
     if value.type.id == "time":
         raise FilterError("the filter date is for dates and timestamps, not for a time of day")
-    if value.type.id != "date":
-        moment = f"timezone({zone.sql if zone else quote_text('UTC')}, {moment}::timestamptz)"
-    return f"strftime({moment}, {form.text})"
+    if value.type.id == "date":
+        return f"strftime({value.sql}, {form.text})"
+    moment = value.text if value.type.id == "varchar" else value.sql
+    zone_sql = zone.text if zone else quote_text("UTC")
+    return f"strftime(timezone({zone_sql}, {moment}::timestamptz), {form.text})"
 
 
 def _size(value: Typed) -> str:

@@ -55,7 +55,7 @@ def text_sql(sql: str, type_: DuckDBPyType) -> str:
     """
     name = type_.id
     if str(type_) == "JSON":
-        return _json_as_text(sql)
+        return json_as_text(sql)
     if name == "varchar":
         return sql
     if name == "decimal":
@@ -66,12 +66,12 @@ def text_sql(sql: str, type_: DuckDBPyType) -> str:
         return _timestamp(sql, name)
     if name == "union":
         return _by_tag(sql, type_, text_sql)
-    if name in _LISTS or name in ("struct", "map", "variant"):
+    if name in _LISTS or name in ("struct", "map"):
         return nullable_json(sql, type_)
     return f"{sql}::varchar"
 
 
-def _json_as_text(sql: str) -> str:
+def json_as_text(sql: str) -> str:
     """Return a JSON value as text: a string without its quotes, anything else as it is written."""
     return (
         f"case when starts_with(ltrim({sql}::varchar), '\"') then {sql} ->> '$' "
@@ -112,7 +112,7 @@ def nullable_json(sql: str, type_: DuckDBPyType, *, big_as_text: bool = False) -
     if name == "union":
         return _by_tag(sql, type_, lambda x, t: nullable_json(x, t, big_as_text=big_as_text))
     if name == "variant":
-        return f"to_json({sql})::varchar"
+        return f"{sql}::json::varchar"
     if name in _PLAIN or name.startswith("timestamp"):
         return f"'\"' || {text_sql(sql, type_)} || '\"'"
     return f"to_json({text_sql(sql, type_)})::varchar"

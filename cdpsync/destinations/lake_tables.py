@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog import ducklake, sql_name
+from cdpsync.catalog import ducklake_changes, sql_name
 from cdpsync.destinations.changes import has_column, key_text
 from cdpsync.errors import CatalogError, ConfigError, suggest
 from cdpsync.model import DELETED_AT, Column
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from cdpsync.catalog.ducklake import TableIdentity
+    from cdpsync.catalog.ducklake_changes import TableIdentity
     from cdpsync.destinations.changes import FeedRequest
     from cdpsync.model import TableName
 
@@ -76,7 +76,7 @@ def find_table(con: duckdb.DuckDBPyConnection, request: FeedRequest) -> FeedTabl
     Raises CatalogError when there is no such table, ConfigError when it lacks a column of the key.
     """
     name = request.table
-    identity = None if name is None else ducklake.table_identity(con, name)
+    identity = None if name is None else ducklake_changes.table_identity(con, name)
     if name is None or identity is None:
         raise CatalogError(_missing_table(con, request))
     columns = described(con, sql_name(name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cdpsync.model.destinations import MaskWindow
+from cdpsync.sql import quote_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ _WINDOWS = """
     from (
         from mask_windows
         union all by name
-        select mask_hash, $1::timestamptz as since, count(*) as seen
+        select mask_hash, {now}::timestamptz as since, count(*) as seen
         from mask_numbered where mask_counts group by all
     )
     group by mask_hash
@@ -69,22 +70,23 @@ def apply_mask(
         "(mask_hash varchar, since timestamptz, seen bigint)"
     )
     open_windows = [window for window in windows if _is_open(window, mask, now)]
-    con.execute(
-        "insert into mask_windows select unnest($1::varchar[]), unnest($2::timestamptz[]), "
-        "unnest($3::bigint[])",
-        [
-            [window.hash for window in open_windows],
-            [window.start for window in open_windows],
-            [window.seen for window in open_windows],
-        ],
-    )
+    if open_windows:
+        con.execute(
+            "insert into mask_windows select unnest($1::varchar[]), unnest($2::timestamptz[]), "
+            "unnest($3::bigint[])",
+            [
+                [window.hash for window in open_windows],
+                [window.start for window in open_windows],
+                [window.seen for window in open_windows],
+            ],
+        )
     con.execute(_HASHED.format(value=value, relation=relation))
     is_held = "h.is_held" if _has_held(con) else "false"
     con.execute(_NUMBERED.format(is_held=is_held))
     passes = "mask_number = 1" if mask.after is None else f"mask_number % {mask.after:d} = 0"
     con.execute(_SENT.format(passes=passes))
     masked = _count(con, "mask_numbered") - _count(con, "unmasked")
-    rows = con.execute(_WINDOWS, [now]).fetchall()
+    rows = con.execute(_WINDOWS.format(now=quote_text(now.isoformat()))).fetchall()
     for table in ("mask_hashed", "mask_numbered", "mask_windows"):
         con.execute(f"drop table {table}")
     return "unmasked", masked, tuple(MaskWindow(*row) for row in rows)

@@ -62,7 +62,7 @@ def _set_health(
     return tuple(destination.name for destination in destinations)
 
 
-def dead_letters(
+def find_dead_letters(
     config: Config,
     select: Sequence[str] = (),
     where: str | None = None,

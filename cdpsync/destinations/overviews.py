@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog import ducklake
+from cdpsync.catalog import ducklake_changes
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.catalog.snapshots import table_history
 from cdpsync.destinations.selection import selected
@@ -110,11 +110,11 @@ def _newer_rows(
     """
     if destination.table is None or state is None or state.position is None:
         return None
-    identity = ducklake.table_identity(con, destination.table)
+    identity = ducklake_changes.table_identity(con, destination.table)
     if identity is None:
         return None
     position = state.position.snapshot_id
-    snapshots = ducklake.snapshots(con, position)
+    snapshots = ducklake_changes.snapshots(con, position)
     if identity.uuid != state.position.table_uuid:
         later = [one for one in snapshots if one.id >= max(identity.created, position + 1)]
     else:
@@ -122,5 +122,5 @@ def _newer_rows(
         later = [one for one in snapshots if one.id in set(history.changed)]
     if not later:
         return 0, None
-    rows = ducklake.rows_written(con, identity.id, [one.id for one in later])
+    rows = ducklake_changes.rows_written(con, identity.id, [one.id for one in later])
     return rows, later[0].time

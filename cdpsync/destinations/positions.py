@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog import ducklake
+from cdpsync.catalog import ducklake_changes
 from cdpsync.errors import ConfigError, StalePositionError
 from cdpsync.model.destinations import Position
 
@@ -22,7 +22,7 @@ def living_snapshots(con: duckdb.DuckDBPyConnection, position: Position) -> tupl
     Raises StalePositionError when the snapshot has expired, or is another one of the same number,
     because the catalog is an older copy that was written to again.
     """
-    snapshots = ducklake.snapshots(con, position.snapshot_id)
+    snapshots = ducklake_changes.snapshots(con, position.snapshot_id)
     if not snapshots or snapshots[0].id != position.snapshot_id:
         raise StalePositionError(_stale(position, "has expired"))
     if snapshots[0].time != position.snapshot_time:
@@ -50,7 +50,7 @@ def newest_position(con: duckdb.DuckDBPyConnection, request: FeedRequest) -> Pos
 
     An old position would keep old snapshots from being expired.
     """
-    return _position_at(con, request, ducklake.snapshots(con)[-1])
+    return _position_at(con, request, ducklake_changes.snapshots(con)[-1])
 
 
 def start_position(
@@ -62,7 +62,7 @@ def start_position(
     """
     if start == "all":
         return None
-    snapshots = ducklake.snapshots(con)
+    snapshots = ducklake_changes.snapshots(con)
     snapshot = snapshots[-1]
     if isinstance(start, datetime):
         snapshot = _snapshot_at(request, snapshots, start)
@@ -75,7 +75,7 @@ def _position_at(
     """Return a position at a snapshot, of the table that had the name then, if any."""
     identity = None
     if request.table is not None:
-        identity = ducklake.table_identity(con, request.table, snapshot.id)
+        identity = ducklake_changes.table_identity(con, request.table, snapshot.id)
     return position_at(request, snapshot, None if identity is None else identity.uuid)
 
 

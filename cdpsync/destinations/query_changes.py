@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog import ducklake, sql_name
+from cdpsync.catalog import ducklake_changes, sql_name
 from cdpsync.catalog.snapshots import table_history
 from cdpsync.destinations.changes import (
     FeedRequest,
@@ -86,7 +86,7 @@ class QueryFeed:
         """
         if position is None or self.request.copy is None:
             return True
-        snapshots = ducklake.snapshots(con, position.snapshot_id)
+        snapshots = ducklake_changes.snapshots(con, position.snapshot_id)
         if not snapshots or snapshots[0].id != position.snapshot_id:
             return True
         if snapshots[0].time != position.snapshot_time:
@@ -95,7 +95,7 @@ class QueryFeed:
         if tables is None:
             return True
         for name in tables:
-            identity = ducklake.table_identity(con, name)
+            identity = ducklake_changes.table_identity(con, name)
             if identity is None or identity.created > position.snapshot_id:
                 return True
             if not table_history(snapshots, position.snapshot_id, name, identity.id).is_empty:
@@ -108,7 +108,7 @@ class QueryFeed:
         Raises ConfigError where the query fails, or `key` does not tell its rows apart.
         """
         self._read_rows(con)
-        snapshots = ducklake.snapshots(con)
+        snapshots = ducklake_changes.snapshots(con)
         newest, type_ = snapshots[-1], struct_type(self._columns)
         if self.request.copy is None:
             rows = _EVERYTHING.format(snapshot=newest.id, type=type_)

@@ -12,7 +12,7 @@ from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.catalog.transaction import transaction
 from cdpsync.destinations.dispatch import Dispatcher
 from cdpsync.destinations.journal import DELIVERED
-from cdpsync.destinations.operations import dead_letters
+from cdpsync.destinations.operations import find_dead_letters
 from cdpsync.destinations.overviews import LOCK
 from cdpsync.destinations.refusals import dead_letters as dead_letters_of
 from cdpsync.destinations.runner import overall_status
@@ -55,7 +55,7 @@ def replay(
     """
     run = start_run(config)
     by_destination: dict[str, list[DeadLetter]] = defaultdict(list)
-    for letter in dead_letters(config, select, where):
+    for letter in find_dead_letters(config, select, where):
         by_destination[letter.destination].append(letter)
     results = []
     for name, letters in by_destination.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog import ducklake, sql_name
+from cdpsync.catalog import ducklake_changes, sql_name
 from cdpsync.destinations.changes import ORDER_BITS, has_column
 from cdpsync.destinations.lake_tables import VIRTUAL, described
 from cdpsync.destinations.net_changes import ROW, SNAPSHOT, RowSets
@@ -47,7 +47,7 @@ def changed_rows(
     after, last = snapshots[0].id, snapshots[-1].id
     first = after + 1 if len(snapshots) > 1 and snapshots[1].id == after + 1 else after
     left_out = ", ".join(str(id_) for id_ in (after, *leave_out))
-    source = ducklake.changed_rows(kind, table.name, first, last)
+    source = ducklake_changes.changed_rows(kind, table.name, first, last)
     return _rows(source, _NOT_PUSHED.format(condition=f"snapshot_id not in ({left_out})"))
 
 

@@ -76,10 +76,15 @@ def _parsed(sql: str) -> Node:
     bracketed = _select_list(f"select (\n{sql}\n)")
     if len(alone) != 1 or len(bracketed) != 1:
         raise ExpressionError("an expression is one value")
-    expression: Node = _without_helpers(bracketed[0])
+    expression: Node = _rewritten(bracketed[0])
     for node in _nodes(expression):
         _check(node)
     return expression
+
+
+def tree_of(sql: str) -> Node:
+    """Return the tree of SQL of our own, which is not checked."""
+    return _select_list(f"select {sql}")[0]
 
 
 def _select_list(statement: str) -> list[Node]:
@@ -152,18 +157,24 @@ def _check_function(node: Node) -> None:
     raise ExpressionError(f"{name} is not a function that gives one value of one row.{hint}")
 
 
-def _without_helpers(tree: Tree) -> Tree:
-    """Return a tree in which functions of our own are DuckDB's."""
+def _rewritten(tree: Tree) -> Tree:
+    """Return a tree in which functions of our own are DuckDB's, and doubles stay doubles.
+
+    DuckDB writes the double 1e10 as 10000000000.0, which it reads as a decimal.
+    """
     if isinstance(tree, list):
-        return [_without_helpers(branch) for branch in tree]
+        return [_rewritten(branch) for branch in tree]
     if not isinstance(tree, dict):
         return tree
-    tree = {key: _without_helpers(branch) for key, branch in tree.items()}
+    if tree.get("class") == "CONSTANT" and tree["value"]["type"]["id"] == "DOUBLE":
+        number = quote_text(repr(float(tree["value"]["value"])))
+        return {**tree_of(f"cast({number} as double)"), "alias": tree["alias"]}
+    tree = {key: _rewritten(branch) for key, branch in tree.items()}
     name = str(tree.get("function_name", "")).lower()
     if tree.get("class") == "FUNCTION" and name in HELPERS and len(tree["children"]) == 1:
-        (body,) = _select_list(f"select {HELPERS[name]}")
         argument = {**tree["children"][0], "alias": ""}
-        return {**_replaced(body, lambda _: argument), "alias": tree["alias"]}
+        body = _replaced(tree_of(HELPERS[name]), lambda _: argument)
+        return {**body, "alias": tree["alias"]}
     return tree
 
 
@@ -272,8 +283,7 @@ def with_barriers(tree: Node, relation: str) -> Node:
     def barrier(node: Node) -> Node:
         if node["column_names"][0] != relation:
             return node
-        (coalesce,) = _select_list("select coalesce(x, null)")
-        wrapped = _replaced(coalesce, lambda _: {**node, "alias": ""})
+        wrapped = _replaced(tree_of("coalesce(x, null)"), lambda _: {**node, "alias": ""})
         return {**wrapped, "alias": node["alias"]}
 
     return _replaced(tree, barrier)  # type: ignore[no-any-return]  # a Node stays one

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog import ducklake
+from cdpsync.catalog import ducklake_changes
 from cdpsync.catalog.snapshots import table_history
 from cdpsync.destinations.changes import (
     FeedRequest,
@@ -137,13 +137,13 @@ class TableFeed:
         """
         table = find_table(con, self.request)
         if after is None:
-            snapshots = ducklake.snapshots(con)
+            snapshots = ducklake_changes.snapshots(con)
             rows = self._everything(con, table, snapshots)
         else:
             snapshots = living_snapshots(con, after)
             rows = self._changes(con, table, after, snapshots)
         write_changes(con, self.request, rows, snapshots)
-        if not self.request.is_unique and ChangeKind.DELETE in self.request.kinds:
+        if not self.request.is_unique and self.request.order is ChangeOrder.LAST:
             key = table.key_sql(ROW)
             con.execute(_STILL_THERE.format(key=key, rows=rows_now(table), alive=table.alive))
         position = position_at(self.request, snapshots[-1], table.identity.uuid)
@@ -183,7 +183,7 @@ class TableFeed:
         if (
             not is_same_table
             or table.hides_virtual_columns
-            or ducklake.has_recreated_columns(con, table.identity.id, after.snapshot_id)
+            or ducklake_changes.has_recreated_columns(con, table.identity.id, after.snapshot_id)
         ):
             created = table.identity.created
             now = created if created > after.snapshot_id else snapshots[-1].id

@@ -102,8 +102,8 @@ class Compactor:
 
         try:
             with self.catalog.reader() as con:
-                old = files_to_compact(self._files(con, table))
-                if not old:
+                old = files_to_compact(ducklake.data_files(con, table, self.catalog.data_path))
+                if not old or _hides_filename(con, table):
                     return
                 rows, size = with_less_memory(con, lambda: _write_rows(con, table, old, target))
                 if not rows:  # all are deleted, and DuckLake drops such files itself
@@ -129,13 +129,6 @@ class Compactor:
         before = sum(file.bytes for file in old)
         log.info("%s: %d files of %d bytes became one of %d", table, len(old), before, size)
 
-    def _files(self, con: duckdb.DuckDBPyConnection, table: TableName) -> tuple[DataFile, ...]:
-        """Return a table's files; none if a column of its own hides the `filename` of each row."""
-        described = con.execute(f"describe {sql_name(table)}").fetchall()
-        if any(name.lower() == "filename" for name, *_ in described):
-            return ()
-        return ducklake.data_files(con, table, self.catalog.data_path)
-
     def _commit(
         self, table: TableName, old: Sequence[DataFile], new: Sequence[str], rows: int
     ) -> None:
@@ -143,6 +136,15 @@ class Compactor:
         message = compaction_message(self.run_id, table)
         with self.catalog.writer() as con, transaction(con, message, table):
             _replace(con, table, old, new, rows)
+
+
+def _hides_filename(con: duckdb.DuckDBPyConnection, table: TableName) -> bool:
+    """Whether a column of the table's own hides the `filename` of each row.
+
+    DuckLake reads the definitions of all tables for this. So it is asked of few.
+    """
+    described = con.execute(f"describe {sql_name(table)}").fetchall()
+    return any(name.lower() == "filename" for name, *_ in described)
 
 
 def _replace(

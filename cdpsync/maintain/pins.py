@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdpsync.catalog import ducklake
+from cdpsync.catalog import ducklake_changes
 from cdpsync.catalog.delivery_tables import DeliveryTables
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def expiry_limit(con: duckdb.DuckDBPyConnection, older_than: datetime, now: date
     pinned = DeliveryTables(con).pinned(now)
     if pinned is None:
         return older_than
-    snapshots = ducklake.snapshots(con)
+    snapshots = ducklake_changes.snapshots(con)
     positions = [number for number, snapshot in enumerate(snapshots) if snapshot.time == pinned]
     needed = snapshots[positions[0] :] if positions else ()
     return min([older_than, pinned, *(snapshot.time for snapshot in needed)])

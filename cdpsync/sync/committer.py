@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cdpsync import engine
-from cdpsync.catalog import Lake
+from cdpsync.catalog import Lake, ducklake
 from cdpsync.connector.faults import unknown_error
 from cdpsync.errors import CatalogError, CdpsyncError, ContractError
 from cdpsync.load.commit import commit_of, is_unchanged, result_of
 from cdpsync.load.table import progress_of
+from cdpsync.maintain.compact import files_to_compact
 from cdpsync.maintain.maintenance import expiry_is_due
 from cdpsync.model import Failure, RunRecord, SavedState, TableName, TableResult, TableStatus
 from cdpsync.state import State, entry_of, update_state
@@ -176,9 +177,23 @@ class Committer:
             return []
         for commit, result in zip(commits, results, strict=True):
             if not commit.replace and (commit.files or result.rows_deleted):
-                self.tables_to_compact.append(commit.table)
+                self._find_files_to_compact(lake, commit.table)
             self.on_result(result)
         return [commit.saved_state for commit in commits]
+
+    def _find_files_to_compact(self, lake: Lake, table: TableName) -> None:
+        """Note a table that has files to compact, through the catalog that is open now.
+
+        `Compactor` opens it again, and looks again under the table's lock. So if the files cannot
+        be listed here, it tells why.
+        """
+        import duckdb
+
+        root = self.session.catalog.data_path
+        with suppress(duckdb.Error):
+            if not files_to_compact(ducklake.data_files(lake.con, table, root)):
+                return
+        self.tables_to_compact.append(table)
 
     def _fail(self, table: LoadedTable, error: CdpsyncError, failures: list[TableResult]) -> None:
         """Add the failure of a table that the catalog refused, whose files no commit names."""

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
+from support.shop import lake_rows
 from typer.testing import CliRunner
 
-from cdpsync import project, query, sync
+from cdpsync import project, sync
 from cdpsync.cli.main import app
 from cdpsync.model import RunStatus, TableStatus
 
@@ -63,7 +64,7 @@ def test_a_broken_file_fails_its_own_table(folder: Path, kind: str) -> None:
     failed = run(folder)
     assert failed["f.b"] is None
     assert str(file) in failed["f.a"]
-    assert query("select * from f.b", folder / "cdpsync.yml") == [(1, "x"), (2, "y")]
+    assert lake_rows("select * from f.b", folder / "cdpsync.yml") == [(1, "x"), (2, "y")]
     if fixed is None:
         duckdb.sql("select 7 as id, 'z' as v").write_parquet(str(file))
     else:
@@ -71,7 +72,7 @@ def test_a_broken_file_fails_its_own_table(folder: Path, kind: str) -> None:
     assert run(folder) == {"f.a": None, "f.b": None}
     file.write_bytes(broken)
     assert run(folder)["f.a"] == failed["f.a"]
-    assert query("select * from f.a", folder / "cdpsync.yml") == [(7, "z")]
+    assert lake_rows("select * from f.a", folder / "cdpsync.yml") == [(7, "z")]
 
 
 def test_exit_codes_and_messages_of_a_broken_file(folder: Path) -> None:

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.shop import lake_rows
 
-from cdpsync import query, sync
+from cdpsync import sync
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,7 +135,7 @@ class Log:
         return result
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
-        return query(sql, self.file)
+        return lake_rows(sql, self.file)
 
 
 @pytest.fixture

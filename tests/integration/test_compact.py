@@ -14,8 +14,6 @@ from cdpsync.maintain import compact
 if TYPE_CHECKING:
     from support.shop import Shop
 
-pytestmark = pytest.mark.usefixtures("all_cores")
-
 STORES = pytest.mark.parametrize("shop", ["folder", "s3", "gcs"], indirect=True)
 TABLES = {
     "public.orders": {"mode": "incremental", "cursor_field": "rev"},
@@ -53,6 +51,7 @@ def lake(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
 
 
 @STORES
+@pytest.mark.usefixtures("all_cores")
 def test_many_small_files_become_one(lake: Shop, caplog: pytest.LogCaptureFixture) -> None:
     """The result of the run, every row and every older snapshot are as without compaction."""
     before = lake.ask("select count(*), sum(rev) from shop.orders")
@@ -73,7 +72,7 @@ def test_many_small_files_become_one(lake: Shop, caplog: pytest.LogCaptureFixtur
         assert list(old.rows()) == before
     again = {result.table: result for result in lake.run().tables}
     assert all(result.rows_inserted + result.rows_updated == 0 for result in again.values())
-    for number in range(4, 10):
+    for number in range(4, 7):  # the last of these compacts again
         change(lake, number)
         assert all(result.error is None for result in lake.run().tables)
     lake.same()

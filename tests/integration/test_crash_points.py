@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import psycopg
 import pytest
 from support.crash_points import Mortals
-from support.histories import ALL_MODES, MODES, Life, moments, states, states_of_lake
+from support.histories import ALL_MODES, MODES, Life, moments, states_of_lake, varied_states
 from support.shop import Shop
 
 if TYPE_CHECKING:
@@ -23,9 +23,16 @@ if TYPE_CHECKING:
     from support.crash_points import Ended
     from support.servers import Server
 
-_PARTS = 3  # of the first load's moments: a test each, so that none takes long
+_EACH_STEP = "CDPSYNC_EACH_STEP" in os.environ  # everything that this file can try: `make crashes`
+_PARTS = 2  # of the first load's moments: a test each, so that none takes long
 _TORN_PARTS = 6  # of a run, in each of which files are torn
-_EACH_STEP = "CDPSYNC_EACH_STEP" in os.environ  # also where nothing has changed: `make crashes`
+_TORN_STRIDE = 1 if _EACH_STEP else 2  # so a mode has every second part, the next one the others
+_REFUSED = 8 if _EACH_STEP else 4  # writes on a full disk, in each mode
+_STORES = {
+    "s3": ("incremental", "full_table", "deletes_soft"),
+    "gcs": ("append_only", "deletes_hard"),
+}
+"""The modes that are tried in each kind of bucket, because the way there is the same in all."""
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +100,7 @@ def traced(life: Life, mortals: Mortals, *, watched: bool = False) -> Ended:
     """Run twice in peace, the second time with changes, and return what that one did."""
     assert not mortals.run(life.file).error
     life.change()
-    ended = mortals.run(life.file, watched=watched)
+    ended = mortals.run(life.file, watched=watched, compacts=life.compacts)
     assert not ended.error
     life.check()
     return ended
@@ -111,11 +118,12 @@ def tried(
     ):
         shop = Shop(tmp_path_factory.mktemp("tried"), pg)
         shop.configure({"public.orders": MODES[mode]})
-        life = Life(shop.file, source, mode)
+        life = Life(shop.file, source, mode, compacts=True)
         life.begin()
         return frozenset(state.remnants for state in traced(life, mortals, watched=True).states)
 
 
+@pytest.mark.timeout(3600 if _EACH_STEP else 1200)  # the first mode has some thirty deaths
 @pytest.mark.parametrize("mode", ALL_MODES if _EACH_STEP else MODES)
 def test_killed_at_each_step_and_a_rerun_are_one_clean_run(
     shop: Shop, life: Life, mortals: Mortals, tried: frozenset[int], mode: str
@@ -123,15 +131,16 @@ def test_killed_at_each_step_and_a_rerun_are_one_clean_run(
     """At whichever step a run dies, the next one mends it: nothing lost, twice, half, or left.
 
     Steps that find the same on the disk are one moment. What a run leaves beside the lake is the
-    same in each mode: the first mode has each of these remnants with each state of the lake, the
-    others have each state of the lake, and remnants of their own.
+    same in each mode: so the first mode has each of these remnants, also those of a compaction.
+    Each mode has each state of the lake, and remnants of its own.
     """
+    life.compacts = mode == next(iter(MODES))
     chance = Random(mode)  # noqa: S311 - a moment to die, not a secret
     ended = traced(life, mortals, watched=True)
     if _EACH_STEP:
         chosen = list(ended.steps)
     elif mode == next(iter(MODES)):
-        chosen = states(ended, chance)
+        chosen = varied_states(ended, chance)
     else:
         chosen = states_of_lake(ended, chance, tried)
     assert len(chosen) > 5
@@ -154,7 +163,7 @@ def test_killed_in_the_first_load_and_a_rerun_are_one_clean_run(
     chance = Random(f"{mode} {part}")  # noqa: S311 - a moment to die, not a secret
     ended = mortals.run(life.file, watched=True)
     lake_of = {step: state.lake for step, state in zip(ended.steps, ended.states, strict=True)}
-    chosen = states(ended, chance)
+    chosen = list(ended.steps) if _EACH_STEP else varied_states(ended, chance)
     with_new_lake = {lake_of[step]: step for step in reversed(chosen)}  # the first of each
     for step in chosen[part::_PARTS]:
         shutil.rmtree(shop.folder / ".cdpsync")
@@ -171,7 +180,7 @@ def test_killed_in_the_middle_of_a_write_and_a_rerun_are_one_clean_run(
 ) -> None:
     """A file torn at any byte, the catalog's and its log's too, does no harm.
 
-    From a moment in each sixth of the run on: until its last write, after which no file is torn.
+    From a moment in some sixth of the run on: until its last write, after which no file is torn.
     """
     chance = Random(mode)  # noqa: S311 - a moment to die, not a secret
     ended = traced(life, mortals, watched=True)
@@ -181,24 +190,28 @@ def test_killed_in_the_middle_of_a_write_and_a_rerun_are_one_clean_run(
         if state.lake != ended.states[-1].lake
     ]
     size = (shop.folder / ".cdpsync/catalog.ducklake").stat().st_size
-    for part in range(_TORN_PARTS):
+    first_part = list(ALL_MODES).index(mode) % _TORN_STRIDE
+    for part in range(first_part, _TORN_PARTS, _TORN_STRIDE):
         life.change()
         step = before_last_write[
             int((part + chance.random()) / _TORN_PARTS * len(before_last_write))
         ]
         life.die(mortals, at=step, limit=int(size ** chance.uniform(0.3, 1.02)))
     life.clean_up(stored(shop))
-    assert len(life.deaths) > 2
+    assert len(life.deaths) > 1
 
 
-@pytest.mark.parametrize("shop", ["s3", "gcs"], indirect=True)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("shop", "mode"),
+    [(store, mode) for store in _STORES for mode in (MODES if _EACH_STEP else _STORES[store])],
+    indirect=["shop"],
+)
 def test_killed_at_a_step_on_the_way_to_a_bucket(
     shop: Shop, life: Life, mortals: Mortals, mode: str
 ) -> None:
     """A lake in a bucket survives the same deaths."""
     chance = Random(mode)  # noqa: S311 - a moment to die, not a secret
-    for step in chance.sample(states(traced(life, mortals, watched=True), chance), 3):
+    for step in chance.sample(varied_states(traced(life, mortals, watched=True), chance), 3):
         life.change()
         life.die(mortals, at=step)
     life.clean_up(stored(shop))
@@ -213,7 +226,9 @@ def test_full_disk_at_any_write_is_one_line(life: Life, mortals: Mortals, mode: 
     """
     chance = Random(mode)  # noqa: S311 - a moment to fail, not a secret
     refused = 0
-    for step in chance.sample(moments(traced(life, mortals).steps, chance), 8):
+    steps = moments(traced(life, mortals).steps, chance)
+    for part in range(_REFUSED):  # of the run, so that writes come after the first ones
+        step = steps[int((part + chance.random()) / _REFUSED * len(steps))]
         life.change()
         ended = mortals.run(life.file, at=step, limit=chance.choice([0, 100, 5000]), full=True)
         assert not ended.killed

@@ -113,8 +113,7 @@ def test_hard_after_soft_removes_marked_rows(orders: Shop) -> None:
     orders.same("id, v, rev")
 
 
-@pytest.mark.parametrize("deletes", ["hard", "soft"])
-@pytest.mark.parametrize("remaining", [0, 4])
+@pytest.mark.parametrize(("deletes", "remaining"), [("hard", 0), ("soft", 4)])
 def test_loss_of_most_rows_is_an_error_until_it_is_allowed(
     orders: Shop, deletes: str, remaining: int
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,11 @@ import pytest
 from support.feed_lake import ALL, ORDERS, Follower
 
 from cdpsync import maintain, project
-from cdpsync.catalog import Lake, transaction
+from cdpsync.catalog import Lake, ducklake_changes, transaction
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.destinations.changes import FeedRequest
 from cdpsync.maintain import compact, orphans
+from cdpsync.maintain.pins import expiry_limit
 from cdpsync.model.destinations import ChangeOrder, DestinationState
 
 if TYPE_CHECKING:
@@ -171,3 +173,22 @@ def test_expiry_keeps_what_a_destination_needs(shop: Shop, monkeypatch, by: str)
     assert sent(ops) == [("update", 1, "v2")]
     save(shop, ops, timedelta(0))
     assert ops.position.snapshot_id < min(upkeep())  # it was held no longer
+
+
+def test_later_snapshots_with_an_earlier_time_are_kept(shop: Shop, monkeypatch) -> None:
+    """The clock was set back after the position: its snapshot is not the oldest by time."""
+    loaded(shop, **INCREMENTAL)
+    ops = follower(shop)
+    catalog, moment = project.catalog_of(project.load(shop.file)), ops.position.snapshot_time
+    save(shop, ops, timedelta(days=30))
+    with catalog.reader(data=False) as con:
+        later = [
+            replace(snapshot, time=moment - timedelta(hours=1)) if snapshot.id > 1 else snapshot
+            for snapshot in ducklake_changes.snapshots(con)
+            if snapshot.id != ops.position.snapshot_id
+        ]
+        position = [s for s in ducklake_changes.snapshots(con) if s.id == ops.position.snapshot_id]
+        in_order = sorted([*later, *position], key=lambda snapshot: snapshot.id)
+        monkeypatch.setattr(ducklake_changes, "snapshots", lambda _: tuple(in_order))
+        limit = expiry_limit(con, moment + timedelta(days=1), moment + timedelta(days=2))
+    assert limit == moment - timedelta(hours=1)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.shop import lake_rows
 from typer.testing import CliRunner
 
-from cdpsync import query, sync
+from cdpsync import sync
 from cdpsync.cli.main import app
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Folder:
         }
 
     def ask(self, sql: str) -> list[Any]:
-        return query(sql, self.path / "cdpsync.yml")
+        return lake_rows(sql, self.path / "cdpsync.yml")
 
 
 @pytest.fixture

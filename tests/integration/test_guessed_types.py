@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,11 +36,17 @@ STEPS = {
 def test_what_rows_decided_is_decided_again(
     source: str, shop: Shop, request: pytest.FixtureRequest
 ) -> None:
-    """Every value of each run is in the lake as at the source, and a notice names the new type."""
+    """Every value of each run is in the lake as at the source, and a notice names the new type.
+
+    Each case in each mode from Postgres, and in one mode from MySQL.
+    """
     db, type_ = shop.pg, "numeric"
     if source == "mysql":
         db, type_ = request.getfixturevalue("maria"), "decimal(65,20)"
     tables = {f"{case}_{mode}": (case, mode) for case in STEPS for mode in MODES}
+    if source == "mysql":
+        modes = itertools.islice(itertools.cycle(MODES), 1, None)
+        tables = {f"{case}_{mode}": (case, mode) for case, mode in zip(STEPS, modes, strict=False)}
     schema = "public" if source == "postgres" else db.name
     shop.configure(
         {f"{schema}.{table}": MODES[mode] for table, (_, mode) in tables.items()},

@@ -106,13 +106,17 @@ class Project:
 
 
 def check_everything(lake: Project, source: Any, mode: str) -> None:
-    """Take every table through its life; the lake has the source's rows, and nothing else."""
+    """Take every table through its life; the lake has the source's rows, and nothing else.
+
+    In the first mode every command is run, too: they are the same in each.
+    """
     lake.configure(mode)
-    lake.cli("check")
-    assert len(json.loads(lake.cli("discover", "shop", "-o", "json"))) == len(NAMES) + 1
-    lake.cli("discover", "shop", "--yaml")
-    lake.cli("discover", "shop")
-    lake.cli("plan")
+    if mode == "incremental":
+        lake.cli("check")
+        assert len(json.loads(lake.cli("discover", "shop", "-o", "json"))) == len(NAMES) + 1
+        lake.cli("discover", "shop", "--yaml")
+        lake.cli("discover", "shop")
+        lake.cli("plan")
     lake.run()
     tables = lake.tables()
     assert len(set(tables.values())) == len(NAMES)
@@ -130,19 +134,24 @@ def check_everything(lake: Project, source: Any, mode: str) -> None:
         else:
             assert rows[stream] == source.rows(name), name
 
+    if mode == "incremental":
+        _check_commands(lake)
+    assert [path.name for path in lake.folder.iterdir()] == ["project"]
+    source.check_victim()
+
+
+def _check_commands(lake: Project) -> None:
+    """Run each command on tables that are loaded, until all but the victim are deleted."""
     lake.cli("maintain")
     lake.cli("status")
     lake.cli("status", "--history", "-n", "1")
     lake.cli("state", "show")
     for stream in itertools.islice(lake.streams.values(), 0, None, 4):
-        if mode != "full_table":
-            lake.cli("state", "get", f"shop.{literally(stream)}")
-            lake.cli("state", "set", f"shop.{literally(stream)}", "1")
+        lake.cli("state", "get", f"shop.{literally(stream)}")
+        lake.cli("state", "set", f"shop.{literally(stream)}", "1")
         lake.cli("reset", f"shop.{literally(stream)}", "-y")
     lake.run()
     lake.cli("delete", "-y", *(f"shop.{literally(stream)}" for stream in lake.streams.values()))
-    assert [path.name for path in lake.folder.iterdir()] == ["project"]
-    source.check_victim()
     assert query("select table_name from information_schema.tables where table_schema = 'shop'",
                  lake.file) == [("victim",)]  # fmt: skip
 

@@ -149,23 +149,23 @@ def test_system_tables_of_many_runs_stay_small(shop: Shop, monkeypatch: pytest.M
 
     The current cursors, the runs with changes and each table's last run stay.
     """
-    monkeypatch.setattr(system_tables, "_MIN_SUPERSEDED", 5)
+    monkeypatch.setattr(system_tables, "_MIN_SUPERSEDED", 3)
     shop.warehouse = {**shop.warehouse, "keep": "0s"}
     shop.pg.execute("create table orders as select 1 as id")
     shop.configure({"public.orders": {"mode": "append_only", "cursor_field": "id"}})
     shop.one()
     config = project.load(shop.file)
     assert "books" not in upkeep(shop)
-    for number in range(6):
+    for number in range(4):
         shop.pg.execute(f"insert into orders values ({number + 2})")
         shop.one()
         shop.one()
     before, history = edit.cursors(config), project.history(config)
-    assert upkeep(shop, dry_run=True)["books"].count == 6 + 5
-    assert upkeep(shop)["books"].count == 6 + 5
+    assert upkeep(shop, dry_run=True)["books"].count == 4 + 3
+    assert upkeep(shop)["books"].count == 4 + 3
     assert edit.cursors(config) == before
     with_changes = [record for record in history[1:] if record.result.rows_inserted]
-    assert len(with_changes) == 1 + 6
+    assert len(with_changes) == 1 + 4
     assert project.history(config) == (history[0], *with_changes)
     assert "books" not in upkeep(shop)
     shop.pg.execute("insert into orders values (8)")

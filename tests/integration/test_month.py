@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cdpsync.catalog import CatalogFile
 
-_A_DAY = 8  # runs
+_A_DAY = 4  # runs
 
 
 @pytest.mark.parametrize("nightly", [False, True])
@@ -40,7 +40,7 @@ def test_lake_does_not_grow_with_its_runs(
         expire(catalog, keep)
 
     monkeypatch.setattr(runner, "expire", counted)
-    month = Month(tmp_path, pg.url, every=4, keep="1d")
+    month = Month(tmp_path, pg.url, every=2, keep="1d")
     sizes: list[Size] = []
     with month.lived():
         for _ in range(6):

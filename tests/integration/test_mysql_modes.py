@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from support.mysql_server import MariaDatabase
 
+    from cdpsync.model import TableResult
+
 
 @pytest.fixture
 def shop(tmp_path: Path, maria: MariaDatabase) -> MysqlShop:
@@ -47,70 +49,92 @@ CURSORS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", CURSORS)
-def test_incremental_follows_the_source_through_three_runs(shop: MysqlShop, kind: str) -> None:
-    """Inserts, updates, ties at the boundary and NULL cursors all arrive, each exactly once."""
-    cursor, type_, first, second, third = CURSORS[kind]
-    shop.db.execute(
-        "create table orders (id bigint primary key, customer varchar(40), amount decimal(10,2), "
-        f"{cursor} {type_})"
-    )
-    for number, value in enumerate(first):
-        shop.db.execute(f"insert into orders values ({number}, 'first', {number}.10, {value})")
-    shop.db.execute("insert into orders values (90, 'no cursor', 1, null)")
-    shop.configure({shop.orders: {"mode": "incremental", "cursor_field": cursor}})
-
-    result = shop.one()
-    assert (result.rows_read, result.rows_inserted) == (len(first) + 1, len(first) + 1)
-    assert result.cursor_before is None
-    shop.same_rows()
-
-    shop.db.execute(f"insert into orders values (100, 'tie', 5, {second[0]})")
-    shop.db.execute(f"update orders set customer = 'changed', {cursor} = {second[1]} where id = 1")
-    shop.db.execute("insert into orders values (91, 'no cursor either', 1, null)")
-    shop.db.execute(f"update orders set customer = 'changed too', {cursor} = null where id = 90")
-    result = shop.one()
-    assert (result.rows_inserted, result.rows_updated) == (2, 2)
-    assert result.rows_in_table == len(first) + 3
-    shop.same_rows()
-
-    shop.db.execute(f"insert into orders values (101, 'tie', 5, {third[0]})")
-    shop.db.execute(f"insert into orders values (102, 'late', 5, {third[1]})")
-    shop.db.execute(f"update orders set {cursor} = {third[1]} where id = 90")
-    result = shop.one()
-    assert (result.rows_inserted, result.rows_updated) == (2, 1)
-    shop.same_rows()
-
-    repeated = shop.one()
-    assert (repeated.rows_inserted, repeated.rows_updated, repeated.rows_deleted) == (0, 0, 0)
-    assert repeated.cursor_after == result.cursor_after
-    shop.same_rows()
+def configure_each(shop: MysqlShop, mode: str) -> None:
+    """Let the project have a table for each type of cursor."""
+    options = {kind: {"mode": mode, "cursor_field": name} for kind, (name, *_) in CURSORS.items()}
+    shop.configure({f"{shop.db.name}.by_{kind}": options[kind] for kind in CURSORS})
 
 
-@pytest.mark.parametrize("kind", CURSORS)
-def test_append_only_takes_every_row_once(shop: MysqlShop, kind: str) -> None:
-    """Rows that share the boundary, even equal in all columns, and rows without a cursor arrive."""
-    cursor, type_, first, second, third = CURSORS[kind]
-    shop.db.execute(f"create table orders (what text, {cursor} {type_})")
-    for value in [*first, first[-1]]:
-        shop.db.execute(f"insert into orders values ('same', {value})")
-    shop.db.execute("insert into orders values ('none', null)")
-    shop.configure({shop.orders: {"mode": "append_only", "cursor_field": cursor}})
-    shop.one()
-    shop.same_rows()
+def results_of(shop: MysqlShop) -> dict[str, TableResult]:
+    """Run; each table then has the source's rows. Return their results."""
+    results = {name.removeprefix("by_"): result for name, result in shop.each().items()}
+    assert results.keys() == CURSORS.keys()
+    for kind in CURSORS:
+        shop.same_rows(f"by_{kind}")
+    return results
 
-    for value in [second[0], second[0], second[1]]:
-        shop.db.execute(f"insert into orders values ('same', {value})")
-    shop.db.execute("insert into orders values ('none', null)")
-    result = shop.one()
-    assert (result.rows_inserted, result.rows_updated) == (4, 0)
-    shop.same_rows()
 
-    for value in third:
-        shop.db.execute(f"insert into orders values ('third', {value})")
-    assert shop.one().rows_inserted == 2
-    assert shop.one().rows_inserted == 0
-    shop.same_rows()
+def test_incremental_follows_the_source_through_three_runs(shop: MysqlShop) -> None:
+    """Inserts, updates, ties at the boundary and NULL cursors all arrive, each exactly once.
+
+    A table for each type of cursor.
+    """
+    for kind, (cursor, type_, first, _, _) in CURSORS.items():
+        rows = [f"({number}, 'first', {number}.10, {value})" for number, value in enumerate(first)]
+        shop.db.execute(
+            f"create table by_{kind} (id bigint primary key, customer varchar(40), "
+            f"amount decimal(10,2), {cursor} {type_});\n"
+            f"insert into by_{kind} values {', '.join(rows)}, (90, 'no cursor', 1, null)"
+        )
+    configure_each(shop, "incremental")
+    for kind, result in results_of(shop).items():
+        rows_at_source = len(CURSORS[kind][2]) + 1
+        assert (result.rows_read, result.rows_inserted) == (rows_at_source, rows_at_source), kind
+        assert result.cursor_before is None
+
+    for kind, (cursor, _, _, second, _) in CURSORS.items():
+        shop.db.execute(
+            f"insert into by_{kind} values (100, 'tie', 5, {second[0]});\n"
+            f"update by_{kind} set customer = 'changed', {cursor} = {second[1]} where id = 1;\n"
+            f"insert into by_{kind} values (91, 'no cursor either', 1, null);\n"
+            f"update by_{kind} set customer = 'changed too', {cursor} = null where id = 90"
+        )
+    for kind, result in results_of(shop).items():
+        assert (result.rows_inserted, result.rows_updated) == (2, 2), kind
+        assert result.rows_in_table == len(CURSORS[kind][2]) + 3
+
+    for kind, (cursor, _, _, _, third) in CURSORS.items():
+        shop.db.execute(
+            f"insert into by_{kind} values (101, 'tie', 5, {third[0]});\n"
+            f"insert into by_{kind} values (102, 'late', 5, {third[1]});\n"
+            f"update by_{kind} set {cursor} = {third[1]} where id = 90"
+        )
+    results = results_of(shop)
+    for kind, result in results.items():
+        assert (result.rows_inserted, result.rows_updated) == (2, 1), kind
+
+    for kind, again in results_of(shop).items():
+        assert (again.rows_inserted, again.rows_updated, again.rows_deleted) == (0, 0, 0), kind
+        assert again.cursor_after == results[kind].cursor_after
+
+
+def test_append_only_takes_every_row_once(shop: MysqlShop) -> None:
+    """Rows that share the boundary, even equal in all columns, and rows without a cursor arrive.
+
+    A table for each type of cursor.
+    """
+
+    def insert(kind: str, what: str, values: list[str]) -> None:
+        rows = ", ".join(f"('{what}', {value})" for value in values)
+        shop.db.execute(f"insert into by_{kind} values {rows}")
+
+    for kind, (cursor, type_, first, _, _) in CURSORS.items():
+        shop.db.execute(f"create table by_{kind} (what text, {cursor} {type_})")
+        insert(kind, "same", [*first, first[-1]])
+        insert(kind, "none", ["null"])
+    configure_each(shop, "append_only")
+    results_of(shop)
+
+    for kind, (_, _, _, second, _) in CURSORS.items():
+        insert(kind, "same", [second[0], second[0], second[1]])
+        insert(kind, "none", ["null"])
+    for kind, result in results_of(shop).items():
+        assert (result.rows_inserted, result.rows_updated) == (4, 0), kind
+
+    for kind, (_, _, _, _, third) in CURSORS.items():
+        insert(kind, "third", third)
+    assert {result.rows_inserted for result in results_of(shop).values()} == {2}
+    assert {result.rows_inserted for result in results_of(shop).values()} == {0}
 
 
 def test_full_table_replaces_the_table(shop: MysqlShop) -> None:
@@ -190,23 +214,34 @@ def test_discover_and_check_go_through_the_project(shop: MysqlShop) -> None:
     assert shop.run().tables[0].table == "shop.orders"
 
 
-@pytest.mark.parametrize("mode", ["incremental", "append_only", "full_table"])
-def test_verify_finds_and_repairs_differences(shop: MysqlShop, mode: str) -> None:
-    """Equal tables are equal; a row that the lake lost is found by its key and read again."""
-    shop.db.execute("create table orders (id int primary key, v text, amt decimal(12,2), rev int)")
-    shop.db.execute(
-        "insert into orders select seq, concat('v', seq), seq / 4, seq from seq_1_to_50"
+def test_verify_finds_and_repairs_differences(shop: MysqlShop) -> None:
+    """Equal tables are equal; a row that the lake lost is found by its key and read again.
+
+    A table in each mode.
+    """
+    modes = ("incremental", "append_only", "full_table")
+    for mode in modes:
+        shop.db.execute(
+            f"create table {mode} (id int primary key, v text, amt decimal(12,2), rev int);\n"
+            f"insert into {mode} select seq, concat('v', seq), seq / 4, seq from seq_1_to_50"
+        )
+    cursor = {"cursor_field": "rev"}
+    shop.configure(
+        {
+            f"{shop.db.name}.{mode}": {"mode": mode, **(cursor if mode != "full_table" else {})}
+            for mode in modes
+        }
     )
-    cursor = {} if mode == "full_table" else {"cursor_field": "rev"}
-    shop.configure({shop.orders: {"mode": mode, **cursor}})
-    shop.one()
-    (verdict,) = verify(shop.file)
-    assert (verdict.error, verdict.status) == (None, VerifyStatus.EQUAL)
+    assert [result.rows_inserted for result in shop.each().values()] == [50] * 3
+    verdicts = [(verdict.error, verdict.status) for verdict in verify(shop.file)]
+    assert verdicts == [(None, VerifyStatus.EQUAL)] * 3
     with project.catalog_of(project.load(shop.file)).writer() as con:
-        con.execute("delete from lake.shop.orders where id in (3, 8)")
-    (verdict,) = verify(shop.file, repair=True)
-    assert (verdict.status, verdict.repaired) == (VerifyStatus.REPAIRED, 2)
-    shop.same_rows()
+        for mode in modes:
+            con.execute(f"delete from lake.shop.{mode} where id in (3, 8)")
+    verdicts = [(verdict.status, verdict.repaired) for verdict in verify(shop.file, repair=True)]
+    assert verdicts == [(VerifyStatus.REPAIRED, 2)] * 3
+    for mode in modes:
+        shop.same_rows(mode)
 
 
 def test_locked_table_fails_and_the_others_go_on(shop: MysqlShop) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from support.servers import Database, Server
 
 _TABLES = 6
-_POOLS = [(mode, size) for mode in ("transaction", "session") for size in (1, 2, 3)]
+_POOLS = [("transaction", 1), ("session", 2), ("transaction", 3)]
 _SETTINGS = "select name, setting, source from pg_settings order by name"
 
 
@@ -125,8 +125,7 @@ def test_transaction_that_waits_for_its_readers_is_kept_awake(
         assert len(read_chunks(connector, chunks).rows) == 1000
 
 
-@pytest.mark.parametrize("cursor", ["id", "at"])
-@pytest.mark.parametrize("mode", ["incremental", "append_only"])
+@pytest.mark.parametrize(("mode", "cursor"), [("incremental", "id"), ("append_only", "at")])
 def test_late_commit_of_the_application_in_the_same_pool(
     tmp_path: Path, pg: Database, mode: str, cursor: str
 ) -> None:

@@ -70,7 +70,7 @@ def test_queries_and_maintenance_during_runs(shop: Shop) -> None:
     shop.run()
     loops = [start_loop(shop, action) for action in ("query", "query", "maintain")]
     try:
-        for number in range(1, 13):
+        for number in range(1, 8):
             shop.pg.execute(add.format(number))
             assert shop.run().status is RunStatus.OK
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
+from support import commands
 
 from cdpsync import engine, project
 
@@ -25,20 +27,20 @@ PAGES = README + "".join((ROOT / f"docs/{name}.md").read_text() for name in GUID
 BIN = Path(sys.executable).parent
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, pages: str = PAGES) -> list[str]:
     """Return the code blocks of a language: the README's, then those of its pages."""
-    return re.findall(rf"^```{language}\n(.*?)^```", PAGES, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", pages, re.MULTILINE | re.DOTALL)
 
 
-def commands() -> list[str]:
+def typed_commands(pages: str = PAGES) -> list[str]:
     """Return what is typed in the README and its pages, in their order."""
-    text = "\n".join(blocks("console"))
+    text = "\n".join(blocks("console", pages))
     return re.findall(r"^\$ ((?:.*\n(?:    .*\n)*))", text, re.MULTILINE)
 
 
 def test_every_page_has_its_commands_run() -> None:
     """A page whose blocks are not found would be tested in name only."""
-    typed = "".join(commands())
+    typed = "".join(typed_commands())
     for part in ("init", "-c ", "--accept-changes", "--due", "--repair", "--at", "reset"):
         assert part in typed
     assert len(blocks("yaml")) >= 2
@@ -53,10 +55,14 @@ def at_home(tmp_path: Path, pg: Database) -> dict[str, str]:
 
 
 def test_every_command_of_the_readme_works(tmp_path: Path, pg: Database, at_home: dict) -> None:
-    """Typed one after the other, each ends with 0."""
+    """Typed one after the other, each ends with 0.
+
+    A shell runs those of the README. Those of its pages need no shell.
+    """
     yaml = blocks("yaml")[0]
     folder = tmp_path
-    for command in commands():
+    in_readme = len(typed_commands(README))
+    for number, command in enumerate(typed_commands()):
         typed = command.strip()
         if typed.startswith("cd "):
             folder = folder / typed.removeprefix("cd ")
@@ -70,9 +76,14 @@ def test_every_command_of_the_readme_works(tmp_path: Path, pg: Database, at_home
             pg.execute("update orders set status = 'paid', updated_at = now() where id in (1, 3)")
             pg.execute("insert into orders (customer_id, total, status) values (7, 19.99, 'open')")
         typed = typed.replace("2026-01-31T12:00:00", "2999-01-31T12:00:00")  # any later than now
-        done = subprocess.run(
-            ["/bin/sh", "-c", typed], cwd=folder, env=at_home, capture_output=True, text=True
-        )
+        if number < in_readme:
+            done = subprocess.run(
+                ["/bin/sh", "-c", typed], cwd=folder, env=at_home, capture_output=True, text=True
+            )
+        else:
+            program, *arguments = shlex.split(typed)
+            assert program == "cdpsync"
+            done = commands.run(*arguments, cwd=folder, env=at_home)
         assert done.returncode == 0, f"{typed}\n{done.stdout}{done.stderr}"
     query = [BIN / "cdpsync", "query", "-o", "csv", "select count(*) as n from shop.orders"]
     asked = subprocess.run(query, cwd=folder, env=at_home, capture_output=True, text=True)

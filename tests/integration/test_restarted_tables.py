@@ -36,6 +36,12 @@ def mode(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+on_each_server = pytest.mark.parametrize(
+    ("shop", "mode"), [("postgres", "incremental"), ("mysql", "append_only")], indirect=True
+)
+"""Each server and each mode once, because how a run goes on is the same on both."""
+
+
 def load_ten(shop: Shop, mode: str, **options: object) -> None:
     """Load rows with the ids 1 to 10, of which the cursor is 10."""
     is_mysql = isinstance(shop, MysqlShop)
@@ -62,6 +68,7 @@ def lake_rows(shop: Shop) -> list[tuple[int, str]]:
     return shop.ask("select id, v from shop.orders order by all")
 
 
+@on_each_server
 def test_truncated_table_arrives_once(shop: Shop, mode: str) -> None:
     """Its new rows have old numbers; those that it had before stay, as deleted rows do."""
     load_ten(shop, mode)
@@ -82,6 +89,7 @@ def test_truncated_table_arrives_once(shop: Shop, mode: str) -> None:
     assert DiffKind.MISSING not in verdict.compared.counts
 
 
+@on_each_server
 def test_deleted_last_row_costs_one_read(shop: Shop, mode: str) -> None:
     """It stays in the lake, nothing is written, and the next run reads on as before."""
     load_ten(shop, mode)
@@ -107,6 +115,7 @@ def test_deleted_last_row_within_a_lookback(shop: Shop) -> None:
     assert len(lake_rows(shop)) == 17
 
 
+@on_each_server
 def test_rows_that_reached_the_old_numbers_are_told(shop: Shop, mode: str) -> None:
     """A row at the cursor that differs shows that an append-only table was filled again."""
     load_ten(shop, mode)

@@ -33,12 +33,6 @@ _TIMED = (
 _NOW = {"timestamptz": "now()", "timestamp": "localtimestamp", "date": "current_date"}
 
 
-@pytest.fixture(params=["incremental", "append_only"])
-def mode(request: pytest.FixtureRequest) -> str:
-    """Both modes that follow a cursor."""
-    return str(request.param)
-
-
 def follow(shop: Shop, cursor: str, mode: str = "incremental", **source_options: Any) -> None:
     shop.configure({"public.orders": {"mode": mode, "cursor_field": cursor}}, **source_options)
 
@@ -71,10 +65,10 @@ def as_view_begins(
     monkeypatch.setattr(Sessions, "snapshot", view)
 
 
-def test_number_that_is_taken_before_anything_is_written(shop: Shop, mode: str) -> None:
+def test_number_that_is_taken_before_anything_is_written(shop: Shop) -> None:
     """A transaction that used a sequence has no transaction number yet, but a lock."""
     shop.pg.execute(_COUNTED)
-    follow(shop, "id", mode)
+    follow(shop, "id")
     shop.pg.execute(_NEXT.format(v="first"))
     shop.one()
     with psycopg.connect(shop.pg.url) as late:
@@ -87,7 +81,7 @@ def test_number_that_is_taken_before_anything_is_written(shop: Shop, mode: str) 
     assert shop.one().rows_inserted == 0
 
 
-def test_number_of_an_insert_that_waits_in_a_trigger(shop: Shop, mode: str) -> None:
+def test_number_of_an_insert_that_waits_in_a_trigger(shop: Shop) -> None:
     """The row of a statement is not visible before its trigger has ended."""
     shop.pg.execute(_NUMBERED)
     shop.pg.execute(
@@ -98,7 +92,7 @@ def test_number_of_an_insert_that_waits_in_a_trigger(shop: Shop, mode: str) -> N
         create trigger wait before insert on orders for each row execute function wait();
         """
     )
-    follow(shop, "id", mode)
+    follow(shop, "id", "append_only")
     shop.pg.execute(_INSERT.format(v="first"))
     shop.one()
     late = threading.Thread(target=shop.pg.execute, args=(_INSERT.format(v="late"),))
@@ -376,10 +370,10 @@ def _replayed(shop: ReplicatedShop) -> None:
         time.sleep(0.02)
 
 
-def test_standby_does_not_show_writers_of_numbers(standby_shop: ReplicatedShop, mode: str) -> None:
+def test_standby_does_not_show_writers_of_numbers(standby_shop: ReplicatedShop) -> None:
     """So the cursor stays, all rows are read each time and land once, and the run says why."""
     shop = standby_shop
-    follow(shop, "id", mode, url=shop.replica.url, replica=None)
+    follow(shop, "id", "append_only", url=shop.replica.url, replica=None)
     _replayed(shop)
     result = shop.one()
     assert result.cursor_after is None
@@ -396,10 +390,10 @@ def test_standby_does_not_show_writers_of_numbers(standby_shop: ReplicatedShop, 
     shop.same()
 
 
-def test_lookback_is_trusted_at_a_standby(standby_shop: ReplicatedShop, mode: str) -> None:
+def test_lookback_is_trusted_at_a_standby(standby_shop: ReplicatedShop) -> None:
     """A user who sets a lookback states how far below the cursor rows may appear."""
     shop = standby_shop
-    rule = {"mode": mode, "cursor_field": "id", "lookback": 5}
+    rule = {"mode": "incremental", "cursor_field": "id", "lookback": 5}
     shop.configure({"public.orders": rule}, url=shop.replica.url, replica=None)
     _replayed(shop)
     result = shop.one()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -44,37 +45,62 @@ CHANGES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", CHANGES)
-def test_evolve_accepts_a_change_and_notices_it_once(orders: Shop, kind: str) -> None:
+def configure_each(shop: Shop, **options: Any) -> None:
+    """Let the project have a table for each kind of change."""
+    shop.configure({f"public.{kind}": BASE | options for kind in CHANGES})
+
+
+def change_each(shop: Shop) -> None:
+    """Change each table in its way, and add a row."""
+    for kind, (change, _) in CHANGES.items():
+        shop.pg.execute(change.replace("orders", kind))
+        shop.pg.execute(f"insert into {kind} (id, n, rev) values (3, 30, 3)")
+
+
+@pytest.fixture
+def changing(shop: Shop) -> Shop:
+    """A table of two rows for each kind of change, loaded once."""
+    for kind in CHANGES:
+        shop.pg.execute(f"create table {kind} (id int primary key, n int, v text, rev int)")
+        shop.pg.execute(f"insert into {kind} values (1, 10, 'a', 1), (2, 20, 'b', 2)")
+    configure_each(shop)
+    assert shop.each().keys() == CHANGES.keys()
+    return shop
+
+
+def test_evolve_accepts_a_change_and_notices_it_once(changing: Shop) -> None:
     """New rows arrive, old rows keep their values, and the history says what changed."""
-    change, message = CHANGES[kind]
-    orders.pg.execute(change)
-    orders.pg.execute("insert into orders (id, n, rev) values (3, 30, 3)")
-    result = orders.one()
-    assert result.rows_inserted == 1
-    assert message.split(" (")[0].split(" at the")[0] in "; ".join(result.notices)
-    orders.same("id, n, rev")
-    assert orders.one().notices == ()
-    records = project.history(project.load(orders.file))
-    assert [bool(record.result.notices) for record in records] == [False, True, False]
+    change_each(changing)
+    results = changing.each()
+    for kind, (_, message) in CHANGES.items():
+        assert results[kind].rows_inserted == 1, kind
+        notices = "; ".join(results[kind].notices)
+        assert message.split(" (")[0].split(" at the")[0] in notices, kind
+        changing.same("id, n, rev", stream=kind, table=f"shop.{kind}")
+    assert {result.notices for result in changing.each().values()} == {()}
+    records = project.history(project.load(changing.file))
+    for kind in CHANGES:
+        results_of = [record.result for record in records if record.result.table.name == kind]
+        assert [bool(result.notices) for result in results_of] == [False, True, False], kind
 
 
 @pytest.mark.parametrize("rule", ["freeze", "ask"])
-@pytest.mark.parametrize("kind", CHANGES)
-def test_freeze_and_ask_stop_the_table(orders: Shop, kind: str, rule: str) -> None:
+def test_freeze_and_ask_stop_the_table(changing: Shop, rule: str) -> None:
     """Nothing is read until the change is accepted; the message says what changed."""
-    change, message = CHANGES[kind]
-    configure(orders, schema_changes=rule)
-    assert orders.one().rows_inserted == 0
-    orders.pg.execute(change)
-    orders.pg.execute("insert into orders (id, n, rev) values (3, 30, 3)")
-    (failed,) = orders.run().tables
-    assert failed.error.type == "ContractError"
-    assert message in failed.error.message
-    assert ("--accept-changes" in failed.error.message) is (rule == "ask")
-    assert orders.ask("select count(*) from shop.orders") == [(2,)]
-    assert orders.one(accept_changes=True).rows_inserted == 1
-    assert orders.one().rows_inserted == 0
+    configure_each(changing, schema_changes=rule)
+    assert not any(result.rows_inserted for result in changing.each().values())
+    change_each(changing)
+    for failed in changing.run().tables:
+        kind = failed.table.name
+        assert failed.error.type == "ContractError", kind
+        assert CHANGES[kind][1] in failed.error.message
+        assert ("--accept-changes" in failed.error.message) is (rule == "ask")
+        assert changing.ask(f"select count(*) from shop.{kind}") == [(2,)]
+    accepted = changing.each(accept_changes=True)
+    assert {kind: result.rows_inserted for kind, result in accepted.items()} == dict.fromkeys(
+        CHANGES, 1
+    )
+    assert not any(result.rows_inserted for result in changing.each().values())
 
 
 def test_command_in_the_message_accepts_the_change(orders: Shop) -> None:
@@ -197,29 +223,27 @@ def test_swapped_table_is_read_from_its_start(shop: Shop, mode: str) -> None:
     assert shop.one().notices == ()
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("full_table", "incremental"),
-        ("full_table", "append_only"),
-        ("incremental", "full_table"),
-        ("incremental", "append_only"),
-        ("append_only", "incremental"),
-        ("append_only", "full_table"),
-    ],
-)
-def test_changed_mode_leaves_no_stale_rows(shop: Shop, before: str, after: str) -> None:
-    """The lake has the rows of the new mode, and no row twice."""
-    shop.pg.execute("create table orders (id int primary key, v text, rev int)")
-    shop.pg.execute("insert into orders select i, 'a', i from generate_series(1, 5) i")
-    for mode in (before, after):
-        shop.configure({"public.orders": {"mode": mode, "cursor_field": "rev"}})
-        shop.one()
-        if mode == before:
-            shop.pg.execute("insert into orders values (6, 'b', 6)")
-    shop.same()
-    assert shop.one().rows_in_table == 6
-    shop.same()
+def test_changed_mode_leaves_no_stale_rows(shop: Shop) -> None:
+    """The lake has the rows of the new mode, and no row twice: from each mode to each other."""
+    modes = ("full_table", "incremental", "append_only")
+    changes = {f"{a}_to_{b}": (a, b) for a, b in itertools.permutations(modes, 2)}
+    for table in changes:
+        shop.pg.execute(f"create table {table} (id int primary key, v text, rev int)")
+        shop.pg.execute(f"insert into {table} select i, 'a', i from generate_series(1, 5) i")
+    for number in (0, 1):
+        options = {table: {"mode": pair[number]} for table, pair in changes.items()}
+        shop.configure(
+            {f"public.{table}": {**options[table], "cursor_field": "rev"} for table in changes}
+        )
+        shop.each()
+        if number == 0:
+            for table in changes:
+                shop.pg.execute(f"insert into {table} values (6, 'b', 6)")
+    shop.all_same(*changes)
+    assert {table: result.rows_in_table for table, result in shop.each().items()} == dict.fromkeys(
+        changes, 6
+    )
+    shop.all_same(*changes)
 
 
 @pytest.mark.parametrize("change", [

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.shop import lake_rows
 
-from cdpsync import query, sync
+from cdpsync import sync
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +42,8 @@ CURSORS = {
                      ["'2024-03-31 03:00:00+02:00'", "'2024-03-31 03:00:00.5+02:00'"],
                      ["'2024-03-31 03:00:00.5+02:00'", "'2024-10-27 02:30:00+01:00'"]),
 }  # fmt: skip
+TABLES = {f"by_{re.sub('[^a-z0-9]+', '_', kind).strip('_')}": CURSORS[kind] for kind in CURSORS}
+"""The same, by the name of a table of its own."""
 
 
 @dataclass
@@ -68,16 +72,16 @@ class Project:
         return result
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
-        return query(sql, self.file)
+        return lake_rows(sql, self.file)
 
-    def same(self, columns: str = "*") -> None:
+    def same(self, columns: str = "*", table: str = "orders") -> None:
         """Assert that the lake has the source's rows: each one, as often as there.
 
         Times are compared as text: the driver hands out fakesnow's NULL as the year 1970.
         """
-        at_source = sorted(map(_plain, self.snow.ask(f"select {columns} from orders")))
-        in_lake = sorted(map(_plain, self.ask(f"select {columns} from sf.orders")))
-        assert in_lake == at_source
+        at_source = sorted(map(_plain, self.snow.ask(f"select {columns} from {table}")))
+        in_lake = sorted(map(_plain, self.ask(f"select {columns} from sf.{table}")))
+        assert in_lake == at_source, table
 
 
 def _plain(row: tuple[Any, ...]) -> str:
@@ -96,70 +100,92 @@ def shop(tmp_path: Path, snow: Account) -> Project:
     return Project(tmp_path, snow)
 
 
-@pytest.mark.parametrize("kind", CURSORS)
-def test_incremental_follows_the_source_through_three_runs(shop: Project, kind: str) -> None:
-    """Inserts, updates, ties at the boundary and NULL cursors all arrive, each exactly once."""
-    type_, first, second, third = CURSORS[kind]
-    shop.snow.execute(
-        f"create table orders (id int primary key, what text, amount number(10,2), rev {type_})",
-        *(
-            f"insert into orders values ({number}, 'first', {number}.10, {value})"
-            for number, value in enumerate(first)
-        ),
-        "insert into orders values (90, 'no cursor', 1, null)",
-    )
-    shop.configure({"PUBLIC.ORDERS": {"mode": "incremental", "cursor_field": "REV"}})
-    result = shop.one()
-    assert (result.rows_read, result.rows_inserted) == (len(first) + 1, len(first) + 1)
-    shop.same("id, what, amount, rev::varchar")
-
-    shop.snow.execute(
-        f"insert into orders values (100, 'tie', 5, {second[0]})",
-        f"update orders set what = 'changed', rev = {second[1]} where id = 1",
-        "insert into orders values (91, 'no cursor either', 1, null)",
-        "update orders set what = 'changed too' where id = 90",
-    )
-    result = shop.one()
-    assert (result.rows_inserted, result.rows_updated) == (2, 2)
-    shop.same("id, what, amount, rev::varchar")
-
-    shop.snow.execute(
-        f"insert into orders values (101, 'tie', 5, {third[0]})",
-        f"insert into orders values (102, 'late', 5, {third[1]})",
-        f"update orders set rev = {third[1]} where id = 90",
-    )
-    result = shop.one()
-    assert (result.rows_inserted, result.rows_updated) == (2, 1)
-    shop.same("id, what, amount, rev::varchar")
-
-    repeated = shop.one()
-    assert (repeated.rows_inserted, repeated.rows_updated, repeated.rows_deleted) == (0, 0, 0)
-    assert repeated.cursor_after == result.cursor_after
+def configure_each(shop: Project, mode: str) -> None:
+    """Let the project have a table for each type of cursor."""
+    options = {"mode": mode, "cursor_field": "REV"}
+    shop.configure({f"PUBLIC.{table.upper()}": options for table in TABLES})
 
 
-@pytest.mark.parametrize("kind", CURSORS)
-def test_append_only_takes_every_row_once(shop: Project, kind: str) -> None:
-    """Rows that share the boundary, even equal in all columns, and rows without a cursor arrive."""
-    type_, first, second, third = CURSORS[kind]
+def results_of(shop: Project, columns: str) -> dict[str, TableResult]:
+    """Run; each table then has the source's rows. Return their results."""
+    results = {result.table.name.lower(): result for result in sync.run(shop.file).tables}
+    assert {table: result.error for table, result in results.items()} == dict.fromkeys(TABLES)
+    for table in TABLES:
+        shop.same(columns, table)
+    return results
 
-    def insert(text: str, *values: str) -> None:
-        shop.snow.execute(*(f"insert into orders values ('{text}', {value})" for value in values))
 
-    shop.snow.execute(f"create table orders (what text, rev {type_})")
-    insert("same", *first, first[-1], "null")
-    shop.configure({"PUBLIC.ORDERS": {"mode": "append_only", "cursor_field": "REV"}})
-    shop.one()
-    shop.same("what, rev::varchar")
+def test_incremental_follows_the_source_through_three_runs(shop: Project) -> None:
+    """Inserts, updates, ties at the boundary and NULL cursors all arrive, each exactly once.
 
-    insert("same", second[0], second[0], second[1], "null")
-    result = shop.one()
-    assert (result.rows_inserted, result.rows_updated) == (4, 0)
-    shop.same("what, rev::varchar")
+    A table for each type of cursor.
+    """
+    columns = "id, what, amount, rev::varchar"
+    for table, (type_, first, _, _) in TABLES.items():
+        shop.snow.execute(
+            f"create table {table} "
+            f"(id int primary key, what text, amount number(10,2), rev {type_})",
+            *(
+                f"insert into {table} values ({number}, 'first', {number}.10, {value})"
+                for number, value in enumerate(first)
+            ),
+            f"insert into {table} values (90, 'no cursor', 1, null)",
+        )
+    configure_each(shop, "incremental")
+    for table, result in results_of(shop, columns).items():
+        rows = len(TABLES[table][1]) + 1
+        assert (result.rows_read, result.rows_inserted) == (rows, rows), table
 
-    insert("third", *third)
-    assert shop.one().rows_inserted == 2
-    assert shop.one().rows_inserted == 0
-    shop.same("what, rev::varchar")
+    for table, (_, _, second, _) in TABLES.items():
+        shop.snow.execute(
+            f"insert into {table} values (100, 'tie', 5, {second[0]})",
+            f"update {table} set what = 'changed', rev = {second[1]} where id = 1",
+            f"insert into {table} values (91, 'no cursor either', 1, null)",
+            f"update {table} set what = 'changed too' where id = 90",
+        )
+    for table, result in results_of(shop, columns).items():
+        assert (result.rows_inserted, result.rows_updated) == (2, 2), table
+
+    for table, (_, _, _, third) in TABLES.items():
+        shop.snow.execute(
+            f"insert into {table} values (101, 'tie', 5, {third[0]})",
+            f"insert into {table} values (102, 'late', 5, {third[1]})",
+            f"update {table} set rev = {third[1]} where id = 90",
+        )
+    results = results_of(shop, columns)
+    for table, result in results.items():
+        assert (result.rows_inserted, result.rows_updated) == (2, 1), table
+
+    for table, again in results_of(shop, columns).items():
+        assert (again.rows_inserted, again.rows_updated, again.rows_deleted) == (0, 0, 0), table
+        assert again.cursor_after == results[table].cursor_after
+
+
+def test_append_only_takes_every_row_once(shop: Project) -> None:
+    """Rows that share the boundary, even equal in all columns, and rows without a cursor arrive.
+
+    A table for each type of cursor.
+    """
+    columns = "what, rev::varchar"
+
+    def insert(table: str, text: str, *values: str) -> None:
+        shop.snow.execute(*(f"insert into {table} values ('{text}', {value})" for value in values))
+
+    for table, (type_, first, _, _) in TABLES.items():
+        shop.snow.execute(f"create table {table} (what text, rev {type_})")
+        insert(table, "same", *first, first[-1], "null")
+    configure_each(shop, "append_only")
+    results_of(shop, columns)
+
+    for table, (_, _, second, _) in TABLES.items():
+        insert(table, "same", second[0], second[0], second[1], "null")
+    for table, result in results_of(shop, columns).items():
+        assert (result.rows_inserted, result.rows_updated) == (4, 0), table
+
+    for table, (_, _, _, third) in TABLES.items():
+        insert(table, "third", *third)
+    assert {result.rows_inserted for result in results_of(shop, columns).values()} == {2}
+    assert {result.rows_inserted for result in results_of(shop, columns).values()} == {0}
 
 
 def test_full_table_replaces_the_table_through_three_runs(shop: Project) -> None:

@@ -20,6 +20,7 @@ from cdpsync.errors import CdpsyncError, ConfigError, LandingError
 from cdpsync.model import Warehouse
 from cdpsync.storage import Storage, open_storage
 from cdpsync.storage import gcs as gcs_module
+from cdpsync.storage import s3 as s3_module
 from cdpsync.storage.s3 import S3Storage
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from support.servers import Buckets
 
 STORES = ["folder", "s3", "r2", "gs with keys", "gs"]
-PARTS = 40 << 20  # bytes: more than one part
+PARTS = 12 << 20  # bytes: more than one part
 
 
 def opened(path: str, **options: str) -> Storage:
@@ -41,6 +42,12 @@ def keys(s3: Buckets, **options: str) -> dict[str, str]:
     """Return the options that reach the tests' S3."""
     names = ("endpoint", "region", "access_key_id", "secret_access_key")
     return {name: getattr(s3, name) for name in names} | options
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are sent to S3 in the smallest parts that it takes, as they are to GCS."""
+    monkeypatch.setattr(s3_module, "_PART", 5 << 20)
 
 
 @pytest.fixture(params=STORES)

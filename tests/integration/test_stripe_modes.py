@@ -7,9 +7,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.shop import lake_rows
 from support.stripe_server import FakeStripe, Reply, fake_stripe, refusal
 
-from cdpsync import project, query, sync
+from cdpsync import project, sync
 from cdpsync.model.verification import VerifyStatus
 from cdpsync.verify.verifier import verify
 
@@ -44,7 +45,7 @@ class Billing:
         return result
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
-        return query(sql, self.file)
+        return lake_rows(sql, self.file)
 
     def check_lake(self, name: str, *fields: str, where: str = "true") -> None:
         """Assert that the lake has the account's objects once, with their current values."""

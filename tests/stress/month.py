@@ -26,6 +26,8 @@ from cdpsync.system import clock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import duckdb
+
     from cdpsync.model import Config
 
 DAY = 1440  # runs
@@ -66,6 +68,7 @@ class Month:
     minutes: int = 0
     told: int = 0  # the last snapshot that has a time of our clock
     config: Config = field(init=False)
+    _con: duckdb.DuckDBPyConnection = field(init=False, default_factory=engine.connect)
 
     def __post_init__(self) -> None:
         tables = {f"public.{name}": how for name, how in TABLES.items()}
@@ -92,7 +95,7 @@ class Month:
     @contextmanager
     def lived(self) -> Iterator[None]:
         """Let all that asks for the time be told ours."""
-        with patch.object(clock, "now", self.now):
+        with patch.object(clock, "now", self.now), self._con:
             yield
 
     def minute(self) -> float:
@@ -118,13 +121,12 @@ class Month:
 
     def _date(self) -> None:
         """Give what DuckLake noted in this run our time; else the next takes it for old."""
-        con = engine.connect()
+        con = self._con
         con.execute(f"attach '{self.config.warehouse.catalog}' as meta")
         by = self.minutes * 60_000_000
         con.execute(_SHIFT.format(by=by, last=self.told))
         (self.told,) = con.execute("select max(snapshot_id) from meta.ducklake_snapshot").fetchone()
         con.execute("detach meta")
-        con.close()
 
     def maintain(self) -> None:
         """Do the user's nightly upkeep."""

@@ -9,6 +9,7 @@ interrupt during the imports, and of the installed program start a new Python.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import select
@@ -21,17 +22,21 @@ import tempfile
 import time
 from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import IO, TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _NEEDED = (
-    *("boto3", "duckdb", "gcsfs", "psycopg", "pyarrow.parquet", "pymysql", "yaml"),
+    *("boto3", "duckdb", "gcsfs", "psycopg", "pyarrow.parquet", "pymysql", "pytz", "yaml"),
+    *("encodings.utf_8_sig", "pydantic.type_adapter", "rich.cells", "xml.parsers.expat"),
     *("cdpsync.cli.main", "cdpsync.maintain", "cdpsync.sync", "cdpsync.verify"),
     *("cdpsync.cli.output.delivery_reports", "cdpsync.destinations", "pycurl"),
     *("cdpsync_connectors.mysql.connector", "cdpsync_connectors.postgres.connector"),
+    *("cdpsync_connectors.files.connector", "cdpsync_connectors.stripe.connector"),
 )
+_PACKAGES = ("cdpsync", "cdpsync_connectors.files")  # each of their modules is needed
 _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",  # a process with threads does not fork well
     "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # as cdpsync has it before it imports gcsfs
@@ -192,42 +197,51 @@ def stop() -> None:
 def _next_command(asked: socket.socket) -> dict[str, Any]:
     """Return what a command is asked to do, in its own process.
 
-    Beside it is one that waits for it, and tells its number and its exit code.
+    The first process goes on here, and tells the exit code of each command that ends.
     """
-    signal.signal(signal.SIGCHLD, _reap)
+    running: dict[int, int] = {}  # the pipe that tells of each command
+
+    def reap(*_: object) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                command, code = os.waitpid(-1, os.WNOHANG)
+                if not command:
+                    return
+                status = running.pop(command)
+                with contextlib.suppress(BrokenPipeError):  # nobody waits for it
+                    _tell(status, os.waitstatus_to_exitcode(code))
+                os.close(status)
+
+    signal.signal(signal.SIGCHLD, reap)
     while True:
         size, files, _, _ = socket.recv_fds(asked, _NUMBER, 4)
         if not size:
             os._exit(0)
         text = asked.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
-        if os.fork() == 0:
+        *standard, status = files
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # until its pipe is known
+        command = os.fork()
+        if command == 0:
             break
-        for file in files:
+        running[command] = status
+        _tell(status, command)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+        for file in standard:
             os.close(file)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
     asked.close()
-    *standard, status = files
-    command = os.fork()
-    if command == 0:
-        os.close(status)
-        for number, file in enumerate(standard):
-            os.dup2(file, number)
-            os.close(file)
-        request: dict[str, Any] = json.loads(text)
-        return request
-    for file in (0, *standard):
+    for pipe in (status, *running.values()):
+        os.close(pipe)
+    for number, file in enumerate(standard):
+        os.dup2(file, number)
         os.close(file)
-    os.write(status, command.to_bytes(_NUMBER, "big", signed=True))
-    _, code = os.waitpid(command, 0)
-    os.write(status, os.waitstatus_to_exitcode(code).to_bytes(_NUMBER, "big", signed=True))
-    os._exit(0)
+    request: dict[str, Any] = json.loads(text)
+    return request
 
 
-def _reap(*_: object) -> None:
-    """Let the processes go that waited for a command."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+def _tell(pipe: int, number: int) -> None:
+    os.write(pipe, number.to_bytes(_NUMBER, "big", signed=True))
 
 
 def _open_standard_files() -> None:
@@ -243,8 +257,13 @@ def _serve() -> None:
 
     for name in _NEEDED:  # once, not by each command
         import_module(name)
+    for package in map(import_module, _PACKAGES):
+        for module in walk_packages(package.__path__, f"{package.__name__}."):
+            import_module(module.name)
     load_extensions()
     read_models_once()
+    gc.collect()
+    gc.freeze()  # so that no command looks through them, which copies their memory
     asked = socket.socket(fileno=os.dup(0))
     request = _next_command(asked)
     os.environ.clear()

@@ -8,6 +8,7 @@ step; or, from a step on, by the kernel's own hand when a file passes so many by
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -103,17 +104,19 @@ class Mortals:
         full: bool = False,
         act: str = "run",
         watched: bool = False,
+        compacts: bool = False,
     ) -> Ended:
         """Run a project, and kill it before step `at`.
 
         With `limit` the kernel kills it, from that step on or from the start, when a file passes
         so many bytes; with `full` it refuses the write instead, as a full disk does. `act` may be
         `maintain` or `send`. With `watched` it waits at each step until its disk has been seen.
+        With `compacts` it compacts a table of two files.
         """
         assert self._process.stdin
         assert self._process.stdout
         asked = {"project": str(project), "at": at, "limit": limit, "full": full, "act": act}
-        asked["watched"] = watched
+        asked |= {"watched": watched, "compacts": compacts}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         said = json.loads(self._process.stdout.readline())
@@ -179,6 +182,7 @@ def _where(frame: FrameType | None) -> str:
 def _live(asked: dict[str, Any], tell: int, go: int) -> None:
     """Be the run."""
     from cdpsync import destinations, maintain, project, sync
+    from cdpsync.maintain import compact
 
     def kill() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -190,6 +194,8 @@ def _live(asked: dict[str, Any], tell: int, go: int) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN if asked["full"] else signal.SIG_DFL)
     if asked["limit"] is not None and asked["at"] is None:
         bound()
+    if asked["compacts"]:
+        compact._MIN_SMALL_FILES = 2
     fatal = tuple(asked["at"]) if asked["at"] else None
     fate = kill if asked["limit"] is None else bound
     _Steps(fatal, fate, tell, go if asked["watched"] else None).watch()
@@ -223,6 +229,8 @@ def _serve() -> None:
         import_module(name)
     load_extensions()
     read_models_once()
+    gc.collect()
+    gc.freeze()  # so that no run looks through them, which copies their memory
     for line in sys.stdin:
         print(json.dumps(_ended(json.loads(line))), flush=True)
 

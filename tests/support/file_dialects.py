@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 csv.field_size_limit(sys.maxsize)
 
@@ -38,7 +38,8 @@ class Encoding:
 
 _LETTERS = "é ü\u00a0ß€日本\u2028\u0301\ufeff\u0085"
 
-DELIMITERS = (",", ";", "\t", "|", " ", "a", "é")
+USUAL_DELIMITERS = (",", ";", "\t", "|")
+DELIMITERS = (*USUAL_DELIMITERS, " ", "a", "é")
 ENCODINGS = (
     Encoding("utf-8", "utf-8", "utf-8-sig", texts=_LETTERS + "🦆"),
     Encoding("utf-8", "utf-8", "utf-8-sig", b"\xef\xbb\xbf", _LETTERS + "🦆"),
@@ -46,6 +47,14 @@ ENCODINGS = (
     Encoding("utf-16", "utf-16-le", "utf-16", texts=_LETTERS),
     Encoding("latin-1", "latin-1", "latin-1"),
 )
+OTHER_ENCODINGS = (
+    Encoding("windows-1252", "cp1252", "cp1252", texts="é€ß"),
+    Encoding("shift_jis", "shift_jis", "shift_jis", texts="日本ｱ表"),  # 表 has a byte of \\
+    Encoding("gbk", "gbk", "gbk", texts="中文誠"),  # the last has a byte of |
+    Encoding("utf-16", "utf-16-be", "utf-16", b"\xfe\xff", _LETTERS),
+    Encoding("utf-32", "utf-32-le", "utf-32", b"\xff\xfe\0\0", _LETTERS),
+)
+"""Encodings that only a copy in UTF-8 makes readable."""
 NULLS = ("", "NULL", r"\N", "-", "1")
 LINE_ENDS = ("\n", "\r\n", "\r")
 COMPRESSIONS = ("", ".gz", ".zst")
@@ -63,18 +72,40 @@ class Dialect:
     ends_last_line: bool
     quotes_all: bool
     compression: str
-    quote: str = '"'
+    quote: str = '"'  # empty: quotes are text
+    escape: str = ""
+    comment: str = ""
+    skip: int = 0
+    more_nulls: tuple[str, ...] = ()
+    empty_as_null: bool = False
+    decimal: str = "."
+    thousands: str = ""
+    names_delimiter: bool = True
+
+    @property
+    def nulls(self) -> tuple[str, ...]:
+        """The unquoted fields that are NULL."""
+        return (self.null, *self.more_nulls)
 
     @property
     def options(self) -> dict[str, Any]:
         """Return the keys of the source in the project file."""
-        return {
+        options = {
             "delimiter": self.delimiter,
             "encoding": self.encoding.option,
-            "null": self.null,
+            "null": self.nulls,
             "header": self.header,
-            "quote": self.quote,
+            "quote": self.quote or "none",
+            "escape": self.escape,
+            "comment": self.comment,
+            "skip": self.skip,
+            "empty_as_null": self.empty_as_null,
+            "decimal": self.decimal,
+            "thousands": self.thousands,
         }
+        if not self.names_delimiter:
+            del options["delimiter"]
+        return options
 
 
 class UnreadableError(Exception):
@@ -89,38 +120,64 @@ class Table:
     rows: list[tuple[Text, ...]]
 
 
-def write_csv(table: Table, dialect: Dialect) -> bytes:
-    """Return the content of a file, before it is compressed."""
+def write_csv(table: Table, dialect: Dialect, more_lines: Sequence[str] = ()) -> bytes:
+    """Return the content of a file, before it is compressed.
+
+    `more_lines` stand above the header, as many as are skipped; the others are comments.
+    """
     records = [[_field(text, dialect, len(row)) for text in row] for row in table.rows]
     if dialect.header:
         names = table.names
         header = [
-            _quoted_if_needed(name, dialect) if name else _quoted(name, dialect.quote)
-            for name in names
+            _quoted_if_needed(name, dialect) if name else _quoted(name, dialect) for name in names
         ]
         records.insert(0, header)
-    text = dialect.end.join(dialect.delimiter.join(fields) for fields in records)
+    lines = [dialect.delimiter.join(fields) for fields in records]
+    if dialect.comment:
+        for number, line in enumerate(more_lines[dialect.skip :]):
+            lines.insert(number * 2 % (len(lines) + 1), dialect.comment + line)
+    text = dialect.end.join(lines)
     if records and (dialect.ends_last_line or text.endswith(("\r", "\n")) or not records[-1][-1]):
         text += dialect.end
-    mark = dialect.encoding.mark if records else b""
-    return mark + text.encode(dialect.encoding.writes)
+    skipped = "".join(line + dialect.end for line in more_lines[: dialect.skip])
+    mark = dialect.encoding.mark if text or skipped else b""
+    return mark + (skipped + text).encode(dialect.encoding.writes)
 
 
 def _field(text: Text, dialect: Dialect, width: int) -> str:
     if text is None:
         return dialect.null
-    if text == dialect.null or (width == 1 and not text):
-        return _quoted(text, dialect.quote)
+    if text in dialect.nulls or (width == 1 and not text):
+        return _quoted(text, dialect)
     return _quoted_if_needed(text, dialect)
 
 
 def _quoted_if_needed(text: str, dialect: Dialect) -> str:
-    needs_quotes = any(sign in text for sign in (dialect.delimiter, dialect.quote, "\r", "\n"))
-    return _quoted(text, dialect.quote) if dialect.quotes_all or needs_quotes else text
+    if not dialect.quote:
+        return _without_quotes(text, dialect)
+    signs = [dialect.delimiter, dialect.quote, "\r", "\n"]
+    needs_quotes = any(sign in text for sign in signs) or (
+        bool(dialect.comment) and text.startswith(dialect.comment)
+    )
+    return _quoted(text, dialect) if dialect.quotes_all or needs_quotes else text
 
 
-def _quoted(text: str, quote: str) -> str:
-    return quote + text.replace(quote, quote * 2) + quote
+def _quoted(text: str, dialect: Dialect) -> str:
+    quote, escape = dialect.quote, dialect.escape
+    if not quote:
+        return _without_quotes(text, dialect)
+    if not escape:
+        return quote + text.replace(quote, quote * 2) + quote
+    return quote + text.replace(escape, escape * 2).replace(quote, escape + quote) + quote
+
+
+def _without_quotes(text: str, dialect: Dialect) -> str:
+    """Return a field of a dialect without quotes; what it cannot say is another sign."""
+    for sign in (dialect.delimiter, "\r", "\n"):
+        text = text.replace(sign, "_")
+    if dialect.comment and text.startswith(dialect.comment):
+        text = "_" + text
+    return text.replace(dialect.escape, dialect.escape * 2) if dialect.escape else text or "_"
 
 
 def compress(content: bytes, compression: str, *, parts: int = 1) -> bytes:
@@ -159,7 +216,7 @@ def decompress(packed: bytes, compression: str) -> bytes:
 
 
 def read_csv(content: bytes, dialect: Dialect) -> Table | None:
-    """Return a file's table by RFC 4180; None for a file without text.
+    """Return a file's table by RFC 4180 and the options; None for a file without text.
 
     An empty line is no record, but in a file of one column, where it is an empty field. Any other
     width than the header's is refused.
@@ -168,22 +225,29 @@ def read_csv(content: bytes, dialect: Dialect) -> Table | None:
         text = content.decode(dialect.encoding.reads)
     except UnicodeError as error:
         raise UnreadableError(str(error)) from error
+    for _ in range(dialect.skip):
+        text = re.sub(r"^[^\r\n]*(\r\n|\r|\n|$)", "", text, count=1)
     if not text:
         return None
+    is_known_to_python = not dialect.escape and not dialect.comment
     try:
         records = list(_records(text, dialect))
     except UnreadableError:
-        _require_same(text, dialect, None)
+        if is_known_to_python:
+            _require_same(text, dialect, None)
         raise
-    _require_same(text, dialect, records)
+    if is_known_to_python:
+        _require_same(text, dialect, records)
+    if not records:
+        return None
     first = records[0]
     if not first:
         raise UnreadableError("line 1 is empty")
     width = len(first)
     names = _distinct(
         [
-            (name if dialect.header else "") or f"column_{number}"
-            for number, (name, _) in enumerate(first, 1)
+            (_name(text, dialect) if dialect.header else "") or f"column_{number}"
+            for number, (text, _) in enumerate(first, 1)
         ]
     )
     rows = []
@@ -193,7 +257,7 @@ def read_csv(content: bytes, dialect: Dialect) -> Table | None:
             continue
         if len(fields) != width:
             raise UnreadableError(f"{len(fields)} fields")
-        rows.append(tuple(_value(text, quoted, dialect.null) for text, quoted in fields))
+        rows.append(tuple(_value(text, quoted, dialect) for text, quoted in fields))
     return Table(names, rows)
 
 
@@ -218,25 +282,42 @@ def _distinct(names: list[str]) -> tuple[str, ...]:
     return tuple(distinct)
 
 
-def _value(text: str, quoted: bool, null: str) -> Text:
-    return None if text == null and not quoted else text
+def _name(text: str, dialect: Dialect) -> str:
+    return text if dialect.quote else _unescaped(text, dialect)
+
+
+def _value(text: str, quoted: bool, dialect: Dialect) -> Text:
+    if quoted:
+        return None if dialect.empty_as_null and not text else text
+    is_null = text in dialect.nulls or (dialect.empty_as_null and not text)
+    return None if is_null else text if dialect.quote else _unescaped(text, dialect)
 
 
 def _records(text: str, dialect: Dialect) -> Iterator[list[tuple[str, bool]]]:
     """Yield the fields of each record, each with whether it was quoted; none of an empty line."""
     delimiter, quote = dialect.delimiter, dialect.quote
-    bare_field = re.compile(f"[^{re.escape(delimiter)}\r\n]*")
+    sign = re.escape(dialect.escape)
+    escaped = rf"{sign}(?:\r\n|.)|" if sign and not quote else ""
+    bare_field = re.compile(f"(?:{escaped}[^{re.escape(delimiter)}\r\n])*+", re.DOTALL)
+    line = re.compile(r"[^\r\n]*(\r\n|\r|\n|$)")
     record: list[tuple[str, bool]] = []
     at = 0
     while at <= len(text):
-        quoted = text.startswith(quote, at)
+        if dialect.comment and not record and text.startswith(dialect.comment, at):
+            at = line.match(text, at).end()
+            if at == len(text):
+                return
+            continue
+        quoted = bool(quote) and text.startswith(quote, at)
         if quoted:
-            value, end = _quoted_field(text, at + 1, quote)
+            value, end = _quoted_field(text, at + 1, dialect)
             if end < len(text) and text[end] not in (delimiter, "\r", "\n"):
                 raise UnreadableError("text behind a closing quote")
         else:
             value = bare_field.match(text, at)[0]
             end = at + len(value)
+            if dialect.escape and quote and dialect.escape + quote in value:
+                raise UnreadableError("an escape outside of quotes")
         record.append((value, quoted))
         at = end + 1
         if text.startswith(delimiter, end):
@@ -248,17 +329,33 @@ def _records(text: str, dialect: Dialect) -> Iterator[list[tuple[str, bool]]]:
             return
 
 
-def _quoted_field(text: str, at: int, quote: str) -> tuple[str, int]:
+def _quoted_field(text: str, at: int, dialect: Dialect) -> tuple[str, int]:
+    """Return a field in quotes without its escapes, and the place behind the closing quote."""
+    quote, escape = dialect.quote, dialect.escape or dialect.quote
     parts = []
-    while True:
-        end = text.find(quote, at)
-        if end < 0:
-            raise UnreadableError("a quote is not closed")
-        parts.append(text[at:end])
-        at = end + 1
-        if not text.startswith(quote, at):
-            return quote.join(parts), at
-        at += 1
+    while at < len(text):
+        if text[at] == escape and text[at + 1 : at + 2] in {escape, quote} - {""}:
+            parts.append(text[at + 1])
+            at += 2
+        elif text[at] == quote:
+            return "".join(parts), at + 1
+        elif text[at] == escape:
+            raise UnreadableError("an unknown escape")
+        else:
+            parts.append(text[at])
+            at += 1
+    raise UnreadableError("a quote is not closed")
+
+
+def _unescaped(text: str, dialect: Dialect) -> str:
+    """Return a field of a dialect without quotes, without its escapes."""
+    escape = dialect.escape
+    if not escape:
+        return text
+    known = "".join(map(re.escape, (escape, dialect.delimiter, "\r", "\n", '"')))
+    if not re.fullmatch(f"(?:[^{re.escape(escape)}]|{re.escape(escape)}[{known}])*+", text):
+        raise UnreadableError("an unknown escape")
+    return re.sub(f"{re.escape(escape)}(.)", r"\1", text, flags=re.DOTALL)
 
 
 def _require_same(
@@ -267,7 +364,8 @@ def _require_same(
     """Fail if Python's csv reads other texts; `records` is None if it must refuse them."""
     delimiter, quote = dialect.delimiter, dialect.quote
     lines = io.StringIO(text, newline="")
-    reader = csv.reader(lines, delimiter=delimiter, quotechar=quote, strict=True)
+    signs = {"quotechar": quote} if quote else {"quoting": csv.QUOTE_NONE}
+    reader = csv.reader(lines, delimiter=delimiter, strict=True, **signs)
     try:
         expected = list(reader)
     except csv.Error:

@@ -81,6 +81,7 @@ class Life:
     mode: str
     round: int = 0
     synced: int = 60
+    compacts: bool = False
     deaths: list[Ended] = field(default_factory=list)
 
     def begin(self) -> None:
@@ -103,7 +104,7 @@ class Life:
 
     def die(self, mortals: Mortals, *, at: Step | None = None, limit: int | None = None) -> Ended:
         """Run, die, run again in peace; assert that nobody can tell."""
-        ended = mortals.run(self.file, at=at, limit=limit)
+        ended = mortals.run(self.file, at=at, limit=limit, compacts=self.compacts)
         if ended.killed:
             self.deaths.append(ended)
         self.rerun(ended)
@@ -181,9 +182,17 @@ def moments(steps: Sequence[Step], chance: Random) -> list[Step]:
     return [chance.choice(same) for same in by_name.values()]
 
 
-def states(ended: Ended, chance: Random) -> list[Step]:
-    """Return a step of each state of the disk in a watched run, one that any of them may be."""
-    return _chosen(ended.states, ended.steps, chance)
+def varied_states(ended: Ended, chance: Random) -> list[Step]:
+    """Return steps of a watched run that have each state of the lake, and each kind of remnants.
+
+    They are each tried once, not each with each of the other.
+    """
+    by_remnants = _chosen([state.remnants for state in ended.states], ended.steps, chance)
+    by_lake = _chosen([state.lake for state in ended.states], ended.steps, chance)
+    lake_of = {step: state.lake for step, state in zip(ended.steps, ended.states, strict=True)}
+    tried = {lake_of[step] for step in by_remnants}
+    chosen = {*by_remnants, *(step for step in by_lake if lake_of[step] not in tried)}
+    return [step for step in ended.steps if step in chosen]
 
 
 def states_of_lake(ended: Ended, chance: Random, tried: frozenset[int]) -> list[Step]:

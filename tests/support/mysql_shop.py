@@ -28,11 +28,11 @@ class MysqlShop(Shop):
     def source(self, sql: str) -> list[tuple[Any, ...]]:
         return self.db.rows(sql)
 
-    def same_rows(self) -> None:
+    def same_rows(self, table: str = "orders") -> None:
         """Assert that the lake has the source's rows: each one, as often as there."""
-        at_source = sorted(map(repr, map(_plain, self.source("select * from orders"))))
-        in_lake = sorted(map(repr, map(_plain, self.ask("select * from shop.orders"))))
-        assert in_lake == at_source
+        at_source = sorted(map(repr, map(_plain, self.source(f"select * from {table}"))))
+        in_lake = sorted(map(repr, map(_plain, self.ask(f"select * from shop.{table}"))))
+        assert in_lake == at_source, table
 
 
 def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:

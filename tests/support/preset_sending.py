@@ -72,9 +72,11 @@ class PresetProject:
     def send(self, *options: str) -> list[SentRows]:
         """Send what has changed; return what came of it, by case."""
         done = self._cdpsync("send", *options, "-o", "json")
-        assert done.stdout, done.stderr
+        assert done.stdout.startswith("{"), done.stdout + done.stderr
         results = {one["destination"]: one for one in json.loads(done.stdout)["destinations"]}
-        letters = json.loads(self._cdpsync("dead", "show", "-o", "json").stdout)
+        shown = self._cdpsync("dead", "show", "-o", "json")
+        assert shown.stdout, shown.stderr
+        letters = json.loads(shown.stdout)
         return [self._sent(f"d{i}", results, letters) for i in range(len(self.cases))]
 
     def _sent(self, name: str, results: Any, letters: Any) -> SentRows:  # Any: JSON

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from cdpsync import project, query, sync
+from cdpsync import project, sync
+from cdpsync.catalog.query import run_query
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,8 +54,14 @@ class Shop:
         assert result.error is None, result.error
         return result
 
+    def each(self, **choices: Any) -> dict[str, TableResult]:
+        """Run; return the result of each table by the table's name. None of them has an error."""
+        results = {result.table.name: result for result in self.run(**choices).tables}
+        assert not any(result.error for result in results.values()), results
+        return results
+
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
-        return query(sql, self.file)
+        return lake_rows(sql, self.file)
 
     def source(self, sql: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.pg.url) as con:
@@ -83,6 +90,15 @@ class Shop:
         for table in tables:
             source_rows = sorted(map(repr, _plain(self.source(f"select * from {table}"))))
             assert sorted(map(repr, _plain(rows[table]))) == source_rows, table
+
+
+def lake_rows(sql: str, file: Path) -> list[tuple[Any, ...]]:
+    """Return the rows of a query of a project's lake.
+
+    Unlike `cdpsync.query` it uses a connection again, because a new one is dear.
+    """
+    with project.catalog_of(project.load(file)).reader() as con:
+        return list(run_query(con, sql).rows())
 
 
 def _plain(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

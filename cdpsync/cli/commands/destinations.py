@@ -85,7 +85,7 @@ def dead_show(
     from cdpsync import destinations
     from cdpsync.cli.output import delivery_reports
 
-    letters = destinations.dead_letters(session.config(), tuple(select or ()), where, limit)
+    letters = destinations.find_dead_letters(session.config(), tuple(select or ()), where, limit)
     show(delivery_reports.dead_letters_report(letters), session.format)
     if not letters:
         log.info("no dead letters", event="empty")
@@ -119,7 +119,7 @@ def dead_drop(session: Session, select: Some, where: Where = None, yes: Yes = Fa
     from cdpsync import destinations
 
     config = session.config()
-    letters = destinations.dead_letters(config, tuple(select), where)
+    letters = destinations.find_dead_letters(config, tuple(select), where)
     if letters and not yes:
         raise ConfigError(f"this deletes {plural(len(letters), 'dead letter')}, for good. Add -y.")
     destinations.drop_dead_letters(config, [letter.id for letter in letters])

@@ -138,7 +138,7 @@ class FilesConnector:
             readable = self._copies.readable(files, folder)
             schema = schema.read_from(readable)
             chunks = chunks_of(schema, format_, request)
-            if self._options.on_error == "reject" and format_ not in {"parquet", "xlsx"}:
+            if self._options.on_error == "reject" and format_ != "parquet":
                 columns = FileColumns(schema, format_, request.types, request.lake_types)
                 self._reject(request, files, columns, folder())
             if request.where is not None:
@@ -263,7 +263,7 @@ class FilesConnector:
         if format_ == "parquet":
             schema = parquet.read_schema(con, files)
         elif format_ == "jsonl":
-            schema = jsonl.read_schema(con, files)
+            schema = jsonl.read_schema(con, files, self._copies.with_lines)
         else:
             schema = csv.read_schema(con, files, self._options.dialect(format_))
             if format_ == "xlsx":

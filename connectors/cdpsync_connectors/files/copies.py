@@ -74,6 +74,7 @@ class Copies:
 
     source: TextSource
     kinds: dict[str, Kinds] = field(default_factory=dict)  # of the copies of sheets
+    with_lines: set[str] = field(default_factory=set)  # copies of JSON with the lines of records
     _origins: dict[str, _Origin] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=count)
 
@@ -133,8 +134,13 @@ class Copies:
         """Return a sheet of a workbook as a CSV in the standard dialect."""
         copy = self._new_path(file, folder())
         self._origins[str(copy)] = _Origin(f"{file.path}, sheet {file.sheet}", None)
-        with copy.open("w", encoding="utf-8", newline="") as target:
-            self.kinds[str(copy)] = write_sheet(file, self.source.sheets, target)
+        with ExitStack() as stack:
+            target = stack.enter_context(copy.open("w", encoding="utf-8", newline=""))
+            rejected: Rejected | None = None
+            if self.source.rejects:
+                output = stack.enter_context(rejected_path(str(copy)).open("w", encoding="utf-8"))
+                rejected = Rejected(output, file.path, 0)
+            self.kinds[str(copy)] = write_sheet(file, self.source.sheets, target, rejected)
         return replace(file, path=str(copy))
 
     def _new_path(self, file: File, folder: Path) -> Path:
@@ -162,9 +168,6 @@ class Copies:
 
     def _write_text(self, file: File, encoding: str, rules: RecordRules | None, copy: Path) -> None:
         skip, rejects = self.source.skip, self.source.rejects
-        if rejects and rules is None:
-            start = next(_without_lines(read_text(file.path, encoding, keeps_bytes=True), skip), "")
-            rejects = json_format(start.encode(errors="surrogateescape")) == "newline_delimited"
 
         def text() -> Iterator[str]:
             return _without_lines(read_text(file.path, encoding, keeps_bytes=rejects), skip)
@@ -189,7 +192,9 @@ class Copies:
                     origin_after=origin_after,
                 )
             elif rejected:
-                write_json_records(text(), target, rejected)
+                self.with_lines.add(str(copy))
+                format_ = json_format(next(text(), "").encode(errors="surrogateescape"))
+                write_json_records(str(copy), text(), format_, target, rejected)
             elif file.format == "jsonl":
                 target.writelines(text())
             else:

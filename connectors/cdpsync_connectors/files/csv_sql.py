@@ -33,9 +33,8 @@ _LINES = """
 """
 
 _HAS_SPACE = """
-    starts_with(line, ' ')
-    or (contains(line, {space_and_quote}) or contains(line, {quote_and_space}))
-        and regexp_matches(line, {pattern})
+    (contains(line, {space_and_quote}) or contains(line, {quote_and_space}))
+    and regexp_matches(line, {pattern})
 """
 
 _PADDED = ", null_padding = true, parallel = false, filename = true"
@@ -83,14 +82,20 @@ def paths_with_spaces(con: DuckDBPyConnection, paths: Sequence[str], dialect: Di
 
     It may also stand in the middle of quoted text.
     """
+    condition = "starts_with(line, ' ')"
+    if dialect.quote:
+        condition += f" or {_space_at_quote(dialect)}"
+    lines = _LINES.format(values="filename", files=quote_files(list(paths)))
+    rows = con.execute(f"{lines} where {condition} group by filename order by 1").fetchall()
+    return [str(path) for (path,) in rows]
+
+
+def _space_at_quote(dialect: Dialect) -> str:
     sign, quote = re.escape(dialect.delimiter), re.escape(dialect.quote)
     opening = f"(^|{sign}) {quote}([^{quote}]|{quote}{quote}|{quote} *({sign}|$))"
     closing = f"((^|[^{quote}]){quote}|(^|{sign}){quote}{quote})({quote}{quote})* +({sign}|$)"
-    condition = _HAS_SPACE.format(
+    return _HAS_SPACE.format(
         space_and_quote=quote_text(f" {dialect.quote}"),
         quote_and_space=quote_text(f"{dialect.quote} "),
         pattern=quote_text(f"{opening}|{closing}"),
     )
-    lines = _LINES.format(values="filename", files=quote_files(list(paths)))
-    rows = con.execute(f"{lines} where {condition} group by filename order by 1").fetchall()
-    return [str(path) for (path,) in rows]

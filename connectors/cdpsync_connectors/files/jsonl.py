@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from cdpsync.errors import ReadError
 from cdpsync.sql import quote_text
 from cdpsync_connectors._shared import exact_sql as sql
+from cdpsync_connectors.files import json_origin
 from cdpsync_connectors.files.content import open_bytes
 from cdpsync_connectors.files.csv_header import distinct_names
 from cdpsync_connectors.files.json_place import (
@@ -26,10 +27,10 @@ from cdpsync_connectors.files.json_place import (
     json_format_of,
     text_behind_array,
 )
-from cdpsync_connectors.files.schema import FileSchema, Layout, TextFormat, infer_types
+from cdpsync_connectors.files.schema import LINE, TEXT, FileSchema, Layout, TextFormat, infer_types
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from duckdb import DuckDBPyConnection
 
@@ -88,16 +89,21 @@ _KEYS = """
 """
 
 
-def read_schema(con: DuckDBPyConnection, files: Sequence[File]) -> FileSchema:
-    """Return the keys of all records, each with the type that fits every value."""
+def read_schema(
+    con: DuckDBPyConnection, files: Sequence[File], with_origin: Collection[str] = ()
+) -> FileSchema:
+    """Return the keys of all records, each with the type that fits every value.
+
+    The records of the files `with_origin`, by their paths, have their lines in them.
+    """
     import duckdb
 
     try:
-        return _read_schema(con, files, _LONGEST_LINE)
+        return _read_schema(con, files, with_origin, _LONGEST_LINE)
     except duckdb.InvalidInputException as error:
         if "maximum_object_size" not in str(error):
             raise
-    return _read_schema(con, files, max(_longest_record(file) for file in files))
+    return _read_schema(con, files, with_origin, max(_longest_record(file) for file in files))
 
 
 def _longest_record(file: File) -> int:
@@ -107,8 +113,17 @@ def _longest_record(file: File) -> int:
     return _LONGEST_UNKNOWN_LINE
 
 
-def _read_schema(con: DuckDBPyConnection, files: Sequence[File], longest_line: int) -> FileSchema:
-    layouts = tuple(Layout(file, json_format=json_format_of(file.path)) for file in files)
+def _read_schema(
+    con: DuckDBPyConnection, files: Sequence[File], with_origin: Collection[str], longest_line: int
+) -> FileSchema:
+    layouts = tuple(
+        Layout(
+            file,
+            json_format=json_format_of(file.path),
+            json_has_origin=file.path in with_origin,
+        )
+        for file in files
+    )
     if any(is_one_sign(layout.file.path) for layout in layouts):
         raise _bad_record(files)
     records = _records(layouts, longest_line)
@@ -119,7 +134,7 @@ def _read_schema(con: DuckDBPyConnection, files: Sequence[File], longest_line: i
     _require_whole_arrays(
         con, [f.file.path for f in layouts if f.json_format == "array"], longest_line
     )
-    keys = [str(name) for name, *_ in key_rows]
+    keys = [str(name) for name, *_ in key_rows if name != json_origin.KEY]
     if not_objects or repeated_keys or "" in keys or "\0" in "".join(keys):
         raise _bad_record(files)
     if maybe_no_json:
@@ -193,7 +208,10 @@ def _longest_line(path: str) -> int:
 
 
 def select_rows(layouts: Sequence[Layout], names: Sequence[str], longest_line: int) -> str:
-    """Return the SELECT of `v`: for each record the JSON texts of these keys."""
+    """Return the SELECT of `v`: for each record the JSON texts of these keys.
+
+    Records with their line in them have it beside `v`, and their text.
+    """
     pointers = ", ".join(
         quote_text("/" + name.replace("~", "~0").replace("/", "~1")) for name in names
     )
@@ -201,10 +219,14 @@ def select_rows(layouts: Sequence[Layout], names: Sequence[str], longest_line: i
         f"regexp_replace(json || '0', {quote_text(_UP_TO_NUMBER)}, {quote_text(_MARKED)}, 'gs')"
     )
     without_end = f"left({with_marks}, -{len(_END)})"
+    origin = ""
+    if all(layout.json_has_origin for layout in layouts):
+        line, text = json_origin.line_of("raw"), json_origin.text_of("raw")
+        origin = f", {line} as {LINE}, {text} as {TEXT}"
     return (
-        f"select cast(json_extract(json, [{pointers}]) as varchar[]) as v from ("
+        f"select cast(json_extract(json, [{pointers}]) as varchar[]) as v{origin} from ("
         f"select case when regexp_matches(json, {quote_text(_INEXACT)}) then {without_end} "
-        f"else json end as json from (select cast(json as varchar) as json "
+        f"else json end as json, json as raw from (select cast(json as varchar) as json "
         f"from ({_records(layouts, longest_line)})))"
     )
 

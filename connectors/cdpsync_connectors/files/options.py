@@ -127,6 +127,12 @@ class FilesOptions(ConnectorOptions):
             ) from None
         return codec.name
 
+    @field_validator("null")
+    @classmethod
+    def _distinct(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        """Leave out a text that is there again: DuckDB 1.5.5 would read an empty line twice."""
+        return tuple(dict.fromkeys(texts))
+
     @field_validator("delimiter", "quote", "escape")
     @classmethod
     def _can_be_a_sign(cls, sign: str | None) -> str | None:
@@ -158,10 +164,20 @@ class FilesOptions(ConnectorOptions):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _has_records(self) -> Self:
+        if self.format == "parquet" and self.on_error == "reject":
+            raise ValueError(
+                "on_error: reject sets aside records of CSV, JSON and workbooks. A Parquet file "
+                "has no lines, and its values are of its own types: remove on_error"
+            )
+        return self
+
     def dialect(self, format_: str) -> Dialect:
         """Return the dialect in which this source's text files, or their copies, are read."""
         if format_ == "xlsx":
-            return replace(STANDARD, header=self.header)
+            rejects = self.on_error == "reject"
+            return replace(STANDARD, header=self.header, has_origin=rejects)
         values = ValueFormats(self.decimal, self.thousands, self.date_format, self.timestamp_format)
         if self._rules() is not None:
             return Dialect(

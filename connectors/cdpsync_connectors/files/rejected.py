@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from cdpsync.model import REJECTED_COLUMNS
 from cdpsync.sql import quote_name, quote_text
 from cdpsync_connectors._shared.exact_sql import quote_files
-from cdpsync_connectors.files import csv
 from cdpsync_connectors.files.content import LONE_SURROGATE
+from cdpsync_connectors.files.schema import LINE, TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,12 +89,12 @@ def write_rejected(
     for file, layout in zip(files, columns.schema.layouts, strict=True):
         reason = columns.reason_of_rejection(layout)
         if reason:
-            rows = csv.select_rows([layout], columns.not_text)
+            rows = columns.rejectable(layout)
             selects.append(
                 _OF_ANOTHER_TYPE.format(
                     path=quote_text(file.path),
-                    line=csv.LINE,
-                    text=csv.TEXT,
+                    line=LINE,
+                    text=TEXT,
                     reason=reason,
                     rows=rows,
                 )

@@ -9,6 +9,8 @@ from cdpsync.errors import ReadError
 from cdpsync_connectors.files.content import undecoded
 from cdpsync_connectors.files.dialect import DELIMITERS, Dialect, delimiter_name
 from cdpsync_connectors.files.header_lines import has_line_end, no_names, on_one_line
+from cdpsync_connectors.files.json_documents import DocumentError, read_documents
+from cdpsync_connectors.files.json_origin import with_line
 from cdpsync_connectors.files.json_place import is_record
 from cdpsync_connectors.files.records import Record, read_lines, read_records
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from cdpsync_connectors.files.rejected import Rejected
 
 _NOT_DECODED = "not in the encoding of the file"
+_NO_RECORD = "is not one JSON object, each key named once"
 
 STANDARD = Dialect(",")
 """The dialect that is written: NULL is empty, every other field is in quotes."""
@@ -48,8 +51,7 @@ def write_standard(
     for record in read_records(text(), rules):
         is_header = False
         if not width:
-            if record.is_blank or record.fault or undecoded(record.text):
-                raise _bad_header(path, record)
+            record = _first_record(path, record, rules, header=header)
             width = len(record.fields)
             is_header = header
             if not header and has_line_end(record):
@@ -74,20 +76,45 @@ def write_standard(
             target.write(",".join(fields) + "\n")
 
 
-def write_json_records(blocks: Iterable[str], target: TextIO, rejected: Rejected) -> None:
-    """Write the lines of a text that are records of JSON to `target`, the others to `rejected`."""
-    for number, line in enumerate(read_lines(blocks), start=1):
-        if undecoded(line):
-            rejected.add(Record(number, line, fault=_NOT_DECODED))
-        elif not line.strip() or is_record(line.encode()):
-            target.write(line)
-        else:
-            rejected.add(Record(number, line, fault="is not one JSON object, each key named once"))
+def write_json_records(
+    path: str, blocks: Iterable[str], format_: str, target: TextIO, rejected: Rejected
+) -> None:
+    """Write the records of a JSON text to `target`, a line each, and what is none to `rejected`.
+
+    Each record has its line in it. `format_` is DuckDB's name for how they stand in the text.
+    Raises ReadError for a text that cannot be divided, because it is not in lines and no JSON.
+    """
+    is_lines = format_ == "newline_delimited"
+    try:
+        for number, text in (
+            enumerate(read_lines(blocks), 1) if is_lines else read_documents(blocks)
+        ):
+            if undecoded(text):
+                rejected.add(Record(number, text, fault=_NOT_DECODED))
+            elif not text.strip():
+                continue
+            elif is_record(text.encode()):
+                record = text.strip().replace("\n", " ").replace("\r", " ")
+                target.write(with_line(record, number + rejected.skipped) + "\n")
+            else:
+                rejected.add(Record(number, text, fault=_NO_RECORD))
+    except DocumentError as error:
+        raise ReadError(
+            f"{path}, line {error.line}: {error.fault}. Nothing of the stream was kept; fix the "
+            "file. Only JSON Lines go on behind a text that is no JSON."
+        ) from error
 
 
 def standard_field(field: str | None) -> str:
     """Return a field as it is written: NULL is empty, every other is in quotes."""
     return "" if field is None else '"' + field.replace('"', '""') + '"'
+
+
+def _first_record(path: str, record: Record, rules: RecordRules, *, header: bool) -> Record:
+    """Return the first record, in which a name is a name, also where it is a text of `nulls`."""
+    if record.is_blank or record.fault or undecoded(record.text):
+        raise _bad_header(path, record)
+    return next(read_records([record.text], replace(rules, nulls=()))) if header else record
 
 
 def _bad_header(path: str, record: Record) -> ReadError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from cdpsync_connectors.files.discover import File
 
 
+LINE, TEXT = f'"line {secrets.token_hex(16)}"', f'"text {secrets.token_hex(16)}"'
+"""The names of a record's line and text, where a read has them; no column has such a name."""
+
 _FEW_COLUMNS = 32
 
 
@@ -30,7 +34,8 @@ class Layout:
 
     Of a CSV, `header` has the fields of its first record as they are written, and `dialect` the
     delimiter that was found. Of JSON, `json_format` is DuckDB's name for how the records stand in
-    the file. `notices` tell what was decided about the file.
+    the file, and `json_has_origin` tells that each has its line in it. `notices` tell what was
+    decided about the file.
     """
 
     file: File
@@ -38,7 +43,13 @@ class Layout:
     header: tuple[str, ...] = ()
     dialect: Dialect | None = None
     json_format: str = "newline_delimited"
+    json_has_origin: bool = False
     notices: tuple[str, ...] = ()
+
+    @property
+    def has_origin(self) -> bool:
+        """Whether each record has its line and its text, so that it can be rejected."""
+        return self.json_has_origin or (self.dialect is not None and self.dialect.has_origin)
 
     @property
     def text_dialect(self) -> Dialect:

@@ -132,21 +132,32 @@ class FileColumns:
         )
         return f"case {reasons} end" if reasons else None
 
+    def rejectable(self, layout: Layout) -> str:
+        """Return the SELECT of all records of a file, each with its line and its text."""
+        return self._rows([layout])
+
     def _tests(self, layout: Layout) -> Iterator[tuple[str, str]]:
         """Yield for each requested type whether a record is of it, and the reason if it is not.
 
         Only records with their line and text are rejected; in other files the read stops.
         """
-        if layout.dialect is None or not layout.dialect.has_origin:
+        if not layout.has_origin:
             return
-        for name, _ in layout.columns:
+        own_names = dict(layout.columns)
+        for position, name in enumerate(self.schema.types, start=1):
             type_ = self.requested_types.get(name)
-            if type_ is None or self.schema.types[name] == UNKNOWN:
+            is_here = self.format == "jsonl" or name in own_names
+            if type_ is None or not is_here or name in dict(layout.file.keys):
                 continue
-            text = quote_name(name)
+            if self.schema.types[name] == UNKNOWN or (self.format == "jsonl" and type_ == "JSON"):
+                continue
+            text = self._text(position, name)
             before = quote_text(f'column "{name}": value "')
             after = quote_text(f'" is not exactly a {type_}')
             yield sql.is_exact(text, type_, name), f"{before} || left({text}, 80) || {after}"
+
+    def _text(self, position: int, name: str) -> str:
+        return jsonl.value_as_text(position) if self.format == "jsonl" else quote_name(name)
 
     def type(self, name: str) -> str:
         """Return the type of a column: requested, inferred, or the lake's if it has no value."""
@@ -207,7 +218,7 @@ class FileColumns:
             return self._recast(name, file_types[name], where)
         if self.format == "jsonl" and type_ == "JSON":
             return f"cast({jsonl.value_as_json(position)} as json)"
-        text = jsonl.value_as_text(position) if self.format == "jsonl" else quote_name(name)
+        text = self._text(position, name)
         if name in self.requested_types:
             return sql.exact_cast(text, type_, name, where)
         return sql.plain_cast(text, type_)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync.errors import ConnectError, ReadError
 from cdpsync_connectors._shared.exact_types import UNKNOWN
+from cdpsync_connectors.files.records import Record
 from cdpsync_connectors.files.rewrite import standard_field
 from cdpsync_connectors.files.workbook import address, open_workbook
 from cdpsync_connectors.files.workbook_values import Kind
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from cdpsync_connectors.files.discover import File
+    from cdpsync_connectors.files.rejected import Rejected
     from cdpsync_connectors.files.schema import FileSchema
     from cdpsync_connectors.files.workbook import Cell, Sheet, Workbook
     from cdpsync_connectors.files.workbook_values import Value
@@ -99,15 +101,18 @@ def notices(files: Iterable[File], names: Sequence[str]) -> Iterator[str]:
             yield f"{path}: hidden sheets are read only if sheet: names them: {', '.join(hidden)}"
 
 
-def write_sheet(file: File, rules: SheetRules, target: TextIO) -> Kinds:
+def write_sheet(
+    file: File, rules: SheetRules, target: TextIO, rejected: Rejected | None = None
+) -> Kinds:
     """Write the rows of a workbook's sheet to `target` as CSV, each text in quotes; NULL is empty.
 
     Raises ReadError, with the cell, for a value that cannot be one of the lake, or is outside of
-    the columns.
+    the columns. With `rejected` such a row is set aside instead, and each other one has its number
+    and its text behind it.
     """
     with open_workbook(file.path) as workbook:
         sheet = _sheet(workbook, file.sheet)
-        writer = _Writer(file, rules.nulls, target)
+        writer = _Writer(file, rules.nulls, target, rejected)
         if not rules.header:
             writer.columns = _extent(_rows(workbook, sheet, rules.skip))
         for number, cells in _rows(workbook, sheet, rules.skip):
@@ -115,7 +120,7 @@ def write_sheet(file: File, rules: SheetRules, target: TextIO) -> Kinds:
                 writer.columns = range(cells[0].column, cells[-1].column + 1)
                 writer.write_header(number, cells)
             else:
-                writer.write(number, cells)
+                writer.write_or_reject(number, cells)
         if not writer.columns:
             below = f" below row {rules.skip}" if rules.skip else ""
             raise ReadError(f"{writer.place}: has no cell with a value{below}.")
@@ -138,16 +143,33 @@ def _extent(rows: Iterable[tuple[int, list[Cell]]]) -> range:
 class _Writer:
     """The rows of one sheet, on their way into a CSV."""
 
-    def __init__(self, file: File, nulls: frozenset[str], target: TextIO) -> None:
+    def __init__(
+        self, file: File, nulls: frozenset[str], target: TextIO, rejected: Rejected | None
+    ) -> None:
         self.place = f"{file.path}, sheet {file.sheet}"
         self.columns = range(0)
         self.kinds: dict[int, Kind] = defaultdict(lambda: Kind.NONE)
-        self._nulls, self._target = nulls, target
+        self._nulls, self._target, self._rejected = nulls, target, rejected
 
     def write_header(self, row: int, cells: Sequence[Cell]) -> None:
         """Write the names of the columns."""
         names = {column: self._text(row, column, value) for column, value in cells}
-        self._target.write(",".join(standard_field(names.get(c, "")) for c in self.columns) + "\n")
+        self._write_fields(row, [names.get(c, "") for c in self.columns], cells)
+
+    def _write_fields(self, row: int, fields: list[str | None], cells: Sequence[Cell]) -> None:
+        if self._rejected is not None:
+            fields += [str(row), _text_of(cells)]
+        self._target.write(",".join(map(standard_field, fields)) + "\n")
+
+    def write_or_reject(self, row: int, cells: Sequence[Cell]) -> None:
+        """Write a row, or set it aside where one of its cells has no value of the lake."""
+        try:
+            self.write(row, cells)
+        except ReadError as error:
+            if self._rejected is None:
+                raise
+            fault = error.message.removeprefix(f"{self.place}, ")
+            self._rejected.add(Record(row, _text_of(cells), fault=fault))
 
     def write(self, row: int, cells: Sequence[Cell]) -> None:
         """Write a row."""
@@ -161,7 +183,7 @@ class _Writer:
         for column, value in cells:
             if values[column] is not None and value.kind is not self.kinds[column]:
                 self.kinds[column] |= value.kind
-        self._target.write(",".join(standard_field(values.get(c)) for c in self.columns) + "\n")
+        self._write_fields(row, [values.get(c) for c in self.columns], cells)
 
     def _is_null(self, value: Value) -> bool:
         return value.text in self._nulls and bool(value.kind)
@@ -182,6 +204,11 @@ class _Writer:
             f"columns {address(0, first)[:-1]} to {address(0, last)[:-1]}. Name the column, clear "
             "the cell, or set skip: to the number of rows above the header."
         )
+
+
+def _text_of(cells: Sequence[Cell]) -> str:
+    """Return the cells of a row as a person reads them: those with a value, with commas between."""
+    return ",".join(cell.value.text for cell in cells)
 
 
 def with_cell_types(schema: FileSchema, kinds_of: Mapping[str, Kinds]) -> FileSchema:

@@ -11,9 +11,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture
-def con() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection like a run's."""
+@pytest.fixture(scope="session")
+def database() -> Iterator[duckdb.DuckDBPyConnection]:
+    """One DuckDB for this process, because a new one takes longer than most of these reads."""
     with duckdb.connect() as con:
-        con.execute("set timezone = 'UTC'; set threads = 1")
+        con.execute("set threads = 1")
+        yield con
+
+
+@pytest.fixture
+def con(database: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection like a run's."""
+    with database.cursor() as con:
+        con.execute("set timezone = 'UTC'")
         yield con

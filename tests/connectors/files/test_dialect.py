@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import csv
+import gzip
 import io
 import lzma
 import zipfile
@@ -272,6 +273,32 @@ def test_any_dialect_of_a_writer_is_read(
     signs = {"quote": quote, "encoding": encoding} | ({"escape": "\\"} if escaped else {})
     read = rows(connector(path, **signs), con, types={"x": "VARCHAR", "y": "VARCHAR"})
     assert read == records
+
+
+def test_empty_line_of_one_column_is_one_row(tmp_path, con):
+    """A NULL, also if `null` has a text twice; else it is a text, and refused with its line."""
+    path = write(tmp_path / "a.csv", "a\nx\n\n2\n")
+    for null in ("", ["", ""], ["NA", "", "NA"]):
+        assert rows(connector(path, null=null), con) == [("x",), (None,), ("2",)]
+    assert f"{path}, line 3: is empty" in refusal(connector(path, null="NA"))
+    assert rows(connector(path, null="NA", comment="#"), con) == [("x",), ("",), ("2",)]
+    write(path, 'a,b\nx,""\n\n')
+    assert rows(connector(path, null="NA"), con) == [("x", "")]
+
+
+def test_compressed_file_without_quotes(tmp_path, con):
+    """Quotes are text there too, beside spaces and without."""
+    path = write(tmp_path / "a.csv.gz", gzip.compress(b'x,y\n "a" , b"\n'))
+    assert rows(connector(path, quote="none"), con) == [(' "a" ', ' b"')]
+
+
+@pytest.mark.parametrize(
+    "options", [{"comment": "#"}, {"escape": "\\"}, {"on_error": "reject"}, {}]
+)
+def test_name_may_be_a_text_that_is_null(tmp_path, options):
+    """In a header it is a name, as in the dialects that are read directly."""
+    path = write(tmp_path / "a.csv", "id,NA,-\n1,NA,2\n")
+    assert list(types(connector(path, null=["NA", "-"], **options))) == ["id", "NA", "-"]
 
 
 ARRAYS = [

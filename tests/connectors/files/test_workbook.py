@@ -430,17 +430,6 @@ def test_keys_of_the_path_are_columns_of_a_workbook(tmp_path, con):
     assert rows(connector(f"{tmp_path}/**/*.xlsx"), con) == [(1, 2024)]
 
 
-def test_a_workbook_always_stops(tmp_path, con):
-    """`on_error: reject` is for records of text files; a workbook's fault stops its table."""
-    path = save(tmp_path / "a.xlsx", Data=[["a"], [1], [Formula("=NA()", "#N/A")]])
-    assert "A3: #N/A" in refusal(connector(path, on_error="reject"))
-    good = (
-        save(tmp_path / "good/b.xlsx", Data=[["a"], [1]]) if (tmp_path / "good").mkdir() else None
-    )
-    good = save(tmp_path / "good/b.xlsx", Data=[["a"], [1]])
-    assert rows(connector(good, on_error="reject"), con) == [(1,)]
-
-
 def test_workbook_that_changes_is_read_again(tmp_path, con):
     """A saved workbook is another file; one that is saved during the read fails."""
     path = save(tmp_path / "a.xlsx", Data=[["a"], [1]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -50,6 +52,7 @@ REQUESTS = {  # the path, a parameter of it, the stream, and whether its changes
     "the clock of a list": (r"/v1/balance_transactions", "", "balance_transactions", True),
     "what is pending": (r"/v1/balance_transactions", "created[gte]", "balance_transactions", True),
 }
+STRIDE = 1 if "CDPSYNC_EACH_PAIR" in os.environ else 3  # `make answers` tries each answer
 LISTS = {name: stream for name, stream in STREAMS.items() if not stream.is_single}
 FEW_THREADS = {"concurrency": 2}  # because most of a small read is the start of its threads
 EXPAND = {"expand": {"charges": ["refunds"]}, **FEW_THREADS}
@@ -93,7 +96,10 @@ def _fill(stripe: FakeStripe) -> None:
 
 @pytest.mark.parametrize("request_", REQUESTS)
 def test_answer_that_is_not_the_apis_own_is_an_error(stripe, request_):
-    """No read infers from it that an object, or the rest of a list, does not exist."""
+    """No read infers from it that an object, or the rest of a list, does not exist.
+
+    Each request gets a third of the answers, the next one another third.
+    """
     path, parameter, stream, follows = REQUESTS[request_]
     asked = {"include_deletes": True, "cursor_field": "_updated_at"} if follows else {}
     asked["options"] = EXPAND
@@ -103,7 +109,8 @@ def test_answer_that_is_not_the_apis_own_is_an_error(stripe, request_):
             stripe.add("customers", created=NOW - 86400 - number)
     read(stripe, stream, since, **asked)
     believed = []
-    for kind, reply in FOREIGN_ANSWERS.items():
+    first = list(REQUESTS).index(request_) % STRIDE
+    for kind, reply in itertools.islice(FOREIGN_ANSWERS.items(), first, None, STRIDE):
         replaced = []
 
         def answer(asked_path, params, reply=reply, replaced=replaced):

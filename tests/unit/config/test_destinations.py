@@ -9,6 +9,7 @@ from cdpsync import redact
 from cdpsync.errors import ConfigError
 from cdpsync.model import TableName
 from cdpsync.model.destinations import (
+    Batch,
     ChangeKind,
     ChangeOrder,
     FindTemplate,
@@ -167,6 +168,32 @@ destinations:
     assert request.id == "response->>'id'"
     assert request.update.url.text == "https://x/{{ found }}"
     assert request.update.headers == {"A": Template("b", f"{tmp_path / 'own.yml'}:1")}
+
+
+def test_deletes_have_a_batch_of_their_own(tmp_path):
+    """Without one they have that of the others; with null they are sent one by one."""
+    (tmp_path / "own.yml").write_text("url: https://x\nitem: 1\nbatch: {rows: 75}\n")
+    text = "destinations:\n  d: {type: ./own.yml, from: a.b, on: [delete], delete: %s}\n"
+    batches = {
+        "{url: https://x/del}": Batch(75),
+        "{url: https://x/del, batch: {rows: 50}}": Batch(50),
+        "{url: https://x/del, item: null, batch: null}": None,
+    }
+    for delete, batch in batches.items():
+        destination = load(tmp_path, text % delete).destinations["d"]
+        assert (destination.batch, destination.delete_batch) == (Batch(75), batch)
+
+
+def test_search_that_creates_nothing(tmp_path):
+    """`create: null`: where nothing is found, there is nothing to do."""
+    (tmp_path / "own.yml").write_text(
+        "find: {url: https://x, id: response->>'id'}\ncreate: null\n"
+        "update: {method: DELETE, url: 'https://x/{{ found }}'}\n"
+    )
+    text = "destinations:\n  d: {type: ./own.yml, from: a.b}\n"
+    request = load(tmp_path, text).destinations["d"].request
+    assert isinstance(request, FindTemplate)
+    assert request.create is None
 
 
 WRONG = {
