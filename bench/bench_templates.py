@@ -18,13 +18,13 @@ sys.path[:0] = [str(ROOT / "tests")]
 
 from support.change_rows import Changes, body_of, text  # noqa: E402
 
-from cdpsync.destinations.compile import compile_condition, compile_requests  # noqa: E402
+from cdpsync.destinations.templates.compile import compile_condition, compile_requests  # noqa: E402
 from cdpsync.model.destinations import RequestTemplate  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cdpsync.destinations.compile import CompiledRequests
+    from cdpsync.destinations.templates.compile import CompiledRequests
 
 LEAST = 350_000  # rows a second of the plain body, on one core
 

@@ -23,11 +23,11 @@ from measure import WORK
 
 from cdpsync import engine, project
 from cdpsync.catalog import CatalogFile, ducklake_changes, transaction
-from cdpsync.destinations.changes import FeedRequest
+from cdpsync.destinations.delivery.outbox import Outbox
 from cdpsync.destinations.events import write_events
-from cdpsync.destinations.feed import feed_of
-from cdpsync.destinations.outbox import Outbox
-from cdpsync.destinations.positions import position_at
+from cdpsync.destinations.feeds.changes import FeedRequest
+from cdpsync.destinations.feeds.feed import feed_of
+from cdpsync.destinations.feeds.positions import position_at
 from cdpsync.destinations.rendering import render
 from cdpsync.model import TableName
 from cdpsync.model.destinations import ChangeKind, ChangeOrder

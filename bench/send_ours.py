@@ -6,9 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from cdpsync.destinations.dispatch import Dispatcher
-from cdpsync.destinations.outbox import Outbox
-from cdpsync.destinations.requests import RequestShape
+from cdpsync.destinations.delivery.dispatch import Dispatcher
+from cdpsync.destinations.delivery.outbox import Outbox
+from cdpsync.destinations.delivery.requests import RequestShape
 from cdpsync.engine import connect
 from cdpsync.model.destinations import Batch, Destination, Health
 from cdpsync.sql import quote_text

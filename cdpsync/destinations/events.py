@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cdpsync.destinations.compile import Row, compile_condition, compile_text, row_of
+from cdpsync.destinations.feeds.masks import apply_mask
 from cdpsync.destinations.held import COLUMNS, compose, events_in
-from cdpsync.destinations.masks import apply_mask
+from cdpsync.destinations.templates.compile import Row, compile_condition, compile_text, row_of
 from cdpsync.model.destinations import ChangeKind
 from cdpsync.sql import quote_text
 from cdpsync.system import disk, private_files

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog.system_tables import SystemTables
-from cdpsync.destinations.changes import FeedRequest
+from cdpsync.destinations.feeds.changes import FeedRequest
 from cdpsync.destinations.rendering import uses_of
 from cdpsync.model.destinations import ChangeKind
 

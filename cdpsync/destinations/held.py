@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdpsync.destinations.journal import PENDING
-from cdpsync.destinations.outbox import seq_list
+from cdpsync.destinations.delivery.journal import PENDING
+from cdpsync.destinations.delivery.outbox import seq_list
 from cdpsync.engine import connect, first_line
 from cdpsync.errors import CatalogError
 from cdpsync.model.destinations import ChangeOrder
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import duckdb
     from duckdb.sqltypes import DuckDBPyType
 
-    from cdpsync.destinations.journal import Settlements
-    from cdpsync.destinations.outbox import Outbox
+    from cdpsync.destinations.delivery.journal import Settlements
+    from cdpsync.destinations.delivery.outbox import Outbox
 
 COLUMNS = ("event_id", "key", "change", "snapshot_id", "changed_at", "ord")
 """The columns of a change beside its images; `row` and `old` follow."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cdpsync.catalog import Lake
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.catalog.transaction import transaction
-from cdpsync.destinations import health as healths
+from cdpsync.destinations.delivery import health as healths
 from cdpsync.destinations.overviews import LOCK
 from cdpsync.destinations.selection import chosen_names, selected
 from cdpsync.engine import first_line

@@ -8,13 +8,13 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from cdpsync.destinations import answers
-from cdpsync.destinations.answers import Judge, Outcome
-from cdpsync.destinations.clock import SystemClock
-from cdpsync.destinations.connections import LONG_ANSWER, Connections
-from cdpsync.destinations.judges import finders
-from cdpsync.destinations.requests import Marks
-from cdpsync.destinations.routes import composers, parcel_reader
+from cdpsync.destinations.delivery import answers
+from cdpsync.destinations.delivery.answers import Judge, Outcome
+from cdpsync.destinations.delivery.clock import SystemClock
+from cdpsync.destinations.delivery.connections import LONG_ANSWER, Connections
+from cdpsync.destinations.delivery.judges import finders
+from cdpsync.destinations.delivery.requests import Marks
+from cdpsync.destinations.delivery.routes import composers, parcel_reader
 from cdpsync.destinations.samples import sample
 from cdpsync.destinations.selection import selected
 from cdpsync.errors import CdpsyncError, ConfigError
@@ -24,9 +24,9 @@ from cdpsync.redact import HIDDEN, redact
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cdpsync.destinations.connections import HttpAnswer, HttpRequest
-    from cdpsync.destinations.parcels import ParcelReader
-    from cdpsync.destinations.requests import Parcel
+    from cdpsync.destinations.delivery.connections import HttpAnswer, HttpRequest
+    from cdpsync.destinations.delivery.parcels import ParcelReader
+    from cdpsync.destinations.delivery.requests import Parcel
     from cdpsync.destinations.samples import Sample
     from cdpsync.model import Config
     from cdpsync.model.destinations import Destination

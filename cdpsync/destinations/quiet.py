@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog.delivery_tables import DeliveryTables
-from cdpsync.destinations import health as healths
-from cdpsync.destinations.feed import feed_of
+from cdpsync.destinations.delivery import health as healths
 from cdpsync.destinations.feed_requests import position_request, primary_keys
+from cdpsync.destinations.feeds.feed import feed_of
 from cdpsync.destinations.places import Places
 from cdpsync.destinations.rendering import feed_digest
 from cdpsync.destinations.sender import POSITION_AGE

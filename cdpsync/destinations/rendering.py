@@ -6,15 +6,20 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cdpsync.destinations.compile import Marks, compile_requests, names_used
-from cdpsync.destinations.requests import FindShape, RequestShape
-from cdpsync.destinations.signature import signing_key
+from cdpsync.destinations.delivery.requests import FindShape, RequestShape
+from cdpsync.destinations.delivery.signature import signing_key
+from cdpsync.destinations.templates.compile import Marks, compile_requests, names_used
 from cdpsync.model.destinations import ChangeKind, FindTemplate, batch_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cdpsync.destinations.compile import CompiledRequest, CompiledRequests, NamesUsed, Row
+    from cdpsync.destinations.templates.compile import (
+        CompiledRequest,
+        CompiledRequests,
+        NamesUsed,
+        Row,
+    )
     from cdpsync.model.destinations import Destination, RequestTemplate
 
 _IDENTITY = """

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from cdpsync.catalog import Lake
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.catalog.transaction import transaction
-from cdpsync.destinations.dispatch import Dispatcher
-from cdpsync.destinations.journal import DELIVERED
+from cdpsync.destinations.delivery.dispatch import Dispatcher
+from cdpsync.destinations.delivery.journal import DELIVERED
+from cdpsync.destinations.delivery.refusals import dead_letters as dead_letters_of
 from cdpsync.destinations.operations import find_dead_letters
 from cdpsync.destinations.overviews import LOCK
-from cdpsync.destinations.refusals import dead_letters as dead_letters_of
 from cdpsync.destinations.runner import overall_status
 from cdpsync.destinations.samples import letters_as_sample
 from cdpsync.destinations.sender import failed, require_health, require_sendable
@@ -34,7 +34,7 @@ from cdpsync.system import clock, locks
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from cdpsync.destinations.results import DispatchResult
+    from cdpsync.destinations.delivery.results import DispatchResult
     from cdpsync.destinations.samples import Sample
     from cdpsync.model import Config
     from cdpsync.model.destinations import DeadLetter, Destination

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog.delivery_tables import DeliveryTables
+from cdpsync.destinations.delivery.outbox import Outbox
 from cdpsync.destinations.events import write_events
-from cdpsync.destinations.feed import feed_of
 from cdpsync.destinations.feed_requests import feed_request
-from cdpsync.destinations.outbox import Outbox
+from cdpsync.destinations.feeds.feed import feed_of
 from cdpsync.destinations.places import Places
 from cdpsync.destinations.rendering import Rendering, render
 from cdpsync.destinations.sender import require_sendable

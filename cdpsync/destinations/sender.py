@@ -14,20 +14,20 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.catalog.delivery_tables import DeliveryTables
-from cdpsync.destinations import health as healths
-from cdpsync.destinations import outbox as outboxes
-from cdpsync.destinations.compile import row_of
-from cdpsync.destinations.dispatch import Dispatcher
+from cdpsync.destinations.delivery import health as healths
+from cdpsync.destinations.delivery import outbox as outboxes
+from cdpsync.destinations.delivery.dispatch import Dispatcher
+from cdpsync.destinations.delivery.outbox import Outbox
+from cdpsync.destinations.delivery.supervisor import Supervisor
 from cdpsync.destinations.events import Events, write_events
-from cdpsync.destinations.feed import feed_of
 from cdpsync.destinations.feed_requests import feed_request
+from cdpsync.destinations.feeds.feed import feed_of
+from cdpsync.destinations.feeds.positions import newest_position, start_position
 from cdpsync.destinations.held import events_in
-from cdpsync.destinations.outbox import Outbox
 from cdpsync.destinations.places import Places
-from cdpsync.destinations.positions import newest_position, start_position
 from cdpsync.destinations.rendering import digest, feed_digest, render
 from cdpsync.destinations.settling import Batch, Settler
-from cdpsync.destinations.supervisor import Supervisor
+from cdpsync.destinations.templates.compile import row_of
 from cdpsync.errors import CdpsyncError, ConfigError, DeliveryError, StalePositionError
 from cdpsync.model import Failure
 from cdpsync.model.destinations import (
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from cdpsync.destinations.changes import FeedRequest
-    from cdpsync.destinations.feed import Feed
+    from cdpsync.destinations.feeds.changes import FeedRequest
+    from cdpsync.destinations.feeds.feed import Feed
     from cdpsync.model import Config
     from cdpsync.model.destinations import Destination
 

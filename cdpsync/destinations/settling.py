@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from cdpsync.catalog import Lake
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.catalog.transaction import transaction
+from cdpsync.destinations.delivery.journal import DELIVERED
+from cdpsync.destinations.delivery.refusals import dead_letters
 from cdpsync.destinations.held import write_held
-from cdpsync.destinations.journal import DELIVERED
-from cdpsync.destinations.refusals import dead_letters
 from cdpsync.model import Failure
 from cdpsync.model.destinations import DeliveryRecord, DeliveryResult, DestinationState
 from cdpsync.serialize.text import plural
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cdpsync.catalog import CatalogFile
-    from cdpsync.destinations.outbox import Outbox
+    from cdpsync.destinations.delivery.outbox import Outbox
+    from cdpsync.destinations.delivery.results import DispatchResult
     from cdpsync.destinations.places import Places
     from cdpsync.destinations.rendering import Rendering
-    from cdpsync.destinations.results import DispatchResult
     from cdpsync.model.destinations import DeadLetter, Destination, MaskWindow, Position
 
 

@@ -14,10 +14,10 @@ from support.deliveries import NOW, FakeClock, changes, destination, ids, outbox
 from support.receiver import receiver
 from support.tls import certificate
 
-from cdpsync.destinations.journal import DEAD, DELIVERED, PENDING
-from cdpsync.destinations.outbox import pending
-from cdpsync.destinations.refusals import dead_letters
-from cdpsync.destinations.results import StopReason
+from cdpsync.destinations.delivery.journal import DEAD, DELIVERED, PENDING
+from cdpsync.destinations.delivery.outbox import pending
+from cdpsync.destinations.delivery.refusals import dead_letters
+from cdpsync.destinations.delivery.results import StopReason
 from cdpsync.errors import CatalogError, ConfigError
 from cdpsync.model.destinations import (
     AnswerRules,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from support.receiver import Receiver
 
-    from cdpsync.destinations.outbox import Outbox
+    from cdpsync.destinations.delivery.outbox import Outbox
 
 QUICK = Retry(timeout=timedelta(seconds=0.5))
 AROUND = ("[", "]")
@@ -562,7 +562,7 @@ def test_log_has_a_line_for_each_failed_request(
     tmp_path: Path, server: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As JSON, and one for each hundred that were taken."""
-    caplog.set_level("INFO", "cdpsync.destinations.dispatch")
+    caplog.set_level("INFO", "cdpsync.destinations.delivery.dispatch")
     server.script(refuses={'"id":7,': 400}, body='{"error":"x"}')
     send(destination(), outbox(tmp_path, 300), shape(f"{server.url}/?key=secret"))
     lines = [json.loads(record.message) for record in caplog.records]

@@ -13,7 +13,7 @@ import pytest
 from support.deliveries import NOW, FakeClock, changes, destination, ids, outbox, send, shape
 from support.receiver import receiver
 
-from cdpsync.destinations.requests import FindShape
+from cdpsync.destinations.delivery.requests import FindShape
 from cdpsync.model.destinations import (
     AnswerRules,
     Batch,

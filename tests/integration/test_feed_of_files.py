@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from support.feed_lake import ALL, ORDERS, FeedLake, Follower
 
-from cdpsync.destinations.changes import FeedRequest
-from cdpsync.destinations.lake_tables import find_table
-from cdpsync.destinations.positions import living_snapshots
-from cdpsync.destinations.row_sets import changed_rows
+from cdpsync.destinations.feeds.changes import FeedRequest
+from cdpsync.destinations.feeds.lake_tables import find_table
+from cdpsync.destinations.feeds.positions import living_snapshots
+from cdpsync.destinations.feeds.row_sets import changed_rows
 from cdpsync.errors import StalePositionError
 from cdpsync.model.destinations import ChangeKind, ChangeOrder
 

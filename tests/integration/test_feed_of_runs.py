@@ -12,7 +12,7 @@ from support.feed_lake import ALL, ORDERS, Follower
 from cdpsync import maintain, project
 from cdpsync.catalog import Lake, ducklake_changes, transaction
 from cdpsync.catalog.delivery_tables import DeliveryTables
-from cdpsync.destinations.changes import FeedRequest
+from cdpsync.destinations.feeds.changes import FeedRequest
 from cdpsync.maintain import compact, orphans
 from cdpsync.maintain.pins import expiry_limit
 from cdpsync.model.destinations import ChangeOrder, DestinationState

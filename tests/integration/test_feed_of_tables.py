@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.feed_lake import ALL, ORDERS, FeedLake, Follower
 
-from cdpsync.destinations.changes import FeedRequest
+from cdpsync.destinations.feeds.changes import FeedRequest
 from cdpsync.errors import CatalogError, ConfigError
 from cdpsync.model import TableName
 from cdpsync.model.destinations import ChangeKind, ChangeOrder

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.feed_lake import ALL, FeedLake, Follower
 
-from cdpsync.destinations.changes import FeedRequest
-from cdpsync.destinations.feed import feed_of
+from cdpsync.destinations.feeds.changes import FeedRequest
+from cdpsync.destinations.feeds.feed import feed_of
 from cdpsync.errors import ConfigError
 from cdpsync.model import TableName
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from cdpsync import engine
-from cdpsync.destinations.compile import CompiledRequests, Row, compile_requests, row_of
+from cdpsync.destinations.templates.compile import CompiledRequests, Row, compile_requests, row_of
 from cdpsync.model.destinations import RequestTemplate, Template
 
 if TYPE_CHECKING:

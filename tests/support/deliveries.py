@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from cdpsync.destinations.dispatch import Dispatcher
-from cdpsync.destinations.outbox import Outbox
-from cdpsync.destinations.requests import RequestShape
+from cdpsync.destinations.delivery.dispatch import Dispatcher
+from cdpsync.destinations.delivery.outbox import Outbox
+from cdpsync.destinations.delivery.requests import RequestShape
 from cdpsync.engine import connect
 from cdpsync.model.destinations import Destination, Health
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from cdpsync.destinations.requests import FindShape
-    from cdpsync.destinations.results import DispatchResult
+    from cdpsync.destinations.delivery.requests import FindShape
+    from cdpsync.destinations.delivery.results import DispatchResult
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 CHANGES = """

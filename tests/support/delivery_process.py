@@ -121,9 +121,9 @@ def _child(job: Job, answer: int) -> None:
 def _send(job: Job) -> dict[str, int]:
     from support.deliveries import changes, destination, shape
 
-    from cdpsync.destinations.clock import SystemClock
-    from cdpsync.destinations.dispatch import Dispatcher
-    from cdpsync.destinations.outbox import Outbox, pending
+    from cdpsync.destinations.delivery.clock import SystemClock
+    from cdpsync.destinations.delivery.dispatch import Dispatcher
+    from cdpsync.destinations.delivery.outbox import Outbox, pending
     from cdpsync.engine import connect
     from cdpsync.model.destinations import Batch, ChangeOrder, Health
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from cdpsync.catalog import CatalogFile, transaction
 from cdpsync.catalog.snapshots import compaction_message
-from cdpsync.destinations.changes import FeedRequest, FeedResult
-from cdpsync.destinations.feed import feed_of
-from cdpsync.destinations.positions import start_position
+from cdpsync.destinations.feeds.changes import FeedRequest, FeedResult
+from cdpsync.destinations.feeds.feed import feed_of
+from cdpsync.destinations.feeds.positions import start_position
 from cdpsync.model import TableName
 from cdpsync.model.destinations import ChangeKind, Position
 from cdpsync.sql import quote_name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdpsync.destinations import addresses
+from cdpsync.destinations.delivery import addresses
 
 
 @pytest.mark.parametrize(

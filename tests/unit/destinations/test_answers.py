@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdpsync.destinations.answers import FailedItem, Judge, Outcome, Verdict
-from cdpsync.destinations.connections import HttpAnswer
+from cdpsync.destinations.delivery.answers import FailedItem, Judge, Outcome, Verdict
+from cdpsync.destinations.delivery.connections import HttpAnswer
 from cdpsync.errors import ConfigError
 from cdpsync.model.destinations import AnswerRules
 

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.change_rows import Changes, body_of, exact_json, text
 
-from cdpsync.destinations.compile import compile_requests
+from cdpsync.destinations.templates.compile import compile_requests
 from cdpsync.errors import ConfigError
 from cdpsync.model.destinations import RequestTemplate
 

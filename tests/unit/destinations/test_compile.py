@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.change_rows import Changes, body_of, text
 
-from cdpsync.destinations.compile import (
+from cdpsync.destinations.templates.compile import (
     Marks,
     compile_condition,
     compile_requests,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.change_rows import Changes, exact_json
 
-from cdpsync.destinations import filters
+from cdpsync.destinations.templates import filters
 from cdpsync.errors import ConfigError
 
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cdpsync.destinations import health as rules
-from cdpsync.destinations.health import Permit
+from cdpsync.destinations.delivery import health as rules
+from cdpsync.destinations.delivery.health import Permit
 from cdpsync.model.destinations import Health, HealthState
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)

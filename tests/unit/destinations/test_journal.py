@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdpsync.destinations import journal
-from cdpsync.destinations.journal import DEAD, DELIVERED, PENDING, Journal, Refusal, Settlements
+from cdpsync.destinations.delivery import journal
+from cdpsync.destinations.delivery.journal import (
+    DEAD,
+    DELIVERED,
+    PENDING,
+    Journal,
+    Refusal,
+    Settlements,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdpsync.destinations.key_order import KeyOrder
-from cdpsync.destinations.requests import Parcel
+from cdpsync.destinations.delivery.key_order import KeyOrder
+from cdpsync.destinations.delivery.requests import Parcel
 
 PARCELS = st.lists(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=3), max_size=30)
 

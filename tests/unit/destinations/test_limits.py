@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdpsync.destinations.limits import RateLimiter, asked_delay
+from cdpsync.destinations.delivery.limits import RateLimiter, asked_delay
 from cdpsync.model.destinations import Rate
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)

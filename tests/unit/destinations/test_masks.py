@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cdpsync import engine
-from cdpsync.destinations.masks import apply_mask
+from cdpsync.destinations.feeds.masks import apply_mask
 from cdpsync.model.destinations import Mask, MaskWindow, Template
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

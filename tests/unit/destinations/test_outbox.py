@@ -8,7 +8,7 @@ import duckdb
 import pytest
 from support.deliveries import changes, outbox
 
-from cdpsync.destinations.outbox import Outbox, pending
+from cdpsync.destinations.delivery.outbox import Outbox, pending
 from cdpsync.errors import CatalogError
 from cdpsync.model.destinations import ChangeOrder
 

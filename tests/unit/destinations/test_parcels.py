@@ -14,15 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.deliveries import changes, outbox
 
-from cdpsync.destinations.journal import DEAD, DELIVERED, Settlements
-from cdpsync.destinations.parcels import ParcelReader
+from cdpsync.destinations.delivery.journal import DEAD, DELIVERED, Settlements
+from cdpsync.destinations.delivery.parcels import ParcelReader
 from cdpsync.model.destinations import Batch, ChangeOrder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cdpsync.destinations.outbox import Outbox
-    from cdpsync.destinations.requests import Parcel
+    from cdpsync.destinations.delivery.outbox import Outbox
+    from cdpsync.destinations.delivery.requests import Parcel
 
 ROWS = 80
 ORDERS = st.sampled_from(list(ChangeOrder))

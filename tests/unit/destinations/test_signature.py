@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdpsync.destinations.signature import signature_headers, signing_key
+from cdpsync.destinations.delivery.signature import signature_headers, signing_key
 from cdpsync.errors import ConfigError
 
 

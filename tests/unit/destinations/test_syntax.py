@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.change_rows import Changes
 
-from cdpsync.destinations.rows import Names
-from cdpsync.destinations.sandbox import row_functions, sandbox
-from cdpsync.destinations.syntax import (
+from cdpsync.destinations.templates.rows import Names
+from cdpsync.destinations.templates.sandbox import row_functions, sandbox
+from cdpsync.destinations.templates.syntax import (
     ExpressionError,
     parse,
     to_sql,

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from support.change_rows import Changes
 
-from cdpsync.destinations import filters
+from cdpsync.destinations.templates import filters
 from cdpsync.errors import ConfigError
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/destination-templates.md").read_text()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.change_rows import text
 
-from cdpsync.destinations.texts import Constant, Expression, expression_of, parts_of
+from cdpsync.destinations.templates.texts import Constant, Expression, expression_of, parts_of
 from cdpsync.errors import ConfigError
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.change_rows import Changes, text
 
-from cdpsync.destinations.compile import CompiledRequest, compile_requests
+from cdpsync.destinations.templates.compile import CompiledRequest, compile_requests
 from cdpsync.errors import ConfigError
 from cdpsync.model.destinations import RequestTemplate
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.change_rows import body_of, text
 
-from cdpsync.destinations.used import NamesUsed, names_used
+from cdpsync.destinations.templates.used import NamesUsed, names_used
 from cdpsync.errors import ConfigError
 from cdpsync.model.destinations import FindTemplate, RequestTemplate
 

@@ -1,0 +1,1 @@
+"""Feeds: what changed in a table or a query since a destination's position."""

@@ -1,0 +1,1 @@
+"""Templates: `{{ expressions }}` and bodies of a destination, compiled to SQL."""
