@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cdpsync.destinations.feeds.masks import apply_mask
 from cdpsync.destinations.held import COLUMNS, compose, events_in
 from cdpsync.destinations.templates.compile import Row, compile_condition, compile_text, row_of
-from cdpsync.model.destinations import ChangeKind
+from cdpsync.model.destinations import ChangeKind, ChangeOrder
 from cdpsync.sql import quote_text
 from cdpsync.system import disk, private_files
 
@@ -36,12 +36,13 @@ _SELECTED = """
 _WRITE = """
     copy (
         select
-            {columns}, "row", old, attempts, first_at,
-            row_number() over (order by is_held desc, ord) as ord,
-            row_number() over (order by is_held desc, ord) > {limit} as is_deferred
+            {columns}, "row", old, attempts, first_at, {place} as ord,
+            {is_deferred} as is_deferred
         from {relation}
     ) to {file} (format parquet, compression zstd, compression_level 1)
 """
+
+_PLACE = "row_number() over (order by is_held desc, ord)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +95,14 @@ def write_events(
         relation, masked, windows = apply_mask(
             con, "selected", destination.mask, hash_sql, windows, now
         )
+    # The order of keys is of no account where each has one change.
+    is_sorted = destination.order is ChangeOrder.EACH or limit is not None
     private_files.make_folder(file.parent)
     con.execute(
         _WRITE.format(
             columns=", ".join(column for column in COLUMNS if column != "ord"),
-            limit=limit if limit is not None else 1 << 62,
+            place=_PLACE if is_sorted else "ord",
+            is_deferred="false" if limit is None else f"{_PLACE} > {limit}",
             relation=relation,
             file=quote_text(str(file)),
         )

@@ -268,9 +268,19 @@ class Sender:
             return None
         moment = _moment(start)
         position = start_position(con, feed.request, moment or "now")
-        if moment is not None and feed.request.table is not None and not feed.request.keep:
-            return position
-        return self._start_here(con, feed, position)
+        if moment is None or position is None:
+            return self._start_here(con, feed, position)
+        if feed.request.table is None or feed.request.keep:
+            self._start_then(feed, position)
+        return position
+
+    def _start_then(self, feed: Feed, position: Position) -> None:
+        """Take what a query, or a table with `keep`, gave at a position for delivered."""
+        copy = self._places.copy(f"{self._run_id}-start")
+        with self._catalog.reader(str(position.snapshot_id), keep=False) as con:
+            feed.read(con, None)
+            feed.write_copy(con, copy)
+        feed.request = replace(feed.request, copy=copy)
 
     def _start_here(
         self, con: duckdb.DuckDBPyConnection, feed: Feed, position: Position | None

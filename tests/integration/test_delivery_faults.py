@@ -562,10 +562,10 @@ def test_log_has_a_line_for_each_failed_request(
     tmp_path: Path, server: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As JSON, and one for each hundred that were taken."""
-    caplog.set_level("INFO", "cdpsync.destinations.delivery.dispatch")
+    caplog.set_level("DEBUG", "cdpsync.destinations.delivery.dispatch")
     server.script(refuses={'"id":7,': 400}, body='{"error":"x"}')
     send(destination(), outbox(tmp_path, 300), shape(f"{server.url}/?key=secret"))
-    lines = [json.loads(record.message) for record in caplog.records]
+    lines = [record.fields for record in caplog.records]
     failed = [line for line in lines if line["outcome"] == "refused"]
     assert [(line["changes"], line["status"]) for line in failed] == [([7, 7], 400)]
     assert 2 <= sum(line["outcome"] == "taken" for line in lines) <= 3

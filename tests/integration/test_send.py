@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -309,3 +311,18 @@ def test_json_of_a_send_has_fixed_keys(shop: Sending) -> None:
     documented = (DOCS / "json.md").read_text()
     for keys in (result["destinations"][0], line, shop.json("send", "hook", "--dry-run")[0]):
         assert [key for key in keys if f"`{key}`" not in documented] == []
+
+
+def test_a_query_starts_at_a_time(shop: Sending) -> None:
+    """What changed in its rows since then is sent; what was there before is not."""
+    time.sleep(0.01)
+    moment = datetime.now(UTC).isoformat()
+    shop.put((2, "bob", "paid", "20.00"))
+    shop.cdpsync("run", "--no-send")
+    query = {"type": "webhook", "sql": "select id, status from shop.orders", "key": "id"}
+    query |= {"url": shop.receiver.url, "body": {"id": "{{ id }}", "was": "{{ old.status }}"}}
+    shop.configure({"query": query | {"start": moment}})
+    shop.cdpsync("send")
+    assert shop.bodies() == [{"id": 2, "was": "new"}]
+    shop.cdpsync("send")
+    assert len(shop.bodies()) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 from contextlib import ExitStack, closing
@@ -361,17 +360,17 @@ class Dispatcher:
         """Count and log a request that was not taken."""
         error = redact(verdict.error)
         self._ledger.tally.fault(error)
-        if log.isEnabledFor(logging.INFO):
+        if log.isEnabledFor(logging.DEBUG):
             self._log(parcel, answer, verdict.outcome, error)
 
     def _log_some(self, parcel: Parcel, answer: HttpAnswer) -> None:
         """Log one of a hundred requests that were taken."""
-        if self._ledger.tally.answers % _LOGGED == 0 and log.isEnabledFor(logging.INFO):
+        if self._ledger.tally.answers % _LOGGED == 0 and log.isEnabledFor(logging.DEBUG):
             self._log(parcel, answer, Outcome.TAKEN, "")
 
     def _log(self, parcel: Parcel, answer: HttpAnswer, outcome: Outcome, error: str) -> None:
-        """Log a request as a line of JSON, without its URL and body, which may have secrets."""
-        line = {
+        """Log a request for -v, without its URL and body, which may have secrets."""
+        fields = {
             "destination": self._destination.name,
             "outbox": self._outbox.id,
             "changes": [parcel.first, parcel.last],
@@ -381,7 +380,8 @@ class Dispatcher:
             "outcome": outcome.value,
             "error": error,
         }
-        log.info("%s", json.dumps(line, ensure_ascii=False))
+        message = f"{fields['destination']}: {outcome.value} ({answer.status}) {error}".rstrip()
+        log.debug("%s", message, extra={"event": "request", "fields": fields})
 
     def _result(self, seconds: float) -> DispatchResult:
         tally = self._ledger.tally
