@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from support.sending import Sending, sending
 
 from cdpsync import project
@@ -326,3 +329,18 @@ def test_a_query_starts_at_a_time(shop: Sending) -> None:
     assert shop.bodies() == [{"id": 2, "was": "new"}]
     shop.cdpsync("send")
     assert len(shop.bodies()) == 1
+
+
+def test_every_command_of_the_page_works(shop: Sending) -> None:
+    """What docs/destinations.md types, one after the other, with its first destination."""
+    page = (DOCS / "destinations.md").read_text()
+    ops = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])["destinations"]["ops"]
+    shop.put((5, "max", "paid", "1"))
+    shop.environment = {"OPS_TOKEN": "sesame-seeds-123"}
+    shop.configure({"ops": ops | {"url": f"{shop.receiver.url}/orders"}})
+    shop.cdpsync("run", "--no-send")
+    commands = re.findall(r"^\$ cdpsync (.*)$", page, re.MULTILINE)
+    assert len(commands) >= 10
+    for command in commands:
+        shop.cdpsync(*shlex.split(command))
+    assert [body["order"] for body in shop.bodies()] == [5, 3, 5]

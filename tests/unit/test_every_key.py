@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from cdpsync.config.destination_schema import DestinationSection, RequestSection
+from cdpsync.config.secrets import model_in
+from cdpsync.config.templates import REQUEST_KEYS, STEPS
+
 EXAMPLES = Path(__file__).parents[2] / "examples/configs"
 CONNECTORS = sorted(entry_points(group="cdpsync.connectors"), key=lambda point: point.name)
 
@@ -22,3 +26,17 @@ def test_every_option_is_in_an_example(point: EntryPoint) -> None:
     keys = set(re.findall(r"^ {4}(?:# )?(\w+):", shown, re.MULTILINE))
     fields = point.load().Options.model_fields
     assert {field.alias or name for name, field in fields.items()} - keys == set()
+
+
+def test_every_key_of_a_destination_is_in_an_example() -> None:
+    """In every_key.yml, whose destinations have each key once, wherever it stands."""
+    text = (EXAMPLES / "every_key.yml").read_text()
+    shown = set(re.findall(r"(\w+)\??:", text[text.index("\ndestinations:") :]))
+    keys = {"sql", "where", "delete", "action", *REQUEST_KEYS, *STEPS}
+    models = [DestinationSection, RequestSection]
+    for model in models:
+        for name, field in model.model_fields.items():
+            keys.add(field.alias or name)
+            inner = model_in(field.annotation)
+            models += [inner] if inner else []
+    assert keys - shown - {"again", "others"} == set()
