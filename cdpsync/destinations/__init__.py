@@ -1,5 +1,6 @@
 """Destinations: net changes of lake tables and queries, sent as HTTP requests."""
 
+from cdpsync.destinations.checks import check
 from cdpsync.destinations.operations import (
     disable,
     drop_dead_letters,
@@ -14,6 +15,7 @@ from cdpsync.destinations.runner import send, send_after_run
 from cdpsync.destinations.selection import split_patterns
 
 __all__ = [
+    "check",
     "disable",
     "drop_dead_letters",
     "enable",

@@ -85,7 +85,7 @@ def write_events(
     triggered = _count(con, "changes")
     compose(con, held, "changes", destination.order)
     was_held = _count(con, "composed where is_held")
-    condition, change = _conditions(destination, row)
+    condition, change = conditions_of(destination, row)
     kind = "view" if condition == "true" else "table"
     con.execute(_SELECTED.format(kind=kind, change=change, condition=condition))
     filtered = _count(con, "composed") - _count(con, "selected")
@@ -124,7 +124,7 @@ def write_events(
     )
 
 
-def _conditions(destination: Destination, row: Row) -> tuple[str, str]:
+def conditions_of(destination: Destination, row: Row) -> tuple[str, str]:
     """Return SQL of which changes are sent, and of what each is then.
 
     A deleted row is looked at as it was. With `on_exit: delete`, a row that has passed before and

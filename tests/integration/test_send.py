@@ -200,6 +200,33 @@ def test_one_destination_does_not_stop_the_others(shop: Sending) -> None:
     assert "customer" in run.stderr
 
 
+def test_check_tells_what_is_wrong_and_sends_nothing(shop: Sending) -> None:
+    """Each destination has a line; a wrong one its file, line and the nearest column."""
+    good = {"type": "webhook", "from": "shop.orders", "url": shop.receiver.url}
+    query = {"sql": "select custmer from shop.orders", "key": "customer"}
+    shop.configure(
+        {
+            "good": good,
+            "typo": good | {"body": {"a": "{{ costumer }}"}},
+            "condition": good | {"where": "totl > 3"},
+            "key": good | {"key": "nubmer"},
+            "table": good | {"from": "shop.ordrs"},
+            "gone": good | {"from": "shp.orders"},
+            "query": {name: value for name, value in (good | query).items() if name != "from"},
+        }
+    )
+    done = shop.run("check", "-o", "json")
+    lines = {line["name"]: line for line in json.loads(done.stdout)}
+    wrong = {name for name, line in lines.items() if not line["ok"]}
+    assert wrong == {"typo", "condition", "key", "gone", "query"}
+    assert lines["good"]["kind"] == "webhook"
+    assert "cdpsync.yml:" in lines["typo"]["error"]["message"]
+    assert "customer" in lines["typo"]["error"]["message"]
+    assert "total" in lines["condition"]["error"]["message"]
+    assert "no column" in lines["key"]["error"]["message"]
+    assert shop.receiver.requests() == []
+
+
 def test_exit_codes_and_selection(shop: Sending) -> None:
     """1: all failed; 2: no such destination, or flags that exclude each other."""
     assert 'Did you mean "hook"?' in shop.run("send", "hok").stderr
@@ -344,3 +371,34 @@ def test_every_command_of_the_page_works(shop: Sending) -> None:
     for command in commands:
         shop.cdpsync(*shlex.split(command))
     assert [body["order"] for body in shop.bodies()] == [5, 3, 5]
+
+
+def test_secrets_are_in_no_file_and_no_output(shop: Sending) -> None:
+    """Not in outbox, events, held changes, dead letters, the catalog, log lines or reports."""
+    secret = "sesame-seeds-123"
+    shop.environment = {"HOOK_TOKEN": secret}
+    shop.configure(
+        url=f"{shop.receiver.url}/orders?token=${{HOOK_TOKEN}}",
+        headers={"Authorization": "Bearer ${HOOK_TOKEN}"},
+        body={"key": "${HOOK_TOKEN}", "order": "{{ id }}"},
+        retry={"attempts": 1},
+    )
+    said = []
+    for status in (503, 400, 200):
+        shop.receiver.script(statuses=[status], body=json.dumps({"you sent": secret}))
+        shop.put((1, "ada", f"after {status}", "1"), (2, "bob", f"after {status}", "1"))
+        done = shop.run("run", "-v", "--log-format", "json")
+        said += [done.stdout, done.stderr]
+        said += [shop.run(*command).stdout for command in (
+            ("dead", "show", "-o", "json"), ("status", "-o", "json"),
+            ("send", "hook", "--test", "--row", "id = 1"), ("send", "hook", "--dry-run"),
+            ("query", "from cdpsync.dead_letters"),
+        )]  # fmt: skip
+    assert [text for text in said if secret in text] == []
+    files = [path for path in shop.folder.rglob("*") if path.is_file()]
+    files = [path for path in files if "receiver" not in path.parts]
+    assert len(files) > 3
+    assert [path for path in files if secret.encode() in path.read_bytes()] == []
+    taken = [request for request in shop.receiver.requests() if request["status"] == 200]
+    assert taken
+    assert all(secret in request["path"] and secret in request["body"] for request in taken)

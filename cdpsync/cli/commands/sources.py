@@ -29,11 +29,16 @@ def check(
         typer.Argument(metavar="SOURCE", help="Sources of the project; default: all."),
     ] = None,
 ) -> int:
-    """Connect to the sources and the warehouse; read and write a probe object."""
+    """Connect to the sources and the warehouse; check what destinations would send."""
     from cdpsync import project
     from cdpsync.cli.output import reports
 
-    results = project.check(session.config(), tuple(sources or ()))
+    config = session.config()
+    results = project.check(config, tuple(sources or ()))
+    if config.destinations and not sources:
+        from cdpsync import destinations
+
+        results += destinations.check(config)
     show(reports.check_report(results), session.format)
     for result in results:
         if result.error:
