@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from cdpsync.destinations.delivery.judges import Judges
 from cdpsync.destinations.events import conditions_of
 from cdpsync.destinations.feed_requests import position_request, primary_keys
 from cdpsync.destinations.feeds.lake_tables import described, find_table
 from cdpsync.destinations.places import Places
 from cdpsync.destinations.rendering import render
+from cdpsync.destinations.templates.compile import compile_text
 from cdpsync.destinations.templates.rows import Row
 from cdpsync.engine import first_line
 from cdpsync.errors import CdpsyncError, ConfigError
@@ -55,7 +57,10 @@ def _require_compiled(config: Config, destination: Destination) -> None:
         row = _row(con, config, destination)
     if row is not None:
         conditions_of(destination, row)
-        render(destination, row, "changes", with_attempts=False)
+        if destination.mask is not None:
+            compile_text(row, destination.mask.by)
+        rendering = render(destination, row, "changes", with_attempts=False)
+        Judges(destination, rendering.routes).close()
 
 
 def _row(con: duckdb.DuckDBPyConnection, config: Config, destination: Destination) -> Row | None:

@@ -25,18 +25,30 @@ if TYPE_CHECKING:
 
     from cdpsync.model.destinations import Destination, MaskWindow
 
-# A change that was held alone has passed its condition when it came.
+# A change that was held alone has passed its condition when it came. The inner query looks at the
+# image at the position in the place of the old one.
 _SELECTED = """
-    create temp {kind} selected as
-    select * replace ({change} as change)
-    from composed as changes
+    create temp table selected as
+    select * exclude (passed) replace ({change} as change)
+    from (
+        select * exclude (old, sent_old), sent_old as old
+        from (
+            select *, {passed} as passed
+            from (
+                select * exclude (old, before), before as old, old as sent_old
+                from composed
+                where not is_cancelled
+            ) as changes
+        )
+    ) as changes
     where is_held or ({condition})
 """
+_ALL = "create temp view selected as select * exclude (before) from composed where not is_cancelled"
 
 _WRITE = """
     copy (
         select
-            {columns}, "row", old, attempts, first_at, {place} as ord,
+            {columns}, "row", old, attempts, first_at, may_have_arrived, {place} as ord,
             {is_deferred} as is_deferred
         from {relation}
     ) to {file} (format parquet, compression zstd, compression_level 1)
@@ -49,12 +61,12 @@ _PLACE = "row_number() over (order by is_held desc, ord)"
 class Events:
     """What a send has to send: the file, how many there are, and what was left out.
 
-    `deferred` are those over the limit, which are held without an attempt. `held` were held before.
+    `triggered` are all that have come, and those `held` before: filtered, masked, or in the file.
     """
 
     file: Path
     total: int
-    deferred: int
+    triggered: int
     held: int
     filtered: int
     masked: int
@@ -76,19 +88,19 @@ def write_events(
     windows: Sequence[MaskWindow],
     now: datetime,
     limit: int | None = None,
+    has_key: bool = True,
 ) -> Events:
     """Write the changes that pass the conditions, with those that were held, to a file.
 
-    The relation `changes` has the new ones. Raises ConfigError for a wrong condition.
+    The relation `changes` has the new ones. Without a key, each change stands for itself. Raises
+    ConfigError for a wrong condition.
     """
     row = row_of(con, "changes", destination.alias)
-    triggered = _count(con, "changes")
-    compose(con, held, "changes", destination.order)
-    was_held = _count(con, "composed where is_held")
-    condition, change = conditions_of(destination, row)
-    kind = "view" if condition == "true" else "table"
-    con.execute(_SELECTED.format(kind=kind, change=change, condition=condition))
-    filtered = _count(con, "composed") - _count(con, "selected")
+    compose(con, held, "changes", by_key=has_key and destination.order is ChangeOrder.LAST)
+    triggered, was_held = _count(con, "composed"), _count(con, "composed where is_held")
+    conditions = conditions_of(destination, row)
+    con.execute(_ALL if conditions is None else _SELECTED.format(**conditions))
+    filtered = triggered - _count(con, "selected")
     relation, masked = "selected", 0
     if destination.mask is not None:
         hash_sql = compile_text(row, destination.mask.by)
@@ -109,14 +121,11 @@ def write_events(
     )
     private_files.make_private(file)
     disk.fsync(file)
-    total, deferred = _count(con, relation), 0
-    if limit is not None and total > limit:
-        deferred = total - limit
     return Events(
         file=file,
-        total=total,
-        deferred=deferred,
-        held=min(was_held, triggered + was_held),
+        total=_count(con, relation),
+        triggered=triggered,
+        held=was_held,
         filtered=filtered,
         masked=masked,
         windows=tuple(windows),
@@ -124,26 +133,32 @@ def write_events(
     )
 
 
-def conditions_of(destination: Destination, row: Row) -> tuple[str, str]:
-    """Return SQL of which changes are sent, and of what each is then.
+def conditions_of(destination: Destination, row: Row) -> dict[str, str] | None:
+    """Return SQL of which changes are sent, and of what each is then; None: all, as they are.
 
-    A deleted row is looked at as it was. With `on_exit: delete`, a row that has passed before and
-    passes no longer is a delete.
+    `passed` is about a row as it was at the position, which is also how a deleted one is looked at.
+    With `on_exit: delete`, a row that has passed before and passes no longer is a delete.
     """
+    asked = ", ".join(f"'{kind}'" for kind in sorted(destination.on))
+    is_asked = f"(change in ({asked}) or has_passed)"
     if destination.where is None:
-        return "true", "change"
+        if not destination.on_exit:
+            return None
+        condition = f"{is_asked} or change = 'delete'"
+        return {"passed": "true", "condition": condition, "change": "change"}
     passes = compile_condition(row, destination.where)
-    wants_old = ChangeKind.DELETE in destination.on or destination.on_exit
-    if not wants_old:
-        return passes, "change"
+    if not (ChangeKind.DELETE in destination.on or destination.on_exit):
+        return {"passed": "true", "condition": passes, "change": "change"}
     passed = f"(old is not null and {compile_condition(row, destination.where, image='old')})"
-    if not destination.on_exit:
-        return f"if(change = 'delete', {passed}, {passes})", "change"
-    leaves = f"(change = 'update' and {passed} and not {passes})"
-    return (
-        f"if(change = 'delete', {passed}, {passes} or {leaves})",
-        f"if(not is_held and {leaves}, 'delete', change)",
-    )
+    leaves = "false"
+    if destination.on_exit:
+        is_known = "(change = 'update' or (change = 'insert' and may_have_arrived))"
+        leaves = f"({is_known} and passed and not {passes})"
+    return {
+        "passed": passed,
+        "condition": f"if(change = 'delete', passed, ({passes} and {is_asked}) or {leaves})",
+        "change": f"if(not is_held and {leaves}, 'delete', change)",
+    }
 
 
 def _count(con: duckdb.DuckDBPyConnection, relation: str) -> int:

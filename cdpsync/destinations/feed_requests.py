@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cdpsync.model import TableName
     from cdpsync.model.destinations import Destination, DestinationState
 
+_LEAVING = frozenset({ChangeKind.UPDATE, ChangeKind.DELETE})  # a row can leave `where` by both
 _OF_A_CHANGE = frozenset({"event_id", "key", "change", "snapshot_id", "changed_at"})
 
 
@@ -66,7 +67,7 @@ def position_request(
         key=key,
         table=destination.table,
         sql=destination.sql.text if destination.sql else None,
-        kinds=destination.on | ({ChangeKind.UPDATE} if destination.on_exit else frozenset()),
+        kinds=destination.on | (_LEAVING if destination.on_exit else frozenset()),
         order=destination.order,
         is_unique=bool(primary_key) and key == primary_key,
         keep=destination.keep,

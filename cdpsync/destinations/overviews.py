@@ -119,7 +119,8 @@ def _newer_rows(
         later = [one for one in snapshots if one.id >= max(identity.created, position + 1)]
     else:
         history = table_history(snapshots, position, destination.table, identity.id)
-        later = [one for one in snapshots if one.id in set(history.changed)]
+        changed = set(history.changed)
+        later = [one for one in snapshots if one.id in changed]
     if not later:
         return 0, None
     rows = ducklake_changes.rows_written(con, identity.id, [one.id for one in later])

@@ -7,6 +7,8 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cdpsync.system import disk
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -52,6 +54,8 @@ class Places:
         """Give what was held when an outbox was settled to another one, which starts anew."""
         if settled is not None and settled != outbox and self.held(settled).exists():
             shutil.copyfile(self.held(settled), self.held(outbox))
+            disk.fsync(self.held(outbox))
+            disk.fsync(self.folder)
 
     def has_left_behind(self) -> bool:
         """Whether a process has left an outbox or its events: to be sent, or to be removed."""

@@ -11,13 +11,13 @@ from cdpsync.catalog import Lake
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.catalog.transaction import transaction
 from cdpsync.destinations.delivery.dispatch import Dispatcher
-from cdpsync.destinations.delivery.journal import DELIVERED
+from cdpsync.destinations.delivery.journal import DELIVERED, PENDING
 from cdpsync.destinations.delivery.refusals import dead_letters as dead_letters_of
 from cdpsync.destinations.operations import find_dead_letters
 from cdpsync.destinations.overviews import LOCK
 from cdpsync.destinations.runner import overall_status
 from cdpsync.destinations.samples import letters_as_sample
-from cdpsync.destinations.sender import failed, require_health, require_sendable
+from cdpsync.destinations.sendable import failed, require_health, require_sendable
 from cdpsync.destinations.settling import with_dispatch
 from cdpsync.errors import CdpsyncError, ConfigError
 from cdpsync.model.destinations import (
@@ -32,7 +32,7 @@ from cdpsync.serialize.text import plural
 from cdpsync.system import clock, locks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cdpsync.destinations.delivery.results import DispatchResult
     from cdpsync.destinations.samples import Sample
@@ -54,11 +54,9 @@ def replay(
     One whose row is gone, or no longer fulfils the conditions, stays. Health and rate are obeyed.
     """
     run = start_run(config)
-    by_destination: dict[str, list[DeadLetter]] = defaultdict(list)
-    for letter in find_dead_letters(config, select, where):
-        by_destination[letter.destination].append(letter)
+    names = dict.fromkeys(letter.destination for letter in find_dead_letters(config, select, where))
     results = []
-    for name, letters in by_destination.items():
+    for name in names:
         if is_stopped():
             raise KeyboardInterrupt
         destination = config.destinations.get(name)
@@ -67,7 +65,7 @@ def replay(
                 f'"{name}" is no longer in the project file, so its dead letters cannot be sent. '
                 f"Drop them: cdpsync dead drop {name} -y."
             )
-        results.append(_replay_one(config, destination, run, letters, as_it_was=as_it_was))
+        results.append(_replay_one(config, destination, run, where, as_it_was=as_it_was))
     return SendResult(
         run.run_id, overall_status(results), run.started_at, clock.now(), tuple(results)
     )
@@ -77,15 +75,17 @@ def _replay_one(
     config: Config,
     destination: Destination,
     run: Run,
-    letters: Sequence[DeadLetter],
+    where: str | None,
     *,
     as_it_was: bool,
 ) -> DeliveryResult:
+    """Replay the letters that a destination has once nobody else sends to it."""
     since = run.started_at.isoformat(timespec="seconds")
     lock = LOCK.format(destination.name)
     try:
         require_sendable(destination)
         with locks.hold(locks_folder(config), [lock], run.run_id, since):
+            letters = find_dead_letters(config, [destination.name], where)
             return _Replay(config, destination, run).send(letters, as_it_was=as_it_was)
     except CdpsyncError as error:
         return failed(destination, error)
@@ -119,31 +119,41 @@ class _Replay:
         return result
 
     def _send_group(self, letters: Sequence[DeadLetter], snapshot: int | None) -> DeliveryResult:
-        with letters_as_sample(self._config, self._destination, letters, snapshot) as rendered:
+        """Send the letters of a group, one per event; what was answered is saved in any case."""
+        by_event: dict[str, list[DeadLetter]] = defaultdict(list)
+        for letter in letters:
+            by_event[letter.event_id].append(letter)
+        newest = [group[-1] for group in by_event.values()]
+        with letters_as_sample(self._config, self._destination, newest, snapshot) as rendered:
             dispatched = None
-            if rendered.outbox.rows:
-                dispatched = Dispatcher(
-                    self._destination,
-                    rendered.outbox,
-                    rendered.rendering.routes,
-                    marks=rendered.rendering.marks,
-                    health=self._state.health,
-                ).send()
-            return self._commit(letters, rendered, dispatched)
+            try:
+                if rendered.outbox.rows:
+                    dispatched = Dispatcher(
+                        self._destination,
+                        rendered.outbox,
+                        rendered.rendering.routes,
+                        marks=rendered.rendering.marks,
+                        health=self._state.health,
+                    ).send()
+            finally:
+                result = self._commit(by_event, rendered, dispatched)
+            return result
 
     def _commit(
-        self, letters: Sequence[DeadLetter], rendered: Sample, dispatched: DispatchResult | None
+        self,
+        by_event: Mapping[str, Sequence[DeadLetter]],
+        rendered: Sample,
+        dispatched: DispatchResult | None,
     ) -> DeliveryResult:
-        settlements = rendered.outbox.settlements()
-        by_event = {letter.event_id: letter for letter in letters}
-        events = rendered.event_ids()
+        settlements, events = rendered.outbox.settlements(), rendered.event_ids()
         taken = [
-            by_event[events[seq]].id
+            letter.id
             for first, last in settlements.ranges(DELIVERED)
             for seq in range(first, last + 1)
+            for letter in by_event[events[seq]]
         ]
         refused = [
-            _refused_again(by_event[letter.event_id], letter)
+            (by_event[letter.event_id], letter)
             for letter in dead_letters_of(
                 rendered.outbox,
                 settlements,
@@ -152,7 +162,8 @@ class _Replay:
                 marks=rendered.rendering.marks,
             )
         ]
-        missing = len(letters) - rendered.outbox.rows
+        count = sum(map(len, by_event.values()))
+        missing = len(by_event) - rendered.outbox.rows
         notices = []
         if missing:
             notices.append(
@@ -161,10 +172,10 @@ class _Replay:
             )
         result = replace(
             self._empty(),
-            triggered=len(letters),
+            triggered=count,
             succeeded=len(taken),
             dead=len(refused),
-            held=rendered.outbox.rows - len(taken) - len(refused),
+            held=settlements.count(PENDING),
             notices=tuple(notices),
         )
         result = with_dispatch(result, dispatched)
@@ -174,13 +185,21 @@ class _Replay:
                 health=dispatched.health,
                 last_delivery_at=clock.now() if taken else self._state.last_delivery_at,
             )
-        self._save(result, taken, refused)
+        self._save(
+            result,
+            taken,
+            [letter.id for old, _ in refused for letter in old],
+            [_refused_again(old[-1], new) for old, new in refused],
+        )
         return result
 
     def _save(
-        self, result: DeliveryResult, taken: Sequence[str], refused: Iterable[DeadLetter]
+        self,
+        result: DeliveryResult,
+        taken: Sequence[str],
+        replaced: Sequence[str],
+        refused: Sequence[DeadLetter],
     ) -> None:
-        refused = tuple(refused)
         record = DeliveryRecord(self._run.run_id, self._run.started_at, clock.now(), result)
         with self._catalog.writer(data=False) as con:
             Lake(con).system_tables.prepare()
@@ -189,7 +208,7 @@ class _Replay:
                 tables.save(self._state)
                 tables.record(record)
                 tables.mark_replayed(taken, clock.now())
-                tables.drop_dead_letters([letter.id for letter in refused])
+                tables.drop_dead_letters(replaced)
                 tables.add_dead_letters(refused)
 
     def _empty(self) -> DeliveryResult:

@@ -10,7 +10,8 @@ from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.destinations.overviews import LOCK
 from cdpsync.destinations.quiet import quiet_results
 from cdpsync.destinations.selection import is_due, selected
-from cdpsync.destinations.sender import Sender, SendOptions, failed
+from cdpsync.destinations.sendable import failed
+from cdpsync.destinations.sender import Sender, SendOptions
 from cdpsync.errors import CdpsyncError, LockHeldError
 from cdpsync.model.destinations import DeliveryResult, HealthState, SendResult
 from cdpsync.project import catalog_of, locks_folder

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.destinations.delivery.outbox import Outbox
 from cdpsync.destinations.events import write_events
-from cdpsync.destinations.feed_requests import feed_request
+from cdpsync.destinations.feed_requests import feed_request, position_request, primary_keys
 from cdpsync.destinations.feeds.feed import feed_of
 from cdpsync.destinations.places import Places
 from cdpsync.destinations.rendering import Rendering, render
-from cdpsync.destinations.sender import require_sendable
+from cdpsync.destinations.sendable import require_sendable
+from cdpsync.destinations.templates.compile import compile_condition, row_of
 from cdpsync.engine import connect, first_line
 from cdpsync.errors import ConfigError
 from cdpsync.model.destinations import DestinationState
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
+    from cdpsync.destinations.templates.compile import Row
     from cdpsync.model import Config
     from cdpsync.model.destinations import DeadLetter, Destination
 
@@ -39,17 +41,20 @@ _OF_ROW = """
     )
 """
 
+# Of a table without a key, a row is the letter's only if it came with the same snapshot.
 _OF_LETTERS = """
     create or replace temp table sampled as
-    select c.* replace (l.event_id::uuid as event_id, l.change as change)
-    from changes as c join letters as l using (key)
-    where l.change <> 'delete'
+    select changes.* replace (l.event_id::uuid as event_id, l.change as change)
+    from changes join letters as l
+        on l.key = changes.key and ({has_key} or l.snapshot_id = changes.snapshot_id)
+    where l.change <> 'delete' and {condition}
     union all by name
     select
         l.event_id::uuid as event_id, l.key, l.change, 0 as snapshot_id, now() as changed_at,
-        0 as ord, {gone} as "row", null as old
+        0 as ord, coalesce(changes."row", {gone}) as "row", null as old
     from letters as l
-    where l.change = 'delete' and l.key not in (select key from changes)
+    left join changes on changes.key = l.key
+    where l.change = 'delete' and (changes.key is null or not {condition})
 """
 
 
@@ -137,30 +142,44 @@ def letters_as_sample(
         _read_rows(con, config, destination, None)
         con.execute(
             "create temp table letters as select unnest($1) as event_id, unnest($2) as key, "
-            "unnest($3) as change",
+            "unnest($3) as change, unnest($4) as snapshot_id",
             [
                 [letter.event_id for letter in letters],
                 [letter.key for letter in letters],
                 [letter.change for letter in letters],
+                [letter.snapshot_id for letter in letters],
             ],
         )
-        con.execute(_OF_LETTERS.format(gone=_gone_row(con, config, destination)))
+        row = row_of(con, "changes", destination.alias)
+        condition = "true"
+        if destination.where is not None:
+            condition = compile_condition(row, destination.where)
+        key = _key(con, config, destination)
+        con.execute(
+            _OF_LETTERS.format(
+                has_key="true" if key else "false",
+                condition=condition,
+                gone=_gone_row(row, key),
+            )
+        )
         con.execute("create or replace temp table changes as from sampled")
-        yield _rendered(con, replace(destination, mask=None, on_exit=False), folder, len(letters))
+        plain = replace(destination, mask=None, where=None, on_exit=False)
+        yield _rendered(con, plain, folder, len(letters))
 
 
-def _gone_row(con: duckdb.DuckDBPyConnection, config: Config, destination: Destination) -> str:
+def _key(
+    con: duckdb.DuckDBPyConnection, config: Config, destination: Destination
+) -> tuple[str, ...]:
+    nothing = DestinationState(destination.name, destination.source, None)
+    places = Places(config, destination.name)
+    return position_request(destination, primary_keys(con), places, nothing).key
+
+
+def _gone_row(row: Row, key: Sequence[str]) -> str:
     """Return SQL of a deleted row: the columns of its key, from the texts of a letter's key."""
-    key = feed_request(
-        con,
-        destination,
-        Places(config, destination.name),
-        DestinationState(destination.name, destination.source, None),
-    ).key
     places = {fold_name(name): place for place, name in enumerate(key)}
-    image = con.sql('select "row" from changes').types[0]
     parts = []
-    for name, type_ in image.children:
+    for name, type_ in row.columns.items():
         place = places.get(fold_name(name))
         value = "null" if place is None else f"json_extract_string(l.key, '$[{place}]')"
         parts.append(f"{quote_name(name)} := {value}::{type_}")

@@ -15,21 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.destinations.delivery import health as healths
-from cdpsync.destinations.delivery import outbox as outboxes
 from cdpsync.destinations.delivery.dispatch import Dispatcher
 from cdpsync.destinations.delivery.outbox import Outbox
-from cdpsync.destinations.delivery.supervisor import Supervisor
 from cdpsync.destinations.events import Events, write_events
 from cdpsync.destinations.feed_requests import feed_request
 from cdpsync.destinations.feeds.feed import feed_of
+from cdpsync.destinations.feeds.lake_tables import find_table
 from cdpsync.destinations.feeds.positions import newest_position, start_position
-from cdpsync.destinations.held import events_in
 from cdpsync.destinations.places import Places
+from cdpsync.destinations.recovery import unsettled_batches
 from cdpsync.destinations.rendering import digest, feed_digest, render
+from cdpsync.destinations.sendable import failed, require_health, require_sendable
 from cdpsync.destinations.settling import Batch, Settler
-from cdpsync.destinations.templates.compile import row_of
-from cdpsync.errors import CdpsyncError, ConfigError, DeliveryError, StalePositionError
-from cdpsync.model import Failure
+from cdpsync.errors import ConfigError, StalePositionError
 from cdpsync.model.destinations import (
     DeliveryResult,
     DestinationState,
@@ -39,12 +37,12 @@ from cdpsync.model.destinations import (
     Position,
 )
 from cdpsync.project import catalog_of
-from cdpsync.redact import redact
 from cdpsync.serialize.text import plural
-from cdpsync.system import clock
+from cdpsync.system import clock, disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import duckdb
 
@@ -126,7 +124,7 @@ class Sender:
     def _deliver(self, batch: Batch) -> DeliveryResult:
         """Send an outbox and settle it."""
         dispatched = None
-        if batch.outbox.rows:
+        if batch.outbox.rows and batch.rendering is not None:
             dispatched = Dispatcher(
                 self._destination,
                 batch.outbox,
@@ -140,7 +138,8 @@ class Sender:
         """Save that the changes since the position cannot be found any more."""
         stale = Health(HealthState.STALE, since=clock.now(), reason="its position has expired")
         state = replace(self._state, health=stale)
-        self._settler.save(state, replace(failed(self._destination, error), state=stale.state))
+        result = replace(failed(self._destination, error), state=stale.state)
+        self._settler.save(state, result, windows=self._windows)
 
     # ---- what an earlier process left
 
@@ -150,44 +149,14 @@ class Sender:
         If the project file says otherwise now, what is left of it is held, and rendered anew.
         """
         self._places.remove_settled(self._state.outbox)
-        for outbox in outboxes.pending(self._places.folder):
-            batch = self._recovered(con, outbox)
-            if outbox.meta.details["config"] == digest(self._destination):
+        for batch in unsettled_batches(con, self._destination, self._places):
+            if batch.rendering is not None:
                 return batch
             self._settler.notices.append(
                 "the project file has changed: what an earlier send left is rendered anew"
             )
             self._settler.settle(batch, self._state, None)
         return None
-
-    def _recovered(self, con: duckdb.DuckDBPyConnection, outbox: Outbox) -> Batch:
-        details, destination = outbox.meta.details, self._destination
-        events = events_in(self._places.events(outbox.id))
-        table_uuid, snapshot_id, moment = details["position"]
-        return Batch(
-            outbox,
-            render(
-                destination,
-                row_of(con, events, destination.alias),
-                events,
-                nonce=outbox.meta.nonce,
-            ),
-            Position(
-                destination.name,
-                destination.source,
-                table_uuid,
-                snapshot_id,
-                datetime.fromisoformat(moment),
-            ),
-            details["feed"],
-            details["triggered"],
-            details["filtered"],
-            details["masked"],
-            tuple(
-                MaskWindow(text, datetime.fromisoformat(start), seen)
-                for text, start, seen in details["windows"]
-            ),
-        )
 
     # ---- a new outbox
 
@@ -199,7 +168,7 @@ class Sender:
         if isinstance(after, DeliveryResult):
             return after
         if not self._state.held and after is not None and not feed.is_behind(con, after):
-            return self._nothing_changed(con, request, after)
+            return self._nothing_changed(con, feed.request, after)
         changes = feed.read(con, after)
         self._settler.notices += changes.notices
         if after is None:
@@ -208,10 +177,11 @@ class Sender:
             con,
             self._destination,
             self._places.events(self._run_id),
-            held=self._places.held(self._state.outbox) if self._state.outbox else None,
+            held=self._held_file(request),
             windows=self._windows,
             now=self._settler.started_at,
             limit=self._options.limit,
+            has_key=bool(request.key),
         )
         feed.write_copy(con, self._places.copy(self._run_id))
         rendering = render(
@@ -226,21 +196,21 @@ class Sender:
             nonce=rendering.nonce,
             order=self._destination.order,
             item_bytes=batch_limits.item_bytes if batch_limits else None,
-            details=self._details(changes.position, events, changes.total, feed_id),
+            details=self._details(changes.position, events, feed_id),
         )
         return Batch(
             outbox,
             rendering,
             changes.position,
             feed_id,
-            changes.total,
+            events.triggered,
             events.filtered,
             events.masked,
             events.windows,
         )
 
     def _details(
-        self, position: Position, events: Events, triggered: int, feed: str
+        self, position: Position, events: Events, feed: str
     ) -> dict[str, Any]:  # Any: JSON
         """Return what a later process has to know of an outbox, if this one dies."""
         moment = position.snapshot_time.isoformat()
@@ -248,7 +218,7 @@ class Sender:
             "position": [position.table_uuid, position.snapshot_id, moment],
             "config": digest(self._destination),
             "feed": feed,
-            "triggered": triggered,
+            "triggered": events.triggered,
             "filtered": events.filtered,
             "masked": events.masked,
             "windows": [[w.hash, w.start.isoformat(), w.seen] for w in events.windows],
@@ -263,6 +233,8 @@ class Sender:
             start = self._destination.start
         if start is None:
             self._require_same_feed(feed.request)
+            if self._state.position is not None and _lacks_copy(feed):
+                self._start_then(feed, self._state.position)
             return self._state.position
         if start == "all":
             return None
@@ -275,7 +247,12 @@ class Sender:
         return position
 
     def _start_then(self, feed: Feed, position: Position) -> None:
-        """Take what a query, or a table with `keep`, gave at a position for delivered."""
+        """Take what a query, or a table with `keep`, gave at a position for delivered.
+
+        Of a query whose copy is gone, nobody knows what was delivered: raise ConfigError.
+        """
+        if feed.request.table is None and self._state.config is not None and not self._is_new:
+            raise ConfigError(self._where_to_go_on("what was delivered of its query is not known"))
         copy = self._places.copy(f"{self._run_id}-start")
         with self._catalog.reader(str(position.snapshot_id), keep=False) as con:
             feed.read(con, None)
@@ -286,12 +263,15 @@ class Sender:
         self, con: duckdb.DuckDBPyConnection, feed: Feed, position: Position | None
     ) -> DeliveryResult:
         """Save a position and send nothing."""
+        if position is None or position.table_uuid is None:
+            self._require_table(con, feed.request)
         outbox = self._state.outbox
         if feed.request.table is None or feed.request.keep:
             feed.read(con, None)
             feed.write_copy(con, self._places.copy(self._run_id))
             outbox = self._run_id
-            self._places.keep_held(self._state.outbox, outbox)
+            if self._held_file(feed.request) is not None:
+                self._places.keep_held(self._state.outbox, outbox)
         self._settler.notices.append(
             "it starts here: nothing was sent, and the next send has what changes from now on. To "
             f"send every row: cdpsync send {self._destination.name} --backfill"
@@ -301,12 +281,18 @@ class Sender:
     def _saved(
         self, request: FeedRequest, position: Position | None, outbox: str | None
     ) -> DeliveryResult:
+        is_loaded = request.table is None or (position is not None and position.table_uuid)
+        digest_of_feed = feed_digest(self._destination, request.key)
+        is_same = self._state.config in (None, digest_of_feed)
         state = replace(
             self._state,
             source=self._destination.source,
             position=position,
             outbox=outbox,
-            config=feed_digest(self._destination, request.key),
+            # The key of a table that is not there yet is not known.
+            config=digest_of_feed if is_loaded else None,
+            held=self._state.held if is_same else 0,
+            held_since=self._state.held_since if is_same else None,
             hold=self._destination.hold,
         )
         result = self._settler.result(state)
@@ -314,22 +300,53 @@ class Sender:
         return result
 
     def _require_same_feed(self, request: FeedRequest) -> None:
-        known = self._state.config
-        if known is not None and known != feed_digest(self._destination, request.key):
-            name = self._destination.name
+        if self._state.config not in (None, feed_digest(self._destination, request.key)):
             raise ConfigError(
-                f'{self._destination.location}: destination "{name}": its table, query or key is '
-                f"another one than before. Say where to go on: cdpsync send {name} --from now; or "
-                f"send every row: cdpsync send {name} --backfill."
+                self._where_to_go_on("its table, query or key is another one than before")
             )
+
+    def _where_to_go_on(self, reason: str) -> str:
+        name = self._destination.name
+        return (
+            f'{self._destination.location}: destination "{name}": {reason}. Say where to go on: '
+            f"cdpsync send {name} --from now; or send every row: cdpsync send {name} --backfill."
+        )
+
+    def _held_file(self, request: FeedRequest) -> Path | None:
+        """Return the file of held changes, if there are any, and they are of this feed."""
+        state = self._state
+        if not state.held or state.outbox is None:
+            return None
+        if state.config not in (None, feed_digest(self._destination, request.key)):
+            held = plural(state.held, "held change")
+            self._settler.notices.append(f"{held} of its earlier table or query left out")
+            return None
+        return self._places.held(state.outbox)
+
+    def _require_table(self, con: duckdb.DuckDBPyConnection, request: FeedRequest) -> None:
+        """Raise CatalogError for a table that the lake lacks, and that no source will load."""
+        if request.table is not None and request.table.schema not in self._config.sources:
+            find_table(con, request)
 
     def _nothing_changed(
         self, con: duckdb.DuckDBPyConnection, request: FeedRequest, position: Position
     ) -> DeliveryResult:
-        """Return an empty result; move a position on that is old, so that it pins nothing."""
+        """Return an empty result; move a position on that is new, or old and pins snapshots."""
+        if self._is_new:
+            outbox = self._state.outbox
+            if request.copy is not None:
+                outbox = self._run_id
+                request.copy.rename(self._places.copy(outbox))
+                disk.fsync(self._places.folder)
+            return self._saved(request, position, outbox)
         if self._settler.started_at - position.snapshot_time < POSITION_AGE:
             return self._settler.result(self._state)
         return self._saved(request, newest_position(con, request), self._state.outbox)
+
+    @property
+    def _is_new(self) -> bool:
+        """Whether the position to read from is another one than the state has."""
+        return self._options.start is not None or self._state.position is None
 
     def _confirm(self, rows: int) -> None:
         name = self._destination.name
@@ -341,34 +358,10 @@ class Sender:
             )
 
 
-def require_sendable(destination: Destination) -> None:
-    """Raise ConfigError for a destination whose values are missing, or that is switched off."""
-    if destination.problem:
-        raise ConfigError(destination.problem)
-    if not destination.enabled:
-        raise ConfigError(
-            f'{destination.location}: destination "{destination.name}" has enabled: false.'
-        )
-
-
-def require_health(destination: Destination, health: Health) -> None:
-    """Raise DeliveryError for a destination whose health lets nothing be sent now."""
-    supervisor = Supervisor(destination.name, health)
-    supervisor.begin(clock.now())
-    if supervisor.stop is not None:
-        raise DeliveryError(supervisor.stop.message)
-
-
-def failed(destination: Destination, error: Exception) -> DeliveryResult:
-    """Return the result of a destination whose send ended with an error."""
-    message = error.message if isinstance(error, CdpsyncError) else redact(str(error))
-    return DeliveryResult(
-        destination.name,
-        destination.source,
-        "failed",
-        HealthState.HEALTHY,
-        error=Failure(type(error).__name__, message),
-    )
+def _lacks_copy(feed: Feed) -> bool:
+    """Whether a feed compares with a copy of what was delivered, and there is none."""
+    keeps = feed.request.table is None or feed.request.keep
+    return keeps and feed.request.copy is None
 
 
 def _added(result: DeliveryResult, earlier: DeliveryResult | None) -> DeliveryResult:

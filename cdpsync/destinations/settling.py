@@ -31,16 +31,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """An outbox to send, with what its transaction will say."""
+    """An outbox to send, with what its transaction will say.
+
+    Without a `rendering` it is not sent any more. `is_recovered`: a process has died over it.
+    """
 
     outbox: Outbox
-    rendering: Rendering
+    rendering: Rendering | None
     position: Position
     feed: str
     triggered: int = 0
     filtered: int = 0
     masked: int = 0
     windows: tuple[MaskWindow, ...] = ()
+    is_recovered: bool = False
 
 
 @dataclass(slots=True)
@@ -66,15 +70,19 @@ class Settler:
         outbox = batch.outbox
         settlements = outbox.settlements()
         held, held_since = write_held(
-            self.places.events(outbox.id), outbox, settlements, self.places.held(outbox.id)
+            self.places.events(outbox.id),
+            outbox,
+            settlements,
+            self.places.held(outbox.id),
+            is_recovered=batch.is_recovered,
         )
         letters = tuple(
             dead_letters(
                 outbox,
                 settlements,
                 destination=self.destination,
-                routes=batch.rendering.routes,
-                marks=batch.rendering.marks,
+                routes=batch.rendering.routes if batch.rendering else {},
+                marks=batch.rendering.marks if batch.rendering else {},
             )
         )
         delivered = settlements.count(DELIVERED)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdpsync import engine
+from cdpsync import engine, query
 from cdpsync.catalog import run_query
 from cdpsync.errors import LandingError, LockHeldError, QueryError
 from cdpsync.system import locks
@@ -72,13 +72,13 @@ def test_only_queries_are_explained(
         run_query(lake, f"-- é\nexplain {options} delete from shop.orders")
     assert not file.exists()
     assert rows(lake, "select count(*) from shop.orders") == [(1,)]
-    for query in (
+    for statement in (
         "select 1",
         "(select 1)",
         "from shop.orders",
         "with a as (from range(2)) from a",
     ):
-        assert rows(lake, f"explain {options} {query}; -- end")
+        assert rows(lake, f"explain {options} {statement}; -- end")
 
 
 def test_a_pivot_names_its_values(lake: duckdb.DuckDBPyConnection) -> None:
@@ -153,8 +153,8 @@ def test_warehouse_that_was_moved_away_is_named(shop: Shop) -> None:
     shop.run()
     (shop.folder / "warehouse").rename(shop.folder / "moved")
     with pytest.raises(LandingError, match=r"/warehouse: the warehouse's folder does not exist"):
-        shop.ask("from shop.orders")
+        query("from shop.orders", shop.file)
     with pytest.raises(QueryError):
-        shop.ask("from 'no-such.csv'")
+        query("from 'no-such.csv'", shop.file)
     (shop.folder / "moved").rename(shop.folder / "warehouse")
     assert shop.ask("from shop.orders") == [(1,)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cdpsync.destinations.delivery import answers, health
@@ -75,6 +76,7 @@ class Dispatcher:
         self._composers = composers(destination, routes, Marks(marks))
         self._judges = Judges(destination, routes)
         self._settlements = outbox.settlements()
+        self._left_failures = dict(self._settlements.failures)  # of a run that died
 
     def send(self) -> DispatchResult:
         """Send all that may be sent now, and return what came of it.
@@ -259,12 +261,24 @@ class Dispatcher:
         elif verdict.outcome is Outcome.UNAUTHORIZED and goes_on:
             parcel.attempts -= 1  # because it counts as refused
             self._refuse(parcel, answer, verdict.error)
-        elif self._ledger.is_given_up(failure):
-            for seq in self._reader.seqs(parcel):
-                self._ledger.bury(seq, failure)
-            self._queue.settle(parcel)
         else:
+            self._give_up(parcel, failure)
+
+    def _give_up(self, parcel: Parcel, failure: Refusal) -> None:
+        """Bury the changes that were tried for long enough, each by its own age; hold others."""
+        for seq, attempts, first_at in self._reader.ages(parcel):
+            left = self._left_failures.get(seq)
+            own = replace(
+                failure,
+                attempts=max(attempts, left.attempts if left else 0) + parcel.attempts,
+                first_at=first_at or (left.first_at if left else None) or failure.last_at,
+            )
+            if self._ledger.is_given_up(own):
+                self._ledger.bury(seq, own)
+        if self._reader.seqs(parcel):
             self._queue.hold(parcel)
+        else:
+            self._queue.settle(parcel)
 
     def _backoff(self, attempts: int) -> float:
         spread = 0.75 + self._random.random() / 2

@@ -210,6 +210,14 @@ class ParcelReader:
         states = self._settlements.states
         return [seq for seq in range(parcel.first, parcel.last + 1) if states[seq] == PENDING]
 
+    def ages(self, parcel: Parcel) -> list[tuple[int, int, str | None]]:
+        """Return each of those changes with its attempts in earlier runs, and the first of them."""
+        return self._con.execute(
+            f"select seq, attempts, first_at from {self._outbox.relation} "
+            "where seq in (select unnest(?::bigint[])) order by seq",
+            [self.seqs(parcel)],
+        ).fetchall()
+
     def halves(self, parcel: Parcel) -> tuple[Parcel, Parcel]:
         """Return the two halves of a batch."""
         seqs = self.seqs(parcel)

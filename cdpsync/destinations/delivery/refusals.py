@@ -43,6 +43,7 @@ def dead_letters(
 ) -> Iterator[DeadLetter]:
     """Yield the dead letters of an outbox, with `***` in place of each mark.
 
+    A route that is not among `routes` any more leaves the parts out that all its requests share.
     Their ids are the same whenever they are asked for: the outbox and the number of the change.
     """
     if not settlements.refusals:
@@ -60,8 +61,9 @@ def dead_letters(
         )
         while rows := con.fetchmany(_AT_A_TIME):
             for seq, event_id, key, change, snapshot_id, route, url, body in rows:
-                shape = _last_shape(routes[route])
-                shown_url, shown_body = url or shape.url, body or shape.body
+                shape = _last_shape(routes[route]) if route in routes else None
+                shown_url = url or (shape.url if shape else None)
+                shown_body = body or (shape.body if shape else None)
                 yield DeadLetter(
                     id=f"{outbox.id}-{seq}",
                     destination=destination.name,
@@ -70,7 +72,7 @@ def dead_letters(
                     change=change,
                     snapshot_id=snapshot_id,
                     event_id=event_id,
-                    method=shape.method,
+                    method=shape.method if shape else None,
                     url=None if shown_url is None else redact(hide(shown_url)),
                     body=None if shown_body is None else redact(hide(shown_body[:_LONGEST_BODY])),
                     **_fate(settlements.refusals[seq]),

@@ -20,13 +20,13 @@ _HASHED = """
     select *, coalesce(md5({value}), 'null') as mask_hash from {relation} as changes
 """
 
-# A held change has passed its mask when it came.
+# A held change has passed its mask when it came, and so has what has taken its place.
 _NUMBERED = """
     create or replace temp table mask_numbered as
     select
-        h.*, not {is_held} as mask_counts,
+        h.*, not {has_passed} as mask_counts,
         coalesce(w.seen, 0) + row_number() over (
-            partition by h.mask_hash, {is_held} order by h.ord
+            partition by h.mask_hash, {has_passed} order by h.ord
         ) as mask_number
     from mask_hashed as h
     left join mask_windows as w on w.mask_hash = h.mask_hash
@@ -81,8 +81,8 @@ def apply_mask(
             ],
         )
     con.execute(_HASHED.format(value=value, relation=relation))
-    is_held = "h.is_held" if _has_held(con) else "false"
-    con.execute(_NUMBERED.format(is_held=is_held))
+    has_passed = "h.has_passed" if _tells_passed(con) else "false"
+    con.execute(_NUMBERED.format(has_passed=has_passed))
     passes = "mask_number = 1" if mask.after is None else f"mask_number % {mask.after:d} = 0"
     con.execute(_SENT.format(passes=passes))
     masked = _count(con, "mask_numbered") - _count(con, "unmasked")
@@ -99,9 +99,9 @@ def _is_open(window: MaskWindow, mask: Mask, now: datetime) -> bool:
     return mask.after is not None and window.seen % mask.after > 0
 
 
-def _has_held(con: duckdb.DuckDBPyConnection) -> bool:
+def _tells_passed(con: duckdb.DuckDBPyConnection) -> bool:
     columns = con.execute("describe mask_hashed").fetchall()
-    return "is_held" in {row[0] for row in columns}
+    return "has_passed" in {row[0] for row in columns}
 
 
 def _count(con: duckdb.DuckDBPyConnection, table: str) -> int:

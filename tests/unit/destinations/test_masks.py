@@ -30,11 +30,13 @@ class Masked:
             f"({number}, {'null' if name is None else repr(name)}, {number < held})"
             for number, name in enumerate(customers)
         )
-        con.execute(f"create temp table selected as from (values {values}) as t(ord, who, is_held)")
+        con.execute(
+            f"create temp table selected as from (values {values}) as t(ord, who, has_passed)"
+        )
         relation, masked, self.windows = apply_mask(
             con, "selected", self.mask, "changes.who", self.windows, at
         )
-        sent = con.execute(f"select ord, who, is_held from {relation} order by ord").fetchall()
+        sent = con.execute(f"select ord, who, has_passed from {relation} order by ord").fetchall()
         assert masked == len(customers) - len(sent)
         con.close()
         return [ord_ for ord_, *_ in sent]
