@@ -562,7 +562,7 @@ def test_log_has_a_line_for_each_failed_request(
     tmp_path: Path, server: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As JSON, and one for each hundred that were taken."""
-    caplog.set_level("DEBUG", "cdpsync.destinations.delivery.dispatch")
+    caplog.set_level("DEBUG", "cdpsync.destinations.delivery")
     server.script(refuses={'"id":7,': 400}, body='{"error":"x"}')
     send(destination(), outbox(tmp_path, 300), shape(f"{server.url}/?key=secret"))
     lines = [record.fields for record in caplog.records]
@@ -570,6 +570,41 @@ def test_log_has_a_line_for_each_failed_request(
     assert [(line["changes"], line["status"]) for line in failed] == [([7, 7], 400)]
     assert 2 <= sum(line["outcome"] == "taken" for line in lines) <= 3
     assert "secret" not in caplog.text
+
+
+def test_one_that_only_asks_to_wait_ends_the_send(tmp_path: Path, server: Receiver) -> None:
+    """It may do so for five minutes; what is left is held, and no request is made for it."""
+    server.script(statuses=[429], headers={"Retry-After": "60"})
+    clock = FakeClock()
+    result = send(
+        destination(connections=2), outbox(tmp_path, 1_000), shape(server.url), clock=clock
+    )
+    assert result.stop is not None
+    assert result.stop.reason is StopReason.ASKED_TO_WAIT
+    assert (result.delivered, result.held, result.dead) == (0, 1_000, 0)
+    assert len(server.requests()) <= 12
+    assert sum(clock.slept) <= 300
+
+
+def test_pauses_with_deliveries_in_between_end_nothing(tmp_path: Path, server: Receiver) -> None:
+    """An endpoint that takes one request a minute is slow, and nothing else."""
+    server.script(statuses=[429, 200] * 9 + [200], headers={"Retry-After": "60"})
+    clock = FakeClock()
+    result = send(destination(connections=1), outbox(tmp_path, 9), shape(server.url), clock=clock)
+    assert (result.delivered, result.stop) == (9, None)
+    assert sum(clock.slept) > 300
+
+
+def test_rule_may_call_an_answer_refused_credentials(tmp_path: Path, server: Receiver) -> None:
+    """As Slack does with status 200: all is held, and nothing is a dead letter."""
+    server.script(body='{"ok": false, "error": "invalid_auth"}')
+    rules = AnswerRules(
+        ok="(response->>'ok') = 'true'", unauthorized="(response->>'error') = 'invalid_auth'"
+    )
+    result = send(destination(answers=rules), outbox(tmp_path, 100), shape(server.url))
+    assert result.stop is not None
+    assert result.stop.reason is StopReason.CREDENTIALS
+    assert (result.delivered, result.dead, result.held) == (0, 0, 100)
 
 
 def test_torn_line_of_a_journal_counts_for_nothing(tmp_path: Path, server: Receiver) -> None:

@@ -82,8 +82,9 @@ class Judge:
 
     def __init__(self, rules: AnswerRules, location: str, find_id: str | None = None) -> None:
         """Bind the rules; raise ConfigError if one of them is wrong."""
-        self._rules, self._location = rules, location
+        self._rules = rules
         expressions = {
+            "unauthorized": rules.unauthorized,
             "done": rules.done,
             "partial": rules.partial,
             "failed": rules.failed,
@@ -140,6 +141,8 @@ class Judge:
             return Verdict(outcome, answer.error, is_fault=not answer.is_final)
         if answer.is_cut and self._sql is not None and status < _FIRST_ERROR:
             return Verdict(Outcome.RETRY, f"{status} with more than {LONG_ANSWER >> 20} MB")
+        if values.get("unauthorized"):
+            return Verdict(Outcome.UNAUTHORIZED, described(answer))
         if values.get("done"):
             return TAKEN
         if values.get("partial"):

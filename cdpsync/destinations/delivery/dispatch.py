@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -23,10 +22,11 @@ from cdpsync.destinations.delivery.key_order import KeyOrder
 from cdpsync.destinations.delivery.ledger import Ledger
 from cdpsync.destinations.delivery.limits import RateLimiter
 from cdpsync.destinations.delivery.parcel_queue import NEVER, ParcelQueue
+from cdpsync.destinations.delivery.request_log import RequestLog
 from cdpsync.destinations.delivery.requests import FindShape, Marks, Parcel, RequestShape
 from cdpsync.destinations.delivery.results import DispatchResult
 from cdpsync.destinations.delivery.routes import composers, parcel_reader
-from cdpsync.destinations.delivery.supervisor import Supervisor
+from cdpsync.destinations.delivery.supervisor import LONGEST_WAIT, Supervisor
 from cdpsync.model.destinations import ChangeOrder, HealthState
 from cdpsync.redact import redact
 
@@ -38,15 +38,11 @@ if TYPE_CHECKING:
     from cdpsync.destinations.delivery.outbox import Outbox
     from cdpsync.model.destinations import Destination, Health
 
-log = logging.getLogger("cdpsync.destinations.delivery.dispatch")
-
 _LONGEST_BACKOFF = 30.0  # seconds
-_LONGEST_WAIT = 300.0  # seconds that a destination may ask a run to wait
 _LONGEST_LOOK = 0.1  # seconds between two looks at the journal and the health
 _NOT_FOUND = 404
 _TOO_MANY = 429
 _ABSENT = (_NOT_FOUND, 410)  # of a record that is to be deleted
-_LOGGED = 100  # one of so many requests that were taken
 
 
 class Dispatcher:
@@ -74,6 +70,7 @@ class Dispatcher:
         self._retry_seconds = retry_seconds
         self._random = random.Random(outbox.id)  # noqa: S311 - it only spreads retries
         self._composers = composers(destination, routes, Marks(marks))
+        self._log = RequestLog(destination.name, outbox.id)
         self._judges = Judges(destination, routes)
         self._settlements = outbox.settlements()
         self._left_failures = dict(self._settlements.failures)  # of a run that died
@@ -194,7 +191,7 @@ class Dispatcher:
                 self._supervisor.end_probe(verdict.error if failed else None, now)
             if verdict is TAKEN and not parcel.step:
                 self._deliver(parcel)
-                self._log_some(parcel, answer)
+                self._log.note_some(parcel, answer, self._ledger.tally.answers)
             else:
                 self._settle(parcel, answer, verdict)
             if verdict.is_fault:
@@ -207,7 +204,7 @@ class Dispatcher:
     def _deliver(self, parcel: Parcel) -> None:
         self._ledger.deliver(parcel)
         self._queue.settle(parcel)
-        self._supervisor.count_login(None)
+        self._supervisor.count_delivery()
 
     def _settle(self, parcel: Parcel, answer: HttpAnswer, verdict: Verdict) -> None:
         """Settle a parcel, or decide when it is sent again."""
@@ -248,12 +245,13 @@ class Dispatcher:
         now = self._clock.monotonic()
         failure = self._refusal(parcel, answer, verdict.error)
         self._ledger.fail(parcel, failure)
-        if verdict.delay is not None and verdict.delay > _LONGEST_WAIT:
+        if verdict.delay is not None and verdict.delay > LONGEST_WAIT:
             self._supervisor.wait_for_later_run(verdict.delay, verdict.error)
-        elif verdict.delay is not None:
-            self._queue.pause(now + verdict.delay)
-        elif answer.status == _TOO_MANY:
-            self._queue.pause(now + self._backoff(parcel.attempts))
+        elif verdict.delay is not None or answer.status == _TOO_MANY:
+            asked = verdict.delay
+            delay = self._backoff(parcel.attempts) if asked is None else asked
+            self._queue.pause(now + delay)
+            self._supervisor.pause(now + delay, now, verdict.error)
         goes_on = self._supervisor.stop is None
         if goes_on and parcel.attempts < self._destination.retry.attempts:
             self._ledger.tally.retried += 1
@@ -374,28 +372,7 @@ class Dispatcher:
         """Count and log a request that was not taken."""
         error = redact(verdict.error)
         self._ledger.tally.fault(error)
-        if log.isEnabledFor(logging.DEBUG):
-            self._log(parcel, answer, verdict.outcome, error)
-
-    def _log_some(self, parcel: Parcel, answer: HttpAnswer) -> None:
-        """Log one of a hundred requests that were taken."""
-        if self._ledger.tally.answers % _LOGGED == 0 and log.isEnabledFor(logging.DEBUG):
-            self._log(parcel, answer, Outcome.TAKEN, "")
-
-    def _log(self, parcel: Parcel, answer: HttpAnswer, outcome: Outcome, error: str) -> None:
-        """Log a request for -v, without its URL and body, which may have secrets."""
-        fields = {
-            "destination": self._destination.name,
-            "outbox": self._outbox.id,
-            "changes": [parcel.first, parcel.last],
-            "attempt": parcel.earlier + parcel.attempts + 1,
-            "status": answer.status,
-            "ms": round(answer.seconds * 1000, 1),
-            "outcome": outcome.value,
-            "error": error,
-        }
-        message = f"{fields['destination']}: {outcome.value} ({answer.status}) {error}".rstrip()
-        log.debug("%s", message, extra={"event": "request", "fields": fields})
+        self._log.note(parcel, answer, verdict.outcome, error)
 
     def _result(self, seconds: float) -> DispatchResult:
         tally = self._ledger.tally

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _REFUSED_LOGINS = 3
 _FEWEST_DEAD = 20
 
+LONGEST_WAIT = 300.0
+"""Seconds that a destination may let a run wait without taking anything."""
+
 
 class Supervisor:
     """The health of a destination during a dispatch, and the `stop` once there is a reason."""
@@ -29,6 +32,7 @@ class Supervisor:
         self.stop: Stop | None = None
         self.is_probe = False
         self._refused_logins = 0
+        self._asking_since: float | None = None
 
     def begin(self, now: datetime) -> None:
         """Look whether anything may be sent, or a probe alone."""
@@ -85,6 +89,25 @@ class Supervisor:
             f"it is gone ({error}), and is disabled now. Check its url, then: cdpsync destinations "
             f"enable {self._destination}",
         )
+
+    def pause(self, until: float, now: float, error: str) -> None:
+        """Note that the destination asks for a pause; stop once it only asks, and takes nothing.
+
+        `until` and `now` are seconds of a clock that never goes back.
+        """
+        if self._asking_since is None:
+            self._asking_since = now
+        if until - self._asking_since > LONGEST_WAIT:
+            self._set_stop(
+                StopReason.ASKED_TO_WAIT,
+                f"it asks to wait again and again, and took nothing for {LONGEST_WAIT / 60:.0f} "
+                f"minutes ({error}). The changes are held, and the next send goes on with them",
+            )
+
+    def count_delivery(self) -> None:
+        """Note that a request was taken: the destination works."""
+        self._refused_logins = 0
+        self._asking_since = None
 
     def wait_for_later_run(self, seconds: float, error: str) -> None:
         """Stop because the destination asks to wait for longer than a run does."""
