@@ -366,7 +366,7 @@ def _record_row(record: DeliveryRecord) -> dict[str, object]:
         "started_at": record.started_at,
         "finished_at": record.finished_at,
         "table_name": result.source,
-        "state": result.state.value,
+        "state": result.state and result.state.value,
         "error_type": result.error and result.error.type,
         "error_message": result.error and result.error.message,
         "notices": json.dumps(result.notices) if result.notices else None,
@@ -380,7 +380,7 @@ def _record(row: dict[str, Any]) -> DeliveryRecord:  # Any: a row of the databas
         error = Failure(row["error_type"], row["error_message"])
     values |= {
         "source": row["table_name"],
-        "state": HealthState(row["state"]),
+        "state": HealthState(row["state"]) if row["state"] else None,
         "error": error,
         "notices": tuple(json.loads(row["notices"])) if row["notices"] else (),
     }

@@ -187,7 +187,8 @@ class _Reader:
         if isinstance(node, yaml.ScalarNode):
             return str(node.value)
         self._problems.add(
-            self._place(node), "a key must be text. Put a key that begins with [ or { in quotes"
+            self._place(node),
+            'a key must be text. Put what begins with [ or { in quotes, as in "{{ id }}"',
         )
         return None
 

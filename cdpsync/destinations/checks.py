@@ -36,7 +36,7 @@ def check(config: Config) -> tuple[CheckResult, ...]:
         start = time.monotonic()
         error = None
         try:
-            _require_compiled(config, destination)
+            _require_right(config, destination)
         except CdpsyncError as raised:
             error = Failure.of(raised)
         seconds = time.monotonic() - start
@@ -46,21 +46,28 @@ def check(config: Config) -> tuple[CheckResult, ...]:
     return tuple(results)
 
 
-def _require_compiled(config: Config, destination: Destination) -> None:
-    """Raise ConfigError for a missing value, a wrong key, query or expression."""
+def _require_right(config: Config, destination: Destination) -> None:
+    """Raise ConfigError for a missing value, or for what `require_compiled` refuses."""
     if destination.problem:
         raise ConfigError(destination.problem)
     catalog = catalog_of(config)
-    if not catalog.exists():
+    if catalog.exists():
+        with catalog.reader(data=False, keep=False) as con:
+            require_compiled(con, config, destination)
+
+
+def require_compiled(
+    con: duckdb.DuckDBPyConnection, config: Config, destination: Destination
+) -> None:
+    """Raise ConfigError for a wrong key, query, expression or rule of an answer."""
+    row = _row(con, config, destination)
+    if row is None:
         return
-    with catalog.reader(data=False, keep=False) as con:
-        row = _row(con, config, destination)
-    if row is not None:
-        conditions_of(destination, row)
-        if destination.mask is not None:
-            compile_text(row, destination.mask.by)
-        rendering = render(destination, row, "changes", with_attempts=False)
-        Judges(destination, rendering.routes).close()
+    conditions_of(destination, row)
+    if destination.mask is not None:
+        compile_text(row, destination.mask.by)
+    rendering = render(destination, row, "changes", with_attempts=False)
+    Judges(destination, rendering.routes).close()
 
 
 def _row(con: duckdb.DuckDBPyConnection, config: Config, destination: Destination) -> Row | None:

@@ -33,20 +33,22 @@ def overviews(config: Config, select: Sequence[str] = ()) -> tuple[DestinationOv
         return ()
     catalog = catalog_of(config)
     if not catalog.exists():
-        return tuple(_overview(config, one, None, None, 0, None) for one in destinations)
+        return tuple(
+            _overview(config, destination, None, None, 0, None) for destination in destinations
+        )
     with catalog.reader(data=False) as con:
         tables = DeliveryTables(con)
         states, latest, dead = tables.states(), tables.latest_deliveries(), tables.dead_counts()
         return tuple(
             _overview(
                 config,
-                one,
-                states.get(one.name),
-                latest.get(one.name),
-                dead.get(one.name, 0),
-                _newer_rows(con, one, states.get(one.name)),
+                destination,
+                states.get(destination.name),
+                latest.get(destination.name),
+                dead.get(destination.name, 0),
+                _newer_rows(con, destination, states.get(destination.name)),
             )
-            for one in destinations
+            for destination in destinations
         )
 
 
@@ -116,12 +118,14 @@ def _newer_rows(
     position = state.position.snapshot_id
     snapshots = ducklake_changes.snapshots(con, position)
     if identity.uuid != state.position.table_uuid:
-        later = [one for one in snapshots if one.id >= max(identity.created, position + 1)]
+        later = [
+            snapshot for snapshot in snapshots if snapshot.id >= max(identity.created, position + 1)
+        ]
     else:
         history = table_history(snapshots, position, destination.table, identity.id)
         changed = set(history.changed)
-        later = [one for one in snapshots if one.id in changed]
+        later = [snapshot for snapshot in snapshots if snapshot.id in changed]
     if not later:
         return 0, None
-    rows = ducklake_changes.rows_written(con, identity.id, [one.id for one in later])
+    rows = ducklake_changes.rows_written(con, identity.id, [snapshot.id for snapshot in later])
     return rows, later[0].time

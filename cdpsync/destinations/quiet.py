@@ -35,12 +35,19 @@ def quiet_results(config: Config, destinations: Sequence[Destination]) -> list[D
     if not catalog.exists():
         return []
     with catalog.reader(data=False, keep=False) as con:
-        states, keys = DeliveryTables(con).states(), primary_keys(con)
+        tables = DeliveryTables(con)
+        states, latest, keys = tables.states(), tables.latest_deliveries(), primary_keys(con)
+        failed = {name for name, record in latest.items() if record.result.error is not None}
         return [
-            DeliveryResult(one.name, one.source, "ok", states[one.name].health.state)
-            for one in destinations
-            if one.name in states
-            and _is_quiet(con, one, Places(config, one.name), states[one.name], keys)
+            DeliveryResult(
+                destination.name, destination.source, "ok", states[destination.name].health.state
+            )
+            for destination in destinations
+            if destination.name in states
+            and destination.name not in failed
+            and _is_quiet(
+                con, destination, Places(config, destination.name), states[destination.name], keys
+            )
         ]
 
 

@@ -13,7 +13,7 @@ from cdpsync.destinations.selection import is_due, selected
 from cdpsync.destinations.sendable import failed
 from cdpsync.destinations.sender import Sender, SendOptions
 from cdpsync.errors import CdpsyncError, LockHeldError
-from cdpsync.model.destinations import DeliveryResult, HealthState, SendResult
+from cdpsync.model.destinations import DeliveryResult, SendResult
 from cdpsync.project import catalog_of, locks_folder
 from cdpsync.project.journal import start_run
 from cdpsync.system import clock, locks
@@ -72,8 +72,7 @@ def send_after_run(
     chosen = [
         destination
         for destination in config.destinations.values()
-        if destination.enabled
-        and (tables is None or destination.table is None or destination.table in tables)
+        if (tables is None or destination.table is None or destination.table in tables)
     ]
     if not chosen:
         return ()
@@ -88,6 +87,8 @@ def send_after_run(
     except LockHeldError as error:
         log.warning("%s", error.message)
         return ()
+    except CdpsyncError as error:  # what the run has committed is well
+        return tuple(failed(destination, error) for destination in chosen)
 
 
 def _send(
@@ -99,29 +100,33 @@ def _send(
     on_result: Callable[[DeliveryResult], None],
 ) -> SendResult:
     run = start_run(config)
-    waiting = _not_due(config, destinations) if due else set()
-    chosen = [one for one in destinations if one.name not in waiting]
-    results = [skipped(one) for one in destinations if one.name in waiting]
-    names = {LOCK.format(one.name): one for one in chosen}
+    waiting = {destination.name for destination in destinations if not destination.enabled}
+    if due:
+        waiting |= _not_due(config, destinations)
+    results = [skipped(destination) for destination in destinations if destination.name in waiting]
+    names = {
+        LOCK.format(destination.name): destination
+        for destination in destinations
+        if destination.name not in waiting
+    }
     since = run.started_at.isoformat(timespec="seconds")
-    with locks.hold_free(locks_folder(config), names, run.run_id, since) as held:
-        if names and not held.files:
-            name, holder = next(iter(held.taken.items()))
+    with locks.hold_free(locks_folder(config), names, run.run_id, since) as acquired:
+        if names and not acquired.files:
+            name, holder = next(iter(acquired.taken.items()))
             raise locks.lock_error([name], holder)
-        left_out = [skipped(names[name], str(holder)) for name, holder in held.taken.items()]
+        left_out = [skipped(names[name], str(holder)) for name, holder in acquired.taken.items()]
         results += left_out
-        free = [one for name, one in names.items() if name in held.files]
-        if options.start is None:
-            quiet = quiet_results(config, free)
-            results += quiet
-            done = {result.destination for result in quiet}
-            free = [one for one in free if one.name not in done]
-        for destination, result in _side_by_side(config, run.run_id, free, options):
-            held.release([LOCK.format(destination.name)])
+        free = [destination for name, destination in names.items() if name in acquired.files]
+        quiet = quiet_results(config, free) if options.start is None else []
+        results += quiet
+        done = {result.destination for result in quiet}
+        busy = [destination for destination in free if destination.name not in done]
+        for destination, result in _side_by_side(config, run.run_id, busy, options):
+            acquired.release([LOCK.format(destination.name)])
             results.append(result)
             on_result(result)
-    in_order = {one.name: place for place, one in enumerate(destinations)}
-    results.sort(key=lambda result: in_order[result.destination])
+    places = {destination.name: place for place, destination in enumerate(destinations)}
+    results.sort(key=lambda result: places[result.destination])
     return SendResult(
         run.run_id,
         overall_status(results, is_partial=bool(left_out)),
@@ -140,7 +145,8 @@ def _side_by_side(
     pool = ThreadPoolExecutor(min(_AT_ONCE, len(destinations)), "cdpsync-send")
     try:
         futures = {
-            pool.submit(_send_one, config, run_id, one, options): one for one in destinations
+            pool.submit(_send_one, config, run_id, destination, options): destination
+            for destination in destinations
         }
         while futures:
             finished, _ = wait(futures, return_when=FIRST_COMPLETED, timeout=0.5)
@@ -157,28 +163,27 @@ def _send_one(
 ) -> DeliveryResult:
     try:
         return Sender(config, destination, run_id, options).send()
-    except CdpsyncError as error:
-        return failed(destination, error)
-    except Exception as error:
-        log.debug("%s", destination.name, exc_info=True)
+    except Exception as error:  # noqa: BLE001 - not even the history could be written
         return failed(destination, error)
 
 
 def _not_due(config: Config, destinations: Sequence[Destination]) -> set[str]:
     catalog = catalog_of(config)
-    if not any(one.every for one in destinations) or not catalog.exists():
+    if not any(destination.every for destination in destinations) or not catalog.exists():
         return set()
     with catalog.reader(data=False) as con:
         latest: dict[str, DeliveryRecord] = DeliveryTables(con).latest_deliveries()
     now = clock.now()
-    return {one.name for one in destinations if not is_due(one, latest, now)}
+    return {
+        destination.name for destination in destinations if not is_due(destination, latest, now)
+    }
 
 
 def skipped(destination: Destination, holder: str | None = None) -> DeliveryResult:
-    """Return the result of a destination that was left out: not due, or sent to by another."""
+    """Return the result of one that was left out: off, not due, or sent to by another process."""
     notices = (f"left out, because {holder} sends to it",) if holder else ()
     return DeliveryResult(
-        destination.name, destination.source, "skipped", HealthState.HEALTHY, notices=notices
+        destination.name, destination.source, "skipped", state=None, notices=notices
     )
 
 

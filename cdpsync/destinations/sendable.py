@@ -28,13 +28,20 @@ def require_health(destination: Destination, health: Health) -> None:
         raise DeliveryError(supervisor.stop.message)
 
 
-def failed(destination: Destination, error: Exception) -> DeliveryResult:
+def failed(
+    destination: Destination, error: Exception, state: HealthState | None = None
+) -> DeliveryResult:
     """Return the result of a destination whose send ended with an error."""
-    message = error.message if isinstance(error, CdpsyncError) else redact(str(error))
+    message = error.message if isinstance(error, CdpsyncError) else _defect(error)
     return DeliveryResult(
         destination.name,
         destination.source,
         "failed",
-        HealthState.HEALTHY,
+        state,
         error=Failure(type(error).__name__, message),
     )
+
+
+def _defect(error: Exception) -> str:
+    text = redact(f"{type(error).__name__}: {error}".splitlines()[0])
+    return f"this is a bug in cdpsync, please report it: {text}. Run it again with -v to see where."

@@ -8,12 +8,14 @@ leaves them, and the next send goes on from them.
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.catalog.delivery_tables import DeliveryTables
+from cdpsync.destinations.checks import require_compiled
 from cdpsync.destinations.delivery import health as healths
 from cdpsync.destinations.delivery.dispatch import Dispatcher
 from cdpsync.destinations.delivery.outbox import Outbox
@@ -25,13 +27,12 @@ from cdpsync.destinations.feeds.positions import newest_position, start_position
 from cdpsync.destinations.places import Places
 from cdpsync.destinations.recovery import unsettled_batches
 from cdpsync.destinations.rendering import digest, feed_digest, render
-from cdpsync.destinations.sendable import failed, require_health, require_sendable
+from cdpsync.destinations.sendable import require_health, require_sendable
 from cdpsync.destinations.settling import Batch, Settler
-from cdpsync.errors import ConfigError, StalePositionError
+from cdpsync.errors import ConfigError
 from cdpsync.model.destinations import (
     DeliveryResult,
     DestinationState,
-    Health,
     HealthState,
     MaskWindow,
     Position,
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
     from cdpsync.destinations.feeds.feed import Feed
     from cdpsync.model import Config
     from cdpsync.model.destinations import Destination
+
+log = logging.getLogger("cdpsync.destinations")
 
 MANY_ROWS = 10_000
 """A first send of more rows is confirmed by a person."""
@@ -79,6 +82,7 @@ class Sender:
         self._places = Places(config, destination.name)
         self._state = DestinationState(destination.name, destination.source, None)
         self._windows: tuple[MaskWindow, ...] = ()
+        self._has_failed = False  # the send before this one
         self._settler = Settler(
             self._catalog, destination, self._places, run_id, started_at=clock.now()
         )
@@ -86,8 +90,16 @@ class Sender:
     def send(self) -> DeliveryResult:
         """Send what an earlier process left, and what has changed since; return what came of it.
 
-        Raises ConfigError, CatalogError, and DeliveryError where nothing may be sent now.
+        An error is this destination's alone: it is the result, and in the history. Raises
+        CatalogError where the history cannot be written.
         """
+        try:
+            return self._send()
+        except Exception as error:
+            log.debug("%s", self._destination.name, exc_info=error)
+            return self._settler.fail(error)
+
+    def _send(self) -> DeliveryResult:
         require_sendable(self._destination)
         earlier = None
         with self._reader() as con:
@@ -98,11 +110,7 @@ class Sender:
             if earlier.error is not None:
                 return earlier
         with self._reader() as con:
-            try:
-                batch = self._prepare(con)
-            except StalePositionError as error:
-                self._save_stale(error)
-                raise
+            batch = self._prepare(con)
         result = self._deliver(batch) if isinstance(batch, Batch) else batch
         return _added(result, earlier)
 
@@ -117,6 +125,8 @@ class Sender:
             tables = DeliveryTables(con)
             self._state = tables.states().get(self._destination.name, self._state)
             self._windows = tables.masks(self._destination.name)
+            latest = tables.latest_deliveries().get(self._destination.name)
+            self._has_failed = latest is not None and latest.result.error is not None
             if self._state.health.state is HealthState.STALE:  # unless it is found stale again
                 self._state = replace(self._state, health=healths.enable(clock.now()))
             yield con
@@ -133,13 +143,6 @@ class Sender:
                 health=self._state.health,
             ).send()
         return self._settler.settle(batch, self._state, dispatched)
-
-    def _save_stale(self, error: StalePositionError) -> None:
-        """Save that the changes since the position cannot be found any more."""
-        stale = Health(HealthState.STALE, since=clock.now(), reason="its position has expired")
-        state = replace(self._state, health=stale)
-        result = replace(failed(self._destination, error), state=stale.state)
-        self._settler.save(state, result, windows=self._windows)
 
     # ---- what an earlier process left
 
@@ -265,6 +268,7 @@ class Sender:
         """Save a position and send nothing."""
         if position is None or position.table_uuid is None:
             self._require_table(con, feed.request)
+        require_compiled(con, self._config, self._destination)
         outbox = self._state.outbox
         if feed.request.table is None or feed.request.keep:
             feed.read(con, None)
@@ -296,7 +300,7 @@ class Sender:
             hold=self._destination.hold,
         )
         result = self._settler.result(state)
-        self._settler.save(state, result, windows=self._windows)
+        self._settler.save(state, result)
         return result
 
     def _require_same_feed(self, request: FeedRequest) -> None:
@@ -339,9 +343,11 @@ class Sender:
                 request.copy.rename(self._places.copy(outbox))
                 disk.fsync(self._places.folder)
             return self._saved(request, position, outbox)
-        if self._settler.started_at - position.snapshot_time < POSITION_AGE:
-            return self._settler.result(self._state)
-        return self._saved(request, newest_position(con, request), self._state.outbox)
+        if self._settler.started_at - position.snapshot_time >= POSITION_AGE:
+            return self._saved(request, newest_position(con, request), self._state.outbox)
+        if self._has_failed:  # and does not fail any more
+            return self._saved(request, position, self._state.outbox)
+        return self._settler.result(self._state)
 
     @property
     def _is_new(self) -> bool:

@@ -12,8 +12,16 @@ from cdpsync.catalog.transaction import transaction
 from cdpsync.destinations.delivery.journal import DELIVERED
 from cdpsync.destinations.delivery.refusals import dead_letters
 from cdpsync.destinations.held import write_held
+from cdpsync.destinations.sendable import failed
+from cdpsync.errors import StalePositionError
 from cdpsync.model import Failure
-from cdpsync.model.destinations import DeliveryRecord, DeliveryResult, DestinationState
+from cdpsync.model.destinations import (
+    DeliveryRecord,
+    DeliveryResult,
+    DestinationState,
+    Health,
+    HealthState,
+)
 from cdpsync.serialize.text import plural
 from cdpsync.system import clock
 
@@ -113,14 +121,29 @@ class Settler:
         self.places.remove_settled(outbox.id)
         return result
 
+    def fail(self, error: Exception) -> DeliveryResult:
+        """Record a send that ended with an error; the state stays, so that nothing is lost."""
+        if not self.catalog.exists():
+            return failed(self.destination, error)
+        with self.catalog.reader(data=False) as con:
+            states = DeliveryTables(con).states()
+        name = self.destination.name
+        state = states.get(name, DestinationState(name, self.destination.source, None))
+        if isinstance(error, StalePositionError):
+            stale = Health(HealthState.STALE, since=clock.now(), reason="its position has expired")
+            state = replace(state, health=stale)
+        result = failed(self.destination, error, state.health.state)
+        self.save(state, replace(result, seconds=time.monotonic() - self._start))
+        return result
+
     def save(
         self,
         state: DestinationState,
         result: DeliveryResult,
         letters: Sequence[DeadLetter] = (),
-        windows: Sequence[MaskWindow] = (),
+        windows: Sequence[MaskWindow] | None = None,
     ) -> None:
-        """Commit the state with what came of a send."""
+        """Commit the state with what came of a send. `windows` None: those of masks stay."""
         record = DeliveryRecord(self.run_id, self.started_at, clock.now(), result)
         with self.catalog.writer(data=False) as con:
             Lake(con).system_tables.prepare()
@@ -130,7 +153,7 @@ class Settler:
                 tables.save(state)
                 tables.record(record)
                 tables.add_dead_letters(letters)
-                if self.destination.mask is not None:
+                if windows is not None and self.destination.mask is not None:
                     tables.save_masks(self.destination.name, windows)
 
     def result(self, state: DestinationState) -> DeliveryResult:
@@ -149,7 +172,9 @@ def with_dispatch(result: DeliveryResult, dispatched: DispatchResult | None) -> 
     """Return a result with the figures of a dispatch, and its error."""
     if dispatched is None:
         return result
-    notices = [f"{one.before} -> {one.after}: {one.reason}" for one in dispatched.transitions]
+    notices = [
+        f"{moved.before} -> {moved.after}: {moved.reason}" for moved in dispatched.transitions
+    ]
     if result.dead:
         letters = plural(result.dead, "dead letter")
         notices.append(f"{letters}: cdpsync dead show {result.destination}")

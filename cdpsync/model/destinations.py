@@ -315,13 +315,14 @@ class DeliveryResult:
     """What came of one destination in one run.
 
     triggered = filtered + masked + sent; sent = succeeded + held + dead. `seconds`, `p50_ms` and
-    `p95_ms` are of requests. `state` is the health afterwards, `status` ok, failed or skipped.
+    `p95_ms` are of requests. `status` is ok, failed or skipped, and `state` the health
+    afterwards; None: it was not looked at.
     """
 
     destination: str
     source: str
     status: str
-    state: HealthState
+    state: HealthState | None
     triggered: int = 0
     filtered: int = 0
     masked: int = 0

@@ -227,6 +227,50 @@ def test_check_tells_what_is_wrong_and_sends_nothing(shop: Sending) -> None:
     assert shop.receiver.requests() == []
 
 
+def test_a_destination_that_is_switched_off_is_left_out(shop: Sending) -> None:
+    """`enabled: false` is no failure: the others are sent to, and the exit code is 0."""
+    shop.configure(body=BODY, enabled=False)
+    shop.put((1, "ada", "paid", "10.10"))
+    shop.cdpsync("run")
+    result = shop.json("send")["destinations"][0]
+    assert (result["status"], result["state"]) == ("skipped", None)
+    assert shop.json("destinations", "list")[0]["status"] == "disabled"
+    shop.configure(body=BODY)
+    shop.cdpsync("send")
+    assert [body["order"] for body in shop.bodies()] == [1]
+
+
+def test_an_error_is_in_the_history_until_it_is_mended(shop: Sending) -> None:
+    """`status` is not green while nothing is sent, and is green again afterwards."""
+    shop.configure(body={"a": "{{ custmer }}"})
+    shop.put((1, "ada", "paid", "10.10"))
+    shop.cdpsync("run", code=3)
+    (line,) = shop.json("destinations", "list")
+    assert line["status"] == "failed"
+    assert "custmer" in line["error"]["message"]
+    assert shop.query("select status from cdpsync.deliveries order by started_at desc limit 1") == [
+        {"status": "failed"}
+    ]
+    shop.configure(body=BODY)
+    shop.cdpsync("send", "--from", "now")
+    shop.configure(url="ftp://example.com/x")
+    shop.put((1, "ada", "sent", "10.10"))
+    shop.cdpsync("run", code=3)
+    shop.configure(body=BODY)
+    shop.cdpsync("send")
+    assert shop.json("destinations", "list")[0]["error"] is None
+
+
+def test_a_typo_is_told_when_the_destination_starts(shop: Sending) -> None:
+    """Not at the first change, which may come in a week."""
+    good = {"type": "webhook", "from": "shop.orders", "url": shop.receiver.url}
+    shop.configure({"new": good | {"body": {"a": "{{ custmer }}"}}})
+    failed = shop.run("run")
+    assert failed.returncode == 3
+    assert "customer" in failed.stderr
+    assert shop.json("destinations", "list")[0]["last_delivery_at"] is None
+
+
 def test_exit_codes_and_selection(shop: Sending) -> None:
     """1: all failed; 2: no such destination, or flags that exclude each other."""
     assert 'Did you mean "hook"?' in shop.run("send", "hok").stderr

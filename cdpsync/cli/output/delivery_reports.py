@@ -52,7 +52,7 @@ def delivery_rows(
             result.destination,
             result.source,
             result.status,
-            result.state.value,
+            result.state and result.state.value,
             *(count(getattr(result, name)) for name in _COUNTS),
             None if result.p95_ms is None else f"{result.p95_ms:.0f} ms",
             seconds(result.seconds),

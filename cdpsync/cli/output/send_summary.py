@@ -21,7 +21,7 @@ def log_delivery(result: DeliveryResult) -> None:
         "event": "destination",
         "destination": result.destination,
         "status": result.status,
-        "state": result.state.value,
+        "state": result.state and result.state.value,
         "succeeded": result.succeeded,
         "held": result.held,
         "dead": result.dead,
@@ -47,11 +47,9 @@ def log_deliveries(results: Sequence[DeliveryResult]) -> None:
         log.info("no destination is due", event="skipped", destinations=len(results))
         return
     what = f"{plural(delivered, 'change')} delivered" if delivered else "nothing to send"
-    log.info(
-        f"{what} to {plural(len(sent), 'destination')}",
-        event="send",
-        delivered=delivered,
-    )
+    if delivered or not failed:
+        message = f"{what} to {plural(len(sent), 'destination')}"
+        log.info(message, event="send", delivered=delivered)
     if failed:
         message = f"{len(failed):,} of {plural(len(sent), 'destination')} failed: "
         log.error(message + ", ".join(failed), event="failed", destinations=failed)
