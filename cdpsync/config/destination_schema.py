@@ -110,7 +110,7 @@ class RetrySection(StrictSection):
 
 
 class PartialSection(StrictSection):
-    """`partial:` without its template `id`: answers that name the items that were not taken."""
+    """`partial:`: answers that name the items that were not taken."""
 
     when: Text
     failed: Text

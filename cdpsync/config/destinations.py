@@ -41,7 +41,6 @@ _SHORTEST_SECRET = 8  # characters; a shorter value from outside is a region or 
 
 _OWN_KEYS = tuple(field.alias or name for name, field in DestinationSection.model_fields.items())
 _TEMPLATE_KEYS = ("sql", "where", "delete", "action")
-_TEMPLATES_INSIDE = {"mask": "by", "partial": "id"}  # keys of sections that are templates
 _PRESET_KEYS = ("docs", "about", "needs", "defaults", "inputs", "actions")
 _KEYS = (*_OWN_KEYS, *_TEMPLATE_KEYS, *REQUEST_KEYS, *STEPS)
 
@@ -116,6 +115,13 @@ class _Builder:
         base = preset.without(*_PRESET_KEYS)
         if "item" in own.entries and "item" not in base.entries:
             base = base.without("body")  # that of a single change; a batch is a list of items
+        if "as" in own.entries:
+            base = base.without("body")
+            if "body" in own.entries:
+                self._problems.add(
+                    own.entries["as"].place,
+                    f'{self._subject}: "as: array" is a batch without a body. Remove it, or "body"',
+                )
         merged = overlay(base, own)
         given = {key: own.entries[key] for key in own.entries if key not in {*_KEYS, *needs}}
         structure = self._structure(merged)
@@ -129,9 +135,6 @@ class _Builder:
             inputs=self._inputs(inputs, given),
             where=self._template(merged, "where"),
             mask=self._mask(merged, structure),
-            answers=replace(
-                source.answers, failed_id=self._template(_section(merged, "partial"), "id")
-            ),
         )
         return self._with_requests(destination, merged)
 
@@ -213,18 +216,17 @@ class _Builder:
 
     def _structure(self, merged: Section) -> DestinationSection | None:
         own = merged.only(*_OWN_KEYS)
-        for key, text in _TEMPLATES_INSIDE.items():
-            inner = own.entries.get(key)
-            if inner is not None and isinstance(inner.node, Section):
-                entries = {**own.entries, key: Entry(inner.node.without(text), inner.place)}
-                own = Section(entries, own.place)
+        mask = own.entries.get("mask")
+        if mask is not None and isinstance(mask.node, Section):
+            entries = {**own.entries, "mask": Entry(mask.node.without("by"), mask.place)}
+            own = Section(entries, own.place)
         return validate(Entry(own, merged.place), DestinationSection, self._subject, self._problems)
 
     def _source(
         self, structure: DestinationSection, merged: Section, entry: Entry
     ) -> Destination | None:
         """Return the destination as far as it says what feeds it."""
-        sql = self._template(merged, "sql")
+        sql = self._query(merged)
         if (sql is None) == (structure.from_ is None):
             self._problems.add(
                 entry.place,
@@ -330,6 +332,13 @@ class _Builder:
             delete=removal if wants_deletes else None,
             delete_batch=delete_batch if wants_deletes else None,
         )
+
+    def _query(self, merged: Section) -> Template | None:
+        """Return the query with its values from outside: it is not rendered, but run."""
+        sql, entry = self._template(merged, "sql"), merged.entries.get("sql")
+        if sql is None or entry is None or not isinstance(entry.node, Scalar):
+            return None
+        return Template(str(entry.node.value), sql.location)
 
     def _template(self, section: Section, key: str) -> Template | None:
         entry = section.entries.get(key)

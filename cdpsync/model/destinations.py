@@ -109,9 +109,9 @@ class AnswerRules:
 
     `ok`: whether all was taken; None: 200 to 299. `partial`: whether the answer names the items
     that were not taken; `failed` is then a list of JSON objects, in each of which `failed_by` is
-    the path of the item's position (`index`) or of its id, `failed_error` that of the message.
-    `failed_id` is the id over the row; None: the event's. `unauthorized`: the credentials were
-    refused, though the status is neither 401 nor 403. `failed_again` is the path of a boolean: the
+    the path of the item's position (`index`), of its event's id, or of a text in its item, and
+    `failed_error` that of the message. `unauthorized`: the credentials were refused, though the
+    status is neither 401 nor 403. `failed_again` is the path of a boolean: the
     item may be taken another time. `others_again`: the items that are not named were not taken
     either, and are sent again without those.
     `retry_after`: seconds, besides the headers that all know. `done`: an error that means that the
@@ -123,7 +123,6 @@ class AnswerRules:
     failed: str | None = None
     failed_by: str = "index"
     failed_error: str | None = None
-    failed_id: Template | None = None
     failed_again: str | None = None
     others_again: bool = False
     retry_after: str | None = None
@@ -180,8 +179,8 @@ class Destination:
     `alias` is the name of the row in expressions (`from: shop.customers as Profile`). `inputs` are
     the destination's own values for its preset, which expressions of the preset name.
     `start` is "now", "all" or a time. `problem`: which value a variable or a file should have
-    filled in; then there is no request. `unsafe_integers` are sent as text where an integer passes
-    2^53.
+    filled in; then there is no request. With
+    `big_integers` "text", integers beyond 2^53 are sent as text.
     """
 
     name: str

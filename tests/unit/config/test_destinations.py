@@ -32,7 +32,7 @@ item: {email: "{{ email }}", name: "{{ name }}"}
 body: {people: "{{ items }}"}
 batch: {rows: 100, bytes: 1MB}
 rate: [190/10s, {rows: 1000/s}]
-partial: {when: "status = 207", failed: "response->'errors'", by: id, id: "{{ email }}"}
+partial: {when: "status = 207", failed: "response->'errors'", by: id}
 retry: {attempts: 5, when: "status = 423"}
 actions:
   person: {}
@@ -78,7 +78,7 @@ def test_preset_and_project_file_make_one_destination(crm):
     assert people.rate == (Rate(190, timedelta(seconds=10)), Rate(1000, timedelta(seconds=1), True))
     assert people.retry == Retry(attempts=5)
     assert people.answers.retry == "status = 423"
-    assert people.answers.failed_id.text == "{{ email }}"
+    assert people.answers.failed_by == "id"
     assert people.inputs["email"].text == "{{ Profile.Email }}"
     assert people.inputs["name"].text == "{{ name }}"
     assert "crm.yml:" in people.inputs["name"].location
@@ -117,6 +117,16 @@ def test_values_from_outside_are_constants_and_hidden(crm):
     assert "getenv" not in email.text
     assert redact.redact("the token tok-12345678") == "the token ***"
     assert "tok-12345678" not in repr(people)
+
+
+def test_a_query_has_its_values_from_outside(crm):
+    """It is run and not rendered; no message shows them."""
+    people = crm(
+        "sql: \"select id from a.b where shop = '${SHOP_NAME}'\", key: id, token: t, email: x",
+        {"SHOP_NAME": "berlin-mitte"},
+    )
+    assert people.sql.text == "select id from a.b where shop = 'berlin-mitte'"
+    assert redact.redact("at berlin-mitte") == "at ***"
 
 
 def test_a_missing_variable_is_that_destination_alone(tmp_path, crm):
@@ -218,6 +228,8 @@ WRONG = {
     "from: a.b, token: t, email: x, delete: now": '"delete" must be a mapping',
     "from: a.b, token: t, email: x, find: {url: u, id: i}": '"find" needs "create" beside it',
     "from: a.b, token: t, email: x, method: 'P O'": "method",
+    "from: a.b, token: t, email: x, as: array, body: {a: b}": "a batch without a body",
+    "from: a.b, token: t, email: x, partial: {when: a, failed: b, id: c}": 'unknown key "id"',
 }
 
 
