@@ -10,7 +10,8 @@ from cdpsync.destinations.delivery.dispatch import Dispatcher
 from cdpsync.destinations.delivery.outbox import Outbox
 from cdpsync.destinations.delivery.requests import RequestShape
 from cdpsync.engine import connect
-from cdpsync.model.destinations import Batch, Destination, Health
+from cdpsync.model.deliveries import Health
+from cdpsync.model.destinations import Batch, Destination
 from cdpsync.sql import quote_text
 
 _SELECT = """

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.catalog import ducklake
 from cdpsync.catalog.transaction import transaction
-from cdpsync.model.destinations import (
+from cdpsync.model.deliveries import (
     DeadLetter,
     DeliveryRecord,
     DeliveryResult,
@@ -221,7 +221,9 @@ class DeliveryTables:
 
     def add_dead_letters(self, letters: Iterable[DeadLetter]) -> None:
         """Add changes that could not be delivered."""
-        self._insert("dead_letters", _DEAD_LETTER_COLUMNS, [_letter_row(one) for one in letters])
+        self._insert(
+            "dead_letters", _DEAD_LETTER_COLUMNS, [_letter_row(letter) for letter in letters]
+        )
 
     def mark_replayed(self, ids: Sequence[str], now: datetime) -> None:
         """Mark dead letters that were delivered after all."""
@@ -396,6 +398,4 @@ def _letter_row(letter: DeadLetter) -> dict[str, object]:
 
 def _letter(row: dict[str, Any]) -> DeadLetter:  # Any: a row of the database
     names = [field.name for field in fields(DeadLetter) if field.name != "source"]
-    return replace(
-        DeadLetter(source="", **{name: row[name] for name in names}), source=row["table_name"]
-    )
+    return DeadLetter(source=row["table_name"], **{name: row[name] for name in names})

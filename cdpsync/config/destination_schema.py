@@ -9,14 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, mod
 from cdpsync.config.durations import parse_duration, parse_every
 from cdpsync.config.schema import Every, Names, StrictSection, Text, as_list, one_of
 from cdpsync.config.sizes import parse_size
-from cdpsync.model.destinations import (
-    AnswerRules,
-    Batch,
-    ChangeKind,
-    ChangeOrder,
-    Rate,
-    Retry,
-)
+from cdpsync.model.destinations import AnswerRules, Batch, ChangeKind, ChangeOrder, Rate, Retry
 
 MAX_CONNECTIONS = 256
 """More than so many sockets make `select` slow, and no API takes them."""

@@ -16,7 +16,7 @@ from cdpsync.destinations.templates.rows import Row
 from cdpsync.engine import first_line
 from cdpsync.errors import CdpsyncError, ConfigError
 from cdpsync.model import CheckResult, Failure
-from cdpsync.model.destinations import DestinationState
+from cdpsync.model.deliveries import DestinationState
 from cdpsync.project import catalog_of
 
 if TYPE_CHECKING:

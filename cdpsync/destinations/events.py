@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from cdpsync.model.destinations import Destination, MaskWindow
+    from cdpsync.model.deliveries import MaskWindow
+    from cdpsync.model.destinations import Destination
 
 # A change that was held alone has passed its condition when it came. The inner query looks at the
 # image at the position in the place of the old one.

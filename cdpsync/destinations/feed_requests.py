@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from cdpsync.destinations.places import Places
     from cdpsync.model import TableName
-    from cdpsync.model.destinations import Destination, DestinationState
+    from cdpsync.model.deliveries import DestinationState
+    from cdpsync.model.destinations import Destination
 
 _LEAVING = frozenset({ChangeKind.UPDATE, ChangeKind.DELETE})  # a row can leave `where` by both
 _OF_A_CHANGE = frozenset({"event_id", "key", "change", "snapshot_id", "changed_at"})

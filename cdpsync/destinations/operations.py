@@ -13,7 +13,7 @@ from cdpsync.destinations.overviews import LOCK
 from cdpsync.destinations.selection import chosen_names, selected
 from cdpsync.engine import first_line
 from cdpsync.errors import ConfigError
-from cdpsync.model.destinations import DestinationState, Health
+from cdpsync.model.deliveries import DestinationState, Health
 from cdpsync.project import catalog_of, locks_folder
 from cdpsync.project.journal import start_run
 from cdpsync.system import clock, locks
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cdpsync.model import Config
-    from cdpsync.model.destinations import DeadLetter
+    from cdpsync.model.deliveries import DeadLetter
 
 
 def enable(config: Config, select: Sequence[str]) -> tuple[str, ...]:

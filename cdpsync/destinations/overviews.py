@@ -9,7 +9,7 @@ from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.catalog.snapshots import table_history
 from cdpsync.destinations.selection import selected
 from cdpsync.model import Failure
-from cdpsync.model.destinations import DestinationOverview, Health, HealthState
+from cdpsync.model.deliveries import DestinationOverview, Health, HealthState
 from cdpsync.project import catalog_of, locks_folder
 from cdpsync.system import locks
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import duckdb
 
     from cdpsync.model import Config
-    from cdpsync.model.destinations import DeliveryRecord, Destination, DestinationState
+    from cdpsync.model.deliveries import DeliveryRecord, DestinationState
+    from cdpsync.model.destinations import Destination
 
 LOCK = "destination {}"
 """The name of a destination's lock, beside those of tables."""

@@ -18,7 +18,7 @@ from cdpsync.destinations.delivery.routes import composers, parcel_reader
 from cdpsync.destinations.samples import sample
 from cdpsync.destinations.selection import selected
 from cdpsync.errors import CdpsyncError, ConfigError
-from cdpsync.model.destinations import RenderedRequest
+from cdpsync.model.deliveries import RenderedRequest
 from cdpsync.redact import HIDDEN, redact
 
 if TYPE_CHECKING:

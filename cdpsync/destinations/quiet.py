@@ -12,7 +12,7 @@ from cdpsync.destinations.places import Places
 from cdpsync.destinations.rendering import feed_digest
 from cdpsync.destinations.sender import POSITION_AGE
 from cdpsync.errors import CdpsyncError
-from cdpsync.model.destinations import DeliveryResult
+from cdpsync.model.deliveries import DeliveryResult
 from cdpsync.project import catalog_of
 from cdpsync.system import clock
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import duckdb
 
     from cdpsync.model import Config, TableName
-    from cdpsync.model.destinations import Destination, DestinationState
+    from cdpsync.model.deliveries import DestinationState
+    from cdpsync.model.destinations import Destination
 
 
 def quiet_results(config: Config, destinations: Sequence[Destination]) -> list[DeliveryResult]:

@@ -10,7 +10,7 @@ from cdpsync.destinations.held import events_in
 from cdpsync.destinations.rendering import digest, render
 from cdpsync.destinations.settling import Batch
 from cdpsync.destinations.templates.compile import row_of
-from cdpsync.model.destinations import MaskWindow, Position
+from cdpsync.model.deliveries import MaskWindow, Position
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

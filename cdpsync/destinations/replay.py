@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from cdpsync.catalog import Lake
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.catalog.transaction import transaction
-from cdpsync.destinations.delivery.dispatch import Dispatcher
 from cdpsync.destinations.delivery.journal import DELIVERED, PENDING
 from cdpsync.destinations.delivery.refusals import dead_letters as dead_letters_of
 from cdpsync.destinations.operations import find_dead_letters
@@ -18,14 +17,9 @@ from cdpsync.destinations.overviews import LOCK
 from cdpsync.destinations.runner import overall_status
 from cdpsync.destinations.samples import letters_as_sample
 from cdpsync.destinations.sendable import failed, require_health, require_sendable
-from cdpsync.destinations.settling import with_dispatch
+from cdpsync.destinations.settling import dispatch, with_dispatch
 from cdpsync.errors import CdpsyncError, ConfigError
-from cdpsync.model.destinations import (
-    DeliveryRecord,
-    DeliveryResult,
-    DestinationState,
-    SendResult,
-)
+from cdpsync.model.deliveries import DeliveryRecord, DeliveryResult, DestinationState, SendResult
 from cdpsync.project import catalog_of, locks_folder
 from cdpsync.project.journal import Run, start_run
 from cdpsync.serialize.text import plural
@@ -37,7 +31,8 @@ if TYPE_CHECKING:
     from cdpsync.destinations.delivery.results import DispatchResult
     from cdpsync.destinations.samples import Sample
     from cdpsync.model import Config
-    from cdpsync.model.destinations import DeadLetter, Destination
+    from cdpsync.model.deliveries import DeadLetter
+    from cdpsync.model.destinations import Destination
 
 
 def replay(
@@ -127,14 +122,9 @@ class _Replay:
         with letters_as_sample(self._config, self._destination, newest, snapshot) as rendered:
             dispatched = None
             try:
-                if rendered.outbox.rows:
-                    dispatched = Dispatcher(
-                        self._destination,
-                        rendered.outbox,
-                        rendered.rendering.routes,
-                        marks=rendered.rendering.marks,
-                        health=self._state.health,
-                    ).send()
+                dispatched = dispatch(
+                    self._destination, rendered.outbox, rendered.rendering, self._state.health
+                )
             finally:
                 result = self._commit(by_event, rendered, dispatched)
             return result

@@ -13,7 +13,7 @@ from cdpsync.destinations.selection import is_due, selected
 from cdpsync.destinations.sendable import failed
 from cdpsync.destinations.sender import Sender, SendOptions
 from cdpsync.errors import CdpsyncError, LockHeldError
-from cdpsync.model.destinations import DeliveryResult, SendResult
+from cdpsync.model.deliveries import DeliveryResult, SendResult
 from cdpsync.project import catalog_of, locks_folder
 from cdpsync.project.journal import start_run
 from cdpsync.system import clock, locks
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from cdpsync.model import Config, TableName
-    from cdpsync.model.destinations import DeliveryRecord, Destination
+    from cdpsync.model.deliveries import DeliveryRecord
+    from cdpsync.model.destinations import Destination
 
 log = logging.getLogger("cdpsync.destinations")
 

@@ -17,7 +17,7 @@ from cdpsync.destinations.sendable import require_sendable
 from cdpsync.destinations.templates.compile import compile_condition, row_of
 from cdpsync.engine import connect, first_line
 from cdpsync.errors import ConfigError
-from cdpsync.model.destinations import DestinationState
+from cdpsync.model.deliveries import DestinationState
 from cdpsync.project import catalog_of
 from cdpsync.sql import fold_name, quote_name
 from cdpsync.system import clock
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from cdpsync.destinations.templates.compile import Row
     from cdpsync.model import Config
-    from cdpsync.model.destinations import DeadLetter, Destination
+    from cdpsync.model.deliveries import DeadLetter
+    from cdpsync.model.destinations import Destination
 
 _ROWS = "create or replace temp table sampled as select c.* from changes as c where {condition}"
 _OF_ROW = """

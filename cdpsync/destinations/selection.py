@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cdpsync.model import Config
-    from cdpsync.model.destinations import DeliveryRecord, Destination
+    from cdpsync.model.deliveries import DeliveryRecord
+    from cdpsync.model.destinations import Destination
 
 
 def selected(

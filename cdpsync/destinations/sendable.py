@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cdpsync.destinations.delivery.supervisor import Supervisor
 from cdpsync.errors import CdpsyncError, ConfigError, DeliveryError
 from cdpsync.model import Failure
-from cdpsync.model.destinations import DeliveryResult, Destination, Health, HealthState
+from cdpsync.model.deliveries import DeliveryResult, Health, HealthState
 from cdpsync.redact import redact
 from cdpsync.system import clock
+
+if TYPE_CHECKING:
+    from cdpsync.model.destinations import Destination
 
 
 def require_sendable(destination: Destination) -> None:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.destinations.checks import require_compiled
 from cdpsync.destinations.delivery import health as healths
-from cdpsync.destinations.delivery.dispatch import Dispatcher
 from cdpsync.destinations.delivery.outbox import Outbox
 from cdpsync.destinations.events import Events, write_events
 from cdpsync.destinations.feed_requests import feed_request
@@ -28,9 +27,9 @@ from cdpsync.destinations.places import Places
 from cdpsync.destinations.recovery import unsettled_batches
 from cdpsync.destinations.rendering import digest, feed_digest, render
 from cdpsync.destinations.sendable import require_health, require_sendable
-from cdpsync.destinations.settling import Batch, Settler
+from cdpsync.destinations.settling import Batch, Settler, dispatch
 from cdpsync.errors import ConfigError
-from cdpsync.model.destinations import (
+from cdpsync.model.deliveries import (
     DeliveryResult,
     DestinationState,
     HealthState,
@@ -133,15 +132,7 @@ class Sender:
 
     def _deliver(self, batch: Batch) -> DeliveryResult:
         """Send an outbox and settle it."""
-        dispatched = None
-        if batch.outbox.rows and batch.rendering is not None:
-            dispatched = Dispatcher(
-                self._destination,
-                batch.outbox,
-                batch.rendering.routes,
-                marks=batch.rendering.marks,
-                health=self._state.health,
-            ).send()
+        dispatched = dispatch(self._destination, batch.outbox, batch.rendering, self._state.health)
         return self._settler.settle(batch, self._state, dispatched)
 
     # ---- what an earlier process left

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from cdpsync.catalog import Lake
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.catalog.transaction import transaction
+from cdpsync.destinations.delivery.dispatch import Dispatcher
 from cdpsync.destinations.delivery.journal import DELIVERED
 from cdpsync.destinations.delivery.refusals import dead_letters
 from cdpsync.destinations.held import write_held
 from cdpsync.destinations.sendable import failed
 from cdpsync.errors import StalePositionError
 from cdpsync.model import Failure
-from cdpsync.model.destinations import (
+from cdpsync.model.deliveries import (
     DeliveryRecord,
     DeliveryResult,
     DestinationState,
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from cdpsync.destinations.delivery.results import DispatchResult
     from cdpsync.destinations.places import Places
     from cdpsync.destinations.rendering import Rendering
-    from cdpsync.model.destinations import DeadLetter, Destination, MaskWindow, Position
+    from cdpsync.model.deliveries import DeadLetter, MaskWindow, Position
+    from cdpsync.model.destinations import Destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,17 @@ class Batch:
     masked: int = 0
     windows: tuple[MaskWindow, ...] = ()
     is_recovered: bool = False
+
+
+def dispatch(
+    destination: Destination, outbox: Outbox, rendering: Rendering | None, health: Health
+) -> DispatchResult | None:
+    """Send an outbox; None where it is empty, or is not to be sent any more."""
+    if not outbox.rows or rendering is None:
+        return None
+    return Dispatcher(
+        destination, outbox, rendering.routes, marks=rendering.marks, health=health
+    ).send()
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from cdpsync.model.destinations import DeliveryResult
+    from cdpsync.model.deliveries import DeliveryResult
     from cdpsync.model.plan import SavedState, SyncMode, TableName, TablePlan
     from cdpsync.model.streams import Cursor
 

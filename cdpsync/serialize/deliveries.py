@@ -10,13 +10,13 @@ from cdpsync.serialize.results import Record, moment, of_delivery, of_failure
 from cdpsync.serialize.text import duration
 
 if TYPE_CHECKING:
-    from cdpsync.model.destinations import (
+    from cdpsync.model.deliveries import (
         DeadLetter,
         DestinationOverview,
-        PresetOverview,
         RenderedRequest,
         SendResult,
     )
+    from cdpsync.model.destinations import PresetOverview
 
 DESTINATION_KEYS = (
     "destination", "type", "source", "status", "state", "every", "last_run_at",

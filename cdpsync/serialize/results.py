@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         TablePlan,
         TableResult,
     )
-    from cdpsync.model.destinations import DeliveryResult
+    from cdpsync.model.deliveries import DeliveryResult
     from cdpsync.model.verification import DiffKind, SideStats, VerifyResult
 
 Record = dict[str, object]

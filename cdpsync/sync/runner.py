@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cdpsync.load.table import ProgressCallback
-    from cdpsync.model.destinations import DeliveryResult
+    from cdpsync.model.deliveries import DeliveryResult
 
 
 def plan(

@@ -19,14 +19,8 @@ from cdpsync.destinations.delivery.outbox import pending
 from cdpsync.destinations.delivery.refusals import dead_letters
 from cdpsync.destinations.delivery.results import StopReason
 from cdpsync.errors import CatalogError, ConfigError
-from cdpsync.model.destinations import (
-    AnswerRules,
-    Batch,
-    ChangeOrder,
-    Health,
-    HealthState,
-    Retry,
-)
+from cdpsync.model.deliveries import Health, HealthState
+from cdpsync.model.destinations import AnswerRules, Batch, ChangeOrder, Retry
 from cdpsync.redact import remember
 
 if TYPE_CHECKING:

@@ -14,14 +14,8 @@ from support.deliveries import NOW, FakeClock, changes, destination, ids, outbox
 from support.receiver import receiver
 
 from cdpsync.destinations.delivery.requests import FindShape
-from cdpsync.model.destinations import (
-    AnswerRules,
-    Batch,
-    ChangeOrder,
-    Health,
-    HealthState,
-    Rate,
-)
+from cdpsync.model.deliveries import Health, HealthState
+from cdpsync.model.destinations import AnswerRules, Batch, ChangeOrder, Rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,8 @@ from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.destinations.feeds.changes import FeedRequest
 from cdpsync.maintain import compact, orphans
 from cdpsync.maintain.pins import expiry_limit
-from cdpsync.model.destinations import ChangeOrder, DestinationState
+from cdpsync.model.deliveries import DestinationState
+from cdpsync.model.destinations import ChangeOrder
 
 if TYPE_CHECKING:
     from support.shop import Shop

@@ -11,7 +11,8 @@ from cdpsync.destinations.delivery.dispatch import Dispatcher
 from cdpsync.destinations.delivery.outbox import Outbox
 from cdpsync.destinations.delivery.requests import RequestShape
 from cdpsync.engine import connect
-from cdpsync.model.destinations import Destination, Health
+from cdpsync.model.deliveries import Health
+from cdpsync.model.destinations import Destination
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -125,7 +125,8 @@ def _send(job: Job) -> dict[str, int]:
     from cdpsync.destinations.delivery.dispatch import Dispatcher
     from cdpsync.destinations.delivery.outbox import Outbox, pending
     from cdpsync.engine import connect
-    from cdpsync.model.destinations import Batch, ChangeOrder, Health
+    from cdpsync.model.deliveries import Health
+    from cdpsync.model.destinations import Batch, ChangeOrder
 
     folder = Path(job.folder)
     boxes = pending(folder)

@@ -12,7 +12,7 @@ from cdpsync.destinations.feeds.changes import FeedRequest, FeedResult
 from cdpsync.destinations.feeds.feed import feed_of
 from cdpsync.destinations.feeds.positions import start_position
 from cdpsync.model import TableName
-from cdpsync.model.destinations import ChangeKind, Position
+from cdpsync.model.destinations import ChangeKind
 from cdpsync.sql import quote_name
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cdpsync.model import TableName as Name
+    from cdpsync.model.deliveries import Position
 
 ALL = frozenset(ChangeKind)
 ORDERS = TableName("shop", "orders")

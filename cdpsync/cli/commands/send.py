@@ -14,7 +14,7 @@ from cdpsync.errors import ConfigError
 from cdpsync.serialize.text import plural, printable
 
 if TYPE_CHECKING:
-    from cdpsync.model.destinations import SendResult
+    from cdpsync.model.deliveries import SendResult
 
 EXIT = {"ok": 0, "partial": 3, "failed": 1}
 

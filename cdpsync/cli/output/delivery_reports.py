@@ -15,14 +15,14 @@ from cdpsync.system import clock
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cdpsync.model.destinations import (
+    from cdpsync.model.deliveries import (
         DeadLetter,
         DeliveryResult,
         DestinationOverview,
-        PresetOverview,
         RenderedRequest,
         SendResult,
     )
+    from cdpsync.model.destinations import PresetOverview
     from cdpsync.serialize.results import Record
 
 _COUNTS = ("succeeded", "held", "dead", "retried", "filtered", "masked")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         TablePlan,
         TableResult,
     )
-    from cdpsync.model.destinations import DestinationOverview
+    from cdpsync.model.deliveries import DestinationOverview
     from cdpsync.model.verification import VerifyResult
 
 _MOST_DIFFERENCES = 10  # lines of one table

@@ -10,7 +10,7 @@ from cdpsync.serialize.text import plural, seconds
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cdpsync.model.destinations import DeliveryResult
+    from cdpsync.model.deliveries import DeliveryResult
 
 
 def log_delivery(result: DeliveryResult) -> None:

@@ -27,7 +27,8 @@ from cdpsync.destinations.delivery.requests import FindShape, Marks, Parcel, Req
 from cdpsync.destinations.delivery.results import DispatchResult
 from cdpsync.destinations.delivery.routes import composers, parcel_reader
 from cdpsync.destinations.delivery.supervisor import LONGEST_WAIT, Supervisor
-from cdpsync.model.destinations import ChangeOrder, HealthState
+from cdpsync.model.deliveries import HealthState
+from cdpsync.model.destinations import ChangeOrder
 from cdpsync.redact import redact
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     from cdpsync.destinations.delivery.answers import FailedItem
     from cdpsync.destinations.delivery.clock import Clock
     from cdpsync.destinations.delivery.outbox import Outbox
-    from cdpsync.model.destinations import Destination, Health
+    from cdpsync.model.deliveries import Health
+    from cdpsync.model.destinations import Destination
 
 _LONGEST_BACKOFF = 30.0  # seconds
 _LONGEST_LOOK = 0.1  # seconds between two looks at the journal and the health

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from cdpsync.model.destinations import Health, HealthState
+from cdpsync.model.deliveries import Health, HealthState
 
 # The numbers of PostHog's watcher of its functions:
 # https://github.com/PostHog/posthog/tree/master/nodejs/src/cdp

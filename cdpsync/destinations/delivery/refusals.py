@@ -9,7 +9,7 @@ from cdpsync.destinations.delivery.journal import DEAD
 from cdpsync.destinations.delivery.outbox import STEPS, seq_list
 from cdpsync.destinations.delivery.requests import FindShape, Marks
 from cdpsync.engine import connect
-from cdpsync.model.destinations import DeadLetter
+from cdpsync.model.deliveries import DeadLetter
 from cdpsync.redact import redact
 from cdpsync.system import clock
 

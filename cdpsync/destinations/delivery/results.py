@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cdpsync.destinations.delivery.health import Transition
-    from cdpsync.model.destinations import Health
+    from cdpsync.model.deliveries import Health
 
 _TICKS = 10_000  # per second: the precision of latencies
 _KINDS_OF_FAULTS = 100

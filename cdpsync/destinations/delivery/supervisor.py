@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cdpsync.destinations.delivery import health as rules
 from cdpsync.destinations.delivery.health import Permit, Transition
 from cdpsync.destinations.delivery.results import Stop, StopReason
-from cdpsync.model.destinations import Health, HealthState
+from cdpsync.model.deliveries import Health, HealthState
 from cdpsync.redact import redact
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from cdpsync.catalog.snapshots import Snapshot
     from cdpsync.model import Column, TableName
-    from cdpsync.model.destinations import Position
+    from cdpsync.model.deliveries import Position
 
 ORDER_BITS = 40  # of `ord`, for the row; the others are for the number of snapshots since
 

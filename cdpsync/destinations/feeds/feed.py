@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from cdpsync.destinations.feeds.changes import FeedRequest, FeedResult
-    from cdpsync.model.destinations import Position
+    from cdpsync.model.deliveries import Position
 
 
 class Feed(Protocol):

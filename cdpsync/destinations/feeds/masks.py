@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdpsync.model.destinations import MaskWindow
+from cdpsync.model.deliveries import MaskWindow
 from cdpsync.sql import quote_text
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync.catalog import ducklake_changes
 from cdpsync.errors import ConfigError, StalePositionError
-from cdpsync.model.destinations import Position
+from cdpsync.model.deliveries import Position
 
 if TYPE_CHECKING:
     import duckdb

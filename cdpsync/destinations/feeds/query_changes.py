@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from cdpsync.model import Column, TableName
-    from cdpsync.model.destinations import Position
+    from cdpsync.model.deliveries import Position
 
 _ROWS = """
     create or replace temp table feed_rows as

@@ -39,7 +39,7 @@ from cdpsync.destinations.feeds.row_sets import (
     replaced_sets,
     rows_now,
 )
-from cdpsync.model.destinations import ChangeKind, ChangeOrder, Position
+from cdpsync.model.destinations import ChangeKind, ChangeOrder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from cdpsync.catalog.snapshots import Snapshot, TableHistory
+    from cdpsync.model.deliveries import Position
 
 _EVERYTHING = """
     select {key} as key, 'insert' as change, {snapshot} as snapshot_id, {number} as ord,

@@ -9,7 +9,7 @@ from cdpsync.catalog import CatalogFile, Lake, delivery_tables
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.catalog.transaction import transaction
 from cdpsync.model import Failure
-from cdpsync.model.destinations import (
+from cdpsync.model.deliveries import (
     DeadLetter,
     DeliveryRecord,
     DeliveryResult,

@@ -8,7 +8,7 @@ import pytest
 
 from cdpsync.destinations.delivery import health as rules
 from cdpsync.destinations.delivery.health import Permit
-from cdpsync.model.destinations import Health, HealthState
+from cdpsync.model.deliveries import Health, HealthState
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
 from cdpsync import engine
 from cdpsync.destinations.feeds.masks import apply_mask
-from cdpsync.model.destinations import Mask, MaskWindow, Template
+from cdpsync.model.destinations import Mask, Template
+
+if TYPE_CHECKING:
+    from cdpsync.model.deliveries import MaskWindow
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 BY = Template("{{ customer }}", "cdpsync.yml:9")
