@@ -231,6 +231,7 @@ class Sender:
                 self._start_then(feed, self._state.position)
             return self._state.position
         if start == "all":
+            feed.request = replace(feed.request, copy=None)  # as if nothing had been delivered
             return None
         moment = _moment(start)
         position = start_position(con, feed.request, moment or "now")

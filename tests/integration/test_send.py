@@ -178,6 +178,10 @@ def test_a_query_is_sent_where_its_rows_differ(shop: Sending) -> None:
     shop.cdpsync("run")
     shop.cdpsync("run")
     assert shop.bodies()[3:] == [{"who": "ada", "total": 11.11, "was": 10.1}]
+    shop.cdpsync("send", "--backfill", "-y")
+    assert sorted(body["who"] for body in shop.bodies()[4:]) == ["ada", "bob", "eve"]
+    shop.cdpsync("send")
+    assert len(shop.bodies()) == 7
 
 
 def test_one_destination_does_not_stop_the_others(shop: Sending) -> None:

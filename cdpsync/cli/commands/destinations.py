@@ -97,7 +97,7 @@ def dead_replay(
     select: Some,
     where: Where = None,
     as_it_was: Annotated[
-        bool, typer.Option("--as-it-was", help="The request as it was, not the row as it is now.")
+        bool, typer.Option("--as-it-was", help="The rows as they were, not as they are now.")
     ] = False,
 ) -> int:
     """Send dead letters again, with the rows as they are now."""
