@@ -22,8 +22,12 @@ from cdpsync.config.validate import hidden_if_filled_in, validate
 from cdpsync.errors import ConfigError
 from cdpsync.model import Source, SyncMode, TableOptions, TableRule, Warehouse
 
+MANIFEST_FOLDER = "manifests"
+"""The folder beside the project file whose manifests win over those of packages."""
+
 OptionsFor = Callable[[str], type[BaseModel]]
 
+_YAML = (".yml", ".yaml")
 _SOURCE_KEYS = ("type", "every", "defaults", "tables")
 _TABLE_KEYS = {*TableSection.model_fields, *KEY_ALIASES}
 _SOURCE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -183,8 +187,16 @@ def _ignores_case(model: type[BaseModel] | None) -> bool:
 
 
 def source_type(type_: str, folder: Path) -> str:
-    """Return a type as the registry knows it: a Python file by its full path."""
-    return str(absolute(type_, folder)) if type_.endswith(".py") else type_
+    """Return a type as the registry knows it: a Python file, or a manifest, by its full path.
+
+    A manifest in the folder `manifests/` beside the project file wins over an installed type.
+    """
+    if type_.endswith((".py", *_YAML)):
+        return str(absolute(type_, folder))
+    if not re.fullmatch(r"[\w-]+", type_):
+        return type_
+    own = (folder / MANIFEST_FOLDER / f"{type_}{suffix}" for suffix in _YAML)
+    return next((str(file) for file in own if file.is_file()), type_)
 
 
 def _options_model(

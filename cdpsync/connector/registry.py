@@ -1,4 +1,6 @@
-"""The registry of connectors: a source's `type` to the class of an entry point or a Python file.
+"""The registry of connectors: a source's `type` to a class.
+
+A type is an entry point, a Python file, or a manifest: a YAML file that describes an API.
 
 A connector is imported only when a source of its type is used.
 """
@@ -10,8 +12,9 @@ import sys
 import traceback
 from functools import cache
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from cdpsync.errors import ConfigError, SourceConfigError, suggest
 
@@ -22,6 +25,11 @@ if TYPE_CHECKING:
     from cdpsync.model import Source
 
 GROUP = "cdpsync.connectors"
+MANIFESTS = "cdpsync.manifests"
+"""The entry points of packages whose YAML files are manifests; each file's name is a type."""
+
+_YAML = (".yml", ".yaml")
+_READS_MANIFESTS = "rest"
 _MEMBERS = ("Options", "extensions", "check", "discover", "read", "translate", "close")
 
 _registered: dict[str, type[Connector]] = {}
@@ -41,7 +49,15 @@ def unregister(name: str) -> None:
 
 def names() -> tuple[str, ...]:
     """Return the source types that are installed, in alphabetical order."""
-    return tuple(sorted({entry.name for entry in _entries()}))
+    return tuple(sorted({*(entry.name for entry in _entries()), *manifests()}))
+
+
+@cache
+def manifests() -> dict[str, Path]:
+    """Return the manifests of all installed packages, by type."""
+    packages = sorted(entry_points(group=MANIFESTS), key=lambda entry: entry.name)
+    files_ = (Path(str(file)) for package in packages for file in files(package.value).iterdir())
+    return {file.stem: file for file in sorted(files_) if file.suffix in _YAML}
 
 
 @cache
@@ -77,8 +93,16 @@ def _connector_class(source_type: str) -> type[Connector]:
 def _loaded_class(source_type: str) -> type[Connector]:
     if source_type in _registered:
         return _registered[source_type]
+    if is_manifest(source_type):
+        return _manifest_class(Path(source_type))
     if is_file(source_type):
         return _class_in(Path(source_type))
+    if not any(entry.name == source_type for entry in _entries()) and source_type in manifests():
+        return _manifest_class(manifests()[source_type])
+    return _entry_class(source_type)
+
+
+def _entry_class(source_type: str) -> type[Connector]:
     entry = _entry(source_type)
     try:
         class_ = entry.load()
@@ -97,8 +121,22 @@ def _loaded_class(source_type: str) -> type[Connector]:
 
 
 def is_file(source_type: str) -> bool:
-    """Whether a type is the path of a Python file that defines a connector."""
-    return source_type.endswith(".py")
+    """Whether a type is the path of a Python file that defines a connector, or of a manifest."""
+    return source_type.endswith((".py", *_YAML))
+
+
+def is_manifest(source_type: str) -> bool:
+    """Whether a type is the path of a manifest."""
+    return source_type.endswith(_YAML)
+
+
+@cache
+def _manifest_class(file: Path) -> type[Connector]:
+    """Return the connector of a manifest. Raises ConfigError with file, line and key."""
+    if not file.is_file():
+        raise ConfigError(f"{file}: no such file. A type that ends in .yml is the path of one.")
+    reader = cast("Any", _entry_class(_READS_MANIFESTS))
+    return cast("type[Connector]", reader.from_manifest(file))
 
 
 @cache

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from cdpsync import project, query, sync
 from cdpsync.cli.main import app
+from cdpsync.connector.sql_chunk import SqlChunk
 from cdpsync.model import RunStatus
-from cdpsync_connectors._shared.sql_chunk import SqlChunk
 from cdpsync_connectors.files import FilesConnector
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cdpsync.connector.exact_sql import text_class
 from cdpsync.errors import ReadError
 from cdpsync.sql import quote_name, quote_text
-from cdpsync_connectors._shared.exact_sql import text_class
 from cdpsync_connectors.files.content import is_openable, read_text
 from cdpsync_connectors.files.csv_header import layout_of
 from cdpsync_connectors.files.csv_scan import first_fault

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from cdpsync.connector.exact_sql import quote_files
 from cdpsync.sql import quote_text
-from cdpsync_connectors._shared.exact_sql import quote_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

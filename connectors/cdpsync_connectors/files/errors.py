@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 
+from cdpsync.connector.exact_sql import inexact
 from cdpsync.errors import ReadError
-from cdpsync_connectors._shared.exact_sql import inexact
 from cdpsync_connectors.files.compressed import damaged
 from cdpsync_connectors.files.csv_scan import NOT_ENCODED, first_fault
 from cdpsync_connectors.files.json_place import (

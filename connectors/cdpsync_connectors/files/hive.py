@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
+from cdpsync.connector.exact_types import UNKNOWN
 from cdpsync.errors import ConnectError
 from cdpsync.sql import fold_name
-from cdpsync_connectors._shared.exact_types import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,9 +12,9 @@ import secrets
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from cdpsync.connector import exact_sql as sql
 from cdpsync.errors import ReadError
 from cdpsync.sql import quote_text
-from cdpsync_connectors._shared import exact_sql as sql
 from cdpsync_connectors.files import json_origin
 from cdpsync_connectors.files.content import open_bytes
 from cdpsync_connectors.files.csv_header import distinct_names

@@ -6,8 +6,8 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from cdpsync.connector.exact_sql import quote_files
 from cdpsync.errors import ReadError
-from cdpsync_connectors._shared.exact_sql import quote_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

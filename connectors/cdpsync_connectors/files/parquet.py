@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from cdpsync.connector.exact_sql import quote_files
+from cdpsync.connector.exact_types import UNKNOWN
 from cdpsync.errors import ReadError
-from cdpsync_connectors._shared.exact_sql import quote_files
-from cdpsync_connectors._shared.exact_types import UNKNOWN
 from cdpsync_connectors.files.page_checksums import require_checksums
 from cdpsync_connectors.files.schema import FileSchema, Layout, joined_type
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cdpsync.connector.exact_sql import quote_files
 from cdpsync.model import REJECTED_COLUMNS
 from cdpsync.sql import quote_name, quote_text
-from cdpsync_connectors._shared.exact_sql import quote_files
 from cdpsync_connectors.files.content import LONE_SURROGATE
 from cdpsync_connectors.files.schema import LINE, TEXT
 

@@ -6,11 +6,11 @@ import secrets
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from cdpsync.connector import exact_sql as sql
+from cdpsync.connector.exact_types import ColumnStats
 from cdpsync.errors import ReadError
 from cdpsync.model.types import common_type
 from cdpsync.sql import fold_name, quote_name
-from cdpsync_connectors._shared import exact_sql as sql
-from cdpsync_connectors._shared.exact_types import ColumnStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

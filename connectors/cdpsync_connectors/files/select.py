@@ -7,12 +7,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cdpsync.connector import exact_sql as sql
+from cdpsync.connector.exact_types import UNKNOWN
+from cdpsync.connector.sql_chunk import SqlChunk
 from cdpsync.errors import ReadError
 from cdpsync.redact import label
 from cdpsync.sql import quote_name, quote_text
-from cdpsync_connectors._shared import exact_sql as sql
-from cdpsync_connectors._shared.exact_types import UNKNOWN
-from cdpsync_connectors._shared.sql_chunk import SqlChunk
 from cdpsync_connectors.files import csv, jsonl, parquet
 
 if TYPE_CHECKING:

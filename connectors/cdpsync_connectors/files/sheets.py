@@ -6,8 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from cdpsync.connector.exact_types import UNKNOWN
 from cdpsync.errors import ConnectError, ReadError
-from cdpsync_connectors._shared.exact_types import UNKNOWN
 from cdpsync_connectors.files.records import Record
 from cdpsync_connectors.files.rewrite import standard_field
 from cdpsync_connectors.files.workbook import address, open_workbook

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from cdpsync.connector.records.parse import parse_record
 from cdpsync.errors import ReadError
 from cdpsync.model import Cursor, CursorType
-from cdpsync_connectors._shared.record_json import parse_record
 from cdpsync_connectors.stripe.child_changes import read_children_since
 from cdpsync_connectors.stripe.clocks import has_test_clock, is_left_out
 from cdpsync_connectors.stripe.errors import MissingError
@@ -32,7 +32,7 @@ from cdpsync_connectors.stripe.windows import WindowReader
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cdpsync_connectors._shared.record_json import Fields
+    from cdpsync.connector.records.parse import Fields
     from cdpsync_connectors.stripe.events import Event
     from cdpsync_connectors.stripe.reader import StreamReader
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from cdpsync_connectors._shared.record_json import parse_record
+from cdpsync.connector.records.parse import parse_record
 from cdpsync_connectors.stripe.clocks import has_test_clock, is_of_test_clock
 from cdpsync_connectors.stripe.errors import MissingError
 from cdpsync_connectors.stripe.events import DELETIONS, EVENTS, EventReader, previous_items
 from cdpsync_connectors.stripe.pages import text_of
 
 if TYPE_CHECKING:
-    from cdpsync_connectors._shared.record_json import Fields
+    from cdpsync.connector.records.parse import Fields
     from cdpsync_connectors.stripe.events import Event
     from cdpsync_connectors.stripe.reader import StreamReader
 

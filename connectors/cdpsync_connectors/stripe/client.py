@@ -15,16 +15,16 @@ import requests
 import stripe
 import urllib3
 
+from cdpsync.connector.http.errors import StoppedError
+from cdpsync.connector.http.rate_limit import RequestLimiter
 from cdpsync.errors import ReadError
 from cdpsync_connectors.stripe.errors import (
     ErrorResponse,
     MissingError,
-    StoppedError,
     error_of,
     unreachable,
 )
 from cdpsync_connectors.stripe.options import ENDPOINT_RATE
-from cdpsync_connectors.stripe.rate_limit import RequestLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

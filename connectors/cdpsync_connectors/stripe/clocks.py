@@ -17,7 +17,7 @@ from cdpsync_connectors.stripe.streams import STREAMS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cdpsync_connectors._shared.record_json import Fields
+    from cdpsync.connector.records.parse import Fields
     from cdpsync_connectors.stripe.stream import StripeStream
 
 _LISTED_WITHOUT_CLOCKS = {"customers", "subscriptions", "quotes"}

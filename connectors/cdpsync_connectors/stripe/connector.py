@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from cdpsync.connector import Chunk, ReadRequest
+    from cdpsync.connector.records.records import Records
     from cdpsync.errors import ConnectorError
     from cdpsync.model import Cursor
-    from cdpsync_connectors._shared.records import Records
     from cdpsync_connectors.stripe.client import Client
     from cdpsync_connectors.stripe.reader import StreamReader
     from cdpsync_connectors.stripe.stream import StripeStream
@@ -169,7 +169,7 @@ class StripeConnector:
                 f"The streams are: {', '.join(STREAMS)}."
             )
         self._client()
-        from cdpsync_connectors._shared.records import Records
+        from cdpsync.connector.records.records import Records
 
         with tempfile.TemporaryDirectory() as own_folder:
             full_request = _with_change_columns(request)
@@ -186,7 +186,7 @@ class StripeConnector:
 
     def translate(self, error: Exception) -> ConnectorError | None:
         """Return the error of a value in a chunk as a ReadError; None for any other."""
-        from cdpsync_connectors._shared.exact_sql import inexact
+        from cdpsync.connector.exact_sql import inexact
 
         return inexact(error)
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cdpsync.connector.http.errors import unreachable_reason
 from cdpsync.errors import ConnectError, ConnectorError, RateLimitError, ReadError
 
 if TYPE_CHECKING:
@@ -82,13 +83,6 @@ class ForbiddenError(ReadError):
     """The key is valid, but lacks the permission for this read."""
 
 
-class StoppedError(ReadError):
-    """The run stopped the read, or another of its threads failed."""
-
-    def __init__(self) -> None:
-        super().__init__("stopped.")
-
-
 def error_of(response: ErrorResponse, where: str, address: str) -> ConnectorError:
     """Return the error for a response that no further try changes. `where`: stream and path."""
     message = response.message.rstrip(".")
@@ -137,19 +131,8 @@ def _form(body: bytes) -> str:
 
 def unreachable(error: Exception, address: str) -> ConnectError:
     """Return the error for a server that could not be reached or stopped responding."""
-    text = " ".join(str(error).split())
-    cases = (
-        (r"NameResolution|getaddrinfo|Name or service|nodename", "the host name is not known"),
-        (r"Connection refused|NewConnectionError", "nothing listens there"),
-        (r"ConnectTimeout", "no connection within the timeout"),
-        (r"[Tt]imed? ?out|Timeout", "no answer within the timeout"),
-        (r"SSL|certificate", "the TLS certificate was not accepted"),
-        (r"ProxyError", "the proxy refused the connection"),
-    )
-    reason = next(
-        (words for pattern, words in cases if re.search(pattern, text)), "the connection broke"
-    )
     return ConnectError(
-        f"{address}: {reason}. Check api_base and this machine's network; then run again.",
+        f"{address}: {unreachable_reason(error)}. Check api_base and this machine's network; then "
+        "run again.",
         retryable=True,
     )

@@ -17,7 +17,7 @@ from cdpsync_connectors.stripe.windows import WindowReader
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cdpsync_connectors._shared.record_json import Fields
+    from cdpsync.connector.records.parse import Fields
     from cdpsync_connectors.stripe.pages import ListReader
     from cdpsync_connectors.stripe.stream import StripeStream
 

@@ -12,14 +12,14 @@ from urllib.parse import parse_qsl, quote
 
 import msgspec
 
+from cdpsync.connector.records.parse import parse_records
 from cdpsync.errors import ReadError
-from cdpsync_connectors._shared.record_json import parse_records
 from cdpsync_connectors.stripe.pages import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cdpsync_connectors._shared.record_json import Fields
+    from cdpsync.connector.records.parse import Fields
     from cdpsync_connectors.stripe.pages import ListReader
 
 _IS_CUT = b'"has_more":true'

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from cdpsync.connector.records.parse import Fields, decode_json, parse_record, parse_records
 from cdpsync.errors import ReadError
-from cdpsync_connectors._shared.record_json import Fields, decode_json, parse_record, parse_records
 from cdpsync_connectors.stripe.errors import MissingError
 
 if TYPE_CHECKING:

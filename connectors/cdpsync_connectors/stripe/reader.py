@@ -10,11 +10,12 @@ from urllib.parse import quote
 
 import msgspec
 
+from cdpsync.connector.http.errors import StoppedError
+from cdpsync.connector.records.parse import Fields, parse_record
 from cdpsync.errors import ReadError
-from cdpsync_connectors._shared.record_json import Fields, parse_record
 from cdpsync_connectors.stripe.client import object_path
 from cdpsync_connectors.stripe.columns import DELETED, UPDATED
-from cdpsync_connectors.stripe.errors import MissingError, StoppedError
+from cdpsync_connectors.stripe.errors import MissingError
 from cdpsync_connectors.stripe.expand import entries_of, expand_lists
 from cdpsync_connectors.stripe.pages import parse_object, second_of, text_of
 from cdpsync_connectors.stripe.streams import STREAMS
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from cdpsync.connector import ReadRequest
-    from cdpsync_connectors._shared.records import Records
+    from cdpsync.connector.records.records import Records
     from cdpsync_connectors.stripe.pages import ListReader
     from cdpsync_connectors.stripe.stream import StripeStream
 

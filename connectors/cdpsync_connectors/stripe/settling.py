@@ -13,7 +13,7 @@ from cdpsync_connectors.stripe.changes import LATE_EVENTS
 from cdpsync_connectors.stripe.pages import parse_list, second_of, text_of
 
 if TYPE_CHECKING:
-    from cdpsync_connectors._shared.record_json import Fields
+    from cdpsync.connector.records.parse import Fields
     from cdpsync_connectors.stripe.reader import StreamReader
 
 

@@ -7,13 +7,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cdpsync_connectors.stripe.errors import StoppedError
+from cdpsync.connector.http.errors import StoppedError
 from cdpsync_connectors.stripe.pages import second_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from cdpsync_connectors._shared.record_json import Fields
+    from cdpsync.connector.records.parse import Fields
     from cdpsync_connectors.stripe.pages import ListReader
 
 _FIRST_OBJECT = 1_262_304_000  # 2010-01-01, before Stripe's first object

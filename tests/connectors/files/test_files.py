@@ -25,9 +25,9 @@ from support.file_fuzzing import plain
 from support.file_sources import connector, find_stream, refusal, rows, types, write
 
 from cdpsync.connector import ReadRequest
+from cdpsync.connector.exact_sql import text_class
 from cdpsync.errors import CdpsyncError, ConnectError, ReadError
 from cdpsync.model import Cursor, CursorType, Window
-from cdpsync_connectors._shared.exact_sql import text_class
 from cdpsync_connectors.files.connector import FilesConnector
 from cdpsync_connectors.files.options import FilesOptions
 

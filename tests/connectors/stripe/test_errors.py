@@ -15,12 +15,13 @@ from support.stripe_reading import connected, read
 from support.stripe_server import KEY, NOW, FakeStripe, Reply, fake_stripe, refusal
 
 from cdpsync.connector import ReadRequest
+from cdpsync.connector.http import rate_limit
+from cdpsync.connector.http.rate_limit import RequestLimiter
 from cdpsync.errors import ConfigError, ConnectError, RateLimitError, ReadError
 from cdpsync.model import Stream
-from cdpsync_connectors.stripe import client, rate_limit
+from cdpsync_connectors.stripe import client
 from cdpsync_connectors.stripe.connector import StripeConnector
 from cdpsync_connectors.stripe.errors import ErrorResponse
-from cdpsync_connectors.stripe.rate_limit import RequestLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

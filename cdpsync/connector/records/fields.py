@@ -11,8 +11,8 @@ from math import isfinite
 
 import msgspec
 
-from cdpsync_connectors._shared import exact_sql as sql
-from cdpsync_connectors._shared.exact_types import ColumnStats
+from cdpsync.connector import exact_sql as sql
+from cdpsync.connector.exact_types import ColumnStats
 
 _DOUBLE_DIGITS = 15  # a double keeps every number of so many digits
 _SHORT = 18  # digits that always fit 64 bits

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from cdpsync import engine
 from cdpsync.connector import ReadRequest
+from cdpsync.connector.records import records as records_module
+from cdpsync.connector.records.parse import decode_json, parse_record, parse_records
+from cdpsync.connector.records.records import TIME, Records
 from cdpsync.errors import ReadError
 from cdpsync.model import Column, Stream
 from cdpsync.model.types import widens
 from cdpsync.sql import quote_name
-from cdpsync_connectors._shared import records as records_module
-from cdpsync_connectors._shared.record_json import decode_json, parse_record, parse_records
-from cdpsync_connectors._shared.records import TIME, Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from cdpsync_connectors._shared.record_json import Fields
+    from cdpsync.connector.records.parse import Fields
 
 ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 NONE: dict[str, str] = {}

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from cdpsync.connector import exact_sql as sql
+from cdpsync.connector.records.columns import TIME, RecordColumns
+from cdpsync.connector.records.fields import Field
+from cdpsync.connector.sql_chunk import SqlChunk
 from cdpsync.errors import ReadError
 from cdpsync.sql import quote_name
-from cdpsync_connectors._shared import exact_sql as sql
-from cdpsync_connectors._shared.record_fields import Field
-from cdpsync_connectors._shared.record_types import TIME, RecordColumns
-from cdpsync_connectors._shared.sql_chunk import SqlChunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -55,14 +55,25 @@ _ROWS = """
 class Records:
     """The records of one read: several threads add them, then `chunks` returns them.
 
-    `declared` has the types that the API's documentation gives to fields; `TIME` means seconds
-    since 1970. Memory holds what each thread adds at once; everything else is in `folder`.
+    `declared` has the types that the API's documentation gives to fields; `TIME` and `EPOCH` mean
+    seconds since 1970, `EPOCH_MS` milliseconds. `condition` is SQL over requested columns: other
+    records are left out, as those are that miss the request's `where`. Memory holds what each
+    thread adds at once; everything else is in `folder`.
     """
 
-    def __init__(self, folder: Path, request: ReadRequest, declared: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        request: ReadRequest,
+        declared: Mapping[str, str],
+        *,
+        condition: str | None = None,
+    ) -> None:
         self._folder = folder
         self._request = request
         self._declared = declared
+        conditions = [f"({text})" for text in (request.where, condition) if text is not None]
+        self._condition = " and ".join(conditions) or "true"
         self._requested = {column.name for column in request.columns}
         self._fields: dict[str, Field] = {}
         self._files: list[Path] = []
@@ -151,7 +162,7 @@ class Records:
             file=sql.quote_files([str(file)]),
             keys=", ".join(f"{key}: 'VARCHAR'" for key in keys),
             max_line=self._max_line,
-            where=self._request.where or "true",
+            where=self._condition,
         )
 
     def _empty_chunk(self, values: Mapping[str, str]) -> SqlChunk:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cdpsync.connector import exact_sql as sql
 from cdpsync.model.types import MAX_PRECISION, decimal_of
-from cdpsync_connectors._shared import exact_sql as sql
 
 UNKNOWN = ""
 """The type of a column without values."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cdpsync_connectors.stripe.errors import StoppedError
+from cdpsync.connector.http.errors import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,21 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cdpsync.connector import exact_sql as sql
+from cdpsync.connector.exact_types import growing_type, widened
 from cdpsync.errors import ReadError
 from cdpsync.sql import fold_name, quote_name
-from cdpsync_connectors._shared import exact_sql as sql
-from cdpsync_connectors._shared.exact_types import growing_type, widened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cdpsync.connector import ReadRequest
-    from cdpsync_connectors._shared.record_fields import Field
+    from cdpsync.connector.records.fields import Field
 
 TIME = "TIMESTAMP WITH TIME ZONE"
 """The declared type of a field that has seconds since 1970."""
 
-_TIME_DIGITS = 11  # of seconds: the year 5138
+_EPOCHS = {TIME: 1_000_000, "EPOCH": 1_000_000, "EPOCH_MS": 1_000}
+"""Declared types of numbers that are times since 1970, with the microseconds of their unit."""
+
+_TIME_DIGITS = {1_000_000: 11, 1_000: 14}  # of seconds and milliseconds: the year 5138
 _KINDS = {
     sql.INTEGER: "numbers",
     sql.DECIMAL: "numbers",
@@ -59,14 +62,15 @@ class RecordColumns:
             null_type = requested_type or self._existing_type(name) or planned_type or "VARCHAR"
             return f"cast(null as {null_type})"
         text = f"substr({field.key}, 2)"
-        is_time = self.declared.get(name) == TIME
+        epoch = _EPOCHS.get(self.declared.get(name, ""))
+        is_time = epoch is not None
         is_requested_time = is_time and requested_type == TIME
         if requested_type and requested_type != "JSON" and not is_requested_time:
             where = f"stream {self.request.stream.name}"
             return sql.exact_cast(text, requested_type, name, where)
         type_ = requested_type or self._type(field)
         if type_ == TIME and is_time:
-            return f"make_timestamptz(cast({text} as bigint) * 1000000)"
+            return f"make_timestamptz(cast({text} as bigint) * {epoch})"
         if type_ == "JSON":
             is_string = f"starts_with({field.key}, 's')"
             return f"cast(case when {is_string} then to_json({text}) else {text} end as json)"
@@ -74,19 +78,25 @@ class RecordColumns:
 
     def _existing_type(self, name: str) -> str | None:
         """Return the lake's type of a column, or else the declared one."""
-        return self.request.lake_types.get(name) or self.declared.get(name)
+        return self.request.lake_types.get(name) or self._declared_type(name)
+
+    def _declared_type(self, name: str) -> str | None:
+        type_ = self.declared.get(name)
+        return TIME if type_ in _EPOCHS else type_
 
     def _binding_type(self, name: str) -> str | None:
         """Return the type that the values must widen; rows that are replaced bind nothing."""
-        return self.declared.get(name) if self.request.replaces else self._existing_type(name)
+        return self._declared_type(name) if self.request.replaces else self._existing_type(name)
 
     def _type(self, field: Field) -> str:
         """Return the existing type, widened to the values; JSON where that is impossible."""
         existing = self._binding_type(field.name)
         if existing == "JSON":
             return existing
-        if existing == TIME and self.declared.get(field.name) == TIME:
-            is_time = field.classes == sql.INTEGER and field.whole_digits <= _TIME_DIGITS
+        epoch = _EPOCHS.get(self.declared.get(field.name, ""))
+        if existing == TIME and epoch is not None:
+            digits = _TIME_DIGITS[epoch]
+            is_time = field.classes == sql.INTEGER and field.whole_digits <= digits
             return TIME if is_time else self._json_with_notice(field, existing)
         if existing is not None:
             joined = widened(existing, field.values, floats=field.floats)

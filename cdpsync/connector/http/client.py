@@ -1,0 +1,288 @@
+"""The HTTP client of one source: authorised, limited in rate, repeating what may pass."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
+
+import msgspec
+import requests
+
+from cdpsync.connector.http.errors import StoppedError, said, unreachable_reason
+from cdpsync.connector.http.rate_limit import RequestLimiter
+from cdpsync.connector.http.request import Answer, HttpRequest
+from cdpsync.connector.http.waits import LONGEST_WAIT, is_rate_limited, wait_asked
+from cdpsync.errors import ConnectError, ConnectorError, RateLimitError, ReadError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from cdpsync.connector.http.auth import Auth
+
+_TRIES = 6  # so a failing server gets 15 seconds
+_TRIES_FIRST = 3  # before the first answer, because the address may be wrong
+_TRIES_LIMITED = 12  # because a rate limit passes
+_FIRST_PAUSE = 0.5  # seconds; doubled before each further try
+_LONGEST_PAUSE = 8.0
+_CONNECT_TIMEOUT = 15.0
+_REDIRECTS = 5
+_LARGEST = 512 << 20  # bytes of an answer
+_REPEATABLE = {408, 425, 500, 502, 503, 504, 520, 522, 524, 529}
+_REDIRECTING = {301, 302, 303, 307, 308}
+
+
+class MissingError(ReadError):
+    """The API says that there is nothing at this address."""
+
+
+class HttpClient:
+    """Sends requests to one API. Safe from many threads.
+
+    `base_url` is where relative addresses start. Other hosts are asked only if they are among
+    `hosts`, because each request has the credentials. `rate` is in requests a second; `concurrency`
+    is how many are under way at once. `timeout`: seconds without a byte of an answer.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        auth: Auth | None = None,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str | None] | None = None,
+        hosts: Collection[str] = (),
+        rate: float = 1000.0,
+        concurrency: int = 4,
+        timeout: float = 60.0,
+    ) -> None:
+        self.base_url = base_url.rstrip("/") + "/"
+        self.concurrency = concurrency
+        self._auth = auth
+        self._headers = {"Accept": "application/json", "User-Agent": "cdpsync", **(headers or {})}
+        self._params = dict(params or {})
+        self._origins = {_origin(self.base_url), *hosts}
+        self._limiter = RequestLimiter(rate, concurrency)
+        self._timeout = (min(_CONNECT_TIMEOUT, timeout), timeout)
+        self._has_answered = False
+        self._session = requests.Session()
+        self._session.trust_env = True
+        self._session.auth = _no_auth  # so that no .netrc adds credentials
+        adapter = requests.adapters.HTTPAdapter(pool_maxsize=concurrency + 1)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+
+    def send(
+        self, request: HttpRequest, *, where: str, is_stopped: Callable[[], bool] = lambda: False
+    ) -> Answer:
+        """Return a successful answer.
+
+        Repeats the request after errors that pass: no connection, a server's own fault, a rate
+        limit. Raises ConnectError, RateLimitError, ReadError, or MissingError for status 404 and
+        410. `where` begins the message.
+        """
+        request = self._resolved(request, where)
+        attempt, was_refused, redirects = 0, False, 0
+        while True:
+            attempt += 1
+            try:
+                answer = self._once(request, is_stopped)
+            except (requests.RequestException, OSError) as error:
+                if attempt >= (_TRIES if self._has_answered else _TRIES_FIRST):
+                    raise self._unreachable(request, error) from error
+                _sleep(_pause(attempt), is_stopped)
+                continue
+            self._has_answered = True
+            if answer.is_ok:
+                return answer
+            if answer.status in _REDIRECTING and redirects < _REDIRECTS:
+                redirects += 1
+                request = self._redirected(request, answer, where)
+                continue
+            if answer.status == 401 and not was_refused and self._auth and self._auth.was_refused():
+                was_refused = True
+                continue
+            self._wait_or_raise(request, answer, attempt, where, is_stopped)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    # ---- one request
+
+    def _resolved(self, request: HttpRequest, where: str) -> HttpRequest:
+        url = urljoin(
+            self.base_url, request.url.lstrip("/") if _is_path(request.url) else request.url
+        )
+        if _origin(url) not in self._origins:
+            raise ReadError(
+                f"{where}: the next page would be at {_origin(url)}, another server than "
+                f"{_origin(self.base_url)}; it would get the credentials. If it belongs to the "
+                "API, add it to hosts:."
+            )
+        in_url = {name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
+        own_params = {name: value for name, value in self._params.items() if name not in in_url}
+        return replace(
+            request,
+            url=url,
+            params={**own_params, **request.params},
+            headers={**self._headers, **request.headers},
+            label=request.label or urlsplit(url).path,
+        )
+
+    def _once(self, request: HttpRequest, is_stopped: Callable[[], bool]) -> Answer:
+        if self._auth is not None:
+            request = self._auth.apply(request, self._fetch)
+        with self._limiter.slot(request.label, is_stopped):
+            return self._fetch(request, is_stopped)
+
+    def _fetch(
+        self, request: HttpRequest, is_stopped: Callable[[], bool] = lambda: False
+    ) -> Answer:
+        """Send one request; the answer may have any status."""
+        data: bytes | None = None
+        headers = dict(request.headers)
+        if request.form is not None:
+            data = urlencode(request.form).encode()
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        elif request.body is not None:
+            data = msgspec.json.encode(request.body)
+            headers.setdefault("Content-Type", "application/json")
+        params = [(name, value) for name, value in request.params.items() if value is not None]
+        response = self._session.request(
+            request.method,
+            request.url,
+            params=params,
+            headers={name: value.encode() for name, value in headers.items()},
+            data=data,
+            timeout=self._timeout,
+            allow_redirects=False,
+            stream=True,
+        )
+        with response:
+            body = _body(response, is_stopped)
+        names = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, body, names, response.url)
+
+    def _redirected(self, request: HttpRequest, answer: Answer, where: str) -> HttpRequest:
+        location = answer.headers.get("location", "")
+        if not location:
+            raise ReadError(f"{where}: status {answer.status} without a place to go on at.")
+        is_same = answer.status in {307, 308} or request.method == "GET"
+        if not is_same:
+            raise ReadError(
+                f"{where}: status {answer.status} leads a {request.method} elsewhere. Correct the "
+                "address."
+            )
+        target = replace(request, url=urljoin(request.url, location), params={})
+        if _origin(target.url) not in self._origins:
+            raise ReadError(
+                f"{where}: the server leads to {_origin(target.url)}, which would get the "
+                "credentials. Set base_url to the address of the API itself."
+            )
+        return target
+
+    # ---- what went wrong
+
+    def _wait_or_raise(
+        self,
+        request: HttpRequest,
+        answer: Answer,
+        attempt: int,
+        where: str,
+        is_stopped: Callable[[], bool],
+    ) -> None:
+        limited = is_rate_limited(answer)
+        wait = wait_asked(answer, time.time())
+        may_repeat = limited or answer.status in _REPEATABLE
+        tries = _TRIES_LIMITED if limited else _TRIES
+        if not may_repeat or attempt >= tries or (wait or 0.0) > LONGEST_WAIT:
+            raise self._error(request, answer, where, wait if limited else None)
+        pause = max(_pause(attempt), wait or 0.0)
+        if limited:
+            self._limiter.pause(pause)
+        _sleep(pause, is_stopped)
+
+    def _error(
+        self, request: HttpRequest, answer: Answer, where: str, wait: float | None
+    ) -> ConnectorError:
+        address, status, text = _origin(request.url), answer.status, said(answer.body)
+        if is_rate_limited(answer):
+            when = f" for {wait:.0f} s more" if wait else ""
+            return RateLimitError(
+                f"{where}: the API limits the rate of requests{when}: {text}. Set a lower rate:, "
+                "or run again later."
+            )
+        if status == 401:
+            return ConnectError(
+                f"{where}: {address} refused the credentials (status 401): {text}. Are they "
+                "expired, revoked or cut short?"
+            )
+        if status in {402, 403}:
+            return ReadError(
+                f"{where}: {address} does not permit this (status {status}): {text}. Give the "
+                "token the permission to read it, or set the table's enabled: false."
+            )
+        if status in {404, 410}:
+            return MissingError(
+                f"{where}: there is nothing at {urlsplit(request.url).path} (status {status}): "
+                f"{text}. Check base_url and path."
+            )
+        if status in _REPEATABLE:
+            return ReadError(
+                f"{where}: {address} kept failing with status {status}: {text}. Run again later.",
+                retryable=True,
+            )
+        return ReadError(f"{where}: {address} refused the request (status {status}): {text}.")
+
+    def _unreachable(self, request: HttpRequest, error: Exception) -> ConnectError:
+        return ConnectError(
+            f"{_origin(request.url)}: {unreachable_reason(error)}. Check base_url and this "
+            "machine's network; then run again.",
+            retryable=True,
+        )
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _body(response: requests.Response, is_stopped: Callable[[], bool]) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    for part in response.iter_content(1 << 18):
+        if is_stopped():
+            raise StoppedError
+        parts.append(part)
+        size += len(part)
+        if size > _LARGEST:
+            raise ReadError(
+                f"{_origin(response.url)}: an answer has more than {_LARGEST >> 20} MB. Ask for "
+                "smaller pages."
+            )
+    return b"".join(parts)
+
+
+def _is_path(url: str) -> bool:
+    """Whether an address is a path, which stands below the base with or without a slash."""
+    return not urlsplit(url).scheme and not url.startswith("//")
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}".lower()
+
+
+def _pause(attempt: int) -> float:
+    longest = min(_FIRST_PAUSE * 2.0 ** (attempt - 1), _LONGEST_PAUSE)
+    return longest * random.uniform(0.75, 1.0)  # noqa: S311 - spreads the tries of many threads
+
+
+def _sleep(seconds: float, is_stopped: Callable[[], bool]) -> None:
+    end = time.monotonic() + seconds
+    while (remaining := end - time.monotonic()) > 0:
+        if is_stopped():
+            raise StoppedError
+        time.sleep(min(remaining, 0.1))

@@ -1,0 +1,168 @@
+"""The base of connectors to HTTP APIs: a client and some resources make a whole connector."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from cdpsync.connector.http.reader import ResourceReader
+from cdpsync.connector.http.resource import EPOCHS
+from cdpsync.connector.records import Records
+from cdpsync.errors import ReadError, suggest
+from cdpsync.model import Column
+from cdpsync.model.cursors import cursor_sql
+from cdpsync.sql import quote_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pydantic import BaseModel
+
+    from cdpsync.connector import Chunk, ReadRequest
+    from cdpsync.connector.http.client import HttpClient
+    from cdpsync.connector.http.resource import Resource
+    from cdpsync.errors import ConnectorError
+    from cdpsync.model import Stream
+
+
+class HttpConnector:
+    """A source that is an HTTP API. A subclass has `Options`, `open_client` and `resources`.
+
+    Reads, modes, cursors, types, retries and errors follow from these.
+    """
+
+    Options: ClassVar[type[BaseModel]]
+    extensions: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, options: BaseModel) -> None:
+        self.options = options
+        self._client: HttpClient | None = None
+
+    def open_client(self) -> HttpClient:
+        """Return the client of the API. Called once."""
+        raise NotImplementedError
+
+    def resources(self) -> Sequence[Resource]:
+        """Return the resources of the API."""
+        raise NotImplementedError
+
+    @property
+    def client(self) -> HttpClient:
+        """The client, opened when it is first needed."""
+        if self._client is None:
+            self._client = self.open_client()
+        return self._client
+
+    def check(self) -> None:
+        """Return if the first resource without a parent can be read; else raise ConnectorError."""
+        resources = self._by_name()
+        for resource in resources.values():
+            if resource.parent is None and resource.items is None:
+                self._peek(resource)
+                return
+
+    def discover(self) -> Sequence[Stream]:
+        """Return a stream for each resource. Asks the API nothing."""
+        return [resource.stream() for resource in self.resources() if resource.items is None]
+
+    @contextmanager
+    def read(self, request: ReadRequest) -> Iterator[Iterable[Chunk]]:
+        """Fetch the requested records into files, then yield their chunks; see `Connector.read`."""
+        resources = self._by_name()
+        resource = resources.get(request.stream.name)
+        if resource is None or resource.items is not None:
+            raise ReadError(
+                f"stream {request.stream.name}: this API has no such resource. "
+                f"There are: {', '.join(resources)}."
+            )
+        with tempfile.TemporaryDirectory() as own_folder:
+            request = _typed(resource, request)
+            records = Records(
+                request.folder or Path(own_folder),
+                request,
+                _epochs(resource),
+                condition=_window_condition(resource, request),
+            )
+            try:
+                ResourceReader(self.client, resources, request, records).read()
+                yield records.chunks()
+            finally:
+                records.close()
+
+    def translate(self, error: Exception) -> ConnectorError | None:
+        """Return the error of a value in a chunk as a ReadError; None for any other."""
+        from cdpsync.connector.exact_sql import inexact
+
+        return inexact(error)
+
+    def close(self) -> None:
+        """Close the connections. May be called twice."""
+        if self._client is not None:
+            self._client.close()
+
+    def _by_name(self) -> dict[str, Resource]:
+        resources = {resource.name: resource for resource in self.resources()}
+        for resource in resources.values():
+            _require_parent(resource, resources)
+        return resources
+
+    def _peek(self, resource: Resource) -> None:
+        """Read the first page of a resource, for its errors."""
+        from cdpsync.connector import ReadRequest
+
+        with tempfile.TemporaryDirectory() as folder:
+            stream = resource.stream()
+            request = ReadRequest(stream, stream.columns, limit=1, folder=Path(folder))
+            records = Records(Path(folder), request, _epochs(resource))
+            try:
+                ResourceReader(self.client, self._by_name(), request, records).read()
+            finally:
+                records.close()
+
+
+def _require_parent(resource: Resource, resources: Mapping[str, Resource]) -> None:
+    """Raise ReadError for a parent that is missing, or that leads back to the resource."""
+    seen = [resource.name]
+    parent = resource.parent
+    while parent is not None:
+        if parent.resource not in resources:
+            near = suggest(parent.resource, resources)
+            hint = f' Did you mean "{near}"?' if near else ""
+            raise ReadError(
+                f'resource {seen[-1]}: its parent "{parent.resource}" is not a resource.{hint} '
+                f"There are: {', '.join(resources)}."
+            )
+        if parent.resource in seen:
+            raise ReadError(f"resource {resource.name}: its parents lead back to itself.")
+        seen.append(parent.resource)
+        parent = resources[parent.resource].parent
+
+
+def _typed(resource: Resource, request: ReadRequest) -> ReadRequest:
+    """Return the request with the types that the resource declares; the user's win."""
+    declared = {
+        name: type_
+        for name in (*resource.types, *((resource.cursor_field,) if resource.cursor_field else ()))
+        if resource.types.get(name) not in EPOCHS and (type_ := resource.lake_type(name))
+    }
+    columns = list(request.columns)
+    if request.cursor_field and all(c.name != request.cursor_field for c in columns):
+        columns.append(Column(request.cursor_field, declared.get(request.cursor_field, "VARCHAR")))
+    return replace(request, types={**declared, **request.types}, columns=tuple(columns))
+
+
+def _epochs(resource: Resource) -> dict[str, str]:
+    return {name: type_ for name, type_ in resource.types.items() if type_ in EPOCHS}
+
+
+def _window_condition(resource: Resource, request: ReadRequest) -> str | None:
+    """Return the rows of the window as SQL: an API may not filter, or not as finely."""
+    window = request.window
+    if window is None:
+        return None
+    name = quote_name(window.cursor_field)
+    type_ = request.types.get(window.cursor_field) or resource.lake_type(window.cursor_field) or ""
+    return f"{name} is null or {name} >= {cursor_sql(window.low, type_)}"

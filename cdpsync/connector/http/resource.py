@@ -1,0 +1,181 @@
+"""A resource of an API: one list, or one object, that becomes a table."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from cdpsync.errors import ReadError
+from cdpsync.model import Column, CursorType, Stream
+from cdpsync.model.cursors import cursor_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cdpsync.connector.http.pages import Paginator
+    from cdpsync.connector.http.request import Json
+    from cdpsync.model import Cursor
+
+TIME = "TIMESTAMP WITH TIME ZONE"
+EPOCHS = ("EPOCH", "EPOCH_MS")
+"""Types of fields that are seconds, or milliseconds, since 1970: times in the lake."""
+
+_FORMATS = ("iso", "date", "epoch", "epoch_ms")
+_PLACEHOLDER = re.compile(r"\{(cursor|parent\.[^{}]+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The resource whose records a resource is read for, one by one.
+
+    `{parent.PATH}` in its path, parameters, headers and body stands for a value of that record.
+    `fields` are columns that each record gets from its parent: names to paths. `on_missing`: what a
+    404 for one parent means: `fail`, or `empty`, no records.
+    """
+
+    resource: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+    on_missing: str = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What to ask an API for, and what its records are.
+
+    `records` is the path of the records in an answer; empty: the answer itself is the list. A
+    single object there is one record. `errors` are names at the top of an answer that report an
+    error where they have a value, also with status 200. `paginator`: None follows the header
+    `Link`, and otherwise expects one page.
+
+    `types` are DuckDB types of fields, or EPOCH and EPOCH_MS. Others follow from the values.
+
+    `cursor_field` is the field that a later read continues from, and `cursor_param` the parameter
+    by which the API filters it (with `cursor_in_body` a path in the body); without one every page
+    is read, and rows below the cursor are dropped. `cursor_format` is how the API wants it: `iso`,
+    `date`, `epoch`, `epoch_ms` or a pattern of strftime. `cursor_initial` is sent where there is no
+    cursor yet. With `cursor_exclusive` the API returns rows above the value only. With
+    `newest_first` pages are not read on below the cursor. `{cursor}` in parameters and body stands
+    for it, too; what has it is left out where there is none. Members of the body that are named in
+    `verbatim` have no placeholders: the `query` of GraphQL has braces of its own.
+
+    With `items`, nothing is asked for: these texts are its records, each as a field `value`, for
+    other resources that have it as their parent. It is no stream.
+    """
+
+    name: str
+    path: str
+    method: str = "GET"
+    params: Mapping[str, str | None] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Json = None
+    verbatim: tuple[str, ...] = ()
+    records: str = ""
+    errors: tuple[str, ...] = ("error", "errors")
+    paginator: Paginator | None = None
+    primary_key: tuple[str, ...] = ()
+    types: Mapping[str, str] = field(default_factory=dict)
+    cursor_field: str | None = None
+    cursor_param: str | None = None
+    cursor_in_body: bool = False
+    cursor_format: str = "iso"
+    cursor_initial: str | None = None
+    cursor_exclusive: bool = False
+    newest_first: bool = False
+    parent: Parent | None = None
+    notices: tuple[str, ...] = ()
+    items: tuple[str, ...] | None = None
+
+    def stream(self) -> Stream:
+        """Return the stream; a field whose type is not known has the type of its values."""
+        names = dict.fromkeys(self.primary_key)
+        names |= dict.fromkeys((self.parent.fields if self.parent else {}), None)
+        names |= dict.fromkeys((self.cursor_field,) if self.cursor_field else ())
+        names |= dict.fromkeys(self.types)
+        return Stream(
+            self.name,
+            self.name,
+            tuple(Column(name, self.lake_type(name) or "VARCHAR") for name in names),
+            primary_key=self.primary_key,
+            cursor_fields=(self.cursor_field,) if self.cursor_field else (),
+            kind="list",
+            open_schema=True,
+            notices=self.notices,
+        )
+
+    def lake_type(self, name: str) -> str | None:
+        """Return the type of a field in the lake; None where the values decide."""
+        type_ = self.types.get(name)
+        if type_ is None:
+            return TIME if name == self.cursor_field else None
+        return TIME if type_ in EPOCHS else type_
+
+    @property
+    def open_body(self) -> Json:
+        """The body without its verbatim members."""
+        if not isinstance(self.body, dict):
+            return self.body
+        return {name: value for name, value in self.body.items() if name not in self.verbatim}
+
+    def filled(self, text: str, parent: Mapping[str, str], cursor: str | None) -> str | None:
+        """Return a text with its placeholders filled in; None if it needs a cursor that is not."""
+        if cursor is None and "{cursor}" in text:
+            return None
+        return _PLACEHOLDER.sub(
+            lambda match: cursor or "" if match[1] == "cursor" else parent[match[1]], text
+        )
+
+    def parent_paths(self) -> frozenset[str]:
+        """Return the paths of the parent's values that the request needs."""
+        texts = [self.path, *self.headers.values(), *_texts(self.open_body)]
+        texts += [value for value in self.params.values() if value is not None]
+        found = (match[1] for text in texts for match in _PLACEHOLDER.finditer(text))
+        return frozenset(name.removeprefix("parent.") for name in found if name != "cursor")
+
+    def cursor_text(self, cursor: Cursor | None, where: str) -> str | None:
+        """Return a cursor as the API wants it, or `cursor_initial` without one."""
+        if cursor is None:
+            return self.cursor_initial
+        value = cursor.value
+        if isinstance(value, datetime):
+            moment = value if value.tzinfo else value.replace(tzinfo=UTC)
+            return self._time_text(moment - _SECOND if self.cursor_exclusive else moment)
+        if isinstance(value, date):
+            day = value - timedelta(days=1) if self.cursor_exclusive else value
+            return self._time_text(datetime(day.year, day.month, day.day, tzinfo=UTC))
+        if cursor.type is CursorType.INTEGER and self.cursor_exclusive:
+            return str(int(value) - 1)
+        text = cursor_json(cursor)
+        if text is None:
+            raise ReadError(f"{where}: a cursor of type {cursor.type} cannot be sent.")
+        return str(text)
+
+    def _time_text(self, moment: datetime) -> str:
+        moment = moment.astimezone(UTC)
+        if self.cursor_format == "iso":
+            return moment.replace(microsecond=0).strftime("%Y-%m-%dT%H:%M:%SZ")
+        if self.cursor_format == "date":
+            return moment.date().isoformat()
+        if self.cursor_format == "epoch":
+            return str(int(moment.timestamp() // 1))
+        if self.cursor_format == "epoch_ms":
+            return str(int(moment.timestamp() // 1) * 1000)
+        return moment.replace(microsecond=0).strftime(self.cursor_format)
+
+
+def check_format(text: str) -> str:
+    """Return the format of a cursor. Raises ValueError for one that is not known."""
+    if text not in _FORMATS and "%" not in text:
+        raise ValueError(f"write {', '.join(_FORMATS)}, or a pattern such as %Y-%m-%d")
+    return text
+
+
+_SECOND = timedelta(seconds=1)
+
+
+def _texts(value: Json) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [text for item in items for text in _texts(item)]

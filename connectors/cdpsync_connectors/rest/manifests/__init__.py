@@ -1,0 +1,1 @@
+"""Manifests of APIs: YAML files. A file's name is a source's `type`."""
