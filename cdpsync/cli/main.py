@@ -19,6 +19,7 @@ from cdpsync.cli.commands import (
     query,
     run,
     send,
+    source_types,
     sources,
     state,
     status,
@@ -38,6 +39,7 @@ app = typer.Typer(
 states = typer.Typer(no_args_is_help=True)
 destination_commands = typer.Typer(no_args_is_help=True)
 dead_letters = typer.Typer(no_args_is_help=True)
+source_commands = typer.Typer(no_args_is_help=True)
 
 
 def _print_version(requested: bool) -> None:
@@ -71,6 +73,12 @@ def destinations_group() -> None:
     """Show destinations and their types; enable and disable them."""
 
 
+@source_commands.callback()
+@root_options
+def sources_group() -> None:
+    """Show sources and their types; print a manifest to copy."""
+
+
 @dead_letters.callback()
 @root_options
 def dead_group() -> None:
@@ -95,6 +103,10 @@ states.command("get")(state.state_get)
 # A cursor may be a negative number, which typer must not take for an option.
 states.command("set", context_settings={"ignore_unknown_options": True})(state.state_set)
 states.command("reset")(state.reset)
+app.add_typer(source_commands, name="sources")
+source_commands.command("list")(source_types.list_)
+source_commands.command("types")(source_types.types)
+source_commands.command("show")(source_types.show_manifest)
 app.add_typer(destination_commands, name="destinations")
 destination_commands.command("list")(destinations.list_)
 destination_commands.command("types")(destinations.types)

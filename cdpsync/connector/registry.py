@@ -67,7 +67,7 @@ def _entries() -> EntryPoints:
 
 def options_for(source_type: str) -> type[BaseModel]:
     """Return the `Options` of a connector. Raises ConfigError for an unknown type."""
-    return _connector_class(source_type).Options
+    return connector_class(source_type).Options
 
 
 def used() -> tuple[type[Connector], ...]:
@@ -82,10 +82,11 @@ def create(source: Source) -> Connector:
     """
     if source.problem:
         raise SourceConfigError(source.problem)
-    return _connector_class(source.type)(cast("BaseModel", source.options))
+    return connector_class(source.type)(cast("BaseModel", source.options))
 
 
-def _connector_class(source_type: str) -> type[Connector]:
+def connector_class(source_type: str) -> type[Connector]:
+    """Return the class of a type. Raises ConfigError for an unknown type."""
     _used[source_type] = class_ = _loaded_class(source_type)
     return class_
 

@@ -206,6 +206,17 @@ class SourceOverview:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceType:
+    """A type that a source can have; `file` is its manifest, None for one that is code."""
+
+    name: str
+    about: str | None
+    docs: tuple[str, ...]
+    needs: tuple[str, ...]
+    file: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class MaintenanceStep:
     """One step that maintenance did, or would do.
 

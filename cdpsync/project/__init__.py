@@ -2,6 +2,7 @@
 
 from cdpsync.project.check import check, discover, discover_and_suggest, list_sources
 from cdpsync.project.query import open_query
+from cdpsync.project.source_types import manifest_text, source_types
 from cdpsync.project.status import history, status
 from cdpsync.project.tables import (
     KnownTable,
@@ -34,10 +35,12 @@ __all__ = [
     "load",
     "load_state",
     "locks_folder",
+    "manifest_text",
     "open_connector",
     "open_query",
     "records_by_table",
     "source_of",
+    "source_types",
     "status",
     "verified_folder",
 ]

@@ -74,7 +74,9 @@ def _address(options: object) -> str | None:
     host, database = getattr(options, "host", None), getattr(options, "database", None)
     if host is not None:
         return f"{host}/{database}" if database else str(host)
-    values = (getattr(options, name, None) for name in ("path", "account", "api_base"))
+    names = ("path", "account", "api_base", "base_url")
+    holders = (options, getattr(options, "client", None))
+    values = (getattr(holder, name, None) for holder in holders for name in names)
     return next((value for value in values if isinstance(value, str)), None)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         RunResult,
         SavedState,
         SourceOverview,
+        SourceType,
         Stream,
         TableOverview,
         TablePlan,
@@ -59,6 +60,7 @@ VERIFY_KEYS = (
     "cursor_field", "cursor_source", "cursor_lake", "differences", "seconds", "error", "notices",
 )  # fmt: skip
 SOURCE_KEYS = ("name", "type", "address", "error")
+SOURCE_TYPE_KEYS = ("type", "about", "docs", "needs", "file")
 CHECK_KEYS = ("name", "kind", "ok", "seconds", "error")
 COLUMN_KEYS = (
     "stream", "table", "column", "type", "nullable", "source_type", "in_primary_key",
@@ -200,6 +202,17 @@ def _cursor_range(side: SideStats) -> Record:
 def of_source(source: SourceOverview) -> Record:
     """Return a source of the project file."""
     return _fields(source, SOURCE_KEYS)
+
+
+def of_source_type(type_: SourceType) -> Record:
+    """Return a type that a source can have."""
+    return {
+        "type": type_.name,
+        "about": type_.about,
+        "docs": list(type_.docs),
+        "needs": list(type_.needs),
+        "file": type_.file,
+    }
 
 
 def of_stream(stream: Stream) -> Record:

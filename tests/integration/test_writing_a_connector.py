@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.api_server import ApiRequest, ApiServer, Reply, serving
+
+from cdpsync import query, run
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/writing-a-connector.md").read_text()
@@ -80,3 +83,38 @@ def test_connector_in_a_package(project: Path) -> None:
         "import sys; sys.path.insert(0, 'site'); from cdpsync import run; print(run('cdpsync.yml'))"
     )
     assert "rows_inserted=4" in typed(project, "python", "-c", run)
+
+
+def test_connector_of_an_http_api(tmp_path: Path) -> None:
+    """The page's tracker is read page by page, and its changes from the cursor on."""
+    source = block("python", 2)
+    assert len(source.splitlines()) <= 25
+    (tmp_path / "issues.py").write_text(source)
+    issues = {number: f"2026-01-{number:02d}T00:00:00Z" for number in range(1, 8)}
+
+    def listed(request: ApiRequest) -> Reply:
+        start, low = int(request.query.get("start", 0)), request.query.get("since", "")
+        rows = [{"id": n, "updated_at": at} for n, at in issues.items() if at >= low]
+        link = f'</repos/a/b/issues?since={low}&start={start + 3}>; rel="next"'
+        return Reply(rows[start : start + 3], headers={"Link": link} if rows[start + 3 :] else {})
+
+    with serving(ApiServer({"GET /repos/a/b/issues": listed})) as api:
+        api.before = lambda request: (
+            Reply({"message": "slow down"}, 429, {"Retry-After": "0"})
+            if len(api.requests) == 1
+            else None
+            if request.headers["Authorization"] == "Bearer token-1"
+            else Reply({"message": "Bad credentials"}, 401)
+        )
+        (tmp_path / "cdpsync.yml").write_text(
+            f"sources:\n  tracker:\n    type: ./issues.py\n    base_url: {api.url}\n"
+            "    token: token-1\n    repository: a/b\n"
+            "    tables: {issues: {mode: incremental, cursor_field: updated_at}}\n"
+        )
+        run(tmp_path / "cdpsync.yml")
+        issues[2] = "2026-01-09T00:00:00Z"
+        result = run(tmp_path / "cdpsync.yml")
+    assert [(t.rows_inserted, t.rows_updated) for t in result.tables] == [(0, 1)]
+    assert api.requests[-1].query["since"] == "2026-01-06T23:55:00Z"
+    rows = query("select count(*), max(id) from tracker.issues", tmp_path / "cdpsync.yml")
+    assert rows == [(7, 7)]

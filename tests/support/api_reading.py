@@ -25,12 +25,14 @@ def rest_source(server: ApiServer, resources: dict[str, Any], **client: Any) -> 
 def source(type_: str, **options: Any) -> Connector:
     """Return a source of any type, or of a manifest."""
     model = registry.options_for(type_)
-    class_ = registry._connector_class(type_)
+    class_ = registry.connector_class(type_)
     return class_(model.model_validate(options))
 
 
-def stream_of(connector: Connector, name: str) -> Stream:
-    return next(stream for stream in connector.discover() if stream.name == name)
+def stream_of(connector: Any, name: str) -> Stream:
+    """Return a stream as its options alone describe it, without a request."""
+    resources = connector._api().resources()
+    return next(resource for resource in resources if resource.name == name).stream()
 
 
 def read(connector: Connector, name: str, **fields: Any) -> list[dict[str, Any]]:

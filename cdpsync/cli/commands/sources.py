@@ -76,7 +76,7 @@ def discover(
         if yaml or write:
             names = ", ".join(config.sources) or "none"
             raise ConfigError(f"{given[0]} needs a source. This project has: {names}.")
-        return _show_sources(session, config)
+        return show_sources(session, config)
     streams, suggestions = project.discover_and_suggest(config, source)
     if write:
         _write_tables(config, source, streams)
@@ -112,7 +112,8 @@ def _warn_of_streams(
         log.warn(f"{label(source)}: {suggestion}", event="suggestion", source=source)
 
 
-def _show_sources(session: Session, config: "Config") -> int:
+def show_sources(session: Session, config: "Config") -> int:
+    """Show the sources of the project file."""
     from cdpsync import project
     from cdpsync.cli.output import reports
 

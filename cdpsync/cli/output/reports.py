@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         RunResult,
         SavedState,
         SourceOverview,
+        SourceType,
         Stream,
         TableName,
         TableOverview,
@@ -70,6 +71,18 @@ def sources_report(sources: Sequence[SourceOverview]) -> Report:
     rows = [(source.name, source.type, source.address) for source in sources]
     notes = _error_lines((source.name, source.error) for source in sources)
     return Report(records, keys, csv_records, headings, rows, notes)
+
+
+def source_types_report(types: Sequence[SourceType]) -> Report:
+    """Report the types that a source can have."""
+    records = [serialize.of_source_type(type_) for type_ in types]
+    csv_records = [
+        record | {"docs": ", ".join(type_.docs), "needs": ", ".join(type_.needs)}
+        for record, type_ in zip(records, types, strict=True)
+    ]
+    headings = [Heading(name) for name in ("type", "about", "needs")]
+    rows = [(type_.name, type_.about, ", ".join(type_.needs)) for type_ in types]
+    return Report(records, serialize.SOURCE_TYPE_KEYS, csv_records, headings, rows)
 
 
 def maintain_report(steps: Sequence[MaintenanceStep]) -> Report:

@@ -55,6 +55,14 @@ class RecordColumns:
         self._check_names(values)
         return values
 
+    def types(self) -> dict[str, str]:
+        """Return the type of each field that has a value."""
+        return {
+            name: self.request.types.get(name) or self._type(field)
+            for name, field in self.fields.items()
+            if field.classes
+        }
+
     def _value(self, name: str, planned_type: str | None) -> str:
         field = self.fields.get(name)
         requested_type = self.request.types.get(name)

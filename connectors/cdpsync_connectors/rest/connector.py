@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class RestConnector:
-    """An API as a source. The kit's modules are imported when it is first used."""
+    """Any REST or GraphQL API, described in YAML, as a source."""
 
     Options: ClassVar[type[BaseModel]] = RestOptions
     extensions: ClassVar[tuple[str, ...]] = ()
