@@ -91,6 +91,7 @@ bench: $(VENV)/ready  ## speed and memory beside psql, dlt, DuckDB's scanner and
 	$(BIN)/python bench/bench.py
 	$(BIN)/python bench/bench_stripe.py
 	$(BIN)/python bench/bench_send.py
+	$(BIN)/python bench/bench_rest.py
 
 bench-quick: $(VENV)/ready  ## its small half at a fiftieth of the size, once: whether it runs; two minutes
 	$(BIN)/python bench/bench.py --quick

@@ -122,16 +122,25 @@ def float_keeps(text: str, type_: str = "DOUBLE") -> str:
 def plain_cast(text: str, type_: str) -> str:
     """Return the cast of a text that fits the type.
 
-    DuckDB 1.5.5 takes 7 us to cast a text to DECIMAL(38,s), and 0.3 us through DECIMAL(18,s).
+    DuckDB 1.5.5 takes up to 40 us to cast a text to a decimal of more than 18 digits, and 0.3 us up
+    to 18. So a longer number is cast in two parts of at most 18 digits each, which takes 0.8 us.
     """
     precision, scale = decimal_of(type_) or (0, 0)
     if precision <= 18 or scale >= 18:
         return f"cast({text} as {type_})"
-    return (
-        f"case when length(split_part({text}, '.', 1)) <= {18 - scale} "
-        f"then cast(cast({text} as decimal(18,{scale})) as {type_}) "
-        f"else cast({text} as {type_}) end"
-    )
+    low_digits = 18 - scale  # before the point, of the low part
+    whole, fraction = f"split_part({text}, '.', 1)", f"split_part({text}, '.', 2)"
+    digits = f"length(ltrim({whole}, '-'))"
+    sign = f"case when starts_with({text}, '-') then '-' else '' end"
+    low = f"{sign} || right({whole}, {low_digits}) || '.' || {fraction}"
+    high = f"cast(left({whole}, -{low_digits}) as decimal(18,0))"
+    return f"""case
+        when {digits} <= {low_digits} then cast(cast({text} as decimal(18,{scale})) as {type_})
+        when {digits} <= {18 + low_digits} then cast(
+            cast({high} as decimal({37 - low_digits},0))
+                * cast({10**low_digits} as decimal({low_digits + 1},0))
+            + cast({low} as decimal(18,{scale})) as {type_})
+        else cast({text} as {type_}) end"""
 
 
 def exact_cast(text: str, type_: str, column: str, where: str) -> str:
