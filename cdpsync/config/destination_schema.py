@@ -204,3 +204,20 @@ class RequestSection(StrictSection):
     method: Annotated[str, Field(pattern=r"^[A-Za-z]{3,10}$")] = "POST"
     format: Literal["json", "form", "text", "ndjson"] = "json"
     gzip: bool = False
+
+
+Credential = Annotated[
+    Text, BeforeValidator(lambda value: str(value) if type(value) is int else value)
+]
+
+
+class OAuthSection(StrictSection):
+    """`oauth:` under `auth:`: how an access token is got."""
+
+    grant: Literal["refresh_token", "client_credentials"] | None = None
+    token_url: Credential | None = None
+    client_id: Credential | None = None
+    client_secret: Credential | None = None
+    refresh_token: Credential | None = None
+    scope: Credential | None = None
+    client: Literal["body", "header"] = "body"

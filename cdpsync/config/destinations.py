@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cdpsync.config.credentials import template
 from cdpsync.config.destination_schema import DeleteSection, DestinationSection, parse_from
 from cdpsync.config.document import read_document
 from cdpsync.config.nodes import (
@@ -22,7 +23,7 @@ from cdpsync.config.nodes import (
 )
 from cdpsync.config.presets import preset_file
 from cdpsync.config.problems import Problems, quoted, unknown_key
-from cdpsync.config.templates import REQUEST_KEYS, STEPS, body, build_request, overlay, template
+from cdpsync.config.templates import REQUEST_KEYS, STEPS, body, build_request, overlay
 from cdpsync.config.validate import note_unfilled, validate
 from cdpsync.errors import ConfigError
 from cdpsync.model import TableName

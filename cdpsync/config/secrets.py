@@ -82,7 +82,7 @@ def sounds_secret(path: tuple[str, ...]) -> bool:
     is_source = path[:-1] == ("sources",)
     is_table = len(path) == 4 and path[0] == "sources" and path[2] == "tables"
     is_column = path[-3:-1] == ("columns", "types")
-    is_path = path[-1].endswith("_file")
+    is_path = path[-1].endswith("_file") or path[-1] == "token_url"
     return not (is_source or is_table or is_column or is_path) and bool(
         _SECRET_KEY.search(path[-1].replace("-", "_"))
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cdpsync.config.credentials import build_credentials, template
 from cdpsync.config.destination_schema import RequestSection
 from cdpsync.config.nodes import Entry, Items, Node, Scalar, Section
 from cdpsync.config.problems import Problems, quoted
@@ -29,11 +30,6 @@ REQUEST_KEYS = (
 
 STEPS = ("find", "create", "update")
 """The requests of a destination that looks for a record first."""
-
-
-def template(node: Scalar) -> Template:
-    """Return a text as a template; a number or a boolean as its text."""
-    return Template(node.own, str(node.place), node.put_in)
 
 
 def body(node: Node) -> Body:
@@ -116,10 +112,9 @@ def _request(section: Section, subject: str, problems: Problems) -> RequestTempl
     plain = validate(
         Entry(section.only(*PLAIN_KEYS), section.place), RequestSection, subject, problems
     )
-    auth = _auth(section, subject, problems)
-    if plain is None or auth is None:
+    credentials = build_credentials(section, subject, problems)
+    if plain is None or credentials is None:
         return None
-    basic, bearer = auth
     sign = _scalar(section, "sign", subject, problems)
     return RequestTemplate(
         method=plain.method.upper(),
@@ -130,8 +125,9 @@ def _request(section: Section, subject: str, problems: Problems) -> RequestTempl
         item=_body(section, "item"),
         format=plain.format,
         gzip=plain.gzip,
-        basic=basic,
-        bearer=bearer,
+        basic=credentials.basic,
+        bearer=credentials.bearer,
+        oauth=credentials.oauth,
         sign=template(sign) if sign else None,
     )
 
@@ -155,34 +151,6 @@ def _texts(section: Section, key: str, subject: str, problems: Problems) -> Mapp
     if not isinstance(node, Section):
         problems.add(entry.place, f"{subject}: {quoted(key)} must be a mapping of names to texts")
     return texts
-
-
-def _auth(
-    section: Section, subject: str, problems: Problems
-) -> tuple[tuple[Template, Template] | None, Template | None] | None:
-    """Return the `basic` and the `bearer` of `auth:`, or None where it is wrong."""
-    entry = section.entries.get("auth")
-    if entry is None:
-        return None, None
-    node = entry.node
-    if isinstance(node, Section) and set(node.entries) == {"bearer"}:
-        token = node.entries["bearer"].node
-        if isinstance(token, Scalar):
-            return None, template(token)
-    if isinstance(node, Section) and set(node.entries) == {"basic"}:
-        pair = node.entries["basic"].node
-        texts = (
-            [item for item in pair.items if isinstance(item, Scalar)]
-            if isinstance(pair, Items)
-            else []
-        )
-        if len(texts) == 2:
-            return (template(texts[0]), template(texts[1])), None
-    problems.add(
-        entry.place,
-        f'{subject}: "auth" must be {{bearer: TOKEN}} or {{basic: [USER, PASSWORD]}}. Correct it',
-    )
-    return None
 
 
 def _scalar(section: Section, key: str, subject: str, problems: Problems) -> Scalar | None:

@@ -33,6 +33,11 @@ class Places:
         """The folder of all of them."""
         return self.config.warehouse.catalog.parent / "outbox" / self.destination
 
+    @property
+    def tokens(self) -> Path:
+        """The folder of the refresh tokens of all destinations."""
+        return self.config.warehouse.catalog.parent / "tokens"
+
     def events(self, outbox: str) -> Path:
         """Return the file of the events of an outbox."""
         return self.folder / f"events-{outbox}.parquet"

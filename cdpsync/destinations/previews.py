@@ -13,8 +13,11 @@ from cdpsync.destinations.delivery.answers import Judge, Outcome
 from cdpsync.destinations.delivery.clock import SystemClock
 from cdpsync.destinations.delivery.connections import LONG_ANSWER, Connections
 from cdpsync.destinations.delivery.judges import finders
+from cdpsync.destinations.delivery.logins import log_in
 from cdpsync.destinations.delivery.requests import Marks
 from cdpsync.destinations.delivery.routes import composers, parcel_reader
+from cdpsync.destinations.delivery.tokens import Tokens
+from cdpsync.destinations.places import Places
 from cdpsync.destinations.samples import sample
 from cdpsync.destinations.selection import selected
 from cdpsync.errors import CdpsyncError, ConfigError
@@ -64,15 +67,22 @@ def try_one(config: Config, name: str, *, row: str | None = None) -> RenderedReq
             return request
         with closing(_reader(destination, rendered)) as reader:
             parcel = next(reader.read())
-            return _tried(destination, rendered, parcel, request)
+            tokens = Tokens(Places(config, name).tokens, name)
+            return _tried(destination, rendered, parcel, request, tokens)
 
 
 def _tried(
-    destination: Destination, rendered: Sample, parcel: Parcel, shown: RenderedRequest
+    destination: Destination,
+    rendered: Sample,
+    parcel: Parcel,
+    shown: RenderedRequest,
+    tokens: Tokens,
 ) -> RenderedRequest:
     """Send a parcel; that of a search, and then the request that creates or updates."""
     rendering, clock = rendered.rendering, SystemClock()
     by_step = composers(destination, rendering.routes, Marks(rendering.marks))
+    with closing(_connections(destination)) as connections:
+        log_in(destination, by_step.values(), tokens, clock, connections)
     judges = finders(destination, rendering.routes)
     judge = Judge(destination.answers, destination.location)
     parcel.step = "find_" if parcel.route in judges else ""
@@ -95,13 +105,16 @@ def _tried(
 def _answer(destination: Destination, request: HttpRequest | str) -> HttpAnswer:
     if isinstance(request, str):
         raise ConfigError(f"{destination.name}: {request}.")
-    timeout = destination.retry.timeout.total_seconds()
-    connections = Connections(1, timeout=timeout, keeps=LONG_ANSWER)
-    with closing(connections):
+    with closing(_connections(destination)) as connections:
         connections.start(request, None)
         while True:
             for _, answer in connections.wait(0.1):
                 return answer
+
+
+def _connections(destination: Destination) -> Connections:
+    timeout = destination.retry.timeout.total_seconds()
+    return Connections(1, timeout=timeout, keeps=LONG_ANSWER)
 
 
 def _shown(destination: Destination, rendered: Sample, count: int) -> Iterator[RenderedRequest]:
@@ -109,6 +122,9 @@ def _shown(destination: Destination, rendered: Sample, count: int) -> Iterator[R
     rendering = rendered.rendering
     starred = Marks(dict.fromkeys(rendering.marks, HIDDEN))
     by_step = composers(destination, rendering.routes, starred)
+    for composer in by_step.values():
+        if composer.oauth is not None:
+            composer.log_in(HIDDEN, 1)
     judges = finders(destination, rendering.routes)
     with closing(_reader(destination, rendered)) as reader:
         errors = dict(reader.errors())

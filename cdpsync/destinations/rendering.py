@@ -160,5 +160,6 @@ def _request_shape(compiled: CompiledRequest) -> RequestShape:
         format=compiled.format,
         gzip=compiled.gzip,
         basic=compiled.basic,
+        oauth=compiled.oauth,
         sign=signing_key(compiled.sign, compiled.location) if compiled.sign else None,
     )

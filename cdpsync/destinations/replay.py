@@ -12,8 +12,10 @@ from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.catalog.transaction import transaction
 from cdpsync.destinations.delivery.journal import DELIVERED, PENDING
 from cdpsync.destinations.delivery.refusals import dead_letters as dead_letters_of
+from cdpsync.destinations.delivery.tokens import Tokens
 from cdpsync.destinations.operations import find_dead_letters
 from cdpsync.destinations.overviews import LOCK
+from cdpsync.destinations.places import Places
 from cdpsync.destinations.runner import overall_status
 from cdpsync.destinations.samples import letters_as_sample
 from cdpsync.destinations.sendable import failed, require_health, require_sendable
@@ -92,6 +94,7 @@ class _Replay:
     def __init__(self, config: Config, destination: Destination, run: Run) -> None:
         self._config, self._destination, self._run = config, destination, run
         self._catalog = catalog_of(config)
+        self._tokens = Tokens(Places(config, destination.name).tokens, destination.name)
         self._start = time.monotonic()
         with self._catalog.reader(data=False) as con:
             self._state = (
@@ -123,7 +126,11 @@ class _Replay:
             dispatched = None
             try:
                 dispatched = dispatch(
-                    self._destination, rendered.outbox, rendered.rendering, self._state.health
+                    self._destination,
+                    rendered.outbox,
+                    rendered.rendering,
+                    self._state.health,
+                    self._tokens,
                 )
             finally:
                 result = self._commit(by_event, rendered, dispatched)

@@ -18,6 +18,7 @@ from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.destinations.checks import require_compiled
 from cdpsync.destinations.delivery import health as healths
 from cdpsync.destinations.delivery.outbox import Outbox
+from cdpsync.destinations.delivery.tokens import Tokens
 from cdpsync.destinations.events import Events, write_events
 from cdpsync.destinations.feed_requests import feed_request
 from cdpsync.destinations.feeds.feed import feed_of
@@ -79,6 +80,7 @@ class Sender:
         self._config, self._destination, self._options = config, destination, options
         self._run_id, self._catalog = run_id, catalog_of(config)
         self._places = Places(config, destination.name)
+        self._tokens = Tokens(self._places.tokens, destination.name)
         self._state = DestinationState(destination.name, destination.source, None)
         self._windows: tuple[MaskWindow, ...] = ()
         self._has_failed = False  # the send before this one
@@ -132,7 +134,10 @@ class Sender:
 
     def _deliver(self, batch: Batch) -> DeliveryResult:
         """Send an outbox and settle it."""
-        dispatched = dispatch(self._destination, batch.outbox, batch.rendering, self._state.health)
+        health = self._state.health
+        dispatched = dispatch(
+            self._destination, batch.outbox, batch.rendering, health, self._tokens
+        )
         return self._settler.settle(batch, self._state, dispatched)
 
     # ---- what an earlier process left

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cdpsync.catalog import CatalogFile
     from cdpsync.destinations.delivery.outbox import Outbox
     from cdpsync.destinations.delivery.results import DispatchResult
+    from cdpsync.destinations.delivery.tokens import Tokens
     from cdpsync.destinations.places import Places
     from cdpsync.destinations.rendering import Rendering
     from cdpsync.model.deliveries import DeadLetter, MaskWindow, Position
@@ -58,13 +59,22 @@ class Batch:
 
 
 def dispatch(
-    destination: Destination, outbox: Outbox, rendering: Rendering | None, health: Health
+    destination: Destination,
+    outbox: Outbox,
+    rendering: Rendering | None,
+    health: Health,
+    tokens: Tokens,
 ) -> DispatchResult | None:
     """Send an outbox; None where it is empty, or is not to be sent any more."""
     if not outbox.rows or rendering is None:
         return None
     return Dispatcher(
-        destination, outbox, rendering.routes, marks=rendering.marks, health=health
+        destination,
+        outbox,
+        rendering.routes,
+        marks=rendering.marks,
+        health=health,
+        tokens=tokens,
     ).send()
 
 

@@ -52,11 +52,29 @@ Body: TypeAlias = "Template | int | float | bool | tuple[Body, ...] | Mapping[st
 
 
 @dataclass(frozen=True, slots=True)
+class OAuth:
+    """How an access token is asked for: the grant `refresh_token` or `client_credentials`.
+
+    `in_header`: the client's id and secret go into a header (HTTP Basic), and not into the body.
+    """
+
+    grant: str
+    token_url: str
+    client_id: str
+    client_secret: str | None = field(default=None, repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+    scope: str | None = None
+    in_header: bool = False
+    location: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class RequestTemplate:
     """One HTTP request, for one change or for a batch of them.
 
     `item` is what a batch has of each change, and stands in `body` as `{{ items }}`; without a
-    body the batch is the JSON array of its items. `basic` is user and password, `bearer` a token.
+    body the batch is the JSON array of its items. `basic` is user and password, `bearer` a token,
+    `oauth` how one is got.
     """
 
     method: str
@@ -69,6 +87,7 @@ class RequestTemplate:
     gzip: bool = False
     basic: tuple[Template, Template] | None = None
     bearer: Template | None = None
+    oauth: OAuth | None = field(default=None, repr=False)  # another one renders nothing anew
     sign: Template | None = None  # the secret of a Standard Webhooks signature
 
 

@@ -143,6 +143,11 @@ def hold_file(file: IO[str]) -> None:
     fcntl.flock(file, fcntl.LOCK_EX)
 
 
+def try_file(file: IO[str]) -> bool:
+    """Hold the lock of an open file until it is closed, if nobody else does; return whether."""
+    return _try(file, fcntl.LOCK_EX)
+
+
 def live_runs(folder: Path) -> set[str]:
     """Return the ids of the runs that hold a lock now."""
     holders = map(_holder_of, folder.glob("*.lock"))

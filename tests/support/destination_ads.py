@@ -21,7 +21,25 @@ from support.destination_wire import (
 # ---- Google Ads: google/ads/googleads/v24 in github.com/googleapis/googleapis
 
 
+def _google_token(request: Request) -> Answer:
+    """Refresh an access token: https://developers.google.com/identity/protocols/oauth2/web-server."""
+    fields = request.form() if request.method == "POST" else {}
+    client = (fields.get("client_id"), fields.get("client_secret"))
+    invalid = {"error": "invalid_client", "error_description": "The OAuth client was not found."}
+    require(client == ("1-a.apps.googleusercontent.com", "GOCSPX-secret"), answer(401, invalid))
+    unsupported = {"error": "unsupported_grant_type"}
+    require(fields.get("grant_type") == "refresh_token", answer(400, unsupported))
+    expired = "Token has been expired or revoked."
+    revoked = {"error": "invalid_grant", "error_description": expired}
+    require(fields.get("refresh_token") == "1//refresh", answer(400, revoked))
+    scope = "https://www.googleapis.com/auth/adwords"
+    token = {"access_token": "ya29.token", "expires_in": 3599, "scope": scope}
+    return answer(200, {**token, "token_type": "Bearer"})
+
+
 def google_ads(request: Request, accepted: Accepted) -> Answer:
+    if request.path == "/token":
+        return _google_token(request)
     denied = {
         "error": {
             "code": 401,

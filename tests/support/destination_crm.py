@@ -124,7 +124,32 @@ def _hubspot_events(request: Request, accepted: Accepted) -> Answer:
 # ---- Salesforce: atlas.en-us.api_rest, sObject Collections (upsert), sObject Rows by External ID
 
 
+def _salesforce_token(request: Request) -> Answer:
+    """Both flows; neither answer says when the session ends:
+
+    help.salesforce.com/s/articleView?id=xcloud.remoteaccess_oauth_client_credentials_flow.htm and
+    remoteaccess_oauth_refresh_token_flow.htm
+    """
+    fields = request.form() if request.method == "POST" else {}
+    client = (fields.get("client_id"), fields.get("client_secret"))
+    invalid = {"error": "invalid_client", "error_description": "invalid client credentials"}
+    require(client == ("3MVG9consumer", "CONSUMERSECRET"), answer(400, invalid))
+    grants = {"client_credentials": None, "refresh_token": "5Aep861refresh"}
+    unsupported = {
+        "error": "unsupported_grant_type",
+        "error_description": "grant type not supported",
+    }
+    require(fields.get("grant_type") in grants, answer(400, unsupported))
+    expired = {"error": "invalid_grant", "error_description": "expired access/refresh token"}
+    require(fields.get("refresh_token") == grants[fields["grant_type"]], answer(400, expired))
+    instance = f"http://{request.headers['host']}"
+    more = {"instance_url": instance, "id": f"{instance}/id/00D/005", "issued_at": "1790000000000"}
+    return answer(200, {"access_token": "session", "token_type": "Bearer", "scope": "api", **more})
+
+
 def salesforce(request: Request, accepted: Accepted) -> Answer:
+    if request.path == "/services/oauth2/token":
+        return _salesforce_token(request)
     expired = [{"message": "Session expired or invalid", "errorCode": "INVALID_SESSION_ID"}]
     require(request.bearer() == "session", answer(401, expired))
     base = r"/services/data/v\d\d\.0"

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,12 @@ class Request:
     def bearer(self) -> str:
         scheme, _, value = self.headers.get("authorization", "").partition(" ")
         return value if scheme == "Bearer" else ""
+
+    def form(self) -> dict[str, str]:
+        """Return the fields of a form; RefusedError if it is none."""
+        if self.headers.get("content-type") != "application/x-www-form-urlencoded":
+            raise RefusedError(text(415, "unsupported media type"))
+        return dict(parse_qsl(self.body.decode(), strict_parsing=True))
 
     def plain(self, *, takes_gzip: bool = False) -> bytes:
         """Return the body without compression; RefusedError if that is not known to the system."""

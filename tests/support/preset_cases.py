@@ -270,6 +270,23 @@ CASES = [
         deletes=GONE,
         unknown=1,
     ),
+    *(
+        Case(
+            "salesforce",
+            "upsert",
+            {
+                "host": HOST,
+                "client_id": "3MVG9consumer",
+                "client_secret": "CONSUMERSECRET",
+                **refresh_token,
+                "object": "Contact",
+                "external_id": "Ext__c",
+                "fields": {"Ext__c": "{{ id::varchar }}", "LastName": "{{ name }}"},
+            },
+            people(5),
+        )
+        for refresh_token in ({}, {"refresh_token": "5Aep861refresh"})
+    ),
     Case(
         "intercom",
         "contact",
@@ -461,6 +478,22 @@ CASES = [
         },
         events(40),
         TWO,
+    ),
+    Case(
+        "google_ads",
+        None,
+        {
+            "host": HOST,
+            "token_url": f"{HOST}/token",
+            "client_id": "1-a.apps.googleusercontent.com",
+            "client_secret": "GOCSPX-secret",
+            "refresh_token": "1//refresh",
+            "developer_token": "developer",
+            "customer_id": "1234567890",
+            "conversion_action": "42",
+            "gclid": "{{ 'click-' || id }}",
+        },
+        events(5),
     ),
     Case(
         "meta",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cdpsync.config.destination_schema import DestinationSection, RequestSection
+from cdpsync.config.destination_schema import DestinationSection, OAuthSection, RequestSection
 from cdpsync.config.secrets import model_in
 from cdpsync.config.templates import REQUEST_KEYS, STEPS
 
@@ -33,7 +33,7 @@ def test_every_key_of_a_destination_is_in_an_example() -> None:
     text = (EXAMPLES / "every_key.yml").read_text()
     shown = set(re.findall(r"(\w+)\??:", text[text.index("\ndestinations:") :]))
     keys = {"sql", "where", "delete", "action", *REQUEST_KEYS, *STEPS}
-    models = [DestinationSection, RequestSection]
+    models = [DestinationSection, OAuthSection, RequestSection]
     for model in models:
         for name, field in model.model_fields.items():
             keys.add(field.alias or name)

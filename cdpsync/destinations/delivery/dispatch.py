@@ -21,10 +21,10 @@ from cdpsync.destinations.delivery.judges import Judges
 from cdpsync.destinations.delivery.key_order import KeyOrder
 from cdpsync.destinations.delivery.ledger import Ledger
 from cdpsync.destinations.delivery.limits import RateLimiter
+from cdpsync.destinations.delivery.logins import Logins
 from cdpsync.destinations.delivery.parcel_queue import NEVER, ParcelQueue
 from cdpsync.destinations.delivery.request_log import RequestLog
 from cdpsync.destinations.delivery.requests import FindShape, Marks, Parcel, RequestShape
-from cdpsync.destinations.delivery.results import DispatchResult
 from cdpsync.destinations.delivery.routes import composers, parcel_reader
 from cdpsync.destinations.delivery.supervisor import LONGEST_WAIT, Supervisor
 from cdpsync.model.deliveries import HealthState
@@ -34,9 +34,10 @@ from cdpsync.redact import redact
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cdpsync.destinations.delivery.answers import FailedItem
     from cdpsync.destinations.delivery.clock import Clock
     from cdpsync.destinations.delivery.outbox import Outbox
+    from cdpsync.destinations.delivery.results import DispatchResult
+    from cdpsync.destinations.delivery.tokens import Tokens
     from cdpsync.model.deliveries import Health
     from cdpsync.model.destinations import Destination
 
@@ -58,13 +59,14 @@ class Dispatcher:
         *,
         marks: Mapping[str, str],
         health: Health,
+        tokens: Tokens | None = None,
         clock: Clock | None = None,
         retry_seconds: float = 1.0,
     ) -> None:
         """Prepare the requests of the routes `request` and `delete`.
 
-        `marks` are the marks in texts, with the values from outside the file. Raises ConfigError
-        if pycurl is missing, or a value cannot stand in a header or a URL.
+        `marks` are the marks in texts, with the values from outside the file. `tokens` are those of
+        OAuth. Raises ConfigError if pycurl is missing, or a value does not fit a header or a URL.
         """
         self._destination, self._outbox, self._routes = destination, outbox, routes
         self._supervisor = Supervisor(destination.name, health)
@@ -74,6 +76,15 @@ class Dispatcher:
         self._composers = composers(destination, routes, Marks(marks))
         self._log = RequestLog(destination.name, outbox.id)
         self._judges = Judges(destination, routes)
+        self._logins = Logins(
+            destination,
+            self._composers.values(),
+            tokens,
+            self._supervisor,
+            clock=self._clock,
+            backoff=self._backoff,
+            log=self._log,
+        )
         self._settlements = outbox.settlements()
         self._left_failures = dict(self._settlements.failures)  # of a run that died
 
@@ -97,6 +108,7 @@ class Dispatcher:
         self._reader = stack.enter_context(closing(reader))
         self._connections = stack.enter_context(closing(self._connect()))
         stack.enter_context(closing(self._judges))
+        stack.enter_context(closing(self._logins))
         order = KeyOrder() if self._outbox.meta.order is ChangeOrder.EACH else None
         limiter = RateLimiter(self._destination.rate)
         self._queue = ParcelQueue(
@@ -160,6 +172,8 @@ class Dispatcher:
     def _start_requests(self, now: float) -> float | None:
         """Start requests on free connections; return when to go on, None: after an answer."""
         connections = self._connections
+        if (waits_until := self._logins.waits_until(connections, now)) is not None:
+            return None if waits_until == NEVER else waits_until
         limit = self._supervisor.most_requests(connections.count)
         while connections.in_flight < limit:
             parcel = self._queue.next(now)
@@ -184,6 +198,7 @@ class Dispatcher:
 
     def _settle_all(self, arrived: list[tuple[object, HttpAnswer]]) -> None:
         """Settle the parcels of some answers, and charge the health once for all of them."""
+        arrived = self._logins.settled(arrived)
         now = self._clock.now()
         faults, slowness, reason = 0, 0.0, ""
         for parcel, answer, verdict in self._judges.judged(arrived, now):
@@ -227,6 +242,9 @@ class Dispatcher:
             outcome = Outcome.REFUSED  # because what is gone is what the row's own URL names
         self._note_fault(parcel, answer, verdict)
         is_unauthorized = outcome is Outcome.UNAUTHORIZED
+        if is_unauthorized and self._logins.renews(parcel, composer, answer):
+            self._queue.put_first(parcel)
+            return
         holds_all = self._supervisor.count_login(verdict.error if is_unauthorized else None)
         match outcome:
             case Outcome.PARTIAL:
@@ -308,7 +326,7 @@ class Dispatcher:
 
         What may be taken another time is a parcel of its own, which is sent again.
         """
-        items = self._failed_by_change(parcel, verdict)
+        items = self._reader.failed_by_change(parcel, verdict.failed)
         if not items:
             self._refuse(parcel, answer, verdict.error)
             return
@@ -343,20 +361,6 @@ class Dispatcher:
         rest.attempts, rest.earlier, rest.step = parcel.attempts - 1, parcel.earlier, parcel.step
         self._retry(rest, answer, verdict)
 
-    def _failed_by_change(self, parcel: Parcel, verdict: Verdict) -> dict[int, FailedItem]:
-        """Return the items by change; none if one of them cannot be told."""
-        seqs = self._reader.seqs(parcel)
-        items = {}
-        for item in verdict.failed:
-            if isinstance(item.by, int):
-                matches = seqs[item.by : item.by + 1] if item.by >= 0 else []
-            else:
-                matches = self._reader.with_value(parcel, item.by)
-            if len(matches) != 1:
-                return {}
-            items[matches[0]] = item
-        return items
-
     def _refusal(self, parcel: Parcel, answer: HttpAnswer | None, error: str) -> Refusal:
         now = self._clock.now().isoformat()
         if parcel.first_at is None:
@@ -377,22 +381,14 @@ class Dispatcher:
         self._log.note(parcel, answer, verdict.outcome, error)
 
     def _result(self, seconds: float) -> DispatchResult:
-        tally = self._ledger.tally
-        held = self._settlements.count(PENDING)
+        pending = self._settlements.count(PENDING)
         tried = sum(self._is_pending(seq) for seq in self._settlements.failures)
-        return DispatchResult(
-            delivered=tally.delivered,
-            held=held,
-            dead=tally.dead,
-            untried=held - tried,
-            retried=tally.retried,
-            requests=tally.requests,
-            bytes_sent=tally.bytes_sent,
+        supervisor = self._supervisor
+        return self._ledger.tally.result(
+            held=pending,
+            untried=pending - tried,
             seconds=seconds,
-            p50_ms=tally.percentile_ms(0.5),
-            p95_ms=tally.percentile_ms(0.95),
-            health=self._supervisor.health,
-            transitions=tuple(self._supervisor.transitions),
-            stop=self._supervisor.stop,
-            faults=tuple(tally.faults.most_common()),
+            health=supervisor.health,
+            transitions=tuple(supervisor.transitions),
+            stop=supervisor.stop,
         )

@@ -14,6 +14,7 @@ from cdpsync.sql import quote_text
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
 
+    from cdpsync.destinations.delivery.answers import FailedItem
     from cdpsync.destinations.delivery.journal import Settlements
     from cdpsync.destinations.delivery.outbox import Outbox
     from cdpsync.model.destinations import Batch
@@ -231,6 +232,22 @@ class ParcelReader:
         if row is None:
             raise ValueError(f"no changes {seqs[0]} to {seqs[-1]} in {self._outbox.file}")
         return self._parcel(row[:-1])
+
+    def failed_by_change(
+        self, parcel: Parcel, failed: Sequence[FailedItem]
+    ) -> dict[int, FailedItem]:
+        """Return the items that an answer names by change; none if one of them cannot be told."""
+        seqs = self.seqs(parcel)
+        items = {}
+        for item in failed:
+            if isinstance(item.by, int):
+                matches = seqs[item.by : item.by + 1] if item.by >= 0 else []
+            else:
+                matches = self.with_value(parcel, item.by)
+            if len(matches) != 1:
+                return {}
+            items[matches[0]] = item
+        return items
 
     def with_value(self, parcel: Parcel, text: str) -> list[int]:
         """Return the changes of a batch whose idempotency key, or whose item, has this value."""

@@ -45,3 +45,11 @@ class RequestLog:
         }
         message = f"{self.destination}: {outcome.value} ({answer.status}) {error}".rstrip()
         log.debug("%s", message, extra={"event": "request", "fields": fields})
+
+    def note_token(self, answer: HttpAnswer, error: str) -> None:
+        """Log a token request that brought no token. `error` has no secret."""
+        if not log.isEnabledFor(logging.DEBUG):
+            return
+        fields = {"destination": self.destination, "status": answer.status, "error": error}
+        message = f"{self.destination}: no access token: {error}"
+        log.debug("%s", message, extra={"event": "token", "fields": fields})

@@ -18,6 +18,8 @@ from cdpsync.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from cdpsync.model.destinations import OAuth
+
 _CONTENT_TYPES = {
     "json": "application/json",
     "form": "application/x-www-form-urlencoded",
@@ -47,6 +49,7 @@ class RequestShape:
     format: str = "json"
     gzip: bool = False
     basic: tuple[str, str] | None = field(default=None, repr=False)
+    oauth: OAuth | None = field(default=None, repr=False)
     sign: bytes | None = field(default=None, repr=False)
 
 
@@ -86,6 +89,8 @@ class Parcel:
     first_at: str | None = None
     step: str = ""
     record_id: str | None = None
+    token: int = 0  # the number of the access token that it was sent with
+    is_renewed: bool = False  # whether it was sent again with another one
     whole: Parcel | None = None
     then: tuple[Parcel, ...] = ()
 
@@ -154,6 +159,8 @@ class Composer:
         self._escape = _ESCAPES[shape.format]
         self.is_signed = shape.sign is not None
         self.deletes = shape.method == "DELETE"
+        self.oauth = shape.oauth
+        self._token = 0
         self._host = shape.host
         self._headers = self._shared_headers()
         self._url = None
@@ -173,6 +180,12 @@ class Composer:
     def _refuse(self, fault: str | None) -> None:
         if fault is not None:
             raise ConfigError(f"{self._shape.location}: {fault}. Check its value.")
+
+    def log_in(self, token: str, number: int) -> None:
+        """Send requests with this access token from now on."""
+        if number != self._token:
+            self._token = number
+            self._headers = [*self._shared_headers(), f"Authorization: Bearer {token}"]
 
     def _shared_headers(self) -> list[str]:
         """Return the headers of all requests. An empty `Expect:` is one that curl leaves out."""
@@ -195,6 +208,7 @@ class Composer:
     def compose(self, parcel: Parcel, seconds: int) -> HttpRequest | str:
         """Return the request of a parcel, or why it cannot be sent; `seconds` is the time."""
         shape = self._shape
+        parcel.token = self._token
         row_url, row_headers, row_body = parcel.parts[parcel.step]
         url, is_guarded = self._url, False
         if url is None:

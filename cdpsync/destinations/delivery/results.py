@@ -19,6 +19,7 @@ class StopReason(StrEnum):
     """Why a dispatch ended before all changes were tried."""
 
     CREDENTIALS = "credentials refused"
+    TOKENLESS = "no access token"
     GONE = "gone"
     QUARANTINED = "quarantined"
     DISABLED = "disabled"
@@ -91,3 +92,31 @@ class Tally:
             if passed >= rank:
                 return ticks * 1000 / _TICKS
         return None
+
+    def result(
+        self,
+        *,
+        held: int,
+        untried: int,
+        seconds: float,
+        health: Health,
+        transitions: tuple[Transition, ...],
+        stop: Stop | None,
+    ) -> DispatchResult:
+        """Return the result of the dispatch that has these counts."""
+        return DispatchResult(
+            delivered=self.delivered,
+            held=held,
+            dead=self.dead,
+            untried=untried,
+            retried=self.retried,
+            requests=self.requests,
+            bytes_sent=self.bytes_sent,
+            seconds=seconds,
+            p50_ms=self.percentile_ms(0.5),
+            p95_ms=self.percentile_ms(0.95),
+            health=health,
+            transitions=transitions,
+            stop=stop,
+            faults=tuple(self.faults.most_common()),
+        )

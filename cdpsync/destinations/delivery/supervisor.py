@@ -81,6 +81,22 @@ class Supervisor:
             )
         return self._refused_logins >= _REFUSED_LOGINS
 
+    def refuse_login(self, error: str, advice: str) -> None:
+        """Stop because no access token is given to these credentials."""
+        self._set_stop(
+            StopReason.CREDENTIALS,
+            f"the credentials were refused: the token request was answered {error}. {advice}; the "
+            "changes are held, and the next send goes on with them",
+        )
+
+    def lack_token(self, attempts: int, error: str) -> None:
+        """Stop because no access token came, though it was asked for again and again."""
+        self._set_stop(
+            StopReason.TOKENLESS,
+            f"there is no access token after {attempts} attempts ({error}). The changes are held, "
+            "and the next send goes on with them",
+        )
+
     def disable(self, error: str, now: datetime) -> None:
         """Disable a destination that says that it is gone."""
         self._set_health(rules.disable(self.health, now, redact(error)), now)

@@ -39,7 +39,7 @@ from cdpsync.sql import quote_text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cdpsync.model.destinations import Body
+    from cdpsync.model.destinations import Body, OAuth
 
 __all__ = [
     "CompiledRequest",
@@ -82,6 +82,7 @@ class CompiledRequest:
     around: tuple[str, str] | None = None
     separator: str = ","
     basic: tuple[str, str] | None = None
+    oauth: OAuth | None = field(default=None, repr=False)
     sign: str | None = field(default=None, repr=False)
 
 
@@ -259,6 +260,7 @@ class _Compiler:
             around=around,
             separator=_SEPARATORS.get(template.format, ","),
             basic=None if basic is None else (self._fixed(basic[0]), self._fixed(basic[1])),
+            oauth=template.oauth,
             sign=None if template.sign is None else self._secret(template.sign),
         )
 

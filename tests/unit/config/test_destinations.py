@@ -206,7 +206,56 @@ def test_search_that_creates_nothing(tmp_path):
     assert request.create is None
 
 
+LOGIN = "token_url: https://x/t, client_id: 7"
+
+
+def test_oauth_of_a_users_own(crm):
+    """The grant follows from what is given; secrets are hidden, and a number is a text."""
+    keys = "from: a.b, token: t, email: x, auth: {oauth: {%s, %s}}"
+    refreshing = crm(keys % (LOGIN, "refresh_token: '${R}', scope: a b"), {"R": "rrrr-1"})
+    grant = refreshing.request.oauth
+    assert (grant.grant, grant.client_id, grant.scope) == ("refresh_token", "7", "a b")
+    assert (grant.refresh_token, grant.client_secret, grant.in_header) == ("rrrr-1", None, False)
+    assert refreshing.request.bearer is None
+    own = crm(keys % (LOGIN, "client_secret: plain-secret, client: header"))
+    assert own.request.oauth.grant == "client_credentials"
+    assert own.request.oauth.in_header
+    assert redact.redact("rrrr-1 plain-secret https://x/t") == "*** *** https://x/t"
+    assert "rrrr-1" not in repr(refreshing)
+
+
+def test_token_or_oauth_of_a_preset(tmp_path):
+    """What is given directly wins; else the rest is asked for, at the destination's place."""
+    (tmp_path / "own.yml").write_text(
+        "defaults: {access_token: '', client_id: '', client_secret: ''}\n"
+        "url: https://x\n"
+        "auth: {bearer: '${access_token}', oauth: {token_url: https://x/t, "
+        "client_id: '${client_id}', client_secret: '${client_secret}'}}\n"
+    )
+    text = "destinations:\n  d: {type: ./own.yml, from: a.b%s}\n"
+    given = load(tmp_path, text % ", access_token: abcd, client_id: c").destinations["d"].request
+    assert (given.bearer.constants, given.oauth) == (("abcd",), None)
+    client = load(tmp_path, text % ", client_id: c, client_secret: s").destinations["d"].request
+    assert (client.bearer, client.oauth.client_id) == (None, "c")
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, text % "")
+    assert raised.value.message == (
+        f'{tmp_path}/cdpsync.yml:2: destination "d": oauth needs "client_id" and "client_secret". '
+        "Add it, or a token that is given directly."
+    )
+
+
 WRONG = {
+    f"from: a.b, token: t, email: x, auth: {{oauth: {{{LOGIN}}}}}": 'needs "client_secret". Add it',
+    f"from: a.b, token: t, email: x, auth: {{oauth: {{{LOGIN}, grant: refresh_token}}}}": (
+        'oauth needs "refresh_token"'
+    ),
+    f"from: a.b, token: t, email: x, auth: {{oauth: {{{LOGIN}, grant: password}}}}": "grant",
+    f"from: a.b, token: t, email: x, auth: {{oauth: {{{LOGIN}, refresh_token: '{{{{ a }}}}'}}}}": (
+        "credentials are the same for all rows"
+    ),
+    f"from: a.b, token: t, email: x, auth: {{oauth: {{{LOGIN}, secret: s}}}}": "client_secret",
+    "from: a.b, token: t, email: x, auth: {oauth: x, basic: [a, b]}": '"auth" must be',
     "from: a.b, email: x": '"token" is missing',
     "from: a.b, token: t": '"email" is missing',
     "from: a.b, token: t, email: x, emial: y": 'Did you mean "email"?',
