@@ -44,7 +44,7 @@ def commit_of(table: LoadedTable, run_id: str) -> Commit:
         settings=plan.settings,
         deletes_at=_deletes_at(table),
         columns=None if plan.stream.open_schema else column_types(plan.columns),
-        identity=plan.stream.identity,
+        identity=plan.stream.saved_identity,
         source_identity=plan.source_identity,
     )
     if is_unchanged(table):

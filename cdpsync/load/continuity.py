@@ -108,9 +108,14 @@ def replaces_lake(con: duckdb.DuckDBPyConnection, plan: TablePlan, extracted: Ex
     """Whether a table that may be another one has no row in common with the lake's.
 
     Then its rows replace the lake's, unless they are less than half as many: such a table was
-    emptied, and its former rows stay as deleted ones do.
+    emptied, and its former rows stay as deleted ones do. So do those of a table that the source
+    knows to be the same.
     """
-    if not plan.is_rebuilt or plan.mode is not SyncMode.INCREMENTAL or plan.lake_table is None:
+    if (
+        not plan.stream.rebuild_changes_identity
+        or plan.mode is not SyncMode.INCREMENTAL
+        or plan.lake_table is None
+    ):
         return False
     table = sql_name(plan.table)
     if not extracted.files or 2 * extracted.rows < count(con, f"from {table}"):

@@ -277,10 +277,12 @@ class TableLoader:
             # It is empty, or transactions are open: the next run reads it from its start again.
             saved = plan.saved_state
             extracted = replace(extracted, cursor=saved.cursor)
-            if extracted.rows:
-                plan = replace(plan, stream=replace(plan.stream, identity=saved.identity))
+            stream = replace(plan.stream, identity=saved.identity, rewrite=None)
+            plan = replace(plan, stream=stream)
         with self._merge_connection(plan, extracted, folder) as con:
             if not replaces_lake(con, plan, extracted):
+                if extracted.highest_cursor is not None:
+                    plan = replace(plan, window=window_of(con, plan, extracted))
                 return plan, extracted
         plan = replace(plan, replace=True, compares_keys=False)
         if needs_no_merge(plan):

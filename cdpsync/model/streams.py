@@ -80,6 +80,8 @@ class Stream:
     `unsafe_cursor_reason` says why, and what would help. `identity` differs between a table and a
     later one of the same name. With `rebuild_changes_identity`, so may a table's own before and
     after an ALTER; it is then a server and a number, and numbers of two servers are not compared.
+    `rewrite` differs once all rows of one and the same table were rewritten at the source, as by a
+    TRUNCATE: it is then read from its start, and merged.
     `unreadable_reason` says why a stream cannot be read, and what to do: its table fails with that
     message, and the others do not. `only_if_named` says why a source without `tables:` leaves the
     stream out, unless the lake has it already. `row_format` is the form in which the source writes
@@ -101,11 +103,19 @@ class Stream:
     unsafe_cursor_reason: str = ""
     identity: str | None = None
     rebuild_changes_identity: bool = False
+    rewrite: str | None = None
     unreadable_reason: str | None = None
     only_if_named: str | None = None
     row_format: str | None = None
     notices: tuple[str, ...] = ()
     former_table: str | None = None
+
+    @property
+    def saved_identity(self) -> str | None:
+        """The identity as the catalog keeps it beside a cursor, with the last rewrite."""
+        if self.identity is None or self.rewrite is None:
+            return self.identity
+        return f"{self.identity} {self.rewrite}"
 
     def column(self, name: str) -> Column | None:
         """Return the column of this name, or None."""

@@ -6,6 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from cdpsync.model import SyncMode
 from cdpsync.plan.resume import row_format_notice, settings_changed
 from cdpsync.plan.schema_changes import ChangeKind, ColumnChange
 from cdpsync.sql import fold_name, quote_names
@@ -64,7 +65,8 @@ def key_notice(plan: TablePlan) -> str:
 
 
 def _change_notice(plan: TablePlan, change: ColumnChange, refresh: str) -> str:
-    if plan.replace or change.kind is not ChangeKind.RETYPED:
+    reads_all = plan.window is None and plan.mode is SyncMode.INCREMENTAL
+    if plan.replace or reads_all or change.kind is not ChangeKind.RETYPED:
         return change.message
     return f"{change.message}: rows that are not read again stay as they are, until {refresh}"
 

@@ -66,6 +66,9 @@ def resume_from(plan: TablePlan, previous: PreviousState, now: datetime) -> Resu
     expired = "" if appends else _change_log_expired(plan.stream, cursor, now)
     if expired:
         return ResumePoint(reason=expired)
+    if _is_rewritten(plan.stream, saved):
+        reason = "the table was emptied or rewritten at the source"
+        return ResumePoint(reason=reason, replaces=False, is_rebuilt=True)
     if _is_recreated(plan.stream, saved):
         if plan.stream.rebuild_changes_identity:
             reason = "the table was created again or rebuilt at the source"
@@ -121,14 +124,29 @@ def _was_appended_without_cursor(saved: SavedState | None, cursor_field: str | N
 
 def _is_recreated(stream: Stream, saved: SavedState | None) -> bool:
     """Whether the stream has the name of the one that was read before, but another identity."""
-    if saved is None or saved.identity in {None, stream.identity}:
+    if saved is None or saved.identity is None:
+        return False
+    before = saved.identity if stream.rewrite is None else _split(saved.identity)[0]
+    if before == stream.identity:
         return False
     if not stream.rebuild_changes_identity:
         return True
-    server_before, server = (
-        (text or "").rpartition(" ")[0] for text in (saved.identity, stream.identity)
-    )
+    server_before, server = ((text or "").rpartition(" ")[0] for text in (before, stream.identity))
     return server_before == server
+
+
+def _is_rewritten(stream: Stream, saved: SavedState | None) -> bool:
+    """Whether the stream is the table that was read before, and its rows were all rewritten."""
+    if saved is None or saved.identity is None or stream.rewrite is None:
+        return False
+    identity, rewrite = _split(saved.identity)
+    return identity == stream.identity and rewrite not in {"", stream.rewrite}
+
+
+def _split(saved: str) -> tuple[str, str]:
+    """Return the two parts of `Stream.saved_identity`; an earlier version saved the first alone."""
+    identity, _, rewrite = saved.partition(" ")
+    return identity, rewrite
 
 
 def _change_log_expired(stream: Stream, cursor: Cursor, now: datetime) -> str:

@@ -56,7 +56,8 @@ class Relation:
     """A table, view, materialised view, partitioned parent or foreign table.
 
     `toast_bytes` is the size of its values that are stored out of line; None where that is unknown,
-    because it is not a table, or one of many that were fetched.
+    because it is not a table, or one of many that were fetched. `rewrite` differs once the table
+    was emptied or rewritten; None where that is not known.
     """
 
     schema: str
@@ -66,6 +67,7 @@ class Relation:
     primary_key: tuple[str, ...]
     estimated_rows: int | None
     identity: str
+    rewrite: str | None = None
     toast_bytes: int | None = None
 
     @property
@@ -85,7 +87,7 @@ KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "f":
 _RELATIONS = """
     with recursive
     relation as materialized (
-        select c.oid, n.nspname, c.relname, c.relkind, c.reltuples, c.relpages
+        select c.oid, n.nspname, c.relname, c.relkind, c.reltuples, c.relpages, c.relfilenode
         from pg_catalog.pg_class c
         join pg_catalog.pg_namespace n on n.oid = c.relnamespace
         where c.relkind in ('r', 'p', 'v', 'm', 'f')
@@ -206,6 +208,8 @@ _RELATIONS = """
             when r.reltuples > 0 or (r.reltuples = 0 and {empty_is_known}) then r.reltuples::bigint
         end as estimate,
         r.oid::text as identity,
+        -- not of partitions, of which each may be rewritten as a matter of routine
+        case when r.relkind = 'r' then r.relfilenode::text end as rewrite,
         {toast_bytes} as toast_bytes
     from relation r
     left join described d on d.attrelid = r.oid
@@ -397,7 +401,7 @@ def _prints_itself(column: SourceColumn) -> bool:
 
 
 def _relation(row: Sequence[Any]) -> Relation:  # psycopg decodes JSON columns to Any
-    schema, name, kind, columns, key, estimate, identity, toast_bytes = row
+    schema, name, kind, columns, key, estimate, identity, rewrite, toast_bytes = row
     return Relation(
         schema=schema,
         name=name,
@@ -406,5 +410,6 @@ def _relation(row: Sequence[Any]) -> Relation:  # psycopg decodes JSON columns t
         primary_key=tuple(key or ()),
         estimated_rows=estimate,
         identity=identity,
+        rewrite=rewrite,
         toast_bytes=toast_bytes,
     )

@@ -281,6 +281,7 @@ class PostgresConnector:
             kind=relation.kind,
             has_safe_cursor=True,
             identity=relation.identity,
+            rewrite=relation.rewrite,
         )
 
 
