@@ -315,11 +315,11 @@ def _temp_folder(parent: Path | None = None) -> Iterator[Callable[[], Path]]:
 
 
 def _require_content(name: str, files: Sequence[File], schema: FileSchema) -> None:
-    """Raise ReadError if every file is of 0 bytes."""
-    if not schema.types and not any(file.size for file in files):
+    """Raise ReadError if no file has a column: they are empty, or their records are."""
+    if not schema.types:
         raise ReadError(
             f"{files[0].path}: is empty, as is each file of stream {label(name)}: there is no "
-            "column and no row. Write a header into it, or narrow path."
+            "column in it. Write a header or a record into it, or narrow path."
         )
 
 

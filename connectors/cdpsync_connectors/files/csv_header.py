@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from cdpsync_connectors.files.records import RecordRules, read_records
 from cdpsync_connectors.files.schema import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from duckdb import DuckDBPyConnection
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from cdpsync_connectors.files.discover import File
 
 _LONGEST_HEADER = 1 << 16  # lines
+_SEPARATOR_LINE = re.compile(r"sep=[^\w\s\"']|sep=\t", re.IGNORECASE)
 
 
 def layout_of(con: DuckDBPyConnection, file: File, dialect: Dialect) -> Layout:
@@ -34,6 +36,7 @@ def layout_of(con: DuckDBPyConnection, file: File, dialect: Dialect) -> Layout:
     headers = _headers(con, file, dialect)
     if not headers:
         return Layout(file)
+    _require_no_separator_line(file.path, headers)
     found_dialect = _with_delimiter(con, file, dialect, headers)
     all_fields = headers[found_dialect.delimiter]
     fields = list(map(with_line_ends, all_fields[: len(all_fields) - dialect.origin_fields]))
@@ -64,6 +67,17 @@ def layout_of(con: DuckDBPyConnection, file: File, dialect: Dialect) -> Layout:
         found_dialect,
         notices=tuple(notices),
     )
+
+
+def _require_no_separator_line(path: str, headers: Mapping[str, Sequence[str]]) -> None:
+    """Raise ReadError for the line `sep=;` above the header, by which Excel knows the delimiter."""
+    for delimiter, fields in headers.items():
+        line = delimiter.join(fields)
+        if _SEPARATOR_LINE.fullmatch(line):
+            raise ReadError(
+                f"{path}, line 1: {line!r} tells Excel the delimiter, and is no header. Set skip: "
+                "1 of the source."
+            )
 
 
 def _require_no_nul(path: str, names: Sequence[str]) -> None:

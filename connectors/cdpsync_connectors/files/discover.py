@@ -158,13 +158,14 @@ def _without_compression(path: str) -> str:
 
 
 def other_data(path: str) -> list[str]:
-    """Return the names of a folder's files that look like data and are of no known format."""
-    folder = Path(path)
-    if not folder.is_dir():
-        return []
+    """Return the names of files of a folder or glob that look like data of no known format."""
+    if Path(path).is_dir():
+        entries: Iterable[Path] = Path(path).iterdir()
+    else:
+        entries = map(Path, glob.iglob(path, recursive=True))  # noqa: PTH207 - as in _candidates
     return sorted(
         entry.name
-        for entry in folder.iterdir()
+        for entry in entries
         if entry.suffix.lower() in _DATA_OF_OTHERS
         and not entry.name.startswith(".")
         and entry.is_file()
@@ -281,11 +282,26 @@ def _as_of_now(file: File) -> File:
 
 
 def group_by_stream(files: Sequence[File], stream: str | None) -> dict[str, tuple[File, ...]]:
-    """Return the files of each stream: all of them as `stream`, or by their own names."""
+    """Return the files of each stream: all of them as `stream`, or by their own names.
+
+    Of a file and links to it, as of a day's export and `latest.csv`, a stream has one.
+    """
     streams: dict[str, list[File]] = {}
     for file in files:
         streams.setdefault(stream or file.stream, []).append(file)
-    return {name: tuple(group) for name, group in sorted(streams.items())}
+    return {name: _without_links(group) for name, group in sorted(streams.items())}
+
+
+def _without_links(files: Sequence[File]) -> tuple[File, ...]:
+    links = {file.path for file in files if os.path.islink(file.path)}  # noqa: PTH114 - as found
+    if len(files) == 1 or not links:
+        return tuple(files)
+    kept: dict[tuple[object, ...], File] = {}
+    for file in sorted(files, key=lambda file: (file.path in links, file.path)):
+        real_path = os.path.realpath(file.path)
+        kept.setdefault((real_path, file.sheet, file.keys), file)
+    chosen = set(map(id, kept.values()))
+    return tuple(file for file in files if id(file) in chosen)
 
 
 def stem(path: str) -> str:

@@ -376,10 +376,34 @@ def test_keys_that_differ_in_case_are_numbered_and_told(tmp_path, con):
     ]
 
 
-def test_only_empty_files_are_one_line(tmp_path):
-    """A file without a byte is fine beside others; alone, it is said that there is nothing."""
-    path = write(tmp_path / "a.csv", "")
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b""),
+        ("a.csv", b"\xef\xbb\xbf"),
+        ("a.tsv", b"\xff\xfe"),
+        ("a.csv.gz", gzip.compress(b"", mtime=0)),
+        ("a.jsonl", b""),
+        ("a.jsonl", b"\n\n"),
+        ("a.json", b"{}"),
+    ],
+)
+def test_only_empty_files_are_one_line(tmp_path, name, content):
+    """A file without a text is fine beside others; alone, it is said that there is nothing."""
+    path = write(tmp_path / name, content)
     assert refusal(connector(path)).startswith(f"{path}: is empty, as is each file of stream a")
+
+
+@pytest.mark.parametrize("line", ["sep=;", "SEP=,", "sep=\t", "\ufeffsep=|"])
+@pytest.mark.parametrize("header", [True, False])
+def test_line_that_tells_excel_the_delimiter_is_no_header(tmp_path, con, line, header):
+    """It is refused, because it would be a column's name or a row; `skip: 1` reads the rest."""
+    delimiter = line[-1]
+    path = write(tmp_path / "a.csv", f"{line}\r\nid{delimiter}v\r\n1{delimiter}x\r\n")
+    message = refusal(connector(path, header=header))
+    assert message.startswith(f"{path}, line 1: ")
+    assert message.endswith("Set skip: 1 of the source.")
+    assert rows(connector(path, skip=1), con) == [(1, "x")]
 
 
 def test_parquet_columns_of_several_types(tmp_path, con):
@@ -545,6 +569,10 @@ def test_archive_of_one_file_is_named_by_it(tmp_path, con, caplog):
     source = connector(tmp_path)
     with caplog.at_level("WARNING"):
         assert rows(source, con, "a") == [(1,)]
+    assert "not read, because the format is not known: b.zip, book.xls" in caplog.text
+    caplog.clear()
+    with caplog.at_level("WARNING"):
+        connector(f"{tmp_path}/[ab]*").discover()
     assert "not read, because the format is not known: b.zip, book.xls" in caplog.text
     (tmp_path / "b.zip").rename(tmp_path / "b.csv.zip")
     assert "has 2 files in it" in refusal(connector(tmp_path / "b.csv.zip"))

@@ -419,6 +419,21 @@ def test_links_to_folders_bring_no_row_twice(tmp_path, con):
     assert rows(source, con, "b") == [(2,)]
 
 
+def test_links_to_files_bring_no_row_twice(tmp_path, con):
+    """A stream has a file or a link to it, not both; as streams of their own both are read."""
+    day = write(tmp_path / "data" / "day_1.csv", "x\n1\n")
+    write(tmp_path / "data" / "day_2.csv", "x\n2\n")
+    (tmp_path / "data" / "a_latest.csv").symlink_to("day_2.csv")
+    (tmp_path / "data" / "old").mkdir()
+    (tmp_path / "data" / "old" / "day_1.csv").symlink_to(day)
+    (tmp_path / "data" / "other.csv").symlink_to(write(tmp_path / "elsewhere.csv", "x\n3\n"))
+    path = f"{tmp_path}/data/**/*.csv"
+    assert sorted(rows(connector(path, stream="all"), con, "all")) == [(1,), (2,), (3,)]
+    source = connector(path)
+    assert rows(source, con, "a_latest") == rows(source, con, "day_2") == [(2,)]
+    assert rows(source, con, "day_1") == [(1,)]
+
+
 @pytest.mark.parametrize(
     ("log", "format_"),
     [
