@@ -80,8 +80,9 @@ class Stream:
     `unsafe_cursor_reason` says why, and what would help. `identity` differs between a table and a
     later one of the same name. With `rebuild_changes_identity`, so may a table's own before and
     after an ALTER; it is then a server and a number, and numbers of two servers are not compared.
-    `rewrite` differs once all rows of one and the same table were rewritten at the source, as by a
-    TRUNCATE: it is then read from its start, and merged.
+    `rewrite` is one or more marks, with commas between them: none of them is there any more once
+    all rows of one and the same table were rewritten at the source, as by a TRUNCATE. It is then
+    read from its start, and merged.
     `unreadable_reason` says why a stream cannot be read, and what to do: its table fails with that
     message, and the others do not. `only_if_named` says why a source without `tables:` leaves the
     stream out, unless the lake has it already. `row_format` is the form in which the source writes

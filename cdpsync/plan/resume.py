@@ -140,7 +140,8 @@ def _is_rewritten(stream: Stream, saved: SavedState | None) -> bool:
     if saved is None or saved.identity is None or stream.rewrite is None:
         return False
     identity, rewrite = _split(saved.identity)
-    return identity == stream.identity and rewrite not in {"", stream.rewrite}
+    is_known = bool(rewrite) and identity == stream.identity
+    return is_known and not set(rewrite.split(",")) & set(stream.rewrite.split(","))
 
 
 def _split(saved: str) -> tuple[str, str]:

@@ -125,6 +125,27 @@ def test_rewritten_table_costs_one_read(shop: Shop, mode: str, statement: str) -
 
 
 @pytest.mark.parametrize("shop", ["postgres"], indirect=True)
+def test_truncated_partitioned_table_arrives(shop: Shop, mode: str) -> None:
+    """It is truncated with all of its partitions; one that comes or is rewritten means nothing."""
+    shop.pg.execute("create table orders (id int primary key, v text) partition by range (id)")
+    shop.pg.execute("create table p0 partition of orders for values from (0) to (5)")
+    shop.pg.execute("create table p1 partition of orders for values from (5) to (50)")
+    shop.pg.execute("insert into orders select i, 'old' from generate_series(1, 10) i")
+    shop.configure({"public.orders": {"mode": mode, "cursor_field": "id"}})
+    shop.one()
+    shop.pg.execute("create table p2 partition of orders for values from (50) to (99)")
+    shop.pg.execute("vacuum full p1")
+    result = shop.one()
+    assert (result.rows_read, result.notices) == (1, ())
+    shop.pg.execute("truncate orders")
+    shop.pg.execute("insert into orders select i, 'new' from generate_series(1, 20) i")
+    result = shop.one()
+    assert "emptied or rewritten" in result.notices[-1]
+    assert set(lake_rows(shop)) >= {(id_, "new") for id_ in range(1, 21)}
+    assert shop.one().notices == ()
+
+
+@pytest.mark.parametrize("shop", ["postgres"], indirect=True)
 def test_rebuilt_value_of_the_same_type_arrives(shop: Shop) -> None:
     """An ALTER may give every row another value, which no cursor tells of."""
     load_ten(shop, "incremental")

@@ -56,8 +56,8 @@ class Relation:
     """A table, view, materialised view, partitioned parent or foreign table.
 
     `toast_bytes` is the size of its values that are stored out of line; None where that is unknown,
-    because it is not a table, or one of many that were fetched. `rewrite` differs once the table
-    was emptied or rewritten; None where that is not known.
+    because it is not a table, or one of many that were fetched. `rewrite` names files of the
+    table, and has no name in common once it was emptied or rewritten; None where it has no file.
     """
 
     schema: str
@@ -189,6 +189,18 @@ _RELATIONS = """
           and c.reltuples >= 0
           and (c.reltuples > 0 or c.relpages > 0)
         group by d.root
+    ),
+    leaf_files as (  -- of the oldest partitions, of which some are there in each run
+        select n.root, string_agg(n.file::text, ',' order by n.number) as files
+        from (
+            select d.root, c.relfilenode as file,
+                row_number() over (partition by d.root order by c.relfilenode) as number
+            from descendant d
+            join pg_catalog.pg_class c on c.oid = d.oid
+            where c.relkind = 'r'
+        ) n
+        where n.number <= 16
+        group by n.root
     )
     select r.nspname, r.relname, r.relkind::text, d.columns,
         (
@@ -208,12 +220,12 @@ _RELATIONS = """
             when r.reltuples > 0 or (r.reltuples = 0 and {empty_is_known}) then r.reltuples::bigint
         end as estimate,
         r.oid::text as identity,
-        -- not of partitions, of which each may be rewritten as a matter of routine
-        case when r.relkind = 'r' then r.relfilenode::text end as rewrite,
+        case r.relkind when 'r' then r.relfilenode::text when 'p' then f.files end as rewrite,
         {toast_bytes} as toast_bytes
     from relation r
     left join described d on d.attrelid = r.oid
     left join leaf_rows l on l.root = r.oid
+    left join leaf_files f on f.root = r.oid
     order by r.nspname, r.relname
 """
 
