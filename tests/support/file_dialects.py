@@ -177,7 +177,8 @@ def _without_quotes(text: str, dialect: Dialect) -> str:
         text = text.replace(sign, "_")
     if dialect.comment and text.startswith(dialect.comment):
         text = "_" + text
-    return text.replace(dialect.escape, dialect.escape * 2) if dialect.escape else text or "_"
+    text = text or "_"
+    return text.replace(dialect.escape, dialect.escape * 2) if dialect.escape else text
 
 
 def compress(content: bytes, compression: str, *, parts: int = 1) -> bytes:

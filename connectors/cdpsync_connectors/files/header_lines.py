@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
-# They are random, so that no name has them.
-_KEY = secrets.token_hex(16)
-_SIGNS = {"\r\n": f"crlf-{_KEY}", "\r": f"cr-{_KEY}", "\n": f"lf-{_KEY}"}
-_NO_NAME = f"none-{_KEY}"
+# They are random, so that no name has them, and of Unicode's private use, so that they have no
+# delimiter, quote or escape in them, which may be any letter.
+_KEY = "".join(chr(0xE000 + number) for number in secrets.token_bytes(16))
+_SIGNS = {"\r\n": f"\uf000{_KEY}", "\r": f"\uf001{_KEY}", "\n": f"\uf002{_KEY}"}
+_NO_NAME = f"\uf003{_KEY}"
 
 
 def with_line_ends(name: str) -> str:

@@ -228,6 +228,17 @@ def test_line_ends_of_names_land_in_each_dialect(tmp_path, con):
         assert "line 5: text follows a closing quote" in refusal(source)
 
 
+@pytest.mark.parametrize("delimiter", [*"0123456789abcdeflnor", "-", "_"])
+def test_line_ends_of_the_first_record_land_under_any_delimiter(tmp_path, con, delimiter):
+    """A letter or a digit may be one; what stands for the line end in a copy has none of them."""
+    path = write(tmp_path / "a.csv", f'X{delimiter}"Y\rZ"')
+    source = connector(path, delimiter=delimiter, header=False)
+    assert rows(source, con) == [("X", "Y\rZ")]
+    write(path, f'X{delimiter}"Y\r\nZ"\nU{delimiter}V\n')
+    source = connector(path, delimiter=delimiter)
+    assert (list(types(source)), rows(source, con)) == (["X", "Y\r\nZ"], [("U", "V")])
+
+
 def test_first_name_behind_a_byte_order_mark_loses_no_row(tmp_path, con):
     """A quoted first name may have a separator in it, also in a file of one column."""
     for packed in (bytes, gzip.compress):
