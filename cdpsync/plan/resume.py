@@ -146,8 +146,8 @@ def _is_rewritten(stream: Stream, saved: SavedState | None) -> bool:
 
 def _split(saved: str) -> tuple[str, str]:
     """Return the two parts of `Stream.saved_identity`; an earlier version saved the first alone."""
-    identity, _, rewrite = saved.partition(" ")
-    return identity, rewrite
+    identity, _, rewrite = saved.rpartition(" ")
+    return (identity, rewrite) if identity else (saved, "")
 
 
 def _change_log_expired(stream: Stream, cursor: Cursor, now: datetime) -> str:

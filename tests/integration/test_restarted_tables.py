@@ -124,21 +124,48 @@ def test_rewritten_table_costs_one_read(shop: Shop, mode: str, statement: str) -
     assert (result.rows_read, result.notices) == (1, ())
 
 
-@pytest.mark.parametrize("shop", ["postgres"], indirect=True)
+PARTITIONED = {
+    "postgres": (
+        (
+            "create table orders (id int primary key, v text) partition by range (id);"
+            "create table p0 partition of orders for values from (0) to (5);"
+            "create table p1 partition of orders for values from (5) to (50)"
+        ),
+        "create table p2 partition of orders for values from (50) to (99)",
+        "vacuum full p1",
+    ),
+    "mysql": (
+        (
+            "create table orders (id int primary key, v text) partition by range (id)"
+            " (partition p0 values less than (5), partition p1 values less than (50))"
+        ),
+        "alter table orders add partition (partition p2 values less than (99))",
+        "alter table orders rebuild partition p1",
+    ),
+}
+"""A table of two partitions, a further one, and what writes one of them anew."""
+
+
 def test_truncated_partitioned_table_arrives(shop: Shop, mode: str) -> None:
     """It is truncated with all of its partitions; one that comes or is rewritten means nothing."""
-    shop.pg.execute("create table orders (id int primary key, v text) partition by range (id)")
-    shop.pg.execute("create table p0 partition of orders for values from (0) to (5)")
-    shop.pg.execute("create table p1 partition of orders for values from (5) to (50)")
-    shop.pg.execute("insert into orders select i, 'old' from generate_series(1, 10) i")
-    shop.configure({"public.orders": {"mode": mode, "cursor_field": "id"}})
+    is_mysql = isinstance(shop, MysqlShop)
+    create, add_partition, rewrite = PARTITIONED["mysql" if is_mysql else "postgres"]
+
+    def fill(value: str, count: int) -> None:
+        rows = ", ".join(f"({id_}, '{value}')" for id_ in range(1, count + 1))
+        shop.pg.execute(f"insert into orders values {rows}")
+
+    shop.pg.execute(create)
+    fill("old", 10)
+    stream = shop.orders if isinstance(shop, MysqlShop) else "public.orders"
+    shop.configure({stream: {"mode": mode, "cursor_field": "id"}})
     shop.one()
-    shop.pg.execute("create table p2 partition of orders for values from (50) to (99)")
-    shop.pg.execute("vacuum full p1")
+    shop.pg.execute(add_partition)
+    shop.pg.execute(rewrite)
     result = shop.one()
     assert (result.rows_read, result.notices) == (1, ())
-    shop.pg.execute("truncate orders")
-    shop.pg.execute("insert into orders select i, 'new' from generate_series(1, 20) i")
+    shop.pg.execute("truncate table orders")
+    fill("new", 20)
     result = shop.one()
     assert "emptied or rewritten" in result.notices[-1]
     assert set(lake_rows(shop)) >= {(id_, "new") for id_ in range(1, 21)}

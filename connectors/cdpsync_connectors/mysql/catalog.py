@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cdpsync_connectors._shared.naming import stream_name
@@ -165,22 +165,36 @@ def fetch_schemas(con: Connection[Any]) -> list[str]:
         return [name for (name,) in cursor.fetchall() if name.lower() not in SYSTEM]
 
 
-def fetch_table_ids(con: Connection[Any], *, mariadb: bool) -> dict[tuple[str, str], int]:
-    """Return InnoDB's id of each table, by schema and name, for a user with PROCESS.
+@dataclass(frozen=True, slots=True)
+class TableIds:
+    """InnoDB's id of each table, and those of the partitions of others, by schema and name."""
 
-    A table gets another id when it is made anew, truncated, or copied by an ALTER. InnoDB writes
-    other characters than letters, digits and `_` in a code of its own; such tables are left out,
-    and so are partitions, each of which has an id.
+    tables: dict[tuple[str, str], int] = field(default_factory=dict)
+    partitions: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+
+
+def fetch_table_ids(con: Connection[Any], *, mariadb: bool) -> TableIds:
+    """Return InnoDB's ids, for a user with PROCESS.
+
+    A table or partition gets another id when it is made anew, truncated, or copied by an ALTER.
+    InnoDB writes other characters than letters, digits and `_` in a code of its own; such tables
+    are left out.
     """
     is_old = mariadb or server_version(con).startswith("5.")
     view = "innodb_sys_tables" if is_old else "innodb_tables"
     with con.cursor() as cursor:
         cursor.execute(f"select name, table_id from information_schema.{view}")
-        names = ((_PLAIN_NAME.fullmatch(_text(name)), number) for name, number in cursor.fetchall())
-        return {(match[1], match[2]): int(number) for match, number in names if match}
+        names = [(_PLAIN_NAME.match(_text(name)), number) for name, number in cursor.fetchall()]
+    ids = TableIds()
+    for match, number in names:
+        if match and match[3]:
+            ids.partitions.setdefault((match[1], match[2]), []).append(int(number))
+        elif match:
+            ids.tables[match[1], match[2]] = int(number)
+    return ids
 
 
-_PLAIN_NAME = re.compile(r"(\w+)/(\w+)", re.ASCII)
+_PLAIN_NAME = re.compile(r"(\w+)/(\w+)(#p#.*)?$", re.ASCII | re.IGNORECASE)
 
 
 def _column(described: Sequence[Any]) -> SourceColumn:

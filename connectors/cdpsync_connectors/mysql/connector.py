@@ -22,6 +22,7 @@ from cdpsync_connectors._shared.naming import (
 from cdpsync_connectors._shared.rate_limit import RowLimiter
 from cdpsync_connectors.mysql.catalog import (
     Relation,
+    TableIds,
     fetch_relations,
     fetch_schemas,
     fetch_table_ids,
@@ -39,7 +40,7 @@ from cdpsync_connectors.mysql.type_changes import keeps_values
 from cdpsync_connectors.mysql.types import DATED, is_of_guess, natural_type, read_marker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pydantic import BaseModel
     from pymysql.connections import Connection
@@ -94,7 +95,7 @@ class MysqlConnector:
             mariadb = is_mariadb(con)
             relations = fetch_relations(con, schemas, mariadb=mariadb)
             reason, server = unsafe_reason(con, self._address.user), server_name(con)
-            ids = {} if reason else fetch_table_ids(con, mariadb=mariadb)
+            ids = TableIds() if reason else fetch_table_ids(con, mariadb=mariadb)
             problems = {
                 relation.stream: view_problem(con, relation)
                 for relation in relations
@@ -104,6 +105,7 @@ class MysqlConnector:
             replace(
                 self._stream(relation, reason),
                 identity=_identity(relation, server, ids),
+                rewrite=_rewrite(relation, ids),
                 unreadable_reason=problems.get(relation.stream),
             )
             for relation in relations
@@ -220,17 +222,29 @@ class MysqlConnector:
         )
 
 
-def _identity(relation: Relation, server: str, ids: Mapping[tuple[str, str], int]) -> str | None:
+def _identity(relation: Relation, server: str, ids: TableIds) -> str | None:
     """Return what tells a table from a later one of its name; an ALTER may change it.
 
     That is InnoDB's id, which only a user with PROCESS sees, or the time at which it was made or
     altered. Each is compared with its like on the same server only.
     """
+    name = relation.schema, relation.name
+    if name in ids.partitions:
+        return f"{server} partitions"
     if relation.created is None:
         return None
-    number = ids.get((relation.schema, relation.name))
+    number = ids.tables.get(name)
     created = relation.created.replace(" ", "T")
     return f"{server} created {created}" if number is None else f"{server} innodb {number}"
+
+
+_OLDEST = 16  # partitions; some of them are there in each run, although partitions come and go
+
+
+def _rewrite(relation: Relation, ids: TableIds) -> str | None:
+    """Return the ids of a table's oldest partitions: a TRUNCATE changes all of them."""
+    numbers = ids.partitions.get((relation.schema, relation.name))
+    return ",".join(map(str, sorted(numbers)[:_OLDEST])) if numbers else None
 
 
 # InnoDB shows its transactions. Those with locks on whole tables show each row as it is written.
