@@ -40,6 +40,7 @@ _ENCODINGS_OF_MARK = {
 }
 _UNMARKED = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}  # without a mark, as Windows writes
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_MARK = "\ufeff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,7 @@ class Copies:
             elif file.format == "jsonl":
                 target.writelines(text())
             else:
-                target.writelines(self._with_one_line(text, copy))
+                target.writelines(_with_mark_as_text(self._with_one_line(text, copy)))
 
     def _with_one_line(self, text: Callable[[], Iterator[str]], copy: Path) -> Iterator[str]:
         first = divided_record(text, self.source.first_rules)
@@ -236,6 +237,13 @@ def _without_lines(blocks: Iterator[str], skip: int) -> Iterator[str]:
             rest, skip = rest[end.end() :], skip - 1
     if rest:
         yield rest
+    yield from blocks
+
+
+def _with_mark_as_text(blocks: Iterator[str]) -> Iterator[str]:
+    """Yield a text behind a byte order mark if it begins with the sign of one, which is text."""
+    start = next(filter(None, blocks), "")
+    yield _MARK + start if start.startswith(_MARK) else start
     yield from blocks
 
 

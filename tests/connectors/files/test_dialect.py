@@ -394,6 +394,18 @@ def test_only_empty_files_are_one_line(tmp_path, name, content):
     assert refusal(connector(path)).startswith(f"{path}: is empty, as is each file of stream a")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("options", [{}, {"comment": "#"}, {"on_error": "reject"}])
+def test_sign_of_a_mark_that_begins_no_file_is_text(tmp_path, con, encoding, options):
+    """Behind skipped lines it is a letter of the header, or of the first value."""
+    text = "above\n\ufeffa,b\n\ufeffx,y\n"
+    path = write(tmp_path / "a.csv", text.encode(encoding))
+    source = connector(path, skip=1, encoding=encoding, **options)
+    assert (list(types(source)), rows(source, con)) == (["\ufeffa", "b"], [("\ufeffx", "y")])
+    source = connector(path, skip=1, header=False, encoding=encoding, **options)
+    assert rows(source, con) == [("\ufeffa", "b"), ("\ufeffx", "y")]
+
+
 @pytest.mark.parametrize("line", ["sep=;", "SEP=,", "sep=\t", "\ufeffsep=|"])
 @pytest.mark.parametrize("header", [True, False])
 def test_line_that_tells_excel_the_delimiter_is_no_header(tmp_path, con, line, header):
