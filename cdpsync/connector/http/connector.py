@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from cdpsync.connector.http.reader import ResourceReader
 from cdpsync.connector.http.resource import EPOCHS
+from cdpsync.connector.http.safe_cursor import LimitedChunks
 from cdpsync.connector.records import Records
 from cdpsync.errors import ReadError, suggest
 from cdpsync.model import Column
@@ -63,14 +64,15 @@ class HttpConnector:
         One that these credentials may not read does not count, as long as another one can be.
         """
         refused: ReadError | None = None
-        for resource in self._by_name().values():
-            if resource.parent is None and resource.items is None:
-                try:
-                    self._peek(resource)
-                except ReadError as error:
-                    refused = refused or error
-                else:
-                    return
+        asked = [resource for resource in self._by_name().values() if resource.items is None]
+        roots = [resource for resource in asked if resource.parent is None]
+        for resource in roots or asked[:1]:
+            try:
+                self._peek(resource)
+            except ReadError as error:
+                refused = refused or error
+            else:
+                return
         if refused is not None:
             raise refused
 
@@ -80,7 +82,7 @@ class HttpConnector:
         A key whose type is not declared has that of the first records, for which a page is read.
         """
         by_name = self._by_name()
-        resources = [resource for resource in by_name.values() if resource.items is None]
+        resources = [resource for resource in by_name.values() if resource.is_stream]
         open_ = [resource for resource in resources if _has_open_key(resource)]
         if not open_:
             self.check()
@@ -111,10 +113,11 @@ class HttpConnector:
         """Fetch the requested records into files, then yield their chunks; see `Connector.read`."""
         resources = self._by_name()
         resource = resources.get(request.stream.name)
-        if resource is None or resource.items is not None:
+        if resource is None or not resource.is_stream:
+            names = [name for name, other in resources.items() if other.is_stream]
             raise ReadError(
                 f"stream {request.stream.name}: this API has no such resource. "
-                f"There are: {', '.join(resources)}."
+                f"There are: {', '.join(names)}."
             )
         with tempfile.TemporaryDirectory() as own_folder:
             request = _typed(resource, request)
@@ -125,8 +128,9 @@ class HttpConnector:
                 condition=_window_condition(resource, request),
             )
             try:
-                ResourceReader(self.client, resources, request, records).read()
-                yield records.chunks()
+                reader = ResourceReader(self.client, resources, request, records)
+                reader.read()
+                yield LimitedChunks(records.chunks(), reader.began_at)
             finally:
                 records.close()
 

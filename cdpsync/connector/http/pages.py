@@ -91,9 +91,15 @@ class HeaderLink:
 
 @dataclass(frozen=True, slots=True)
 class JsonLink:
-    """The next page's address is in the answer, at the path `next`; absolute or relative."""
+    """The next page's address is in the answer, at the path `next`; absolute or relative.
+
+    `has_more` is the path of a boolean that says whether a page follows, and `end` of one that says
+    that none does, for APIs that give an address on the last page, too.
+    """
 
     next: str = "next"
+    has_more: str | None = None
+    end: str | None = None
 
     def first(self, request: HttpRequest) -> HttpRequest:
         """Return the request as it is."""
@@ -101,6 +107,8 @@ class JsonLink:
 
     def following(self, request: HttpRequest, page: Page) -> HttpRequest | None:
         """Return the request of the link."""
+        if _is_end(page, self.has_more, self.end):
+            return None
         link = require_path(self.next, page.where).text_in(page.raw)
         return None if link in {None, "", "false"} else _at(request, page, link or "")
 
@@ -115,13 +123,17 @@ class Cursor:
     """The answer has a token at the path `next`, which the next request has as `param`.
 
     `in_body`: the parameter is a path in the JSON body (`variables.after`). `has_more` is the path
-    of a boolean that says whether a page follows, for APIs that give a token on the last page, too.
+    of a boolean that says whether a page follows, and `end` of one that says that none does, for
+    APIs that give a token on the last page, too. `until_empty`: the list ends at an empty page, and
+    its token may stay the same from page to page.
     """
 
     next: str
     param: str
     in_body: bool = False
     has_more: str | None = None
+    end: str | None = None
+    until_empty: bool = False
 
     def first(self, request: HttpRequest) -> HttpRequest:
         """Return the request without a token."""
@@ -129,7 +141,7 @@ class Cursor:
 
     def following(self, request: HttpRequest, page: Page) -> HttpRequest | None:
         """Return the request with the token. Raises ReadError for the token of this very page."""
-        if self.has_more is not None and not _is_true(page, self.has_more):
+        if _is_end(page, self.has_more, self.end) or (self.until_empty and not page.records):
             return None
         token = require_path(self.next, page.where).text_in(page.raw)
         if token in {None, "", "false"}:
@@ -140,7 +152,7 @@ class Cursor:
                 )
             return None
         following = _with_param(request, self.param, token, in_body=self.in_body)
-        if following == request:
+        if following == request and not self.until_empty:
             raise ReadError(
                 f"{page.where}: page {page.number} names itself as the next page ({self.next}), so "
                 "the list would never end. Is next: the token of the next page?"
@@ -256,6 +268,15 @@ class LastRecord:
         return None
 
 
+def says_end(paginator: Paginator | None, page: Page) -> bool:
+    """Whether an answer says, where the paginator looks for it, that no page follows."""
+    has_more = getattr(paginator, "has_more", None)
+    end = getattr(paginator, "end", None)
+    return (has_more is not None and _is_false(page, has_more)) or (
+        end is not None and _is_true(page, end)
+    )
+
+
 def header_link(answer: Answer, rel: str) -> str | None:
     """Return the address of a relation in the header `Link`, or None."""
     links = parse_header_links(answer.headers.get("link", ""))
@@ -280,11 +301,22 @@ def _with_param(request: HttpRequest, name: str, value: str | int, *, in_body: b
     return request.with_params({name: str(value)})
 
 
+def _is_end(page: Page, has_more: str | None, end: str | None) -> bool:
+    """Whether a page says that it is the last."""
+    return (has_more is not None and not _is_true(page, has_more)) or (
+        end is not None and _is_true(page, end)
+    )
+
+
 def _is_true(page: Page, path: str) -> bool:
     value = require_path(path, page.where).first(page.raw)
     if value is not None and value not in {b"true", b"false"}:
         return as_text(value) not in {"", "0", "false", "[]", "{}"}
     return value == b"true"
+
+
+def _is_false(page: Page, path: str) -> bool:
+    return require_path(path, page.where).first(page.raw) == b"false"
 
 
 def _number_at(page: Page, path: str) -> int:

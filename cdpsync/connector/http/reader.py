@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,14 +22,17 @@ from cdpsync.connector.http.pages import (
     PageNumber,
     SinglePage,
     header_link,
+    says_end,
 )
 from cdpsync.connector.http.paths import items_of, names_in, require_path
 from cdpsync.connector.http.request import Answer, HttpRequest
+from cdpsync.connector.http.safe_cursor import began_at
 from cdpsync.connector.records import Fields, decode_json, parse_records
 from cdpsync.errors import ReadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from cdpsync.connector import ReadRequest
     from cdpsync.connector.http.client import HttpClient
@@ -81,6 +85,7 @@ class ResourceReader:
         self._request = request
         self._records = records
         self._resource = resources[request.stream.name]
+        self.began_at: datetime | None = None
         self._failed = threading.Event()
         self._keys: set[bytes] = set()
         self._guard = threading.Lock()
@@ -145,7 +150,7 @@ class ResourceReader:
         number = 0
         while True:
             number += 1
-            answer = self._client.send(request, where=where, is_stopped=self._is_stopped)
+            answer = self._send(request, where)
             raw = bytes(decode_json(_raw, answer.body, where, "the records"))
             records = _records_of(resource, raw, where)
             count += len(records)
@@ -163,8 +168,26 @@ class ResourceReader:
                 return
             request = following
 
+    def _send(self, request: HttpRequest, where: str) -> Answer:
+        """Return the answer; note when the read began, by the API's clock."""
+        sent = time.monotonic()
+        answer = self._client.send(request, where=where, is_stopped=self._is_stopped)
+        if self.began_at is None:
+            self.began_at = began_at(answer, time.monotonic() - sent)
+        return answer
+
     def _parent_pages(self, resource: Resource) -> Iterator[list[_ParentRecord]]:
-        """Return the parents' values, a list for each page of them."""
+        """Return the parents' values, a list for each page of them; joined, one for all."""
+        pages = self._each_parent_page(resource)
+        if resource.parent is None or not resource.parent.join:
+            yield from pages
+            return
+        records = [record for page in pages for record in page]
+        names = [f"parent.{path}" for path in resource.parent_paths()]
+        values = {name: ",".join(record.values[name] for record in records) for name in names}
+        yield [_ParentRecord(values, {})]
+
+    def _each_parent_page(self, resource: Resource) -> Iterator[list[_ParentRecord]]:
         config = resource.parent
         if config is None:
             yield [_NO_PARENT]
@@ -224,8 +247,9 @@ class ResourceReader:
         both come through, because the commit keeps the later one.
         """
         is_numbered = isinstance(self._resource.paginator, PageNumber | Offset)
+        may_repeat = is_numbered or self._resource.may_repeat
         has_key = bool(self._resource.primary_key)
-        return is_numbered and has_key and self._request.cursor_field is None
+        return may_repeat and has_key and self._request.cursor_field is None
 
     def _new(self, records: Sequence[Fields], page: Page) -> list[Fields]:
         new = []
@@ -235,7 +259,7 @@ class ResourceReader:
                 if key not in self._keys:
                     self._keys.add(key)
                     new.append(record)
-        if records and not new:
+        if records and not new and not self._resource.may_repeat:
             raise ReadError(
                 f"{page.where}: each record of page {page.number} came before, so the list would "
                 "never end. Does the API know the paginator's parameter?"
@@ -264,6 +288,7 @@ def _first_request(
 ) -> HttpRequest:
     """Return the request of a resource with its placeholders and cursor filled in."""
     quoted = {name: quote(value, safe="") for name, value in parent.items()}
+    quoted |= {f"+{name}": quote(value, safe="/") for name, value in parent.items()}
     params = {
         name: None if value is None else resource.filled(value, parent, cursor)
         for name, value in resource.params.items()
@@ -279,7 +304,8 @@ def _first_request(
     if cursor is None or resource.cursor_param is None:
         return request
     if resource.cursor_in_body:
-        return request.with_body_value(tuple(resource.cursor_param.split(".")), cursor)
+        json = resource.cursor_json(cursor)
+        return request.with_body_value(tuple(resource.cursor_param.split(".")), json)
     return request.with_params({resource.cursor_param: cursor})
 
 
@@ -295,6 +321,8 @@ def _filled_body(resource: Resource, parent: Mapping[str, str], cursor: str | No
 
 def _filled(value: Json, resource: Resource, parent: Mapping[str, str], cursor: str | None) -> Json:
     """Return a value of the body, without the members that need a cursor that is not there."""
+    if value == "{cursor}" and cursor is not None:
+        return resource.cursor_json(cursor)
     if isinstance(value, str):
         return resource.filled(value, parent, cursor)
     if isinstance(value, list):
@@ -383,7 +411,7 @@ def _require_end(resource: Resource, page: Page) -> None:
             "came. The list changed while it was read, or the API ends it early. Run again.",
             retryable=True,
         )
-    more = _says_more(page)
+    more = "" if says_end(paginator, page) else _says_more(page)
     if more:
         advice = "Set a paginator" if paginator is None else "Correct the paginator"
         raise ReadError(

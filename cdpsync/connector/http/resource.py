@@ -23,21 +23,24 @@ EPOCHS = ("EPOCH", "EPOCH_MS")
 """Types of fields that are seconds, or milliseconds, since 1970: times in the lake."""
 
 _FORMATS = ("iso", "date", "epoch", "epoch_ms")
-_PLACEHOLDER = re.compile(r"\{(cursor|parent\.[^{}]+)\}")
+_PLACEHOLDER = re.compile(r"\{(cursor|\+?parent\.[^{}]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Parent:
     """The resource whose records a resource is read for, one by one.
 
-    `{parent.PATH}` in its path, parameters, headers and body stands for a value of that record.
-    `fields` are columns that each record gets from its parent: names to paths. `on_missing`: what a
-    404 for one parent means: `fail`, or `empty`, no records.
+    `{parent.PATH}` in its path, parameters, headers and body stands for a value of that record;
+    `{+parent.PATH}` in the path keeps its slashes. `fields` are columns that each record gets from
+    its parent: names to paths. `on_missing`: what a 404 for one parent means: `fail`, or `empty`,
+    no records. With `join` the resource is read once, and `{parent.PATH}` is the list of all
+    parents' values with commas between them.
     """
 
     resource: str
     fields: Mapping[str, str] = field(default_factory=dict)
     on_missing: str = "fail"
+    join: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +58,15 @@ class Resource:
     by which the API filters it (with `cursor_in_body` a path in the body); without one every page
     is read, and rows below the cursor are dropped. `cursor_format` is how the API wants it: `iso`,
     `date`, `epoch`, `epoch_ms` or a pattern of strftime. `cursor_initial` is sent where there is no
-    cursor yet. With `cursor_exclusive` the API returns rows above the value only. With
-    `newest_first` pages are not read on below the cursor. `{cursor}` in parameters and body stands
-    for it, too; what has it is left out where there is none. Members of the body that are named in
-    `verbatim` have no placeholders: the `query` of GraphQL has braces of its own.
+    cursor yet. With `cursor_exclusive` the API returns rows above the value only; `cursor_earlier`
+    seconds less than a time are sent, for APIs that compare more coarsely. With `newest_first`
+    pages are not read on below the cursor. `{cursor}` in parameters and body stands for it, too;
+    what has it is left out where there is none. Members of the body that are named in `verbatim`
+    have no placeholders: the `query` of GraphQL has braces of its own.
 
     With `items`, nothing is asked for: these texts are its records, each as a field `value`, for
-    other resources that have it as their parent. It is no stream.
+    other resources that have it as their parent. It is no stream, and neither is a `hidden` one.
+    With `may_repeat` the API may give a record again on a later page; the first is kept.
     """
 
     name: str
@@ -82,10 +87,18 @@ class Resource:
     cursor_format: str = "iso"
     cursor_initial: str | None = None
     cursor_exclusive: bool = False
+    cursor_earlier: float = 0.0
     newest_first: bool = False
     parent: Parent | None = None
     notices: tuple[str, ...] = ()
     items: tuple[str, ...] | None = None
+    may_repeat: bool = False
+    hidden: bool = False
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the resource is a stream, and not only the parent of others."""
+        return self.items is None and not self.hidden
 
     def stream(self) -> Stream:
         """Return the stream; a field whose type is not known has the type of its values."""
@@ -123,7 +136,7 @@ class Resource:
         if cursor is None and "{cursor}" in text:
             return None
         return _PLACEHOLDER.sub(
-            lambda match: cursor or "" if match[1] == "cursor" else parent[match[1]], text
+            lambda match: cursor or "" if match[1] == "cursor" else _value(parent, match[1]), text
         )
 
     def parent_paths(self) -> frozenset[str]:
@@ -131,7 +144,8 @@ class Resource:
         texts = [self.path, *self.headers.values(), *_texts(self.open_body)]
         texts += [value for value in self.params.values() if value is not None]
         found = (match[1] for text in texts for match in _PLACEHOLDER.finditer(text))
-        return frozenset(name.removeprefix("parent.") for name in found if name != "cursor")
+        paths = (name.removeprefix("+") for name in found if name != "cursor")
+        return frozenset(path.removeprefix("parent.") for path in paths)
 
     def cursor_text(self, cursor: Cursor | None, where: str) -> str | None:
         """Return a cursor as the API wants it, or `cursor_initial` without one."""
@@ -140,6 +154,7 @@ class Resource:
         value = cursor.value
         if isinstance(value, datetime):
             moment = value if value.tzinfo else value.replace(tzinfo=UTC)
+            moment -= timedelta(seconds=self.cursor_earlier)
             return self._time_text(moment - _SECOND if self.cursor_exclusive else moment)
         if isinstance(value, date):
             day = value - timedelta(days=1) if self.cursor_exclusive else value
@@ -150,6 +165,11 @@ class Resource:
         if text is None:
             raise ReadError(f"{where}: a cursor of type {cursor.type} cannot be sent.")
         return str(text)
+
+    def cursor_json(self, text: str) -> str | int:
+        """Return the text of a cursor as a value of the body: seconds since 1970 are a number."""
+        is_number = self.cursor_format in {"epoch", "epoch_ms"} and text.isdecimal()
+        return int(text) if is_number else text
 
     def _time_text(self, moment: datetime) -> str:
         moment = moment.astimezone(UTC)
@@ -172,6 +192,10 @@ def check_format(text: str) -> str:
 
 
 _SECOND = timedelta(seconds=1)
+
+
+def _value(parent: Mapping[str, str], name: str) -> str:
+    return parent[name] if name in parent else parent[name.removeprefix("+")]
 
 
 def _texts(value: Json) -> list[str]:

@@ -126,8 +126,11 @@ def _resource(name: str, options: ResourceOptions, paginator: Paginator | None) 
         cursor_format=options.cursor_format,
         cursor_initial=options.cursor_initial,
         cursor_exclusive=options.cursor_exclusive,
+        cursor_earlier=options.cursor_earlier or 0.0,
         newest_first=options.order == "newest_first",
-        parent=None if of is None else Parent(of.resource, of.fields, of.on_missing),
+        parent=None if of is None else Parent(of.resource, of.fields, of.on_missing, of.join),
         notices=options.notices,
         items=options.items,
+        may_repeat=options.may_repeat,
+        hidden=options.hidden,
     )

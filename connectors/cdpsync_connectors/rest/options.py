@@ -138,6 +138,8 @@ class JsonLinkOptions(OptionSection):
 
     type: Literal["json_link"]
     next: str = "next"
+    has_more: str | None = None
+    end: str | None = None
 
 
 class _Param(OptionSection):
@@ -151,6 +153,8 @@ class CursorOptions(_Param):
     next: str
     param: str
     has_more: str | None = None
+    end: str | None = None
+    until_empty: bool = False
 
 
 class PageNumberOptions(_Param):
@@ -219,6 +223,13 @@ class ParentOptions(OptionSection):
     resource: str
     fields: dict[str, str] = Field(default_factory=dict)
     on_missing: Literal["fail", "empty"] = "fail"
+    join: bool = False
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ParentOptions:
+        if self.join and self.fields:
+            raise ValueError("a parent that is joined has no fields: its records are one value")
+        return self
 
 
 def _named_parent(value: object) -> object:
@@ -256,10 +267,13 @@ class ResourceOptions(OptionSection):
     cursor_format: str = "iso"
     cursor_initial: Text | None = None
     cursor_exclusive: bool = False
+    cursor_earlier: Seconds | None = None
     order: Literal["newest_first"] | None = None
     parent: Annotated[ParentOptions, BeforeValidator(_named_parent)] | None = None
     items: Names | None = None
     notices: Names = ()
+    may_repeat: bool = False
+    hidden: bool = False
 
     @field_validator("cursor_format")
     @classmethod

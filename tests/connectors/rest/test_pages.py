@@ -55,6 +55,34 @@ def by_token_and_has_more(request: ApiRequest) -> Any:
     }
 
 
+def by_token_until_end(request: ApiRequest) -> Any:
+    start = int(request.query.get("cursor", "0"))
+    is_end = start + SIZE >= COUNT
+    return {"items": slice_at(start), "after": str(start + SIZE), "end_of_stream": is_end}
+
+
+def by_link_until_end(request: ApiRequest) -> Any:
+    answer = by_token_until_end(request)
+    return {**answer, "next_page": f"/rows?cursor={answer['after']}"}
+
+
+def by_link_and_has_more(request: ApiRequest) -> Any:
+    answer = by_link_until_end(request)
+    links = {"next": answer["next_page"]}
+    return {**answer, "next_page": None, "links": links, "more": not answer["end_of_stream"]}
+
+
+def by_scroll() -> Callable[[ApiRequest], Any]:
+    """Return a scroll: its token stays the same, and the server knows where it is."""
+    state = {"at": 0}
+
+    def scroll(request: ApiRequest) -> Any:
+        state["at"] = state["at"] + SIZE if request.query.get("scroll") == "abc" else 0
+        return {"items": slice_at(state["at"]), "scroll_param": "abc"}
+
+    return scroll
+
+
 def by_last_record(request: ApiRequest) -> Any:
     start = int(request.query.get("starting_after", "-1")) + 1
     return {"items": slice_at(start), "has_more": start + SIZE < COUNT}
@@ -107,6 +135,36 @@ KINDS: dict[str, tuple[Callable[[ApiRequest], Any], dict[str, Any]]] = {
                 "in": "body",
                 "has_more": "more",
             },
+        },
+    ),
+    "token until an end": (
+        by_token_until_end,
+        {
+            "paginator": {
+                "type": "cursor",
+                "next": "after",
+                "param": "cursor",
+                "end": "end_of_stream",
+            }
+        },
+    ),
+    "link until an end": (
+        by_link_until_end,
+        {"paginator": {"type": "json_link", "next": "next_page", "end": "end_of_stream"}},
+    ),
+    "link and has_more": (
+        by_link_and_has_more,
+        {"paginator": {"type": "json_link", "next": "links.next", "has_more": "more"}},
+    ),
+    "scroll": (
+        by_scroll(),
+        {
+            "paginator": {
+                "type": "cursor",
+                "next": "scroll_param",
+                "param": "scroll",
+                "until_empty": True,
+            }
         },
     ),
     "last record": (
@@ -233,3 +291,23 @@ def test_a_next_page_at_another_server_is_refused(api: ApiServer) -> None:
     )
     assert "https://evil.example, another server than" in message
     assert len(api.requests) == 1
+
+
+def test_a_list_that_may_repeat_records_keeps_the_first(api: ApiServer) -> None:
+    def overlapping(request: ApiRequest) -> Any:
+        start = int(request.query.get("start", "0"))
+        link = f"/rows?start={start + SIZE - 1}"
+        return {"items": slice_at(start), "next": link, "end": start + SIZE >= COUNT}
+
+    api.routes["GET /rows"] = overlapping
+    paginator = {"type": "json_link", "next": "next", "end": "end"}
+    source = rest_source(api, resource(paginator=paginator, may_repeat=True))
+    assert read(source, "rows") == ROWS
+
+
+def test_a_missing_end_does_not_hide_that_more_follow(api: ApiServer) -> None:
+    paginator = {"type": "cursor", "next": "x", "param": "after", "end": "nd"}
+    message = refusal(
+        api, lambda _: {"items": slice_at(0), "end": False, "has_more": True}, paginator=paginator
+    )
+    assert "says that more follow (has_more)" in message

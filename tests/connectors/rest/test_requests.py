@@ -12,8 +12,10 @@ import pytest
 from support.api_reading import read, rest_source, since
 from support.api_server import ApiRequest, ApiServer, Number, Reply, serving
 
+from cdpsync.connector import ReadRequest
 from cdpsync.connector.http import client as client_module
 from cdpsync.errors import ConnectError, ConnectorError, RateLimitError
+from cdpsync.model import Cursor, CursorType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -261,6 +263,7 @@ def test_a_cursor_is_a_parameter_and_rows_below_it_are_left_out(api: ApiServer) 
     [
         ({}, "2026-01-03T12:00:00Z"),
         ({"cursor_exclusive": True}, "2026-01-03T11:59:59Z"),
+        ({"cursor_earlier": "48h"}, "2026-01-01T12:00:00Z"),
         ({"cursor_format": "date"}, "2026-01-03"),
         ({"cursor_format": "epoch"}, "1767441600"),
         ({"cursor_format": "epoch_ms"}, "1767441600000"),
@@ -376,6 +379,70 @@ def test_children_are_read_for_each_parent(api: ApiServer) -> None:
     users = sorted(read(own, "users"), key=lambda row: row["team"])
     assert users == [{"id": 1, "of": team, "team": team} for team in ("a/b", "ü")]
     assert read(own, "keys") == [{"key": "a/b-1", "user": 1}]
+
+
+def test_seconds_since_1970_are_a_number_in_a_body(api: ApiServer) -> None:
+    keys = {
+        "body": {"query": {"field": "at", "operator": ">", "value": "{cursor}"}},
+        "cursor_field": "at",
+        "cursor_format": "epoch",
+        "cursor_initial": 0,
+    }
+    own = source(api, keys)
+    read(own, "rows")
+    read(own, "rows", **since("at", datetime(2026, 1, 3, tzinfo=UTC)))
+    assert [r.json["query"]["value"] for r in api.requests] == [0, 1767398400]
+
+
+def test_a_joined_parent_is_one_list_of_all_its_values(api: ApiServer) -> None:
+    api.routes |= {
+        "GET /fields": lambda r: [{"name": "a"}, {"name": "b"}] if r.query["page"] == "1" else [],
+        "GET /people": lambda r: [{"id": 1, "asked": r.query["fields"]}],
+    }
+    resources = {
+        "fields": {"path": "fields", "paginator": "page_number", "hidden": True},
+        "people": {
+            "path": "people",
+            "params": {"fields": "{parent.name}"},
+            "parent": {"resource": "fields", "join": True},
+        },
+    }
+    own = rest_source(api, resources)
+    assert [stream.name for stream in own.discover()] == ["people"]
+    assert read(own, "people") == [{"id": 1, "asked": "a,b"}]
+
+
+def test_a_path_keeps_the_slashes_that_it_is_to_keep(api: ApiServer) -> None:
+    api.routes[r"GET /(orgs/a%20b)/rows"] = lambda r: [{"id": 1, "of": r.parts[0]}]
+    resources = {
+        "roots": {"items": ["orgs/a b"]},
+        "rows": {"path": "{+parent.value}/rows", "parent": "roots"},
+    }
+    own = rest_source(api, resources)
+    own.check()
+    assert read(own, "rows") == [{"id": 1, "of": "orgs/a b"}]
+
+
+def test_a_source_whose_lists_all_have_parents_is_checked(api: ApiServer) -> None:
+    api.before = lambda _: Reply({"message": "Bad credentials"}, 401)
+    resources = {"roots": {"items": ["a"]}, "rows": {"path": "{parent.value}", "parent": "roots"}}
+    with pytest.raises(ConnectError, match="Bad credentials"):
+        rest_source(api, resources).check()
+
+
+def test_a_cursor_goes_no_further_than_the_beginning_of_the_read(api: ApiServer) -> None:
+    """A record that is changed behind the reader's back has a time after that."""
+    own = source(api, {"cursor_field": "at"})
+    stream = own.discover()[0]
+    before = datetime.now(UTC)
+    request = ReadRequest(stream, stream.columns, cursor_field="at")
+    with own.read(request) as chunks:
+        later = Cursor(CursorType.TIMESTAMPTZ, before + timedelta(minutes=5))
+        earlier = Cursor(CursorType.TIMESTAMPTZ, before - timedelta(minutes=5))
+        safe = chunks.safe_cursor(later).value
+        assert before - timedelta(seconds=5) < safe <= datetime.now(UTC)
+        assert chunks.safe_cursor(earlier) == earlier
+        assert chunks.safe_cursor(None) is None
 
 
 def test_the_rate_is_kept(api: ApiServer) -> None:
