@@ -80,8 +80,8 @@ class HttpClient:
         """Return a successful answer.
 
         Repeats the request after errors that pass: no connection, a server's own fault, a rate
-        limit. Raises ConnectError, RateLimitError, ReadError, or MissingError for status 404 and
-        410. `where` begins the message.
+        limit. Raises ConnectError, RateLimitError, ReadError, or MissingError for status 404, 410,
+        and 409 to a GET: what was asked for is empty. `where` begins the message.
         """
         request = self._resolved(request, where)
         attempt, was_refused, redirects = 0, False, 0
@@ -105,6 +105,10 @@ class HttpClient:
                 was_refused = True
                 continue
             self._wait_or_raise(request, answer, attempt, where, is_stopped)
+
+    def limit(self, label: str, rate: float) -> None:
+        """Send at most `rate` requests a second with this label."""
+        self._limiter.limit_endpoint(label, rate)
 
     def close(self) -> None:
         """Close the connections."""
@@ -225,7 +229,7 @@ class HttpClient:
                 f"{where}: {address} does not permit this (status {status}): {text}. Give the "
                 "token the permission to read it, or set the table's enabled: false."
             )
-        if status in {404, 410}:
+        if status in {404, 410} or (status == 409 and request.method == "GET"):
             return MissingError(
                 f"{where}: there is nothing at {urlsplit(request.url).path} (status {status}): "
                 f"{text}. Check base_url and path."

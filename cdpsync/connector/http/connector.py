@@ -56,6 +56,9 @@ class HttpConnector:
         """The client, opened when it is first needed."""
         if self._client is None:
             self._client = self.open_client()
+            for resource in self.resources():
+                if resource.rate is not None:
+                    self._client.limit(resource.path, resource.rate)
         return self._client
 
     def check(self) -> None:

@@ -360,7 +360,7 @@ def _records_of(resource: Resource, raw: bytes, where: str) -> list[bytes]:
     path = require_path(resource.records, where)
     values = path.find(raw)
     if not values:
-        if "[*]" in resource.records:
+        if _is_empty_list(resource.records, raw, where):
             return []
         names = ", ".join(names_in(raw)) or "no names"
         raise ReadError(
@@ -377,6 +377,16 @@ def _records_of(resource: Resource, raw: bytes, where: str) -> list[bytes]:
     if not resource.records and len(values) == 1 and raw[:1] == b"{":
         _require_object(resource, raw, where)
     return records
+
+
+def _is_empty_list(records: str, raw: bytes, where: str) -> bool:
+    """Whether a path with `[*]` leads to no record because the list that it goes through is empty.
+
+    A list that is not there, or whose items have no such record, is no empty list.
+    """
+    head, wrapped, _ = records.partition("[*]")
+    value = require_path(head, where).first(raw) if wrapped else None
+    return value is not None and items_of(value) == []
 
 
 def _require_object(resource: Resource, raw: bytes, where: str) -> None:

@@ -66,7 +66,9 @@ class Resource:
 
     With `items`, nothing is asked for: these texts are its records, each as a field `value`, for
     other resources that have it as their parent. It is no stream, and neither is a `hidden` one.
-    With `may_repeat` the API may give a record again on a later page; the first is kept.
+    `rate` limits its requests a second, beside the client's. `only_if_named` says why a source
+    without a list of tables leaves it out. With `may_repeat` the API may give a record again on a
+    later page; the first is kept.
     """
 
     name: str
@@ -94,6 +96,8 @@ class Resource:
     items: tuple[str, ...] | None = None
     may_repeat: bool = False
     hidden: bool = False
+    rate: float | None = None
+    only_if_named: str | None = None
 
     @property
     def is_stream(self) -> bool:
@@ -115,6 +119,7 @@ class Resource:
             kind="list",
             open_schema=True,
             notices=self.notices,
+            only_if_named=self.only_if_named,
         )
 
     def lake_type(self, name: str) -> str | None:

@@ -18,6 +18,7 @@ LONGEST_WAIT = 300.0
 
 _RESETS = ("ratelimit-reset", "x-ratelimit-reset", "x-rate-limit-reset")
 _REMAINING = ("x-ratelimit-remaining", "ratelimit-remaining", "x-rate-limit-remaining")
+_CODES = (b'"RATELIMITED"', b'"RATE_LIMITED"', b'"THROTTLED"')  # errors[].extensions.code
 _A_TIME = 1_000_000_000  # seconds since 1970: a larger number is no duration
 _MILLISECONDS = 1_000_000_000_000
 
@@ -25,10 +26,13 @@ _MILLISECONDS = 1_000_000_000_000
 def is_rate_limited(answer: Answer) -> bool:
     """Whether an answer says that too many requests came.
 
-    Some APIs say so with status 403: GitHub with nothing remaining, or with Retry-After.
+    Some APIs say so with status 403: GitHub with nothing remaining, or with Retry-After. GraphQL
+    APIs say so with a code among the errors of an answer with status 400.
     """
     if answer.status == 429:
         return True
+    if answer.status == 400:
+        return any(code in answer.body for code in _CODES)
     if answer.status not in {403, 503}:
         return False
     is_used_up = any(answer.headers.get(name, "").strip() == "0" for name in _REMAINING)

@@ -133,4 +133,6 @@ def _resource(name: str, options: ResourceOptions, paginator: Paginator | None) 
         items=options.items,
         may_repeat=options.may_repeat,
         hidden=options.hidden,
+        rate=options.rate,
+        only_if_named=options.only_if_named,
     )

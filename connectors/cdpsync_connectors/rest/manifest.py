@@ -39,6 +39,7 @@ class Need(OptionSection):
     default: Text | None = None
     optional: bool = False
     list: bool = False
+    example: Text | None = None
 
 
 class Manifest(OptionSection):
@@ -127,7 +128,7 @@ def _field(need: Need) -> tuple[Any, Any]:
 
 def _sample(need: Need) -> Value:
     """Return a value with which the manifest itself is checked."""
-    return ("sample",) if need.list else need.default or "sample"
+    return ("sample",) if need.list else need.default or need.example or "sample"
 
 
 def _given(value: object) -> Value:

@@ -274,6 +274,8 @@ class ResourceOptions(OptionSection):
     notices: Names = ()
     may_repeat: bool = False
     hidden: bool = False
+    rate: Rate | None = None
+    only_if_named: str | None = None
 
     @field_validator("cursor_format")
     @classmethod

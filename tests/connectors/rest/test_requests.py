@@ -171,6 +171,7 @@ def test_a_refused_refresh_token_is_told(api: ApiServer) -> None:
         lambda: Reply({}, 429, {"X-RateLimit-Reset": str(int(time.time()))}),
         lambda: Reply({}, 429, {"Retry-After": format_datetime(datetime.now(UTC), usegmt=True)}),
         lambda: Reply({}, 403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "0"}),
+        lambda: Reply({"errors": [{"extensions": {"code": "RATELIMITED"}}]}, 400),
         lambda: Reply(b"<html>oops", 502),
         lambda: Reply({"error": "later"}, 503),
     ],
@@ -209,6 +210,7 @@ def test_a_limit_that_lasts_too_long_is_told(api: ApiServer) -> None:
         (Reply({"error": "quota"}, 200), "the answer reports an error: quota"),
         (Reply({"errors": [{"message": "bad field"}], "data": None}, 200), "an error: bad field"),
         (Reply({"rows": [{"id": 1}]}, 200), "set records: rows"),
+        (Reply({"message": "empty"}, 409), "there is nothing at /rows (status 409): empty"),
         (Reply([1, 2], 200), "a record is not a JSON object: b'1'"),
         (Reply(b'[{"id": 1}, {"id": ', 200), "the answer is not JSON with the records"),
     ],
@@ -224,6 +226,18 @@ def test_a_path_that_is_not_there_names_what_is(api: ApiServer) -> None:
     api.routes["GET /rows"] = lambda _: {"itmes": ROWS, "count": 2}
     error = refusal(api, {"records": "items"})
     assert "the answer has nothing at items; it has: itmes, count." in error.message
+
+
+@pytest.mark.parametrize("answer", [{"items": []}, {"list": [{"b": {"id": 1}}]}])
+def test_wrapped_records_that_are_not_there_are_no_empty_list(api: ApiServer, answer: Any) -> None:
+    api.routes["GET /rows"] = lambda _: answer
+    assert (
+        "the answer has nothing at list[*].a; it has:"
+        in refusal(api, {"records": "list[*].a"}).message
+    )
+    api.routes["GET /rows"] = lambda _: {"list": []}
+    keys = {"records": "list[*].a", "primary_key": "id"}
+    assert read(source(api, keys), "rows") == []
 
 
 def test_an_answer_that_breaks_off_is_asked_for_again(api: ApiServer) -> None:
@@ -443,6 +457,13 @@ def test_a_cursor_goes_no_further_than_the_beginning_of_the_read(api: ApiServer)
         assert before - timedelta(seconds=5) < safe <= datetime.now(UTC)
         assert chunks.safe_cursor(earlier) == earlier
         assert chunks.safe_cursor(None) is None
+
+
+def test_a_resource_has_a_rate_of_its_own(api: ApiServer) -> None:
+    api.routes["GET /rows"] = lambda r: [{"n": r.query["page"]}] if r.query["page"] != "3" else []
+    started = time.monotonic()
+    read(source(api, {"paginator": {"type": "page_number"}, "rate": "2/s"}), "rows")
+    assert time.monotonic() - started > 0.9
 
 
 def test_the_rate_is_kept(api: ApiServer) -> None:
