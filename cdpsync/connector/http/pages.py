@@ -145,10 +145,10 @@ class Cursor:
             return None
         token = require_path(self.next, page.where).text_in(page.raw)
         if token in {None, "", "false"}:
-            if self.has_more is not None:
+            if self.has_more is not None or self.until_empty:
                 raise ReadError(
-                    f"{page.where}: the answer says that more follow ({self.has_more}), but has no "
-                    f"token at {self.next}. Correct next: or has_more:."
+                    f"{page.where}: more records follow page {page.number}, but its answer has no "
+                    f"token at {self.next}. Correct the paginator's next:."
                 )
             return None
         following = _with_param(request, self.param, token, in_body=self.in_body)

@@ -229,6 +229,13 @@ class ResourceReader:
 
     def _add(self, page: Page, parent: _ParentRecord) -> None:
         fields = parse_records([msgspec.Raw(raw) for raw in page.records], page.where)
+        for name, text in self._resource.fields.items():
+            path = require_path(text, page.where)
+            values = [path.first(raw) for raw in page.records]
+            fields = [
+                record if value is None else {**record, name: msgspec.Raw(value)}
+                for record, value in zip(fields, values, strict=True)
+            ]
         if parent.fields:
             own = {name: msgspec.Raw(value) for name, value in parent.fields.items()}
             fields = [{**record, **own} for record in fields]

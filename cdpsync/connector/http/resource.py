@@ -52,7 +52,8 @@ class Resource:
     error where they have a value, also with status 200. `paginator`: None follows the header
     `Link`, and otherwise expects one page.
 
-    `types` are DuckDB types of fields, or EPOCH and EPOCH_MS. Others follow from the values.
+    `fields` are more columns: names to paths in the record. `types` are DuckDB types of fields, or
+    EPOCH and EPOCH_MS. Others follow from the values.
 
     `cursor_field` is the field that a later read continues from, and `cursor_param` the parameter
     by which the API filters it (with `cursor_in_body` a path in the body); without one every page
@@ -82,6 +83,7 @@ class Resource:
     errors: tuple[str, ...] = ("error", "errors")
     paginator: Paginator | None = None
     primary_key: tuple[str, ...] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
     cursor_field: str | None = None
     cursor_param: str | None = None

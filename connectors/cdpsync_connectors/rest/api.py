@@ -119,6 +119,7 @@ def _resource(name: str, options: ResourceOptions, paginator: Paginator | None) 
         errors=options.errors,
         paginator=own or paginator,
         primary_key=options.primary_key,
+        fields=options.fields,
         types=options.types,
         cursor_field=options.cursor_field,
         cursor_param=options.cursor_param,

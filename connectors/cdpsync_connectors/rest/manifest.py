@@ -128,6 +128,8 @@ def _field(need: Need) -> tuple[Any, Any]:
 
 def _sample(need: Need) -> Value:
     """Return a value with which the manifest itself is checked."""
+    if need.optional:
+        return None
     return ("sample",) if need.list else need.default or need.example or "sample"
 
 

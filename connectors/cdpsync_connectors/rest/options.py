@@ -260,6 +260,7 @@ class ResourceOptions(OptionSection):
     errors: Names = ("error", "errors")
     paginator: AnyPaginator | None = None
     primary_key: Names = ()
+    fields: dict[str, str] = Field(default_factory=dict)
     types: dict[str, str] = Field(default_factory=dict)
     cursor_field: str | None = None
     cursor_param: str | None = None

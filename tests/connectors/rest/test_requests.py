@@ -459,6 +459,12 @@ def test_a_cursor_goes_no_further_than_the_beginning_of_the_read(api: ApiServer)
         assert chunks.safe_cursor(None) is None
 
 
+def test_a_field_may_come_from_within_the_record(api: ApiServer) -> None:
+    api.routes["GET /rows"] = lambda _: [{"user": {"id": 7}}, {"user": None}]
+    rows = read(source(api, {"fields": {"user_id": "user.id"}}), "rows")
+    assert [row["user_id"] for row in rows] == [7, None]
+
+
 def test_a_resource_has_a_rate_of_its_own(api: ApiServer) -> None:
     api.routes["GET /rows"] = lambda r: [{"n": r.query["page"]}] if r.query["page"] != "3" else []
     started = time.monotonic()
