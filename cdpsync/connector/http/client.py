@@ -90,7 +90,8 @@ class HttpClient:
             try:
                 answer = self._once(request, is_stopped)
             except (requests.RequestException, OSError) as error:
-                if attempt >= (_TRIES if self._has_answered else _TRIES_FIRST):
+                tries = _TRIES if self._has_answered else _TRIES_FIRST
+                if attempt >= tries or not request.is_repeatable:
                     raise self._unreachable(request, error) from error
                 _sleep(_pause(attempt), is_stopped)
                 continue
@@ -200,7 +201,7 @@ class HttpClient:
     ) -> None:
         limited = is_rate_limited(answer)
         wait = wait_asked(answer, time.time())
-        may_repeat = limited or answer.status in _REPEATABLE
+        may_repeat = limited or (answer.status in _REPEATABLE and request.is_repeatable)
         tries = _TRIES_LIMITED if limited else _TRIES
         if not may_repeat or attempt >= tries or (wait or 0.0) > LONGEST_WAIT:
             raise self._error(request, answer, where, wait if limited else None)

@@ -124,8 +124,9 @@ class Cursor:
 
     `in_body`: the parameter is a path in the JSON body (`variables.after`). `has_more` is the path
     of a boolean that says whether a page follows, and `end` of one that says that none does, for
-    APIs that give a token on the last page, too. `until_empty`: the list ends at an empty page, and
-    its token may stay the same from page to page.
+    APIs that give a token on the last page, too. `until_empty`: a scroll, which ends at an empty
+    page. Its token may stay the same from page to page, so that no request is sent twice: the next
+    answer would be that of the page after.
     """
 
     next: str
@@ -137,7 +138,7 @@ class Cursor:
 
     def first(self, request: HttpRequest) -> HttpRequest:
         """Return the request without a token."""
-        return request
+        return replace(request, is_repeatable=not self.until_empty)
 
     def following(self, request: HttpRequest, page: Page) -> HttpRequest | None:
         """Return the request with the token. Raises ReadError for the token of this very page."""

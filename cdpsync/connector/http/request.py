@@ -19,7 +19,8 @@ class HttpRequest:
 
     `url` is absolute, or relative to the client's base. A parameter that is None is left out.
     `body` is sent as JSON, `form` as fields of a form; at most one of them is given. `label` names
-    the request in messages and counts its rate; it has no value from outside.
+    the request in messages and counts its rate; it has no value from outside. One that is not
+    `is_repeatable` is sent once: its answer would be another one the next time.
     """
 
     method: str
@@ -29,6 +30,7 @@ class HttpRequest:
     body: Json = None
     form: Mapping[str, str] | None = None
     label: str = ""
+    is_repeatable: bool = True
 
     def with_params(self, params: Mapping[str, str | None]) -> Self:
         """Return the request with these parameters added, or in place of their namesakes."""

@@ -305,6 +305,24 @@ def test_a_list_that_may_repeat_records_keeps_the_first(api: ApiServer) -> None:
     assert read(source, "rows") == ROWS
 
 
+@pytest.mark.parametrize("status", [500, 429])
+def test_a_page_of_a_scroll_is_not_asked_for_twice(api: ApiServer, status: int) -> None:
+    """A server that answered, and whose answer was lost, would give the page after it."""
+    api.routes["GET /rows"] = by_scroll()
+    api.before = lambda _: (
+        Reply({}, status, {"Retry-After": "0"}) if len(api.requests) == 3 else None
+    )
+    paginator = {"type": "cursor", "next": "scroll_param", "param": "scroll", "until_empty": True}
+    source = rest_source(api, resource(paginator=paginator))
+    if status == 429:  # nothing was read
+        assert read(source, "rows") == ROWS
+        return
+    with pytest.raises(ReadError) as raised:
+        read(source, "rows")
+    assert raised.value.retryable
+    assert len(api.requests) == 3
+
+
 def test_a_missing_end_does_not_hide_that_more_follow(api: ApiServer) -> None:
     paginator = {"type": "cursor", "next": "x", "param": "after", "end": "nd"}
     message = refusal(
