@@ -15,7 +15,10 @@ _REASONS = (
     (r"SSL|certificate", "the TLS certificate was not accepted"),
     (r"ProxyError", "the proxy refused the connection"),
 )
-_TEXTS = ("message", "error_description", "detail", "description", "title", "error", "errors")
+_TEXTS = (
+    *("message", "error_description", "detail", "description", "title", "error", "errors"),
+    *("ErrorMessage", "error_message", "meta"),
+)
 _LONGEST = 200  # characters of what an API says
 _DEEPEST = 4  # objects in each other, where an API's sentence is looked for
 

@@ -110,7 +110,14 @@ class JsonLink:
         if _is_end(page, self.has_more, self.end):
             return None
         link = require_path(self.next, page.where).text_in(page.raw)
-        return None if link in {None, "", "false"} else _at(request, page, link or "")
+        if link not in {None, "", "false"}:
+            return _at(request, page, link or "")
+        if self.has_more is not None:
+            raise ReadError(
+                f"{page.where}: the answer says that more follow ({self.has_more}), but has no "
+                f"address at {self.next}. Correct next: or has_more:."
+            )
+        return None
 
     def total(self, page: Page) -> int | None:
         """Return None."""

@@ -229,13 +229,8 @@ class ResourceReader:
 
     def _add(self, page: Page, parent: _ParentRecord) -> None:
         fields = parse_records([msgspec.Raw(raw) for raw in page.records], page.where)
-        for name, text in self._resource.fields.items():
-            path = require_path(text, page.where)
-            values = [path.first(raw) for raw in page.records]
-            fields = [
-                record if value is None else {**record, name: msgspec.Raw(value)}
-                for record, value in zip(fields, values, strict=True)
-            ]
+        if self._resource.fields:
+            fields = self._with_inner(fields, page)
         if parent.fields:
             own = {name: msgspec.Raw(value) for name, value in parent.fields.items()}
             fields = [{**record, **own} for record in fields]
@@ -245,6 +240,21 @@ class ResourceReader:
         limit = self._request.limit
         if limit is not None and self._added >= limit:
             raise _EnoughError
+
+    def _with_inner(self, records: Sequence[Fields], page: Page) -> list[Fields]:
+        """Return the records with the columns that stand inside an object of them."""
+        paths = {n: require_path(p, page.where) for n, p in self._resource.fields.items()}
+        return [
+            {
+                **record,
+                **{
+                    name: msgspec.Raw(value)
+                    for name, path in paths.items()
+                    if (value := path.first(raw)) is not None
+                },
+            }
+            for record, raw in zip(records, page.records, strict=True)
+        ]
 
     @property
     def _drops_repeated(self) -> bool:
@@ -308,7 +318,10 @@ def _first_request(
     body = _filled_body(resource, parent, cursor)
     path = resource.filled(resource.path, quoted, cursor) or resource.path
     request = HttpRequest(resource.method, path, params, headers, body, label=resource.path)
-    if cursor is None or resource.cursor_param is None:
+    if cursor is None:
+        return request
+    request = request.with_params(resource.cursor_params)
+    if resource.cursor_param is None:
         return request
     if resource.cursor_in_body:
         json = resource.cursor_json(cursor)

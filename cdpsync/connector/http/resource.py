@@ -61,9 +61,10 @@ class Resource:
     `date`, `epoch`, `epoch_ms` or a pattern of strftime. `cursor_initial` is sent where there is no
     cursor yet. With `cursor_exclusive` the API returns rows above the value only; `cursor_earlier`
     seconds less than a time are sent, for APIs that compare more coarsely. With `newest_first`
-    pages are not read on below the cursor. `{cursor}` in parameters and body stands for it, too;
-    what has it is left out where there is none. Members of the body that are named in `verbatim`
-    have no placeholders: the `query` of GraphQL has braces of its own.
+    pages are not read on below the cursor. `cursor_params` are sent where there is a cursor, beside
+    or in place of `params`: another order, say. `{cursor}` in parameters and body stands for the
+    cursor; what has it is left out where there is none. Members of the body that are named in
+    `verbatim` have no placeholders: the `query` of GraphQL has braces of its own.
 
     With `items`, nothing is asked for: these texts are its records, each as a field `value`, for
     other resources that have it as their parent. It is no stream, and neither is a `hidden` one.
@@ -92,6 +93,7 @@ class Resource:
     cursor_initial: str | None = None
     cursor_exclusive: bool = False
     cursor_earlier: float = 0.0
+    cursor_params: Mapping[str, str | None] = field(default_factory=dict)
     newest_first: bool = False
     parent: Parent | None = None
     notices: tuple[str, ...] = ()
@@ -109,7 +111,7 @@ class Resource:
     def stream(self) -> Stream:
         """Return the stream; a field whose type is not known has the type of its values."""
         names = dict.fromkeys(self.primary_key)
-        names |= dict.fromkeys((self.parent.fields if self.parent else {}), None)
+        names |= dict.fromkeys((*(self.parent.fields if self.parent else ()), *self.fields))
         names |= dict.fromkeys((self.cursor_field,) if self.cursor_field else ())
         names |= dict.fromkeys(self.types)
         return Stream(

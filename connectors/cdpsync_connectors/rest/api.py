@@ -128,6 +128,7 @@ def _resource(name: str, options: ResourceOptions, paginator: Paginator | None) 
         cursor_initial=options.cursor_initial,
         cursor_exclusive=options.cursor_exclusive,
         cursor_earlier=options.cursor_earlier or 0.0,
+        cursor_params=options.cursor_params,
         newest_first=options.order == "newest_first",
         parent=None if of is None else Parent(of.resource, of.fields, of.on_missing, of.join),
         notices=options.notices,

@@ -269,6 +269,7 @@ class ResourceOptions(OptionSection):
     cursor_initial: Text | None = None
     cursor_exclusive: bool = False
     cursor_earlier: Seconds | None = None
+    cursor_params: dict[str, Text | None] = Field(default_factory=dict)
     order: Literal["newest_first"] | None = None
     parent: Annotated[ParentOptions, BeforeValidator(_named_parent)] | None = None
     items: Names | None = None
@@ -294,6 +295,15 @@ class ResourceOptions(OptionSection):
             JsonPath.parse(text)
         return value
 
+    @field_validator("fields")
+    @classmethod
+    def _have_paths(cls, fields: dict[str, str]) -> dict[str, str]:
+        from cdpsync.connector.http.paths import JsonPath
+
+        for text in fields.values():
+            JsonPath.parse(text)
+        return fields
+
     @field_validator("types")
     @classmethod
     def _are_types(cls, types: dict[str, str]) -> dict[str, str]:
@@ -317,6 +327,10 @@ class ResourceOptions(OptionSection):
             raise ValueError("a GET has no body. Set method: POST, or use params")
         if self.cursor_param is not None and self.cursor_field is None:
             raise ValueError("cursor_param needs a cursor_field, whose values it filters")
+        if self.cursor_params and self.cursor_field is None:
+            raise ValueError(
+                "cursor_params need a cursor_field: they are sent where it has a value"
+            )
         if self.order is not None and self.cursor_field is None:
             raise ValueError("order needs a cursor_field, by which the list is ordered")
         return self

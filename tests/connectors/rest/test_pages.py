@@ -94,6 +94,13 @@ def by_link_in_json(request: ApiRequest) -> Any:
     return {"items": slice_at(start), "links": {"next": link}}
 
 
+def by_link_on_each_page(request: ApiRequest) -> Any:
+    start = int(request.query.get("start", "0"))
+    link = f"/rows?start={start + SIZE}"  # on the last page, too
+    paging = {"next": link, "has_more": start + SIZE < COUNT}
+    return {"items": slice_at(start), "meta": paging}
+
+
 def by_header(request: ApiRequest) -> Any:
     start = int(request.query.get("start", "0"))
     link = f'</rows?start={start + SIZE}>; rel="next", </rows>; rel="first"'
@@ -175,6 +182,10 @@ KINDS: dict[str, tuple[Callable[[ApiRequest], Any], dict[str, Any]]] = {
         by_link_in_json,
         {"paginator": {"type": "json_link", "next": "links.next"}},
     ),
+    "link in the answer and has_more": (
+        by_link_on_each_page,
+        {"paginator": {"type": "json_link", "next": "meta.next", "has_more": "meta.has_more"}},
+    ),
     "link in the header": (by_header, {"paginator": "header_link"}),
     "link in the header, found": (by_header, {}),
 }
@@ -248,6 +259,18 @@ def test_a_paginator_that_looks_in_the_wrong_place_is_refused(api: ApiServer) ->
         paginator={"type": "cursor", "next": "nxt_page", "param": "page"},
     )
     assert "says that more follow (next_page)" in message
+
+
+def test_a_has_more_that_is_nowhere_does_not_end_the_list(api: ApiServer) -> None:
+    paginator = {"type": "json_link", "next": "meta.next", "has_more": "meta.hasMore"}
+    message = refusal(api, by_link_on_each_page, paginator=paginator)
+    assert "says that more follow (meta.next)" in message
+
+
+def test_a_link_that_is_missing_where_more_follow_is_told(api: ApiServer) -> None:
+    paginator = {"type": "json_link", "next": "next", "has_more": "more"}
+    message = refusal(api, lambda _: {"items": slice_at(0), "more": True}, paginator=paginator)
+    assert "says that more follow (more), but has no address at next" in message
 
 
 def test_a_single_page_is_what_its_user_says(api: ApiServer) -> None:

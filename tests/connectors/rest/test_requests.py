@@ -202,6 +202,8 @@ def test_a_limit_that_lasts_too_long_is_told(api: ApiServer) -> None:
             "there is nothing at /rows (status 410): gone",
         ),
         (Reply(b"<html><h1>Not found", 404), "there is nothing at /rows (status 404): it says"),
+        (Reply({"ErrorInfo": "", "ErrorMessage": "no list"}, 400), "request (status 400): no list"),
+        (Reply({"meta": {"error": "no page"}}, 400), "refused the request (status 400): no page"),
         (Reply({"title": "bad filter"}, 400), "refused the request (status 400): bad filter"),
         (Reply(b"", 500), "kept failing with status 500: it says nothing"),
         (Reply(b"", 302, {"Location": "https://login.example/"}), "leads to https://login.example"),
@@ -310,6 +312,22 @@ def test_an_initial_cursor_is_sent_for_a_first_load(api: ApiServer) -> None:
     keys = {"cursor_field": "at", "cursor_param": "since", "cursor_initial": 0}
     assert read(source(api, keys), "rows") != []
     assert api.requests[0].query == {"since": "0"}
+
+
+def test_parameters_may_belong_to_a_read_from_a_cursor_only(api: ApiServer) -> None:
+    keys = {"cursor_field": "at", "params": {"sort": "created"}, "cursor_params": {"sort": "at"}}
+    own = source(api, keys)
+    read(own, "rows")
+    read(own, "rows", **since("at", datetime(2026, 1, 3, tzinfo=UTC)))
+    assert [request.query for request in api.requests] == [{"sort": "created"}, {"sort": "at"}]
+
+
+def test_a_key_may_stand_inside_an_object(api: ApiServer) -> None:
+    inner = [{"id": {"row": n, "of": "a"}, "n": n} for n in range(3)]
+    api.routes["GET /rows"] = lambda r: inner if r.query["offset"] == "0" else []
+    keys = {"primary_key": "row_id", "fields": {"row_id": "id.row"}, "paginator": "offset"}
+    rows = read(source(api, keys), "rows")
+    assert rows == [{"row_id": n, "id": f'{{"row":{n},"of":"a"}}', "n": n} for n in range(3)]
 
 
 def test_newest_first_ends_below_the_cursor(api: ApiServer) -> None:
