@@ -43,7 +43,9 @@ class HttpClient:
 
     `base_url` is where relative addresses start. Other hosts are asked only if they are among
     `hosts`, because each request has the credentials. `rate` is in requests a second; `concurrency`
-    is how many are under way at once. `timeout`: seconds without a byte of an answer.
+    is how many are under way at once. `timeout`: seconds without a byte of an answer. With `public`
+    no request has credentials, so redirects may lead to any server, though not from https to http.
+    `named` is the option that has the address, for messages.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class HttpClient:
         rate: float = 1000.0,
         concurrency: int = 4,
         timeout: float = 60.0,
+        public: bool = False,
+        named: str = "base_url",
     ) -> None:
         self.base_url = base_url.rstrip("/") + "/"
         self.concurrency = concurrency
@@ -66,6 +70,8 @@ class HttpClient:
         self._origins = {_origin(self.base_url), *hosts}
         self._limiter = RequestLimiter(rate, concurrency)
         self._timeout = (min(_CONNECT_TIMEOUT, timeout), timeout)
+        self._public = public
+        self._named = named
         self._has_answered = False
         self._session = requests.Session()
         self._session.trust_env = True
@@ -121,7 +127,7 @@ class HttpClient:
         url = urljoin(
             self.base_url, request.url.lstrip("/") if _is_path(request.url) else request.url
         )
-        if _origin(url) not in self._origins:
+        if _origin(url) not in self._origins and not self._public:
             raise ReadError(
                 f"{where}: the next page would be at {_origin(url)}, another server than "
                 f"{_origin(self.base_url)}; it would get the credentials. If it belongs to the "
@@ -182,10 +188,17 @@ class HttpClient:
                 "address."
             )
         target = replace(request, url=urljoin(request.url, location), params={})
-        if _origin(target.url) not in self._origins:
+        if self._public:
+            if _scheme(target.url) not in {"https", _scheme(request.url)}:
+                raise ReadError(
+                    f"{where}: the server leads from {_origin(request.url)} to "
+                    f"{_origin(target.url)}, which is not https. Set {self._named} to the address "
+                    "itself if you trust it."
+                )
+        elif _origin(target.url) not in self._origins:
             raise ReadError(
                 f"{where}: the server leads to {_origin(target.url)}, which would get the "
-                "credentials. Set base_url to the address of the API itself."
+                f"credentials. Set {self._named} to the address of the API itself."
             )
         return target
 
@@ -220,6 +233,11 @@ class HttpClient:
                 f"{where}: the API limits the rate of requests{when}: {text}. Set a lower rate:, "
                 "or run again later."
             )
+        if status in {401, 402, 403} and self._public:
+            return ReadError(
+                f"{where}: {address} is not open to everybody (status {status}): {text}. Check "
+                f"{self._named}, or set the table's enabled: false."
+            )
         if status == 401:
             return ConnectError(
                 f"{where}: {address} refused the credentials (status 401): {text}. Are they "
@@ -233,7 +251,7 @@ class HttpClient:
         if status in {404, 410} or (status == 409 and request.method == "GET"):
             return MissingError(
                 f"{where}: there is nothing at {urlsplit(request.url).path} (status {status}): "
-                f"{text}. Check base_url and path."
+                f"{text}. Check {self._named}{' and path' if self._named == 'base_url' else ''}."
             )
         if status in _REPEATABLE:
             return ReadError(
@@ -244,7 +262,7 @@ class HttpClient:
 
     def _unreachable(self, request: HttpRequest, error: Exception) -> ConnectError:
         return ConnectError(
-            f"{_origin(request.url)}: {unreachable_reason(error)}. Check base_url and this "
+            f"{_origin(request.url)}: {unreachable_reason(error)}. Check {self._named} and this "
             "machine's network; then run again.",
             retryable=True,
         )
@@ -278,6 +296,10 @@ def _is_path(url: str) -> bool:
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}".lower()
+
+
+def _scheme(url: str) -> str:
+    return urlsplit(url).scheme.lower()
 
 
 def _pause(attempt: int) -> float:
