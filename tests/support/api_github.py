@@ -101,8 +101,9 @@ class _Github(ApiServer):
         if "since" in request.query:
             found = [row for row in found if row["updated_at"] >= request.query["since"]]
         if "sort" in request.query:
+            field = "updated_at" if request.query["sort"] == "updated" else "id"
             is_reversed = request.query.get("direction", "desc") == "desc"
-            found.sort(key=lambda row: row["updated_at"], reverse=is_reversed)
+            found.sort(key=lambda row: row[field], reverse=is_reversed)
         if name == "stargazers" and "star+json" not in request.headers["Accept"]:
             found = [row["user"] for row in found]
         return self.page(request, found, _WRAPPERS.get(name))
