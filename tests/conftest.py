@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import json
@@ -18,7 +19,8 @@ from urllib.request import Request, urlopen
 import pytest
 from hypothesis import settings
 from hypothesis.internal.conjecture import providers
-from support import commands
+from support import commands, lake_reading
+from support.database_pool import DatabasePool
 from support.mysql_server import MariaDatabase, MariaServer, mariadb
 from support.postgres_15 import postgres_15
 from support.servers import (
@@ -63,7 +65,7 @@ os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.tcache_count=2000")
 _MEMORY = Path("/dev/shm")  # noqa: S108 - files of a folder of our own below it
 _ENOUGH = 4 << 30  # bytes; the suite needs one at most
 
-_KEPT = 2  # idle connections, from one test to the next
+_KEPT = 3  # idle connections, from one test to the next
 
 _numbers = itertools.count(1)
 
@@ -189,6 +191,7 @@ def idle_connections(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     idle = _Idle()
     monkeypatch.setattr(catalog_file, "_idle", idle)
     yield
+    lake_reading.close()
     idle.end()
 
 
@@ -228,10 +231,17 @@ def replicated_servers() -> Iterator[tuple[Server, Server]]:
         yield primary, replica
 
 
+@pytest.fixture(scope="session")
+def database_pool(postgres_server: Server) -> Iterator[DatabasePool]:
+    """The databases of this process's tests."""
+    with contextlib.closing(DatabasePool(postgres_server)) as pool:
+        yield pool
+
+
 @pytest.fixture
-def pg(postgres_server: Server) -> Iterator[Database]:
-    """A database of one's own, dropped after the test."""
-    with postgres_server.database(f"test_{next(_numbers)}") as database:
+def pg(database_pool: DatabasePool) -> Iterator[Database]:
+    """An empty database of one's own."""
+    with database_pool.database() as database:
         yield database
 
 

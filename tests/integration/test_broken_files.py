@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
-from support.shop import lake_rows
+from support.lake_reading import lake_rows
 from typer.testing import CliRunner
 
 from cdpsync import project, sync

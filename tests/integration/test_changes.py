@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.shop import lake_rows
+from support.lake_reading import lake_rows
 
 from cdpsync import sync
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
-from support.shop import lake_rows
+from support.lake_reading import lake_rows
 from support.stripe_server import KEY, fake_stripe
 
 from cdpsync import sync

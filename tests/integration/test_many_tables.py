@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pytest
     from support.shop import Shop
 
-_TABLES = 120
+_TABLES = 60
 
 
 def counts(shop: Shop) -> dict[str, int]:
@@ -37,7 +37,7 @@ def test_many_tables_of_every_mode(shop: Shop, monkeypatch: pytest.MonkeyPatch) 
     assert [result.rows_inserted for result in first.tables] == [many_tables.ROWS] * _TABLES
     assert set(counts(shop).values()) == {many_tables.ROWS}
 
-    changed = range(0, _TABLES, 12)
+    changed = range(0, _TABLES, 6)
     many_tables.change(shop.pg.url, changed)
     again = {result.table: result for result in sync.run(config).tables}
     for number in range(_TABLES):

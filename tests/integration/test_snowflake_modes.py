@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.shop import lake_rows
+from support.lake_reading import lake_rows
 
 from cdpsync import sync
 

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.shop import lake_rows
+from support.lake_reading import lake_rows
 from support.stripe_server import FakeStripe, Reply, fake_stripe, refusal
 
 from cdpsync import project, sync

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from support.lake_reading import lake_reader, lake_rows
 
 from cdpsync import project, sync
-from cdpsync.catalog.query import run_query
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,7 +82,7 @@ class Shop:
 
     def all_same(self, *tables: str) -> None:
         """Assert the same of several tables of schema `public`; the lake is opened once."""
-        with project.catalog_of(project.load(self.file)).reader() as con:
+        with lake_reader(self.file) as con:
             rows = {
                 table: con.execute(f"select * from lake.shop.{table}").fetchall()
                 for table in tables
@@ -90,15 +90,6 @@ class Shop:
         for table in tables:
             source_rows = sorted(map(repr, _plain(self.source(f"select * from {table}"))))
             assert sorted(map(repr, _plain(rows[table]))) == source_rows, table
-
-
-def lake_rows(sql: str, file: Path) -> list[tuple[Any, ...]]:
-    """Return the rows of a query of a project's lake.
-
-    Unlike `cdpsync.query` it uses a connection again, because a new one is dear.
-    """
-    with project.catalog_of(project.load(file)).reader() as con:
-        return list(run_query(con, sql).rows())
 
 
 def _plain(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
