@@ -181,6 +181,8 @@ def test_killed_in_the_middle_of_a_write_and_a_rerun_are_one_clean_run(
     """A file torn at any byte, the catalog's and its log's too, does no harm.
 
     From a moment in some sixth of the run on: until its last write, after which no file is torn.
+    How many steps a run has, and so which moments these are, depends on the version of Python: if
+    the files then end before the byte, two further deaths are at an early one.
     """
     chance = Random(mode)  # noqa: S311 - a moment to die, not a secret
     ended = traced(life, mortals, watched=True)
@@ -197,6 +199,10 @@ def test_killed_in_the_middle_of_a_write_and_a_rerun_are_one_clean_run(
             int((part + chance.random()) / _TORN_PARTS * len(before_last_write))
         ]
         life.die(mortals, at=step, limit=int(size ** chance.uniform(0.3, 1.02)))
+    if len(life.deaths) < 2:
+        for step in chance.sample(before_last_write[: len(before_last_write) // 2], 2):
+            life.change()
+            life.die(mortals, at=step, limit=int(size**0.3))
     life.clean_up(stored(shop))
     assert len(life.deaths) > 1
 
