@@ -24,7 +24,7 @@ from cdpsync.model import (
     TableResult,
     TableStatus,
 )
-from cdpsync.model.cursors import cursor_json, parse_cursor
+from cdpsync.model.cursors import cursor_digest, cursor_json, parse_cursor
 from cdpsync.model.identity import identity_text, parse_identity
 
 if TYPE_CHECKING:
@@ -360,8 +360,8 @@ def _record_row(record: RunRecord) -> dict[str, object]:
     return row | {
         "table_name": str(result.table),
         "cursor_type": cursor and cursor.type.value,
-        "cursor_before": _cursor_text(result.cursor_before),
-        "cursor_after": _cursor_text(result.cursor_after),
+        "cursor_before": _cursor_text(cursor_digest(result.cursor_before)),
+        "cursor_after": _cursor_text(cursor_digest(result.cursor_after)),
         "error_type": result.error and result.error.type,
         "error_message": result.error and result.error.message,
         "notices": json.dumps(result.notices) if result.notices else None,
@@ -374,8 +374,8 @@ def _record(row: dict[str, Any]) -> RunRecord:  # Any: a row of the database
         "table": TableName.parse(row["table_name"]),
         "mode": SyncMode(row["mode"]) if row["mode"] else None,
         "status": TableStatus(row["status"]),
-        "cursor_before": _cursor(row["cursor_type"], row["cursor_before"]),
-        "cursor_after": _cursor(row["cursor_type"], row["cursor_after"]),
+        "cursor_before": _past_cursor(row["cursor_type"], row["cursor_before"]),
+        "cursor_after": _past_cursor(row["cursor_type"], row["cursor_after"]),
         "error": failure,
         "notices": tuple(json.loads(row["notices"])) if row["notices"] else (),
     }
@@ -391,3 +391,10 @@ def _cursor_text(cursor: Cursor | None) -> str | None:
 
 def _cursor(type_: str | None, value: str | None) -> Cursor | None:
     return None if type_ is None or value is None else parse_cursor(CursorType(type_), value)
+
+
+def _past_cursor(type_: str | None, value: str | None) -> Cursor | None:
+    """Return a cursor of the history, which has a digest in the place of a state."""
+    if type_ == CursorType.STATE and value is not None:
+        return Cursor(CursorType.STATE, value)
+    return _cursor(type_, value)

@@ -173,11 +173,11 @@ def _table_rules(
 def _need_cursor(model: type[BaseModel] | None) -> set[SyncMode]:
     """Return the modes that need a cursor_field at a connector with these options.
 
-    None at one that follows no cursors: its tables of other modes are refused when they are
-    planned, each by itself.
+    None at one that follows no cursors, or states in their place: its tables of other modes are
+    refused when they are planned, each by itself.
     """
     modes = {SyncMode.INCREMENTAL, SyncMode.APPEND_ONLY}
-    if not getattr(model, "follows_cursors", True):
+    if not getattr(model, "follows_cursors", True) or getattr(model, "follows_states", False):
         return set()
     return modes - {SyncMode.INCREMENTAL} if getattr(model, "follows_changes", False) else modes
 

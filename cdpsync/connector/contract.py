@@ -37,6 +37,9 @@ class ConnectorOptions(BaseModel):
     follows_changes: ClassVar[bool] = False
     """Whether streams have `changes`, so that `incremental` needs no cursor_field."""
 
+    follows_states: ClassVar[bool] = False
+    """Whether these streams go on from states: then no mode of theirs needs a cursor_field."""
+
     follows_cursors: ClassVar[bool] = True
     """Whether a stream can be read from a cursor on. If not, its only mode is `full_table`."""
 
@@ -124,8 +127,10 @@ class ReadRequest:
     `workers` is how many chunks are read at once.
 
     `cursor_field` is set for every read of a table that has one, `saved_cursor` where an earlier
-    read of the table ended at one. `looks_back` is set where the user gave a lookback, so that
-    rows below the cursor are read again. `include_deletes` asks a
+    read of the table ended at one. `follows_state` is set for a read that goes on from the state in
+    `saved_cursor`, or begins without one: its chunks are `CursorLimited`, and their `safe_cursor`
+    is the next state. Without it a stream that has states is read whole. `looks_back` is set where
+    the user gave a lookback, so that rows below the cursor are read again. `include_deletes` asks a
     stream whose `changes` report deletions for deleted rows too, with the column `_deleted_at`
     (TIMESTAMP WITH TIME ZONE, NULL in rows that exist). `include` and `exclude` are the project
     file's patterns for columns: a stream with an open schema drops the columns that they exclude.
@@ -160,6 +165,7 @@ class ReadRequest:
     workers: int = 1
     cursor_field: str | None = None
     saved_cursor: Cursor | None = None
+    follows_state: bool = False
     looks_back: bool = False
     include_deletes: bool = False
     include: frozenset[str] | None = None
@@ -298,26 +304,6 @@ def source_identity_of(connector: Connector) -> SourceIdentity | None:
 
 
 @runtime_checkable
-class CheckAware(Protocol):
-    """Optional: a connector whose `check` finds what is no failure, but should be told."""
-
-    @property
-    def check_notices(self) -> Sequence[str]:
-        """What the last `check` found, a sentence each."""
-
-
-@runtime_checkable
-class Suggesting(Protocol):
-    """Optional: a connector that knows a better configuration than the one it was given."""
-
-    def suggest(self, streams: Sequence[Stream]) -> Sequence[str]:
-        """Return a sentence for each change of the project file, given what `discover` returned.
-
-        Only `cdpsync discover` asks for them: nothing changes by itself.
-        """
-
-
-@runtime_checkable
 class CursorLimited(Protocol):
     """Optional: what `read` may return in place of a list: chunks that limit the next cursor."""
 
@@ -328,8 +314,10 @@ class CursorLimited(Protocol):
         """Return where the next read may start, given the highest cursor among the rows.
 
         It is lower where rows with a lower cursor may still appear. It is higher where the source
-        was asked for all changes up to a moment after the last of them. Called after every chunk
-        was read, while the snapshot is still open.
+        was asked for all changes up to a moment after the last of them. Of a read that follows a
+        state, `highest` is the state it went on from, and the result the next one: JSON text of at
+        most `MAX_STATE` bytes. None: the same one. Called after every chunk was read, while the
+        snapshot is still open.
         """
 
 
@@ -354,14 +342,6 @@ class FrugalChunk(Protocol):
 
     def largest_value(self, con: DuckDBPyConnection) -> tuple[str, int] | None:
         """Return the column of the largest value, and about how many bytes it has."""
-
-
-@runtime_checkable
-class MemoryLimited(Protocol):
-    """Optional: a connector that works in memory outside of its chunks, as when it discovers."""
-
-    memory_limit: int
-    """The bytes that it may use. It is set before the connector is used."""
 
 
 class Connector(Protocol):

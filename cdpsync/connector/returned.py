@@ -5,12 +5,13 @@ Each raises ReadError, because the connector breaks its contract and nothing was
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from cdpsync.connector import ConcurrencyLimit, concurrency_limit_of
 from cdpsync.errors import ReadError
-from cdpsync.model import Column, Cursor, Stream
+from cdpsync.model import Column, Cursor, CursorType, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -95,6 +96,23 @@ def safe_cursor_of(chunks: CursorLimited, highest: Cursor | None) -> Cursor | No
         method = f"{type(chunks).__name__}.safe_cursor"
         raise _broken(method, f"must return a Cursor or None, not {_kind(cursor)}")
     return cursor
+
+
+def state_of(chunks: CursorLimited, previous: Cursor | None) -> Cursor | None:
+    """Return the state from which the next read goes on; None: there is no new one."""
+    state = safe_cursor_of(chunks, previous)
+    method = f"{type(chunks).__name__}.safe_cursor"
+    if state is not None and (state.type is not CursorType.STATE or not _is_json(state.value)):
+        raise _broken(method, "must return a Cursor of type STATE, whose value is JSON text")
+    return state
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.loads(str(value))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, str)
 
 
 def _items(value: object, method: str, what: str, *, verb: str = "return") -> Iterator[object]:

@@ -55,7 +55,8 @@ def reads_deletes(plan: TablePlan) -> bool:
     """Whether a read asks for deleted rows too, which the source reports in `_deleted_at`."""
     changes = plan.stream.changes
     includes_deletes = changes is not None and changes.includes_deletes
-    return includes_deletes and plan.deletes is not Deletes.IGNORE and plan.window is not None
+    goes_on = plan.window is not None or (plan.follows_state and plan.cursor_before is not None)
+    return includes_deletes and plan.deletes is not Deletes.IGNORE and goes_on
 
 
 def require_requested(plan: TablePlan, source_columns: list[Column], relation: str) -> None:

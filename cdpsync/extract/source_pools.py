@@ -25,9 +25,16 @@ class SourcePools:
         self._pools: dict[Hashable, ThreadPoolExecutor] = {}
         self._lock = threading.Lock()
 
-    def submit(self, task: Callable[[], T], source: Hashable, limit: int | None) -> Future[T]:
-        """Run a task of a source on the next thread that is free for it."""
-        if limit is None or limit >= self._count:
+    def submit(
+        self, task: Callable[[], T], source: Hashable, limit: int | None, *, apart: bool = False
+    ) -> Future[T]:
+        """Run a task of a source on the next thread that is free for it.
+
+        `apart`: the source has threads of its own in any case, because its tasks wait for others.
+        """
+        if apart:
+            limit = self._count if limit is None else min(limit, self._count)
+        elif limit is None or limit >= self._count:
             return self._shared_pool.submit(task)
         with self._lock:
             if source not in self._pools:

@@ -14,19 +14,21 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cdpsync.connector import Chunk, Connector, CursorLimited, ReadRequest, VersionedChunk, ignore
+from cdpsync.connector import Chunk, Connector, CursorLimited, VersionedChunk, ignore
 from cdpsync.connector.faults import own_faults
-from cdpsync.connector.returned import chunks_of, opened_read, safe_cursor_of
+from cdpsync.connector.returned import chunks_of, opened_read, safe_cursor_of, state_of
 from cdpsync.errors import CdpsyncError
 from cdpsync.extract.chunk_writer import ChunkTransform, ChunkWriter, ReusableChunk, SpoolFile
-from cdpsync.extract.columns import reads_deletes, requested_columns
+from cdpsync.extract.request import request_of
 from cdpsync.model.cursors import later
+from cdpsync.model.streams import MAX_STATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from cdpsync.connector import KeyFilter, RowSlice
+    from cdpsync.connector import KeyFilter, ReadRequest, RowSlice
+    from cdpsync.extract.request import OpenRead
     from cdpsync.extract.workers import Workers
     from cdpsync.model import Column, Cursor, TablePlan
 
@@ -76,13 +78,15 @@ class ExtractHooks:
     `on_progress(rows, chunks_done, chunks)` is called as rows and chunks arrive. `on_file` takes
     each complete file, on the thread that wrote it. `on_drop` takes a file that is no longer part
     of the result. `wait_for_space` is called before a chunk is read. It may block until the
-    function that it takes returns True, because the read is given up.
+    function that it takes returns True, because the read is given up. `open_read` opens a read of
+    the connector.
     """
 
     on_progress: Callable[[int, int, int], None] = _ignore_progress
     on_file: Callable[[SpoolFile], None] = ignore
     on_drop: Callable[[SpoolFile], None] = ignore
     wait_for_space: Callable[[Callable[[], bool]], None] = ignore
+    open_read: OpenRead = opened_read
 
 
 _NO_HOOKS = ExtractHooks()
@@ -197,13 +201,13 @@ class TableReader:
         try:
             with (
                 own_faults(str(self.plan.table), self.connector),
-                opened_read(self.connector, request) as chunks,
+                self.hooks.open_read(self.connector, request) as chunks,
             ):
                 ordered = chunks_of(self.connector, chunks)
                 self._start_snapshot(ordered)
                 ordered.sort(key=lambda chunk: self._reusable_of(chunk) is not None)
                 files = self._write_chunks(writer, ordered)
-                cursor = _next_cursor(self.plan, chunks, files)
+                cursor = _next_cursor(self.plan, chunks, files, notices.append)
         finally:
             if writer.source_hung_up:
                 self._failed_chunks = tuple(
@@ -235,7 +239,7 @@ class TableReader:
         shutil.rmtree(fetched, ignore_errors=True)
         fetched.mkdir()
         return replace(
-            _request_of(self.plan, self.workers.count),
+            request_of(self.plan, self.workers.count),
             row_filter=self.row_filter,
             stable_chunks=self.transform is not None and self.transform.cache_folder is not None,
             previous_chunks=self._chunks,
@@ -332,9 +336,14 @@ class TableReader:
 
 
 def _next_cursor(
-    plan: TablePlan, chunks: Iterable[Chunk], files: Iterable[SpoolFile]
+    plan: TablePlan,
+    chunks: Iterable[Chunk],
+    files: Iterable[SpoolFile],
+    on_notice: Callable[[str], None],
 ) -> Cursor | None:
     """Return where the next read may start; never below the start of this one."""
+    if plan.follows_state:
+        return _next_state(plan, chunks, on_notice)
     if plan.cursor_field is None:
         return None
     highest: Cursor | None = None
@@ -345,26 +354,21 @@ def _next_cursor(
     return later(plan.cursor_before, highest)
 
 
-def _request_of(plan: TablePlan, workers: int) -> ReadRequest:
-    """Return the part of a read request that follows from the plan."""
-    lake_columns = plan.lake_table.columns if plan.lake_table else ()
-    return ReadRequest(
-        stream=plan.stream,
-        columns=requested_columns(plan),
-        types=plan.types,
-        lake_types=(
-            {} if plan.full_refresh else {column.name: column.type for column in lake_columns}
-        ),
-        where=plan.where,
-        window=plan.window,
-        workers=workers,
-        replaces=plan.replace,
-        lake_digits=plan.lake_digits,
-        cursor_field=plan.cursor_field,
-        saved_cursor=plan.cursor_before,
-        looks_back=plan.lookback is not None,
-        include_deletes=reads_deletes(plan),
-        include=None if plan.include is None else frozenset(plan.include),
-        exclude=frozenset(plan.exclude or ()),
-        limit=plan.limit,
-    )
+def _next_state(
+    plan: TablePlan, chunks: Iterable[Chunk], on_notice: Callable[[str], None]
+) -> Cursor | None:
+    """Return the state from which the next read goes on; that of this one if there is no other.
+
+    One that is too large is not kept, so that the next run reads the same rows again.
+    """
+    state = state_of(chunks, plan.cursor_before) if isinstance(chunks, CursorLimited) else None
+    if state is None:
+        return plan.cursor_before
+    size = len(str(state.value).encode())
+    if size > MAX_STATE:
+        on_notice(
+            f"the source's state has {size:,} bytes, and at most {MAX_STATE:,} are kept: the next "
+            "run reads the same rows again. Split the source, or use mode: full_table"
+        )
+        return plan.cursor_before
+    return state

@@ -35,6 +35,9 @@ _LARGE_COLUMNS = """
     having max(value_bytes) >= {large} and (select sum(bytes) from chunk) >= {much}
 """
 
+INCOMING_DIGESTS = "incoming_digests"
+"""The table of `read_digests`. It has each row's position, too: `filename`, `file_row_number`."""
+
 _INCOMING = """
     create or replace temporary table incoming_digests as
     select {position}, {values} from read_parquet([{files}], hive_partitioning = false)

@@ -16,6 +16,7 @@ from cdpsync.load.large_values import (
     read_digests,
     write_loaded,
 )
+from cdpsync.load.last_rows import last_per_key
 from cdpsync.load.parquet import write
 from cdpsync.model import DELETED_AT, Column, Deletes, SyncMode, TablePlan
 from cdpsync.model.cursors import cursor_sql
@@ -99,7 +100,8 @@ def needs_no_merge(plan: TablePlan) -> bool:
     """Whether every spool file is loaded as it is, whatever the other files and the lake have."""
     if not plan.replace or keeps_deleted(plan):
         return False
-    return plan.mode is not SyncMode.INCREMENTAL or _unique_at_source(plan)
+    has_keys = plan.mode is SyncMode.INCREMENTAL or plan.follows_state
+    return not has_keys or _unique_at_source(plan)
 
 
 def keeps_deleted(plan: TablePlan) -> bool:
@@ -155,17 +157,23 @@ def _merge(
         lake_columns = tuple(column for column in columns if column.name != DELETED_AT)
     if not files:
         return MergeResult(lake_columns)
-    incoming, delete_keys = spooled_rows(files, columns), None
+    all_rows = incoming = spooled_rows(files, columns)
+    delete_keys, duplicates = None, 0
     if digested:
-        incoming = read_digests(con, files, columns, digested)
+        all_rows = incoming = read_digests(con, files, columns, digested)
+    if plan.follows_state:
+        duplicates = count(con, incoming) - count_keys(con, plan, incoming)
+        if duplicates:
+            incoming = last_per_key(plan, columns, files, is_digested=bool(digested))
     if lake_columns != columns:
         delete_keys = _write_delete_keys(con, plan, incoming, folder / "removed.parquet")
         incoming = (
             f"select {quote_names(column.name for column in lake_columns)} "
             f"from ({incoming}) where {DELETED_AT} is null"
         )
-    select, duplicates = _select_changed(con, plan, lake_columns, incoming, digested)
-    if select is incoming and keeps_marks:
+    select, older = _select_changed(con, plan, lake_columns, incoming, digested)
+    duplicates += older
+    if select is all_rows and keeps_marks:
         size = sum(file.stat().st_size for file in files)
         return MergeResult(lake_columns, tuple(files), count(con, incoming), size)
     if digested:
@@ -217,7 +225,8 @@ def _select_changed(
     `digested` columns are digests in `incoming`, and in the result.
     """
     select, duplicates = incoming, 0
-    if plan.mode is SyncMode.INCREMENTAL and not _unique_at_source(plan):
+    has_cursor = not plan.follows_state
+    if plan.mode is SyncMode.INCREMENTAL and has_cursor and not _unique_at_source(plan):
         select, duplicates = _latest_per_key(con, plan, columns, incoming)
         if not plan.replace:
             select = _not_older(plan, select)
@@ -240,9 +249,13 @@ def _changed(
         cursor = f"existing.{quote_name(field)}"
         type_ = existing_columns[fold_name(field)].type
         windows = [f"{cursor} >= {cursor_sql(plan.window.low, type_)}", f"{cursor} is null"]
-    if plan.mode is SyncMode.APPEND_ONLY and plan.stream.open_schema and plan.primary_key:
+    elif plan.follows_state:  # no column limits what may come, so its keys do
+        windows = [f"exists (from ({incoming}) as incoming where {same_key(plan)})"]
+    has_identity = plan.stream.open_schema or plan.follows_state
+    if plan.mode is SyncMode.APPEND_ONLY and has_identity and plan.primary_key:
+        window = "true" if plan.follows_state else " or ".join(windows)
         return _NEW_KEYS.format(
-            incoming=incoming, table=table, same_key=same_key(plan), window=" or ".join(windows)
+            incoming=incoming, table=table, same_key=same_key(plan), window=window
         )
     values = ", ".join(
         f"{digest(value) if column.name in digested else value} as {quote_name(column.name)}"
@@ -318,8 +331,7 @@ def _latest_per_key(
     Rows are dropped only where the source does not enforce that a key is unique.
     """
     key = quote_names(plan.primary_key)
-    keys = count(con, f"select distinct {key} from ({incoming})")
-    duplicates = count(con, incoming) - keys
+    duplicates = count(con, incoming) - count_keys(con, plan, incoming)
     if not duplicates:
         return incoming, 0
     latest = _LATEST_PER_KEY.format(
@@ -352,3 +364,8 @@ def count(con: duckdb.DuckDBPyConnection, select: str) -> int:
     """Count the rows of a SELECT."""
     row = con.execute(f"select count(*) from ({select})").fetchone()
     return int(row[0]) if row else 0
+
+
+def count_keys(con: duckdb.DuckDBPyConnection, plan: TablePlan, select: str) -> int:
+    """Count the different keys of a SELECT."""
+    return count(con, f"select distinct {quote_names(plan.primary_key)} from ({select})")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cdpsync import engine
+from cdpsync.connector.returned import opened_read
 from cdpsync.errors import OpenTypeError
 from cdpsync.extract.table import Extracted, ExtractHooks, extract
 from cdpsync.load.comparison import is_small, translated_errors
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from cdpsync.connector import Connector
+    from cdpsync.extract.request import OpenRead
     from cdpsync.extract.workers import Workers
     from cdpsync.load.upload import TableUpload, Uploader
     from cdpsync.model import Column, TablePlan
@@ -76,7 +78,8 @@ class LoadedTable:
 class TableLoader:
     """Loads the tables of one run into the storage. Used from a thread per table.
 
-    `open_lake` lends a DuckDB connection that has a copy of the lake attached.
+    `open_lake` lends a DuckDB connection that has a copy of the lake attached. `opener` returns
+    what opens the reads of a table.
     """
 
     connectors: Mapping[str, Connector]
@@ -86,6 +89,7 @@ class TableLoader:
     spool: Path
     stopped: threading.Event
     on_progress: ProgressCallback
+    opener: Callable[[TablePlan], OpenRead] = lambda _: opened_read
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _merge_lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -162,7 +166,11 @@ class TableLoader:
                 progress_of(plan, "reading", rows=rows, chunks_done=chunks_done, chunks=chunks)
             )
 
-        hooks = ExtractHooks(on_progress, wait_for_space=self.uploader.wait_for_space)
+        hooks = ExtractHooks(
+            on_progress,
+            wait_for_space=self.uploader.wait_for_space,
+            open_read=self.opener(plan),
+        )
         if plan.compares_rows:
             hooks = replace(hooks, on_file=deferred.add, on_drop=deferred.drop)
         elif needs_no_merge(plan):
@@ -310,6 +318,8 @@ class TableLoader:
             lake_digits=None,
             deletes=Deletes.IGNORE,
             cursor_field=None,
+            cursor_type=None,
+            cursor_before=None,
             window=None,
         )
         with translated_errors(plan, folder):

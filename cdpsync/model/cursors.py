@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation, localcontext
+from hashlib import sha256
 
 from cdpsync.model import Cursor, CursorType, Lookback
+from cdpsync.model.streams import MAX_STATE
 from cdpsync.model.types import MAX_PRECISION, decimal_of
 
 _CURSOR_TYPES = {
@@ -27,6 +30,7 @@ _INTEGERS = {
 _DIGITS = 100  # more than the digits of any cursor and lookback together
 _INT64, _UINT64 = range(-(2**63), 2**63), range(2**64)
 _FIRST_REPEATED, _LAST_REPEATED = 23, 4  # o'clock
+_DIGEST = "sha256:"  # which is no JSON, so no state begins with it
 REPEATED_HOUR = timedelta(hours=1)
 """How far a clock goes back when daylight saving ends."""
 
@@ -49,6 +53,8 @@ def cursor_type_of(column_type: str) -> CursorType | None:
 def parse_cursor(type_: CursorType, raw: object) -> Cursor:
     """Parse the cursor that a state file or a person wrote. Raises ValueError."""
     text = str(raw).strip()
+    if type_ is CursorType.STATE:
+        return Cursor(type_, _valid_state(text))
     if type_ is CursorType.INTEGER:
         return Cursor(type_, int(text))
     if type_ is CursorType.DECIMAL:
@@ -67,6 +73,32 @@ def parse_cursor(type_: CursorType, raw: object) -> Cursor:
             raise ValueError(f"must be a timestamp without time zone: {text}")
         return Cursor(type_, moment)
     return Cursor(type_, moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC))
+
+
+def _valid_state(text: str) -> str:
+    """Return a state as it was written, because its numbers may have digits that a float loses."""
+    if len(text.encode()) > MAX_STATE:
+        raise ValueError(
+            f"a state has at most {MAX_STATE:,} bytes, this has {len(text.encode()):,}"
+        )
+    try:
+        json.loads(text)
+    except RecursionError as error:
+        raise ValueError("not JSON: nested too deep") from error
+    except ValueError as error:
+        raise ValueError(f"not JSON: {error}") from error
+    return text
+
+
+def cursor_digest(cursor: Cursor | None) -> Cursor | None:
+    """Return a cursor for the history: a state is the begin of its SHA-256, any other is whole."""
+    if cursor is None or cursor.type is not CursorType.STATE or _is_digest(str(cursor.value)):
+        return cursor
+    return Cursor(cursor.type, _DIGEST + sha256(str(cursor.value).encode()).hexdigest()[:12])
+
+
+def _is_digest(value: str) -> bool:
+    return value.startswith(_DIGEST)
 
 
 def cursor_json(cursor: Cursor | None) -> int | str | None:
@@ -130,6 +162,8 @@ def lower_bound(cursor: Cursor, lookback: Lookback | None) -> Cursor:
     if lookback is None:
         return cursor
     value = cursor.value
+    if isinstance(value, str):
+        raise ValueError("a state has no order, so nothing lies below it")
     if isinstance(value, (int, Decimal)):
         if isinstance(lookback, timedelta):
             raise ValueError(

@@ -8,6 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
+from cdpsync.model.streams import CursorType
 from cdpsync.model.types import OPEN_DECIMAL
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cdpsync.model.identity import SourceIdentity
-    from cdpsync.model.streams import Column, Cursor, CursorType, Stream
+    from cdpsync.model.streams import Column, Cursor, Stream
 
 
 class SyncMode(StrEnum):
@@ -198,6 +199,11 @@ class TablePlan:
     source_identity: SourceIdentity | None = None
     source_change: str = ""
     is_other_source: bool = False
+
+    @property
+    def follows_state(self) -> bool:
+        """Whether the read goes on from a state that the source reported, and reports the next."""
+        return self.cursor_type is CursorType.STATE
 
     def is_guessed(self, name: str) -> bool:
         """Whether only the rows give a column its type: neither the source nor the user does."""

@@ -12,16 +12,21 @@ DELETED_AT = "_deleted_at"
 
 
 class CursorType(StrEnum):
-    """The types whose order a cursor may follow."""
+    """The types whose order a cursor may follow; a STATE is text of the source, without order."""
 
     INTEGER = "integer"
     DECIMAL = "decimal"
     DATE = "date"
     TIMESTAMP = "timestamp"
     TIMESTAMPTZ = "timestamptz"
+    STATE = "state"
 
 
-CursorValue = int | Decimal | date | datetime
+CursorValue = int | Decimal | date | datetime | str
+"""A STATE is a text, which is JSON; each other type has a value of its own type."""
+
+MAX_STATE = 1 << 20
+"""The most bytes of a state that is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +59,14 @@ REJECTED_COLUMNS = (
 class ChangeLog:
     """A source's log of changes, for streams that have one.
 
-    `cursor` is the column that a read of changes adds to its rows: when the row last changed.
+    `cursor` is the column that a read of changes adds to its rows: when the row last changed. None:
+    no column tells, and a read goes on from the state that the one before it reported.
     `retention` is how long the source keeps the log; an older cursor cannot be followed.
     `includes_deletes`: deleted rows are in the log too, with `_deleted_at` set. `kept_since`: from
     when on the source has the log, by its own clock; without it this machine's clock decides.
     """
 
-    cursor: Column
+    cursor: Column | None
     retention: timedelta | None = None
     includes_deletes: bool = False
     kept_since: datetime | None = None
@@ -118,6 +124,11 @@ class Stream:
             return self.identity
         return f"{self.identity} {self.rewrite}"
 
+    @property
+    def follows_state(self) -> bool:
+        """Whether a read goes on from a state of the source, and not from a column's value."""
+        return self.changes is not None and self.changes.cursor is None
+
     def column(self, name: str) -> Column | None:
         """Return the column of this name, or None."""
         return next((column for column in self.columns if column.name == name), None)
@@ -125,7 +136,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far a table has been read: the highest value of its cursor field so far."""
+    """How far a table has been read: the highest value of its cursor field, or a source's state."""
 
     type: CursorType
     value: CursorValue

@@ -67,7 +67,8 @@ def _added_columns(table: ConfiguredTable, stream: Stream) -> tuple[Column, ...]
     """Return the columns that are not the stream's own: the change log's cursor, `_deleted_at`."""
     if table.mode is not SyncMode.INCREMENTAL:
         return ()
-    columns = [] if stream.changes is None else [stream.changes.cursor]
+    cursor = stream.changes.cursor if stream.changes else None
+    columns = [] if cursor is None else [cursor]
     if table.deletes is Deletes.SOFT:
         if stream.column(DELETED_AT):
             raise ContractError(

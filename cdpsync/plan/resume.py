@@ -54,7 +54,7 @@ def resume_from(plan: TablePlan, previous: PreviousState, now: datetime) -> Resu
     """
     cursor, saved = previous.cursor, previous.saved_state
     appends = plan.mode is SyncMode.APPEND_ONLY
-    if cursor is None or plan.cursor_field is None:
+    if cursor is None or plan.cursor_type is None:
         is_continued = appends and _was_appended_without_cursor(saved, plan.cursor_field)
         return ResumePoint(replaces=not is_continued)
     has_other_field = previous.cursor_field not in {None, plan.cursor_field}

@@ -135,11 +135,12 @@ def _first_load(
     if table.mode is not SyncMode.FULL_TABLE and not table.follows_cursors:
         raise unfollowed_mode(table.location, table.name, table.mode)
     columns = selected_columns(table, stream)
+    follows_state = stream.follows_state and table.mode is not SyncMode.FULL_TABLE
     cursor_field = _cursor_field(table, stream)
-    cursor_type = (
-        None if cursor_field is None else _cursor_type(table, stream, cursor_field, columns)
-    )
-    if table.mode is SyncMode.INCREMENTAL:
+    cursor_type = CursorType.STATE if follows_state else None
+    if cursor_field is not None:
+        cursor_type = _cursor_type(table, stream, cursor_field, columns)
+    if table.mode is SyncMode.INCREMENTAL or follows_state:
         primary_key = required_key(table, stream, columns, previous_key)
     else:
         primary_key = optional_key(table, stream, columns)
@@ -176,7 +177,8 @@ def _settings(table: ConfiguredTable, stream: Stream, primary_key: tuple[str, ..
     settings: dict[str, object] = {"primary_key": primary_key, "where": where}
     if stream.row_format is not None:
         settings[ROW_FORMAT] = stream.row_format
-    if stream.changes and table.deletes is not Deletes.IGNORE:
+    decides_rows = stream.changes and (stream.changes.cursor or stream.changes.includes_deletes)
+    if decides_rows and table.deletes is not Deletes.IGNORE:
         settings["deletes"] = table.deletes
     return json.dumps(settings)
 
@@ -224,10 +226,18 @@ _NUMBERS = {CursorType.INTEGER, CursorType.DECIMAL}
 
 
 def _check_lookback(table: ConfiguredTable, cursor_type: CursorType | None) -> None:
-    """Raise ContractError for a duration with a number cursor, or a number with a time cursor."""
+    """Raise ContractError for a duration with a number cursor, or a number with a time cursor.
+
+    Also for any with a state, because a state has nothing below it.
+    """
     lookback = table.options.lookback
     if cursor_type is None or lookback is None:
         return
+    if cursor_type is CursorType.STATE:
+        raise ContractError(
+            f'{table.location}: table "{table.name}": a lookback needs a cursor_field, and this '
+            "source reports a state of its own. Leave lookback out."
+        )
     if isinstance(lookback, timedelta) is (cursor_type in _NUMBERS):
         raise ContractError(
             f'{table.location}: table "{table.name}": the lookback does not fit a cursor of type '
@@ -252,8 +262,17 @@ def _cursor_field(table: ConfiguredTable, stream: Stream) -> str | None:
     field = table.options.cursor_field
     if table.mode is SyncMode.FULL_TABLE:
         return None
-    if table.mode is SyncMode.INCREMENTAL and stream.changes:
-        change_field = stream.changes.cursor.name
+    if stream.follows_state:
+        if field is not None:
+            raise ContractError(
+                f'{table.location}: table "{table.name}": {table.mode} goes on from the state that '
+                f'this source reports, not from "{field}". Leave cursor_field out, or use mode: '
+                "full_table."
+            )
+        return None
+    change_column = stream.changes.cursor if stream.changes else None
+    if table.mode is SyncMode.INCREMENTAL and change_column:
+        change_field = change_column.name
         if field not in {None, change_field}:
             raise ContractError(
                 f'{table.location}: table "{table.name}": incremental follows the change log that '
@@ -309,6 +328,8 @@ def _lookback(
     table: ConfiguredTable, stream: Stream, cursor_type: CursorType | None
 ) -> Lookback | None:
     """Return how far below its cursor a read begins, for rows that are committed late."""
+    if cursor_type is CursorType.STATE:
+        return None
     if cursor_type is None or table.options.lookback is not None:
         return table.options.lookback if cursor_type else None
     if stream.has_safe_cursor or stream.changes or cursor_type is CursorType.DATE:

@@ -43,7 +43,7 @@ def discover(config: Config, source: str) -> tuple[Stream, ...]:
 def discover_and_suggest(config: Config, source: str) -> tuple[tuple[Stream, ...], tuple[str, ...]]:
     """Return the streams of a source, and what its connector suggests to change for them."""
     with (
-        open_connector(source_of(config, source), config.warehouse.memory) as connector,
+        open_connector(source_of(config, source), config) as connector,
         own_faults(label(source), connector),
     ):
         streams = discovered_streams(connector)
@@ -104,13 +104,14 @@ def check(config: Config, sources: Sequence[str] = ()) -> tuple[CheckResult, ...
     selected = [source_of(config, name) for name in sources] or list(config.sources.values())
     results = [_run_check("warehouse", config.warehouse.path, lambda: _check_warehouse(config))]
     results += [
-        _run_check(source.name, source.type, partial(_check_source, source)) for source in selected
+        _run_check(source.name, source.type, partial(_check_source, source, config))
+        for source in selected
     ]
     return tuple(results)
 
 
-def _check_source(source: Source) -> None:
-    with open_connector(source) as connector, own_faults(label(source.name), connector):
+def _check_source(source: Source, config: Config) -> None:
+    with open_connector(source, config) as connector, own_faults(label(source.name), connector):
         connector.check()
         for notice in connector.check_notices if isinstance(connector, CheckAware) else ():
             log.warning("%s: %s", label(source.name), notice)

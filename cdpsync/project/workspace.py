@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync import config as config_module
 from cdpsync.catalog import CatalogFile
-from cdpsync.connector import MemoryLimited, registry
+from cdpsync.connector import MemoryLimited, Placed, SourcePlace, registry
 from cdpsync.connector.faults import unknown_error
 from cdpsync.errors import ConfigError
 from cdpsync.storage import Storage, open_storage
@@ -63,12 +63,21 @@ def verified_folder(config: Config, table: TableName | None = None) -> Path:
     return folder if table is None else folder / folder_of(table)
 
 
+def place_of(config: Config, source: Source) -> SourcePlace:
+    """Return the folders of a source, for files of its connector."""
+    folder = config.warehouse.catalog.parent
+    project = config.files[0].parent if config.files else folder
+    return SourcePlace(source.name, project, folder / "sources" / source.name, folder / "shared")
+
+
 @contextmanager
-def open_connector(source: Source, memory: int | None = None) -> Iterator[Connector]:
-    """Make a source's connector, and close it at the end. `memory` is `warehouse.memory`."""
+def open_connector(source: Source, config: Config) -> Iterator[Connector]:
+    """Make the connector of a source of this project, and close it at the end."""
     connector = registry.create(source)
     if isinstance(connector, MemoryLimited):
-        connector.memory_limit = memory_budget(memory).reading
+        connector.memory_limit = memory_budget(config.warehouse.memory).reading
+    if isinstance(connector, Placed):
+        connector.place = place_of(config, source)
     try:
         yield connector
     finally:

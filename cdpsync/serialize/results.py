@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
 from cdpsync.model import Cursor, Failure, TableName
-from cdpsync.model.cursors import cursor_json
+from cdpsync.model.cursors import cursor_digest, cursor_json
 from cdpsync.redact import redact
 from cdpsync.serialize.text import duration
 
@@ -124,7 +124,7 @@ def of_plan(plan: TablePlan) -> Record:
         "status": "planned",
         "primary_key": list(plan.primary_key),
         "cursor_field": plan.cursor_field,
-        "cursor_before": cursor_json(plan.cursor_before),
+        "cursor_before": cursor_json(cursor_digest(plan.cursor_before)),
         "reads_from": plan.window and cursor_json(plan.window.low),
         "lookback": lookback(plan.lookback),
         "where": plan.where and redact(plan.where),
@@ -280,7 +280,11 @@ def cursor_text(cursor: Cursor | None) -> str | None:
 
 
 def cursor_glance(cursor: Cursor | None) -> str | None:
-    """Return a cursor for a glance: a time without its fraction and, being UTC, its offset."""
+    """Return a cursor for a glance: a time without its fraction and, being UTC, its offset.
+
+    A state is a digest.
+    """
+    cursor = cursor_digest(cursor)
     if cursor is None or not isinstance(cursor.value, datetime):
         return cursor_text(cursor)
     return f"{cursor.value:%Y-%m-%d %H:%M:%S}"
@@ -322,7 +326,7 @@ def _fields(result: object, keys: tuple[str, ...]) -> Record:
 def _json_value(value: object) -> object:
     """Return a field's value as `json.dumps` takes it."""
     if isinstance(value, Cursor):
-        return cursor_json(value)
+        return cursor_json(cursor_digest(value))
     if isinstance(value, Failure):
         return of_failure(value)
     if isinstance(value, TableName):

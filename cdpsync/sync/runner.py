@@ -14,10 +14,11 @@ from cdpsync import project
 from cdpsync.catalog import remove_stale_dirs, temp_dir
 from cdpsync.connector import concurrency_limit_of
 from cdpsync.errors import CdpsyncError
+from cdpsync.extract.grouped import GroupedReads
 from cdpsync.extract.source_pools import SourcePools
 from cdpsync.extract.workers import Workers
 from cdpsync.load.commit import result_of
-from cdpsync.load.table import LoadedTable, TableLoader
+from cdpsync.load.table import LoadedTable, TableLoader, progress_of
 from cdpsync.load.upload import Uploader
 from cdpsync.maintain.compact import Compactor
 from cdpsync.maintain.maintenance import expire
@@ -251,6 +252,13 @@ class Runner:
     def _load_and_commit(self, threads: int, spool: Path) -> None:
         budget = memory_budget(self.session.config.warehouse.memory, threads)
         workers = Workers(threads, spool / "spill", budget)
+        groups = GroupedReads(
+            self.session.connectors,
+            self.planned.plans,
+            workers,
+            spool,
+            lambda plan, rows: self.on_progress(progress_of(plan, "reading", rows=rows)),
+        )
         loader = TableLoader(
             self.session.connectors,
             self.session.lake,
@@ -259,17 +267,22 @@ class Runner:
             spool,
             self.stopped,
             self.on_progress,
+            groups.opener,
         )
         pools = SourcePools(threads, "cdpsync-table")
         try:
             self._commit_as_loaded(
                 {
                     pools.submit(
-                        partial(self._load, loader, plan), plan.source, self._max_tables(plan)
+                        partial(self._load, loader, plan),
+                        plan.source,
+                        self._max_tables(plan),
+                        apart=groups.has_group(plan.source),
                     ): plan
                     for plan in self.planned.plans
                 }
             )
+            groups.close()
             self._do_upkeep(spool)
         except BaseException:
             self.stopped.set()

@@ -133,9 +133,7 @@ class RunSession:
         ]
         for source in sources:
             with self._as_failure_of(source):
-                connector = self._stack.enter_context(
-                    project.open_connector(source, self.config.warehouse.memory)
-                )
+                connector = self._stack.enter_context(project.open_connector(source, self.config))
                 engine.preconnect(connector.extensions, threads=1)
                 self.connectors[source.name] = connector
         with ThreadPoolExecutor(max(1, min(8, len(sources)))) as pool:

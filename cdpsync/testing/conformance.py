@@ -279,7 +279,7 @@ def cursors_only_advance(case: ConnectorCase) -> None:
         for stream in project.streams:
             fields = [*stream.cursor_fields]
             if stream.changes:
-                fields = [stream.changes.cursor.name]
+                fields = [stream.changes.cursor.name] if stream.changes.cursor else []
             for field in fields:
                 mode = SyncMode.INCREMENTAL if stream.changes else SyncMode.APPEND_ONLY
                 first = project.read(stream, f"a-{field}", cursor_field=field, mode=mode)
@@ -292,6 +292,22 @@ def cursors_only_advance(case: ConnectorCase) -> None:
                     later(first.cursor, second.cursor) == second.cursor,
                     f"{stream.name}: the cursor went from {first.cursor} back to {second.cursor}",
                 )
+
+
+def a_state_is_followed(case: ConnectorCase) -> None:
+    """A read from the state of a complete read gives rows of the stream, and a state again."""
+    with open_test_project(case) as project:
+        for stream in project.streams:
+            if not stream.follows_state:
+                continue
+            whole = project.read(stream, "a-state", mode=SyncMode.INCREMENTAL, from_state=True)
+            if whole.cursor is None:
+                continue
+            rest = project.read(
+                stream, "b-state", mode=SyncMode.INCREMENTAL, from_state=True, low=whole.cursor
+            )
+            check(rest.cursor is not None, f"{stream.name}: its state was lost")
+            project.assert_part(stream, whole, rest)
 
 
 def missing_streams_are_errors(case: ConnectorCase) -> None:
@@ -341,6 +357,7 @@ PROMISES: tuple[Callable[[ConnectorCase], None], ...] = (
     a_limited_read_gives_enough_rows,
     reading_from_a_cursor_leaves_no_gap,
     cursors_only_advance,
+    a_state_is_followed,
     missing_streams_are_errors,
     foreign_errors_are_not_translated,
     every_value_survives_to_the_query,

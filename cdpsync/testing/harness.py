@@ -160,10 +160,17 @@ class TestProject:
         low: Cursor | None = None,
         limit: int | None = None,
         again: bool = False,
+        from_state: bool = False,
     ) -> Extracted:
-        """Read a stream to Parquet files, as a run would; with `again`, each chunk twice."""
+        """Read a stream to Parquet files, as a run would; with `again`, each chunk twice.
+
+        With `from_state`, `low` is the state to go on from.
+        """
+        mode = mode if from_state or cursor_field else SyncMode.FULL_TABLE
         plan = replace(self._plan(stream, include, cursor_field, mode), limit=limit)
-        if low is not None:
+        if from_state:
+            plan = replace(plan, cursor_before=low)
+        elif low is not None:
             field = plan.cursor_field or ""
             plan = replace(plan, cursor_before=low, window=Window(field, low))
         folder = Path(tempfile.mkdtemp(prefix=f"{label[:40]}-".replace("/", "_"), dir=self.folder))
@@ -185,7 +192,7 @@ class TestProject:
     ) -> TablePlan:
         follows_log = mode is SyncMode.INCREMENTAL
         options = TableOptions(
-            mode=SyncMode.FULL_TABLE if cursor_field is None else mode,
+            mode=mode,
             cursor_field=None if follows_log else cursor_field,
             include=include,
         )

@@ -8,7 +8,7 @@ key. docs/decisions/0014 says why the source does not hash.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cdpsync.connector import RowSlice
@@ -180,7 +180,7 @@ class CompareSpec:
         Only its change log would answer that for a stream that has one, and it is not read here.
         """
         follows_log = self.plan.mode is SyncMode.INCREMENTAL and self.plan.stream.changes
-        if self.plan.mode is SyncMode.FULL_TABLE or follows_log:
+        if self.plan.mode is SyncMode.FULL_TABLE or follows_log or self.plan.follows_state:
             return "false"
         window = self.plan.window
         if window is None:
@@ -201,6 +201,12 @@ def _in_slice(
     return f"(({hash_value}) >> 40) % {row_slice.parts} = {row_slice.part}"
 
 
+def read_whole(plan: TablePlan) -> TablePlan:
+    """Return the plan of a read of all rows that the source has."""
+    whole = replace(plan, window=None, deletes=Deletes.IGNORE)
+    return replace(whole, cursor_type=None, cursor_before=None) if plan.follows_state else whole
+
+
 def key_of(plan: TablePlan) -> tuple[str, ...]:
     """Return the columns that identify a row both at the source and in the lake.
 
@@ -209,6 +215,7 @@ def key_of(plan: TablePlan) -> tuple[str, ...]:
     source_key = plan.stream.primary_key if plan.stream.key_enforced else ()
     is_unique = bool(source_key) and set(source_key) <= set(plan.primary_key)
     is_keyed = plan.mode is SyncMode.INCREMENTAL or (plan.mode is SyncMode.FULL_TABLE and is_unique)
+    is_keyed = is_keyed or plan.follows_state
     return plan.primary_key if is_keyed else ()
 
 

@@ -12,7 +12,6 @@ from cdpsync.extract.table import extract
 from cdpsync.load.upload import Uploader
 from cdpsync.maintain.publish import publish_after_run
 from cdpsync.model import (
-    Deletes,
     RunKind,
     RunRecord,
     SavedState,
@@ -22,6 +21,7 @@ from cdpsync.model import (
 )
 from cdpsync.storage.paths import folder_of
 from cdpsync.system import clock
+from cdpsync.verify.compare import read_whole
 from cdpsync.verify.repair_files import write_repair_files
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Repairer:
     def _extract(self, plan: TablePlan, key_filter: KeyFilter | None, folder: Path) -> Extracted:
         folder.mkdir()
         return extract(
-            replace(plan, window=None, deletes=Deletes.IGNORE, compares_rows=False),
+            replace(read_whole(plan), compares_rows=False),
             self.session.connectors[plan.source],
             self.workers,
             folder,

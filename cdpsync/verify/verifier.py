@@ -26,7 +26,7 @@ from cdpsync.sql import fold_name
 from cdpsync.sync.selection import RunOptions
 from cdpsync.sync.session import RunSession
 from cdpsync.system.memory import memory_budget
-from cdpsync.verify.compare import CompareSpec, compare, slice_of
+from cdpsync.verify.compare import CompareSpec, compare, read_whole, slice_of
 from cdpsync.verify.repair import Repairer
 from cdpsync.verify.repair_files import export_diff
 
@@ -227,7 +227,7 @@ class _Verifier:
         shutil.rmtree(digests, ignore_errors=True)
         digests.mkdir()
         extracted = extract(
-            replace(plan, window=None, deletes=Deletes.IGNORE),
+            read_whole(plan),
             self.session.connectors[plan.source],
             self.workers,
             digests,
@@ -251,6 +251,13 @@ def _reading_plan(plan: TablePlan) -> tuple[TablePlan, list[str]]:
             columns.append(column)
         else:
             notices.append(f'column "{column.name}" is not in the lake yet, and was not compared')
+    if _compares_keys_alone(plan):
+        notices.append("only its keys were compared, because a row is appended once")
+    elif plan.follows_state:
+        notices.append(
+            "its source cannot tell which rows are new, so each row that changed there since the "
+            "last run counts as a difference"
+        )
     return replace(plan, columns=tuple(columns), replace=False, full_refresh=False), notices
 
 
@@ -259,14 +266,22 @@ def _compare_spec(
 ) -> CompareSpec:
     """Return how incoming columns are compared with those of the lake."""
     lake_names = _lake_column_names(plan)
-    log_cursor = plan.stream.changes.cursor.name if plan.stream.changes else None
+    cursor = plan.stream.changes.cursor if plan.stream.changes else None
+    log_cursor = cursor.name if cursor else None
     common_columns = [column for column in columns if fold_name(column.name) in lake_names]
+    if _compares_keys_alone(plan):
+        common_columns = [column for column in common_columns if column.name in plan.primary_key]
     return CompareSpec(
         plan,
         tuple(column for column in common_columns if column.name != log_cursor),
         tuple(column for column in common_columns if column.name == log_cursor),
         row_slice,
     )
+
+
+def _compares_keys_alone(plan: TablePlan) -> bool:
+    """Whether a row that changed at the source is no error, because it is appended once."""
+    return plan.follows_state and plan.mode is SyncMode.APPEND_ONLY
 
 
 def _lake_column_names(plan: TablePlan) -> set[str]:

@@ -70,6 +70,8 @@ def _entry(stream: Stream) -> tuple[str, str]:
 
 
 def _change_log(changes: ChangeLog) -> str:
+    if changes.cursor is None:
+        return "the source reports how far it was read"
     retention = f", kept for {changes.retention.days} days" if changes.retention else ""
     deletes = "; deletes: hard or soft follows deletions" if changes.includes_deletes else ""
     return f"the source has a log of changes{retention}{deletes}"

@@ -355,7 +355,9 @@ def _row_counts(result: TableResult) -> list[str | None]:
 
 def _reads(plan: TablePlan) -> str:
     """Return which rows a run asks for: `updated_at >= … (lookback 10m), and NULLs`."""
-    if plan.window is None:
+    if plan.follows_state and plan.cursor_before is not None:
+        rows = "what changed since its state"
+    elif plan.window is None:
         rows = "every row"
     else:
         rows = f"{plan.window.cursor_field} >= {plan.window.low.value}"
