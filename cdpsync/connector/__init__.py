@@ -1,6 +1,7 @@
 """The contract between cdpsync and a source system."""
 
 from cdpsync.connector.abilities import (
+    Caching,
     CheckAware,
     Grouped,
     Installable,
@@ -35,6 +36,7 @@ from cdpsync.connector.contract import (
 )
 
 __all__ = [
+    "Caching",
     "CheckAware",
     "Chunk",
     "ConcurrencyLimit",

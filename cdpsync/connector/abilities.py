@@ -82,6 +82,14 @@ class Placed(Protocol):
     """Its folders. They are set before the connector is used."""
 
 
+@runtime_checkable
+class Caching(Protocol):
+    """Optional: a connector whose `discover` may return what an earlier run has found."""
+
+    uses_cache: bool
+    """Whether it may. It is set to False where a person asks for the streams."""
+
+
 @dataclass(frozen=True, slots=True)
 class Installation:
     """What `install` did: the program with its version and licence, and where it is.

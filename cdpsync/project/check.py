@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cdpsync.catalog import Lake
-from cdpsync.connector import CheckAware, Suggesting, unmatched_patterns_of
+from cdpsync.connector import Caching, CheckAware, Suggesting, unmatched_patterns_of
 from cdpsync.connector.faults import own_faults, unknown_error
 from cdpsync.connector.returned import discovered_streams
 from cdpsync.errors import CdpsyncError, ConfigError, SourceConfigError
@@ -46,6 +46,8 @@ def discover_and_suggest(config: Config, source: str) -> tuple[tuple[Stream, ...
         open_connector(source_of(config, source), config) as connector,
         own_faults(label(source), connector),
     ):
+        if isinstance(connector, Caching):
+            connector.uses_cache = False
         streams = discovered_streams(connector)
         for pattern in unmatched_patterns_of(connector):
             log.warning("%s", pattern.message)

@@ -48,6 +48,8 @@ class RecordColumns:
         """
         values = {}
         for column in self.request.columns:
+            if self._is_unknown(column.name):
+                continue
             values[column.name] = self._value(column.name, column.type)
         for name, field in self.fields.items():
             if name not in values and (field.classes or name in self.request.types):
@@ -63,6 +65,12 @@ class RecordColumns:
             if field.classes
         }
 
+    def _is_unknown(self, name: str) -> bool:
+        """Whether only values tell a column's type, and it has none yet: then it is no column."""
+        field, request = self.fields.get(name), self.request
+        has_values = field is not None and bool(field.classes)
+        return not has_values and self._existing_type(name) is None and name not in request.types
+
     def _value(self, name: str, planned_type: str | None) -> str:
         field = self.fields.get(name)
         requested_type = self.request.types.get(name)
@@ -70,13 +78,15 @@ class RecordColumns:
             null_type = requested_type or self._existing_type(name) or planned_type or "VARCHAR"
             return f"cast(null as {null_type})"
         text = f"substr({field.key}, 2)"
-        epoch = _EPOCHS.get(self.declared.get(name, ""))
+        epoch = None if field.times else _EPOCHS.get(self.declared.get(name, ""))
         is_time = epoch is not None
         is_requested_time = is_time and requested_type == TIME
         if requested_type and requested_type != "JSON" and not is_requested_time:
             where = f"stream {self.request.stream.name}"
             return sql.exact_cast(text, requested_type, name, where)
         type_ = requested_type or self._type(field)
+        if field.times and type_ == field.times:
+            return sql.exact_cast(text, type_, name, f"stream {self.request.stream.name}")
         if type_ == TIME and is_time:
             return f"make_timestamptz(cast({text} as bigint) * {epoch})"
         if type_ == "JSON":
@@ -101,6 +111,8 @@ class RecordColumns:
         existing = self._binding_type(field.name)
         if existing == "JSON":
             return existing
+        if existing is not None and existing == field.times:
+            return self._time_type(field, existing)
         epoch = _EPOCHS.get(self.declared.get(field.name, ""))
         if existing == TIME and epoch is not None:
             digits = _TIME_DIGITS[epoch]
@@ -113,6 +125,17 @@ class RecordColumns:
         if own is None and field.classes == sql.NESTED:
             return "JSON"
         return own or self._json_with_notice(field, None)
+
+    def _time_type(self, field: Field, existing: str) -> str:
+        """Return the type of texts that should be times: the existing one, if each is."""
+        if field.classes == sql.TEXT and field.fits is not None:
+            return existing
+        if field.classes == sql.TEXT and field.name not in self._lake_types():
+            return "VARCHAR"
+        return self._json_with_notice(field, existing)
+
+    def _lake_types(self) -> Mapping[str, str]:
+        return {} if self.request.replaces else self.request.lake_types
 
     def _json_with_notice(self, field: Field, existing: str | None) -> str:
         kinds = dict.fromkeys(kind for bit, kind in _KINDS.items() if field.classes & bit)

@@ -13,6 +13,7 @@ import msgspec
 
 from cdpsync.connector import exact_sql as sql
 from cdpsync.connector.exact_types import ColumnStats
+from cdpsync.connector.records.times import fits_time
 
 _DOUBLE_DIGITS = 15  # a double keeps every number of so many digits
 _SHORT = 18  # digits that always fit 64 bits
@@ -25,15 +26,19 @@ _text = msgspec.json.Decoder(str)
 class Field:
     """One field over all records: its key in the files on disk, and the kinds of its values."""
 
-    __slots__ = ("classes", "floats", "fraction_digits", "key", "name", "whole_digits")
+    __slots__ = (
+        *("classes", "fits", "floats", "fraction_digits", "key", "name", "times", "whole_digits"),
+    )
 
-    def __init__(self, name: str, key: str) -> None:
+    def __init__(self, name: str, key: str, times: str = "") -> None:
         self.name = name
         self.key = key
         self.classes = 0
         self.whole_digits = 0
         self.fraction_digits = 0
         self.floats = True  # whether a DOUBLE keeps each number
+        self.times = times  # the type of times that the texts may have
+        self.fits = fits_time(times) if times else None  # while each text has
 
     @property
     def values(self) -> ColumnStats:
@@ -45,7 +50,10 @@ class Field:
         first = raw[0]
         if first == _QUOTE:
             self.classes |= _TEXT
-            return "s" + (_text.decode(raw) if b"\\" in raw else raw[1:-1].decode())
+            text = _text.decode(raw) if b"\\" in raw else raw[1:-1].decode()
+            if self.fits is not None and not self.fits(text):
+                self.fits = None
+            return "s" + text
         if first in (_OBJECT, _ARRAY):
             self.classes |= sql.NESTED
         elif first in (_TRUE, _FALSE):

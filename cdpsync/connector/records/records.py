@@ -7,6 +7,7 @@
 | numbers with an exponent | DOUBLE, if it keeps each of them |
 | strings; booleans | VARCHAR; BOOLEAN |
 | a field declared as seconds since 1970 | TIMESTAMP WITH TIME ZONE |
+| texts declared as times | TIMESTAMP, with or without time zone, DATE |
 | objects, arrays, a mixture | JSON, the numbers as they were written |
 | only null | the declared type, or the lake's; else no column yet |
 
@@ -24,6 +25,7 @@ import msgspec
 from cdpsync.connector import exact_sql as sql
 from cdpsync.connector.records.columns import TIME, RecordColumns
 from cdpsync.connector.records.fields import Field
+from cdpsync.connector.records.times import TEXT_TIMES
 from cdpsync.connector.sql_chunk import SqlChunk
 from cdpsync.errors import ReadError
 from cdpsync.sql import quote_name
@@ -56,8 +58,10 @@ class Records:
     """The records of one read: several threads add them, then `chunks` returns them.
 
     `declared` has the types that the API's documentation gives to fields; `TIME` and `EPOCH` mean
-    seconds since 1970, `EPOCH_MS` milliseconds. `condition` is SQL over requested columns: other
-    records are left out, as those are that miss the request's `where`. Memory holds what each
+    seconds since 1970, `EPOCH_MS` milliseconds. With `text_times`, types of times mean texts as in
+    ISO 8601; where a text is none, the column is VARCHAR, or JSON if the lake has it as times
+    already. `condition` is SQL over requested columns: other records are left out, as those are
+    that miss the request's `where`. Memory holds what each
     thread adds at once; everything else is in `folder`.
     """
 
@@ -68,12 +72,14 @@ class Records:
         declared: Mapping[str, str],
         *,
         condition: str | None = None,
+        text_times: bool = False,
     ) -> None:
         self._folder = folder
         self._request = request
         self._declared = declared
         conditions = [f"({text})" for text in (request.where, condition) if text is not None]
         self._condition = " and ".join(conditions) or "true"
+        self._time_types = self._existing_types(declared) if text_times else {}
         self._requested = {column.name for column in request.columns}
         self._fields: dict[str, Field] = {}
         self._files: list[Path] = []
@@ -108,8 +114,15 @@ class Records:
         """Add and return a field; None for one that no column or condition may need."""
         if self._request.where is None and not self._is_output(name):
             return None
-        field = self._fields[name] = Field(name, f"f{len(self._fields)}")
+        times = self._time_types.get(name, "")
+        field = self._fields[name] = Field(name, f"f{len(self._fields)}", times)
         return field
+
+    def _existing_types(self, declared: Mapping[str, str]) -> dict[str, str]:
+        """Return the types of times that texts must have: the lake's, else the declared ones."""
+        lake_types = {} if self._request.replaces else self._request.lake_types
+        types = {**declared, **lake_types}
+        return {name: type_ for name, type_ in types.items() if type_ in TEXT_TIMES}
 
     def _is_output(self, name: str) -> bool:
         """Whether a field may be a column: requested, or new and not excluded."""

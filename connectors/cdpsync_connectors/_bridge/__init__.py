@@ -1,0 +1,1 @@
+"""What connectors share that run another project's program: environments, processes, records."""

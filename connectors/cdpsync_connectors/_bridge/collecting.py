@@ -1,0 +1,69 @@
+"""The records of several streams as they arrive from a program, in the order of each stream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from cdpsync.connector.records.parse import parse_records
+from cdpsync.connector.records.records import Records
+from cdpsync.errors import ReadError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from cdpsync.connector import Chunk, ReadRequest
+
+_BATCH = 500  # records that are decoded together
+_BATCH_BYTES = 1 << 20
+
+
+def compact(line: bytes) -> bytes:
+    """Return a line of JSON without spaces between its values, as `parse_records` needs it."""
+    return msgspec.json.format(line, indent=-1) if b'": ' in line else line
+
+
+class StreamRecords:
+    """The records of one stream."""
+
+    def __init__(self, request: ReadRequest, folder: Path, declared: Mapping[str, str]) -> None:
+        self.request = request
+        self._where = f"stream {request.stream.name}"
+        self._records = Records(folder, request, declared, text_times=True)
+        self._batch: list[msgspec.Raw] = []
+        self._bytes = 0
+        self.count = 0
+
+    def add(self, raw: msgspec.Raw) -> None:
+        """Add a record; raises ReadError for one that is no JSON object."""
+        self._batch.append(raw)
+        self._bytes += len(raw)
+        self.count += 1
+        if len(self._batch) >= _BATCH or self._bytes >= _BATCH_BYTES:
+            self.flush()
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether a sample has all the rows that it asks for."""
+        return self.request.limit is not None and self.count >= self.request.limit
+
+    def flush(self) -> None:
+        """Write the records that wait to be decoded."""
+        batch, self._batch, self._bytes = self._batch, [], 0
+        if not batch:
+            return
+        try:
+            self._records.add(parse_records(batch, self._where))
+        except UnicodeDecodeError as error:
+            raise ReadError(f"{self._where}: a record is not UTF-8. Nothing was kept.") from error
+
+    def chunks(self) -> list[Chunk]:
+        """Return the chunks over all records, in the order in which they arrived."""
+        self.flush()
+        return list(self._records.chunks())
+
+    def close(self) -> None:
+        """Close the file that is being written."""
+        self._records.close()
