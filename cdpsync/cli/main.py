@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 from cdpsync.cli.commands import (
     destinations,
     init,
+    install,
     maintain,
     query,
     run,
@@ -88,6 +89,7 @@ def dead_group() -> None:
 app.command("init")(init.init)
 app.command("check")(sources.check)
 app.command("discover")(sources.discover)
+app.command("install")(install.install)
 app.command("plan")(run.plan)
 app.command("run")(run.run)
 app.command("send")(send.send)

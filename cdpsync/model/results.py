@@ -196,6 +196,23 @@ class CheckResult:
 
 
 @dataclass(frozen=True, slots=True)
+class InstallResult:
+    """What was installed for a source. `is_new`: it was not there before."""
+
+    source: str
+    program: str | None = None
+    version: str | None = None
+    licence: str | None = None
+    python: str | None = None
+    packages: int | None = None
+    folder: str | None = None
+    is_new: bool = False
+    seconds: float = 0.0
+    error: Failure | None = None
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SourceOverview:
     """A source of the project file; `address` is where it is, without a user or a secret."""
 

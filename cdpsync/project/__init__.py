@@ -1,6 +1,7 @@
 """A project between runs: its file, folders, tables and state, and the commands that read them."""
 
 from cdpsync.project.check import check, discover, discover_and_suggest, list_sources
+from cdpsync.project.install import install
 from cdpsync.project.query import open_query
 from cdpsync.project.source_types import manifest_text, source_types
 from cdpsync.project.status import history, status
@@ -29,6 +30,7 @@ __all__ = [
     "discover",
     "discover_and_suggest",
     "history",
+    "install",
     "journal_folder",
     "known_tables",
     "list_sources",

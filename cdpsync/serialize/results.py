@@ -17,6 +17,7 @@ from cdpsync.serialize.text import duration
 if TYPE_CHECKING:
     from cdpsync.model import (
         CheckResult,
+        InstallResult,
         Lookback,
         RunRecord,
         RunResult,
@@ -62,6 +63,10 @@ VERIFY_KEYS = (
 SOURCE_KEYS = ("name", "type", "address", "error")
 SOURCE_TYPE_KEYS = ("type", "about", "docs", "needs", "file")
 CHECK_KEYS = ("name", "kind", "ok", "seconds", "error")
+INSTALL_KEYS = (
+    "source", "program", "version", "licence", "python", "packages", "folder", "is_new", "seconds",
+    "error", "notices",
+)  # fmt: skip
 COLUMN_KEYS = (
     "stream", "table", "column", "type", "nullable", "source_type", "in_primary_key",
     "possible_cursor",
@@ -155,6 +160,11 @@ def writes(plan: TablePlan) -> str:
 def of_check(result: CheckResult) -> Record:
     """Return the check of a source, or of the warehouse."""
     return _fields(result, CHECK_KEYS)
+
+
+def of_install(result: InstallResult) -> Record:
+    """Return what was installed for a source."""
+    return _fields(result, INSTALL_KEYS)
 
 
 def of_verify_result(result: VerifyResult) -> Record:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cdpsync.model import (
         CheckResult,
         Failure,
+        InstallResult,
         MaintenanceStep,
         Planned,
         RunRecord,
@@ -58,6 +59,27 @@ def check_report(results: Sequence[CheckResult]) -> Report:
     headings = [Heading("name"), Heading("kind"), Heading("result"), Heading("time", number=True)]
     rows = [
         (result.name, result.kind, "ok" if result.ok else "failed", seconds(result.seconds))
+        for result in results
+    ]
+    return Report(records, keys, csv_records, headings, rows)
+
+
+def install_report(results: Sequence[InstallResult]) -> Report:
+    """Report what was installed for each source, and under which licence it is."""
+    records = [serialize.of_install(result) for result in results]
+    keys, csv_records = serialize.flat(records, serialize.INSTALL_KEYS)
+    names = ("source", "package", "version", "licence", "Python", "result")
+    headings = [*map(Heading, names), Heading("time", number=True)]
+    rows = [
+        (
+            result.source,
+            result.program,
+            result.version,
+            result.licence,
+            result.python,
+            "failed" if result.error else "installed" if result.is_new else "is there",
+            seconds(result.seconds),
+        )
         for result in results
     ]
     return Report(records, keys, csv_records, headings, rows)

@@ -56,9 +56,10 @@ class Wanted:
     @property
     def line(self) -> str:
         """The line of a lock that says what it is of."""
-        more = ", ".join(self.more)
-        as_of = self.as_of.isoformat() if self.as_of else ""
-        return f"# of: {self.program} | with: {more} | python: {self.python or ''} | as_of: {as_of}"
+        parts = [self.program, *(f"with {name}" for name in self.more)]
+        parts += [f"Python {self.python}"] if self.python else []
+        parts += [f"as of {self.as_of}"] if self.as_of else []
+        return f"# of: {', '.join(parts)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,9 @@ from cdpsync_connectors._shared.options import Names, Seconds  # noqa: TC001 - p
 
 _PYTHON = r"^3\.\d{1,2}(\.\d{1,2})?$"
 _REQUIREMENT = r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9._, -]+\])?\s*([<>=!~][^;\s]*)?$"
+_PLAIN = re.compile(r"[a-z][a-z_./-]{0,40}|https?://[^@?\s]*")
+"""Words in lower case, names of streams among them, and addresses without a login."""
+
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}([T ][\d:.]+(Z|[+-]\d{2}:?\d{2})?)?")
 
 Requirement = Annotated[str, Field(pattern=_REQUIREMENT)]
@@ -25,7 +28,7 @@ Requirement = Annotated[str, Field(pattern=_REQUIREMENT)]
 class ProgramOptions(ConnectorOptions):
     """Keys that sources have in common that run a program.
 
-    `config` is the program's own. Each text in it counts as a secret, except for days.
+    `config` is the program's own. Its texts count as secrets: see `remember_texts`.
     """
 
     follows_changes: ClassVar[bool] = True
@@ -65,14 +68,17 @@ class ProgramOptions(ConnectorOptions):
 
 
 def remember_texts(value: object) -> None:
-    """Hide each text in a configuration from now on, except for days and times."""
+    """Hide each text in a configuration from now on, except for days, plain words and addresses.
+
+    What stands under a key that sounds secret is hidden in any case, as in every project file.
+    """
     if isinstance(value, dict):
         for item in value.values():
             remember_texts(item)
     elif isinstance(value, list | tuple):
         for item in value:
             remember_texts(item)
-    elif isinstance(value, str) and not _DAY.fullmatch(value):
+    elif isinstance(value, str) and not (_DAY.fullmatch(value) or _PLAIN.fullmatch(value)):
         remember(value)
 
 
