@@ -30,7 +30,9 @@ def source(type_: str, **options: Any) -> Connector:
 
 
 def stream_of(connector: Any, name: str) -> Stream:
-    """Return a stream as its options alone describe it, without a request."""
+    """Return a stream; of a REST API as its options alone describe it, without a request."""
+    if not hasattr(connector, "_api"):
+        return next(stream for stream in connector.discover() if stream.name == name)
     resources = connector._api().resources()
     return next(resource for resource in resources if resource.name == name).stream()
 

@@ -23,7 +23,7 @@ def is_below(value: bytes, low: Cursor, type_: str | None) -> bool:
             return moment < aware
         if isinstance(bound, date):
             return date.fromisoformat(text[:10]) < bound
-        return Decimal(text) < bound
+        return isinstance(bound, int | Decimal) and Decimal(text) < bound
     except (ValueError, InvalidOperation, OverflowError):
         return False
 
