@@ -110,14 +110,11 @@ class JsonLink:
         if _is_end(page, self.has_more, self.end):
             return None
         link = require_path(self.next, page.where).text_in(page.raw)
-        if link not in {None, "", "false"}:
-            return _at(request, page, link or "")
-        if self.has_more is not None:
-            raise ReadError(
-                f"{page.where}: the answer says that more follow ({self.has_more}), but has no "
-                f"address at {self.next}. Correct next: or has_more:."
-            )
-        return None
+        if link in {None, "", "false"}:
+            if _must_follow(page, self.has_more, self.end):
+                raise _no_next(page, "address", self.next)
+            return None
+        return _at(request, page, link or "")
 
     def total(self, page: Page) -> int | None:
         """Return None."""
@@ -153,11 +150,8 @@ class Cursor:
             return None
         token = require_path(self.next, page.where).text_in(page.raw)
         if token in {None, "", "false"}:
-            if self.has_more is not None or self.until_empty:
-                raise ReadError(
-                    f"{page.where}: more records follow page {page.number}, but its answer has no "
-                    f"token at {self.next}. Correct the paginator's next:."
-                )
+            if _must_follow(page, self.has_more, self.end) or self.until_empty:
+                raise _no_next(page, "token", self.next)
             return None
         following = _with_param(request, self.param, token, in_body=self.in_body)
         if following == request and not self.until_empty:
@@ -313,6 +307,18 @@ def _is_end(page: Page, has_more: str | None, end: str | None) -> bool:
     """Whether a page says that it is the last."""
     return (has_more is not None and not _is_true(page, has_more)) or (
         end is not None and _is_true(page, end)
+    )
+
+
+def _must_follow(page: Page, has_more: str | None, end: str | None) -> bool:
+    """Whether a page that is not the last says that another one follows."""
+    return has_more is not None or (end is not None and _is_false(page, end))
+
+
+def _no_next(page: Page, what: str, path: str) -> ReadError:
+    return ReadError(
+        f"{page.where}: more records follow page {page.number}, but its answer has no {what} at "
+        f"{path}. Correct the paginator's next:."
     )
 
 

@@ -346,6 +346,22 @@ def test_a_page_of_a_scroll_is_not_asked_for_twice(api: ApiServer, status: int) 
     assert len(api.requests) == 3
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"type": "json_link", "next": "url", "end": "end"},
+        {"type": "json_link", "next": "url", "has_more": "more"},
+        {"type": "cursor", "next": "url", "param": "after", "end": "end"},
+        {"type": "cursor", "next": "url", "param": "after", "has_more": "more"},
+        {"type": "cursor", "next": "url", "param": "after", "until_empty": True},
+    ],
+)
+def test_a_list_that_goes_on_nowhere_is_refused(api: ApiServer, keys: dict[str, Any]) -> None:
+    answer = {"items": slice_at(0), "url": None, "end": False, "more": True}
+    message = refusal(api, lambda _: answer, paginator=keys)
+    assert "more records follow page 1, but its answer has no" in message
+
+
 def test_a_missing_end_does_not_hide_that_more_follow(api: ApiServer) -> None:
     paginator = {"type": "cursor", "next": "x", "param": "after", "end": "nd"}
     message = refusal(
