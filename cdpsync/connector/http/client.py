@@ -249,8 +249,10 @@ class HttpClient:
                 "token the permission to read it, or set the table's enabled: false."
             )
         if status in {404, 410} or (status == 409 and request.method == "GET"):
+            # The path of a public address may be what keeps it from others.
+            place = self._named if self._public else urlsplit(request.url).path
             return MissingError(
-                f"{where}: there is nothing at {urlsplit(request.url).path} (status {status}): "
+                f"{where}: there is nothing at {place} (status {status}): "
                 f"{text}. Check {self._named}{' and path' if self._named == 'base_url' else ''}."
             )
         if status in _REPEATABLE:

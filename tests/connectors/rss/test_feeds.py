@@ -187,7 +187,7 @@ PAGE = b"""<!DOCTYPE html><html><head>
         ),
         (
             Reply(b"gone", 410),
-            "there is nothing at /feed (status 410): it says 'gone'. Check feeds",
+            "there is nothing at feeds.blog (status 410): it says 'gone'. Check",
         ),
         (
             Reply(b"", 401),
