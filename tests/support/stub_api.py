@@ -70,6 +70,7 @@ def issue(number: int, **more: Any) -> dict[str, Any]:
         "number": number,
         "title": f"t{number}",
         "state": "open",
+        "type": None,
         "created_at": day,
         "updated_at": day,
         "user": _USER,

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from email.parser import HeaderParser
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from cdpsync_connectors._bridge.installers import Installer
 
 _MARK = "cdpsync.json"
+_START_SECONDS = 300
 _HEAD = "# Written by `cdpsync install`. To change it, change the project file and install again.\n"
 _FIRST_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -195,6 +197,7 @@ class Environment:
         script = self.wanted.script or _script(own, self.wanted.name)
         if not (folder / "bin" / script).exists():
             raise ConfigError(f"{self.wanted.name} has no command {script}")
+        _require_start(folder / "bin" / script)
         return Built(python.text, headers["Version"], _licence(headers, own), len(packages), script)
 
     def _installation(self, lock: str, built: Built, *, is_new: bool) -> Installation:
@@ -207,6 +210,22 @@ class Environment:
             self._folder(lock),
             is_new,
         )
+
+
+def _require_start(program: Path) -> None:
+    """Raise ConfigError for a program that cannot even show its help, such as one that has rotted.
+
+    Its own complaint of missing arguments is none.
+    """
+    try:
+        done = subprocess.run(  # noqa: S603 - the program that the user named
+            [program, "--help"], capture_output=True, text=True, timeout=_START_SECONDS, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ConfigError(f"{program.name} does not start: {error}") from error
+    lines = done.stderr.strip().splitlines()
+    if done.returncode and "Traceback (most recent call last):" in lines:
+        raise ConfigError(f"{program.name} does not start: {lines[-1][:300]}")
 
 
 def _built(folder: Path) -> Built | None:

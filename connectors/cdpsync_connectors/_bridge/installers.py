@@ -38,6 +38,12 @@ class Installer(Protocol):
     def install(self, lock: Path, python: Python, folder: Path) -> None:
         """Make an environment that has exactly these packages. Raises ConfigError."""
 
+    def lock_alone(self, requirement: str, python: Python) -> str:
+        """Return a package with its version and hashes, without those that it needs."""
+
+    def unpack(self, lock: Path, python: Python, folder: Path) -> None:
+        """Unpack a locked package, without those that it needs. Raises ConfigError."""
+
 
 def installer() -> Installer:
     """Return uv, if it is installed and may run here; else pip."""
@@ -79,6 +85,18 @@ class Uv:
             command += ["--only-binary", name]
         _run(command)
 
+    def lock_alone(self, requirement: str, python: Python) -> str:
+        """Return a package with its version and hashes."""
+        command = [self.file, "pip", "compile", "--quiet", "--no-config", "--generate-hashes"]
+        command += ["--no-deps", "--no-header", "--no-annotate", "--python", str(python.path), "-"]
+        return _run(command, requirement)
+
+    def unpack(self, lock: Path, python: Python, folder: Path) -> None:
+        """Unpack a locked package."""
+        command = [self.file, "pip", "install", "--quiet", "--no-config", "--no-deps"]
+        command += ["--require-hashes", "--python", str(python.path), "--target", str(folder)]
+        _run([*command, "--requirement", str(lock)])
+
 
 @dataclass(frozen=True, slots=True)
 class Pip:
@@ -86,16 +104,37 @@ class Pip:
 
     def lock(self, requirements: Sequence[str], python: Python, as_of: date | None) -> str:
         """Return each package with its version and the hash of the file that pip chose."""
-        import tempfile
-
         if as_of is not None:
             raise ConfigError("as_of needs uv: pip install 'cdpsync[bridges]'.")
+        return self._report(["--only-binary", ",".join(NEVER_BUILT), *requirements], python)
+
+    def lock_alone(self, requirement: str, python: Python) -> str:
+        """Return a package with its version and the hash of its file."""
+        return self._report(["--no-deps", "--ignore-requires-python", requirement], python)
+
+    def unpack(self, lock: Path, python: Python, folder: Path) -> None:
+        """Unpack a locked package."""
+        command: list[str | Path] = [python.path, "-m", "pip", "install", "--quiet", "--no-deps"]
+        command += ["--require-hashes"]
+        command += ["--ignore-requires-python", "--target", folder, "--requirement", lock]
+        _run(command)
+
+    def _report(self, arguments: Sequence[str], python: Python) -> str:
+        """Return what pip would install, as lines of a lock."""
+        import tempfile
+
         with tempfile.TemporaryDirectory(prefix="cdpsync-") as name:
             _run([python.path, "-m", "venv", f"{name}/venv"])
-            command = [f"{name}/venv/bin/python", "-m", "pip", "install", "--quiet", "--dry-run"]
+            command: list[str | Path] = [
+                f"{name}/venv/bin/python",
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--dry-run",
+            ]
             command += ["--ignore-installed", "--report", f"{name}/report.json"]
-            command += ["--only-binary", ",".join(NEVER_BUILT), *requirements]
-            _run(command)
+            _run([*command, *arguments])
             with open(f"{name}/report.json", encoding="utf-8") as file:  # noqa: PTH123
                 report = json.load(file)
         lines = []

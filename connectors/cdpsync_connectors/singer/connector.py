@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
-import threading
-import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -22,14 +19,12 @@ if TYPE_CHECKING:
     from cdpsync.connector import Chunk, Installation, ReadRequest, SourcePlace
     from cdpsync.errors import ConnectorError
     from cdpsync.model import Stream
-    from cdpsync_connectors._bridge.configs import ProgramConfig
     from cdpsync_connectors._bridge.environments import Environment
-    from cdpsync_connectors._bridge.process import Ended, Program
+    from cdpsync_connectors._bridge.runner import Command, Runner
     from cdpsync_connectors.singer.catalog import TapStream
     from cdpsync_connectors.singer.reading import Outcome
     from cdpsync_connectors.singer.states import ReadGroup
 
-_CATALOG_AGE = 24 * 3600.0  # seconds for which a discovered catalog is used again
 _OLD_OPTION = b"--properties"
 
 
@@ -43,7 +38,7 @@ class SingerConnector:
         if not isinstance(options, SingerOptions):
             raise TypeError(f"SingerConnector takes SingerOptions, not {type(options).__name__}")
         self._options = options
-        self._one_at_a_time = threading.Lock()
+        self._own_runner: Runner | None = None
         self._streams: dict[str, TapStream] = {}
         self._takes_properties = False
         self.place: SourcePlace | None = None
@@ -133,7 +128,7 @@ class SingerConnector:
         wanted = Wanted(options.package, options.with_, options.python, options.as_of)
         return Environment(self.place, wanted)
 
-    def _command(self) -> tuple[tuple[str, ...], Path | None]:
+    def _command(self) -> Command:
         """Return the tap's command, and the folder of its other programs."""
         from cdpsync_connectors._bridge.options import command_line
 
@@ -148,108 +143,47 @@ class SingerConnector:
             return self._environment().wanted.name
         return Path(self._command()[0][0]).name
 
-    @property
-    def _state_folder(self) -> Path | None:
-        return self.place.state if self.place else None
+    def _runner(self) -> Runner:
+        from cdpsync_connectors._bridge.runner import Runner
 
-    def _config(self) -> ProgramConfig:
-        from cdpsync_connectors._bridge.configs import ProgramConfig, require_packages
-
-        require_packages()
-        folder = self._state_folder
-        return ProgramConfig(self._options.config, folder and folder / "config.json")
-
-    @contextmanager
-    def _work_folder(self) -> Iterator[Path]:
-        """Make the private folder of a run, with the configuration; keep what the tap changes."""
-        from cdpsync_connectors._bridge.private import private_folder
-
-        config = self._config()
-        parent = self._state_folder and self._state_folder / "work"
-        with self._one_at_a_time, private_folder(parent) as folder:
-            file = folder / "config.json"
-            written = config.write(file)
-            try:
-                yield folder
-            finally:
-                config.keep_changes(file, written)
-
-    def _program(
-        self, arguments: Sequence[str], folder: Path, requests: Sequence[ReadRequest] = ()
-    ) -> Program:
-        from cdpsync_connectors._bridge.process import Program
-
-        command, path = self._command()
-        return Program(
-            [*command, *arguments],
-            folder,
-            self._options.silence,
-            is_stopped=lambda: any(request.is_stopped() for request in requests),
-            path=path,
-        )
+        if self._own_runner is None:
+            self._own_runner = Runner(self._options, self.place)
+        return self._own_runner
 
     def _discover(self) -> None:
         """Run the tap's discovery, and keep its catalog for the next runs."""
         from cdpsync_connectors.singer.catalog import parse_catalog
         from cdpsync_connectors.singer.errors import tap_error
 
-        with self._work_folder() as folder:
-            config = str(folder / "config.json")
-            text, ended = self._output(["--config", config, "--discover"], folder)
+        runner, command = self._runner(), self._command()
+        with runner.work_folder() as folder:
+            arguments = ["--config", folder.config_file, "--discover"]
+            text, ended = runner.output(command, arguments, folder.path)
             if ended.code or ended.was_killed:
                 raise tap_error(self._name, ended, wrote=False)
             streams = parse_catalog(text, self._name)
-            help_text, _ = self._output(["--help"], folder)
+            help_text, _ = runner.output(command, ["--help"], folder.path)
         self._take_catalog(streams, takes_properties=_OLD_OPTION in help_text)
-        self._save_catalog()
-
-    def _output(self, arguments: Sequence[str], folder: Path) -> tuple[bytes, Ended]:
-        """Run the tap; return all that it writes to stdout, and how it ended."""
-        with self._program(arguments, folder) as program:
-            text = b"\n".join(line for lines in program.lines() for line in lines)
-            text += program.rest
-            return text, program.wait()
-
-    def _take_catalog(self, streams: Iterable[TapStream], *, takes_properties: bool) -> None:
-        self._streams = {stream.name: stream for stream in streams}
-        self._takes_properties = takes_properties
-
-    @property
-    def _catalog_file(self) -> Path | None:
-        """The file of the catalog that this configuration gave at last."""
-        if self._state_folder is None:
-            return None
-        parts = [self._config().digest, *map(str, self._command()[0])]
-        digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-        return self._state_folder / f"catalog-{digest}.json"
+        document = {
+            "properties": self._takes_properties,
+            "streams": [stream.entry for stream in streams],
+        }
+        runner.save_catalog(document, command)
 
     def _load_catalog(self) -> bool:
         """Take the catalog of an earlier run, if it is not too old; return whether there is one."""
-        from cdpsync_connectors._bridge.private import read_json
         from cdpsync_connectors.singer.catalog import TapStream
 
-        file = self._catalog_file
-        document = read_json(file) if file else None
-        if document is None or not 0 <= time.time() - document["at"] < _CATALOG_AGE:
+        document = self._runner().load_catalog(self._command())
+        if document is None:
             return False
         streams = [TapStream(entry) for entry in document["streams"]]
         self._take_catalog(streams, takes_properties=document["properties"])
         return True
 
-    def _save_catalog(self) -> None:
-        from cdpsync_connectors._bridge.private import replace_private
-
-        file = self._catalog_file
-        if file is None:
-            return
-        for older in file.parent.glob("catalog-*.json"):
-            older.unlink(missing_ok=True)
-        document = {
-            "at": time.time(),
-            "properties": self._takes_properties,
-            "streams": [stream.entry for stream in self._streams.values()],
-        }
-        replace_private(file, json.dumps(document))
+    def _take_catalog(self, streams: Iterable[TapStream], *, takes_properties: bool) -> None:
+        self._streams = {stream.name: stream for stream in streams}
+        self._takes_properties = takes_properties
 
     def _run(self, group: ReadGroup, stack: ExitStack) -> dict[str, Outcome]:
         """Run the tap for a group of requests; its records are kept until `stack` is closed."""
@@ -260,24 +194,24 @@ class SingerConnector:
 
         records: dict[str, StreamRecords] = {}
         for request in group.requests:
-            folder = request.folder
-            if folder is None:
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            own = request.folder
+            if own is None:
+                own = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             name = request.stream.name
-            records[name] = StreamRecords(request, folder, self._streams[name].declared)
+            records[name] = StreamRecords(request, own, self._streams[name].declared)
             stack.callback(records[name].close)
         run = TapRun(self._name, records, {name: self._streams[name] for name in records})
-        with self._work_folder() as folder:
-            catalog = selected_catalog(self._streams, group.requests)
-            write_private(folder / "catalog.json", json.dumps(catalog))
-            arguments = ["--config", "config.json", "--catalog", "catalog.json"]
+        runner = self._runner()
+        with runner.work_folder() as folder:
+            catalog_file, state_file = folder.path / "catalog.json", folder.path / "state.json"
+            write_private(catalog_file, json.dumps(selected_catalog(self._streams, group.requests)))
+            arguments = ["--config", folder.config_file, "--catalog", str(catalog_file)]
             if self._takes_properties:
-                arguments += ["--properties", "catalog.json"]
+                arguments += [_OLD_OPTION.decode(), str(catalog_file)]
             if group.state is not None:
-                write_private(folder / "state.json", group.state.decode())
-                arguments += ["--state", "state.json"]
-            arguments = [str(folder / a) if a.endswith(".json") else a for a in arguments]
-            program = self._program(arguments, folder, group.requests)
+                write_private(state_file, group.state.decode())
+                arguments += ["--state", str(state_file)]
+            program = runner.program(self._command(), arguments, folder.path, group.requests)
             program.on_error_line = run.note_stderr
             with program:
                 return run.read(program)

@@ -1,0 +1,265 @@
+"""The Airbyte connector: a manifest that the CDK runs, or a package, as a source."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from cdpsync.errors import ConfigError, ConnectError, ReadError
+from cdpsync_connectors.airbyte.options import AirbyteOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pydantic import BaseModel
+
+    from cdpsync.connector import Chunk, Installation, ReadRequest, SourcePlace
+    from cdpsync.errors import ConnectorError
+    from cdpsync.model import Stream
+    from cdpsync_connectors._bridge.environments import Environment
+    from cdpsync_connectors._bridge.runner import Command, Runner, WorkFolder
+    from cdpsync_connectors.airbyte.catalog import SourceStream
+    from cdpsync_connectors.airbyte.manifests import Manifest
+    from cdpsync_connectors.airbyte.reading import Outcome
+
+_CDK_SCRIPT = "source-declarative-manifest"
+_DOUBLES = (
+    "Airbyte's connectors write numbers as doubles: at most 17 digits of a decimal, and integers "
+    "of 64 bits, are those of the service. A Singer tap keeps all of them"
+)
+
+
+class AirbyteConnector:
+    """A connector of Airbyte as a source."""
+
+    Options: ClassVar[type[BaseModel]] = AirbyteOptions
+    extensions: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, options: BaseModel) -> None:
+        if not isinstance(options, AirbyteOptions):
+            raise TypeError(f"AirbyteConnector takes AirbyteOptions, not {type(options).__name__}")
+        self._options = options
+        self._own_runner: Runner | None = None
+        self._streams: dict[str, SourceStream] = {}
+        self.place: SourcePlace | None = None
+        self.uses_cache = True
+
+    def check(self) -> None:
+        """Return if the connector says that its configuration works."""
+        run = self._asked("check")
+        status = run.status or {}
+        if status.get("status") != "SUCCEEDED":
+            from cdpsync_connectors.airbyte.errors import short
+
+            reason = short(str(status.get("message") or "it did not say why"))
+            raise ConnectError(f"{self._name}: {reason}. Check config.")
+
+    def discover(self) -> Sequence[Stream]:
+        """Return the streams of the connector's catalog."""
+        if not (self.uses_cache and self._load_catalog()):
+            self._discover()
+        table_of = self._options.default_table
+        return [stream.stream(table_of) for stream in self._streams.values()]
+
+    def suggest(self, _: Sequence[Stream]) -> Sequence[str]:
+        """Say once what Airbyte's connectors do to numbers."""
+        return (_DOUBLES,)
+
+    @contextmanager
+    def read(self, request: ReadRequest) -> Iterator[Iterable[Chunk]]:
+        """Run the connector for one stream, then yield its chunks; see `Connector.read`."""
+        with self.read_many([request]) as outcomes:
+            outcome = outcomes[request.stream.name]
+            if isinstance(outcome, Exception):
+                raise outcome
+            yield outcome
+
+    @contextmanager
+    def read_many(self, requests: Sequence[ReadRequest]) -> Iterator[Mapping[str, Outcome]]:
+        """Run the connector once for all streams; see `Grouped.read_many`."""
+        if not self._streams and not self._load_catalog():
+            self._discover()
+        outcomes: dict[str, Outcome] = {}
+        for request in requests:
+            name = request.stream.name
+            if name not in self._streams:
+                outcomes[name] = ReadError(
+                    f"stream {name}: the connector has none of this name. Its streams are: "
+                    f"{', '.join(self._streams)}."
+                )
+            elif request.cursor_field is not None:
+                outcomes[name] = ReadError(
+                    f"stream {name}: the connector cannot read it from a value of "
+                    f'"{request.cursor_field}" on. Use mode: full_table.'
+                )
+        known = [request for request in requests if request.stream.name not in outcomes]
+        with ExitStack() as stack:
+            if known:
+                outcomes |= self._run(known, stack)
+            yield outcomes
+
+    @property
+    def needs_install(self) -> bool:
+        """Whether there is something to install: always, because the CDK is a package."""
+        return True
+
+    def install(self, *, upgrade: bool) -> Installation:
+        """Install the package, or the CDK and the manifest; see `Installable.install`."""
+        installation = self._environment().install(upgrade=upgrade)
+        if self._options.manifest is None:
+            return installation
+        self._manifest().install(upgrade=upgrade)
+        notice = (
+            "the licence is that of Airbyte's CDK; a manifest has its own: those of Airbyte since "
+            "2025 are under the Elastic License 2.0"
+        )
+        return replace(installation, notices=(notice,))
+
+    def translate(self, error: Exception) -> ConnectorError | None:
+        """Return the error of a value in a chunk as a ReadError; None for any other."""
+        from cdpsync_connectors._shared.exact_sql import inexact
+
+        return inexact(error)
+
+    def close(self) -> None:
+        """Do nothing: a connector ends with its read."""
+
+    def _require_place(self) -> SourcePlace:
+        if self.place is None:
+            raise ConfigError("a connector of Airbyte needs a project, in which it is installed.")
+        return self.place
+
+    def _environment(self) -> Environment:
+        from cdpsync_connectors._bridge.environments import Environment, Wanted
+
+        options = self._options
+        program, script = options.package, ""
+        if program is None:
+            program, script = f"airbyte-cdk{options.cdk.replace(' ', '')}", _CDK_SCRIPT
+        wanted = Wanted(program, options.with_, options.python, options.as_of, script)
+        return Environment(self._require_place(), wanted)
+
+    def _manifest(self) -> Manifest:
+        from cdpsync_connectors.airbyte.manifests import Manifest
+
+        return Manifest(self._options, self._require_place())
+
+    @property
+    def _name(self) -> str:
+        """The name of the connector for messages."""
+        return Path(self._options.package or self._options.manifest or "").name
+
+    def _runner(self) -> Runner:
+        from cdpsync_connectors._bridge.runner import Runner
+
+        if self._own_runner is None:
+            self._own_runner = Runner(self._options, self.place)
+        return self._own_runner
+
+    def _arguments(self, verb: str, folder: WorkFolder) -> list[str]:
+        """Return the arguments of a verb: read, check or discover."""
+        arguments = [verb, "--config", folder.config_file]
+        if self._options.manifest is not None:
+            manifest = self._manifest().path()
+            arguments += ["--manifest-path", str(manifest)]
+            components = manifest.with_name("components.py")
+            if self._options.custom_code and components.exists():
+                arguments += ["--components-path", str(components)]
+        return arguments
+
+    def _work_path(self, folder: WorkFolder) -> Path:
+        """Return the folder in which the connector runs: schema files may lie beside a manifest."""
+        if self._options.manifest_kind in {"package", "file"}:
+            return self._manifest().path().parent
+        return folder.path
+
+    def _asked(self, verb: str) -> _Answer:
+        """Run a verb that answers one question. Raises its error if it fails."""
+        from cdpsync_connectors.airbyte.reading import SourceRun, parse_message
+
+        runner, command = self._runner(), self._command()
+        with runner.work_folder() as folder:
+            run = SourceRun(self._name, {}, lambda values: _keep(folder, values))
+            answer = _Answer()
+            with runner.program(
+                command, self._arguments(verb, folder), self._work_path(folder)
+            ) as program:
+                for lines in program.lines():
+                    for line in filter(None, lines):
+                        message = parse_message(line, self._name)
+                        run.take(message)
+                        answer.status = message.connection_status or answer.status
+                        answer.catalog = message.catalog or answer.catalog
+                ended = program.wait()
+        if not ended.is_clean:
+            raise run.error(ended)
+        return answer
+
+    def _command(self) -> Command:
+        return self._environment().command()
+
+    def _discover(self) -> None:
+        catalog = self._asked("discover").catalog
+        if catalog is None:
+            raise ReadError(f"{self._name}: discover wrote no catalog.")
+        self._take_catalog(catalog["streams"])
+        document = {"streams": catalog["streams"]}
+        self._runner().save_catalog(document, self._command(), self._options.manifest or "")
+
+    def _load_catalog(self) -> bool:
+        """Take the catalog of an earlier run, if it is not too old; return whether there is one."""
+        more = self._options.manifest or ""
+        document = self._runner().load_catalog(self._command(), more)
+        if document is None:
+            return False
+        self._take_catalog(document["streams"])
+        return True
+
+    def _take_catalog(self, entries: Iterable[dict[str, Any]]) -> None:  # Any: JSON
+        from cdpsync_connectors.airbyte.catalog import SourceStream
+
+        self._streams = {str(entry["name"]): SourceStream(entry) for entry in entries}
+
+    def _run(self, requests: Sequence[ReadRequest], stack: ExitStack) -> dict[str, Outcome]:
+        """Run the connector; its records are kept until `stack` is closed."""
+        from cdpsync_connectors._bridge.collecting import StreamRecords
+        from cdpsync_connectors._bridge.private import write_private
+        from cdpsync_connectors.airbyte.reading import SourceRun, state_file
+
+        records: dict[str, StreamRecords] = {}
+        for request in requests:
+            own = request.folder
+            if own is None:
+                own = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            name = request.stream.name
+            records[name] = StreamRecords(request, own, self._streams[name].declared)
+            stack.callback(records[name].close)
+        runner, command = self._runner(), self._command()
+        with runner.work_folder() as folder:
+            run = SourceRun(self._name, records, lambda values: _keep(folder, values))
+            catalog = [self._streams[r.stream.name].configured(r) for r in requests]
+            catalog_file, state = folder.path / "catalog.json", state_file(records)
+            write_private(catalog_file, json.dumps({"streams": catalog}))
+            arguments = [*self._arguments("read", folder), "--catalog", str(catalog_file)]
+            if state is not None:
+                write_private(folder.path / "state.json", state.decode())
+                arguments += ["--state", str(folder.path / "state.json")]
+            path = self._work_path(folder)
+            with runner.program(command, arguments, path, requests) as program:
+                return run.read(program)
+
+
+class _Answer:
+    """What a connector answered to a question: its status, or its catalog."""
+
+    status: dict[str, Any] | None = None  # Any: JSON
+    catalog: dict[str, Any] | None = None  # Any: JSON
+
+
+def _keep(folder: WorkFolder, values: dict[str, Any]) -> None:  # Any: JSON
+    """Keep a configuration that the connector has changed, such as one with a new token."""
+    folder.config.keep(values, folder.written)
