@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 class Service(ThreadingHTTPServer):
@@ -17,6 +19,8 @@ class Service(ThreadingHTTPServer):
 
     answers: dict[str, Any]
     requests: list[str]
+    tls: ssl.SSLContext | None = None
+    """With it, the service is a proxy too, that answers for every host."""
 
     @property
     def url(self) -> str:
@@ -46,6 +50,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     do_GET = do_POST = _answer  # noqa: N815 - as http.server calls them
+
+    def do_CONNECT(self) -> None:
+        assert self.server.tls is not None
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.flush()
+        self.connection = self.server.tls.wrap_socket(self.connection, server_side=True)
+        self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb", 0)
+        self.close_connection = False
 
     def log_message(self, *_: object) -> None:
         pass
@@ -100,10 +113,15 @@ def github(*issues: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def service(answers: dict[str, Any]) -> Iterator[Service]:
-    """Run a service with these answers."""
+def service(
+    answers: dict[str, Any], certificate: tuple[Path, Path] | None = None
+) -> Iterator[Service]:
+    """Run a service with these answers; with a certificate, as a proxy for https too."""
     server = Service(("127.0.0.1", 0), _Handler)
     server.answers, server.requests = answers, []
+    if certificate is not None:
+        server.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        server.tls.load_cert_chain(*certificate)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

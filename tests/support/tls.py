@@ -22,8 +22,8 @@ _SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 _REFUSAL = b'SFATAL\x00C28000\x00Mno pg_hba.conf entry for host "127.0.0.1", no encryption\x00\x00'
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate for 127.0.0.1, signed by itself, and its key."""
+def certificate(folder: Path, *hosts: str) -> tuple[Path, Path]:
+    """Make a certificate for 127.0.0.1 and these hosts, signed by itself, and its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -32,7 +32,8 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    own = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    names = x509.SubjectAlternativeName([own, *map(x509.DNSName, hosts)])
     made = (
         x509.CertificateBuilder()
         .subject_name(name)

@@ -104,8 +104,8 @@ class AirbyteConnector:
 
     @property
     def needs_install(self) -> bool:
-        """Whether there is something to install: always, because the CDK is a package."""
-        return True
+        """Whether there is something to install: a package, or the CDK; a command is there."""
+        return self._options.command is None
 
     def install(self, *, upgrade: bool) -> Installation:
         """Install the package, or the CDK and the manifest; see `Installable.install`."""
@@ -151,6 +151,8 @@ class AirbyteConnector:
     @property
     def _name(self) -> str:
         """The name of the connector for messages."""
+        if self._options.command is not None:
+            return Path(self._command()[0][0]).name
         return Path(self._options.package or self._options.manifest or "").name
 
     def _runner(self) -> Runner:
@@ -200,6 +202,10 @@ class AirbyteConnector:
         return answer
 
     def _command(self) -> Command:
+        from cdpsync_connectors._bridge.options import command_line
+
+        if self._options.command is not None:
+            return command_line(self._options.command, self._options.folder), None
         return self._environment().command()
 
     def _discover(self) -> None:

@@ -14,11 +14,12 @@ class AirbyteOptions(ProgramOptions):
     """The keys of a source of `type: airbyte`.
 
     `manifest` is a YAML file, an address of one, or a package that has one. With `custom_code` the
-    Python files of that package run, too.
+    Python files of that package run, too. `command` is a connector that is there already.
     """
 
     package: Requirement | None = None
     manifest: str | None = Field(default=None, min_length=1)
+    command: str | None = Field(default=None, min_length=1)
     custom_code: bool = False
     cdk: Annotated[str, Field(pattern=r"^[\d.,<>=!~ ]+$")] = ">=7.39,<8"
 
@@ -34,10 +35,10 @@ class AirbyteOptions(ProgramOptions):
 
     @model_validator(mode="after")
     def _names_one_program(self) -> Self:
-        if (self.package is None) is (self.manifest is None):
+        if sum(name is not None for name in (self.package, self.manifest, self.command)) != 1:
             raise ValueError(
                 "give a manifest (a package such as airbyte-source-mailjet-mail, ./file.yaml or "
-                "https://…), or a package that is a program; one of the two"
+                "https://…), a package that is a program, or a command; one of them"
             )
         if self.manifest and self.manifest.startswith("http://"):
             raise ValueError("the manifest must come by https, because it is a program")
