@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3 p
 VENV = .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test types answers fuzz test-latest test-pythons crashes kills check format lock bench bench-quick soak soak-source load month clean
+.PHONY: demo test signals bridges types answers fuzz test-latest test-pythons crashes kills check format lock bench bench-quick soak soak-source load month clean
 
 $(VENV)/ready: pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "cdpsync needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }
@@ -45,6 +45,13 @@ crashes: $(VENV)/ready  ## a run killed before each of its steps, in each mode a
 KILLS ?= 300
 kills: $(VENV)/ready  ## sends to a destination that are killed at any moment; KILLS= of them
 	CDPSYNC_KILLS=$(KILLS) $(BIN)/pytest --timeout 3600 tests/integration/test_delivery_kills.py
+
+SIGNALS ?= 200
+signals: $(VENV)/ready  ## signals at a Singer tap and at the run beside it, at random moments; SIGNALS= of them
+	CDPSYNC_SIGNALS=$(SIGNALS) $(BIN)/pytest --timeout 7200 tests/integration/test_singer_signals.py
+
+bridges: $(VENV)/ready  ## whether twelve packages of PyPI install and start, on each Python at hand; half an hour
+	PYTHONPATH=tests $(BIN)/python tests/stress/bridges.py
 
 types: $(VENV)/ready  ## every pair of types that Postgres and MariaDB let a column change between
 	CDPSYNC_EACH_PAIR=1 $(BIN)/pytest --timeout 1800 tests/integration/test_type_changes.py

@@ -84,6 +84,7 @@ def issue(number: int, **more: Any) -> dict[str, Any]:
         "title": f"t{number}",
         "state": "open",
         "type": None,
+        "body": None,
         "created_at": day,
         "updated_at": day,
         "user": _USER,

@@ -94,8 +94,8 @@ class TapStream:
             changes=ChangeLog(None) if self.follows_state else None,
         )
 
-    def selected(self, request: ReadRequest) -> Json:
-        """Return the entry with the stream and its fields selected, for one read."""
+    def selected(self, request: ReadRequest | None) -> Json:
+        """Return the entry with the stream and its fields selected for a read; None: not."""
         entry = copy.deepcopy(self.entry)
         entries = entry.setdefault("metadata", [])
         whole = next((item for item in entries if not item.get("breadcrumb")), None)
@@ -103,13 +103,14 @@ class TapStream:
             whole = {"breadcrumb": [], "metadata": {}}
             entries.append(whole)
         marks = whole.setdefault("metadata", {})
-        marks["selected"] = True
+        marks["selected"] = entry["selected"] = request is not None
+        if isinstance(entry.get("schema"), dict):  # where taps looked before there was metadata
+            entry["schema"]["selected"] = request is not None
+        if request is None:
+            return entry
         if request.follows_state and self.replication_keys:
             marks.setdefault("replication-key", self.replication_keys[0])
             marks.setdefault("replication-method", "INCREMENTAL")
-        entry["selected"] = True  # where taps looked before there was metadata
-        if isinstance(entry.get("schema"), dict):
-            entry["schema"]["selected"] = True
         self._select_fields(entries, request)
         return entry
 
@@ -153,5 +154,9 @@ def parse_catalog(text: bytes, program: str) -> tuple[TapStream, ...]:
 def selected_catalog(
     streams: Mapping[str, TapStream], requests: Sequence[ReadRequest]
 ) -> dict[str, list[Json]]:
-    """Return the catalog of one run: the streams that it reads, and no other."""
-    return {"streams": [streams[r.stream.name].selected(r) for r in requests]}
+    """Return the catalog of one run: all streams, of which those that it reads are selected.
+
+    A tap may read a stream through another one, which has to be there.
+    """
+    by_name = {request.stream.name: request for request in requests}
+    return {"streams": [stream.selected(by_name.get(name)) for name, stream in streams.items()]}

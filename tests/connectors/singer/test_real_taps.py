@@ -60,7 +60,7 @@ class Taps:
                 "package": "tap-rest-api-msdk==1.4.2",
                 "with": ["setuptools<81"],  # it needs pkg_resources, and does not say so
                 "config": {"api_url": server.url, "streams": [stream]},
-                "tables": {"issues": {}},
+                "tables": {"issues": {"allow_shrink": True}},
             },
         }
         common = {"type": "singer", "python": PYTHON}
