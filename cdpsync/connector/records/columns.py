@@ -35,11 +35,15 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class RecordColumns:
-    """The fields of all records as the columns of one read."""
+    """The fields of all records as the columns of one read.
+
+    Without `keeps_unknown`, a requested column that has neither a value nor a type is none.
+    """
 
     request: ReadRequest
     declared: Mapping[str, str]
     fields: Mapping[str, Field]
+    keeps_unknown: bool = True
 
     def columns(self) -> dict[str, str]:
         """Return each column with its value as SQL: the requested columns, then new ones.
@@ -67,6 +71,8 @@ class RecordColumns:
 
     def _is_unknown(self, name: str) -> bool:
         """Whether only values tell a column's type, and it has none yet: then it is no column."""
+        if self.keeps_unknown:
+            return False
         field, request = self.fields.get(name), self.request
         has_values = field is not None and bool(field.classes)
         return not has_values and self._existing_type(name) is None and name not in request.types
@@ -86,7 +92,7 @@ class RecordColumns:
             return sql.exact_cast(text, requested_type, name, where)
         type_ = requested_type or self._type(field)
         if field.times and type_ == field.times:
-            return sql.exact_cast(text, type_, name, f"stream {self.request.stream.name}")
+            return f"cast({text} as {type_})"  # each was checked; the connection's zone is UTC
         if type_ == TIME and is_time:
             return f"make_timestamptz(cast({text} as bigint) * {epoch})"
         if type_ == "JSON":

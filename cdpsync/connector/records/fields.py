@@ -63,12 +63,29 @@ class Field:
         return "j" + raw.decode()
 
     def _record_number(self, raw: bytes) -> None:
-        if len(raw) <= _SHORT and raw.isdigit():  # most numbers of most APIs
-            self.classes |= sql.INTEGER
-            if len(raw) > self.whole_digits:
-                self.whole_digits = len(raw)
+        whole, _, fraction = raw.partition(b".")
+        if not whole.isdigit() or (fraction and not fraction.isdigit()):
+            self._record_rare_number(raw.decode())
             return
-        text = raw.decode()
+        digits = len(whole)
+        if not fraction and digits <= _SHORT:  # most numbers of most APIs
+            self.classes |= sql.INTEGER
+        elif not fraction:
+            self._record_rare_number(raw.decode())
+            return
+        else:
+            self.classes |= sql.DECIMAL
+            if whole == b"0":
+                digits = 0
+            if len(fraction) > self.fraction_digits:
+                self.fraction_digits = len(fraction)
+            if self.floats and digits + len(fraction) > _DOUBLE_DIGITS:
+                self.floats = double_keeps(raw.decode())
+        if digits > self.whole_digits:
+            self.whole_digits = digits
+
+    def _record_rare_number(self, text: str) -> None:
+        """Record a number with a sign or an exponent, or one that may be too long for 64 bits."""
         class_, whole_digits, fraction_digits = number_kind(text)
         self.classes |= class_
         self.whole_digits = max(self.whole_digits, whole_digits)

@@ -42,6 +42,8 @@ __all__ = ["TIME", "Records", "SqlChunk"]
 _FILE_BYTES = 8 << 20  # of one file, which is one chunk: DuckDB takes 5 bytes of memory for each
 _MAX_LINE = 1 << 20  # DuckDB reserves memory for a few lines of the greatest length
 
+_QUOTE = ord('"')
+
 _line = msgspec.json.Encoder()
 
 _ROWS = """
@@ -79,6 +81,7 @@ class Records:
         self._declared = declared
         conditions = [f"({text})" for text in (request.where, condition) if text is not None]
         self._condition = " and ".join(conditions) or "true"
+        self._text_times = text_times
         self._time_types = self._existing_types(declared) if text_times else {}
         self._requested = {column.name for column in request.columns}
         self._fields: dict[str, Field] = {}
@@ -100,13 +103,18 @@ class Records:
         self._request.on_progress(rows)
 
     def _encode(self, record: Mapping[str, msgspec.Raw | bytes]) -> bytes:
-        line = {}
+        line, fields = {}, self._fields
         for name, raw in record.items():
             value = bytes(raw)
             if value == b"null":
                 continue
-            field = self._fields.get(name) or self._new_field(name)
-            if field is not None:
+            field = fields[name] if name in fields else self._new_field(name)
+            if field is None:
+                continue
+            if value[0] == _QUOTE and field.fits is None and b"\\" not in value:  # most values
+                field.classes |= sql.TEXT
+                line[field.key] = "s" + value[1:-1].decode()
+            else:
                 line[field.key] = field.encode(value)
         return _line.encode(line)
 
@@ -158,7 +166,10 @@ class Records:
         Raises ReadError if there is neither a record nor a requested column.
         """
         self.close()
-        values = RecordColumns(self._request, self._declared, self._fields).columns()
+        columns = RecordColumns(
+            self._request, self._declared, self._fields, keeps_unknown=not self._text_times
+        )
+        values = columns.columns()
         if not values:
             name = self._request.stream.name
             raise ReadError(f"stream {name}: it has no record, and no column is known of it.")

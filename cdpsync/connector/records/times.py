@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,10 +36,15 @@ def fits_time(type_: str) -> Callable[[str], bool]:
     def fits(text: str) -> bool:
         if len(text) > _LONGEST or not fullmatch(text):
             return False
-        try:
-            date.fromisoformat(text[:10])
-        except ValueError:
-            return False
-        return True
+        return _is_day(text[:10])
 
     return fits
+
+
+@lru_cache(maxsize=1_000)
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
