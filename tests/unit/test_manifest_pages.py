@@ -20,7 +20,7 @@ def code(cell: str) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_streams_are_in_the_table(page: Path) -> None:
-    class_ = registry._connector_class(page.stem)
+    class_ = registry.connector_class(page.stem)
     needs = {
         name: "https://host.example" if name == "base_url" else "sample"
         for name, field in class_.Options.model_fields.items()

@@ -121,7 +121,7 @@ class AirbyteConnector:
 
     def translate(self, error: Exception) -> ConnectorError | None:
         """Return the error of a value in a chunk as a ReadError; None for any other."""
-        from cdpsync_connectors._shared.exact_sql import inexact
+        from cdpsync.connector.exact_sql import inexact
 
         return inexact(error)
 

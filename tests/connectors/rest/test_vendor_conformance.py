@@ -16,13 +16,13 @@ from cdpsync_connectors.rss.connector import RssConnector
 
 def test_newest_first() -> None:
     with serving(Vitally()) as server:
-        class_ = registry._connector_class("vitally")
+        class_ = registry.connector_class("vitally")
         conforms(class_, server.options, streams=("accounts",))
 
 
 def test_children_and_keys_inside_objects() -> None:
     with serving(Attio()) as server:
-        class_ = registry._connector_class("attio")
+        class_ = registry.connector_class("attio")
         conforms(class_, server.options, streams=("list_entries",))
 
 
