@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync.destinations.feeds.masks import apply_mask
-from cdpsync.destinations.held import COLUMNS, compose, events_in
+from cdpsync.destinations.held import COLUMNS, FATE, WAITS, compose, events_in, unit_of
 from cdpsync.destinations.templates.compile import Row, compile_condition, compile_text, row_of
 from cdpsync.model.destinations import ChangeKind, ChangeOrder
 from cdpsync.sql import quote_text
-from cdpsync.system import disk, private_files
+from cdpsync.system import clock, disk, private_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,13 +49,12 @@ _ALL = "create temp view selected as select * exclude (before) from composed whe
 _WRITE = """
     copy (
         select
-            {columns}, "row", old, attempts, first_at, may_have_arrived, {place} as ord,
-            {is_deferred} as is_deferred
-        from {relation}
+            {columns}, "row", old, {fate}, {place} as ord, {is_deferred} as is_deferred
+        from (select *, {waits} as waits from {relation})
     ) to {file} (format parquet, compression zstd, compression_level 1)
 """
 
-_PLACE = "row_number() over (order by is_held desc, ord)"
+_PLACE = "row_number() over (order by waits, is_held desc, ord)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +89,12 @@ def write_events(
     now: datetime,
     limit: int | None = None,
     has_key: bool = True,
+    tries_all: bool = False,
 ) -> Events:
     """Write the changes that pass the conditions, with those that were held, to a file.
 
+    Held ones that wait for their next attempt, and newer changes of their keys, are in it, too, but
+    deferred; with `tries_all` none is.
     The relation `changes` has the new ones. Without a key, each change stands for itself. Raises
     ConfigError for a wrong condition.
     """
@@ -110,12 +112,18 @@ def write_events(
         )
     # The order of keys is of no account where each has one change.
     is_sorted = destination.order is ChangeOrder.EACH or limit is not None
+    waits = "false"
+    if held is not None and not tries_all:
+        unit = unit_of(has_key=has_key)
+        waits = WAITS.format(unit=unit, now=quote_text(clock.now().isoformat()))
     private_files.make_folder(file.parent)
     con.execute(
         _WRITE.format(
             columns=", ".join(column for column in COLUMNS if column != "ord"),
             place=_PLACE if is_sorted else "ord",
-            is_deferred="false" if limit is None else f"{_PLACE} > {limit}",
+            fate=", ".join(FATE),
+            waits=waits,
+            is_deferred="waits" if limit is None else f"(waits or {_PLACE} > {limit})",
             relation=relation,
             file=quote_text(str(file)),
         )

@@ -6,6 +6,7 @@ change in one moment, when the lake's transaction commits.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdpsync.destinations.delivery.journal import PENDING
@@ -13,7 +14,7 @@ from cdpsync.destinations.delivery.outbox import seq_list
 from cdpsync.engine import connect, first_line
 from cdpsync.errors import CatalogError
 from cdpsync.sql import fold_name, quote_name, quote_text
-from cdpsync.system import disk, private_files
+from cdpsync.system import clock, disk, private_files
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 
 COLUMNS = ("event_id", "key", "change", "snapshot_id", "changed_at", "ord")
 """The columns of a change beside its images; `row` and `old` follow."""
+
+FATE = ("attempts", "first_at", "may_have_arrived", "sends", "last_at", "next_at")
+"""What is known of a change that was held: its attempts, in how many sends they were in vain, the
+first and the last of them, and before when it is not tried again."""
+
+_FIRST_WAIT, _LONGEST_WAIT = 10, 300  # seconds; each wait is twice the one before
 
 # What a held change and a newer one of the same key are together. The held one may have arrived,
 # because an attempt that failed can still have been carried out. So a deletion is sent even where
@@ -61,6 +68,9 @@ _COMPOSED = """
         coalesce(h.may_have_arrived, false) as may_have_arrived,
         if(c.key is null, h.attempts, 0) as attempts,
         if(c.key is null, h.first_at, null) as first_at,
+        coalesce(h.sends, 0) as sends,
+        h.last_at,
+        h.next_at,
         coalesce(h.change = 'insert' and c.change = 'delete' and not h.may_have_arrived, false)
             as is_cancelled
     from {changes} as c
@@ -71,6 +81,7 @@ _ALL_NEW = """
     select
         {columns}, "row", old, old as before, false as is_held, false as has_passed,
         false as may_have_arrived, 0 as attempts, null::timestamptz as first_at,
+        0 as sends, null::timestamptz as last_at, null::timestamptz as next_at,
         false as is_cancelled
     from {changes}
 """
@@ -78,18 +89,21 @@ _IN_TURN = """
     create temp table composed as
     select
         {columns}, "row", old, old as before, true as is_held, true as has_passed,
-        may_have_arrived, attempts, first_at, false as is_cancelled
+        may_have_arrived, attempts, first_at, sends, last_at, next_at, false as is_cancelled
     from held
     where event_id not in (select event_id from {changes})
     union all
-    select {columns}, "row", old, old, false, false, false, 0, null, false
+    select {columns}, "row", old, old, false, false, false, 0, null, 0, null, null, false
     from {changes}
 """
 
 # With `changes: each`, a key may have had several changes. They are one, if only the last counts.
 _ONE_PER_KEY = """
     create or replace temp table held as
-    select * exclude (first_change, first_old) replace (
+    select * exclude (first_change, first_old, most_sends, latest_at, latest_next) replace (
+        most_sends as sends,
+        latest_at as last_at,
+        latest_next as next_at,
         if(first_change = 'insert' and change <> 'delete', 'insert', change) as change,
         if(first_change = 'insert' and change <> 'delete', null, first_old) as old
     )
@@ -97,7 +111,10 @@ _ONE_PER_KEY = """
         select
             *,
             first_value(change) over (partition by key order by ord) as first_change,
-            first_value(old) over (partition by key order by ord) as first_old
+            first_value(old) over (partition by key order by ord) as first_old,
+            max(sends) over (partition by key) as most_sends,
+            max(last_at) over (partition by key) as latest_at,
+            max(next_at) over (partition by key) as latest_next
         from held
         qualify row_number() over (partition by key order by ord desc) = 1
     )
@@ -109,7 +126,18 @@ _UNSETTLED = """
         {columns}, e."row", e.old, greatest(e.attempts, coalesce(f.attempts, 0)) as attempts,
         coalesce(e.first_at, f.last_at::timestamptz) as first_at,
         {is_recovered} or e.may_have_arrived or e.attempts > 0 or f.seq is not null
-            as may_have_arrived
+            as may_have_arrived,
+        e.sends + (f.seq is not null)::integer as sends,
+        coalesce(f.last_at::timestamptz, e.last_at) as last_at,
+        greatest(
+            if(
+                f.seq is null,
+                e.next_at,
+                f.last_at::timestamptz + to_seconds(least({first} * 2 ** least(e.sends, 9), {most}))
+            ),
+            f.retry_at::timestamptz,
+            {not_before}
+        ) as next_at
     from {events} as e
     left join (
         select event_id, seq from {outbox} where seq in (select seq from pending)
@@ -117,6 +145,38 @@ _UNSETTLED = """
     left join failures as f on f.seq = o.seq
     where e.is_deferred or o.seq is not null
 """
+
+# A change waits if one of its key does, because a key has one order.
+WAITS = """
+    coalesce(
+        max(next_at) over (partition by {unit}) > {now}::timestamptz
+            and coalesce(max(last_at) over (partition by {unit}) <= {now}::timestamptz, true),
+        false
+    )
+"""
+_WAITING = """
+    select
+        count(*), min(changed_at), count(*) filter (where waits), min(due_at) filter (where waits)
+    from (
+        select changed_at, {waits} as waits, max(next_at) over (partition by {unit}) as due_at
+        {rest}
+    )
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many changes are held, since when, how many of them wait, and when the first may go."""
+
+    held: int = 0
+    since: datetime | None = None
+    waiting: int = 0
+    next_at: datetime | None = None
+
+    @property
+    def are_all(self) -> bool:
+        """Whether there are held changes, and none may be tried now."""
+        return 0 < self.waiting == self.held
 
 
 def events_in(file: Path) -> str:
@@ -145,27 +205,38 @@ def compose(
 
 
 def write_held(
-    events: Path, outbox: Outbox, settlements: Settlements, file: Path, *, is_recovered: bool
-) -> tuple[int, datetime | None]:
+    events: Path,
+    outbox: Outbox,
+    settlements: Settlements,
+    file: Path,
+    *,
+    is_recovered: bool,
+    not_before: datetime | None = None,
+    has_key: bool = True,
+) -> Waiting:
     """Write the events that an outbox did not settle, and those that were deferred, to a file.
 
     `is_recovered`: a process died while it sent the outbox, so any of them may have arrived.
-    Returns how many there are, and the time of the oldest. Without any, there is no file. Raises
+    `not_before`: until then the destination asks to wait. Without any, there is no file. Raises
     CatalogError where the disk refuses.
     """
     con = connect(threads=1)
     try:
         con.execute("create temp table pending (seq bigint)")
         con.execute(f"insert into pending {seq_list(settlements.ranges(PENDING))}")
-        con.execute("create temp table failures (seq bigint, attempts integer, last_at varchar)")
+        con.execute(
+            "create temp table failures"
+            "(seq bigint, attempts integer, last_at varchar, retry_at varchar)"
+        )
         failures = settlements.failures
         if failures:
             con.execute(
-                "insert into failures select unnest(?), unnest(?), unnest(?)",
+                "insert into failures select unnest(?), unnest(?), unnest(?), unnest(?::varchar[])",
                 [
                     list(failures),
                     [failure.attempts for failure in failures.values()],
                     [failure.last_at for failure in failures.values()],
+                    [failure.retry_at for failure in failures.values()],
                 ],
             )
         con.execute(
@@ -174,12 +245,14 @@ def write_held(
                 events=events_in(events),
                 outbox=outbox.relation,
                 is_recovered="true" if is_recovered else "false",
+                not_before=_time(not_before),
+                first=_FIRST_WAIT,
+                most=_LONGEST_WAIT,
             )
         )
-        row = con.execute("select count(*), min(changed_at) from held").fetchone()
-        count, oldest = row or (0, None)
+        result = _waiting(con, "from held", has_key=has_key)
         file.unlink(missing_ok=True)  # of a transaction that failed
-        if count:
+        if result.held:
             private_files.make_folder(file.parent)
             con.execute(f"copy held to {quote_text(str(file))} (format parquet)")
             private_files.make_private(file)
@@ -189,7 +262,38 @@ def write_held(
         raise CatalogError(f"{file}: {disk.write_error(error)}") from error
     finally:
         con.close()
-    return int(count), oldest
+    return result
+
+
+def look_at_held(file: Path, *, has_key: bool) -> Waiting:
+    """Return how many changes a file has, and whether they wait; none where it cannot be read."""
+    import duckdb
+
+    con = connect(threads=1)
+    try:
+        return _waiting(con, f"from read_parquet({quote_text(str(file))})", has_key=has_key)
+    except duckdb.Error:  # whoever sends them tells why
+        return Waiting()
+    finally:
+        con.close()
+
+
+def _waiting(con: duckdb.DuckDBPyConnection, rest: str, *, has_key: bool) -> Waiting:
+    unit = unit_of(has_key=has_key)
+    waits = WAITS.format(unit=unit, now=_time(clock.now()))
+    row = con.execute(_WAITING.format(waits=waits, unit=unit, rest=rest)).fetchone()
+    return Waiting(*row) if row else Waiting()
+
+
+def unit_of(*, has_key: bool) -> str:
+    """Return what has one order: a key, or without keys each change."""
+    return "key" if has_key else "event_id"
+
+
+def _time(moment: datetime | None) -> str:
+    return (
+        "null::timestamptz" if moment is None else f"timestamptz {quote_text(moment.isoformat())}"
+    )
 
 
 def _load_held(con: duckdb.DuckDBPyConnection, file: Path, changes: str) -> None:
@@ -206,7 +310,7 @@ def _load_held(con: duckdb.DuckDBPyConnection, file: Path, changes: str) -> None
         images = [f"{_image(name, stored, image)} as {quote_name(name)}" for name in ("row", "old")]
         con.execute(
             f"create temp table held as select {', '.join(COLUMNS)}, {', '.join(images)}, "
-            f"attempts, first_at, may_have_arrived from {relation}"
+            f"{', '.join(FATE)} from {relation}"
         )
     except duckdb.Error as error:
         raise CatalogError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cdpsync.destinations.delivery import answers
 from cdpsync.destinations.delivery.answers import Judge, Outcome
 from cdpsync.destinations.delivery.clock import SystemClock
-from cdpsync.destinations.delivery.connections import LONG_ANSWER, Connections
+from cdpsync.destinations.delivery.connections import connect
 from cdpsync.destinations.delivery.judges import finders
 from cdpsync.destinations.delivery.logins import log_in
 from cdpsync.destinations.delivery.requests import Marks
@@ -81,7 +81,7 @@ def _tried(
     """Send a parcel; that of a search, and then the request that creates or updates."""
     rendering, clock = rendered.rendering, SystemClock()
     by_step = composers(destination, rendering.routes, Marks(rendering.marks))
-    with closing(_connections(destination)) as connections:
+    with closing(connect(destination, count=1)) as connections:
         log_in(destination, by_step.values(), tokens, clock, connections)
     judges = finders(destination, rendering.routes)
     judge = Judge(destination.answers, destination.location)
@@ -105,16 +105,11 @@ def _tried(
 def _answer(destination: Destination, request: HttpRequest | str) -> HttpAnswer:
     if isinstance(request, str):
         raise ConfigError(f"{destination.name}: {request}.")
-    with closing(_connections(destination)) as connections:
+    with closing(connect(destination, count=1)) as connections:
         connections.start(request, None)
         while True:
             for _, answer in connections.wait(0.1):
                 return answer
-
-
-def _connections(destination: Destination) -> Connections:
-    timeout = destination.retry.timeout.total_seconds()
-    return Connections(1, timeout=timeout, keeps=LONG_ANSWER)
 
 
 def _shown(destination: Destination, rendered: Sample, count: int) -> Iterator[RenderedRequest]:

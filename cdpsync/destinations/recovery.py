@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cdpsync.destinations.delivery import outbox as outboxes
 from cdpsync.destinations.held import events_in
@@ -18,9 +18,30 @@ if TYPE_CHECKING:
     import duckdb
 
     from cdpsync.destinations.delivery.outbox import Outbox
+    from cdpsync.destinations.events import Events
     from cdpsync.destinations.places import Places
     from cdpsync.destinations.rendering import Rendering
     from cdpsync.model.destinations import Destination
+
+
+def details_of(
+    destination: Destination, position: Position, events: Events, feed: str, *, has_key: bool
+) -> dict[str, Any]:  # Any: JSON
+    """Return what a later process has to know of an outbox, if this one dies."""
+    return {
+        "position": [
+            position.table_uuid,
+            position.snapshot_id,
+            position.snapshot_time.isoformat(),
+        ],
+        "config": digest(destination),
+        "feed": feed,
+        "has_key": has_key,
+        "triggered": events.triggered,
+        "filtered": events.filtered,
+        "masked": events.masked,
+        "windows": [[w.hash, w.start.isoformat(), w.seen] for w in events.windows],
+    }
 
 
 def unsettled_batches(
@@ -53,6 +74,7 @@ def unsettled_batches(
             details["masked"],
             tuple(windows),
             is_recovered=True,
+            has_key=details["has_key"],
         )
 
 

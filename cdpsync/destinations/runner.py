@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog.delivery_tables import DeliveryTables
@@ -46,14 +48,22 @@ def send(
 
     One that fails does not stop the others. `start` moves the position first: "now", "all" or a
     time. `limit` is of changes, for each destination; the others are held. `confirm` is asked
-    before a first send of many rows. Raises ConfigError for a wrong selection, LockHeldError when
+    before a first send of many rows. Held changes wait for their next attempt; where destinations
+    are selected (without `due`), or `start` is given, all are tried at once. An interrupt is raised
+    once nothing is sent any more. Raises ConfigError for a wrong selection, LockHeldError when
     other processes send to all of them.
     """
     return _send(
         config,
         selected(config, select),
         due=due,
-        options=SendOptions(start=start, limit=limit, confirm=confirm, is_stopped=is_stopped),
+        options=SendOptions(
+            start=start,
+            limit=limit,
+            tries_held=bool(select and not due) or start is not None,
+            confirm=confirm,
+            is_stopped=is_stopped,
+        ),
         on_result=on_result,
     )
 
@@ -122,10 +132,18 @@ def _send(
         results += quiet
         done = {result.destination for result in quiet}
         busy = [destination for destination in free if destination.name not in done]
-        for destination, result in _side_by_side(config, run.run_id, busy, options):
-            acquired.release([LOCK.format(destination.name)])
-            results.append(result)
-            on_result(result)
+        senders = _Senders(config, run.run_id, busy, options)
+        try:
+            for destination, result in senders.results():
+                acquired.release([LOCK.format(destination.name)])
+                results.append(result)
+                on_result(result)
+        finally:
+            try:
+                senders.stop()
+            except KeyboardInterrupt:  # a second one does not wait, but nobody else may send yet
+                acquired.keep()
+                raise
     places = {destination.name: place for place, destination in enumerate(destinations)}
     results.sort(key=lambda result: places[result.destination])
     return SendResult(
@@ -137,26 +155,37 @@ def _send(
     )
 
 
-def _side_by_side(
-    config: Config, run_id: str, destinations: Sequence[Destination], options: SendOptions
-) -> Iterator[tuple[Destination, DeliveryResult]]:
-    """Yield what came of each destination, as it ends."""
-    if not destinations:
-        return
-    pool = ThreadPoolExecutor(min(_AT_ONCE, len(destinations)), "cdpsync-send")
-    try:
-        futures = {
-            pool.submit(_send_one, config, run_id, destination, options): destination
+class _Senders:
+    """Sends to destinations side by side, in threads. Stop it, also where it is interrupted."""
+
+    def __init__(
+        self, config: Config, run_id: str, destinations: Sequence[Destination], options: SendOptions
+    ) -> None:
+        self._stopped = threading.Event()
+        self._is_interrupted = options.is_stopped
+        self._options = replace(options, is_stopped=self._is_stopped)
+        self._pool = ThreadPoolExecutor(_AT_ONCE, "cdpsync-send")
+        self._futures = {
+            self._pool.submit(_send_one, config, run_id, destination, self._options): destination
             for destination in destinations
         }
-        while futures:
-            finished, _ = wait(futures, return_when=FIRST_COMPLETED, timeout=0.5)
-            if options.is_stopped() and not finished:
+
+    def _is_stopped(self) -> bool:
+        return self._stopped.is_set() or self._is_interrupted()
+
+    def results(self) -> Iterator[tuple[Destination, DeliveryResult]]:
+        """Yield what came of each destination, as it ends."""
+        while self._futures:
+            finished, _ = wait(self._futures, return_when=FIRST_COMPLETED, timeout=0.5)
+            if self._is_interrupted() and not finished:
                 raise KeyboardInterrupt
             for future in finished:
-                yield futures.pop(future), future.result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+                yield self._futures.pop(future), future.result()
+
+    def stop(self) -> None:
+        """Return once nothing is sent any more; what was answered until then is in the journals."""
+        self._stopped.set()
+        self._pool.shutdown(cancel_futures=True)
 
 
 def _send_one(

@@ -12,23 +12,24 @@ import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cdpsync.catalog.delivery_tables import DeliveryTables
 from cdpsync.destinations.checks import require_compiled
 from cdpsync.destinations.delivery import health as healths
 from cdpsync.destinations.delivery.outbox import Outbox
 from cdpsync.destinations.delivery.tokens import Tokens
-from cdpsync.destinations.events import Events, write_events
+from cdpsync.destinations.events import write_events
 from cdpsync.destinations.feed_requests import feed_request
 from cdpsync.destinations.feeds.feed import feed_of
 from cdpsync.destinations.feeds.lake_tables import find_table
 from cdpsync.destinations.feeds.positions import newest_position, start_position
+from cdpsync.destinations.held import look_at_held
 from cdpsync.destinations.places import Places
-from cdpsync.destinations.recovery import unsettled_batches
-from cdpsync.destinations.rendering import digest, feed_digest, render
+from cdpsync.destinations.recovery import details_of, unsettled_batches
+from cdpsync.destinations.rendering import feed_digest, render
 from cdpsync.destinations.sendable import require_health, require_sendable
-from cdpsync.destinations.settling import Batch, Settler, dispatch
+from cdpsync.destinations.settling import Batch, Settler, added, dispatch, waiting_notice
 from cdpsync.errors import ConfigError
 from cdpsync.model.deliveries import (
     DeliveryResult,
@@ -67,6 +68,7 @@ class SendOptions:
 
     start: str | None = None
     limit: int | None = None
+    tries_held: bool = False
     confirm: Callable[[str, int], bool] = lambda _name, _rows: False
     is_stopped: Callable[[], bool] = lambda: False
 
@@ -113,11 +115,13 @@ class Sender:
         with self._reader() as con:
             batch = self._prepare(con)
         result = self._deliver(batch) if isinstance(batch, Batch) else batch
-        return _added(result, earlier)
+        return added(result, earlier)
 
     @contextmanager
     def _reader(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Lend the lake as it is now, with the destination's state."""
+        if self._options.is_stopped():
+            raise KeyboardInterrupt
         if not self._catalog.exists():
             raise ConfigError(
                 f"{self._destination.name}: there is no lake yet. Load it: cdpsync run."
@@ -136,7 +140,12 @@ class Sender:
         """Send an outbox and settle it."""
         health = self._state.health
         dispatched = dispatch(
-            self._destination, batch.outbox, batch.rendering, health, self._tokens
+            self._destination,
+            batch.outbox,
+            batch.rendering,
+            health,
+            self._tokens,
+            self._options.is_stopped,
         )
         return self._settler.settle(batch, self._state, dispatched)
 
@@ -166,8 +175,12 @@ class Sender:
         after = self._position(con, feed)
         if isinstance(after, DeliveryResult):
             return after
-        if not self._state.held and after is not None and not feed.is_behind(con, after):
-            return self._nothing_changed(con, feed.request, after)
+        held, has_key = self._held_file(request), bool(request.key)
+        if after is not None and not feed.is_behind(con, after):
+            if not self._state.held:
+                return self._nothing_changed(con, feed.request, after)
+            if (result := self._if_too_early(held, has_key=has_key)) is not None:
+                return result
         changes = feed.read(con, after)
         self._settler.notices += changes.notices
         if after is None:
@@ -176,12 +189,16 @@ class Sender:
             con,
             self._destination,
             self._places.events(self._run_id),
-            held=self._held_file(request),
+            held=held,
             windows=self._windows,
             now=self._settler.started_at,
             limit=self._options.limit,
-            has_key=bool(request.key),
+            has_key=has_key,
+            tries_all=self._options.tries_held,
         )
+        if held and (result := self._if_too_early(events.file, has_key=has_key)) is not None:
+            events.file.unlink()
+            return result
         feed.write_copy(con, self._places.copy(self._run_id))
         rendering = render(
             self._destination, events.row, events.relation, with_attempts=bool(events.held)
@@ -195,7 +212,9 @@ class Sender:
             nonce=rendering.nonce,
             order=self._destination.order,
             item_bytes=batch_limits.item_bytes if batch_limits else None,
-            details=self._details(changes.position, events, feed_id),
+            details=details_of(
+                self._destination, changes.position, events, feed_id, has_key=has_key
+            ),
         )
         return Batch(
             outbox,
@@ -206,22 +225,21 @@ class Sender:
             events.filtered,
             events.masked,
             events.windows,
+            has_key=has_key,
         )
 
-    def _details(
-        self, position: Position, events: Events, feed: str
-    ) -> dict[str, Any]:  # Any: JSON
-        """Return what a later process has to know of an outbox, if this one dies."""
-        moment = position.snapshot_time.isoformat()
-        return {
-            "position": [position.table_uuid, position.snapshot_id, moment],
-            "config": digest(self._destination),
-            "feed": feed,
-            "triggered": events.triggered,
-            "filtered": events.filtered,
-            "masked": events.masked,
-            "windows": [[w.hash, w.start.isoformat(), w.seen] for w in events.windows],
-        }
+    def _if_too_early(self, file: Path | None, *, has_key: bool) -> DeliveryResult | None:
+        """Return the result where all changes of a file wait for their next attempt.
+
+        Nothing is saved then, so the error of the last one stays in the history.
+        """
+        if file is None or self._options.tries_held:
+            return None
+        waiting = look_at_held(file, has_key=has_key)
+        if not waiting.are_all:
+            return None
+        self._settler.notices.append(waiting_notice(self._destination.name, waiting))
+        return replace(self._settler.result(self._state), held=waiting.held)
 
     def _position(
         self, con: duckdb.DuckDBPyConnection, feed: Feed
@@ -365,18 +383,6 @@ def _lacks_copy(feed: Feed) -> bool:
     """Whether a feed compares with a copy of what was delivered, and there is none."""
     keeps = feed.request.table is None or feed.request.keep
     return keeps and feed.request.copy is None
-
-
-def _added(result: DeliveryResult, earlier: DeliveryResult | None) -> DeliveryResult:
-    """Return a result with the counts of an earlier one of the same send."""
-    if earlier is None:
-        return result
-    names = (
-        "triggered", "filtered", "masked", "succeeded", "dead", "retried", "requests", "bytes_sent",
-    )  # fmt: skip
-    sums = {name: getattr(result, name) + getattr(earlier, name) for name in names}
-    notices = tuple(dict.fromkeys((*earlier.notices, *result.notices)))
-    return replace(result, notices=notices, **sums)
 
 
 def _moment(start: str | datetime) -> datetime | None:

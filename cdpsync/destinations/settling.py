@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from cdpsync.catalog import Lake
@@ -12,7 +13,7 @@ from cdpsync.catalog.transaction import transaction
 from cdpsync.destinations.delivery.dispatch import Dispatcher
 from cdpsync.destinations.delivery.journal import DELIVERED
 from cdpsync.destinations.delivery.refusals import dead_letters
-from cdpsync.destinations.held import write_held
+from cdpsync.destinations.held import Waiting, write_held
 from cdpsync.destinations.sendable import failed
 from cdpsync.errors import StalePositionError
 from cdpsync.model import Failure
@@ -27,7 +28,7 @@ from cdpsync.serialize.text import plural
 from cdpsync.system import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from cdpsync.catalog import CatalogFile
@@ -56,6 +57,7 @@ class Batch:
     masked: int = 0
     windows: tuple[MaskWindow, ...] = ()
     is_recovered: bool = False
+    has_key: bool = True
 
 
 def dispatch(
@@ -64,8 +66,12 @@ def dispatch(
     rendering: Rendering | None,
     health: Health,
     tokens: Tokens,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> DispatchResult | None:
-    """Send an outbox; None where it is empty, or is not to be sent any more."""
+    """Send an outbox; None where it is empty, or is not to be sent any more.
+
+    Raises KeyboardInterrupt once `is_stopped` says so; the journal has what was answered.
+    """
     if not outbox.rows or rendering is None:
         return None
     return Dispatcher(
@@ -75,6 +81,7 @@ def dispatch(
         marks=rendering.marks,
         health=health,
         tokens=tokens,
+        is_stopped=is_stopped,
     ).send()
 
 
@@ -100,12 +107,14 @@ class Settler:
         """
         outbox = batch.outbox
         settlements = outbox.settlements()
-        held, held_since = write_held(
+        held = write_held(
             self.places.events(outbox.id),
             outbox,
             settlements,
             self.places.held(outbox.id),
             is_recovered=batch.is_recovered,
+            not_before=dispatched.stop.until if dispatched and dispatched.stop else None,
+            has_key=batch.has_key,
         )
         letters = tuple(
             dead_letters(
@@ -124,8 +133,8 @@ class Settler:
             health=dispatched.health if dispatched else state.health,
             outbox=outbox.id,
             config=batch.feed,
-            held=held,
-            held_since=held_since,
+            held=held.held,
+            held_since=held.since,
             last_delivery_at=clock.now() if delivered else state.last_delivery_at,
             hold=self.destination.hold,
         )
@@ -135,10 +144,10 @@ class Settler:
             filtered=batch.filtered,
             masked=batch.masked,
             succeeded=delivered,
-            held=held,
+            held=held.held,
             dead=len(letters),
         )
-        result = with_dispatch(result, dispatched)
+        result = with_dispatch(result, dispatched, held)
         self.save(state, result, letters, batch.windows)
         outbox.remove()
         self.places.remove_settled(outbox.id)
@@ -191,8 +200,32 @@ class Settler:
         )
 
 
-def with_dispatch(result: DeliveryResult, dispatched: DispatchResult | None) -> DeliveryResult:
-    """Return a result with the figures of a dispatch, and its error."""
+def waiting_notice(destination: str, held: Waiting) -> str:
+    """Return how many changes wait, until when, and how to try them at once."""
+    return (
+        f"{plural(held.waiting, 'held change')} for later: {next_attempt(held)}; at once: cdpsync "
+        f"send {destination}"
+    )
+
+
+def next_attempt(held: Waiting) -> str:
+    """Return when the next attempt is due."""
+    if held.next_at is None:
+        return "the next send tries them first"
+    return f"the next attempt is due at {held.next_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def with_dispatch(
+    result: DeliveryResult, dispatched: DispatchResult | None, held: Waiting | None = None
+) -> DeliveryResult:
+    """Return a result with the figures of a dispatch, and its error.
+
+    `held` is all that is held now, also what was not tried; None for a replay, which holds nothing.
+    """
+    waits = held is not None and held.waiting and not (dispatched and dispatched.held)
+    if held is not None and waits:
+        notice = waiting_notice(result.destination, held)
+        result = replace(result, notices=(*result.notices, notice))
     if dispatched is None:
         return result
     notices = [
@@ -206,8 +239,9 @@ def with_dispatch(result: DeliveryResult, dispatched: DispatchResult | None) -> 
         error = Failure("DeliveryError", dispatched.stop.message)
     elif dispatched.held:
         fault = dispatched.faults[0][0] if dispatched.faults else "not sent"
-        held = plural(dispatched.held, "change")
-        error = Failure("DeliveryError", f"{held} held ({fault}). The next send tries them first")
+        count = plural(dispatched.held, "change")
+        due = "they stay dead letters" if held is None else next_attempt(held)
+        error = Failure("DeliveryError", f"{count} held ({fault}); {due}")
     return replace(
         result,
         status="failed" if error else "ok",
@@ -219,3 +253,15 @@ def with_dispatch(result: DeliveryResult, dispatched: DispatchResult | None) -> 
         p95_ms=dispatched.p95_ms,
         notices=(*result.notices, *notices),
     )
+
+
+def added(result: DeliveryResult, earlier: DeliveryResult | None) -> DeliveryResult:
+    """Return a result with the counts of an earlier one of the same send."""
+    if earlier is None:
+        return result
+    names = (
+        "triggered", "filtered", "masked", "succeeded", "dead", "retried", "requests", "bytes_sent",
+    )  # fmt: skip
+    sums = {name: getattr(result, name) + getattr(earlier, name) for name in names}
+    notices = tuple(dict.fromkeys((*earlier.notices, *result.notices)))
+    return replace(result, notices=notices, **sums)

@@ -62,6 +62,14 @@ class Locks:
                 file.truncate(0)
                 file.close()
 
+    def keep(self) -> None:
+        """Hold what is left until this process ends."""
+        _kept.extend(self.files.values())
+        self.files.clear()
+
+
+_kept: list[IO[str]] = []
+
 
 @contextmanager
 def hold(

@@ -34,11 +34,12 @@ def start(shop: Sending, **keys: Any) -> None:
 
 
 def recovered(shop: Sending) -> list[tuple[str, str, Any]]:
-    """Run again with an endpoint that works; return what it took: method, kind, id."""
+    """Send by hand to an endpoint that works; return what it took: method, kind, id."""
     shop.receiver.script(statuses=[200])
     seen = len(shop.receiver.requests())
-    shop.cdpsync("run")
-    shop.cdpsync("run")
+    shop.cdpsync("run", "--no-send")
+    shop.cdpsync("send", "hook")
+    shop.cdpsync("send", "hook")
     new = shop.receiver.requests()[seen:]
     bodies = [(request["method"], json.loads(request["body"])) for request in new]
     return [(method, body["change"], body["id"]) for method, body in bodies]

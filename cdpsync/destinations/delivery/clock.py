@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Protocol
 
 from cdpsync.system import clock as system_clock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
+
+_LAST_MOMENT = 2.0  # seconds
 
 
 class Clock(Protocol):
@@ -22,6 +26,22 @@ class Clock(Protocol):
 
     def sleep(self, seconds: float) -> None:
         """Wait, while no request is under way."""
+
+
+class Interruption:
+    """Ends a dispatch that is interrupted, after a moment for the answers that are under way."""
+
+    def __init__(self, is_stopped: Callable[[], bool]) -> None:
+        self._is_stopped = is_stopped
+        self._ends_at = math.inf
+
+    def has_come(self, now: float, in_flight: int) -> bool:
+        """Whether nothing is to be started any more; KeyboardInterrupt once the moment is over."""
+        if self._ends_at == math.inf and self._is_stopped():
+            self._ends_at = now + _LAST_MOMENT
+        if now >= self._ends_at or (self._ends_at != math.inf and not in_flight):
+            raise KeyboardInterrupt
+        return self._ends_at != math.inf
 
 
 class SystemClock:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
+    from cdpsync.model.destinations import Destination
+
 MOST = 256
 """Connections at once, because `select` takes no descriptor from 1,024 on."""
 
@@ -144,6 +146,17 @@ class _Socket(socket.socket):
 
     def __del__(self) -> None:
         self.close()
+
+
+def connect(
+    destination: Destination, *, reads_answers: bool = True, count: int | None = None
+) -> Connections:
+    """Return connections for a destination: as many as it allows, or fewer."""
+    return Connections(
+        destination.connections if count is None else count,
+        timeout=destination.retry.timeout.total_seconds(),
+        keeps=LONG_ANSWER if reads_answers else SHORT_ANSWER,
+    )
 
 
 def _text(value: str | bytes) -> str:

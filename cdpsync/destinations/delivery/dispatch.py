@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING
 
 from cdpsync.destinations.delivery import answers, health
 from cdpsync.destinations.delivery.answers import TAKEN, Outcome, Verdict
-from cdpsync.destinations.delivery.clock import SystemClock
-from cdpsync.destinations.delivery.connections import (
-    LONG_ANSWER,
-    SHORT_ANSWER,
-    Connections,
-    HttpAnswer,
-)
+from cdpsync.destinations.delivery.clock import Interruption, SystemClock
+from cdpsync.destinations.delivery.connections import HttpAnswer, connect
 from cdpsync.destinations.delivery.journal import PENDING, Journal, Refusal
 from cdpsync.destinations.delivery.judges import Judges
 from cdpsync.destinations.delivery.key_order import KeyOrder
@@ -26,13 +21,13 @@ from cdpsync.destinations.delivery.parcel_queue import NEVER, ParcelQueue
 from cdpsync.destinations.delivery.request_log import RequestLog
 from cdpsync.destinations.delivery.requests import FindShape, Marks, Parcel, RequestShape
 from cdpsync.destinations.delivery.routes import composers, parcel_reader
-from cdpsync.destinations.delivery.supervisor import LONGEST_WAIT, Supervisor
+from cdpsync.destinations.delivery.supervisor import LONGEST_WAIT, Supervisor, later
 from cdpsync.model.deliveries import HealthState
 from cdpsync.model.destinations import ChangeOrder
 from cdpsync.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from cdpsync.destinations.delivery.clock import Clock
     from cdpsync.destinations.delivery.outbox import Outbox
@@ -42,6 +37,7 @@ if TYPE_CHECKING:
     from cdpsync.model.destinations import Destination
 
 _LONGEST_BACKOFF = 30.0  # seconds
+_LONGEST_SLEEP = 0.5  # seconds until the next look whether it is interrupted
 _LONGEST_LOOK = 0.1  # seconds between two looks at the journal and the health
 _NOT_FOUND = 404
 _TOO_MANY = 429
@@ -60,6 +56,7 @@ class Dispatcher:
         marks: Mapping[str, str],
         health: Health,
         tokens: Tokens | None = None,
+        is_stopped: Callable[[], bool] = lambda: False,
         clock: Clock | None = None,
         retry_seconds: float = 1.0,
     ) -> None:
@@ -71,7 +68,7 @@ class Dispatcher:
         self._destination, self._outbox, self._routes = destination, outbox, routes
         self._supervisor = Supervisor(destination.name, health)
         self._clock: Clock = clock or SystemClock()
-        self._retry_seconds = retry_seconds
+        self._retry_seconds, self._interruption = retry_seconds, Interruption(is_stopped)
         self._random = random.Random(outbox.id)  # noqa: S311 - it only spreads retries
         self._composers = composers(destination, routes, Marks(marks))
         self._log = RequestLog(destination.name, outbox.id)
@@ -91,7 +88,8 @@ class Dispatcher:
     def send(self) -> DispatchResult:
         """Send all that may be sent now, and return what came of it.
 
-        What was taken or refused is in the journal when this returns, and also if it raises.
+        What was taken or refused is in the journal when this returns, and also if it raises:
+        KeyboardInterrupt once `is_stopped`, after a moment for what is under way.
         """
         start = self._clock.monotonic()
         with ExitStack() as stack:
@@ -106,20 +104,15 @@ class Dispatcher:
         self._ledger = Ledger(journal, self._settlements, self._destination.retry)
         reader = parcel_reader(self._destination, self._outbox, self._routes, self._settlements)
         self._reader = stack.enter_context(closing(reader))
-        self._connections = stack.enter_context(closing(self._connect()))
+        self._connections = stack.enter_context(
+            closing(connect(self._destination, reads_answers=self._judges.reads_answers))
+        )
         stack.enter_context(closing(self._judges))
         stack.enter_context(closing(self._logins))
         order = KeyOrder() if self._outbox.meta.order is ChangeOrder.EACH else None
         limiter = RateLimiter(self._destination.rate)
         self._queue = ParcelQueue(
             self._parcels(), limiter, order, has_batches=self._destination.batch is not None
-        )
-
-    def _connect(self) -> Connections:
-        return Connections(
-            self._destination.connections,
-            timeout=self._destination.retry.timeout.total_seconds(),
-            keeps=LONG_ANSWER if self._judges.reads_answers else SHORT_ANSWER,
         )
 
     # ---- what is sent
@@ -157,8 +150,9 @@ class Dispatcher:
         """Send and settle, until nothing is left that may be sent in this run."""
         while True:
             now = self._clock.monotonic()
+            is_over = self._interruption.has_come(now, self._connections.in_flight)
             stop = self._supervisor.stop
-            wakes_at = None if stop else self._start_requests(now)
+            wakes_at = None if stop or is_over else self._start_requests(now)
             if self._connections.in_flight:
                 look_at = now + _LONGEST_LOOK if wakes_at is None else wakes_at
                 self._settle_all(self._connections.wait(min(max(look_at - now, 0), _LONGEST_LOOK)))
@@ -167,7 +161,7 @@ class Dispatcher:
                 return
             else:
                 self._ledger.flush()
-                self._clock.sleep(max(wakes_at - now, 0.0))
+                self._clock.sleep(min(max(wakes_at - now, 0.0), _LONGEST_SLEEP))
 
     def _start_requests(self, now: float) -> float | None:
         """Start requests on free connections; return when to go on, None: after an answer."""
@@ -263,10 +257,10 @@ class Dispatcher:
         """Send a parcel again later; after its last attempt hold it, or give it up."""
         parcel.attempts += 1
         now = self._clock.monotonic()
-        failure = self._refusal(parcel, answer, verdict.error)
+        failure = self._refusal(parcel, answer, verdict.error, verdict.delay)
         self._ledger.fail(parcel, failure)
         if verdict.delay is not None and verdict.delay > LONGEST_WAIT:
-            self._supervisor.wait_for_later_run(verdict.delay, verdict.error)
+            self._supervisor.wait_for_later_run(verdict.delay, self._clock.now(), verdict.error)
         elif verdict.delay is not None or answer.status == _TOO_MANY:
             asked = verdict.delay
             delay = self._backoff(parcel.attempts) if asked is None else asked
@@ -361,8 +355,11 @@ class Dispatcher:
         rest.attempts, rest.earlier, rest.step = parcel.attempts - 1, parcel.earlier, parcel.step
         self._retry(rest, answer, verdict)
 
-    def _refusal(self, parcel: Parcel, answer: HttpAnswer | None, error: str) -> Refusal:
-        now = self._clock.now().isoformat()
+    def _refusal(
+        self, parcel: Parcel, answer: HttpAnswer | None, error: str, delay: float | None = None
+    ) -> Refusal:
+        moment = self._clock.now()
+        now = moment.isoformat()
         if parcel.first_at is None:
             parcel.first_at = now
         return Refusal(
@@ -372,6 +369,7 @@ class Dispatcher:
             parcel.earlier + parcel.attempts,
             parcel.first_at,
             now,
+            None if delay is None else later(moment, delay).isoformat(),
         )
 
     def _note_fault(self, parcel: Parcel, answer: HttpAnswer, verdict: Verdict) -> None:

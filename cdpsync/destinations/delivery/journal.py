@@ -28,7 +28,10 @@ PENDING, DELIVERED, DEAD = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a change is a dead letter, or why its last attempt failed."""
+    """Why a change is a dead letter, or why its last attempt failed.
+
+    `retry_at`: until then the destination asks to wait.
+    """
 
     error: str
     status: int | None = None
@@ -36,6 +39,7 @@ class Refusal:
     attempts: int = 0
     first_at: str | None = None
     last_at: str | None = None
+    retry_at: str | None = None
 
 
 @dataclass(slots=True)

@@ -177,7 +177,7 @@ class Logins:
         elif verdict.is_fault:
             self._supervisor.charge(1, 0.0, now, error)
         if verdict.delay is not None and verdict.delay > LONGEST_WAIT:
-            self._supervisor.wait_for_later_run(verdict.delay, error)
+            self._supervisor.wait_for_later_run(verdict.delay, now, error)
         elif self._attempts >= self._destination.retry.attempts:
             self._supervisor.lack_token(self._attempts, error)
         delay = self._backoff(self._attempts) if verdict.delay is None else verdict.delay

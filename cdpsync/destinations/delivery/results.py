@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cdpsync.destinations.delivery.health import Transition
     from cdpsync.model.deliveries import Health
 
@@ -29,10 +31,14 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Why a dispatch stopped; `message` is a sentence with the next step, without a place."""
+    """Why a dispatch stopped; `message` is a sentence with the next step, without a place.
+
+    `until`: before then nothing is to be tried again.
+    """
 
     reason: StopReason
     message: str
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cdpsync.destinations.delivery import health as rules
@@ -17,9 +18,15 @@ if TYPE_CHECKING:
 
 _REFUSED_LOGINS = 3
 _FEWEST_DEAD = 20
+_YEAR = 365 * 86_400.0  # seconds
 
 LONGEST_WAIT = 300.0
 """Seconds that a destination may let a run wait without taking anything."""
+
+
+def later(moment: datetime, seconds: float) -> datetime:
+    """Return the time so many seconds later; a year later for what is longer."""
+    return moment + timedelta(seconds=min(seconds, _YEAR))
 
 
 class Supervisor:
@@ -125,11 +132,13 @@ class Supervisor:
         self._refused_logins = 0
         self._asking_since = None
 
-    def wait_for_later_run(self, seconds: float, error: str) -> None:
+    def wait_for_later_run(self, seconds: float, now: datetime, error: str) -> None:
         """Stop because the destination asks to wait for longer than a run does."""
+        until = later(now, seconds)
         self._set_stop(
             StopReason.ASKED_TO_WAIT,
             f"it asks to wait {seconds:,.0f} s ({error}). The changes are held; send again then",
+            until,
         )
 
     def look_at_dead_letters(self, tally: Tally, error: str) -> None:
@@ -162,10 +171,10 @@ class Supervisor:
                 f"cdpsync destinations enable {self._destination}",
             )
 
-    def _set_stop(self, reason: StopReason, message: str) -> None:
+    def _set_stop(self, reason: StopReason, message: str, until: datetime | None = None) -> None:
         """Keep the first reason, because later ones follow from requests that were under way."""
         if self.stop is None:
-            self.stop = Stop(reason, redact(message))
+            self.stop = Stop(reason, redact(message), until)
 
     def _set_health(self, changed: Health, now: datetime) -> None:
         if (moved := rules.transition(self.health, changed, now)) is not None:
