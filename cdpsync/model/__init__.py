@@ -33,6 +33,7 @@ from cdpsync.model.results import (
     TableStatus,
 )
 from cdpsync.model.streams import (
+    BY_VALUES,
     DELETED_AT,
     DELETED_AT_COLUMN,
     REJECTED_COLUMNS,
@@ -46,6 +47,7 @@ from cdpsync.model.streams import (
 
 __all__ = [
     "ALL_STREAMS",
+    "BY_VALUES",
     "DELETED_AT",
     "DELETED_AT_COLUMN",
     "REJECTED_COLUMNS",

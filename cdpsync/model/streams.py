@@ -43,6 +43,9 @@ class Column:
     source_type: str = ""
 
 
+BY_VALUES = "by its values"
+"""The `source_type` of a column whose type only its values give: text, until there are some."""
+
 DELETED_AT_COLUMN = Column(DELETED_AT, "TIMESTAMP WITH TIME ZONE")
 """The column `_deleted_at` with its type."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
     from cdpsync.connector.http.resource import Resource
     from cdpsync.errors import ConnectorError
     from cdpsync.model import Stream
+
+
+_CHECKED = 3  # lists that are asked for before all credentials count as refused
 
 
 class HttpConnector:
@@ -69,7 +71,7 @@ class HttpConnector:
         refused: ReadError | None = None
         asked = [resource for resource in self._by_name().values() if resource.items is None]
         roots = [resource for resource in asked if resource.parent is None]
-        for resource in roots or asked[:1]:
+        for resource in roots[:_CHECKED] or asked[:1]:
             try:
                 self._peek(resource)
             except ReadError as error:
@@ -80,36 +82,9 @@ class HttpConnector:
             raise refused
 
     def discover(self) -> Sequence[Stream]:
-        """Return a stream for each resource. Raises ConnectError if the API cannot be used.
-
-        A key whose type is not declared has that of the first records, for which a page is read.
-        """
-        by_name = self._by_name()
-        resources = [resource for resource in by_name.values() if resource.is_stream]
-        open_ = [resource for resource in resources if _has_open_key(resource)]
-        if not open_:
-            self.check()
-        with ThreadPoolExecutor(self.client.concurrency, "discover") as pool:
-            streams = list(pool.map(self._described, open_))
-        found = {stream.name: stream for stream in streams}
-        return [found.get(resource.name) or resource.stream() for resource in resources]
-
-    def _described(self, resource: Resource) -> Stream:
-        """Return a resource's stream with the columns of its first records."""
-        stream = resource.stream()
-        try:
-            types = self._peek(resource)
-        except ReadError as error:
-            return replace(stream, columns=(), unreadable_reason=error.message)
-        known = {column.name for column in stream.columns}
-        columns = [
-            column
-            if resource.lake_type(column.name) or column.name not in types
-            else replace(column, type=types[column.name])
-            for column in stream.columns
-        ]
-        columns += [Column(name, type_) for name, type_ in types.items() if name not in known]
-        return replace(stream, columns=tuple(columns))
+        """Return a stream for each resource. Raises ConnectorError if the API cannot be used."""
+        self.check()
+        return [resource.stream() for resource in self.resources() if resource.is_stream]
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[Iterable[Chunk]]:
@@ -154,8 +129,8 @@ class HttpConnector:
             _require_parent(resource, resources)
         return resources
 
-    def _peek(self, resource: Resource) -> dict[str, str]:
-        """Read the first page of a resource; return the types of its fields."""
+    def _peek(self, resource: Resource) -> None:
+        """Read the first page of a resource, for its errors."""
         from cdpsync.connector import ReadRequest
 
         with tempfile.TemporaryDirectory() as folder:
@@ -166,15 +141,8 @@ class HttpConnector:
             records = Records(Path(folder), request, _epochs(resource))
             try:
                 ResourceReader(self.client, self._by_name(), request, records).read()
-                return records.types()
             finally:
                 records.close()
-
-
-def _has_open_key(resource: Resource) -> bool:
-    """Whether only the records give the key's type; it is not looked for below a parent."""
-    is_open = any(resource.lake_type(name) is None for name in resource.primary_key)
-    return resource.parent is None and is_open
 
 
 def _require_parent(resource: Resource, resources: Mapping[str, Resource]) -> None:

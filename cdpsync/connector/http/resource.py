@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cdpsync.errors import ReadError
-from cdpsync.model import Column, CursorType, Stream
+from cdpsync.model import BY_VALUES, Column, CursorType, Stream
 from cdpsync.model.cursors import cursor_json
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Resource:
         return Stream(
             self.name,
             self.name,
-            tuple(Column(name, self.lake_type(name) or "VARCHAR") for name in names),
+            tuple(self._column(name) for name in names),
             primary_key=self.primary_key,
             cursor_fields=(self.cursor_field,) if self.cursor_field else (),
             kind="list",
@@ -125,6 +125,10 @@ class Resource:
             notices=self.notices,
             only_if_named=self.only_if_named,
         )
+
+    def _column(self, name: str) -> Column:
+        type_ = self.lake_type(name)
+        return Column(name, type_) if type_ else Column(name, "VARCHAR", source_type=BY_VALUES)
 
     def lake_type(self, name: str) -> str | None:
         """Return the type of a field in the lake; None where the values decide."""

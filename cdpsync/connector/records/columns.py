@@ -61,14 +61,6 @@ class RecordColumns:
         self._check_names(values)
         return values
 
-    def types(self) -> dict[str, str]:
-        """Return the type of each field that has a value."""
-        return {
-            name: self.request.types.get(name) or self._type(field)
-            for name, field in self.fields.items()
-            if field.classes
-        }
-
     def _is_unknown(self, name: str) -> bool:
         """Whether only values tell a column's type, and it has none yet: then it is no column."""
         if self.keeps_unknown:

@@ -156,10 +156,6 @@ class Records:
         with self._guard:
             self._close()
 
-    def types(self) -> dict[str, str]:
-        """Return the types of the fields that had a value so far."""
-        return RecordColumns(self._request, self._declared, self._fields).types()
-
     def chunks(self) -> list[SqlChunk]:
         """Return the chunks over all records; at least one, so that the columns are known.
 

@@ -270,7 +270,7 @@ def test_a_has_more_that_is_nowhere_does_not_end_the_list(api: ApiServer) -> Non
 def test_a_link_that_is_missing_where_more_follow_is_told(api: ApiServer) -> None:
     paginator = {"type": "json_link", "next": "next", "has_more": "more"}
     message = refusal(api, lambda _: {"items": slice_at(0), "more": True}, paginator=paginator)
-    assert "says that more follow (more), but has no address at next" in message
+    assert "more records follow page 1, but its answer has no address at next" in message
 
 
 def test_a_single_page_is_what_its_user_says(api: ApiServer) -> None:

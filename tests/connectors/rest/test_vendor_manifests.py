@@ -136,7 +136,7 @@ def test_streams_are_the_lists_of_the_server(servers: Any, vendor: type[VendorSe
     assert {f"{vendor.type}.{name}" for name in server.rows} - LEFT_OUT == {
         f"{vendor.type}.{name}" for name in names
     }
-    assert server.requests == []
+    assert len(server.requests) == 1  # which finds out whether the credentials are good
 
 
 @pytest.mark.parametrize(("vendor", "stream"), streams())
@@ -227,7 +227,7 @@ def test_a_revoked_token_is_one_line(servers: Any, vendor: type[VendorServer]) -
         assert SAYS[vendor.type] in raised.value.message
         assert "\n" not in raised.value.message
         assert "revoked-1234" not in raised.value.message
-    assert len(server.requests) == 2
+    assert len(server.requests) <= 4  # Paddle: 403, so that other lists are asked for
 
 
 @pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.type)
