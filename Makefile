@@ -97,6 +97,7 @@ lock:  ## write each *.lock anew, with the newest versions that the ranges allow
 bench: $(VENV)/ready  ## speed and memory beside psql, dlt, DuckDB's scanner and drt, against the limits; an hour
 	$(BIN)/python bench/bench.py
 	$(BIN)/python bench/bench_stripe.py
+	$(BIN)/python bench/bench_singer.py
 	$(BIN)/python bench/bench_send.py
 	$(BIN)/python bench/bench_rest.py
 

@@ -1,8 +1,9 @@
-"""Starts a program that only KILL ends: run as a script, before the program takes its place.
+"""Starts a program that ends with us: run as a script, before the program takes its place.
 
 An SDK tap that gets TERM or INT ends as if it had read everything. So both are blocked in the mask
-that the program inherits. On Linux the kernel kills the program when the thread that started it
-ends. Arguments: the process that started this one, then the program's own.
+that a tap inherits, and only KILL ends it. Others keep them, because they may end processes of
+their own by TERM. On Linux the kernel kills the program when the thread that started it ends.
+Arguments: `kill` or `term`, the process that started this one, then the program's own.
 """
 
 import os
@@ -23,10 +24,11 @@ def _die_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-    _die_with(int(sys.argv[1]))
+    if sys.argv[1] == "kill":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+    _die_with(int(sys.argv[2]))
     try:
-        os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606 - the program that the user named
+        os.execv(sys.argv[3], sys.argv[3:])  # noqa: S606 - the program that the user named
     except OSError as error:
-        sys.stderr.write(f"{sys.argv[2]}: {error.strerror}\n")
+        sys.stderr.write(f"{sys.argv[3]}: {error.strerror}\n")
         sys.exit(127)

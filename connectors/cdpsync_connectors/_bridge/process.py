@@ -1,6 +1,6 @@
 """A program as a child process: the lines that it writes, and how it ended.
 
-It has a session of its own, a short environment, and is ended by KILL alone: see `launcher`.
+It has a session of its own, a short environment, and is ended by KILL: see `launcher`.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class Program:
     """A running program, whose lines are read by the thread that started it.
 
     `silence`: seconds after which a program that writes nothing is ended. `is_stopped` is asked
-    while it runs. `on_error_line` takes each line of stderr. `rest` is what stdout had behind its
-    last line. Leave the context to end it.
+    while it runs. With `only_kill`, TERM and INT do not reach it. `on_error_line` takes each line
+    of stderr. `rest` is what stdout had behind its last line. Leave the context to end it.
     """
 
     command: Sequence[str]
@@ -82,6 +82,7 @@ class Program:
     silence: float
     is_stopped: Callable[[], bool] = _never
     path: Path | None = None
+    only_kill: bool = False
     on_error_line: Callable[[str], None] = _ignore
     rest: bytes = field(default=b"", init=False)
     was_killed: bool = field(default=False, init=False)
@@ -94,7 +95,8 @@ class Program:
             raise ConfigError(
                 f"{self.command[0]}: no such program, or it may not be executed. Correct command."
             )
-        launcher = [sys.executable, "-I", "-S", _LAUNCHER, str(os.getpid()), program]
+        end = "kill" if self.only_kill else "term"
+        launcher = [sys.executable, "-I", "-S", _LAUNCHER, end, str(os.getpid()), program]
         self._child = subprocess.Popen(  # noqa: S603 - the program that the user named
             [*launcher, *self.command[1:]],
             stdin=subprocess.DEVNULL,

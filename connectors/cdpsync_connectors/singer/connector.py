@@ -213,5 +213,6 @@ class SingerConnector:
                 arguments += ["--state", str(state_file)]
             program = runner.program(self._command(), arguments, folder.path, group.requests)
             program.on_error_line = run.note_stderr
+            program.only_kill = True
             with program:
                 return run.read(program)
