@@ -39,8 +39,11 @@ def _needs_install(source: Source, config: Config) -> bool:
     """Whether a source runs a program to install; not one whose values are incomplete."""
     if source.problem:
         return False
-    with open_connector(source, config) as connector:
-        return isinstance(connector, Installable) and connector.needs_install
+    try:
+        with open_connector(source, config) as connector:
+            return isinstance(connector, Installable) and connector.needs_install
+    except Exception:  # noqa: BLE001 - a connector that cannot be made has nothing to install
+        return False
 
 
 def _installed(source: Source, config: Config, *, upgrade: bool) -> InstallResult:

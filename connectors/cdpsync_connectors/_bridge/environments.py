@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from cdpsync.connector import Installation, SourcePlace
 from cdpsync.errors import ConfigError
 from cdpsync_connectors._bridge.installers import installer
-from cdpsync_connectors._bridge.private import make_folder
+from cdpsync_connectors._bridge.private import make_folder, open_lock
 from cdpsync_connectors._bridge.pythons import Python, is_allowed, pythons
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Environment:
         """Build the environment in its folder, unless another process has built it."""
         folder = self._folder(lock)
         make_folder(folder.parent)
-        with folder.with_name(f"{folder.name}.lock").open("a") as guard:
+        with open_lock(folder.with_name(f"{folder.name}.lock")) as guard:
             fcntl.flock(guard, fcntl.LOCK_EX)
             built = _built(folder)
             if built is not None:

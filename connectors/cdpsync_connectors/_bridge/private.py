@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,10 +18,16 @@ _LOCK = "in use"
 
 
 def make_folder(folder: Path) -> Path:
-    """Make a folder that only its owner can enter, and those above it as usual; return it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    """Make a folder that only its owner can enter, and each that is missing above it; return it."""
+    if not folder.parent.exists():
+        make_folder(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
+
+
+def open_lock(file: Path) -> IO[str]:
+    """Open a file to lock it; a new one is readable by its owner only."""
+    return open(file, "a", opener=lambda path, flags: os.open(path, flags, 0o600))
 
 
 def write_private(file: Path, text: str) -> None:
@@ -66,11 +72,11 @@ def private_folder(parent: Path | None) -> Iterator[Path]:
             yield Path(name)
         return
     make_folder(parent)
-    with (parent / ".lock").open("a") as guard:
+    with open_lock(parent / ".lock") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
         _sweep(parent)
         folder = Path(tempfile.mkdtemp(dir=parent, prefix="work-"))
-        lock = (folder / _LOCK).open("w")
+        lock = open_lock(folder / _LOCK)
         fcntl.flock(lock, fcntl.LOCK_EX)
     try:
         yield folder
@@ -82,6 +88,6 @@ def private_folder(parent: Path | None) -> Iterator[Path]:
 def _sweep(parent: Path) -> None:
     """Remove the folders whose process has ended. The caller holds the lock of new ones."""
     for folder in parent.glob("work-*"):
-        with suppress(OSError), (folder / _LOCK).open("a") as lock:
+        with suppress(OSError), open_lock(folder / _LOCK) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cdpsync.errors import ConfigError
 from cdpsync_connectors._bridge.installers import installer
-from cdpsync_connectors._bridge.private import make_folder
+from cdpsync_connectors._bridge.private import make_folder, open_lock
 from cdpsync_connectors._bridge.pythons import pythons
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Manifest:
             lock = f"{_HEAD}{self._line}\n{packages}"
         folder = self._folder(lock)
         make_folder(folder.parent)
-        with folder.with_name(f"{folder.name}.lock").open("a") as guard:
+        with open_lock(folder.with_name(f"{folder.name}.lock")) as guard:
             fcntl.flock(guard, fcntl.LOCK_EX)
             if not (folder / _MARK).exists():
                 shutil.rmtree(folder, ignore_errors=True)

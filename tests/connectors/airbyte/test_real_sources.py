@@ -96,7 +96,7 @@ def test_real_connectors_are_read(connectors: Connectors) -> None:
     inserted = {name: table["rows_inserted"] for name, table in first.items()}
     assert inserted == {
         "fake.users": 30,
-        "fake.products": 100,
+        "fake.products": 30,
         "cio.campaigns": 2,
         "mail.contactslist": 2,
     }
