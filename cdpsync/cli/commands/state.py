@@ -66,7 +66,7 @@ def state_get(session: Session, table: Table) -> None:
 def state_set(
     session: Session,
     table: Table,
-    value: Annotated[str, typer.Argument(metavar="VALUE", help="A number, date or timestamp.")],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="A number, a time, or JSON.")],
 ) -> None:
     """Set one table's cursor: the next run reads from there."""
     from cdpsync.cli.output import reports

@@ -298,3 +298,20 @@ def test_the_connector_conforms(tapped: Tapped) -> None:
     options = yaml.safe_load(tapped.file.read_text())["sources"]["svc"]
     options = {key: options[key] for key in ("command", "config")}
     conforms(SingerConnector, options, broken=[{"command": "/nowhere/tap"}])
+
+
+def test_a_command_is_not_installed(tapped: Tapped) -> None:
+    """`install` has nothing to do, and says so; for a source that is named it is an error."""
+    done = tapped.cdpsync("install")
+    assert (done.returncode, "nothing to install" in done.stderr) == (0, True)
+    done = tapped.cdpsync("install", "svc")
+    assert (done.returncode, 'source "svc" has nothing to install' in done.stderr) == (2, True)
+
+
+def test_a_person_sets_a_state_as_the_tap_knows_it(tapped: Tapped) -> None:
+    """Without the run that it is of."""
+    tapped.run()
+    state = '{"bookmarks": {"orders": {"value": 3}}}'
+    assert tapped.cdpsync("state", "set", "svc.orders", state).returncode == 0
+    assert tapped.one().rows_read == 2
+    assert tapped.states()["orders"] == {"bookmarks": {"orders": {"value": 4}}}
