@@ -97,3 +97,10 @@ def command_line(command: str, folder: Path) -> tuple[str, ...]:
     if "/" in program:
         program = str((folder / Path(program).expanduser()).absolute())
     return program, *arguments
+
+
+def program_name(command: tuple[str, ...]) -> str:
+    """Return the name of a command for messages: that of the script, where Python runs one."""
+    first, *others = command
+    is_python = Path(first).name.startswith("python") and bool(others)
+    return Path(others[0] if is_python and not others[0].startswith("-") else first).name

@@ -152,7 +152,9 @@ class AirbyteConnector:
     def _name(self) -> str:
         """The name of the connector for messages."""
         if self._options.command is not None:
-            return Path(self._command()[0][0]).name
+            from cdpsync_connectors._bridge.options import program_name
+
+            return program_name(self._command()[0])
         return Path(self._options.package or self._options.manifest or "").name
 
     def _runner(self) -> Runner:

@@ -141,7 +141,9 @@ class SingerConnector:
         """The name of the tap for messages."""
         if self._options.package is not None:
             return self._environment().wanted.name
-        return Path(self._command()[0][0]).name
+        from cdpsync_connectors._bridge.options import program_name
+
+        return program_name(self._command()[0])
 
     def _runner(self) -> Runner:
         from cdpsync_connectors._bridge.runner import Runner

@@ -125,7 +125,7 @@ _BROKEN = {
     "is_killed": ("ReadError", "was killed"),
     "stops_early": ("ReadError", "ended while it was reading"),
     "half_a_line": ("ReadError", "ended in the middle of a line"),
-    "leaves_markers": ("ReadError", "in the middle of it, by its own state"),
+    "leaves_markers": ("ReadError", "in the middle of it, by its state"),
     "reports_failure": ("ReadError", "reports that it failed"),
     "skips": ("ReadError", "not even its schema"),
     "garbage": ("ReadError", "no message of Singer"),
