@@ -21,18 +21,22 @@ _BIGINT = range(-(2**63), 2**63)
 _QUOTE, _TRUE, _FALSE, _OBJECT, _ARRAY = b'"tf{['
 _TEXT = sql.TEXT
 _text = msgspec.json.Decoder(str)
+_json = msgspec.json.Encoder()
 
 
 class Field:
     """One field over all records: its key in the files on disk, and the kinds of its values."""
 
     __slots__ = (
-        *("classes", "fits", "floats", "fraction_digits", "key", "name", "times", "whole_digits"),
+        *("_begin", "classes", "fits", "floats", "fraction_digits", "key", "name", "text_begin"),
+        *("times", "whole_digits"),
     )
 
     def __init__(self, name: str, key: str, times: str = "") -> None:
         self.name = name
         self.key = key
+        self._begin = f'"{key}":'.encode()
+        self.text_begin = self._begin + b'"s'
         self.classes = 0
         self.whole_digits = 0
         self.fraction_digits = 0
@@ -45,22 +49,31 @@ class Field:
         """The kinds and digits of all values, from which the column's type is chosen."""
         return ColumnStats(self.classes, self.whole_digits, self.fraction_digits)
 
-    def encode(self, raw: bytes) -> str:
-        """Record the kind of a value that is not null; return its text for the file."""
+    def encode(self, raw: bytes) -> bytes:
+        """Record the kind of a value that is not null; return it as a member of the file's JSON."""
         first = raw[0]
         if first == _QUOTE:
-            self.classes |= _TEXT
-            text = _text.decode(raw) if b"\\" in raw else raw[1:-1].decode()
-            if self.fits is not None and not self.fits(text):
-                self.fits = None
-            return "s" + text
+            return self._encode_text(raw)
         if first in (_OBJECT, _ARRAY):
             self.classes |= sql.NESTED
-        elif first in (_TRUE, _FALSE):
+            return self._begin + _json.encode("j" + raw.decode())
+        if first in (_TRUE, _FALSE):
             self.classes |= sql.BOOLEAN
         else:
             self._record_number(raw)
-        return "j" + raw.decode()
+        return self._begin + b'"j' + raw + b'"'
+
+    def _encode_text(self, raw: bytes) -> bytes:
+        """Encode a text: as it was written, unless it has escapes, which DuckDB may refuse."""
+        self.classes |= _TEXT
+        has_escapes = b"\\" in raw
+        if self.fits is not None or has_escapes:
+            text = _text.decode(raw) if has_escapes else raw[1:-1].decode()
+            if self.fits is not None and not self.fits(text):
+                self.fits = None
+            if has_escapes:
+                return self._begin + _json.encode("s" + text)
+        return self.text_begin + raw[1:]
 
     def _record_number(self, raw: bytes) -> None:
         whole, _, fraction = raw.partition(b".")

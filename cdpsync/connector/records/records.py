@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from io import BufferedWriter
     from pathlib import Path
 
+    import msgspec
+
     from cdpsync.connector import ReadRequest
 
 __all__ = ["TIME", "Records", "SqlChunk"]
@@ -44,7 +46,6 @@ _MAX_LINE = 1 << 20  # DuckDB reserves memory for a few lines of the greatest le
 
 _QUOTE = ord('"')
 
-_line = msgspec.json.Encoder()
 
 _ROWS = """
     select {columns} from (
@@ -103,7 +104,7 @@ class Records:
         self._request.on_progress(rows)
 
     def _encode(self, record: Mapping[str, msgspec.Raw | bytes]) -> bytes:
-        line, fields = {}, self._fields
+        members, fields = [], self._fields
         for name, raw in record.items():
             value = bytes(raw)
             if value == b"null":
@@ -113,10 +114,13 @@ class Records:
                 continue
             if value[0] == _QUOTE and field.fits is None and b"\\" not in value:  # most values
                 field.classes |= sql.TEXT
-                line[field.key] = "s" + value[1:-1].decode()
+                members.append(field.text_begin + value[1:])
             else:
-                line[field.key] = field.encode(value)
-        return _line.encode(line)
+                members.append(field.encode(value))
+        line = b"{" + b",".join(members) + b"}"
+        if not line.isascii():
+            line.decode()  # because nobody has checked the texts yet
+        return line
 
     def _new_field(self, name: str) -> Field | None:
         """Add and return a field; None for one that no column or condition may need."""
