@@ -70,7 +70,7 @@ REST = """
 JSON and CSV have no types of their own: a column gets the narrowest that holds each of its values
 exactly, else it stays text. A column of a workbook has the type of its cells.
 `tests/connectors/files/test_files.py`, `tests/connectors/files/test_workbook.py`,
-`tests/connectors/shared/test_records.py`
+`tests/unit/connector/test_records.py`
 """
 
 
