@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from cdpsync.connector.http.request import Answer, HttpRequest
     from cdpsync.connector.http.resource import Parent, Resource
+    from cdpsync.connector.http.tokens import RefreshTokenFile
 
 __all__ = [
     "Answer",
@@ -45,6 +46,7 @@ __all__ = [
     "PageNumber",
     "Paginator",
     "Parent",
+    "RefreshTokenFile",
     "Resource",
     "SinglePage",
     "TokenStore",
@@ -60,6 +62,7 @@ _MODULES = {
     ),
     "request": ("Answer", "HttpRequest"),
     "resource": ("Parent", "Resource"),
+    "tokens": ("RefreshTokenFile",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

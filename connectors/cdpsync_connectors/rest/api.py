@@ -18,6 +18,7 @@ from cdpsync.connector.http import (
     Offset,
     PageNumber,
     Parent,
+    RefreshTokenFile,
     Resource,
     SinglePage,
 )
@@ -25,6 +26,7 @@ from cdpsync_connectors.rest import options as o
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from cdpsync.connector.http import Auth, Paginator
     from cdpsync_connectors.rest.options import ResourceOptions, RestOptions
@@ -37,8 +39,9 @@ class RestApi(HttpConnector):
 
     options: RestOptions
 
-    def __init__(self, options: RestOptions) -> None:
+    def __init__(self, options: RestOptions, state: Path | None = None) -> None:
         super().__init__(options)
+        self._state = state
         resources = options.resources.items()
         paginator = _paginator(options.client.paginator)
         self._resources = [_resource(name, resource, paginator) for name, resource in resources]
@@ -48,7 +51,7 @@ class RestApi(HttpConnector):
         client = self.options.client
         return HttpClient(
             client.base_url,
-            auth=_auth(client.auth),
+            auth=_auth(client.auth, self._state),
             headers=client.headers,
             params=client.params,
             hosts=client.hosts,
@@ -62,7 +65,8 @@ class RestApi(HttpConnector):
         return self._resources
 
 
-def _auth(auth: object) -> Auth | None:
+def _auth(auth: object, state: Path | None) -> Auth | None:
+    """Return what authorises requests; `state` is where an exchanged refresh token is kept."""
     if isinstance(auth, o.BearerAuth):
         return Bearer(auth.token, auth.prefix)
     if isinstance(auth, o.BasicAuth):
@@ -71,6 +75,10 @@ def _auth(auth: object) -> Auth | None:
         return ApiKey(auth.name, auth.key, in_query=auth.place == "query")
     if isinstance(auth, o.ClientCredentials | o.RefreshToken):
         scope = {} if auth.scope is None else {"scope": auth.scope}
+        store = None
+        if isinstance(auth, o.RefreshToken) and state is not None:
+            given = auth.refresh_token.get_secret_value()
+            store = RefreshTokenFile(state / "refresh_token.json", given)
         return OAuth(
             auth.token_url,
             auth.client_id,
@@ -78,6 +86,7 @@ def _auth(auth: object) -> Auth | None:
             refresh_token=auth.refresh_token if isinstance(auth, o.RefreshToken) else None,
             fields={**auth.fields, **scope},
             basic=auth.client_auth == "basic",
+            store=store,
         )
     return None
 

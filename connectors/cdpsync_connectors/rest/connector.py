@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from cdpsync.connector import Chunk, ReadRequest
+    from cdpsync.connector import Chunk, ReadRequest, SourcePlace
     from cdpsync.connector.http import HttpConnector
     from cdpsync.errors import ConnectorError
     from cdpsync.model import Stream
@@ -25,6 +25,7 @@ class RestConnector:
 
     Options: ClassVar[type[BaseModel]] = RestOptions
     extensions: ClassVar[tuple[str, ...]] = ()
+    place: SourcePlace | None = None
 
     def __init__(self, options: BaseModel) -> None:
         self._options = self.rest_options(options)
@@ -71,5 +72,5 @@ class RestConnector:
                 raise ConfigError(
                     "reading an API needs two libraries. Install them: pip install 'cdpsync[rest]'"
                 ) from error
-            self._opened = RestApi(self._options)
+            self._opened = RestApi(self._options, self.place.state if self.place else None)
         return self._opened

@@ -12,13 +12,14 @@ import pytest
 from support.api_reading import read, rest_source, since
 from support.api_server import ApiRequest, ApiServer, Number, Reply, serving
 
-from cdpsync.connector import ReadRequest
+from cdpsync.connector import ReadRequest, SourcePlace
 from cdpsync.connector.http import client as client_module
 from cdpsync.errors import ConnectError, ConnectorError, RateLimitError
 from cdpsync.model import Cursor, CursorType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 ROWS = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
 
@@ -149,6 +150,33 @@ def test_a_token_is_renewed_before_its_end(api: ApiServer) -> None:
     read(own, "rows")
     assert tokens.given == 2
     assert all(request.path == "/token" or request.path == "/rows" for request in api.requests)
+
+
+def test_an_exchanged_refresh_token_is_kept(api: ApiServer, tmp_path: Path) -> None:
+    """The next run uses it; a new one in the project file wins. Only its owner can read it."""
+    tokens = TokenServer(api)
+    exchange = tokens.token
+
+    def rotating(request: ApiRequest) -> Any:
+        answer = exchange(request)
+        if isinstance(answer, dict):
+            tokens.refresh_token = f"refresh-{tokens.given}"
+            answer["refresh_token"] = tokens.refresh_token
+        return answer
+
+    api.routes["POST /token"] = rotating
+
+    def one_run(given: str) -> Any:
+        own = source(api, auth=tokens.auth("oauth_refresh_token", refresh_token=given))
+        own.place = SourcePlace("shop", tmp_path, tmp_path / "state", tmp_path / "shared")
+        return read(own, "rows")
+
+    assert one_run("refresh-0") == one_run("refresh-0") == ROWS
+    (kept,) = (tmp_path / "state").iterdir()
+    assert kept.stat().st_mode & 0o077 == 0
+    assert '"token": "refresh-2"' in kept.read_text()
+    tokens.refresh_token = "given-anew"
+    assert one_run("given-anew") == ROWS
 
 
 def test_a_refused_refresh_token_is_told(api: ApiServer) -> None:
