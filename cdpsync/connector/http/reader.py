@@ -9,22 +9,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import msgspec
 
 from cdpsync.connector.http.client import MissingError
-from cdpsync.connector.http.errors import said
+from cdpsync.connector.http.filling import first_request
 from cdpsync.connector.http.pages import (
     HeaderLink,
     Offset,
     Page,
     PageNumber,
-    SinglePage,
-    header_link,
-    says_end,
 )
-from cdpsync.connector.http.paths import items_of, names_in, require_path
+from cdpsync.connector.http.paths import require_path
+from cdpsync.connector.http.records_in import records_of, require_end
 from cdpsync.connector.http.request import Answer, HttpRequest
 from cdpsync.connector.http.safe_cursor import began_at
 from cdpsync.connector.records import Fields, decode_json, parse_records
@@ -37,22 +34,10 @@ if TYPE_CHECKING:
     from cdpsync.connector import ReadRequest
     from cdpsync.connector.http.client import HttpClient
     from cdpsync.connector.http.pages import Paginator
-    from cdpsync.connector.http.request import Json
     from cdpsync.connector.http.resource import Resource
     from cdpsync.connector.records import Records
 
-_NULLS = {b"null", b"false", b'""', b"[]", b"{}", b"0"}
 _raw = msgspec.json.Decoder(msgspec.Raw)
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_MORE = (
-    *("next", "next_page", "nextPage", "next_page_url", "nextPageUrl", "next_url", "nextUrl"),
-    *("next_cursor", "nextCursor", "next_page_token", "nextPageToken", "next_link", "nextLink"),
-    *("@odata.nextLink", "has_more", "hasMore", "has_next", "hasNext", "has_next_page"),
-    *("hasNextPage", "more_results"),
-)
-"""Names under which answers say that more pages follow."""
-
-_HOLDERS = ("meta", "paging", "pagination", "links", "_links", "page_info", "pageInfo", "pages")
 
 
 class _EnoughError(Exception):
@@ -145,14 +130,14 @@ class ResourceReader:
             yield Page(Answer(200, b"", {}, ""), b"", records, 1, len(records), where)
             return
         paginator: Paginator = resource.paginator or HeaderLink()
-        request = paginator.first(_first_request(resource, parent, cursor))
+        request = paginator.first(first_request(resource, parent, cursor))
         count, previous = 0, b""
         number = 0
         while True:
             number += 1
             answer = self._send(request, where)
             raw = bytes(decode_json(_raw, answer.body, where, "the records"))
-            records = _records_of(resource, raw, where)
+            records = records_of(resource, raw, where)
             count += len(records)
             page = Page(answer, raw, records, number, count, where)
             if records and raw == previous:
@@ -164,7 +149,7 @@ class ResourceReader:
             yield page
             following = paginator.following(request, page)
             if following is None:
-                _require_end(resource, page)
+                require_end(resource, page)
                 return
             request = following
 
@@ -298,178 +283,6 @@ class ResourceReader:
 
     def _where(self, resource: Resource) -> str:
         return f"stream {self._request.stream.name}: {resource.method} {resource.path}"
-
-
-def _first_request(
-    resource: Resource, parent: Mapping[str, str], cursor: str | None
-) -> HttpRequest:
-    """Return the request of a resource with its placeholders and cursor filled in."""
-    quoted = {name: quote(value, safe="") for name, value in parent.items()}
-    quoted |= {f"+{name}": quote(value, safe="/") for name, value in parent.items()}
-    params = {
-        name: None if value is None else resource.filled(value, parent, cursor)
-        for name, value in resource.params.items()
-    }
-    headers = {
-        name: filled
-        for name, value in resource.headers.items()
-        if (filled := resource.filled(value, parent, cursor)) is not None
-    }
-    body = _filled_body(resource, parent, cursor)
-    path = resource.filled(resource.path, quoted, cursor) or resource.path
-    request = HttpRequest(resource.method, path, params, headers, body, label=resource.path)
-    if cursor is None:
-        return request
-    request = request.with_params(resource.cursor_params)
-    if resource.cursor_param is None:
-        return request
-    if resource.cursor_in_body:
-        json = resource.cursor_json(cursor)
-        return request.with_body_value(tuple(resource.cursor_param.split(".")), json)
-    return request.with_params({resource.cursor_param: cursor})
-
-
-def _filled_body(resource: Resource, parent: Mapping[str, str], cursor: str | None) -> Json:
-    if not isinstance(resource.body, dict):
-        return _filled(resource.body, resource, parent, cursor)
-    return {
-        name: value if name in resource.verbatim else _filled(value, resource, parent, cursor)
-        for name, value in resource.body.items()
-        if name in resource.verbatim or _is_fillable(value, cursor)
-    }
-
-
-def _filled(value: Json, resource: Resource, parent: Mapping[str, str], cursor: str | None) -> Json:
-    """Return a value of the body, without the members that need a cursor that is not there."""
-    if value == "{cursor}" and cursor is not None:
-        return resource.cursor_json(cursor)
-    if isinstance(value, str):
-        return resource.filled(value, parent, cursor)
-    if isinstance(value, list):
-        items = [item for item in value if _is_fillable(item, cursor)]
-        return [_filled(item, resource, parent, cursor) for item in items]
-    if isinstance(value, dict):
-        return {
-            name: _filled(inner, resource, parent, cursor)
-            for name, inner in value.items()
-            if _is_fillable(inner, cursor)
-        }
-    return value
-
-
-def _is_fillable(value: Json, cursor: str | None) -> bool:
-    """Whether a value needs no cursor, or there is one. An object that needs one goes as a whole.
-
-    A filter such as {field: updated, operator: gte, value: "{cursor}"} means nothing without it.
-    """
-    if cursor is not None:
-        return True
-    if isinstance(value, str):
-        return "{cursor}" not in value
-    if isinstance(value, dict):
-        return not any(isinstance(v, str) and "{cursor}" in v for v in value.values())
-    return True
-
-
-def _records_of(resource: Resource, raw: bytes, where: str) -> list[bytes]:
-    """Return the JSON of an answer's records. Raises ReadError where the answer has none."""
-    for name in resource.errors:
-        value = require_path(name, where).first(raw)
-        if value is not None and value not in _NULLS:
-            raise ReadError(f"{where}: the answer reports an error: {said(value)}.")
-    path = require_path(resource.records, where)
-    values = path.find(raw)
-    if not values:
-        if _is_empty_list(resource.records, raw, where):
-            return []
-        names = ", ".join(names_in(raw)) or "no names"
-        raise ReadError(
-            f"{where}: the answer has nothing at {resource.records}; it has: {names}. "
-            f"It begins with {raw[:60]!r}. Correct records:."
-        )
-    records: list[bytes] = []
-    for value in values:
-        items = items_of(value)
-        if items is not None:
-            records += map(bytes, items)
-        elif value != b"null":
-            records.append(value)
-    if not resource.records and len(values) == 1 and raw[:1] == b"{":
-        _require_object(resource, raw, where)
-    return records
-
-
-def _is_empty_list(records: str, raw: bytes, where: str) -> bool:
-    """Whether a path with `[*]` leads to no record because the list that it goes through is empty.
-
-    A list that is not there, or whose items have no such record, is no empty list.
-    """
-    head, wrapped, _ = records.partition("[*]")
-    value = require_path(head, where).first(raw) if wrapped else None
-    return value is not None and items_of(value) == []
-
-
-def _require_object(resource: Resource, raw: bytes, where: str) -> None:
-    """Raise ReadError if an answer that should be the record looks like one with a list in it."""
-    if isinstance(resource.paginator, SinglePage):
-        return
-    lists = [name for name in names_in(raw) if _is_list_of_objects(raw, name, where)]
-    if lists:
-        raise ReadError(
-            f"{where}: the answer is an object with a list in it: {', '.join(lists)}. If that is "
-            f"the list of records, set records: {lists[0]}. If the object is the one record, set "
-            "paginator: single_page."
-        )
-
-
-def _is_list_of_objects(raw: bytes, name: str, where: str) -> bool:
-    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
-    value = require_path(f'"{quoted}"', where).first(raw) if name else None
-    items = None if value is None else items_of(value)
-    return bool(items) and bytes(items[0])[:1] == b"{" if items else False
-
-
-def _require_end(resource: Resource, page: Page) -> None:
-    """Raise ReadError where a list ended, and its last answer says that there is more."""
-    paginator = resource.paginator
-    if isinstance(paginator, SinglePage):
-        return
-    total = paginator.total(page) if paginator else None
-    if total is not None and page.records_so_far < total:
-        raise ReadError(
-            f"{page.where}: the API says that there are {total} records, and {page.records_so_far} "
-            "came. The list changed while it was read, or the API ends it early. Run again.",
-            retryable=True,
-        )
-    more = "" if says_end(paginator, page) else _says_more(page)
-    if more:
-        advice = "Set a paginator" if paginator is None else "Correct the paginator"
-        raise ReadError(
-            f"{page.where}: the last page says that more follow ({more}), but how to ask for them "
-            f"is not configured. {advice}, or set paginator: single_page."
-        )
-
-
-def _says_more(page: Page) -> str:
-    """Return the name under which an answer says that more pages follow; empty if it does not."""
-    if page.answer.headers.get("link") and header_link(page.answer, "next"):
-        return "the header Link"
-    if not page.records:
-        return ""
-    for holder in ("", *_HOLDERS):
-        for name in _MORE:
-            path = f'{holder}."{name}"' if holder else f'"{name}"'
-            value = require_path(path, page.where).first(page.raw)
-            if value is not None and _has_value(value):
-                return path.replace('"', "")
-    return ""
-
-
-def _has_value(value: bytes) -> bool:
-    """Whether a JSON value is neither empty nor an object of nothing else."""
-    if value[:1] == b"{":
-        return any(_has_value(bytes(inner)) for inner in _object.decode(value).values())
-    return value not in _NULLS
 
 
 def _required(value: str | None, name: str, where: str) -> str:
