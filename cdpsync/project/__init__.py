@@ -3,7 +3,7 @@
 from cdpsync.project.check import check, discover, discover_and_suggest, list_sources
 from cdpsync.project.install import install
 from cdpsync.project.query import open_query
-from cdpsync.project.source_types import manifest_text, source_types
+from cdpsync.project.source_types import manifest_of, manifest_text, source_types
 from cdpsync.project.status import history, status
 from cdpsync.project.tables import (
     KnownTable,
@@ -37,6 +37,7 @@ __all__ = [
     "load",
     "load_state",
     "locks_folder",
+    "manifest_of",
     "manifest_text",
     "open_connector",
     "open_query",

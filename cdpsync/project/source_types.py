@@ -39,6 +39,15 @@ def manifest_text(type_: str, folder: Path | None = None) -> str:
         raise ConfigError(f"{file}: cannot be read ({error}). Correct the file.") from None
 
 
+def manifest_of(type_: str) -> Mapping[str, Any] | None:  # Any: YAML
+    """Return the manifest of an installed type; None for one that is code."""
+    import yaml
+
+    file = registry.manifests().get(type_)
+    loaded = None if file is None else yaml.safe_load(file.read_text(encoding="utf-8"))
+    return loaded if isinstance(loaded, dict) else None
+
+
 def _project_manifests(folder: Path | None) -> dict[str, Path]:
     if folder is None:
         return {}

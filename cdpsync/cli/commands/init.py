@@ -34,10 +34,11 @@ def init(
 ) -> None:
     """Write a commented starter project. It never overwrites a file."""
     from cdpsync.connector.registry import names
+    from cdpsync.project import manifest_of
 
     if source not in names():
         raise ConfigError(f'unknown source type "{source}". Installed: {", ".join(names())}.')
-    files = {folder / name: text for name, text in starter(source).items()}
+    files = {folder / name: text for name, text in starter(source, manifest_of(source)).items()}
     gitignore = folder / ".gitignore"
     keeps_gitignore = gitignore.exists() and files.pop(gitignore)
     existing = [str(path) for path in files if path.exists()]

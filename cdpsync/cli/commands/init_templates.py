@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 PROJECT = """\
 # A cdpsync project: where the lake is, and which sources it has.
 # Secrets stay outside: ${VAR} is taken from the environment or from the file .env beside this
@@ -68,17 +73,55 @@ URLS = {
 }
 
 
-def starter(source_type: str) -> dict[str, str]:
-    """Return the starter's files: name to content."""
+MANIFEST = """\
+  {name}:                      # your name for it: it is the schema of its tables
+    type: {type}{about}
+    every: 1h                  # for `cdpsync run --due`, from cron
+{needs}    # `cdpsync discover {name}` lists the tables.
+"""
+
+
+def starter(source_type: str, manifest: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Return the starter's files: name to content. `manifest` is that of a type which has one."""
     section = {"postgres": POSTGRES, "mysql": MYSQL, "files": FILES}.get(source_type)
-    if section is None:
-        section = OTHER.format(name=_name(source_type), type=source_type)
     environment = ENVIRONMENT + URLS.get(source_type, "")
+    if manifest is not None:
+        section, variables = _of_manifest(source_type, manifest)
+        environment += variables
+    elif section is None:
+        section = OTHER.format(name=_name(source_type), type=source_type)
     return {
         "cdpsync.yml": PROJECT + section,
         ".gitignore": GITIGNORE + "".join(f"{line}\n" for line in IGNORED),
         ".env.example": environment,
     }
+
+
+def _of_manifest(source_type: str, manifest: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the section of an API's source, and the variables that it takes from outside.
+
+    What may be left out is a comment.
+    """
+    name, lines, variables = _name(source_type), [], ""
+    for key, need in (manifest.get("needs") or {}).items():
+        details = need or {}
+        default = details.get("default")
+        variable = f"{name}_{key}".upper()
+        may_miss = default is not None or bool(details.get("optional"))
+        value = f"${{{variable}}}" if default is None else str(default)
+        about = details.get("about")
+        begin = f"    {'# ' if may_miss else ''}{key}: {value}"
+        lines.append(f"{begin}   # {about}\n" if about else f"{begin}\n")
+        if not may_miss:
+            variables += f"{variable}=\n"
+    about = manifest.get("about")
+    section = MANIFEST.format(
+        name=name,
+        type=source_type,
+        about=f"              # {about}" if about else "",
+        needs="".join(lines),
+    )
+    return section, variables
 
 
 def _name(source_type: str) -> str:

@@ -9,6 +9,7 @@ from support.cli_fakes import invoke
 
 from cdpsync import project
 from cdpsync.cli.commands.init_templates import starter
+from cdpsync.connector import registry
 
 
 @pytest.mark.parametrize("source", ["postgres", "mysql", "files"])
@@ -81,3 +82,26 @@ def test_git_ignores_the_lake(tmp_path):
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     for path in (".cdpsync/state.json", "warehouse/shop/a.parquet", ".env"):
         subprocess.run(["git", "-C", tmp_path, "check-ignore", "-q", path], check=True)
+
+
+def test_a_manifest_comes_with_what_it_needs(tmp_path, monkeypatch):
+    """Filled in, the starter of an API is whole; what may be left out is a comment."""
+    assert invoke("init", str(tmp_path), "--source", "hubspot").exit_code == 0
+    text = (tmp_path / "cdpsync.yml").read_text()
+    assert "    token: ${HUBSPOT_TOKEN}   # " in text
+    assert "HUBSPOT_TOKEN=\n" in (tmp_path / ".env.example").read_text()
+    monkeypatch.setenv("HUBSPOT_TOKEN", "pat-1")
+    (source,) = project.load(tmp_path / "cdpsync.yml").sources.values()
+    assert source.options is not None
+
+
+def test_each_starter_of_an_api_can_be_loaded(tmp_path, monkeypatch):
+    for name in registry.manifests():
+        folder = tmp_path / name
+        assert invoke("init", str(folder), "--source", name).exit_code == 0
+        for line in (folder / ".env.example").read_text().splitlines():
+            if line.endswith("="):
+                monkeypatch.setenv(line[:-1], "https://host.example")
+        (source,) = project.load(folder / "cdpsync.yml").sources.values()
+        assert source.problem == "" or source.problem is None
+        assert source.options is not None, name
