@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, cast
 
-from cdpsync.connector import Installable
+from cdpsync.connector import Installable, registry
 from cdpsync.connector.faults import unknown_error
 from cdpsync.errors import CdpsyncError, ConfigError
 from cdpsync.model import Failure, InstallResult
@@ -26,24 +26,26 @@ def install(
     An error of one is its result. Raises ConfigError for a source that is unknown, or that has
     nothing to install.
     """
-    for name in sources:
-        if not _needs_install(source_of(config, name), config):
-            raise ConfigError(f'source "{name}" has nothing to install.')
-    selected = [source_of(config, name) for name in sources] or list(config.sources.values())
+    selected = [source_of(config, name) for name in sources]
     for source in selected:
-        if _needs_install(source, config):
+        if not _may_install(source, config):
+            raise ConfigError(f'source "{source.name}" has nothing to install.')
+    for source in selected or config.sources.values():
+        if _may_install(source, config):
             yield _installed(source, config, upgrade=upgrade)
 
 
-def _needs_install(source: Source, config: Config) -> bool:
-    """Whether a source runs a program to install; not one whose values are incomplete."""
+def _may_install(source: Source, config: Config) -> bool:
+    """Whether a source runs a program to install, as far as can be told.
+
+    One that cannot be opened, because a variable is missing, has an error when it is installed.
+    """
+    if not hasattr(registry.connector_class(source.type), "install"):
+        return False
     if source.problem:
-        return False
-    try:
-        with open_connector(source, config) as connector:
-            return isinstance(connector, Installable) and connector.needs_install
-    except Exception:  # noqa: BLE001 - a connector that cannot be made has nothing to install
-        return False
+        return True
+    with open_connector(source, config) as connector:
+        return isinstance(connector, Installable) and connector.needs_install
 
 
 def _installed(source: Source, config: Config, *, upgrade: bool) -> InstallResult:

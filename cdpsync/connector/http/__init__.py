@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cdpsync.connector.http.auth import ApiKey, Auth, Basic, Bearer, OAuth, TokenStore
-    from cdpsync.connector.http.client import HttpClient, MissingError
+    from cdpsync.connector.http.client import HttpClient, RefusedError
     from cdpsync.connector.http.connector import HttpConnector
     from cdpsync.connector.http.pages import (
-        Cursor,
         HeaderLink,
         JsonLink,
         LastRecord,
+        NextToken,
         Offset,
         PageNumber,
         Paginator,
@@ -33,20 +33,20 @@ __all__ = [
     "Auth",
     "Basic",
     "Bearer",
-    "Cursor",
     "HeaderLink",
     "HttpClient",
     "HttpConnector",
     "HttpRequest",
     "JsonLink",
     "LastRecord",
-    "MissingError",
+    "NextToken",
     "OAuth",
     "Offset",
     "PageNumber",
     "Paginator",
     "Parent",
     "RefreshTokenFile",
+    "RefusedError",
     "Resource",
     "SinglePage",
     "TokenStore",
@@ -54,10 +54,10 @@ __all__ = [
 
 _MODULES = {
     "auth": ("ApiKey", "Auth", "Basic", "Bearer", "OAuth", "TokenStore"),
-    "client": ("HttpClient", "MissingError"),
+    "client": ("HttpClient", "RefusedError"),
     "connector": ("HttpConnector",),
     "pages": (
-        *("Cursor", "HeaderLink", "JsonLink", "LastRecord", "Offset", "PageNumber", "Paginator"),
+        *("NextToken", "HeaderLink", "JsonLink", "LastRecord", "Offset", "PageNumber", "Paginator"),
         "SinglePage",
     ),
     "request": ("Answer", "HttpRequest"),

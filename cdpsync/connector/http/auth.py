@@ -1,14 +1,11 @@
 """How requests to an API are authorised: tokens, keys, passwords, OAuth.
 
 An OAuth access token is fetched when the first request needs it, and again shortly before it ends
-or once the API refuses it. Grants: RFC 6749, sections 4.4 and 6. The errors of a token endpoint:
-its section 5.2.
+or once the API refuses it. Grants: RFC 6749, sections 4.4 and 6. Errors: its section 5.2.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import threading
 import time
 from dataclasses import dataclass, field
@@ -16,7 +13,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from pydantic import SecretStr
 
-from cdpsync.connector.http.errors import said
+from cdpsync.connector.http.errors import error_text
+from cdpsync.connector.http.grants import (
+    basic_credentials,
+    client_credentials,
+    granted,
+    renewal_after,
+)
 from cdpsync.connector.http.request import HttpRequest
 from cdpsync.errors import ConnectError
 from cdpsync.redact import remember
@@ -27,8 +30,6 @@ if TYPE_CHECKING:
     from cdpsync.connector.http.request import Answer
 
 _EMPTY = SecretStr("")
-_EARLY = 60.0  # seconds before its end at which a token is renewed
-_DEFAULT_LIFE = 3600.0  # of a token whose answer does not say: RFC 6749 leaves it open
 
 
 class Auth(Protocol):
@@ -77,7 +78,9 @@ class Basic:
     def apply(self, request: HttpRequest, fetch: Fetch) -> HttpRequest:
         """Return the request with user and password."""
         del fetch
-        return request.with_headers({"Authorization": basic_header(self.username, self.password)})
+        return request.with_headers(
+            {"Authorization": basic_credentials(*map(_secret, (self.username, self.password)))}
+        )
 
     def was_refused(self) -> bool:
         """Return that there is no other password."""
@@ -131,13 +134,13 @@ class OAuth:
     store: TokenStore | None = None
     clock: Callable[[], float] = time.monotonic
     _token: str | None = field(default=None, init=False, repr=False)
-    _ends_at: float = field(default=0.0, init=False, repr=False)
+    _renew_at: float = field(default=0.0, init=False, repr=False)
     _guard: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def apply(self, request: HttpRequest, fetch: Fetch) -> HttpRequest:
         """Return the request with an access token. Raises ConnectError if none can be had."""
         with self._guard:
-            if self._token is None or self.clock() >= self._ends_at:
+            if self._token is None or self.clock() >= self._renew_at:
                 self._renew(fetch)
             token = self._token
         return request.with_headers({"Authorization": f"Bearer {token}"})
@@ -150,22 +153,17 @@ class OAuth:
 
     def _renew(self, fetch: Fetch) -> None:
         answer = fetch(self._token_request())
-        try:
-            content = json.loads(answer.body)
-            token = content["access_token"]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            token = None
+        content = granted(answer.body)
+        token = content.get("access_token")
         if not answer.is_ok or not isinstance(token, str) or not token:
             raise ConnectError(
                 f"{self.token_url} gave no access token (status {answer.status}): "
-                f"{said(answer.body)}. {self._advice(answer.status)}",
+                f"{error_text(answer.body)}. {self._advice(answer.status)}",
                 retryable=answer.status >= 500 or answer.status == 429,
             )
         remember(token)
-        life = content.get("expires_in")
-        life = float(life) if isinstance(life, int | float | str) and _is_number(life) else None
         self._token = token
-        self._ends_at = self.clock() + max((life or _DEFAULT_LIFE) - _EARLY, 1.0)
+        self._renew_at = self.clock() + renewal_after(content.get("expires_in"))
         self._keep(content.get("refresh_token"))
 
     def _token_request(self) -> HttpRequest:
@@ -177,7 +175,9 @@ class OAuth:
             fields["grant_type"] = "refresh_token"
             fields["refresh_token"] = self._refresh_token()
         if self.basic:
-            headers["Authorization"] = basic_header(self.client_id, self.client_secret)
+            headers["Authorization"] = client_credentials(
+                _secret(self.client_id), _secret(self.client_secret)
+            )
         else:
             fields["client_id"] = self.client_id.get_secret_value()
             if self.client_secret.get_secret_value():
@@ -207,16 +207,5 @@ class OAuth:
         return "Check token_url, client_id, client_secret and scope."
 
 
-def basic_header(username: SecretStr, password: SecretStr) -> str:
-    """Return the value of `Authorization` for a user and a password."""
-    pair = f"{username.get_secret_value()}:{password.get_secret_value()}"
-    value = base64.b64encode(pair.encode()).decode()
-    remember(value)
-    return f"Basic {value}"
-
-
-def _is_number(value: float | str) -> bool:
-    try:
-        return float(value) > 0
-    except ValueError:
-        return False
+def _secret(value: SecretStr) -> str:
+    return value.get_secret_value()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,9 +10,16 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 import msgspec
 import requests
 
-from cdpsync.connector.http.errors import StoppedError, said, unreachable_reason
+from cdpsync.connector.http.errors import StoppedError, error_text, unreachable_reason
 from cdpsync.connector.http.rate_limit import RequestLimiter
 from cdpsync.connector.http.request import Answer, HttpRequest
+from cdpsync.connector.http.retries import (
+    TRIES,
+    TRIES_FIRST,
+    TRIES_LIMITED,
+    pause_after,
+    sleep,
+)
 from cdpsync.connector.http.waits import LONGEST_WAIT, is_rate_limited, wait_asked
 from cdpsync.errors import ConnectError, ConnectorError, RateLimitError, ReadError
 
@@ -22,11 +28,6 @@ if TYPE_CHECKING:
 
     from cdpsync.connector.http.auth import Auth
 
-_TRIES = 6  # so a failing server gets 15 seconds
-_TRIES_FIRST = 3  # before the first answer, because the address may be wrong
-_TRIES_LIMITED = 12  # because a rate limit passes
-_FIRST_PAUSE = 0.5  # seconds; doubled before each further try
-_LONGEST_PAUSE = 8.0
 _CONNECT_TIMEOUT = 15.0
 _REDIRECTS = 5
 _LARGEST = 512 << 20  # bytes of an answer
@@ -34,8 +35,17 @@ _REPEATABLE = {408, 425, 500, 502, 503, 504, 520, 522, 524, 529}
 _REDIRECTING = {301, 302, 303, 307, 308}
 
 
-class MissingError(ReadError):
-    """The API says that there is nothing at this address."""
+class RefusedError(ReadError):
+    """The API refused a request with this status.
+
+    `is_own`: the answer is a JSON object, as the API's own are; a proxy's page is none, and proves
+    nothing of what was asked for.
+    """
+
+    def __init__(self, message: str, answer: Answer) -> None:
+        super().__init__(message)
+        self.status = answer.status
+        self.is_own = _is_object(answer.body)
 
 
 class HttpClient:
@@ -86,8 +96,8 @@ class HttpClient:
         """Return a successful answer.
 
         Repeats the request after errors that pass: no connection, a server's own fault, a rate
-        limit. Raises ConnectError, RateLimitError, ReadError, or MissingError for status 404, 410,
-        and 409 to a GET: what was asked for is empty. `where` begins the message.
+        limit. Raises ConnectError, RateLimitError, ReadError, or RefusedError for a status that no
+        repetition changes. `where` begins the message.
         """
         request = self._resolved(request, where)
         attempt, was_refused, redirects = 0, False, 0
@@ -96,10 +106,10 @@ class HttpClient:
             try:
                 answer = self._once(request, is_stopped)
             except (requests.RequestException, OSError) as error:
-                tries = _TRIES if self._has_answered else _TRIES_FIRST
+                tries = TRIES if self._has_answered else TRIES_FIRST
                 if attempt >= tries or not request.is_repeatable:
                     raise self._unreachable(request, error) from error
-                _sleep(_pause(attempt), is_stopped)
+                sleep(pause_after(attempt), is_stopped)
                 continue
             self._has_answered = True
             if answer.is_ok:
@@ -145,9 +155,20 @@ class HttpClient:
 
     def _once(self, request: HttpRequest, is_stopped: Callable[[], bool]) -> Answer:
         if self._auth is not None:
-            request = self._auth.apply(request, self._fetch)
+            request = self._auth.apply(request, self._fetch_token)
         with self._limiter.slot(request.label, is_stopped):
             return self._fetch(request, is_stopped)
+
+    def _fetch_token(self, request: HttpRequest) -> Answer:
+        """Send a token request, which has no authorisation itself."""
+        try:
+            return self._fetch(request)
+        except (requests.RequestException, OSError) as error:
+            raise ConnectError(
+                f"{_origin(request.url)}: {unreachable_reason(error)}. Check token_url and this "
+                "machine's network; then run again.",
+                retryable=True,
+            ) from error
 
     def _fetch(
         self, request: HttpRequest, is_stopped: Callable[[], bool] = lambda: False
@@ -215,18 +236,18 @@ class HttpClient:
         limited = is_rate_limited(answer)
         wait = wait_asked(answer, time.time())
         may_repeat = limited or (answer.status in _REPEATABLE and request.is_repeatable)
-        tries = _TRIES_LIMITED if limited else _TRIES
+        tries = TRIES_LIMITED if limited else TRIES
         if not may_repeat or attempt >= tries or (wait or 0.0) > LONGEST_WAIT:
             raise self._error(request, answer, where, wait if limited else None)
-        pause = max(_pause(attempt), wait or 0.0)
+        pause = max(pause_after(attempt), wait or 0.0)
         if limited:
             self._limiter.pause(pause)
-        _sleep(pause, is_stopped)
+        sleep(pause, is_stopped)
 
     def _error(
         self, request: HttpRequest, answer: Answer, where: str, wait: float | None
     ) -> ConnectorError:
-        address, status, text = _origin(request.url), answer.status, said(answer.body)
+        address, status, text = _origin(request.url), answer.status, error_text(answer.body)
         if is_rate_limited(answer):
             when = f" for {wait:.0f} s more" if wait else ""
             return RateLimitError(
@@ -248,19 +269,22 @@ class HttpClient:
                 f"{where}: {address} does not permit this (status {status}): {text}. Give the "
                 "token the permission to read it, or set the table's enabled: false."
             )
-        if status in {404, 410} or (status == 409 and request.method == "GET"):
+        if status in {404, 410}:
             # The path of a public address may be what keeps it from others.
             place = self._named if self._public else urlsplit(request.url).path
-            return MissingError(
-                f"{where}: there is nothing at {place} (status {status}): "
-                f"{text}. Check {self._named}{' and path' if self._named == 'base_url' else ''}."
+            return RefusedError(
+                f"{where}: there is nothing at {place} (status {status}): {text}. Check "
+                f"{self._named}{' and path' if self._named == 'base_url' else ''}.",
+                answer,
             )
         if status in _REPEATABLE:
             return ReadError(
                 f"{where}: {address} kept failing with status {status}: {text}. Run again later.",
                 retryable=True,
             )
-        return ReadError(f"{where}: {address} refused the request (status {status}): {text}.")
+        return RefusedError(
+            f"{where}: {address} refused the request (status {status}): {text}.", answer
+        )
 
     def _unreachable(self, request: HttpRequest, error: Exception) -> ConnectError:
         return ConnectError(
@@ -272,6 +296,13 @@ class HttpClient:
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(body), dict)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def _body(response: requests.Response, is_stopped: Callable[[], bool]) -> bytes:
@@ -302,16 +333,3 @@ def _origin(url: str) -> str:
 
 def _scheme(url: str) -> str:
     return urlsplit(url).scheme.lower()
-
-
-def _pause(attempt: int) -> float:
-    longest = min(_FIRST_PAUSE * 2.0 ** (attempt - 1), _LONGEST_PAUSE)
-    return longest * random.uniform(0.75, 1.0)  # noqa: S311 - spreads the tries of many threads
-
-
-def _sleep(seconds: float, is_stopped: Callable[[], bool]) -> None:
-    end = time.monotonic() + seconds
-    while (remaining := end - time.monotonic()) > 0:
-        if is_stopped():
-            raise StoppedError
-        time.sleep(min(remaining, 0.1))

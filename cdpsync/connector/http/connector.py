@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _CHECKED = 3  # lists that are asked for before all credentials count as refused
 
 
-class HttpConnector:
+class HttpConnector(ABC):
     """A source that is an HTTP API. A subclass has `Options`, `open_client` and `resources`.
 
     Reads, modes, cursors, types, retries and errors follow from these.
@@ -45,13 +46,13 @@ class HttpConnector:
         self.options = options
         self._client: HttpClient | None = None
 
+    @abstractmethod
     def open_client(self) -> HttpClient:
         """Return the client of the API. Called once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def resources(self) -> Sequence[Resource]:
         """Return the resources of the API."""
-        raise NotImplementedError
 
     @property
     def client(self) -> HttpClient:

@@ -37,7 +37,7 @@ def unreachable_reason(error: Exception) -> str:
     return next(matches, "the connection broke")
 
 
-def said(body: bytes) -> str:
+def error_text(body: bytes) -> str:
     """Return what an answer says of an error: its sentence if it is JSON, else its beginning."""
     try:
         text = _sentence(json.loads(body), 0)

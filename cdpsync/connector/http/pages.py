@@ -123,7 +123,7 @@ class JsonLink:
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
+class NextToken:
     """The answer has a token at the path `next`, which the next request has as `param`.
 
     `in_body`: the parameter is a path in the JSON body (`variables.after`). `has_more` is the path

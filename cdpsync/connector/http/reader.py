@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cdpsync.connector.http.client import MissingError
+from cdpsync.connector.http.client import RefusedError
 from cdpsync.connector.http.filling import first_request
 from cdpsync.connector.http.pages import (
     HeaderLink,
@@ -102,11 +102,11 @@ class ResourceReader:
                     raise
 
     def _read_child(self, parent: _ParentRecord) -> None:
-        resource = self._resource
+        config = self._resource.parent
         try:
             self._read_pages(parent)
-        except MissingError:
-            if resource.parent is None or resource.parent.on_missing != "empty":
+        except RefusedError as error:
+            if config is None or not error.is_own or error.status not in config.empty_on:
                 raise
 
     def _read_pages(self, parent: _ParentRecord) -> None:

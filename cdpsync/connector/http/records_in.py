@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cdpsync.connector.http.errors import said
+from cdpsync.connector.http.errors import error_text
 from cdpsync.connector.http.pages import Page, SinglePage, header_link, says_end
 from cdpsync.connector.http.paths import items_of, names_in, require_path
 from cdpsync.errors import ReadError
@@ -35,7 +35,7 @@ def records_of(resource: Resource, raw: bytes, where: str) -> list[bytes]:
     for name in resource.errors:
         value = require_path(name, where).first(raw)
         if value is not None and value not in _NULLS:
-            raise ReadError(f"{where}: the answer reports an error: {said(value)}.")
+            raise ReadError(f"{where}: the answer reports an error: {error_text(value)}.")
     path = require_path(resource.records, where)
     values = path.find(raw)
     if not values:

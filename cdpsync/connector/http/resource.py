@@ -32,14 +32,14 @@ class Parent:
 
     `{parent.PATH}` in its path, parameters, headers and body stands for a value of that record;
     `{+parent.PATH}` in the path keeps its slashes. `fields` are columns that each record gets from
-    its parent: names to paths. `on_missing`: what a 404 for one parent means: `fail`, or `empty`,
+    its parent: names to paths. `empty_on` are the statuses by which the API says that a parent has
     no records. With `join` the resource is read once, and `{parent.PATH}` is the list of all
     parents' values with commas between them.
     """
 
     resource: str
     fields: Mapping[str, str] = field(default_factory=dict)
-    on_missing: str = "fail"
+    empty_on: tuple[int, ...] = ()
     join: bool = False
 
 

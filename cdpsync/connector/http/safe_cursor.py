@@ -8,10 +8,10 @@ later than this one did, by the clock of the API: its header `Date`, RFC 9110, s
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from cdpsync.connector.http.waits import http_date
 from cdpsync.model import Cursor, CursorType
 
 if TYPE_CHECKING:
@@ -43,9 +43,5 @@ class LimitedChunks:
 
 def began_at(answer: Answer, seconds: float) -> datetime | None:
     """Return when a request was sent, by the API's clock, given how long its answer took."""
-    try:
-        moment = parsedate_to_datetime(answer.headers.get("date", ""))
-    except (TypeError, ValueError):
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return moment - timedelta(seconds=int(seconds) + 1)
+    moment = http_date(answer.headers.get("date", ""))
+    return None if moment is None else moment - timedelta(seconds=int(seconds) + 1)

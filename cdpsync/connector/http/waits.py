@@ -7,6 +7,7 @@ at others; the size of the number tells.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -55,14 +56,21 @@ def wait_asked(answer: Answer, now: float) -> float | None:
     return None
 
 
+def http_date(text: str) -> datetime | None:
+    """Return the time of a header: RFC 9110, section 5.6.7; None for a text that is none."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
 def _duration(text: str, now: float) -> float | None:
     try:
         value = float(text)
     except ValueError:
-        try:
-            return max(parsedate_to_datetime(text).timestamp() - now, 0.0)
-        except (TypeError, ValueError):
-            return None
+        moment = http_date(text)
+        return None if moment is None else max(moment.timestamp() - now, 0.0)
     if value >= _MILLISECONDS:
         value /= 1000
     return max(value - now if value >= _A_TIME else value, 0.0)

@@ -6,14 +6,13 @@ https://datatracker.ietf.org/doc/html/rfc6749#section-4.4 and #section-6
 
 from __future__ import annotations
 
-import base64
-import json
 import math
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from typing import IO, TYPE_CHECKING
+from urllib.parse import urlencode
 
+from cdpsync.connector.http.grants import client_credentials, granted, renewal_after
 from cdpsync.destinations.delivery import addresses
 from cdpsync.destinations.delivery.answers import Judge, Outcome, Verdict, described
 from cdpsync.destinations.delivery.connections import HttpRequest
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from cdpsync.destinations.delivery.tokens import Tokens
     from cdpsync.model.destinations import Destination, OAuth
 
-_EARLY = 30.0  # seconds, at most, by which a token is renewed before it expires
-_EARLY_SHARE = 0.1  # of its life
 _LOOK_AGAIN = 0.1  # seconds until the next look at a lock that somebody else has
 _LONGEST_WORDS = 200
 
@@ -150,20 +147,20 @@ class Logins:
 
     def _take(self, grant: OAuth, answer: HttpAnswer) -> None:
         """Keep the tokens of an answer; a new refresh token before anything else."""
-        granted = _granted(answer)
-        text, refresh = granted.get("access_token"), granted.get("refresh_token")
+        tokens = granted(answer.body)
+        text, refresh = tokens.get("access_token"), tokens.get("refresh_token")
         is_refresh = grant.refresh_token is not None and isinstance(refresh, str)
         if is_refresh and refresh and refresh != self._tokens.refresh(grant):
             self._tokens.keep_refresh(grant, refresh)
         if not isinstance(text, str) or not text:
             # Without the text of the answer, which may have a secret of another name.
-            words = _words(answer) if "error" in granted else f"{answer.status} without a token"
+            words = _words(answer) if "error" in tokens else f"{answer.status} without a token"
             self._refuse(grant, answer, words)
         elif addresses.header_fault(text):
             self._refuse(grant, answer, f"{answer.status} with a token that is none")
         else:
             now = self._clock.monotonic()
-            self._tokens.keep_access(grant, text, now + _life(granted.get("expires_in")))
+            self._tokens.keep_access(grant, text, now + renewal_after(tokens.get("expires_in")))
             self._attempts, self._not_before = 0, 0.0
 
     def _try_again(self, answer: HttpAnswer, verdict: Verdict) -> None:
@@ -233,35 +230,17 @@ def _token_request(grant: OAuth, refresh_token: str | None) -> HttpRequest:
         "Expect:",
     ]
     if grant.in_header:
-        pair = f"{quote(grant.client_id, safe='')}:{quote(grant.client_secret or '', safe='')}"
-        headers.append(f"Authorization: Basic {base64.b64encode(pair.encode()).decode()}")
+        client = client_credentials(grant.client_id, grant.client_secret or "")
+        headers.append(f"Authorization: {client}")
     else:
         fields |= {"client_id": grant.client_id, "client_secret": grant.client_secret}
     body = urlencode({name: value for name, value in fields.items() if value is not None})
     return HttpRequest("POST", grant.token_url, headers, body.encode())
 
 
-def _granted(answer: HttpAnswer) -> dict[str, Any]:  # Any: JSON
-    with suppress(ValueError, RecursionError):
-        granted = json.loads(answer.body)
-        if isinstance(granted, dict):
-            return granted
-    return {}
-
-
-def _life(expires_in: object) -> float:
-    """Return the seconds until a token is renewed: a little before it expires, if it says so."""
-    seconds = math.inf
-    with suppress(TypeError, ValueError):
-        seconds = float(expires_in)  # type: ignore[arg-type]  # some send a text
-    if not seconds > 0:  # NaN is not either
-        seconds = math.inf
-    return seconds if seconds == math.inf else seconds - min(_EARLY, seconds * _EARLY_SHARE)
-
-
 def _words(answer: HttpAnswer) -> str:
     """Return a refusal on one line, by the names that the standard has for its parts."""
-    refusal = _granted(answer)
+    refusal = granted(answer.body)
     if not isinstance(refusal.get("error"), str):
         return described(answer).replace("check the url", "check token_url")
     described_as = refusal.get("error_description")

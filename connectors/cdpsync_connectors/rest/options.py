@@ -222,7 +222,7 @@ class ParentOptions(OptionSection):
 
     resource: str
     fields: dict[str, str] = Field(default_factory=dict)
-    on_missing: Literal["fail", "empty"] = "fail"
+    empty_on: tuple[Annotated[int, Field(ge=400, le=499)], ...] = ()
     join: bool = False
 
     @model_validator(mode="after")

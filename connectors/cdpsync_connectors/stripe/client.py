@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import copy
-import random
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
@@ -15,8 +11,15 @@ import requests
 import stripe
 import urllib3
 
-from cdpsync.connector.http.errors import StoppedError
 from cdpsync.connector.http.rate_limit import RequestLimiter
+from cdpsync.connector.http.retries import (
+    TRIES,
+    TRIES_FIRST,
+    TRIES_LIMITED,
+    pause_after,
+    sleep,
+)
+from cdpsync.connector.http.waits import http_date
 from cdpsync.errors import ReadError
 from cdpsync_connectors.stripe.errors import (
     ErrorResponse,
@@ -28,14 +31,10 @@ from cdpsync_connectors.stripe.options import ENDPOINT_RATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from cdpsync_connectors.stripe.options import StripeOptions
 
-_TRIES = 6  # so a failing server gets 15 seconds
-_TRIES_FIRST = 3  # before the first response, because the address may be wrong
-_TRIES_LIMITED = 12  # because a rate limit passes
-_FIRST_PAUSE = 0.5  # seconds; doubled before each further try
-_LONGEST_PAUSE = 8.0
 _LONGEST_RETRY_AFTER = 60.0
 _CONNECT_TIMEOUT = 15.0
 
@@ -124,10 +123,10 @@ class Client:
             try:
                 body, status, headers = self._send(url, endpoint, is_stopped)
             except (stripe.APIConnectionError, urllib3.exceptions.HTTPError) as error:
-                max_tries = _TRIES if self._has_answered else _TRIES_FIRST
+                max_tries = TRIES if self._has_answered else TRIES_FIRST
                 if attempt >= max_tries or not _may_retry(error):
                     raise unreachable(error, self.address) from error
-                _sleep(_pause(attempt), is_stopped)
+                sleep(pause_after(attempt), is_stopped)
                 continue
             self._has_answered = True
             if 200 <= status < 300:
@@ -158,22 +157,22 @@ class Client:
     ) -> None:
         """Wait before the next try, as https://docs.stripe.com/rate-limits asks; or raise."""
         limited = response.status == 429 and not response.is_locked
-        max_tries = _TRIES_LIMITED if limited else _TRIES
+        max_tries = TRIES_LIMITED if limited else TRIES
         advice = headers.get("Stripe-Should-Retry")
         may_retry = response.may_retry if advice is None or limited else advice == "true"
         if attempt >= max_tries or not may_retry:
             raise error_of(response, where, self.address)
-        pause = max(_pause(attempt), _retry_after(headers))
+        pause = max(pause_after(attempt), _retry_after(headers))
         if limited:
             is_global = response.limit_reason.startswith("global")
             self._limiter.pause(pause, None if is_global else endpoint)
             if not is_global:
                 self._limiter.limit_endpoint(endpoint, ENDPOINT_RATE)
-        _sleep(pause, is_stopped)
+        sleep(pause, is_stopped)
 
     def _dated(self, headers: Mapping[str, str]) -> datetime | None:
         """Return the time of the server's clock, and keep it as that of the last answer."""
-        self.answered_at = _date(headers)
+        self.answered_at = http_date(headers.get("Date", ""))
         return self.answered_at
 
     def for_account(self, account: str) -> Client:
@@ -196,29 +195,9 @@ def _may_retry(error: stripe.APIConnectionError | urllib3.exceptions.HTTPError) 
     return not isinstance(error, stripe.APIConnectionError) or bool(error.should_retry)
 
 
-def _pause(attempt: int) -> float:
-    longest = min(_FIRST_PAUSE * 2.0 ** (attempt - 1), _LONGEST_PAUSE)
-    return longest * random.uniform(0.75, 1.0)  # noqa: S311 - spreads the tries of many threads
-
-
 def _retry_after(headers: Mapping[str, str]) -> float:
     try:
         seconds = float(headers.get("Retry-After", ""))
     except ValueError:
         return 0.0
     return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER)
-
-
-def _date(headers: Mapping[str, str]) -> datetime | None:
-    try:
-        return parsedate_to_datetime(headers.get("Date", "")).astimezone(UTC)
-    except (TypeError, ValueError):
-        return None
-
-
-def _sleep(seconds: float, is_stopped: Callable[[], bool]) -> None:
-    end = time.monotonic() + seconds
-    while (remaining := end - time.monotonic()) > 0:
-        if is_stopped():
-            raise StoppedError
-        time.sleep(min(remaining, 0.1))

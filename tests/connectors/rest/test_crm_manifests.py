@@ -25,8 +25,7 @@ from support.api_system import at, milliseconds
 from support.api_zendesk import zendesk
 
 from cdpsync import query, sync
-from cdpsync.connector.http import HttpClient
-from cdpsync.connector.http import client as client_module
+from cdpsync.connector.http import HttpClient, retries
 from cdpsync.errors import ConnectorError
 from cdpsync.model.verification import VerifyStatus
 from cdpsync.verify.verifier import verify
@@ -61,7 +60,7 @@ def _name(value: object) -> str:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests are not held back; what the rates are is in test_requests.py."""
-    monkeypatch.setattr(client_module, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.001)
     monkeypatch.setattr(HttpClient, "limit", lambda *_: None)
 
 

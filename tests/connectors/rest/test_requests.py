@@ -13,8 +13,8 @@ from support.api_reading import read, rest_source, since
 from support.api_server import ApiRequest, ApiServer, Number, Reply, serving
 
 from cdpsync.connector import ReadRequest, SourcePlace
-from cdpsync.connector.http import client as client_module
-from cdpsync.errors import ConnectError, ConnectorError, RateLimitError
+from cdpsync.connector.http import retries
+from cdpsync.errors import ConnectError, ConnectorError, RateLimitError, ReadError
 from cdpsync.model import Cursor, CursorType
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def api() -> Iterator[ApiServer]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.001)
 
 
 def source(api: ApiServer, resource: dict[str, Any] | None = None, **client: Any) -> Any:
@@ -143,7 +143,7 @@ def test_a_token_is_renewed_when_the_api_ends_it_early(api: ApiServer) -> None:
 
 def test_a_token_is_renewed_before_its_end(api: ApiServer) -> None:
     tokens = TokenServer(api)
-    tokens.life = "60"
+    tokens.life = "1"
     own = source(api, auth=tokens.auth())
     read(own, "rows")
     time.sleep(1.1)
@@ -240,7 +240,7 @@ def test_a_limit_that_lasts_too_long_is_told(api: ApiServer) -> None:
         (Reply({"error": "quota"}, 200), "the answer reports an error: quota"),
         (Reply({"errors": [{"message": "bad field"}], "data": None}, 200), "an error: bad field"),
         (Reply({"rows": [{"id": 1}]}, 200), "set records: rows"),
-        (Reply({"message": "empty"}, 409), "there is nothing at /rows (status 409): empty"),
+        (Reply({"message": "empty"}, 409), "refused the request (status 409): empty"),
         (Reply([1, 2], 200), "a record is not a JSON object: b'1'"),
         (Reply(b'[{"id": 1}, {"id": ', 200), "the answer is not JSON with the records"),
     ],
@@ -432,7 +432,7 @@ def test_children_are_read_for_each_parent(api: ApiServer) -> None:
         },
         "keys": {
             "path": "teams/{parent.of}/users/{parent.id}/keys",
-            "parent": {"resource": "users", "fields": {"user": "id"}, "on_missing": "empty"},
+            "parent": {"resource": "users", "fields": {"user": "id"}, "empty_on": [404]},
         },
     }
     own = rest_source(api, resources)
@@ -516,6 +516,34 @@ def test_a_resource_has_a_rate_of_its_own(api: ApiServer) -> None:
     started = time.monotonic()
     read(source(api, {"paginator": {"type": "page_number"}, "rate": "2/s"}), "rows")
     assert time.monotonic() - started > 0.9
+
+
+def test_a_page_of_a_proxy_does_not_say_that_a_parent_is_empty(api: ApiServer) -> None:
+    """Rows would leave the lake: only the API's own answer says that there are none."""
+    api.routes |= {"GET /teams": lambda _: [{"id": 1}], "GET /teams/1/users": lambda _: gone}
+    users = {"path": "teams/{parent.id}/users", "parent": {"resource": "teams", "empty_on": [404]}}
+    own = rest_source(api, {"teams": {"path": "teams"}, "users": {**users, "primary_key": "id"}})
+    gone = Reply({"message": "Not Found"}, 404)
+    assert read(own, "users") == []
+    gone = Reply(b"<html><h1>404 Not Found</h1>", 404, {"Content-Type": "text/html"})
+    with pytest.raises(ReadError, match=r"there is nothing at /teams/1/users \(status 404\)"):
+        read(own, "users")
+
+
+def test_a_token_server_that_is_not_there_is_named(api: ApiServer) -> None:
+    ids = {"client_id": "id-1", "client_secret": "hush-1"}
+    url = "http://127.0.0.1:9/token"
+    error = refusal(api, auth={"type": "oauth_client_credentials", "token_url": url, **ids})
+    assert error.message.startswith("http://127.0.0.1:9: nothing listens there. Check token_url")
+
+
+def test_a_clients_secret_is_encoded_in_a_header(api: ApiServer) -> None:
+    """RFC 6749, section 2.3.1."""
+    tokens = TokenServer(api)
+    auth = {**tokens.auth(client_auth="basic"), "client_secret": "a+b:%"}
+    read(source(api, auth=auth), "rows")
+    pair = base64.b64encode(b"id-1:a%2Bb%3A%25").decode()
+    assert api.requests[0].headers["Authorization"] == f"Basic {pair}"
 
 
 def test_the_rate_is_kept(api: ApiServer) -> None:

@@ -15,7 +15,7 @@ from support.api_messaging import CustomerIo, Mailjet
 from support.api_reading import read, source, stream_of
 from support.api_server import Number, serving, written
 
-from cdpsync.connector.http import client as client_module
+from cdpsync.connector.http import retries
 from cdpsync.errors import ConnectorError
 from cdpsync.model import Cursor, CursorType, Window
 
@@ -74,7 +74,7 @@ def servers() -> Iterator[dict[type[VendorServer], VendorServer]]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.001)
 
 
 def opened(server: VendorServer, **options: Any) -> Any:

@@ -11,7 +11,7 @@ from support.api_feeds import ATOM, RSS_091, RSS_10, RSS_20, feed, xml
 from support.api_reading import notices_of, read, since, source
 from support.api_server import ApiServer, Reply, serving
 
-from cdpsync.connector.http import client as client_module
+from cdpsync.connector.http import retries
 from cdpsync.errors import ConnectorError
 from cdpsync_connectors.rss.connector import COLUMNS
 
@@ -27,7 +27,7 @@ def web() -> Iterator[ApiServer]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.001)
 
 
 def opened(web: ApiServer, path: str = "/feed") -> Any:

@@ -315,3 +315,15 @@ def test_a_person_sets_a_state_as_the_tap_knows_it(tapped: Tapped) -> None:
     assert tapped.cdpsync("state", "set", "svc.orders", state).returncode == 0
     assert tapped.one().rows_read == 2
     assert tapped.states()["orders"] == {"bookmarks": {"orders": {"value": 4}}}
+
+
+def test_a_missing_variable_is_told_by_install(tapped: Tapped) -> None:
+    """Not that there is nothing to install."""
+    tapped.file.write_text(
+        "sources:\n  svc: {type: singer, package: tap-github==4.0.0, "
+        "config: {access_token: '${NOT_SET_ANYWHERE}'}}\n"
+    )
+    for names in ((), ("svc",)):
+        done = tapped.cdpsync("install", *names)
+        assert done.returncode == 1
+        assert "the environment variable NOT_SET_ANYWHERE is not set" in done.stderr

@@ -12,6 +12,7 @@ from support.stripe_answers import FOREIGN_ANSWERS
 from support.stripe_reading import connected, read
 from support.stripe_server import NOW, FakeStripe, fake_stripe
 
+from cdpsync.connector.http import retries
 from cdpsync.errors import ConnectError, ReadError
 from cdpsync_connectors.stripe import client
 from cdpsync_connectors.stripe.streams import STREAMS
@@ -61,8 +62,8 @@ EXPAND = {"expand": {"charges": ["refunds"]}, **FEW_THREADS}
 @pytest.fixture
 def stripe(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStripe]:
     """An account in which each request of the table above is made."""
-    monkeypatch.setattr(client, "_TRIES", 2)
-    monkeypatch.setattr(client, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(client, "TRIES", 2)
+    monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.001)
     with fake_stripe() as server:
         _fill(server)
         yield server

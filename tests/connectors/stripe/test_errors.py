@@ -15,7 +15,7 @@ from support.stripe_reading import connected, read
 from support.stripe_server import KEY, NOW, FakeStripe, Reply, fake_stripe, refusal
 
 from cdpsync.connector import ReadRequest
-from cdpsync.connector.http import rate_limit
+from cdpsync.connector.http import rate_limit, retries
 from cdpsync.connector.http.rate_limit import RequestLimiter
 from cdpsync.errors import ConfigError, ConnectError, RateLimitError, ReadError
 from cdpsync.model import Stream
@@ -39,8 +39,8 @@ def stripe() -> Iterator[FakeStripe]:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries wait in the same way, but for a shorter time."""
-    monkeypatch.setattr(client, "_FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(client, "_LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(retries, "_LONGEST_PAUSE", 0.01)
 
 
 def at_times(*replies: Reply | None) -> Callable[[str, dict], Reply | None]:
@@ -140,7 +140,7 @@ def test_error_of_a_wrong_address_names_host_port_or_path(stripe, url, message):
 
 def test_missing_answer_times_out_and_is_retried(stripe, monkeypatch):
     """A server that does not answer is asked again after the timeout."""
-    monkeypatch.setattr(client, "_TRIES", 2)
+    monkeypatch.setattr(client, "TRIES", 2)
     over = threading.Event()
     stripe.on_request = lambda path, _: over.wait(60) if path == "/v1/charges" else None
     with pytest.raises(ConnectError, match="no answer within the timeout"):
