@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from cdpsync.catalog import ducklake
+from cdpsync.catalog.delivery_rows import (
+    DEAD_LETTER_COLUMNS,
+    DELIVERY_COLUMNS,
+    DESTINATION_COLUMNS,
+    MASK_COLUMNS,
+    letter_of,
+    letter_row,
+    record_of,
+    record_row,
+    state_of,
+    state_row,
+)
 from cdpsync.catalog.transaction import transaction
 from cdpsync.model.deliveries import (
     DeadLetter,
     DeliveryRecord,
-    DeliveryResult,
     DestinationState,
-    Health,
-    HealthState,
     MaskWindow,
-    Position,
 )
-from cdpsync.model.results import Failure
 from cdpsync.sql import quote_text
 
 if TYPE_CHECKING:
@@ -33,81 +38,12 @@ KEPT = timedelta(days=90)
 
 _MIN_OLD = 1_000  # rows; because fewer are not worth a new table
 
-_DESTINATION_COLUMNS = {
-    "name": "varchar",
-    "source": "varchar",
-    "table_uuid": "varchar",
-    "snapshot_id": "bigint",
-    "snapshot_time": "timestamptz",
-    "outbox": "varchar",
-    "state": "varchar",
-    "tokens": "double",
-    "state_at": "timestamptz",
-    "counted_at": "timestamptz",
-    "probes": "integer",
-    "reason": "varchar",
-    "config": "varchar",
-    "held": "bigint",
-    "held_since": "timestamptz",
-    "last_delivery_at": "timestamptz",
-    "hold_seconds": "double",
-}
-_DELIVERY_COLUMNS = {
-    "run_id": "varchar",
-    "started_at": "timestamptz",
-    "finished_at": "timestamptz",
-    "destination": "varchar",
-    "table_name": "varchar",
-    "status": "varchar",
-    "state": "varchar",
-    "triggered": "bigint",
-    "filtered": "bigint",
-    "masked": "bigint",
-    "succeeded": "bigint",
-    "held": "bigint",
-    "dead": "bigint",
-    "retried": "bigint",
-    "requests": "bigint",
-    "bytes_sent": "bigint",
-    "p50_ms": "double",
-    "p95_ms": "double",
-    "seconds": "double",
-    "error_type": "varchar",
-    "error_message": "varchar",
-    "notices": "varchar",
-}
-_DEAD_LETTER_COLUMNS = {
-    "id": "varchar",
-    "destination": "varchar",
-    "table_name": "varchar",
-    "key": "varchar",
-    "change": "varchar",
-    "snapshot_id": "bigint",
-    "event_id": "varchar",
-    "method": "varchar",
-    "url": "varchar",
-    "body": "varchar",
-    "status": "integer",
-    "response": "varchar",
-    "error": "varchar",
-    "attempts": "integer",
-    "first_at": "timestamptz",
-    "last_at": "timestamptz",
-    "replayed_at": "timestamptz",
-}
-_MASK_COLUMNS = {
-    "destination": "varchar",
-    "hash": "varchar",
-    "window_start": "timestamptz",
-    "seen": "bigint",
-}
 _TABLES = {
-    "destinations": _DESTINATION_COLUMNS,
-    "deliveries": _DELIVERY_COLUMNS,
-    "dead_letters": _DEAD_LETTER_COLUMNS,
-    "masks": _MASK_COLUMNS,
+    "destinations": DESTINATION_COLUMNS,
+    "deliveries": DELIVERY_COLUMNS,
+    "dead_letters": DEAD_LETTER_COLUMNS,
+    "masks": MASK_COLUMNS,
 }
-_RESULT_FIELDS = [field.name for field in fields(DeliveryResult) if field.name in _DELIVERY_COLUMNS]
 
 _LATEST_DELIVERIES = """
     from lake.cdpsync.deliveries
@@ -155,7 +91,7 @@ class DeliveryTables:
 
     def states(self) -> dict[str, DestinationState]:
         """Return the state of each destination that was ever sent to, by its name."""
-        return {row["name"]: _state(row) for row in self._rows("from lake.cdpsync.destinations")}
+        return {row["name"]: state_of(row) for row in self._rows("from lake.cdpsync.destinations")}
 
     def pinned(self, now: datetime) -> datetime | None:
         """Return the time of the oldest position that expiry must not pass, or None.
@@ -171,12 +107,12 @@ class DeliveryTables:
 
     def latest_deliveries(self) -> dict[str, DeliveryRecord]:
         """Return the record of the last send of each destination, by its name."""
-        return {row["destination"]: _record(row) for row in self._rows(_LATEST_DELIVERIES)}
+        return {row["destination"]: record_of(row) for row in self._rows(_LATEST_DELIVERIES)}
 
     def deliveries(self) -> tuple[DeliveryRecord, ...]:
         """Return the record of every send, newest first."""
         rows = self._rows("from lake.cdpsync.deliveries order by rowid desc")
-        return tuple(_record(row) for row in rows)
+        return tuple(record_of(row) for row in rows)
 
     def dead_counts(self) -> dict[str, int]:
         """Count the dead letters of each destination that were not replayed."""
@@ -200,7 +136,7 @@ class DeliveryTables:
             f"order by letter_order {f'limit {limit}' if limit else ''}",
             [list(destinations)],
         )
-        return tuple(_letter(row) for row in rows)
+        return tuple(letter_of(row) for row in rows)
 
     def masks(self, destination: str) -> tuple[MaskWindow, ...]:
         """Return what a destination's mask has seen."""
@@ -213,16 +149,16 @@ class DeliveryTables:
     def save(self, state: DestinationState) -> None:
         """Replace the state of a destination."""
         self.con.execute("delete from lake.cdpsync.destinations where name = ?", [state.name])
-        self._insert("destinations", _DESTINATION_COLUMNS, [_state_row(state)])
+        self._insert("destinations", DESTINATION_COLUMNS, [state_row(state)])
 
     def record(self, record: DeliveryRecord) -> None:
         """Add what came of a send to the history."""
-        self._insert("deliveries", _DELIVERY_COLUMNS, [_record_row(record)])
+        self._insert("deliveries", DELIVERY_COLUMNS, [record_row(record)])
 
     def add_dead_letters(self, letters: Iterable[DeadLetter]) -> None:
         """Add changes that could not be delivered."""
         self._insert(
-            "dead_letters", _DEAD_LETTER_COLUMNS, [_letter_row(letter) for letter in letters]
+            "dead_letters", DEAD_LETTER_COLUMNS, [letter_row(letter) for letter in letters]
         )
 
     def mark_replayed(self, ids: Sequence[str], now: datetime) -> None:
@@ -243,7 +179,7 @@ class DeliveryTables:
         self.con.execute("delete from lake.cdpsync.masks where destination = ?", [destination])
         self._insert(
             "masks",
-            _MASK_COLUMNS,
+            MASK_COLUMNS,
             [
                 {
                     "destination": destination,
@@ -309,93 +245,3 @@ class DeliveryTables:
 
 
 # ---- rows: from values and back
-
-
-def _state_row(state: DestinationState) -> dict[str, object]:
-    position, health = state.position, state.health
-    return {
-        "name": state.name,
-        "source": state.source,
-        "table_uuid": position and position.table_uuid,
-        "snapshot_id": position and position.snapshot_id,
-        "snapshot_time": position and position.snapshot_time,
-        "outbox": state.outbox,
-        "state": health.state.value,
-        "tokens": health.tokens,
-        "state_at": health.since,
-        "counted_at": health.counted_at,
-        "probes": health.probes,
-        "reason": health.reason,
-        "config": state.config,
-        "held": state.held,
-        "held_since": state.held_since,
-        "last_delivery_at": state.last_delivery_at,
-        "hold_seconds": state.hold.total_seconds(),
-    }
-
-
-def _state(row: dict[str, Any]) -> DestinationState:  # Any: a row of the database
-    position = None
-    if row["snapshot_id"] is not None:
-        position = Position(
-            row["name"], row["source"], row["table_uuid"], row["snapshot_id"], row["snapshot_time"]
-        )
-    return DestinationState(
-        name=row["name"],
-        source=row["source"],
-        position=position,
-        health=Health(
-            HealthState(row["state"]),
-            row["tokens"],
-            row["state_at"],
-            row["probes"],
-            row["reason"],
-            row["counted_at"],
-        ),
-        outbox=row["outbox"],
-        config=row["config"],
-        held=row["held"],
-        held_since=row["held_since"],
-        last_delivery_at=row["last_delivery_at"],
-        hold=timedelta(seconds=row["hold_seconds"]),
-    )
-
-
-def _record_row(record: DeliveryRecord) -> dict[str, object]:
-    result = record.result
-    return {name: getattr(result, name) for name in _RESULT_FIELDS} | {
-        "run_id": record.run_id,
-        "started_at": record.started_at,
-        "finished_at": record.finished_at,
-        "table_name": result.source,
-        "state": result.state and result.state.value,
-        "error_type": result.error and result.error.type,
-        "error_message": result.error and result.error.message,
-        "notices": json.dumps(result.notices) if result.notices else None,
-    }
-
-
-def _record(row: dict[str, Any]) -> DeliveryRecord:  # Any: a row of the database
-    values: dict[str, Any] = {name: row[name] for name in _RESULT_FIELDS}
-    error = None
-    if row["error_type"] is not None:
-        error = Failure(row["error_type"], row["error_message"])
-    values |= {
-        "source": row["table_name"],
-        "state": HealthState(row["state"]) if row["state"] else None,
-        "error": error,
-        "notices": tuple(json.loads(row["notices"])) if row["notices"] else (),
-    }
-    return DeliveryRecord(
-        row["run_id"], row["started_at"], row["finished_at"], DeliveryResult(**values)
-    )
-
-
-def _letter_row(letter: DeadLetter) -> dict[str, object]:
-    row: dict[str, object] = {field.name: getattr(letter, field.name) for field in fields(letter)}
-    return row | {"table_name": letter.source}
-
-
-def _letter(row: dict[str, Any]) -> DeadLetter:  # Any: a row of the database
-    names = [field.name for field in fields(DeadLetter) if field.name != "source"]
-    return DeadLetter(source=row["table_name"], **{name: row[name] for name in names})

@@ -64,8 +64,8 @@ class Records:
     seconds since 1970, `EPOCH_MS` milliseconds. With `text_times`, types of times mean texts as in
     ISO 8601; where a text is none, the column is VARCHAR, or JSON if the lake has it as times
     already. `condition` is SQL over requested columns: other records are left out, as those are
-    that miss the request's `where`. Memory holds what each
-    thread adds at once; everything else is in `folder`.
+    that miss the request's `where`. Memory holds what each thread adds at once; everything else is
+    in `folder`.
     """
 
     def __init__(

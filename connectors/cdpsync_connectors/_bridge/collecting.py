@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -11,10 +12,11 @@ from cdpsync.connector.records.records import Records
 from cdpsync.errors import ReadError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from cdpsync.connector import Chunk, ReadRequest
+    from cdpsync.model import Cursor
 
 _BATCH = 500  # records that are decoded together
 _BATCH_BYTES = 1 << 20
@@ -71,3 +73,22 @@ class StreamRecords:
     def close(self) -> None:
         """Close the file that is being written."""
         self._records.close()
+
+
+@dataclass(slots=True)
+class StateChunks:
+    """The chunks of one stream, and the state from which the next read goes on."""
+
+    chunks: Sequence[Chunk]
+    state: Cursor | None
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return iter(self.chunks)
+
+    def safe_cursor(self, highest: Cursor | None) -> Cursor | None:
+        """Return the state; that of before where the program reported none."""
+        return self.state or highest
+
+
+Outcome: TypeAlias = StateChunks | Exception
+"""What came of a stream: its chunks, or why it cannot be committed."""

@@ -34,6 +34,7 @@ class ProgramOptions(ConnectorOptions):
     follows_changes: ClassVar[bool] = True
     follows_states: ClassVar[bool] = True
 
+    command: str | None = Field(default=None, min_length=1)
     with_: Annotated[Names, Field(alias="with")] = ()
     python: Annotated[str, BeforeValidator(str), Field(pattern=_PYTHON)] | None = None
     as_of: date | None = None

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cdpsync.errors import ConfigError, ConnectError, ReadError
+from cdpsync_connectors._bridge.connector import ProgramConnector
+from cdpsync_connectors.airbyte.catalog import SourceStream
 from cdpsync_connectors.airbyte.options import AirbyteOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
+    from contextlib import ExitStack
 
     from pydantic import BaseModel
 
-    from cdpsync.connector import Chunk, Installation, ReadRequest, SourcePlace
-    from cdpsync.errors import ConnectorError
+    from cdpsync.connector import Installation, ReadRequest, SourcePlace
     from cdpsync.model import Stream
+    from cdpsync_connectors._bridge.collecting import Outcome
     from cdpsync_connectors._bridge.environments import Environment
-    from cdpsync_connectors._bridge.runner import Command, Runner, WorkFolder
-    from cdpsync_connectors.airbyte.catalog import SourceStream
+    from cdpsync_connectors._bridge.runner import WorkFolder
     from cdpsync_connectors.airbyte.manifests import Manifest
-    from cdpsync_connectors.airbyte.reading import Outcome
 
 _CDK_SCRIPT = "source-declarative-manifest"
 _DOUBLES = (
@@ -33,20 +32,18 @@ _DOUBLES = (
 )
 
 
-class AirbyteConnector:
+class AirbyteConnector(ProgramConnector[SourceStream]):
     """A connector of Airbyte as a source."""
 
     Options: ClassVar[type[BaseModel]] = AirbyteOptions
     extensions: ClassVar[tuple[str, ...]] = ()
+    noun = "connector"
 
     def __init__(self, options: BaseModel) -> None:
         if not isinstance(options, AirbyteOptions):
             raise TypeError(f"AirbyteConnector takes AirbyteOptions, not {type(options).__name__}")
+        super().__init__(options)
         self._options = options
-        self._own_runner: Runner | None = None
-        self._streams: dict[str, SourceStream] = {}
-        self.place: SourcePlace | None = None
-        self.uses_cache = True
 
     def check(self) -> None:
         """Return if the connector says that its configuration works."""
@@ -58,49 +55,9 @@ class AirbyteConnector:
             reason = short(str(status.get("message") or "it did not say why"))
             raise ConnectError(f"{self._name}: {reason}. Check config.")
 
-    def discover(self) -> Sequence[Stream]:
-        """Return the streams of the connector's catalog."""
-        if not (self.uses_cache and self._load_catalog()):
-            self._discover()
-        table_of = self._options.default_table
-        return [stream.stream(table_of) for stream in self._streams.values()]
-
     def suggest(self, _: Sequence[Stream]) -> Sequence[str]:
         """Say once what Airbyte's connectors do to numbers."""
         return (_DOUBLES,)
-
-    @contextmanager
-    def read(self, request: ReadRequest) -> Iterator[Iterable[Chunk]]:
-        """Run the connector for one stream, then yield its chunks; see `Connector.read`."""
-        with self.read_many([request]) as outcomes:
-            outcome = outcomes[request.stream.name]
-            if isinstance(outcome, Exception):
-                raise outcome
-            yield outcome
-
-    @contextmanager
-    def read_many(self, requests: Sequence[ReadRequest]) -> Iterator[Mapping[str, Outcome]]:
-        """Run the connector once for all streams; see `Grouped.read_many`."""
-        if not self._streams and not self._load_catalog():
-            self._discover()
-        outcomes: dict[str, Outcome] = {}
-        for request in requests:
-            name = request.stream.name
-            if name not in self._streams:
-                outcomes[name] = ReadError(
-                    f"stream {name}: the connector has none of this name. Its streams are: "
-                    f"{', '.join(self._streams)}."
-                )
-            elif request.cursor_field is not None:
-                outcomes[name] = ReadError(
-                    f"stream {name}: the connector cannot read it from a value of "
-                    f'"{request.cursor_field}" on. Use mode: full_table.'
-                )
-        known = [request for request in requests if request.stream.name not in outcomes]
-        with ExitStack() as stack:
-            if known:
-                outcomes |= self._run(known, stack)
-            yield outcomes
 
     @property
     def needs_install(self) -> bool:
@@ -109,7 +66,7 @@ class AirbyteConnector:
 
     def install(self, *, upgrade: bool) -> Installation:
         """Install the package, or the CDK and the manifest; see `Installable.install`."""
-        installation = self._environment().install(upgrade=upgrade)
+        installation = super().install(upgrade=upgrade)
         if self._options.manifest is None:
             return installation
         self._manifest().install(upgrade=upgrade)
@@ -118,15 +75,6 @@ class AirbyteConnector:
             "2025 are under the Elastic License 2.0"
         )
         return replace(installation, notices=(notice,))
-
-    def translate(self, error: Exception) -> ConnectorError | None:
-        """Return the error of a value in a chunk as a ReadError; None for any other."""
-        from cdpsync.connector.exact_sql import inexact
-
-        return inexact(error)
-
-    def close(self) -> None:
-        """Do nothing: a connector ends with its read."""
 
     def _require_place(self) -> SourcePlace:
         if self.place is None:
@@ -156,13 +104,6 @@ class AirbyteConnector:
 
             return program_name(self._command()[0])
         return Path(self._options.package or self._options.manifest or "").name
-
-    def _runner(self) -> Runner:
-        from cdpsync_connectors._bridge.runner import Runner
-
-        if self._own_runner is None:
-            self._own_runner = Runner(self._options, self.place)
-        return self._own_runner
 
     def _arguments(self, verb: str, folder: WorkFolder) -> list[str]:
         """Return the arguments of a verb: read, check or discover."""
@@ -203,13 +144,6 @@ class AirbyteConnector:
             raise run.error(ended)
         return answer
 
-    def _command(self) -> Command:
-        from cdpsync_connectors._bridge.options import command_line
-
-        if self._options.command is not None:
-            return command_line(self._options.command, self._options.folder), None
-        return self._environment().command()
-
     def _discover(self) -> None:
         catalog = self._asked("discover").catalog
         if catalog is None:
@@ -228,24 +162,14 @@ class AirbyteConnector:
         return True
 
     def _take_catalog(self, entries: Iterable[dict[str, Any]]) -> None:  # Any: JSON
-        from cdpsync_connectors.airbyte.catalog import SourceStream
-
         self._streams = {str(entry["name"]): SourceStream(entry) for entry in entries}
 
-    def _run(self, requests: Sequence[ReadRequest], stack: ExitStack) -> dict[str, Outcome]:
-        """Run the connector; its records are kept until `stack` is closed."""
-        from cdpsync_connectors._bridge.collecting import StreamRecords
+    def _read_known(self, requests: Sequence[ReadRequest], stack: ExitStack) -> dict[str, Outcome]:
+        """Run the connector once; its records are kept until `stack` is closed."""
         from cdpsync_connectors._bridge.private import write_private
         from cdpsync_connectors.airbyte.reading import SourceRun, state_file
 
-        records: dict[str, StreamRecords] = {}
-        for request in requests:
-            own = request.folder
-            if own is None:
-                own = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            name = request.stream.name
-            records[name] = StreamRecords(request, own, self._streams[name].declared)
-            stack.callback(records[name].close)
+        records = self._records(requests, stack)
         runner, command = self._runner(), self._command()
         with runner.work_folder() as folder:
             run = SourceRun(self._name, records, lambda values: _keep(folder, values))

@@ -19,7 +19,6 @@ class AirbyteOptions(ProgramOptions):
 
     package: Requirement | None = None
     manifest: str | None = Field(default=None, min_length=1)
-    command: str | None = Field(default=None, min_length=1)
     custom_code: bool = False
     cdk: Annotated[str, Field(pattern=r"^[\d.,<>=!~ ]+$")] = ">=7.39,<8"
 

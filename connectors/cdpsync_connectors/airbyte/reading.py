@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from cdpsync.errors import CdpsyncError, ReadError
 from cdpsync.model import Cursor, CursorType
-from cdpsync_connectors._bridge.collecting import StreamRecords, compact
+from cdpsync_connectors._bridge.collecting import (
+    Outcome,
+    StateChunks,
+    StreamRecords,
+    compact,
+)
 from cdpsync_connectors.airbyte.errors import Trace, source_error, trace_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from cdpsync.connector import Chunk
     from cdpsync_connectors._bridge.process import Ended, Program
 
 
@@ -114,25 +118,6 @@ def parse_message(line: bytes, program: str) -> Message:
             f"{program} wrote a line that is no message of Airbyte ({error}): "
             f"{line[:60].decode(errors='replace')!r}. Nothing of it was committed."
         ) from error
-
-
-@dataclass(slots=True)
-class StateChunks:
-    """The chunks of one stream, and the state from which the next read goes on."""
-
-    chunks: Sequence[Chunk]
-    state: Cursor | None
-
-    def __iter__(self) -> Iterator[Chunk]:
-        return iter(self.chunks)
-
-    def safe_cursor(self, highest: Cursor | None) -> Cursor | None:
-        """Return the state; that of before where the connector reported none."""
-        return self.state or highest
-
-
-Outcome: TypeAlias = StateChunks | Exception
-"""What came of a stream: its chunks, or why it cannot be committed."""
 
 
 @dataclass(slots=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from cdpsync.errors import ReadError
 from cdpsync.sql import quote_text
-from cdpsync_connectors.postgres.catalog import REWRITTEN, definition_sql
 from cdpsync_connectors.postgres.locks import is_lock_timeout, lock_message
+from cdpsync_connectors.postgres.relation_state import REWRITTEN, definition_sql
 
 if TYPE_CHECKING:
     import psycopg

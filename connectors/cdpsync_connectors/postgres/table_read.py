@@ -9,12 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from cdpsync.errors import ReadError
 from cdpsync.model import CursorType
-from cdpsync_connectors.postgres.catalog import (
-    fetch_definition,
-    fetch_identity,
-    fetch_leaves,
-    was_rewritten,
-)
 from cdpsync_connectors.postgres.chunks import (
     PAGE,
     PostgresChunk,
@@ -24,6 +18,12 @@ from cdpsync_connectors.postgres.chunks import (
     scans_much,
 )
 from cdpsync_connectors.postgres.padding import padding_of
+from cdpsync_connectors.postgres.relation_state import (
+    fetch_definition,
+    fetch_identity,
+    fetch_leaves,
+    was_rewritten,
+)
 from cdpsync_connectors.postgres.safe_cursor import (
     CursorLimitedChunks,
     NumberLimit,

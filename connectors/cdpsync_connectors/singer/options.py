@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from cdpsync_connectors._bridge.options import ProgramOptions, Requirement
 
@@ -13,7 +13,6 @@ class SingerOptions(ProgramOptions):
     """The keys of a source of `type: singer`: a package of PyPI, or a command of this machine."""
 
     package: Requirement | None = None
-    command: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _names_one_program(self) -> Self:

@@ -6,20 +6,24 @@ import gzip
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from cdpsync.errors import CdpsyncError, ReadError
-from cdpsync_connectors._bridge.collecting import StreamRecords, compact
+from cdpsync_connectors._bridge.collecting import (
+    Outcome,
+    StateChunks,
+    StreamRecords,
+    compact,
+)
 from cdpsync_connectors.singer.errors import tap_error
 from cdpsync_connectors.singer.states import TapState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from cdpsync.connector import Chunk
     from cdpsync.model import Cursor
     from cdpsync_connectors._bridge.process import Ended, Program
     from cdpsync_connectors.singer.catalog import TapStream
@@ -41,25 +45,6 @@ class Message(msgspec.Struct):
 
 _decoder = msgspec.json.Decoder(Message)
 _raw = msgspec.json.Decoder(msgspec.Raw)
-
-
-@dataclass(slots=True)
-class StateChunks:
-    """The chunks of one stream, and the state from which the next read goes on."""
-
-    chunks: Sequence[Chunk]
-    state: Cursor | None
-
-    def __iter__(self) -> Iterator[Chunk]:
-        return iter(self.chunks)
-
-    def safe_cursor(self, highest: Cursor | None) -> Cursor | None:
-        """Return the state; that of before where the tap reported none."""
-        return self.state or highest
-
-
-Outcome: TypeAlias = StateChunks | Exception
-"""What came of a stream: its chunks, or why it cannot be committed."""
 
 
 @dataclass(slots=True)
