@@ -92,8 +92,8 @@ class Field:
                 digits = 0
             if len(fraction) > self.fraction_digits:
                 self.fraction_digits = len(fraction)
-            if self.floats and digits + len(fraction) > _DOUBLE_DIGITS:
-                self.floats = double_keeps(raw.decode())
+        if digits + len(fraction) > _DOUBLE_DIGITS and self.floats:
+            self.floats = double_keeps(raw.decode())
         if digits > self.whole_digits:
             self.whole_digits = digits
 
